@@ -1,0 +1,56 @@
+# Each target sets up what it needs in .venv and then does its job; a second call takes seconds.
+# Another interpreter: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs wheel-test clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+demo: $(VENV)/.core ## scan a photograph with a real network, verify the map, write it to demo/
+	@$(BIN)/fullfield demo
+
+test: $(VENV)/.test ## all tests but the slow ones, with the coverage gate
+	@$(BIN)/python -m pytest --cov
+
+lint: $(VENV)/.lint ## format, lint, types, import direction
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.lint ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.docs ## the documentation, in docs/_build/html; a warning is an error
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+wheel-test: $(VENV)/.test ## build the wheel and use it in an empty environment; takes minutes
+	@$(BIN)/python -m pytest -m slow tests/test_wheel.py
+
+clean: ## remove .venv and everything built
+	rm -rf $(VENV) build dist demo docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# torch goes in first and by itself, so that its pin alone decides which build is taken.
+# hatchling is installed from the constraints, hence no build isolation.
+$(VENV)/.core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fullfield needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@echo "Setting up $(VENV) (minutes the first time: torch is large)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(INSTALL) pip
+	@$(INSTALL) torch
+	@$(INSTALL) --group build
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.%: $(VENV)/.core
+	@echo "Setting up $(VENV) for $*"
+	@$(INSTALL) --group $*
+	@touch $@
