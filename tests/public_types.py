@@ -1,0 +1,26 @@
+"""What a type checker makes of the public names: `make lint` checks this file, nobody runs it."""
+
+from typing import assert_type
+
+import numpy as np
+from torch import nn
+
+import fullfield
+import fullfield.capture.classifier  # must not hide the verb of the same name
+from fullfield import Classifier, Scores, capture, load, scan
+
+
+def verbs_have_their_types(module: nn.Module, image: np.ndarray) -> None:
+    assert_type(fullfield.capture(module, window=24), Classifier)
+    assert_type(capture(module, window=24), Classifier)
+    assert_type(load("model.onnx"), Classifier)
+    assert_type(scan(load("model.onnx"), image, step=32), Scores)
+    assert_type(fullfield.verify(load("model.onnx"), image, step=32), fullfield.Certificate)
+    assert_type(fullfield.inspect(load("model.onnx")), fullfield.Report)
+    assert_type(fullfield.__version__, str)
+
+
+def mistakes_are_found() -> None:
+    # Each ignore is an error of its own (warn_unused_ignores) as soon as the mistake passes.
+    fullfield.scann  # type: ignore[attr-defined]  # noqa: B018
+    fullfield.capture()  # type: ignore[call-arg]
