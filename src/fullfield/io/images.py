@@ -1,0 +1,125 @@
+"""An image as the engine reads it: decoded once, checked once, preprocessed region by region."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.capture.preprocessing import Preprocessing
+from fullfield.errors import GeometryError, ImageError
+from fullfield.io.decode import decode
+from fullfield.io.pixels import bands, check_values, expand, network_input
+from fullfield.io.resize import Scale, resize, scanned_size
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """A decoded image that hands out network input by region; implements ``engine.protocols.Source``.
+
+    Args:
+        pixels: ``(y, x, c)`` in the image's own depth, resized, in the network's channel order; often a view.
+        preprocessing: applied at every ``read``.
+        dtype: floating type of what is read.
+        original_size: height and width before resizing, px (after EXIF rotation).
+        name: the file, for reports and errors.
+    """
+
+    pixels: NDArray[Any]
+    preprocessing: Preprocessing
+    dtype: np.dtype[Any]
+    original_size: tuple[int, int]
+    name: str = "image"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width, px."""
+        height, width, channels = self.pixels.shape
+        return channels, height, width
+
+    @property
+    def scanned_size(self) -> tuple[int, int]:
+        """Height and width as scanned, px."""
+        return self.shape[1:]
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.floating]:
+        """Preprocessed pixels ``(c, y, x)`` of the half-open region, a new array.
+
+        Raises:
+            GeometryError: the region is empty or leaves the image.
+        """
+        height, width = self.scanned_size
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise GeometryError(
+                f"region y {top}:{bottom}, x {left}:{right}",
+                f"does not lie in the image of {height}x{width} px",
+                fix="ask for pixels of the image only",
+            )
+        return network_input(self.pixels[top:bottom, left:right], self.preprocessing, self.dtype)
+
+    def __repr__(self) -> str:
+        (channels, height, width), (h, w) = self.shape, self.original_size
+        resized = "" if (h, w) == (height, width) else f" (resized from {h}x{w})"
+        return f"ImageSource({self.name!r}, {height}x{width} px{resized}, {channels} channels, {self.pixels.dtype})"
+
+
+def open_image(
+    image: object,
+    *,
+    preprocessing: Preprocessing,
+    channels: int,
+    dtype: np.dtype[Any] | type[np.floating[Any]] | Literal["float32", "float64"],
+    window: tuple[int, int] | None = None,
+    scale: Scale | None = 1.0,
+    size: tuple[int, int] | None = None,
+    max_pixels: int | None = None,
+) -> ImageSource:
+    """The image ready to be scanned.
+
+    Arrays of three channels are taken as RGB (a reader that gives BGR needs ``image[:, :, ::-1]``). Grey becomes colour
+    and colour grey where ``preprocessing.order`` names what the network wants; order ``any`` takes the channels as they
+    are.
+    8- and 16-bit pixels are brought to ``preprocessing.value_range``; floats and wider integers are taken to be in it.
+    An array is not copied: leave it alone while it is scanned.
+
+    Args:
+        image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, or path.
+        preprocessing: what the network wants to see.
+        channels: channels that it takes.
+        dtype: floating type of its input.
+        window: least height and width after resizing, px.
+        scale: factor on the image's size, or one an axis ``(y, x)``; resampled once, on the raw pixels.
+        size: height and width after resizing, px, instead of ``scale``.
+        max_pixels: pixels above which an image file is refused; ``None`` is Pillow's limit against decompression bombs.
+
+    Raises:
+        ImageError: the image cannot be read, or is not what the network takes.
+    """
+    order, span = preprocessing.order, preprocessing.value_range
+    kind: np.dtype[Any] = np.dtype(dtype)
+    raw, name = decode(image, max_pixels=max_pixels, bands=channels if order == "any" else None)
+    original = (raw.shape[0], raw.shape[1])
+    if raw.dtype == np.bool_:
+        raw = raw.astype(np.uint8) * np.uint8(1 if span is None else 255)
+    raw = bands(raw, order=order, channels=channels, where=name)
+    target = scanned_size(original, scale=scale, wanted=size, max_pixels=max_pixels)
+    if window is not None:
+        _check_window(original, target, window, name)
+    check_values(raw, span=span, dtype=kind, where=name)
+    pixels = expand(resize(raw, target), order=order, channels=channels)
+    return ImageSource(pixels, preprocessing, kind, original, name)
+
+
+def _check_window(original: tuple[int, int], scanned: tuple[int, int], window: tuple[int, int], where: str) -> None:
+    if scanned[0] >= window[0] and scanned[1] >= window[1]:
+        return
+    needed = math.ceil(1000 * max(w / n for w, n in zip(window, original, strict=True))) / 1000
+    resized = "" if scanned == original else f" (resized from {original[0]}x{original[1]})"
+    raise ImageError(
+        where,
+        f"{scanned[0]}x{scanned[1]} px{resized} is smaller than the window of {window[0]}x{window[1]} px",
+        fix=f"use a larger image, or resize it with scale={needed:g} or more",
+    )
