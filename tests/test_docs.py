@@ -1,7 +1,7 @@
 """Every code block of the README and the documentation runs, in the order of its page.
 
-``python`` blocks of a page share their names. In ``console`` blocks the lines after ``$`` run, and the text under them is what
-they print, ``...`` standing for anything. ``make`` and ``pip`` lines are checked for what they name.
+``python`` blocks of a page share their names. In ``console`` blocks the lines after ``$`` run, and the text under
+them is what they print, ``...`` standing for anything. ``make`` and ``pip`` lines are checked for what they name.
 """
 
 import doctest
@@ -53,7 +53,7 @@ def play(session: str) -> None:
         if program == "make":
             assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
         elif program == "pip":
-            assert arguments[0] == "install" and arguments[1].strip("-")[0] in ".e", command
+            assert arguments[0] == "install", command
         else:
             assert program == "fullfield", command
             result = CliRunner().invoke(main, arguments, prog_name="fullfield")
