@@ -39,7 +39,7 @@ def decode(image: object, *, max_pixels: int | None = None, bands: int | None = 
     frames the first is taken. Pillow reads 16-bit colour at 8 bits; 16-bit grey keeps its depth.
 
     Args:
-        image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, or path (all that Pillow reads, ``.npy``).
+        image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, or path (``.npy`` too).
         max_pixels: pixels above which a file is refused; ``None`` is Pillow's own limit.
         bands: a PIL image that has exactly so many bands, alpha among them, keeps them all.
 

@@ -102,13 +102,13 @@ def open_image(
     kind: np.dtype[Any] = np.dtype(dtype)
     raw, name = decode(image, max_pixels=max_pixels, bands=channels if order == "any" else None)
     original = (raw.shape[0], raw.shape[1])
+    check_values(raw, span=span, dtype=kind, where=name)
     if raw.dtype == np.bool_:
         raw = raw.astype(np.uint8) * np.uint8(1 if span is None else 255)
     raw = bands(raw, order=order, channels=channels, where=name)
     target = scanned_size(original, scale=scale, wanted=size, max_pixels=max_pixels)
     if window is not None:
         _check_window(original, target, window, name)
-    check_values(raw, span=span, dtype=kind, where=name)
     pixels = expand(resize(raw, target), order=order, channels=channels)
     return ImageSource(pixels, preprocessing, kind, original, name)
 

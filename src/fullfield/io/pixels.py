@@ -95,7 +95,7 @@ def check_values(pixels: NDArray[Any], *, span: tuple[float, float] | None, dtyp
 
     8- and 16-bit unsigned integers have a depth of their own and pass; others are taken to be in ``span`` already.
     """
-    if pixels.dtype in (np.uint8, np.uint16):
+    if pixels.dtype in (np.uint8, np.uint16, np.bool_):
         return
     if pixels.dtype.kind == "f":
         _check_finite(pixels, where)

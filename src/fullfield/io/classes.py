@@ -1,0 +1,49 @@
+"""Classes by index or by name."""
+
+from __future__ import annotations
+
+import difflib
+
+import numpy as np
+
+from fullfield.errors import ImageError
+
+
+def find_class(cls: int | str | None, count: int, names: tuple[str, ...] = ()) -> int:
+    """Index of a class given by index or name; may be left out where there is one class only.
+
+    Raises:
+        ImageError: no such class, a name that several classes carry, or none given where there are several.
+
+    Examples:
+        >>> find_class("dog", 2, ("cat", "dog")), find_class("0", 2), find_class(None, 1)
+        (1, 0, 0)
+    """
+    if cls is None and count == 1:
+        return 0
+    found = [index for index, name in enumerate(names) if name == cls]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ImageError("class", f"{cls!r} is the name of classes {found}", fix="give the index")
+    if isinstance(cls, str) and cls.isdecimal():
+        cls = int(cls)  # as a command line gives it
+    if isinstance(cls, (int, np.integer)) and not isinstance(cls, bool) and 0 <= cls < count:
+        return int(cls)
+    raise _no_class(cls, count, names)
+
+
+def _no_class(cls: object, count: int, names: tuple[str, ...]) -> ImageError:
+    """What is wrong with a class that is not there, and the classes that may have been meant."""
+    if cls is None:
+        return ImageError("class", f"none given, there are {count}", fix="give one, by index or name")
+    what = f"{cls!r} is not one of the {count} classes"
+    if not isinstance(cls, str):
+        return ImageError("class", what, fix=f"give an index in 0..{count - 1}, or a name")
+    if not names:
+        return ImageError("class", f"{cls!r}: the classes have no names", fix=f"give an index in 0..{count - 1}")
+    folded = {name.casefold(): name for name in names}
+    near = [folded[name] for name in difflib.get_close_matches(cls.casefold(), folded, n=3, cutoff=0.5)]
+    near += [name for name in names if cls.casefold() in name.casefold() and name not in near][:3]
+    some = ", ".join(map(repr, near or names[:5]))
+    return ImageError("class", what, fix=f"did you mean {some}?" if near else f"they begin with {some}")

@@ -1,0 +1,146 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fullfield.errors import ImageError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+SCORES = (".zarr", ".npz", *PICTURES)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_writable(
+    path: str | os.PathLike[str], overwrite: bool = False, *, suffixes: tuple[str, ...] = SCORES
+) -> Path:
+    """The path as a ``Path``, if a result could be written there now: for a check before a long scan.
+
+    Args:
+        path: where the result will go; the suffix chooses the format.
+        overwrite: whether an earlier result there may go.
+        suffixes: the formats that the result can take.
+
+    Raises:
+        ImageError: unknown suffix, no such folder, no right to write there, or something there already.
+    """
+    target = Path(path)
+    where = str(path)
+    if target.suffix.lower() not in suffixes:
+        raise ImageError(
+            where, f"the suffix {target.suffix!r} names no format", fix=f"use one of {', '.join(suffixes)}"
+        )
+    folder = target.resolve().parent
+    if not folder.is_dir():
+        raise ImageError(where, f"there is no folder {folder}", fix="make it first, or correct the path")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ImageError(where, f"the folder {folder} is not writable", fix="write to another folder")
+    if target.exists():
+        _check_replaceable(target, overwrite)
+    return target
+
+
+def _check_replaceable(target: Path, overwrite: bool) -> None:
+    """Raises unless ``target`` may go: only results go, never a folder of other things."""
+    if not overwrite:
+        raise ImageError(str(target), "exists already", fix="choose another name, or pass overwrite=True (--overwrite)")
+    store = target.suffix.lower() == ".zarr"
+    if target.is_dir() != store:
+        kind = "a folder" if target.is_dir() else "a file"
+        raise ImageError(str(target), f"is {kind}, which the result would not be", fix="move it away first")
+    if store and any(target.iterdir()) and not (target / "zarr.json").is_file():
+        raise ImageError(str(target), "is a folder but no Zarr store: it stays", fix="choose another name")
+    if not store and not target.is_file():
+        raise ImageError(str(target), "is not a regular file: it stays", fix="choose another name")
+
+
+@contextmanager
+def replacing(path: Path, *, overwrite: bool, needed_bytes: int, folder: bool = False) -> Iterator[Path]:
+    """A temporary path beside ``path``; what was written there takes its name when the block ends well.
+
+    Invariant: at ``path`` lies the whole old thing, the whole new thing, or nothing; on any error, an interruption
+    included, the temporary is removed.
+
+    Args:
+        path: the name wanted, checked already.
+        overwrite: whether what lies there may go.
+        needed_bytes: size of the result, for the error when the disk is full.
+        folder: the block fills a folder instead of writing a file.
+
+    Raises:
+        ImageError: no space left, or any other reason of the system.
+    """
+    target = path.resolve()  # through a link, to the file that it names
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        if folder:
+            temporary.mkdir()
+        yield temporary
+        _settle(temporary)
+        if target.exists():
+            _check_replaceable(target, overwrite)
+        _swap(temporary, target)
+    except OSError as error:
+        _remove(temporary)
+        raise _system_error(str(path), error, needed_bytes) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _settle(path: Path) -> None:
+    """Forces a file, or a folder and all in it, to the disk."""
+    if os.name == "nt":  # there only handles open for writing can be forced out
+        return
+    for entry in (*path.rglob("*"), path) if path.is_dir() else (path,):
+        handle = os.open(entry, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _swap(temporary: Path, target: Path) -> None:
+    """Gives ``temporary`` the name ``target``; an old folder there steps aside first, and comes back on failure."""
+    if not target.is_dir():
+        temporary.replace(target)
+        return
+    old = temporary.with_suffix(".old")
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or folder, also while a writer's last block is still on its way into it."""
+    for _ in range(20):
+        with suppress(OSError):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        if not path.exists():
+            return
+        time.sleep(0.05)
+
+
+def _system_error(where: str, error: OSError, needed_bytes: int) -> ImageError:
+    if error.errno in _FULL:
+        return ImageError(
+            where,
+            f"no space left: the result needs up to {needed_bytes} bytes ({os.strerror(error.errno)})",
+            fix="free space, write to another disk, or scan with a larger step",
+        )
+    reason = error.strerror or str(error) or type(error).__name__
+    return ImageError(where, f"cannot be written ({reason})", fix="write to another place")

@@ -1,0 +1,310 @@
+"""The result of a scan: scores, and where on the image they belong."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fullfield.errors import ImageError
+from fullfield.geometry.placement import Placement
+from fullfield.io.classes import find_class
+from fullfield.io.colours import paint
+from fullfield.io.decode import pixel_limit
+from fullfield.io.files import PICTURES, check_writable, replacing
+from fullfield.io.legend import with_legend
+from fullfield.io.overlay import blend, photograph
+
+Mode = Literal["exact", "context"]
+Activation = Literal["softmax", "sigmoid"]
+_FORMAT = 1  # of the record on disk
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of every window of an image.
+
+    Args:
+        array: ``(k, y, x)`` in the network's floating type (bfloat16 as float32).
+        placement: where the cells lie on the image.
+        class_names: one name a class.
+        mode: ``exact`` scores are the crops'; ``context`` scores are those of the fully convolutional network.
+        provenance: what made them (hash and name of the model, version, settings), as plain JSON.
+        certificate: what verification found, as plain JSON.
+
+    Raises:
+        ImageError: array, placement and names do not go together.
+    """
+
+    array: NDArray[np.floating]
+    placement: Placement
+    class_names: tuple[str, ...] | None = None
+    mode: Mode = "exact"
+    provenance: dict[str, Any] = field(default_factory=dict)
+    certificate: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        array, names = self.array, self.class_names
+        if array.ndim != 3 or array.shape[1:] != self.placement.shape or array.dtype.kind != "f" or not array.size:
+            rows, columns = self.placement.shape
+            raise ImageError(
+                "scores",
+                f"{array.dtype} of shape {array.shape} is no map of {rows}x{columns} cells",
+                fix="give floating scores of shape (classes, rows, columns)",
+            )
+        if names is not None and len(names) != array.shape[0]:
+            raise ImageError(
+                "class names", f"{len(names)} names for {array.shape[0]} classes", fix="give one name a class"
+            )
+
+    def at(self, y: float, x: float) -> NDArray[np.floating]:
+        """Scores ``(k,)`` of the cell whose centre is nearest to a point of the original image.
+
+        Args:
+            y, x: in pixel edges: the centre of pixel ``(0, 0)`` is ``(0.5, 0.5)``.
+
+        Raises:
+            ImageError: no cell covers the point.
+        """
+        top, left, bottom, right = self.placement.footprint()
+        if not (top <= y <= bottom and left <= x <= right):
+            raise ImageError(
+                f"point y={y:g}, x={x:g}",
+                f"lies outside the scores, which cover y {top:g}..{bottom:g}, x {left:g}..{right:g}",
+                fix="ask for a point that some window is centred near",
+            )
+        place = zip(self.placement.cell(y, x), self.placement.shape, strict=True)
+        i, j = (min(max(math.floor(cell + 0.5), 0), count - 1) for cell, count in place)
+        return self.array[:, i, j].copy()
+
+    def top(self) -> NDArray[np.intp]:
+        """The class with the greatest score at every cell.
+
+        Shape: ``(y, x)``
+        """
+        best: NDArray[np.intp] = self.array.argmax(axis=0)
+        return best
+
+    def class_map(self, cls: int | str | None = None, activation: Activation | None = None) -> NDArray[np.floating]:
+        """Scores ``(y, x)`` of one class, as they are or as probabilities (``softmax`` over the classes, ``sigmoid``).
+
+        Args:
+            cls: index or name; may be left out where there is one class only.
+            activation: for networks that give logits.
+
+        Raises:
+            ImageError: no such class or activation.
+        """
+        index = self.class_index(cls)
+        if activation is None:
+            plain: NDArray[np.floating] = self.array[index]
+            return plain
+        if activation not in ("softmax", "sigmoid"):
+            raise ImageError("activation", f"{activation!r} is not known", fix="use softmax, sigmoid or None")
+        out = np.empty(self.array.shape[1:], dtype=self.array.dtype)
+        for i in range(out.shape[0]):
+            row = self.array[:, i].astype(np.float64)
+            if activation == "softmax":
+                raised = np.exp(row - row.max(axis=0))
+                out[i] = raised[index] / raised.sum(axis=0)
+            else:
+                out[i] = 0.5 * (1 + np.tanh(0.5 * row[index]))
+        return out
+
+    def class_index(self, cls: int | str | None) -> int:
+        """Index of a class given by index or name.
+
+        Raises:
+            ImageError: no such class, a name that several classes carry, or none given where there are several.
+        """
+        return find_class(cls, self.array.shape[0], self.class_names or ())
+
+    def picture(
+        self,
+        cls: int | str | None = None,
+        *,
+        colours: str = "viridis",
+        vmin: float | None = None,
+        vmax: float | None = None,
+        activation: Activation | None = None,
+    ) -> Image.Image:
+        """The bare map of one class, a pixel a cell.
+
+        Args:
+            cls, activation: as for ``class_map``.
+            colours: viridis, magma, cividis or gray.
+            vmin, vmax: values of the first and the last colour; the map's own extremes where not given.
+        """
+        values = self.class_map(cls, activation)
+        return Image.fromarray(paint(values, colours, _limits(values, vmin, vmax)))
+
+    def overlay(
+        self,
+        image: object,
+        cls: int | str | None = None,
+        *,
+        alpha: float = 0.6,
+        colours: str = "viridis",
+        vmin: float | None = None,
+        vmax: float | None = None,
+        activation: Activation | None = None,
+        smooth: bool = False,
+        legend: bool = True,
+    ) -> Image.Image:
+        """The map of one class over the image that was scanned, each cell on the pixels round its window's centre.
+
+        The image lies at the top left, pixel for pixel; the legend is below it. The photograph is grey under the map,
+        and keeps its colours where no window is centred.
+
+        Args:
+            image: what was scanned, as array, tensor, PIL image or path.
+            cls, activation: as for ``class_map``.
+            colours, vmin, vmax: as for ``picture``.
+            alpha: opacity of the map, 0..1.
+            smooth: interpolate between the cells' centres.
+            legend: draw the colour bar.
+
+        Raises:
+            ImageError: another image's size, an unknown class or colour map.
+        """
+        values = self.class_map(cls, activation)
+        limits = _limits(values, vmin, vmax)
+        photo = photograph(image, max_pixels=max(math.prod(self.placement.image), pixel_limit()))
+        drawn = blend(photo, values, self.placement, limits=limits, alpha=alpha, colours=colours, smooth=smooth)
+        sheet = Image.fromarray(drawn)
+        if not legend:
+            return sheet
+        index = self.class_index(cls)
+        title = self.class_names[index] if self.class_names else f"class {index}"
+        note = self.mode if activation is None else f"{activation}, {self.mode}"
+        return with_legend(sheet, title=title, note=note, colours=colours, limits=limits)
+
+    def save(self, path: str | os.PathLike[str], cls: int | str | None = None, *, overwrite: bool = False) -> None:
+        """Writes ``.zarr`` or ``.npz`` with everything, or the bare map of one class as ``.png``, ``.jpg``, ``.webp``.
+
+        The file appears whole or not at all.
+
+        Args:
+            path: its suffix chooses the format.
+            cls: the class of a picture; not for ``.zarr`` and ``.npz``, which hold all.
+            overwrite: replace an earlier result.
+
+        Raises:
+            ImageError: unknown suffix, something is there already, no space, no right to write.
+        """
+        target = check_writable(path, overwrite)
+        suffix = target.suffix.lower()
+        if suffix in PICTURES:
+            save_picture(self.picture(cls), target, overwrite=overwrite)
+            return
+        from fullfield.io import store  # zarr takes a third of a second to import
+
+        needed = self.array.nbytes + (1 << 16)
+        write = store.write_zarr if suffix == ".zarr" else store.write_npz
+        record = self._record()
+        with replacing(target, overwrite=overwrite, needed_bytes=needed, folder=suffix == ".zarr") as place:
+            write(place, self.array, record)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Scores:
+        """The scores that ``save`` wrote as ``.zarr`` or ``.npz``.
+
+        Raises:
+            ImageError: it holds no scores, or is damaged.
+        """
+        from fullfield.io import store
+
+        array, record = store.read(Path(path))
+        try:
+            if record["format"] > _FORMAT:
+                raise ImageError(
+                    str(path), f"was written in format {record['format']}, known is {_FORMAT}", fix="upgrade fullfield"
+                )
+            sizes = ("step", "window", "image", "scanned")
+            placement = Placement(**{name: _pair(record["placement"][name]) for name in sizes})
+            names = record["class_names"]
+            return cls(
+                array,
+                placement,
+                class_names=None if names is None else tuple(map(str, names)),
+                mode="context" if record["mode"] == "context" else "exact",
+                provenance=dict(record["provenance"]),
+                certificate=record["certificate"],
+            )
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ImageError(
+                str(path), f"its record cannot be read ({error!r})", fix="scan again: it is damaged or foreign"
+            ) from error
+
+    def _record(self) -> dict[str, Any]:
+        """Everything but the array as plain JSON, with the axes as OME-Zarr counts them (from pixel centres)."""
+        y, x = self.placement.centre(0, 0)
+        record = {
+            "format": _FORMAT,
+            "placement": asdict(self.placement),
+            "centre": [y, x],  # of cell (0, 0) on the original image, in pixel edges
+            "resized_by": self.placement.scale,
+            "axes": ["c", "y", "x"],
+            "scale": [1.0, *self.placement.spacing],
+            "translation": [0.0, y - 0.5, x - 0.5],
+            "class_names": self.class_names,
+            "mode": self.mode,
+            "provenance": self.provenance,
+            "certificate": self.certificate,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(record, default=_plain))
+        return plain
+
+    def __repr__(self) -> str:
+        (k, rows, columns), (h, w), (sy, sx) = self.array.shape, self.placement.window, self.placement.step
+        step = f"{sy}" if sy == sx else f"{sy}x{sx}"
+        height, width = self.placement.image
+        return (
+            f"Scores({k} x {rows}x{columns} {self.array.dtype}, {self.mode}, step {step}, "
+            f"window {h}x{w}, image {height}x{width})"
+        )
+
+
+def save_picture(picture: Image.Image, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Writes a picture whole or not at all; WebP without loss, JPEG at quality 95.
+
+    Raises:
+        ImageError: unknown suffix, something is there already, no space, no right to write.
+    """
+    target = check_writable(path, overwrite, suffixes=PICTURES)
+    kind = {".png": "PNG", ".webp": "WEBP"}.get(target.suffix.lower(), "JPEG")
+    options: dict[str, dict[str, Any]] = {
+        "PNG": {},
+        "WEBP": {"lossless": True},
+        "JPEG": {"quality": 95, "subsampling": 0},
+    }
+    needed = 3 * picture.width * picture.height
+    with replacing(target, overwrite=overwrite, needed_bytes=needed) as place, place.open("wb") as file:
+        picture.save(file, format=kind, **options[kind])
+
+
+def _limits(values: NDArray[np.floating], vmin: float | None, vmax: float | None) -> tuple[float, float]:
+    """Values of the first and the last colour: those given, else the extremes of what is finite."""
+    finite = values[np.isfinite(values)]
+    low = vmin if vmin is not None else float(finite.min()) if finite.size else 0.0
+    high = vmax if vmax is not None else float(finite.max()) if finite.size else 1.0
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ImageError("vmin, vmax", f"{low:g}..{high:g} is no range of values", fix="give vmin below vmax")
+    return float(low), float(high)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    y, x = value
+    return int(y), int(x)
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for: NumPy's numbers as numbers, all else as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
