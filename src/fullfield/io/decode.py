@@ -31,6 +31,11 @@ _LIMIT = threading.Lock()
 _NPY = b"\x93NUMPY"
 
 
+def pixel_limit() -> int:
+    """Pixels above which Pillow refuses a file as a decompression bomb."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
+
+
 def decode(image: object, *, max_pixels: int | None = None, bands: int | None = None) -> tuple[NDArray[Any], str]:
     """The pixels ``(y, x, c)`` in the image's own depth, and the image's name for errors.
 

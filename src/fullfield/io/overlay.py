@@ -85,15 +85,12 @@ def blend(
         )
     if not 0 <= alpha <= 1:
         raise ImageError("alpha", f"{alpha} is not in 0..1", fix="0 shows the photograph, 1 the map alone")
-    axes = [_weights(placement, axis, smooth) for axis in (0, 1)]
+    (cells, shares), across = (_weights(placement, axis, smooth) for axis in (0, 1))
     out = np.empty_like(photo)
     rows = max(1, _BAND // photo.shape[1])
     for top in range(0, photo.shape[0], rows):
         band = slice(top, top + rows)
-        part = [
-            (cells[band], shares[band]) if axis == 0 else (cells, shares) for axis, (cells, shares) in enumerate(axes)
-        ]
-        drawn, cover = _draw(values, part[0], part[1])
+        drawn, cover = _draw(values, (cells[band], shares[band]), across)
         opacity = cover[:, :, None]
         under = luma(photo[band]) * (1 - alpha) + paint(drawn, colours, limits) * alpha
         out[band] = np.rint(photo[band] * (1 - opacity) + under * opacity)

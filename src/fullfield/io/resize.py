@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fullfield.errors import ImageError
+from fullfield.io.decode import pixel_limit
 
 Scale = float | tuple[float, float]
 
@@ -36,7 +37,7 @@ def scanned_size(
         result = int(wanted[0]), int(wanted[1])
         if min(result) < 1:
             raise ImageError("size", f"{wanted} has a side below 1 px", fix="give height and width in px")
-    limit = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
+    limit = max_pixels or pixel_limit()
     if result != size and result[0] * result[1] > limit:
         raise ImageError(
             "scale",
