@@ -1,11 +1,13 @@
 """The package as a whole: its public names, and what importing it does not do."""
 
 import ast
+import hashlib
 import importlib
 import inspect
 import itertools
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -139,3 +141,11 @@ def test_a_layer_keeps_being_a_package() -> None:
     assert fullfield.capture.classifier is module  # type: ignore[attr-defined]
     assert fullfield.capture.__doc__
     assert module.Classifier is fullfield.Classifier
+
+
+@pytest.mark.parametrize("name", ["astronaut.png", "rnet.onnx"])
+def test_carried_file_is_the_one_whose_source_is_stated(name: str) -> None:
+    digest = hashlib.sha256((files("fullfield") / "data" / name).read_bytes()).hexdigest()
+    sources = (Path(__file__).parents[1] / "THIRD_PARTY.md").read_text()
+    assert f"src/fullfield/data/{name}" in sources
+    assert digest in sources
