@@ -1,0 +1,109 @@
+"""The canonical graph as integers: one entry an operator that reads a neighbourhood."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.fx import Node
+from torch.utils.flop_counter import FlopCounterMode
+
+from fullfield.capture.shapes import propagate
+from fullfield.convert.canonical import Canonical
+from fullfield.convert.rewriter import bind
+from fullfield.geometry.axis import Op
+from fullfield.geometry.network import IDENTITY, Network, NodeSpec
+
+aten = torch.ops.aten
+Ops = tuple[Op, Op]
+
+
+def _conv(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    options = zip(kernel[2:], args["stride"], args["padding"], args["dilation"], strict=True)
+    y, x = (Op(k, s, p, p, d) for k, s, p, d in options)
+    return y, x
+
+
+def _max_pool(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    options = zip(args["kernel_size"], args["stride"], args["padding"], args["dilation"], strict=True)
+    y, x = (Op(k, s, p, p, d, ceil=args["ceil_mode"]) for k, s, p, d in options)
+    return y, x
+
+
+def _average_pool(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    options = zip(args["kernel_size"], args["stride"], args["padding"], strict=True)
+    y, x = (Op(k, s, p, p, 1, ceil=args["ceil_mode"]) for k, s, p in options)
+    return y, x
+
+
+def _pad(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    left, right, top, bottom = args["pad"]
+    return Op(1, 1, top, bottom), Op(1, 1, left, right)
+
+
+def _slice(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    end = 0 if args["end"] == sys.maxsize else int(args["end"])
+    op = Op(1, args["step"], -args["start"], end)
+    return (op, Op(1)) if args["dim"] % node.meta["rank"] == node.meta["rank"] - 2 else (Op(1), op)
+
+
+WINDOWED: dict[Any, Callable[[Mapping[str, Any], Node, tuple[int, ...]], Ops]] = {
+    aten.conv2d.default: _conv,
+    aten.max_pool2d.default: _max_pool,
+    aten.avg_pool2d.default: _average_pool,
+    aten.constant_pad_nd.default: _pad,
+    aten.slice.Tensor: _slice,
+}
+
+
+def network(net: Canonical, dtype: torch.dtype) -> Network:
+    """Every node that depends on the image, as integers; the last one gives the scores."""
+    values = propagate(net.graph, (1, net.channels, *net.window), dtype)
+    active = {
+        n for n in net.graph.graph.nodes if n.meta["kind"] in ("input", "windowed", "pointwise", "per_cell", "whole")
+    }
+    specs = [_spec(node, values, active) for node in net.graph.graph.nodes if node in active]
+    result = net.graph.graph.output_node().args[0]
+    assert isinstance(result, Node)
+    order = [s for s in specs if s.name != result.name] + [s for s in specs if s.name == result.name]
+    return Network(tuple(order), net.window)
+
+
+def _spec(node: Node, values: Mapping[Node, Any], active: set[Node]) -> NodeSpec:
+    kind = {"pointwise": "cell", "per_cell": "cell"}.get(node.meta["kind"], node.meta["kind"])
+    value = values[node]
+    shape = (
+        tuple(value.shape)[1:] if isinstance(value, torch.Tensor) else (sum(v.numel() for v in value if v is not None),)
+    )
+    if "cells_at" in node.meta:
+        cells = node.meta["cells_at"]
+        shape = (*(size for i, size in enumerate(shape) if i not in cells), *(shape[i] for i in cells))
+    ops, macs = IDENTITY, 0
+    if kind == "windowed":
+        args = bind(node)
+        kernel = tuple(values[args["weight"]].shape) if "weight" in args else ()
+        node.meta["rank"] = len(shape) + 1
+        ops = WINDOWED[node.target](args, node, kernel)
+        macs = kernel[0] * math.prod(kernel[1:]) if kernel else 0
+    elif kind == "whole":
+        macs = _count_macs(node, values)
+    inputs = tuple(dict.fromkeys(n.name for n in node.all_input_nodes if n in active))
+    return NodeSpec(
+        node.name, node.meta["path"], node.meta["op"], kind, inputs, ops, shape, macs, node.meta.get("reason", "")
+    )
+
+
+def _count_macs(node: Node, values: Mapping[Node, Any]) -> int:
+    """Multiply-adds of one operator on one window, as torch's counter has them."""
+    counter = FlopCounterMode(display=False)
+
+    def fetch(n: Node) -> Any:
+        return values[n]
+
+    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), fetch)
+    with counter, torch.no_grad():
+        node.target(*args, **kwargs)  # type: ignore[operator]
+    return int(counter.get_total_flops()) // 2

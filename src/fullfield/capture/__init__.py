@@ -1,0 +1,1 @@
+"""Networks in: ``nn.Module`` and ONNX become one graph with its window and preprocessing."""

@@ -1,0 +1,30 @@
+"""Shapes of every value in a graph, without computing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import GraphModule, Interpreter, Node
+
+PROBE_BATCH = 7919  # a prime that no channel count or map size hits: it marks the batch in a shape
+
+
+class _Recorder(Interpreter):
+    def __init__(self, module: GraphModule) -> None:
+        super().__init__(module)
+        self.values: dict[Node, Any] = {}
+
+    def run_node(self, n: Node) -> Any:
+        self.values[n] = super().run_node(n)
+        return self.values[n]
+
+
+def propagate(module: GraphModule, shape: tuple[int, ...], dtype: torch.dtype) -> dict[Node, Any]:
+    """What every node gives for an input of ``shape``: fake tensors (shape and type, no data), integers, tuples."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+        device = next((t.device for t in module.state_dict().values()), torch.device("cpu"))
+        recorder = _Recorder(module)
+        recorder.run(mode.from_tensor(torch.empty(1, dtype=dtype, device=device)).expand(shape))
+    return recorder.values

@@ -1,0 +1,22 @@
+"""One file a family of operators; each rule rewrites one operator into canonical form or says why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fullfield.convert.rewriter import Rule
+from fullfield.convert.rules import channels, conv, linear, norms, padding, pointwise, pools, removed, views
+
+FAMILIES = (removed, conv, pools, linear, norms, views, channels, padding)
+REGISTRY: dict[Any, Rule] = {op: rule for family in FAMILIES for op, rule in family.RULES.items()}
+
+
+def find(target: Any) -> Rule | None:
+    """The rule for an operator: its own entry, else the one for every pointwise operator, else none."""
+    if target in REGISTRY:
+        return REGISTRY[target]
+    if torch.Tag.pointwise in getattr(target, "tags", ()) or target in pointwise.UNTAGGED:
+        return pointwise.pointwise
+    return None

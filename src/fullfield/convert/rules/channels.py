@@ -1,0 +1,191 @@
+"""Operators across channels of one cell: concatenation, splits, slices, softmax, shuffles; slices of the map too."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.convert.layout import Layout
+from fullfield.convert.refusal import Refusal
+from fullfield.convert.rewriter import Mapped, Parts, Rewriter
+
+aten = torch.ops.aten
+
+
+def concatenate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``cat`` over channels of maps with the same cells.
+
+    Exact: yes
+    """
+    values = [rewriter.value(t) for t in args["tensors"]]
+    if not all(isinstance(v, Mapped) for v in values):
+        return Refusal("appends values that do not come from the image (a class token, say)")
+    first: Layout = values[0].layout
+    dim = args["dim"] % len(first.dims)
+    if any(v.layout.dims != first.dims or len(v.layout.channels) != len(first.channels) for v in values):
+        return Refusal("joins tensors whose dimensions are arranged differently")
+    index = first.channel_index(dim)
+    if any((v.layout.height, v.layout.width) != (first.height, first.width) for v in values):
+        return Refusal("joins maps of different sizes")
+    if index is None:
+        return Refusal("joins positions of the window")
+    sizes = list(first.channels)
+    sizes[index] = sum(v.layout.channels[index] for v in values)
+    result = rewriter.emit(aten.cat.default, [[v.node for v in values], 1 + index], kind="per_cell")
+    return Mapped(result, first.with_channels(sizes))
+
+
+def split(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Parts | Refusal:
+    """``split`` or ``chunk`` of channels, as slices.
+
+    Exact: yes
+    """
+    x = rewriter.value(node.args[0])
+    dim = args["dim"] % len(x.layout.dims)
+    index = x.layout.channel_index(dim)
+    if index is None:
+        return Refusal("splits the positions of the window")
+    sizes = [part.shape[dim] for part in rewriter.shapes[node]]
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return Parts(tuple(_slice_channels(rewriter, x, index, a, a + n, 1) for a, n in zip(starts, sizes, strict=True)))
+
+
+def unbind(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Parts | Refusal:
+    """``unbind`` of channels, as slices without the dimension.
+
+    Exact: yes
+    """
+    x = rewriter.value(node.args[0])
+    dim = args["dim"] % len(x.layout.dims)
+    index = x.layout.channel_index(dim)
+    if index is None:
+        return Refusal("takes the positions of the window apart")
+    return Parts(tuple(_select_channel(rewriter, x, dim, index, i) for i in range(x.layout.channels[index])))
+
+
+def take_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """A slice of channels, or of rows or columns counted from the window's ends.
+
+    Exact: yes
+    """
+    x = rewriter.value(node.args[0])
+    dim = args["dim"] % len(x.layout.dims)
+    size = x.layout.shape(2)[dim]
+    if dim == 0:
+        return x if args["start"] in (None, 0) and args["step"] == 1 else Refusal("slices the batch")
+    start, stop, step = slice(args["start"], args["end"], args["step"]).indices(size)
+    if (start, stop, step) == (0, size, 1):
+        assert isinstance(x, Mapped)
+        return x
+    index = x.layout.channel_index(dim)
+    if index is not None:
+        return _slice_channels(rewriter, x, index, start, stop, step)
+    axis = x.layout.dims[dim]
+    if axis not in (("y",), ("x",)):
+        return Refusal("takes a part of dimensions that hold positions and channels")
+    rank = len(x.layout.channels)
+    place = rank + 1 + (axis == ("x",))
+    end = sys.maxsize if stop == size else stop - size
+    result = rewriter.emit(aten.slice.Tensor, [x, place, start, end, step], kind="windowed", cells=size)
+    cells = {"y": x.layout.height, "x": x.layout.width} | {axis[0]: len(range(start, stop, step))}
+    return Mapped(result, x.layout.with_cells(cells["y"], cells["x"]))
+
+
+def select(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """One channel, or the only cell.
+
+    Exact: yes
+    """
+    x = rewriter.value(node.args[0])
+    dim = args["dim"] % len(x.layout.dims)
+    index = x.layout.channel_index(dim)
+    if index is not None and dim != 0:
+        return _select_channel(rewriter, x, dim, index, int(args["index"]) % x.layout.channels[index])
+    if x.layout.spatial(dim) and x.layout.shape(2)[dim] == 1:
+        return Mapped(x.node, x.layout.without(dim))
+    return Refusal("picks one position of the window")
+
+
+def softmax(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """Softmax over channels, cell by cell: probabilities follow the channel axis.
+
+    Exact: yes
+    """
+    x = rewriter.value(node.args[0])
+    index = x.layout.channel_index(args["dim"] % len(x.layout.dims))
+    if index is None:
+        return Refusal("takes a softmax over the positions of the window (attention)")
+    result = rewriter.emit(node.target, [x, 1 + index, *node.args[2:]], kind="per_cell")
+    return Mapped(result, x.layout)
+
+
+def halve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """Gated linear unit over channels.
+
+    Exact: yes
+    """
+    x = rewriter.value(node.args[0])
+    index = x.layout.channel_index(args["dim"] % len(x.layout.dims))
+    if index is None:
+        return Refusal("gates one half of the window's positions with the other")
+    sizes = [c // 2 if i == index else c for i, c in enumerate(x.layout.channels)]
+    return Mapped(rewriter.emit(node.target, [x, 1 + index], kind="per_cell"), x.layout.with_channels(sizes))
+
+
+def shuffle(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """Channel shuffle, as it is.
+
+    Exact: yes
+    """
+    x = rewriter.value(node.args[0])
+    if not x.layout.is_plain:
+        return Refusal("shuffles dimensions that are not channels")
+    return Mapped(rewriter.emit(node.target, [x, args["groups"]], kind="per_cell"), x.layout)
+
+
+def pool_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``avg_pool3d`` whose kernel spans channels only, as local response norm computes its sums.
+
+    Exact: yes
+    """
+    x = rewriter.value(node.args[0])
+    kernel, stride = list(args["kernel_size"]), list(args["stride"] or args["kernel_size"])
+    canonical = x.layout.dims[1:] == (("c",), ("c",), ("y",), ("x",))
+    if not canonical or kernel[1:] != [1, 1] or stride[1:] != [1, 1] or any(list(args["padding"])[1:]):
+        return Refusal("pools a volume")
+    sizes = [x.layout.channels[0], rewriter.shape(node)[2]]
+    operands = [x, kernel, stride, *node.args[3:]]
+    return Mapped(rewriter.emit(node.target, operands, kind="per_cell"), x.layout.with_channels(sizes))
+
+
+def _slice_channels(rewriter: Rewriter, x: Mapped, index: int, start: int, stop: int, step: int) -> Mapped:
+    sizes = [len(range(start, stop, step)) if i == index else c for i, c in enumerate(x.layout.channels)]
+    result = rewriter.emit(aten.slice.Tensor, [x, 1 + index, start, stop, step], kind="per_cell")
+    return Mapped(result, x.layout.with_channels(sizes))
+
+
+def _select_channel(rewriter: Rewriter, x: Mapped, dim: int, index: int, which: int) -> Mapped:
+    result = rewriter.emit(aten.select.int, [x, 1 + index, which], kind="per_cell")
+    return Mapped(result, x.layout.without(dim))
+
+
+RULES: dict[Any, Any] = {
+    aten.cat.default: concatenate,
+    aten.split.Tensor: split,
+    aten.split_with_sizes.default: split,
+    aten.chunk.default: split,
+    aten.unbind.int: unbind,
+    aten.slice.Tensor: take_slice,
+    aten.select.int: select,
+    aten.softmax.int: softmax,
+    aten._softmax.default: softmax,
+    aten.log_softmax.int: softmax,
+    aten._log_softmax.default: softmax,
+    aten.glu.default: halve,
+    aten.channel_shuffle.default: shuffle,
+    aten.native_channel_shuffle.default: shuffle,
+    aten.avg_pool3d.default: pool_channels,
+}

@@ -1,0 +1,94 @@
+"""Pointwise operators: every one that torch tags so, with tensors that broadcast cell by cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.convert.layout import Layout
+from fullfield.convert.refusal import Refusal
+from fullfield.convert.rewriter import Const, Mapped, Rewriter, Scalar
+
+aten = torch.ops.aten
+
+UNTAGGED = frozenset(
+    {
+        aten.hardswish.default,
+        aten.log_sigmoid.default,
+        aten.prelu.default,
+        aten._prelu_kernel.default,
+    }
+)
+
+
+def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """The operator on canonical maps of the same cells; fixed tensors reshaped to ``(1, channels, 1, 1)``.
+
+    Exact: yes
+    """
+    operands = [rewriter.value(a) for a in node.args]
+    if node.kwargs and any(isinstance(v, Node) for v in node.kwargs.values()):
+        return Refusal("takes a tensor by name")
+    if any(isinstance(v, Scalar) for v in operands):
+        return Refusal("computes with the batch size")
+    layout = _meeting([v.layout for v in operands if isinstance(v, Mapped)])
+    if isinstance(layout, Refusal):
+        return layout
+    new: list[Any] = []
+    for arg, operand in zip(node.args, operands, strict=True):
+        fitted = operand
+        if isinstance(operand, Const):
+            per_channel = node.target in (aten.prelu.default, aten._prelu_kernel.default)
+            fitted = _fit(rewriter, arg, operand, layout, per_channel=per_channel)
+        if isinstance(fitted, Refusal):
+            return fitted
+        new.append(fitted)
+    result = rewriter.emit(node.target, new, kind="pointwise")
+    result.kwargs = dict(node.kwargs)
+    if rewriter.shape(node) != layout.shape(_batch(rewriter, node, layout)):
+        return Refusal("broadcasts to another shape")
+    return Mapped(result, layout)
+
+
+def _batch(rewriter: Rewriter, node: Node, layout: Layout) -> int:
+    return rewriter.shape(node)[0]
+
+
+def _meeting(layouts: list[Layout]) -> Layout | Refusal:
+    """The layout of the result, if all operands lie on the same cells."""
+    first = layouts[0]
+    for other in layouts[1:]:
+        if other.dims != first.dims or len(other.channels) != len(first.channels):
+            return Refusal("combines tensors whose dimensions are arranged differently")
+        if (other.height, other.width) != (first.height, first.width):
+            return Refusal("combines a map with one value for the whole window (a gate)")
+    channels = [max(sizes) for sizes in zip(*(o.channels for o in layouts), strict=True)]
+    if any(s not in (1, c) for o in layouts for s, c in zip(o.channels, channels, strict=True)):
+        return Refusal("combines different numbers of channels")
+    return first.with_channels(channels)
+
+
+def _fit(rewriter: Rewriter, arg: Any, const: Const, layout: Layout, *, per_channel: bool) -> Const | Refusal:
+    """A fixed tensor shaped to broadcast against the canonical map."""
+    rank = len(layout.channels)
+    if len(const.shape) == 0 or (per_channel and const.shape == (1,)):
+        return const
+    if per_channel:
+        if rank != 1:
+            return Refusal("has one slope a channel for several channel dimensions")
+        return const if const.shape == (layout.channels[0],) else Refusal("has slopes for other channels")
+    aligned = (1,) * (len(layout.dims) - len(const.shape)) + const.shape
+    if len(aligned) > len(layout.dims):
+        return Refusal("broadcasts against a tensor of more dimensions")
+    shape = [1] * rank
+    for index, (_dim, size) in enumerate(zip(layout.dims, aligned, strict=True)):
+        if size == 1:
+            continue
+        channel = layout.channel_index(index)
+        if channel is None:
+            return Refusal("differs from place to place in the window (a position embedding or unshared weights)")
+        shape[channel] = size
+    wanted = (1, *shape, 1, 1)
+    return const if const.shape == wanted else rewriter.weight(arg, wanted, range(len(wanted)), wanted)

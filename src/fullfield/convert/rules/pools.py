@@ -1,0 +1,156 @@
+"""Pools: windowed ones stay; global and adaptive ones become windowed over the map that the window has."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.convert.layout import Layout
+from fullfield.convert.refusal import Refusal
+from fullfield.convert.rewriter import Mapped, Parts, Rewriter
+
+aten = torch.ops.aten
+
+
+def max_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+    """``max_pool2d`` on the canonical map.
+
+    Exact: yes
+    Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
+    """
+    x = rewriter.value(args["self"])
+    if not x.layout.is_plain:
+        return Refusal("pools dimensions that are not (channels, y, x)")
+    kernel, stride, padding = _window(args)
+    operands = [x, kernel, stride, padding, _pair(args["dilation"]), bool(args["ceil_mode"])]
+    result = rewriter.emit(aten.max_pool2d.default, operands, kind="windowed")
+    tuple_result = isinstance(rewriter.shapes[node], (tuple, list))
+    _, channels, height, width = (rewriter.shapes[node][0] if tuple_result else rewriter.shapes[node]).shape
+    mapped = Mapped(result, Layout.plain(channels, height, width))
+    return Parts((mapped, None)) if tuple_result else mapped
+
+
+def average_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``avg_pool2d`` on the canonical map.
+
+    Exact: yes
+    Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
+    """
+    x = rewriter.value(args["self"])
+    if not x.layout.is_plain:
+        return Refusal("pools dimensions that are not (channels, y, x)")
+    kernel, stride, padding = _window(args)
+    options = [bool(args["ceil_mode"]), bool(args["count_include_pad"]), args["divisor_override"]]
+    result = rewriter.emit(aten.avg_pool2d.default, [x, kernel, stride, padding, *options], kind="windowed")
+    _, channels, height, width = rewriter.shape(node)
+    return Mapped(result, Layout.plain(channels, height, width))
+
+
+def adaptive_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+    """An adaptive pool as the fixed pool that it is at the window: kernel = stride = cells in / cells out.
+
+    Exact: yes
+    """
+    x = rewriter.value(args["self"])
+    if not x.layout.is_plain:
+        return Refusal("pools dimensions that are not (channels, y, x)")
+    cells, wanted = (x.layout.height, x.layout.width), _pair(args["output_size"])
+    if any(n % o for n, o in zip(cells, wanted, strict=True)):
+        return Refusal(f"pools {cells[0]}x{cells[1]} cells into {wanted[0]}x{wanted[1]} of unequal sizes")
+    kernel = [n // o for n, o in zip(cells, wanted, strict=True)]
+    largest = "max" in str(node.target)
+    result = x
+    if kernel != [1, 1]:
+        result = Mapped(_emit_pool(rewriter, x, kernel, "max" if largest else "mean"), x.layout.with_cells(*wanted))
+    return Parts((result, None)) if largest else result
+
+
+def reduce(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``mean``, ``sum`` or ``amax``: over the window's map a pool as large as the map, over channels per cell.
+
+    Exact: yes, other summation order
+    """
+    x = rewriter.value(args["self"])
+    dims = args.get("dim")
+    rank = len(x.layout.dims)
+    wanted = range(rank) if dims is None or dims == [] else [d % rank for d in _list(dims)]
+    keep = bool(args.get("keepdim"))
+    name = str(node.target).split(".")[1]
+    if 0 in wanted:
+        return Refusal("reduces over the batch")
+    if args.get("dtype") not in (None, rewriter.shapes[args["self"]].dtype):
+        return Refusal("changes the number type inside the network")
+    if all(x.layout.spatial(d) for d in wanted):
+        return _over_map(rewriter, x, wanted, keep, name)
+    if all(x.layout.channel_index(d) is not None for d in wanted) and len(wanted) == 1:
+        return _over_channels(rewriter, node, x, wanted[0], keep)
+    return Refusal("reduces over channels and positions at once")
+
+
+def _over_map(rewriter: Rewriter, x: Mapped, dims: Sequence[int], keep: bool, name: str) -> Mapped | Refusal:
+    axes = {s for d in dims for s in x.layout.dims[d]}
+    if len(x.layout.channels) != 1:
+        return Refusal("reduces a map whose channels are in several dimensions")
+    kernel = [x.layout.height if "y" in axes else 1, x.layout.width if "x" in axes else 1]
+    node = _emit_pool(rewriter, x, kernel, "max" if name == "amax" else name)
+    layout = x.layout.with_cells(x.layout.height // kernel[0], x.layout.width // kernel[1])
+    for d in sorted(dims, reverse=True):
+        if not keep:
+            layout = layout.without(d)
+    return Mapped(node, layout)
+
+
+def _over_channels(rewriter: Rewriter, node: Node, x: Mapped, dim: int, keep: bool) -> Mapped:
+    index = x.layout.channel_index(dim)
+    assert index is not None
+    result = rewriter.emit(node.target, [x, [1 + index], keep], kind="per_cell")
+    if not keep:
+        return Mapped(result, x.layout.without(dim))
+    sizes = [1 if i == index else c for i, c in enumerate(x.layout.channels)]
+    return Mapped(result, x.layout.with_channels(sizes))
+
+
+def _emit_pool(rewriter: Rewriter, x: Mapped, kernel: list[int], name: str) -> Node:
+    if name == "max":
+        operands = [x, kernel, kernel, [0, 0], [1, 1], False]
+        return rewriter.emit(aten.max_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+    operands = [x, kernel, kernel, [0, 0], False, True, 1 if name == "sum" else None]
+    return rewriter.emit(aten.avg_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+
+
+def _sliding(operands: list[Any], x: Mapped, kernel: list[int]) -> list[Any]:
+    """A pool over the whole map slides cell by cell on a larger one; one over parts of it keeps its stride."""
+    cells = (x.layout.height, x.layout.width)
+    operands[2] = [1 if k == n else k for k, n in zip(kernel, cells, strict=True)]
+    return operands
+
+
+def _window(args: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
+    kernel = _pair(args["kernel_size"])
+    return kernel, _pair(args["stride"]) if args["stride"] else kernel, _pair(args["padding"])
+
+
+def _pair(value: Any) -> list[int]:
+    numbers = _list(value)
+    return numbers * 2 if len(numbers) == 1 else numbers
+
+
+def _list(value: Any) -> list[int]:
+    return [value] if isinstance(value, int) else [min(int(v), sys.maxsize) for v in value]
+
+
+RULES: dict[Any, Any] = {
+    aten.max_pool2d.default: max_pool,
+    aten.max_pool2d_with_indices.default: max_pool,
+    aten.avg_pool2d.default: average_pool,
+    aten.adaptive_avg_pool2d.default: adaptive_pool,
+    aten._adaptive_avg_pool2d.default: adaptive_pool,
+    aten.adaptive_max_pool2d.default: adaptive_pool,
+    aten.mean.dim: reduce,
+    aten.sum.dim_IntList: reduce,
+    aten.amax.default: reduce,
+}

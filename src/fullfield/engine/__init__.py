@@ -1,0 +1,1 @@
+"""Runs a plan tile by tile."""

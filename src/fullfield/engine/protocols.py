@@ -1,0 +1,29 @@
+"""What the engine reads from and writes to; ``io`` implements both."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Source(Protocol):
+    """An image as the network wants it: preprocessed once, readable by region."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width, px."""
+        ...
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.floating]:
+        """Preprocessed pixels ``(c, y, x)`` of the half-open region, which lies inside the image."""
+        ...
+
+
+class Sink(Protocol):
+    """A place for scores."""
+
+    def write(self, row: int, column: int, scores: NDArray[np.floating]) -> None:
+        """Takes the block ``(k, y, x)`` whose first cell is ``(row, column)``; no block comes twice."""
+        ...

@@ -1,0 +1,67 @@
+"""The exception tree: everything that fullfield raises on purpose.
+
+    FullfieldError
+     ├── CaptureError      a network or model file cannot be read
+     ├── UnsupportedError  a network cannot do what was asked of it
+     ├── GeometryError     sizes that do not go together
+     ├── BudgetError       the memory allowed is too small
+     ├── ImageError        an image, or the place for a result, is unusable
+     └── ResumeError       an earlier run's result cannot be continued
+
+Every text reads ``where: what, with both values`` and ends in a line ``fix:``.
+"""
+
+from __future__ import annotations
+
+
+class FullfieldError(Exception):
+    """One clear error: where it happened, what is wrong, how to mend it.
+
+    Args:
+        where: file, layer or argument that is at fault.
+        what: what is wrong, with the value found and the value wanted.
+        fix: what the user can do about it.
+
+    Examples:
+        >>> print(FullfieldError("step", "0 is not a positive number", fix="use 1 or more"))
+        step: 0 is not a positive number
+          fix: use 1 or more
+    """
+
+    def __init__(self, where: str, what: str, *, fix: str) -> None:
+        super().__init__(f"{where}: {what}\n  fix: {fix}")
+        self.where = where
+        self.what = what
+        self.fix = fix
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive a trip through pickle (worker processes raise these too)."""
+        return _rebuild, (type(self), self.where, self.what, self.fix)
+
+
+def _rebuild(kind: type[FullfieldError], where: str, what: str, fix: str) -> FullfieldError:
+    return kind(where, what, fix=fix)
+
+
+class CaptureError(FullfieldError):
+    """A network or model file that cannot be read."""
+
+
+class UnsupportedError(FullfieldError):
+    """A network that cannot do what was asked of it."""
+
+
+class GeometryError(FullfieldError):
+    """Sizes that do not go together."""
+
+
+class BudgetError(FullfieldError):
+    """A memory budget too small for the work."""
+
+
+class ImageError(FullfieldError):
+    """An image, or the place for a result, that is unusable."""
+
+
+class ResumeError(FullfieldError):
+    """An earlier run's result that cannot be continued."""

@@ -1,0 +1,5 @@
+"""Integers only: axes, operators, the cells of a tile. Imports no torch."""
+
+from fullfield.geometry.axis import Axis, Op
+
+__all__ = ["Axis", "Op"]

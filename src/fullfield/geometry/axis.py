@@ -1,0 +1,158 @@
+"""One axis of a network: what an operator does to it, and where a node's cells lie.
+
+Sources: Dumoulin & Visin 2016 (arXiv 1603.07285); Araujo, Norris & Sim 2019 (doi 10.23915/distill.00021).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fullfield.errors import GeometryError
+
+
+@dataclass(frozen=True)
+class Op:
+    """A windowed operator along one axis: kernel F, stride S, padding P, dilation.
+
+    Negative padding crops, so an ``Op`` also describes a slice. ``ceil`` rounds the count of cells up as
+    pools with ``ceil_mode`` do; a last cell that would start beyond the low padding and the data is dropped.
+
+    Examples:
+        >>> Op(3, stride=2).cells(7), Op(3).cells(7)
+        (3, 5)
+    """
+
+    kernel: int
+    stride: int = 1
+    low: int = 0
+    high: int = 0
+    dilation: int = 1
+    ceil: bool = False
+
+    @property
+    def extent(self) -> int:
+        """Cells from the first tap to the last, both included."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    def cells(self, count: int) -> int:
+        """Cells that come out of ``count`` cells; 0 where the kernel is larger than the padded input.
+
+        Source: torch ``pooling_output_shape``; the rule for ``ceil`` is Caffe's too.
+        """
+        room = count + self.low + self.high - self.extent
+        if room < 0 and not (self.ceil and room > -self.stride):
+            return 0
+        if not self.ceil:
+            return room // self.stride + 1
+        cells = -(-room // self.stride) + 1
+        if (cells - 1) * self.stride >= count + self.low:
+            cells -= 1
+        return cells
+
+    def leftover(self, count: int) -> int:
+        """Padded cells that no tap reads because the stride does not divide; 0 when the operator fits.
+
+        Negative when ``ceil`` lets the last window hang over the edge.
+
+        Examples:
+            >>> Op(3, stride=3).leftover(7), Op(3, stride=2).leftover(7), Op(3, 2, ceil=True).leftover(22)
+            (1, 0, -1)
+        """
+        cells = self.cells(count)
+        return count + self.low + self.high - self.extent - (cells - 1) * self.stride
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the cells of a node lie along one axis of one window.
+
+    Cell ``y`` reads the pixels ``[start + y*jump, start + y*jump + size)`` of the window (those outside are padding).
+    Of its ``count`` cells the first ``low`` and the last ``high`` depend on padding. ``closed`` marks the single
+    cell that has read a whole unpadded map (a head): between windows it is wanted at window positions only.
+
+    Examples:
+        >>> Axis.window(224).through(Op(7, stride=2, low=3, high=3))
+        Axis(size=7, jump=2, start=-3, count=112, low=2, high=1, closed=False)
+    """
+
+    size: int
+    jump: int
+    start: int
+    count: int
+    low: int = 0
+    high: int = 0
+    closed: bool = False
+
+    @classmethod
+    def window(cls, pixels: int) -> Axis:
+        """The axis of the window itself: every pixel is a cell."""
+        return cls(size=1, jump=1, start=0, count=pixels)
+
+    @property
+    def shared(self) -> bool:
+        """Whether any cell is free of padding, so that neighbouring windows can share it."""
+        return self.low + self.high < self.count
+
+    def through(self, op: Op, *, cap: int | None = None) -> Axis:
+        """The axis after ``op``; ``low`` and ``high`` are at most ``cap`` cells each.
+
+            size'  = size + d*(k-1)*jump      jump' = jump*t      start' = start - p_lo*jump
+            a'     = ceil((a + p_lo) / t)
+            b'     = n' - (first y with y*t - p_lo + d*(k-1) >= n - b)
+
+        Raises:
+            GeometryError: the kernel does not fit the padded axis even once.
+        """
+        count = op.cells(self.count)
+        if count < 1:
+            padded = self.count + op.low + op.high
+            raise GeometryError(
+                f"kernel {op.kernel}",
+                f"spans {op.extent} cells, more than the {padded} cells of its padded input",
+                fix="use a larger window, a smaller kernel or more padding",
+            )
+        low = max(0, math.ceil((self.low + op.low) / op.stride))
+        good = (self.count - self.high) - (op.extent - 1) + op.low
+        high = count - max(0, math.ceil(good / op.stride))
+        low, high = min(low, count), min(max(high, 0), count)
+        if cap is not None:
+            low, high = min(low, cap), min(high, cap)
+        return Axis(
+            size=self.size + (op.extent - 1) * self.jump,
+            jump=self.jump * op.stride,
+            start=self.start - op.low * self.jump,
+            count=count,
+            low=low,
+            high=high,
+            closed=count == 1 and op.low == op.high == 0 and (self.closed or op.extent == self.count),
+        )
+
+    def union(self, other: Axis) -> Axis:
+        """The axis of a branch's meeting point: the larger field, the larger borders.
+
+        Raises:
+            GeometryError: the branches do not have the same count and spacing of cells.
+        """
+        meet = self.jump == other.jump or self.closed or other.closed
+        if self.count != other.count or not meet:
+            raise GeometryError(
+                "branches",
+                f"{self.count} cells every {self.jump} px meet {other.count} cells every {other.jump} px",
+                fix="exact scanning still works: it runs these layers per window",
+            )
+        start = min(self.start, other.start)
+        stop = max(self.start + self.size, other.start + other.size)
+        return Axis(
+            size=stop - start,
+            jump=max(self.jump, other.jump),
+            start=start,
+            count=self.count,
+            low=max(self.low, other.low),
+            high=max(self.high, other.high),
+            closed=self.closed or other.closed,
+        )
+
+    def aligned(self, other: Axis) -> bool:
+        """Whether cells of both branches are centred on the same pixels."""
+        return 2 * self.start + self.size == 2 * other.start + other.size and self.jump == other.jump

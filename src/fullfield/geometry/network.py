@@ -1,0 +1,137 @@
+"""A network as integers: what each node reads, how, and which of its cells neighbouring windows can share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fullfield.errors import GeometryError
+from fullfield.geometry.axis import Axis, Op
+
+Kind = Literal["input", "windowed", "cell", "whole"]
+IDENTITY = (Op(1), Op(1))
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node of a network, as far as integers go.
+
+    Args:
+        name: unique name in the graph.
+        path: the layer it belongs to, for reports.
+        op: its operator's short name, for reports.
+        kind: ``windowed`` reads a neighbourhood, ``cell`` one cell of each input, ``whole`` the whole window.
+        inputs: names of the nodes it reads, without repeats.
+        ops: what it does along y and x.
+        shape: its cells per window (channels of all kinds, y, x), or the shape of a ``whole`` node's value.
+        macs: multiply-adds a cell; for a ``whole`` node those a window.
+        reason: why a ``whole`` node is one.
+    """
+
+    name: str
+    path: str
+    op: str
+    kind: Kind
+    inputs: tuple[str, ...]
+    ops: tuple[Op, Op] = IDENTITY
+    shape: tuple[int, ...] = ()
+    macs: int = 0
+    reason: str = ""
+
+    @property
+    def elements(self) -> int:
+        """Numbers a cell; for a ``whole`` node numbers a window."""
+        count = 1
+        for size in self.shape if self.kind == "whole" else self.shape[:-2]:
+            count *= size
+        return count
+
+    @property
+    def window_macs(self) -> int:
+        """Multiply-adds when the node runs on one window by itself."""
+        return self.macs if self.kind == "whole" else self.macs * self.shape[-1] * self.shape[-2]
+
+    @property
+    def window_elements(self) -> int:
+        """Numbers that the node gives for one window."""
+        return self.elements if self.kind == "whole" else self.elements * self.shape[-1] * self.shape[-2]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node runs: its axes when windows share it, else the reason why each window has its own."""
+
+    axes: tuple[Axis, Axis] | None
+    reason: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """Whether neighbouring windows share its cells."""
+        return self.axes is not None
+
+
+@dataclass(frozen=True)
+class Network:
+    """The nodes of a network in the order in which they run; the last one gives the scores."""
+
+    nodes: tuple[NodeSpec, ...]
+    window: tuple[int, int]
+    _index: Mapping[str, NodeSpec] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", {n.name: n for n in self.nodes})
+
+    def __getitem__(self, name: str) -> NodeSpec:
+        return self._index[name]
+
+    def __iter__(self) -> Iterator[NodeSpec]:
+        return iter(self.nodes)
+
+    @property
+    def output(self) -> NodeSpec:
+        """The node that gives the scores."""
+        return self.nodes[-1]
+
+    def places(self, *, cap: int | None = None, stop: int | None = None) -> dict[str, Place]:
+        """Where every node runs, when borders are at most ``cap`` cells and nodes from ``stop`` on run per window.
+
+        A node is shared while its borders leave cells between them, all its inputs are shared and lie on the same
+        grid; from there on the network runs per window.
+        """
+        places: dict[str, Place] = {}
+        for index, node in enumerate(self.nodes):
+            if stop is not None and index >= stop:
+                places[node.name] = Place(None, "the plan runs it per window")
+            else:
+                places[node.name] = self._place(node, [places[i] for i in node.inputs], cap)
+        return places
+
+    def _place(self, node: NodeSpec, inputs: list[Place], cap: int | None) -> Place:
+        if node.kind == "whole":
+            return Place(None, node.reason)
+        if node.kind == "input":
+            return Place((Axis.window(self.window[0]), Axis.window(self.window[1])))
+        if not all(p.shared for p in inputs):
+            return Place(None, "follows a layer that runs per window")
+        pairs = [p.axes for p in inputs if p.axes is not None]
+        try:
+            axes = [_along([pair[k] for pair in pairs], node.ops[k], cap) for k in (0, 1)]
+        except GeometryError as error:
+            return Place(None, error.what)
+        if not all(axis.shared for axis in axes):
+            return Place(None, "borders meet: every cell depends on padding")
+        return Place((axes[0], axes[1]))
+
+
+def _along(axes: list[Axis], op: Op, cap: int | None) -> Axis:
+    axis = axes[0]
+    for other in axes[1:]:
+        axis = axis.union(other)
+    if axis.closed and op.cells(1) != 1:
+        raise GeometryError("padding", "spreads the one cell of a head", fix="scan in exact mode")
+    if op == Op(1):
+        return axis
+    if axis.closed and op.extent > 1:
+        raise GeometryError("kernel", "reads beside the one cell of a head", fix="scan in exact mode")
+    return axis.through(op, cap=cap)

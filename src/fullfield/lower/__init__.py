@@ -1,0 +1,1 @@
+"""Network and tile into one static tensor program."""

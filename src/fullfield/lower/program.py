@@ -1,0 +1,167 @@
+"""Network and tile -> one static tensor program: a tile of image in, its scores out.
+
+The program is made of ATen operators only. In order, it
+  1. computes every shared node, one family of cells after the other (``_shared``),
+  2. cuts from the shared maps what each window needs, in batches, and runs the rest per window (``_per_window``),
+  3. arranges the scores as ``(rows, columns, k)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_arg
+
+from fullfield.convert.canonical import Canonical
+from fullfield.geometry.network import Network
+from fullfield.geometry.tile import TileLayout
+from fullfield.lower.assemble import Assembler, Box, Pair
+from fullfield.lower.operators import EMIT, fill
+
+aten = torch.ops.aten
+
+
+def lower(net: Canonical, network: Network, layout: TileLayout, *, batch: int) -> GraphModule:
+    """The program for one tile.
+
+    Shape: ``(1, c, y, x)``, the pixels that ``layout`` reads -> ``(rows, columns, k)``
+    Args:
+        net: the network in canonical form; the program shares its parameters.
+        network: the same as integers.
+        layout: the tile's cells.
+        batch: windows at a time where the network runs per window.
+    """
+    return _Lowering(net, network, layout, batch).run()
+
+
+class _Lowering:
+    def __init__(self, net: Canonical, network: Network, layout: TileLayout, batch: int) -> None:
+        self.net, self.network, self.layout, self.batch = net, network, layout, batch
+        self.graph = Graph()
+        shapes = {n.name: n.shape[:-2] for n in network if n.kind != "whole"}
+        self.to = Assembler(self.graph, layout, shapes)
+        self.consts: dict[Node, Node] = {}
+        self.nodes = {n.name: n for n in net.graph.graph.nodes}
+
+    def run(self) -> GraphModule:
+        for spec in self.network:
+            if spec.name in self.layout.y:
+                self._shared(self.nodes[spec.name])
+        if self.network.output.name in self.layout.y:
+            scores = self._shared_scores(self.network.output.name)
+        else:
+            parts = [self._per_window(box) for box in self._boxes()]
+            flat = parts[0] if len(parts) == 1 else self.to.call(aten.cat.default, parts, 0)
+            scores = self.to.call(aten.reshape.default, flat, [*self.layout.windows, -1])
+        self.graph.output(scores)
+        root = nn.Module()
+        for name, tensor in self.to.constants.items():
+            root.register_buffer(name, tensor.to(next(self.net.graph.parameters()).device))
+        _adopt(root, self.net.graph, self.graph)
+        return GraphModule(root, self.graph, "Tile")
+
+    def _shared(self, node: Node) -> None:
+        """All families of one shared node."""
+        name = node.name
+        if node.op == "placeholder":
+            self.to.maps[name] = {("interior", "interior"): self.graph.placeholder(name)}
+            return
+        y, x = self.layout.y[name], self.layout.x[name]
+        self.to.maps[name] = {(fy, fx): self._family(node, (fy, fx)) for fy in y.families for fx in x.families}
+
+    def _family(self, node: Node, family: Pair) -> Node:
+        y, x = self.layout.y[node.name].strips[family[0]], self.layout.x[node.name].strips[family[1]]
+        strips = {source: (y[source], x[source]) for source in y}
+        read = {s: self.to.strip(s, family, pair, fill(node)) for s, pair in strips.items()}
+        if node.meta["kind"] == "windowed":
+            source = next(iter(strips))
+            return EMIT[node.target](self.to, node, read[source], strips[source], self._const)
+        if node.target is aten.reshape.default:
+            (source,) = strips
+            cells = self.layout.y[node.name].extent(family[0]), self.layout.x[node.name].extent(family[1])
+            return self.to.call(node.target, read[source], [-1, *node.meta["channels"], *cells])
+        args = map_arg(node.args, lambda n: read[n.name] if n.name in read else self._const(n))
+        return self.graph.call_function(node.target, args, dict(node.kwargs))  # type: ignore[arg-type]
+
+    def _const(self, node: Any) -> Any:
+        """A fixed tensor's node in the program, with all it is computed from."""
+        if not isinstance(node, Node):
+            return node
+        if node not in self.consts:
+            self.consts[node] = self.graph.node_copy(node, self._const)
+        return self.consts[node]
+
+    def _shared_scores(self, name: str) -> Node:
+        """Scores from a shared output: its interior map at the window positions."""
+        value = self.to.maps[name][("interior", "interior")]
+        for dim, cells in ((-2, self.layout.y[name]), (-1, self.layout.x[name])):
+            if cells.hop > 1:
+                value = self.to.call(aten.slice.Tensor, value, dim, 0, cells.extent("interior"), cells.hop)
+        return self.to.call(aten.permute.default, self.to.call(aten.select.int, value, 0, 0), [1, 2, 0])
+
+    def _boxes(self) -> Iterator[Box]:
+        """Batches of windows: some full rows, or a part of one, in row-major order."""
+        rows, columns = self.layout.windows
+        if columns > self.batch:
+            for i in range(rows):
+                for j in range(0, columns, self.batch):
+                    yield Box(i, i + 1, j, min(j + self.batch, columns))
+        else:
+            step = max(1, self.batch // columns)
+            for i in range(0, rows, step):
+                yield Box(i, min(i + step, rows), 0, columns)
+
+    def _per_window(self, box: Box) -> Node:
+        """The rest of the network on one batch of windows. Shape: ``(windows, k)``"""
+        env: dict[Node, Any] = {}
+        for name in self.layout.crossing:
+            strips = self.layout.y[name].whole(), self.layout.x[name].whole()
+            env[self.nodes[name]] = self.to.strip(name, ("window", "window"), strips, 0.0, box)
+        for spec in self.network:
+            if spec.name not in self.layout.y:
+                self._copy(self.nodes[spec.name], env, box.count)
+        result = env[self.nodes[self.network.output.name]]
+        return self.to.call(aten.reshape.default, result, [box.count, -1])
+
+    def _copy(self, node: Node, env: dict[Node, Any], count: int) -> None:
+        """One node on the windows of a batch, as it stands in the canonical graph."""
+
+        def fetch(n: Node) -> Any:
+            if n not in env and n.meta["kind"] == "scalar":
+                env[n] = self._scalar(n, env, count)
+            return env[n] if n in env else self._const(n)
+
+        args, kwargs = map_arg((node.args, node.kwargs), fetch)
+        env[node] = self.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
+
+    def _scalar(self, node: Node, env: dict[Node, Any], count: int) -> Any:
+        """A number of the graph for a batch of ``count`` windows."""
+        if node.target is aten.sym_size.int:
+            source, dim = node.args
+            assert isinstance(source, Node)
+            assert isinstance(dim, int)
+            return count if dim == 0 else self.network[source.name].shape[dim - 1]
+        values = map_arg(node.args, lambda n: self._scalar(n, env, count))
+        return node.target(*values)  # type: ignore[operator]
+
+
+def _adopt(root: nn.Module, source: nn.Module, graph: Graph) -> None:
+    """Gives ``root`` the parameters and buffers of ``source`` that ``graph`` reads."""
+    for target in {str(n.target) for n in graph.nodes if n.op == "get_attr"}:
+        if hasattr(root, target):
+            continue
+        holder_name, _, leaf = target.rpartition(".")
+        tensor: Any = getattr(source.get_submodule(holder_name), leaf)
+        holder = root
+        for part in filter(None, holder_name.split(".")):
+            if not hasattr(holder, part):
+                setattr(holder, part, nn.Module())
+            holder = getattr(holder, part)
+        if isinstance(tensor, nn.Parameter):
+            holder.register_parameter(leaf, tensor)
+        else:
+            holder.register_buffer(leaf, tensor)
