@@ -35,19 +35,24 @@ def with_legend(
     ramp = np.broadcast_to(table(colours), (size, 256, 3))
     sheet.paste(Image.fromarray(np.ascontiguousarray(ramp)).resize((width - 2 * margin, size)), (margin, y))
     y += size + round(0.2 * size)
-    for place, anchor, text in zip((margin, width / 2, width - margin), ("la", "ma", "ra"), ticks(limits), strict=True):
-        draw.text((place, y), text, _INK, font, anchor=anchor)
+    low, middle, high = ticks(limits)
+    if max(map(font.getlength, (low, high))) + font.getlength(middle) / 2 + margin < width / 2 - margin:
+        draw.text((width / 2, y), middle, _INK, font, anchor="ma")
+    draw.text((margin, y), low, _INK, font)
+    draw.text((width - margin, y), high, _INK, font, anchor="ra")
     return sheet
 
 
 def ticks(limits: tuple[float, float]) -> tuple[str, str, str]:
-    """Least, middle and greatest value in as few digits as tell them apart, at least 3.
+    """Least, middle and greatest value in as few digits as tell them apart, at least 3; of one value the middle only.
 
     Examples:
         >>> ticks((0.0, 1.0)), ticks((100.001, 100.003))
         (('0', '0.5', '1'), ('100.001', '100.002', '100.003'))
     """
     low, high = limits
+    if low == high:
+        return "", f"{low:.3g}", ""
     for digits in range(3, 10):
         texts = tuple(f"{value:.{digits}g}" for value in (low, low + (high - low) / 2, high))
         if len(set(texts)) == 3:
