@@ -1,5 +1,6 @@
 """Whatever users call an image: files of every kind, PIL images, arrays, tensors."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -252,3 +253,22 @@ def test_a_large_file_below_the_limit_warns_of_nothing(tmp_path: Path, monkeypat
     path = saved(tmp_path, Image.fromarray(RGB))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # Pillow warns from here, refuses from the double
     np.testing.assert_array_equal(decode(path)[0], RGB)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="not a regular file"):
+        decode(tmp_path / "a.png")
+
+
+def test_a_name_too_long_for_the_system_is_one_clear_error() -> None:
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        decode("a" * 300 + ".png")
+
+
+def test_metadata_that_cannot_be_read_rotate_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Image.Image) -> Image.Image:
+        raise SyntaxError("not a TIFF file (header b'junk' not valid)")
+
+    monkeypatch.setattr("fullfield.io.decode.ImageOps.exif_transpose", broken)
+    np.testing.assert_array_equal(decode(saved(tmp_path, Image.fromarray(RGB)))[0], RGB)

@@ -37,14 +37,22 @@ def check_writable(
         raise ImageError(
             where, f"the suffix {target.suffix!r} names no format", fix=f"use one of {', '.join(suffixes)}"
         )
-    folder = target.resolve().parent
+    try:
+        _check_place(target, overwrite)
+    except (OSError, ValueError) as error:  # a name that the system cannot have
+        raise ImageError(where, f"no such name can be ({error})", fix="choose another name") from error
+    return target
+
+
+def _check_place(target: Path, overwrite: bool) -> None:
+    """Raises unless the folder is there and open, and the name free or to be replaced."""
+    where, folder = str(target), target.resolve().parent
     if not folder.is_dir():
         raise ImageError(where, f"there is no folder {folder}", fix="make it first, or correct the path")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ImageError(where, f"the folder {folder} is not writable", fix="write to another folder")
     if target.exists():
         _check_replaceable(target, overwrite)
-    return target
 
 
 def _check_replaceable(target: Path, overwrite: bool) -> None:
@@ -78,7 +86,7 @@ def replacing(path: Path, *, overwrite: bool, needed_bytes: int, folder: bool = 
         ImageError: no space left, or any other reason of the system.
     """
     target = path.resolve()  # through a link, to the file that it names
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    temporary = target.with_name(f".fullfield-{uuid.uuid4().hex[:12]}.partial")
     try:
         if folder:
             temporary.mkdir()
@@ -139,7 +147,7 @@ def _system_error(where: str, error: OSError, needed_bytes: int) -> ImageError:
     if error.errno in _FULL:
         return ImageError(
             where,
-            f"no space left: the result needs up to {needed_bytes} bytes ({os.strerror(error.errno)})",
+            f"the result does not fit: it needs up to {needed_bytes} bytes ({os.strerror(error.errno)})",
             fix="free space, write to another disk, or scan with a larger step",
         )
     reason = error.strerror or str(error) or type(error).__name__
