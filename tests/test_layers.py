@@ -22,7 +22,7 @@ def broken_contracts(folder: Path) -> str:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "src/fullfield", tmp_path / "fullfield", ignore=shutil.ignore_patterns("__pycache__", "data"))
+    shutil.copytree(ROOT / "src/fullfield", tmp_path / "fullfield", ignore=shutil.ignore_patterns("*.pyc", "data"))
     return tmp_path
 
 
