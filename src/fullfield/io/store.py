@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,21 @@ def write_zarr(folder: Path, array: NDArray[Any], record: Record) -> None:
         attributes={name: record[name] for name in kept},
         config={"write_empty_chunks": True},
     )
-    for first in range(0, array.shape[0], chunks[0]):
-        for row in range(0, array.shape[1], chunks[1]):
-            block = slice(first, first + chunks[0]), slice(row, row + chunks[1])
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as worker:  # an interruption then meets this thread, not zarr between two writes
+        try:
+            worker.submit(_fill, scores, array, stop).result()
+        finally:
+            stop.set()
+
+
+def _fill(scores: zarr.Array[Any], array: NDArray[Any], stop: threading.Event) -> None:
+    """Writes an array a row of chunks at a time, until told to stop."""
+    for first in range(0, array.shape[0], scores.chunks[0]):
+        for row in range(0, array.shape[1], scores.chunks[1]):
+            if stop.is_set():
+                return
+            block = slice(first, first + scores.chunks[0]), slice(row, row + scores.chunks[1])
             scores[block] = array[block]
 
 
