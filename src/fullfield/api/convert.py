@@ -1,0 +1,47 @@
+"""``fullfield.convert``: a classifier as an ordinary fully convolutional module."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from fullfield.analysis.specs import network
+from fullfield.api.nets import as_classifier
+from fullfield.api.prepare import Prepared, check_context
+from fullfield.convert.canonical import canonical
+from fullfield.convert.fold import fold_batch_norm as fold
+
+if TYPE_CHECKING:
+    from fullfield.api.nets import Net
+
+
+def convert(
+    net: Net,
+    *,
+    window: int | tuple[int, int] | None = None,
+    fold_batch_norm: bool = False,
+    trust: bool = False,
+) -> nn.Module:
+    """The network as a module that takes any size from the window up and gives a map of scores.
+
+    On one window it equals the original. On a larger image, layers that pad see neighbouring pixels instead of
+    zeros: the scores are those of ``context`` mode, and those of the crops only where nothing pads.
+
+    Shape: ``(n, c, y, x)``, preprocessed -> ``(n, k, y', x')``
+    Args:
+        net: a classifier, an ``nn.Module`` or the path of a model file.
+        window: height and width of the window, px, where the network does not carry it.
+        fold_batch_norm: make batch norms part of the convolutions before them.
+        trust: allow model files that can run code.
+
+    Raises:
+        UnsupportedError: layers that look at the whole window, by name and with the reason.
+    """
+    classifier = as_classifier(net, window=window, trust=trust)
+    form = canonical(classifier)
+    check_context(Prepared(classifier, form, network(form, classifier.dtype)))
+    if fold_batch_norm:
+        form = replace(form, graph=fold(form.graph)[0])
+    return form.graph

@@ -1,0 +1,1 @@
+"""Windows run as crops, compared with the scan."""

@@ -1,0 +1,127 @@
+"""What a comparison of scan and crops found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The scan's scores beside those of sampled windows run as crops by the original network.
+
+    Args:
+        mode: of the scan.
+        samples: windows compared.
+        windows: windows of the whole map.
+        max_difference: largest absolute difference of a score.
+        mean_difference: mean absolute difference.
+        score_range: greatest minus least score of the crops.
+        top1_agreement: share of the sampled windows whose best class is the same.
+        worst: cell ``(i, j)`` of the largest difference.
+        worst_scores: scan's and crop's score there.
+        dtype: in which both were computed.
+        tolerance: largest difference over the range that still counts as exact in this type.
+        seed: of the sample.
+    """
+
+    mode: str
+    samples: int
+    windows: int
+    max_difference: float
+    mean_difference: float
+    score_range: float
+    top1_agreement: float
+    worst: tuple[int, int]
+    worst_scores: tuple[float, float]
+    dtype: str
+    tolerance: float
+    seed: int
+
+    @property
+    def relative(self) -> float:
+        """Largest difference over the range of the scores."""
+        return self.max_difference / self.score_range if self.score_range > 0 else self.max_difference
+
+    @property
+    def equal(self) -> bool:
+        """Whether the scores agree up to the rounding of the arithmetic."""
+        return self.relative <= self.tolerance
+
+    @property
+    def holds(self) -> bool:
+        """Whether the scan kept what its mode promises; ``context`` promises no equality."""
+        return self.mode != "exact" or self.equal
+
+    @property
+    def verdict(self) -> str:
+        """One line: ``EXACT``, ``NOT EXACT: …`` or ``CONTEXT: differs by …``."""
+        if self.equal:
+            return "EXACT" if self.mode == "exact" else "CONTEXT: equal to the crops on this image"
+        by = f"differs by {self.relative:.3g} of the scores' range, top class agrees at {self.top1_agreement:.1%}"
+        return f"{'NOT EXACT' if self.mode == 'exact' else 'CONTEXT'}: {by} of the windows"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures and the verdict as JSON-able values."""
+        figures = asdict(self) | {"relative": self.relative, "holds": self.holds, "verdict": self.verdict}
+        return figures | {"worst": list(self.worst), "worst_scores": list(self.worst_scores)}
+
+    def __str__(self) -> str:
+        return "\n".join(
+            (
+                f"{self.samples} of {self.windows} windows run as crops ({self.dtype}, seed {self.seed})",
+                (
+                    f"  largest difference   {self.max_difference:.3g}  "
+                    f"({self.relative:.3g} of the range {self.score_range:.4g})"
+                ),
+                f"  mean difference      {self.mean_difference:.3g}",
+                f"  top-1 agreement      {self.top1_agreement:.1%}",
+                (
+                    f"  worst window         {self.worst}: "
+                    f"scan {self.worst_scores[0]:.6g}, crop {self.worst_scores[1]:.6g}"
+                ),
+                f"  {self.verdict}",
+            )
+        )
+
+
+def compare(
+    scan: NDArray[np.floating],
+    crops: NDArray[np.floating],
+    cells: list[tuple[int, int]],
+    *,
+    mode: str,
+    windows: int,
+    dtype: str,
+    seed: int,
+) -> Certificate:
+    """The certificate for scores ``(samples, k)`` of the same ``cells`` from both runs.
+
+    Non-finite scores count as equal where both are the same, and as infinitely different elsewhere.
+    """
+    a, b = scan.astype(np.float64), crops.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    difference = np.where(np.isnan(difference), np.inf, difference)
+    at = int(np.argmax(difference))
+    sample, score = divmod(at, a.shape[1])
+    finite = b[np.isfinite(b)]
+    return Certificate(
+        mode=mode,
+        samples=len(cells),
+        windows=windows,
+        max_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+        score_range=float(finite.max() - finite.min()) if finite.size else 0.0,
+        top1_agreement=float(np.mean(a.argmax(1) == b.argmax(1))),
+        worst=cells[sample],
+        worst_scores=(float(a[sample, score]), float(b[sample, score])),
+        dtype=dtype,
+        tolerance=TOLERANCE[dtype],
+        seed=seed,
+    )

@@ -1,0 +1,41 @@
+"""The other side of every proof: the original network on windows cut from the image."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fullfield.capture.classifier import Classifier
+from fullfield.engine.protocols import Source
+
+Cell = tuple[int, int]
+
+
+def sample_cells(shape: tuple[int, int], samples: int, seed: int) -> list[Cell]:
+    """The four corners of the map and others drawn at random, without repeats, in row-major order."""
+    rows, columns = shape
+    corners = dict.fromkeys((i, j) for i in (0, rows - 1) for j in (0, columns - 1))
+    others = max(0, min(samples, rows * columns) - len(corners))
+    drawn = random.Random(seed).sample(range(rows * columns), min(rows * columns, others + len(corners)))
+    cells = [divmod(k, columns) for k in drawn]
+    return sorted([*corners, *[c for c in cells if c not in corners][:others]])
+
+
+def run_crops(
+    net: Classifier, source: Source, cells: list[Cell], step: tuple[int, int], *, batch: int = 16
+) -> NDArray[np.floating]:
+    """Scores ``(cells, k)`` of the original network on each cell's window by itself."""
+    height, width = net.window
+    scores = []
+    for start in range(0, len(cells), batch):
+        windows = []
+        for i, j in cells[start : start + batch]:
+            top, left = i * step[0], j * step[1]
+            windows.append(torch.from_numpy(source.read(top, top + height, left, left + width)))
+        with torch.inference_mode():
+            scores.append(net(torch.stack(windows).to(net.device, net.dtype)).cpu())
+    result = torch.cat(scores)
+    return result.float().numpy() if result.dtype == torch.bfloat16 else result.numpy()
