@@ -47,7 +47,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	@$(INSTALL) pip
 	@$(INSTALL) torch
 	@$(INSTALL) --group build
-	@$(INSTALL) --no-build-isolation --editable .
+	@$(INSTALL) --no-build-isolation --editable '.[all]'
 	@touch $@
 
 $(VENV)/.%: $(VENV)/.core

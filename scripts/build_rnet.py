@@ -14,19 +14,16 @@ Reading it takes joblib and lz4.
 import argparse
 import hashlib
 import io
-import json
 import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from torch import nn
 
 import fullfield
-from fullfield.capture.preprocessing import PRESETS
 
 TARGET = Path(__file__).parents[1] / "src" / "fullfield" / "data" / "rnet.onnx"
 FACENET = ("facenet_pytorch/data/rnet.pt", "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86")
@@ -112,38 +109,6 @@ def check(network: nn.Module, path: Path) -> None:
         raise SystemExit("the written file does not compute the network")
 
 
-def write(network: nn.Module, path: Path) -> None:
-    example = torch.zeros(2, 3, 24, 24)
-    program = torch.onnx.export(
-        network,
-        (example,),
-        dynamo=True,
-        dynamic_shapes=({0: "n"},),
-        input_names=["x"],
-        output_names=["scores"],
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    about = {
-        "fullfield.version": fullfield.__version__,
-        "fullfield.name": "R-Net",
-        "fullfield.window": "[24, 24]",
-        "fullfield.classes": json.dumps(["background", "face"]),
-        "fullfield.preprocessing": PRESETS["mtcnn"].to_json(),
-    }
-    for part in (
-        *model.graph.node,
-        *model.graph.initializer,
-        *model.graph.value_info,
-        *model.graph.input,
-        *model.graph.output,
-    ):
-        del part.metadata_props[:]  # the exporter's notes hold the paths of this machine
-    onnx.helper.set_model_props(model, about)
-    onnx.save_model(model, path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("facenet", type=Path, help="the wheel of facenet-pytorch 2.6.0")
@@ -154,7 +119,9 @@ def main() -> None:
         compare(weights, from_mtcnn(choice.mtcnn))
     network = RNet().eval()
     network.load_state_dict(weights)
-    write(network, TARGET)
+    names = ("background", "face")
+    classifier = fullfield.capture(network, window=24, preprocessing="mtcnn", class_names=names, name="R-Net")
+    fullfield.save(classifier, TARGET, overwrite=True)
     check(network, TARGET)
     print(f"  {TARGET}: {TARGET.stat().st_size} bytes, SHA-256 {hashlib.sha256(TARGET.read_bytes()).hexdigest()}")
 
