@@ -93,8 +93,10 @@ class Network:
         """The node that gives the scores."""
         return self.nodes[-1]
 
-    def places(self, *, cap: int | None = None, stop: int | None = None) -> dict[str, Place]:
-        """Where every node runs, when borders are at most ``cap`` cells and nodes from ``stop`` on run per window.
+    def places(self, *, cap: int | None = None, small: int = 0, stop: int | None = None) -> dict[str, Place]:
+        """Where every node runs, with borders of at most ``cap`` cells, and nodes from ``stop`` on per window.
+
+        Maps of at most ``small`` cells along an axis keep all their borders there.
 
         A node is shared while its borders leave cells between them, all its inputs are shared and lie on the same
         grid; from there on the network runs per window.
@@ -104,10 +106,10 @@ class Network:
             if stop is not None and index >= stop:
                 places[node.name] = Place(None, "the plan runs it per window")
             else:
-                places[node.name] = self._place(node, [places[i] for i in node.inputs], cap)
+                places[node.name] = self._place(node, [places[i] for i in node.inputs], cap, small)
         return places
 
-    def _place(self, node: NodeSpec, inputs: list[Place], cap: int | None) -> Place:
+    def _place(self, node: NodeSpec, inputs: list[Place], cap: int | None, small: int) -> Place:
         if node.kind == "whole":
             return Place(None, node.reason)
         if node.kind == "input":
@@ -116,7 +118,7 @@ class Network:
             return Place(None, "follows a layer that runs per window")
         pairs = [p.axes for p in inputs if p.axes is not None]
         try:
-            axes = [_along([pair[k] for pair in pairs], node.ops[k], cap) for k in (0, 1)]
+            axes = [_along([pair[k] for pair in pairs], node.ops[k], cap, small) for k in (0, 1)]
         except GeometryError as error:
             return Place(None, error.what)
         if not all(axis.shared for axis in axes):
@@ -124,7 +126,7 @@ class Network:
         return Place((axes[0], axes[1]))
 
 
-def _along(axes: list[Axis], op: Op, cap: int | None) -> Axis:
+def _along(axes: list[Axis], op: Op, cap: int | None, small: int) -> Axis:
     axis = axes[0]
     for other in axes[1:]:
         axis = axis.union(other)
@@ -134,4 +136,4 @@ def _along(axes: list[Axis], op: Op, cap: int | None) -> Axis:
         return axis
     if axis.closed and op.extent > 1:
         raise GeometryError("kernel", "reads beside the one cell of a head", fix="scan in exact mode")
-    return axis.through(op, cap=cap)
+    return axis.through(op, cap=None if op.cells(axis.count) <= small else cap)

@@ -17,6 +17,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 from fullfield.convert.canonical import Canonical
+from fullfield.convert.rewriter import bind
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import TileLayout
 from fullfield.lower.assemble import Assembler, Box, Pair
@@ -136,7 +137,27 @@ class _Lowering:
             return env[n] if n in env else self._const(n)
 
         args, kwargs = map_arg((node.args, node.kwargs), fetch)
+        if self._covers(node):
+            env[node] = self._linear(*args[:3], count)
+            return
         env[node] = self.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
+
+    def _covers(self, node: Node) -> bool:
+        """Whether the node is a convolution as large as its map: a linear layer, which runs faster as one."""
+        if node.target is not aten.conv2d.default or node.meta["kind"] != "windowed" or bind(node)["groups"] != 1:
+            return False
+        source = node.args[0]
+        assert isinstance(source, Node)
+        cells = self.network[source.name].shape[-2:]
+        return all(
+            op.extent == n and op.low == op.high == 0 for op, n in zip(self.network[node.name].ops, cells, strict=True)
+        )
+
+    def _linear(self, x: Node, weight: Node, bias: Node | None, count: int) -> Node:
+        """A convolution as large as its map, as the matrix product it is."""
+        flat, rows = (self.to.call(aten.flatten.using_ints, value, 1) for value in (x, weight))
+        result = self.to.call(aten.linear.default, flat, rows, bias)
+        return self.to.call(aten.reshape.default, result, [count, -1, 1, 1])
 
     def _scalar(self, node: Node, env: dict[Node, Any], count: int) -> Any:
         """A number of the graph for a batch of ``count`` windows."""
