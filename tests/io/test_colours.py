@@ -12,7 +12,7 @@ from fullfield.io.colours import NAMES, paint, table
     [
         ("viridis", (68, 1, 84), (33, 145, 140), (253, 231, 37)),
         ("magma", (0, 0, 4), (183, 55, 121), (252, 253, 191)),
-        ("cividis", (0, 34, 78), (125, 124, 120), (254, 232, 56)),
+        ("inferno", (0, 0, 4), (188, 55, 84), (252, 255, 164)),
         ("gray", (0, 0, 0), (128, 128, 128), (255, 255, 255)),
     ],
 )
@@ -45,5 +45,5 @@ def test_nan_is_black_and_a_range_of_one_value_its_middle() -> None:
 
 
 def test_an_unknown_map_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ImageError, match="'jet' is not a colour map\n  fix: use one of viridis, magma, cividis, gray"):
+    with pytest.raises(ImageError, match="'jet' is not a colour map\n  fix: use one of viridis, magma, inferno, gray"):
         table("jet")

@@ -82,7 +82,8 @@ def open_image(
     Arrays of three channels are taken as RGB (a reader that gives BGR needs ``image[:, :, ::-1]``). Grey becomes colour
     and colour grey where ``preprocessing.order`` names what the network wants; order ``any`` takes the channels as they
     are.
-    8- and 16-bit pixels are brought to ``preprocessing.value_range``; floats and wider integers are taken to be in it.
+    8- and 16-bit pixels, taken to fill 0..255 and 0..65535, are brought to ``preprocessing.value_range``; floats and
+    wider integers are taken to be in it.
     An array is not copied: leave it alone while it is scanned.
 
     Args:

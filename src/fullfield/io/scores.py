@@ -139,7 +139,7 @@ class Scores:
 
         Args:
             cls, activation: as for ``class_map``.
-            colours: viridis, magma, cividis or gray.
+            colours: viridis, magma, inferno or gray.
             vmin, vmax: values of the first and the last colour; the map's own extremes where not given.
         """
         values = self.class_map(cls, activation)

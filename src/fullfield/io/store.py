@@ -59,9 +59,8 @@ def _fill(scores: zarr.Array[Any], array: NDArray[Any], stop: threading.Event) -
 
 def write_npz(path: Path, array: NDArray[Any], record: Record) -> None:
     """A NumPy archive: array ``scores``, and the record as JSON text ``fullfield``."""
-    arrays = {_ARRAY: array, _RECORD: np.array(json.dumps(record))}
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, scores=array, fullfield=np.array(json.dumps(record)))
 
 
 def read(path: Path) -> tuple[NDArray[Any], Record]:
