@@ -12,7 +12,7 @@ author = "The fullfield authors"
 copyright = author
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "command_help"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "command_help", "house_docstrings"]
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = f"fullfield {release}"
@@ -26,4 +26,3 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
-napoleon_custom_sections = ["Exact", "Shape", "Source", "Sources"]
