@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check inst
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-demo: $(VENV)/.core ## scan a photograph with a real network, verify the map, write it to demo/
+demo: $(VENV)/.core ## scan a photograph with a real network, verify the map, write it to fullfield-demo/
 	@$(BIN)/fullfield demo
 
 test: $(VENV)/.test ## all tests but the slow ones, with the coverage gate
@@ -36,7 +36,7 @@ wheel-test: $(VENV)/.test ## build the wheel and use it in an empty environment;
 	@$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
 clean: ## remove .venv and everything built
-	rm -rf $(VENV) build dist demo docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist fullfield-demo docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # torch goes in first and by itself, so that its pin alone decides which build is taken.
 # hatchling is installed from the constraints, hence no build isolation.
