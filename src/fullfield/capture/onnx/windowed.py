@@ -7,7 +7,7 @@ import torch
 from fullfield.capture.onnx.builder import Builder
 from fullfield.capture.onnx.padding import frame, pad
 from fullfield.capture.onnx.registry import Call, Refusal, operator
-from fullfield.capture.onnx.values import Value
+from fullfield.capture.onnx.values import Known, Value
 
 aten = torch.ops.aten
 
@@ -30,7 +30,15 @@ def conv(b: Builder, call: Call) -> Value:
     else:
         x, padding = pad(b, x, f.low, f.high, 0.0), [0] * len(kernel)
     strides, dilations, groups = list(f.strides), list(f.dilations), call.integer("group", 1)
-    return b.call(_CONV[len(kernel)], x, weight, call.weight(2), strides, padding, dilations, groups)
+    return b.call(_CONV[len(kernel)], x, weight, _bias(call), strides, padding, dilations, groups)
+
+
+def _bias(call: Call) -> Value | None:
+    """The bias; none for the zeros that exporters compute in the graph where a layer has no bias."""
+    bias = call.weight(2)
+    if isinstance(bias, Known) and bias.fixed and not bias.name and not bias.at[0].any():
+        return None
+    return bias
 
 
 @operator("ConvTranspose")
