@@ -49,7 +49,8 @@ def _padding(report: Report) -> str:
     over = [r.name for r in report.rows if min(r.lost) < 0]
     texts = [f"Padding: {_list(padded)} {'pads' if len(padded) == 1 else 'pad'}."] if padded else ["Padding: none."]
     if over:
-        texts.append(f"{_list(over)} round up: their last cells hang over the edge of the window.")
+        verb, whose = ("rounds", "its last cell hangs") if len(over) == 1 else ("round", "their last cells hang")
+        texts.append(f"{_list(over)} {verb} up: {whose} over the edge of the window.")
     return " ".join(texts)
 
 
@@ -80,7 +81,7 @@ def _context(report: Report) -> str:
     if not any(row.pads for row in report.rows):
         return "Context mode: the same scores, since nothing depends on where the window ends."
     return (
-        "Context mode: the layers that pad see the neighbouring pixels instead, so its scores differ from the crops'; "
+        "Context mode: those layers see the neighbouring pixels instead, so its scores differ from the crops'; "
         "`fullfield verify --mode context` measures by how much."
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import overload
 
 from torch import nn
@@ -25,6 +27,7 @@ def as_classifier(
     *,
     window: int | tuple[int, int] | None = None,
     preprocessing: str | Preprocessing | None = None,
+    class_names: tuple[str, ...] | None = None,
     trust: bool = False,
 ) -> Classifier:
     """The classifier that ``net`` is, captures or names.
@@ -33,6 +36,7 @@ def as_classifier(
         net: a classifier, a module to capture, or the path of a model file.
         window: height and width, px; for a module or a file that does not say.
         preprocessing: a preset's name or a value, instead of the network's own.
+        class_names: one name a score, instead of the network's own.
         trust: read files that can run code.
 
     Raises:
@@ -45,14 +49,22 @@ def as_classifier(
                 f"{window} is not the {net.window[0]}x{net.window[1]} px that {net.name} was captured for",
                 fix="capture or load it again with the other window",
             )
+        if class_names is not None:
+            net = _named(net, class_names)
         return net if preprocessing is None else net.with_preprocessing(preprocessing)
     if isinstance(net, nn.Module):
-        return capture(net, window=window, preprocessing=preprocessing)
+        return capture(net, window=window, preprocessing=preprocessing, class_names=class_names)
     if isinstance(net, (str, os.PathLike)):
-        return load(net, window=window, preprocessing=preprocessing, trust=trust)
+        return load(Path(net), window=window, preprocessing=preprocessing, class_names=class_names, trust=trust)
     raise CaptureError(
         "network", f"{type(net).__name__} is no network", fix="give a Classifier, an nn.Module or the path of a model"
     )
+
+
+def _named(net: Classifier, names: tuple[str, ...]) -> Classifier:
+    if len(names) != net.classes:
+        raise CaptureError("class names", f"{len(names)} names for {net.classes} scores", fix="give one name a score")
+    return replace(net, class_names=names)
 
 
 @overload

@@ -1,0 +1,99 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from fullfield.capture.classifier import Classifier
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def pair(text: str) -> tuple[int, int]:
+    """One integer for both axes, or two, y before x.
+
+    Examples:
+        >>> pair("224"), pair("224x320"), pair("32,16")
+        ((224, 224), (224, 320), (32, 16))
+    """
+    found = re.fullmatch(r"\s*(-?\d+)\s*(?:[x,]\s*(-?\d+)\s*)?", text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not one integer or two, such as 224 or 224x320 (y before x)")
+    return int(found[1]), int(found[2] or found[1])
+
+
+model = click.argument("model")
+image = click.argument("image")
+window = click.option(
+    "--window", type=pair, metavar="PX[xPX]", help="Height x width of the window, where the model does not say."
+)
+preprocessing = click.option(
+    "--preprocessing", metavar="PRESET", help="How pixels are fed: none, unit, imagenet, ... [default: the model's own]"
+)
+step = click.option(
+    "--step", type=pair, metavar="PX[,PX]", help="Distance of neighbouring windows, y before x. [default: the stride]"
+)
+mode = click.option(
+    "--mode",
+    type=click.Choice(["exact", "context"]),
+    default="exact",
+    show_default=True,
+    help="exact: the crops' scores. context: layers that pad see the neighbouring pixels instead.",
+)
+scale = click.option(
+    "--scale", type=float, default=1.0, show_default=True, help="Resize the image by this factor first."
+)
+budget = click.option("--budget", metavar="SIZE", help="Memory allowed, such as 2GB or 512MiB.")
+device = click.option("--device", help="Where to compute, such as cpu or cuda:0.")
+trust = click.option("--trust", is_flag=True, help="Read model files that can run code (.pt2, pickles).")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there already.")
+
+
+def apply(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options at once, in the order of --help."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def read_network(
+    path: str,
+    *,
+    window: tuple[int, int] | None,
+    preprocessing: str | None = None,
+    classes: str | None = None,
+    trust: bool,
+) -> Classifier:
+    """The network of a command line; ``classes`` is a file with one name a line."""
+    from fullfield.api.nets import as_classifier
+    from fullfield.capture.load import read_class_names
+
+    names = None if classes is None else read_class_names(classes)
+    return as_classifier(path, window=window, preprocessing=preprocessing, class_names=names, trust=trust)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output; numbers that JSON has no word for become ``null``."""
+    import json
+
+    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    import math
+
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,50 @@
+"""``fullfield verify``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fullfield.cli import options
+from fullfield.cli.progress import progress_bar
+
+
+@click.command()
+@options.model
+@options.image
+@options.step
+@options.mode
+@click.option("--samples", type=int, default=64, show_default=True, help="Windows to compare, the corners among them.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
+@options.apply(options.scale, options.window, options.preprocessing, options.budget, options.device)
+@options.as_json
+@options.trust
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    model: str,
+    image: str,
+    window: tuple[int, int] | None,
+    preprocessing: str | None,
+    as_json: bool,
+    trust: bool,
+    **settings: Any,
+) -> None:
+    """Scan IMAGE with MODEL, run sampled windows as crops through the original network, and compare.
+
+    Ends with 1 when exact scores were promised and are not.
+    """
+    from fullfield.api.verify import verify
+
+    net = options.read_network(model, window=window, preprocessing=preprocessing, trust=trust)
+    with progress_bar("scan") as progress:
+        certificate = verify(net, image, progress=progress, **settings)
+    if as_json:
+        options.print_json(certificate.to_dict())
+    else:
+        click.echo(certificate)
+    if not certificate.holds:
+        ctx.exit(1)
