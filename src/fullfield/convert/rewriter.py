@@ -269,13 +269,12 @@ class Rewriter:
 
 
 def bind(node: Node) -> dict[str, Any]:
-    """The node's arguments by the names of its operator's schema, defaults filled in."""
+    """The node's arguments by the names of its operator's schema and in its order, defaults filled in."""
     schema = getattr(node.target, "_schema", None)
     if schema is None:
         return {}
-    bound = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-    bound |= dict(zip([a.name for a in schema.arguments], node.args, strict=False))
-    return bound | dict(node.kwargs)
+    given = dict(zip([a.name for a in schema.arguments], node.args, strict=False)) | dict(node.kwargs)
+    return {a.name: given.get(a.name, a.default_value) for a in schema.arguments}
 
 
 def op_name(node: Node) -> str:

@@ -58,8 +58,13 @@ class Assembler:
         """
         sy, sx = strips
         result = self._joined(name, out, strips, box or self.all)
-        pads = [sx.pad_low, sx.pad_high, sy.pad_low, sy.pad_high]
-        return self.call(aten.constant_pad_nd.default, result, pads, fill) if any(pads) else result
+        pads = [max(0, p) for p in (sx.pad_low, sx.pad_high, sy.pad_low, sy.pad_high)]
+        result = self.call(aten.constant_pad_nd.default, result, pads, fill) if any(pads) else result
+        for dim, s in ((-2, sy), (-1, sx)):
+            # Dropped after padding: a strip that lies wholly in the padding drops the only cell it could be cut from.
+            low, high = max(0, -s.pad_low), max(0, -s.pad_high)
+            result = self._slice(result, dim, low, low + s.length, low + s.length + high)
+        return result
 
     def _joined(self, name: str, out: Pair, strips: tuple[Strip, Strip], box: Box) -> Node:
         cells = (self.layout.y[name], self.layout.x[name])

@@ -52,6 +52,11 @@ class _Lowering:
         for spec in self.network:
             if spec.name in self.layout.y:
                 self._shared(self.nodes[spec.name])
+        for name in self.layout.crossing:
+            if "cells_at" in self.nodes[name].meta:
+                order = _cells_last(self.nodes[name], len(self.to.channels[name]) + 3)
+                maps = self.to.maps[name]
+                self.to.maps[name] = {f: self.to.call(aten.permute.default, v, order) for f, v in maps.items()}
         if self.network.output.name in self.layout.y:
             scores = self._shared_scores(self.network.output.name)
         else:
@@ -120,13 +125,21 @@ class _Lowering:
         """The rest of the network on one batch of windows. Shape: ``(windows, k)``"""
         env: dict[Node, Any] = {}
         for name in self.layout.crossing:
-            strips = self.layout.y[name].whole(), self.layout.x[name].whole()
-            env[self.nodes[name]] = self.to.strip(name, ("window", "window"), strips, 0.0, box)
+            env[self.nodes[name]] = self._cut(name, box)
         for spec in self.network:
             if spec.name not in self.layout.y:
                 self._copy(self.nodes[spec.name], env, box.count)
         result = env[self.nodes[self.network.output.name]]
         return self.to.call(aten.reshape.default, result, [box.count, -1])
+
+    def _cut(self, name: str, box: Box) -> Node:
+        """Each window's own cells of a shared node, dimensions as the canonical graph has them."""
+        strips = self.layout.y[name].whole(), self.layout.x[name].whole()
+        value = self.to.strip(name, ("window", "window"), strips, 0.0, box)
+        if "cells_at" not in self.nodes[name].meta:
+            return value
+        order = _cells_last(self.nodes[name], len(self.to.channels[name]) + 3)
+        return self.to.call(aten.permute.default, value, [order.index(i) for i in range(len(order))])
 
     def _copy(self, node: Node, env: dict[Node, Any], count: int) -> None:
         """One node on the windows of a batch, as it stands in the canonical graph."""
@@ -168,6 +181,12 @@ class _Lowering:
             return count if dim == 0 else self.network[source.name].shape[dim - 1]
         values = map_arg(node.args, lambda n: self._scalar(n, env, count))
         return node.target(*values)  # type: ignore[operator]
+
+
+def _cells_last(node: Node, rank: int) -> list[int]:
+    """The order of dimensions that brings ``(n, channels, y, x, normed channels)`` to ``(n, *channels, y, x)``."""
+    cells = [1 + i for i in node.meta["cells_at"]]
+    return [*(i for i in range(rank) if i not in cells), *cells]
 
 
 def _adopt(root: nn.Module, source: nn.Module, graph: Graph) -> None:

@@ -1,0 +1,196 @@
+"""Random networks: hypothesis draws operators, ``Builder`` writes them as a graph and drops those that do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import torch
+from torch import nn
+from torch.fx import Graph, GraphModule, Node
+
+from fullfield.capture.classifier import Classifier
+from fullfield.capture.preprocessing import Preprocessing
+from fullfield.capture.torch_module import classifier
+
+aten = torch.ops.aten
+CHANNELS = 2
+
+
+class Builder:
+    """A graph under construction in the dialect of ``torch.export``; nodes hold their value for a window of zeros."""
+
+    def __init__(self, window: tuple[int, int], *, integers: bool) -> None:
+        self.graph, self.root, self.integers = Graph(), nn.Module(), integers
+        self.window = window
+        self.image = self.graph.placeholder("x")
+        self.image.meta["val"] = torch.zeros(1, CHANNELS, *window, dtype=torch.float64)
+
+    def call(self, target: Any, *args: Any) -> Node | None:
+        """The node of one operator, or ``None`` where it does not fit what it is given."""
+        try:
+            value = target(*torch.fx.node.map_arg(args, lambda n: n.meta["val"]))
+        except RuntimeError:
+            return None
+        if isinstance(value, torch.Tensor) and 0 in value.shape:
+            return None
+        node = self.graph.call_function(target, args)
+        node.meta["val"] = value
+        return node
+
+    def tensor(self, *shape: int, positive: bool = False) -> Node:
+        """A parameter drawn at random; small integers where the network is one of integers."""
+        value = torch.randn(shape, dtype=torch.float64)
+        if self.integers:
+            value = torch.randint(-2, 3, shape).double()
+        if positive:
+            value = value.abs() + 0.5
+        name = f"w{len(list(self.root.parameters()))}"
+        self.root.register_parameter(name, nn.Parameter(value))
+        node = self.graph.get_attr(name)
+        node.meta["val"] = value
+        return node
+
+    def finish(self, result: Node) -> Classifier:
+        """The classifier whose scores are ``result``."""
+        self.graph.output(result)
+        graph = GraphModule(self.root, self.graph)
+        for node in graph.graph.nodes:
+            node.meta = {"path": node.name}
+        options: dict[str, Any] = {"preprocessing": Preprocessing(), "class_names": None, "name": "drawn"}
+        return classifier(graph, window=self.window, channels=CHANNELS, **options)
+
+
+def small(low: int, high: int) -> st.SearchStrategy[list[int]]:
+    """Two small integers, along y and x."""
+    return st.lists(st.integers(low, high), min_size=2, max_size=2)
+
+
+def _channels(node: Node) -> int:
+    return int(node.meta["val"].shape[1])
+
+
+def conv(draw: Any, b: Builder, x: Node) -> Node | None:
+    groups = draw(st.sampled_from([1, 1, _channels(x)]))
+    out = groups * draw(st.integers(1, 3)) if groups > 1 else draw(st.integers(1, 4))
+    kernel = draw(small(1, 4))
+    weight = b.tensor(out, _channels(x) // groups, *kernel)
+    bias = b.tensor(out) if draw(st.booleans()) else None
+    stride, dilation = draw(small(1, 3)), draw(small(1, 2))
+    if draw(st.integers(0, 4)) == 0:
+        return b.call(aten.conv2d.padding, x, weight, bias, [1, 1], "same", dilation, groups)
+    return b.call(aten.conv2d.default, x, weight, bias, stride, draw(small(0, 3)), dilation, groups)
+
+
+def max_pool(draw: Any, b: Builder, x: Node) -> Node | None:
+    kernel = draw(small(1, 3))
+    padding = [draw(st.integers(0, k // 2)) for k in kernel]
+    return b.call(
+        aten.max_pool2d.default, x, kernel, draw(small(1, 3)), padding, draw(small(1, 2)), draw(st.booleans())
+    )
+
+
+def average_pool(draw: Any, b: Builder, x: Node) -> Node | None:
+    kernel = draw(small(1, 3))
+    padding = [draw(st.integers(0, k // 2)) for k in kernel]
+    options = draw(st.booleans()), draw(st.booleans()), draw(st.sampled_from([None, None, 3]))
+    return b.call(aten.avg_pool2d.default, x, kernel, draw(small(1, 3)), padding, *options)
+
+
+def pad(draw: Any, b: Builder, x: Node) -> Node | None:
+    fill = draw(st.sampled_from([0.0, 0.0, 1.0, -3.0]))
+    pads = draw(st.lists(st.integers(-1, 2), min_size=4, max_size=4))
+    return b.call(aten.pad.default, x, pads, "constant", fill)
+
+
+def crop(draw: Any, b: Builder, x: Node) -> Node | None:
+    dim, start = draw(st.integers(2, 3)), draw(st.integers(0, 2))
+    stop, step = draw(st.sampled_from([9223372036854775807, -1])), draw(st.integers(1, 2))
+    return b.call(aten.slice.Tensor, x, dim, start, stop, step)
+
+
+def activation(draw: Any, b: Builder, x: Node) -> Node | None:
+    return b.call(draw(st.sampled_from([aten.relu.default, aten.relu.default, aten.neg.default])), x)
+
+
+def smooth(draw: Any, b: Builder, x: Node) -> Node | None:
+    return b.call(draw(st.sampled_from([aten.sigmoid.default, aten.tanh.default, aten.silu.default])), x)
+
+
+def batch_norm(draw: Any, b: Builder, x: Node) -> Node | None:
+    c = _channels(x)
+    moments = [b.tensor(c), b.tensor(c), b.tensor(c), b.tensor(c, positive=True)]
+    return b.call(aten.batch_norm.default, x, *moments, False, 0.1, 1e-5, False)
+
+
+def channel_norm(draw: Any, b: Builder, x: Node) -> Node | None:
+    last = b.call(aten.permute.default, x, [0, 2, 3, 1])
+    c = _channels(x)
+    normed = b.call(aten.layer_norm.default, last, [c], b.tensor(c), b.tensor(c), 1e-2)
+    return b.call(aten.permute.default, normed, [0, 3, 1, 2])
+
+
+def gate(draw: Any, b: Builder, x: Node) -> Node | None:
+    mean = b.call(aten.mean.dim, x, [2, 3], True)
+    value = b.call(aten.conv2d.default, mean, b.tensor(_channels(x), _channels(x), 1, 1))
+    return b.call(aten.mul.Tensor, x, b.call(aten.sigmoid.default, value))
+
+
+def residual(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Two branches that meet in a sum: kernels, borders and shortcut differ, counts agree by construction."""
+    k, stride, c = draw(st.sampled_from([1, 3, 5])), draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    options = [stride, stride], [k // 2, k // 2]
+    long = b.call(aten.conv2d.default, x, b.tensor(c, _channels(x), k, k), None, *options)
+    short: Node | None = x
+    if stride > 1 or c != _channels(x) or draw(st.booleans()):
+        short = b.call(aten.conv2d.default, x, b.tensor(c, _channels(x), 1, 1), None, options[0])
+    return b.call(aten.add.Tensor, long, short) if long and short else None
+
+
+def inception(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Branches of different borders that meet in a concatenation."""
+    ways = []
+    for k in draw(st.lists(st.sampled_from([1, 3, 5]), min_size=1, max_size=2)):
+        weight = b.tensor(draw(st.integers(1, 2)), _channels(x), k, k)
+        ways.append(b.call(aten.conv2d.default, x, weight, b.tensor(weight.meta["val"].shape[0]), [1, 1], [k // 2] * 2))
+    ways.append(b.call(aten.max_pool2d.default, x, [3, 3], [1, 1], [1, 1]) if draw(st.booleans()) else x)
+    return b.call(aten.cat.default, ways, 1) if all(ways) else None
+
+
+INTEGER_LAYERS = [conv, conv, conv, max_pool, pad, crop, activation, residual, inception]
+SHARED_LAYERS = [*INTEGER_LAYERS, average_pool, average_pool, smooth, batch_norm, channel_norm]
+ALL_LAYERS = [*SHARED_LAYERS, gate]
+
+
+def flat_head(draw: Any, b: Builder, x: Node) -> Node | None:
+    flat = b.call(aten.flatten.using_ints, x, 1)
+    assert flat is not None
+    hidden = b.call(aten.linear.default, flat, b.tensor(4, flat.meta["val"].shape[1]), b.tensor(4))
+    return b.call(aten.linear.default, b.call(aten.relu.default, hidden), b.tensor(3, 4))
+
+
+def mean_head(draw: Any, b: Builder, x: Node) -> Node | None:
+    return b.call(aten.linear.default, b.call(aten.mean.dim, x, [2, 3]), b.tensor(3, _channels(x)), b.tensor(3))
+
+
+def max_head(draw: Any, b: Builder, x: Node) -> Node | None:
+    return b.call(aten.linear.default, b.call(aten.amax.default, x, [2, 3]), b.tensor(3, _channels(x)), b.tensor(3))
+
+
+@st.composite
+def networks(
+    draw: Any,
+    *,
+    layers: Any = ALL_LAYERS,
+    heads: Any = (flat_head, mean_head, max_head),
+    depth: int = 6,
+    integers: bool = False,
+) -> Classifier:
+    """A random classifier on a random window."""
+    window = draw(st.tuples(st.integers(5, 21), st.integers(5, 21)))
+    torch.manual_seed(draw(st.integers(0, 99)))
+    b = Builder(window, integers=integers)
+    x = b.image
+    for layer in draw(st.lists(st.sampled_from(layers), min_size=1, max_size=depth)):
+        x = layer(draw, b, x) or x
+    return b.finish(draw(st.sampled_from(heads))(draw, b, x))
