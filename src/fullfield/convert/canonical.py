@@ -29,8 +29,12 @@ class Canonical:
     refused: tuple[Refused, ...]
 
 
-def canonical(net: Classifier) -> Canonical:
-    """The classifier in canonical form; operators that refuse stay as they are, and all after them."""
-    rewriter = Rewriter(net, find)
+def canonical(net: Classifier, *, slides: bool = False) -> Canonical:
+    """The classifier in canonical form; operators that refuse stay as they are, and all after them.
+
+    Args:
+        slides: let what a window gates or normalises its map with slide along with it: for ``context`` mode only.
+    """
+    rewriter = Rewriter(net, find, slides=slides)
     graph = rewriter.run()
     return Canonical(graph, net.window, net.channels, tuple(rewriter.refused))

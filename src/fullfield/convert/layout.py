@@ -30,6 +30,8 @@ class Layout:
         channels: sizes of the channel dimensions.
         height: cells along y.
         width: cells along x.
+        slides: height and width that the canonical form has instead, where one value for the window has become a
+            map of values that slides with it; ``None`` otherwise.
 
     Examples:
         >>> Layout.plain(64, 7, 7).shape(2)
@@ -40,6 +42,7 @@ class Layout:
     channels: tuple[int, ...]
     height: int
     width: int
+    slides: tuple[int, int] | None = None
 
     @classmethod
     def plain(cls, channels: int, height: int, width: int) -> Layout:
@@ -145,7 +148,7 @@ class Layout:
             if "c" in merged:
                 channels.append(math.prod(size for s, size in group if s == "c"))
             dims.append(tuple(merged))
-        return Layout(tuple(dims), tuple(channels), self.height, self.width)
+        return replace(self, dims=tuple(dims), channels=tuple(channels))
 
     def without(self, dim: int) -> Layout:
         """The layout after original dimension ``dim``, of one channel or one cell, is gone."""

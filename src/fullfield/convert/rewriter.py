@@ -18,6 +18,7 @@ from fullfield.convert.layout import Layout
 from fullfield.convert.refusal import Refusal
 
 aten = torch.ops.aten
+STRIDED_VIEWS = (aten.view.default, aten._unsafe_view.default)
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,11 @@ class Refused:
 class Rewriter:
     """Rebuilds a graph node by node; rules call its ``emit``, ``weight`` and ``value``."""
 
-    def __init__(self, net: Classifier, rules: Callable[[Any], Rule | None]) -> None:
+    def __init__(self, net: Classifier, rules: Callable[[Any], Rule | None], *, slides: bool = False) -> None:
         self.source = net.graph
         self.rules = rules
+        self.slides = slides
+        self.sliding = False
         self.graph = Graph()
         self.root = nn.Module()
         self.values: dict[Node, Value] = {}
@@ -137,6 +140,29 @@ class Rewriter:
             shape = [-1, *layout.channels, rows, columns]
             node = self.emit(aten.reshape.default, [node, shape], kind="per_cell", channels=layout.channels)
         return Mapped(node, layout)
+
+    def slide(self, node: Node) -> Any:
+        """The value of a node that holds one cell for the window, as a map of such cells that slides with it.
+
+        The operators from the pool on are rewritten once more, with the pool taken round every cell.
+        """
+        chain: list[Node] = []
+        wanted = [node]
+        while wanted:
+            one = wanted.pop()
+            value = self.values[one]
+            if one not in chain and isinstance(value, Mapped) and value.layout.single:
+                chain.append(one)
+                wanted += one.all_input_nodes
+        saved, current = dict(self.values), self._current
+        self.sliding = True
+        try:
+            for one in sorted(chain):
+                self._current = one
+                self.values[one] = self._rewrite(one)
+            return self.values[node]
+        finally:
+            self.sliding, self._current, self.values = False, current, saved
 
     # -- the walk ----------------------------------------------------------------------------------------------
 
@@ -212,8 +238,10 @@ class Rewriter:
             value = self.values[n]
             return value if isinstance(value, int) else self._restore(n)
 
+        # the strides are no longer the original's, and a view asks for those
+        target = aten.reshape.default if node.target in STRIDED_VIEWS else node.target
         copy = self.graph.create_node(
-            node.op, node.target, map_arg(node.args, new_arg), map_arg(node.kwargs, new_arg), name=node.name
+            node.op, target, map_arg(node.args, new_arg), map_arg(node.kwargs, new_arg), name=node.name
         )
         copy.meta = {"path": node.meta.get("path", node.name), "op": op_name(node), "kind": "whole"}
         return Raw(copy)

@@ -14,6 +14,7 @@ from fullfield.geometry.tile import Strip
 from fullfield.lower.assemble import Assembler
 
 aten = torch.ops.aten
+_NATIVE = 64  # taps up to which torch's pool, which adds all of them for every cell, beats sums along the axes
 Strips = tuple[Strip, Strip]
 Emit = Callable[[Assembler, Node, Node, Strips, "Callable[[Any], Any]"], Node]
 
@@ -46,7 +47,7 @@ def _average_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const:
     divisor = args["divisor_override"]
     counts = [s.taps(k, padding=args["count_include_pad"]) for s, k in zip(strips, kernel, strict=True)]
     even = divisor is not None or all(set(c) == {k} for c, k in zip(counts, kernel, strict=True))
-    if even and all(s.dilation == 1 for s in strips):
+    if even and all(s.dilation == 1 for s in strips) and math.prod(kernel) <= _NATIVE:
         stride = [s.stride for s in strips]
         return to.call(aten.avg_pool2d.default, strip, kernel, stride, [0, 0], False, True, divisor)
     total = _sums(to, strip, strips, kernel)
@@ -67,17 +68,44 @@ def _divide(to: Assembler, value: Node, counts: tuple[int, ...], dim: int) -> No
 
 
 def _sums(to: Assembler, value: Node, strips: Strips, kernel: list[int]) -> Node:
-    """Sums over spread-out windows, one axis after the other: a shifted slice a tap."""
+    """Sums over windows, one axis after the other, the taps of each spread by the strip's dilation."""
     for dim, strip, taps in zip((-2, -1), strips, kernel, strict=True):
-        span = strip.length - strip.dilation * (taps - 1)
-        parts = [
-            to.call(aten.slice.Tensor, value, dim, m * strip.dilation, m * strip.dilation + span, strip.stride)
-            for m in range(taps)
-        ]
-        value = parts[0]
-        for part in parts[1:]:
-            value = to.call(aten.add.Tensor, value, part)
+        out = strip.length - strip.dilation * (taps - 1)
+        few = taps * (out // strip.stride + 1) <= 2 * taps.bit_length() * strip.length
+        value = (_tap_by_tap if few else _doubled)(to, value, dim, strip, taps)
     return value
+
+
+def _tap_by_tap(to: Assembler, value: Node, dim: int, strip: Strip, taps: int) -> Node:
+    """One strided slice a tap."""
+    span = strip.length - strip.dilation * (taps - 1)
+    starts = [m * strip.dilation for m in range(taps)]
+    parts = [to.call(aten.slice.Tensor, value, dim, s, s + span, strip.stride) for s in starts]
+    return _add(to, parts)
+
+
+def _doubled(to: Assembler, value: Node, dim: int, strip: Strip, taps: int) -> Node:
+    """Sums of 1, 2, 4, … taps, and of these the ones that make up ``taps``: log2(taps) additions a cell."""
+    out = strip.length - strip.dilation * (taps - 1)
+    parts, offset, size, length = [], 0, 1, strip.length
+    while size <= taps:
+        if taps & size:
+            parts.append(to.call(aten.slice.Tensor, value, dim, offset, offset + out))
+            offset += size * strip.dilation
+        shift = size * strip.dilation
+        size, length = size * 2, length - shift
+        if size <= taps:
+            head = to.call(aten.slice.Tensor, value, dim, 0, length)
+            value = to.call(aten.add.Tensor, head, to.call(aten.slice.Tensor, value, dim, shift, shift + length))
+    total = _add(to, parts)
+    return total if strip.stride == 1 else to.call(aten.slice.Tensor, total, dim, 0, out, strip.stride)
+
+
+def _add(to: Assembler, parts: list[Node]) -> Node:
+    total = parts[0]
+    for part in parts[1:]:
+        total = to.call(aten.add.Tensor, total, part)
+    return total
 
 
 def _pad(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:

@@ -151,7 +151,8 @@ class _Lowering:
 
         args, kwargs = map_arg((node.args, node.kwargs), fetch)
         if self._covers(node):
-            env[node] = self._linear(*args[:3], count)
+            x, weight, bias = args[:3]
+            env[node] = self._linear(x, weight, bias, count)  # type: ignore[arg-type]
             return
         env[node] = self.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
 

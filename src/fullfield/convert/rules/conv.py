@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,9 +37,11 @@ def convolve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | R
             low = [0, 0]
         padding = low
     operands = [x, weight, bias, stride, _pair(padding), dilation, args["groups"]]
+    if x.layout.slides and any(k != 1 for k in weight.shape[2:]):
+        return Refusal("reads beside the one value of a window")
     result = rewriter.emit(aten.conv2d.default, operands, kind="windowed")
     _, channels, height, width = rewriter.shape(node)
-    return Mapped(result, Layout.plain(channels, height, width))
+    return Mapped(result, replace(Layout.plain(channels, height, width), slides=x.layout.slides))
 
 
 def _padded(rewriter: Rewriter, x: Mapped, low: list[int], high: list[int]) -> Mapped:

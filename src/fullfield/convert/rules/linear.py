@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.fx import Node
 
-from fullfield.convert.layout import CHANNEL, Layout
+from fullfield.convert.layout import CHANNEL
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Const, Mapped, Rewriter
 
@@ -40,12 +41,8 @@ def linear(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     kernel = rewriter.weight(args["weight"], [kernels, *sizes], [0, *(o for o in order if o)], shape)
     operands = [x, kernel, rewriter.value(args["bias"]), [1, 1], [0, 0], [1, 1], 1]
     result = rewriter.emit(aten.conv2d.default, operands, kind="windowed")
-    after = Layout((*layout.dims[:-1], CHANNEL), (kernels,), *_cells_after(layout, shape))
-    return Mapped(result, after)
-
-
-def _cells_after(layout: Layout, kernel: list[int]) -> tuple[int, int]:
-    return layout.height - kernel[2] + 1, layout.width - kernel[3] + 1
+    after = replace(layout, dims=(*layout.dims[:-1], CHANNEL), channels=(kernels,))
+    return Mapped(result, after.with_cells(layout.height - shape[2] + 1, layout.width - shape[3] + 1))
 
 
 def matmul(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:

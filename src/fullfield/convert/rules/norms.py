@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.fx import Node
 
+from fullfield.convert.layout import BATCH, CHANNEL
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Mapped, Parts, Rewriter
+from fullfield.convert.rules.pools import slide
 
 aten = torch.ops.aten
 
@@ -53,19 +56,48 @@ def layer_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
 
 
 def group_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """Group norm of a single cell is per cell; of a larger map it needs the whole window.
+    """Group and instance norm need the whole window; where it may slide, each cell has its own neighbourhood.
 
-    Exact: yes
+    Exact: no, and only on request
     """
     x = rewriter.value(args["input"])
-    if not x.layout.single or x.layout.channel_index(1) != 0:
+    if not rewriter.slides or not x.layout.is_plain or not isinstance(rewriter.shapes[node], torch.Tensor):
         return Refusal("normalises over the positions of the window")
-    return Refusal("normalises groups of channels of one cell")
+    groups = args["num_groups"] if "num_groups" in args else x.layout.channels[0]
+    return _sliding_norm(rewriter, args, x, groups)
 
 
-def refuse(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Refusal:
-    """Instance norm takes mean and deviation of the window's map."""
-    return Refusal("normalises over the positions of the window")
+def _sliding_norm(rewriter: Rewriter, args: dict[str, Any], x: Mapped, groups: int) -> Mapped:
+    """Mean and deviation of the window's map taken round every cell.
+
+    Exact: no: each cell has its own neighbourhood, where the window's cells share one
+    Source: Chu et al. 2022 (arXiv 2112.04491), section 3.2
+    """
+
+    def call(target: Any, *operands: Any) -> Node:
+        return rewriter.emit(target, operands, kind="pointwise")
+
+    def split(node: Node) -> Node:
+        return rewriter.to_channels(Mapped(node, x.layout), grouped, [0]).node
+
+    def mean_of(node: Node) -> Node:
+        around = split(slide(rewriter, Mapped(node, x.layout), "mean"))
+        return rewriter.emit(aten.mean.dim, [around, [2], True], kind="per_cell")
+
+    channels = x.layout.channels[0]
+    dims = (BATCH, CHANNEL, CHANNEL, ("y",), ("x",))
+    grouped = replace(x.layout, dims=dims, channels=(groups, channels // groups))
+    mean = mean_of(x.node)
+    squares = mean_of(call(aten.mul.Tensor, x.node, x.node))
+    variance = call(aten.clamp.default, call(aten.sub.Tensor, squares, call(aten.mul.Tensor, mean, mean)), 0.0)
+    factor = call(aten.rsqrt.default, call(aten.add.Tensor, variance, args["eps"]))
+    normed = call(aten.mul.Tensor, call(aten.sub.Tensor, split(x.node), mean), factor)
+    result = rewriter.to_channels(Mapped(normed, grouped), x.layout, [0, 1]).node
+    for name, target in (("weight", aten.mul.Tensor), ("bias", aten.add.Tensor)):
+        if args[name] is not None:
+            shape = [1, channels, 1, 1]
+            result = call(target, result, rewriter.weight(args[name], shape, range(4), shape).node)
+    return Mapped(result, x.layout)
 
 
 RULES: dict[Any, Any] = {
@@ -75,5 +107,5 @@ RULES: dict[Any, Any] = {
     aten.rms_norm.default: layer_norm,
     aten.group_norm.default: group_norm,
     aten.native_group_norm.default: group_norm,
-    aten.instance_norm.default: refuse,
+    aten.instance_norm.default: group_norm,
 }

@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from fullfield.convert.layout import Layout
 from fullfield.convert.refusal import Refusal
-from fullfield.convert.rewriter import Const, Mapped, Rewriter, Scalar
+from fullfield.convert.rewriter import Const, Mapped, Raw, Rewriter, Scalar
 
 aten = torch.ops.aten
 
@@ -29,6 +29,10 @@ def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | 
     Exact: yes
     """
     operands = [rewriter.value(a) for a in node.args]
+    if rewriter.slides:
+        operands = [_slid(rewriter, a, v, operands) for a, v in zip(node.args, operands, strict=True)]
+    if any(isinstance(v, Raw) for v in operands):
+        return Refusal("combines a map with one value for the whole window (a gate)")
     if node.kwargs and any(isinstance(v, Node) for v in node.kwargs.values()):
         return Refusal("takes a tensor by name")
     if any(isinstance(v, Scalar) for v in operands):
@@ -52,18 +56,27 @@ def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | 
     return Mapped(result, layout)
 
 
+def _slid(rewriter: Rewriter, arg: Any, value: Any, operands: list[Any]) -> Any:
+    """A gate as a map that slides with the window, where it meets a map; any other value as it is."""
+    gate = isinstance(value, Mapped) and value.layout.single
+    maps = any(isinstance(v, Mapped) and not v.layout.single for v in operands)
+    return rewriter.slide(arg) if gate and maps else value
+
+
 def _batch(rewriter: Rewriter, node: Node, layout: Layout) -> int:
     return rewriter.shape(node)[0]
 
 
 def _meeting(layouts: list[Layout]) -> Layout | Refusal:
     """The layout of the result, if all operands lie on the same cells."""
-    first = layouts[0]
-    for other in layouts[1:]:
+    first = max(layouts, key=lambda o: o.height * o.width)
+    for other in layouts:
         if other.dims != first.dims or len(other.channels) != len(first.channels):
             return Refusal("combines tensors whose dimensions are arranged differently")
-        if (other.height, other.width) != (first.height, first.width):
+        if (other.height, other.width) != (first.height, first.width) and other.slides != (first.height, first.width):
             return Refusal("combines a map with one value for the whole window (a gate)")
+        if (other.height, other.width) == (first.height, first.width) and other.slides != first.slides:
+            return Refusal("combines a value of the window with one that slides")
     channels = [max(sizes) for sizes in zip(*(o.channels for o in layouts), strict=True)]
     if any(s not in (1, c) for o in layouts for s, c in zip(o.channels, channels, strict=True)):
         return Refusal("combines different numbers of channels")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -65,7 +66,8 @@ def adaptive_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mappe
     largest = "max" in str(node.target)
     result = x
     if kernel != [1, 1]:
-        result = Mapped(_emit_pool(rewriter, x, kernel, "max" if largest else "mean"), x.layout.with_cells(*wanted))
+        node, slides = _emit_pool(rewriter, x, kernel, "max" if largest else "mean")
+        result = Mapped(node, replace(x.layout.with_cells(*wanted), slides=slides))
     return Parts((result, None)) if largest else result
 
 
@@ -96,8 +98,9 @@ def _over_map(rewriter: Rewriter, x: Mapped, dims: Sequence[int], keep: bool, na
     if len(x.layout.channels) != 1:
         return Refusal("reduces a map whose channels are in several dimensions")
     kernel = [x.layout.height if "y" in axes else 1, x.layout.width if "x" in axes else 1]
-    node = _emit_pool(rewriter, x, kernel, "max" if name == "amax" else name)
+    node, slides = _emit_pool(rewriter, x, kernel, "max" if name == "amax" else name)
     layout = x.layout.with_cells(x.layout.height // kernel[0], x.layout.width // kernel[1])
+    layout = replace(layout, slides=slides)
     for d in sorted(dims, reverse=True):
         if not keep:
             layout = layout.without(d)
@@ -114,7 +117,38 @@ def _over_channels(rewriter: Rewriter, node: Node, x: Mapped, dim: int, keep: bo
     return Mapped(result, x.layout.with_channels(sizes))
 
 
-def _emit_pool(rewriter: Rewriter, x: Mapped, kernel: list[int], name: str) -> Node:
+def _emit_pool(rewriter: Rewriter, x: Mapped, kernel: list[int], name: str) -> tuple[Node, tuple[int, int] | None]:
+    """The pool, and the cells of its canonical form where it slides instead of closing the window's map."""
+    cells = (x.layout.height, x.layout.width)
+    if rewriter.sliding and tuple(kernel) == cells:
+        return slide(rewriter, x, name), cells
+    return _closing_pool(rewriter, x, kernel, name), None
+
+
+def slide(rewriter: Rewriter, x: Mapped, name: str) -> Node:
+    """A pool over the window's map centred on each cell, where it would stop at the image's border.
+
+    Exact: no: each cell has its own neighbourhood, where the window's cells share one
+    Shape: ``(n, c, y, x)`` -> ``(n, c, y, x)``
+    Source: Chu et al. 2022 (arXiv 2112.04491), test-time local converter
+    """
+    kernel = [x.layout.height, x.layout.width]
+    pads = [k // 2 for k in kernel]
+    if name == "max":
+        operands = [x, kernel, [1, 1], pads, [1, 1], False]
+        node = rewriter.emit(aten.max_pool2d.default, operands, kind="windowed")
+    else:
+        operands = [x, kernel, [1, 1], pads, False, False, None]
+        node = rewriter.emit(aten.avg_pool2d.default, operands, kind="windowed")
+        if name == "sum":
+            node = rewriter.emit(aten.mul.Tensor, [node, kernel[0] * kernel[1]], kind="pointwise")
+    for dim, k in zip((2, 3), kernel, strict=True):
+        if k % 2 == 0:  # an even kernel padded on both sides gives one cell too many
+            node = rewriter.emit(aten.slice.Tensor, [node, dim, 0, -1, 1], kind="windowed")
+    return node
+
+
+def _closing_pool(rewriter: Rewriter, x: Mapped, kernel: list[int], name: str) -> Node:
     if name == "max":
         operands = [x, kernel, kernel, [0, 0], [1, 1], False]
         return rewriter.emit(aten.max_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
