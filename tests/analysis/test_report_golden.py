@@ -91,7 +91,8 @@ def test_features_have_the_published_receptive_field_and_parameters(name: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "gmacs"), [("alexnet", 0.714), ("vgg16", 15.47), ("resnet18", 1.814), ("resnet50", 3.858), ("resnet50_v15", 4.089)]
+    ("name", "gmacs"),
+    [("alexnet", 0.714), ("vgg16", 15.47), ("resnet18", 1.814), ("resnet50", 3.858), ("resnet50_v15", 4.089)],
 )
 def test_multiply_adds_are_those_published(name: str, gmacs: float) -> None:
     assert report_of(name).macs / 1e9 == pytest.approx(gmacs, rel=2e-3)
