@@ -418,6 +418,17 @@ def test_gather(axis: int, places: Any, tmp_path: Path) -> None:
     check(flat("Gather", {"i": np.array(places, np.int64)}, inputs=["i"], axis=axis), tmp_path, atol=0)
 
 
+def test_gather_nd_from_a_table(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("GatherND", ["table", "i"], ["g"]),
+        helper.make_node("Add", ["x", "g"], ["z"]),
+        helper.make_node("Flatten", ["z"], ["y"]),
+    ]
+    made = model(nodes, {"table": _weights(4, 5, 10), "i": np.array([[0, 2]] * 9, np.int64)})
+    loaded = check(made, tmp_path, atol=0)
+    assert [name for name, _ in loaded.graph.named_parameters()] == ["table"]
+
+
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
 @pytest.mark.parametrize("pads", [[0, 0, 1, 2, 0, 0, 3, 1], [0, 0, 0, 1, 0, 0, 1, 0]], ids=str)
 @pytest.mark.parametrize("opset", [9, 13])

@@ -126,6 +126,28 @@ def test_a_batch_frozen_at_one_window_is_freed(why: str, target: list[int], tmp_
     np.testing.assert_allclose(loaded(torch.from_numpy(x)).detach().numpy(), wanted, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_all_elements_gathered_in_order_are_a_reshape(batch: Any, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("GlobalMaxPool", ["x"], ["g"]),
+        helper.make_node("Reshape", ["g", "minus"], ["f"]),
+        helper.make_node("Shape", ["x"], ["s"], start=0, end=1),
+        helper.make_node("Squeeze", ["s"], ["n"]),
+        helper.make_node("Range", ["zero", "n", "one"], ["r"]),
+        helper.make_node("Mul", ["r", "three"], ["q"]),
+        helper.make_node("Unsqueeze", ["q", "last"], ["c"]),
+        helper.make_node("Add", ["c", "row"], ["i"]),
+        helper.make_node("Gather", ["f", "literal" if batch == 1 else "i"], ["y"]),
+    ]
+    row = np.arange(3, dtype=np.int64)
+    weights = {"minus": _ints(-1), "zero": np.int64(0), "one": np.int64(1), "three": np.int64(3), "last": _ints(1)}
+    made = model(nodes, {**weights, "row": row, "literal": row[None]}, shape=(batch, 3, 9, 10))
+    x = torch.from_numpy(windows(3, (3, 9, 10)))
+    loaded = load_onnx(stored(made, tmp_path))
+    assert torch.equal(loaded(x), x.amax((2, 3)))
+    assert aten.index_select.default not in _targets(loaded)
+
+
 def test_attention_frozen_at_one_window_is_freed(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Reshape", ["x", "tokens"], ["t"]),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import onnx
 import torch
 
@@ -56,16 +54,21 @@ def size(b: Builder, call: Call) -> Value:
 @operator("Range")
 def range_(b: Builder, call: Call) -> Value:
     """Numbers from a start to a limit."""
-    numbers: list[Any] = []
-    for index in range(3):
-        value = call.known(index)
-        if not value.fixed or value.at[0].numel() != 1:
-            raise Refusal("its limits are not constants")
-        numbers.append(value.at[0].item())
-    start, limit, step = numbers
-    if step == 0 or abs((limit - start) / step) > 2**24:
-        raise Refusal(f"from {start} to {limit} by {step}")
-    return Known.constant(torch.arange(start, limit, step, dtype=call.input(0).dtype))
+    limits = [call.known(index) for index in range(3)]
+    both = []
+    for at in (0, 1):
+        start, limit, step = (_number(value.at[at]) for value in limits)
+        if step == 0 or abs((limit - start) / step) > 2**24:
+            raise Refusal(f"from {start} to {limit} by {step}")
+        both.append(torch.arange(start, limit, step, dtype=limits[0].dtype))
+    return Known.of(both[0], both[1])
+
+
+def _number(tensor: torch.Tensor) -> float | int:
+    if tensor.numel() != 1:
+        raise Refusal(f"a limit has {tensor.numel()} elements, not one")
+    number: float | int = tensor.item()
+    return number
 
 
 def _tensor(call: Call, name: str) -> torch.Tensor:

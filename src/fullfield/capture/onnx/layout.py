@@ -34,7 +34,7 @@ def reshape(b: Builder, call: Call) -> Value:
     if not literal:
         raise Refusal(f"shape {low} does not fit an input of shape {at_batch(x.shapes, 1)} a window")
     b.freed = True
-    return b.reshape(x, _freed(low, x, b.batch, zeros))
+    return b.reshape(x, freed(low, x, b.batch, zeros=zeros))
 
 
 def resolve(target: Sequence[int], shape: Sequence[int], zeros: bool) -> list[int]:
@@ -52,7 +52,7 @@ def resolve(target: Sequence[int], shape: Sequence[int], zeros: bool) -> list[in
     return [math.prod(shape) // others if size == -1 and others else size for size in target]
 
 
-def _freed(target: list[int], x: Value, batch: int, zeros: bool) -> tuple[list[int], list[int]]:
+def freed(target: list[int], x: Value, batch: int, *, zeros: bool) -> tuple[list[int], list[int]]:
     """The target at the two batch sizes when it was written down at one batch size only.
 
     Row-major order fixes where the batch goes: to the first axis that as many cells precede as precede it in ``x``.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from fullfield.capture.onnx.builder import Builder
+from fullfield.capture.onnx.layout import freed
 from fullfield.capture.onnx.registry import Call, Refusal, operator
-from fullfield.capture.onnx.values import Known, Value
+from fullfield.capture.onnx.values import Known, Traced, Value, at_batch
 
 aten = torch.ops.aten
 
@@ -61,6 +62,8 @@ def gather(b: Builder, call: Call) -> Value:
     """The elements at constant places along an axis."""
     x, places = call.input(0), call.known(1)
     axis = call.integer("axis", 0) % max(1, len(x.shapes[0]))
+    if isinstance(x, Traced) and len(x.shapes[0]) == 1 and x.shapes[0] != x.shapes[1]:
+        return _whole(b, x, places)
     size = x.shapes[0][axis]
     if not places.fixed or (size != x.shapes[1][axis] and places.at[0].numel() != 1):
         raise Refusal("its places depend on the batch")
@@ -74,6 +77,33 @@ def gather(b: Builder, call: Call) -> Value:
         return flat
     shapes = [[*shape[:axis], *index.shape, *shape[axis + 1 :]] for shape in x.shapes]
     return b.reshape(flat, (shapes[0], shapes[1]))
+
+
+@operator("GatherND")
+def gather_nd(b: Builder, call: Call) -> Value:
+    """The elements or blocks at constant places along the first axes."""
+    x, places = call.input(0), call.known(1)
+    if call.integer("batch_dims", 0) or not places.fixed or not places.at[0].dim():
+        raise Refusal("its places depend on the batch")
+    axes = places.at[0].shape[-1]
+    if any(x.shapes[0][i] != x.shapes[1][i] for i in range(axes)):
+        raise Refusal("picks single windows out of a batch")
+    index = [Known.constant(part.long().contiguous()) for part in places.at[0].unbind(-1)]
+    return b.call(aten.index.Tensor, x, index)
+
+
+def _whole(b: Builder, x: Traced, places: Known) -> Value:
+    """All elements of a flat tensor in their order, in the places' shape: what exporters make of ``as_strided``."""
+    if places.fixed and _in_order(places.at[0], at_batch(x.shapes, b.batch)[0]):
+        b.freed = True
+        return b.reshape(x, freed(list(places.at[0].shape), x, b.batch, zeros=True))
+    if all(_in_order(t, shape[0]) for t, shape in zip(places.at, x.shapes, strict=True)):
+        return b.reshape(x, places.shapes)
+    raise Refusal("picks single elements across the windows of a batch")
+
+
+def _in_order(places: torch.Tensor, count: int) -> bool:
+    return places.numel() == count and torch.equal(places.reshape(-1).long(), torch.arange(count))
 
 
 def _spread(b: Builder, value: Value, axis: int, pair: tuple[int, int]) -> Value:
