@@ -183,7 +183,8 @@ def test_a_zarr_store_is_read_by_plain_zarr_with_axes_from_pixel_centres(tmp_pat
     assert array.attrs["class_names"] == list(NAMES)
     record = group.attrs["fullfield"]
     assert (record["centre"], record["resized_by"], record["mode"]) == ([12, 12], [0.5, 0.5], "exact")
-    assert record["placement"] == {"step": [4, 4], "window": [12, 12], "image": [80, 80], "scanned": [40, 40]}
+    sizes = {"step": [4, 4], "window": [12, 12], "image": [80, 80], "scanned": [40, 40], "padding": [0, 0, 0, 0]}
+    assert record["placement"] == sizes
 
 
 def test_a_large_map_is_cut_into_chunks_of_classes_rows_and_columns(tmp_path: Path) -> None:

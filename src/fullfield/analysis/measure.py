@@ -14,7 +14,7 @@ from fullfield.analysis.memory import peak_bytes, size_bytes
 from fullfield.analysis.report import Report, Row
 from fullfield.analysis.specs import network
 from fullfield.analysis.summary import summarise
-from fullfield.analysis.work import VIEWS, Work, work
+from fullfield.analysis.work import COPIES, VIEWS, Work, work
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.shapes import propagate
 from fullfield.convert.canonical import Canonical, canonical
@@ -29,6 +29,7 @@ _NAMES = {
     "max_pool2d_with_indices": "max_pool2d",
     "scaled_dot_product_attention": "attention",
 }
+_JOINS = "works with values that stand for the whole window"
 _ON_MAPS = ("conv", "pool2d", "batch_norm", "upsample", "instance_norm", "group_norm")
 
 
@@ -62,6 +63,7 @@ class _Measure:
         self.ops: dict[str, tuple[Op, Op]] = {}
         self.axes: dict[str, tuple[Axis, Axis] | None] = {}
         self.cells: dict[str, tuple[int, int] | None] = {}
+        self.jumps: dict[str, tuple[int, int] | None] = {}
         self.spatial: set[str] = set()
         self.counted: set[str] = set()
 
@@ -72,6 +74,7 @@ class _Measure:
             self.cells[spec.name] = self._cells(spec)
             if self._is_map(spec):
                 self.spatial.add(spec.name)
+            self.jumps[spec.name] = self._jump(spec)
         rows = self._rows()
         weights = {id(t): t for t in self.canonical.graph.state_dict(keep_vars=True).values()}
         report = Report(
@@ -87,7 +90,8 @@ class _Measure:
             peak_bytes=sum(t.nbytes for t in weights.values()) + peak_bytes(self.canonical.graph.graph, self.values),
             uncounted=tuple(self.uncounted),
             misaligned=tuple(self.meetings),
-            refused=tuple(str(r) for r in self.canonical.refused),
+            refused=self._refused(),
+            convertible=all(p.shared for p in self.network.places(cap=0).values()),
         )
         return summarise(report)
 
@@ -142,9 +146,42 @@ class _Measure:
         """Whether the node's value is ``(channels, y, x)``."""
         if spec.kind != "whole":
             return True
-        name = op_name(self.nodes[spec.name])
-        follows = name not in VIEWS and any(i in self.spatial for i in spec.inputs)
-        return len(spec.shape) == 3 and (follows or any(part in name for part in _ON_MAPS))
+        node = self.nodes[spec.name]
+        name, value = op_name(node), self.values[node]
+        first = value[0] if isinstance(value, (tuple, list)) else value
+        follows = name not in VIEWS - {"getitem"} and any(i in self.spatial for i in spec.inputs)
+        return first.dim() == 4 and (follows or any(part in name for part in _ON_MAPS))
+
+    def _jump(self, spec: NodeSpec) -> tuple[int, int] | None:
+        """Px between neighbouring cells of a map, also where its nodes run per window."""
+        axes = self.axes[spec.name]
+        if axes is not None:
+            return axes[0].jump, axes[1].jump
+        if spec.name not in self.spatial:
+            return None
+        found = {self.jumps[i]: self._map_size(i) for i in spec.inputs if self._map_size(i) not in (None, (1, 1))}
+        if len(found) != 1:
+            return None
+        ((jump, size),) = found.items()
+        y, x = self.ops[spec.name]
+        if jump is None or ((y, x) == IDENTITY and self._map_size(spec.name) != size):  # a global pool, an upsampling
+            return None
+        return jump[0] * y.stride, jump[1] * x.stride
+
+    def _map_size(self, name: str) -> tuple[int, int] | None:
+        """Rows and columns of a node's map; ``None`` if its value is none."""
+        value = self.values[self.nodes[name]]
+        first = value[0] if isinstance(value, (tuple, list)) else value
+        return (first.shape[-2], first.shape[-1]) if name in self.spatial else None
+
+    def _refused(self) -> tuple[str, ...]:
+        """What looks at the whole window and why; without a rule's refusal, where fixed values join the image."""
+        if self.canonical.refused:
+            return tuple(map(str, self.canonical.refused))
+        whole = [
+            s for s in self.network if s.kind == "whole" and any(self.network[i].kind != "whole" for i in s.inputs)
+        ]
+        return tuple(f"{s.path} ({s.op}): {s.reason or _JOINS}" for s in whole)
 
     # -- rows --------------------------------------------------------------------------------------------------
 
@@ -155,13 +192,20 @@ class _Measure:
                 groups[-1].append(spec)
             else:
                 groups.append([spec])
-        names = _unique([group[-1].path for group in groups])
+        names = _unique([self._main(group).path for group in groups])
         home = {spec.name: name for group, name in zip(groups, names, strict=True) for spec in group}
         return [self._row(group, name, home) for group, name in zip(groups, names, strict=True)]
+
+    def _main(self, group: list[NodeSpec]) -> NodeSpec:
+        """The node that gives a row its name: the last one that computes."""
+        idle = VIEWS | COPIES
+        return next((s for s in reversed(group) if op_name(self.nodes[s.name]) not in idle), group[-1])
 
     def _joins(self, group: list[NodeSpec], spec: NodeSpec) -> bool:
         """Whether a node belongs to the layer before it: its name, it reads it, one neighbourhood at most."""
         last = group[-1]
+        if last.kind == spec.kind == "whole" and op_name(self.nodes[spec.name]) in COPIES:
+            return spec.inputs == (last.name,)
         if last.path != spec.path or not any(s.name in spec.inputs for s in group) or last.kind == "input":
             return False
         if spec.kind == "windowed":  # only rows and columns that were added or dropped just for it
@@ -176,7 +220,7 @@ class _Measure:
         value = self.values[self.nodes[last.name]]
         inputs = dict.fromkeys(home[i] for spec in group for i in spec.inputs if home[i] != name)
         place = next((self.places[s.name] for s in group if not self.places[s.name].shared), self.places[last.name])
-        reason = next((s.reason for s in group if s.reason), place.reason)
+        reason = next((s.reason for s in group if s.reason), place.reason or _JOINS)
         at = self.cells[last.name]
         return Row(
             name=name,
@@ -193,12 +237,13 @@ class _Measure:
             axes=self.axes[last.name],
             lost=self._lost(first, ops),
             shared=place.shared,
-            reason=reason,
+            reason="" if place.shared else reason,
+            jump=self.jumps[last.name],
             spatial=last.name in self.spatial,
         )
 
     def _type(self, group: list[NodeSpec]) -> str:
-        names = [_NAMES.get(s.op, s.op) for s in group if op_name(self.nodes[s.name]) not in VIEWS]
+        names = [_NAMES.get(s.op, s.op) for s in group if op_name(self.nodes[s.name]) not in VIEWS | COPIES]
         distinct = list(dict.fromkeys(names or [group[-1].op]))
         if group[-1].kind == "windowed":
             return distinct[-1]

@@ -36,6 +36,7 @@ class Row:
         shared: whether neighbouring windows can share its interior cells in exact mode.
         reason: why they cannot.
         spatial: whether ``shape`` is a map.
+        jump: px between neighbouring cells of a map along y and x, where that is known.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Row:
     shared: bool
     reason: str = ""
     spatial: bool = True
+    jump: tuple[int, int] | None = None
 
     @property
     def macs(self) -> int:
@@ -71,6 +73,12 @@ class Row:
         return self.lost == (0, 0)
 
     @property
+    def dropped(self) -> tuple[int, int]:
+        """Cells of the input along y and x that no tap reads: ``lost`` without those of padding."""
+        y, x = (max(0, n - max(0, op.high)) for n, op in zip(self.lost, self.ops, strict=True))
+        return y, x
+
+    @property
     def pads(self) -> bool:
         """Whether it reads padding, its own or beyond the edge because it rounds up."""
         return any(op.low > 0 or op.high > 0 for op in self.ops) or min(self.lost) < 0
@@ -86,7 +94,13 @@ class Row:
         plain |= {"inputs": list(self.inputs), "output": list(self.shape), "volume": self.volume}
         plain |= {"at": None if self.at is None else list(self.at)}
         plain |= {axis: asdict(op) for axis, op in zip("yx", self.ops, strict=True)}
-        plain |= {"parameters": self.parameters, "unshared": self.unshared, "lost": list(self.lost)}
+        plain |= {
+            "parameters": self.parameters,
+            "unshared": self.unshared,
+            "lost": list(self.lost),
+            "dropped": list(self.dropped),
+        }
+        plain |= {"jump": None if self.jump is None else list(self.jump)}
         plain |= {**self.work.to_dict(), "activation_bytes": self.activation_bytes}
         fields = None if self.axes is None else {a: asdict(axis) for a, axis in zip("yx", self.axes, strict=True)}
         return plain | {"receptive_field": fields}
@@ -112,6 +126,7 @@ class Report:
         uncounted: operators whose arithmetic is not in ``work``.
         misaligned: meetings of branches whose cells are not centred on the same pixels.
         refused: operators that look at the whole window, and why.
+        convertible: whether it can run as one fully convolutional network, as ``context`` mode does.
         summary: what it all means, a sentence or two each.
     """
 
@@ -128,6 +143,7 @@ class Report:
     uncounted: tuple[str, ...]
     misaligned: tuple[str, ...]
     refused: tuple[str, ...]
+    convertible: bool
     summary: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Row:
@@ -179,16 +195,16 @@ class Report:
 
     @property
     def features(self) -> Row:
-        """The last layer with more than one cell whose receptive field is known: what the head stands on."""
-        maps = [row for row in self.rows if row.axes is not None]
-        return next((row for row in reversed(maps) if max(a.count for a in row.axes or ()) > 1), maps[0])
+        """The last map of more than one cell whose spacing is known: what the head stands on."""
+        maps = [row for row in self.rows if row.jump is not None]
+        return next((row for row in reversed(maps) if max(row.shape[-2:]) > 1), maps[0])
 
     @property
     def stride(self) -> tuple[int, int]:
-        """Pixels between neighbouring cells of ``features`` along y and x: the network's own step."""
-        axes = self.features.axes
-        assert axes is not None
-        return axes[0].jump, axes[1].jump
+        """Px between neighbouring cells of ``features`` along y and x: the network's own step."""
+        jump = self.features.jump
+        assert jump is not None
+        return jump
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON, pairs in the order (y, x)."""
@@ -214,6 +230,7 @@ class Report:
             "uncounted": list(self.uncounted),
             "misaligned": list(self.misaligned),
             "refused": list(self.refused),
+            "convertible": self.convertible,
             "summary": list(self.summary),
         }
 

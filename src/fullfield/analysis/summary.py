@@ -24,7 +24,8 @@ def _stride(report: Report) -> str:
 
 def _field(report: Report) -> str:
     axes = report.features.axes
-    assert axes is not None
+    if axes is None:
+        return "Receptive field: each of these cells sees the whole window (below)."
     field = _pair(axes[0].size, axes[1].size)
     larger = any(a.size > w for a, w in zip(axes, report.window, strict=True))
     note = ", more than the window holds: the rest is padding" if larger else ""
@@ -55,7 +56,7 @@ def _padding(report: Report) -> str:
 
 
 def _frontier(report: Report) -> Row | None:
-    return next((row for row in report.rows if not row.shared), None)
+    return next((row for row in report.rows if not row.shared and row.inputs), None)
 
 
 def _exact(report: Report) -> str:
@@ -76,8 +77,8 @@ def _exact(report: Report) -> str:
 
 
 def _context(report: Report) -> str:
-    if report.refused:
-        return "Context mode: not possible, since some layers look at the whole window (below); exact mode does."
+    if not report.convertible:
+        return "Context mode: not possible, since some layers look at the whole window (below). Exact mode works."
     if not any(row.pads for row in report.rows):
         return "Context mode: the same scores, since nothing depends on where the window ends."
     return (
@@ -93,10 +94,10 @@ def _whole(report: Report) -> str:
 
 
 def _lost(report: Report) -> str:
-    lost = [r for r in report.rows if max(r.lost) > 0]
+    lost = [r for r in report.rows if max(r.dropped) > 0]
     if not lost:
         return ""
-    texts = [f"{r.name} leaves {_pair(*map(_cells, r.lost))} unread" for r in lost]
+    texts = [f"{r.name} leaves {_pair(*map(_cells, r.dropped))} unread" for r in lost]
     return f"Does not fit: {_list(texts)} (the stride does not divide; scores ignore them, as the crops' do)."
 
 
@@ -107,7 +108,7 @@ def _misaligned(report: Report) -> str:
 
 
 def _cells(number: int) -> str:
-    return f"{max(number, 0)} cell{'' if number == 1 else 's'}"
+    return f"{number} cell{'' if number == 1 else 's'}"
 
 
 def _pair(y: object, x: object) -> str:

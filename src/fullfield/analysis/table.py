@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from fullfield.analysis.report import Report, Row, volume
 from fullfield.geometry.axis import Axis
 
 _WIDTH = 120  # of running text
-_NAME, _TYPE = 32, 22  # widest name and type that the table shows in full
+_WIDEST = 160  # table; wider ones are set closer
 Column = tuple[str, Callable[[Row], str]]
 
 
@@ -24,11 +25,27 @@ def render(report: Report) -> str:
 
 
 def _table(report: Report) -> list[str]:
-    columns = _columns(report)
+    """The table, closer set where it would be too wide."""
+    lines = _lines(report, _Style())
+    return lines if max(map(len, lines)) <= _WIDEST else _lines(report, _Style(24, 16, " ", metric))
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a table is set: widest name and type shown in full, between columns, and how counts are written."""
+
+    name: int = 32
+    type: int = 22
+    gap: str = "  "
+    count: Callable[[int], str] = "{:,}".format
+
+
+def _lines(report: Report, style: _Style) -> list[str]:
+    columns = _columns(report, style)
     cells = [[title for title, _ in columns]]
     cells += [[show(row) for _, show in columns] for row in report.rows]
     widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
-    lines = ["  ".join(_fill(text, widths[k], k) for k, text in enumerate(line)).rstrip() for line in cells]
+    lines = [style.gap.join(_fill(text, widths[k], k) for k, text in enumerate(line)).rstrip() for line in cells]
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
@@ -36,11 +53,11 @@ def _fill(text: str, width: int, column: int) -> str:
     return text.ljust(width) if column < 2 else text.rjust(width)
 
 
-def _columns(report: Report) -> list[Column]:
+def _columns(report: Report, style: _Style) -> list[Column]:
     """Titles and what stands under them; what only repeats the row above or says nothing stays blank."""
     columns: list[Column] = [
-        ("layer", lambda r: _short(r.name, _NAME)),
-        ("type", lambda r: _short(r.type, _TYPE)),
+        ("layer", lambda r: _short(r.name, style.name, front=True)),
+        ("type", lambda r: _short(r.type, style.type)),
         ("F", lambda r: _windowed(r, lambda k: str(r.ops[k].kernel))),
         ("S", lambda r: _windowed(r, lambda k: str(r.ops[k].stride))),
         ("P", lambda r: _windowed(r, lambda k: _padding(r, k))),
@@ -52,8 +69,8 @@ def _columns(report: Report) -> list[Column]:
         columns.append((f"at {report.at[0]}x{report.at[1]}", lambda r: "per window" if r.at is None else volume(r.at)))
     return [
         *columns,
-        ("parameters", lambda r: _count(r.parameters)),
-        ("unshared", lambda r: _count(r.unshared) if r.unshared != r.parameters else ""),
+        ("parameters", lambda r: style.count(r.parameters) if r.parameters else ""),
+        ("unshared", lambda r: style.count(r.unshared) if r.unshared != r.parameters else ""),
         ("MACs", lambda r: _metric(r.macs)),
         ("FLOPs", lambda r: _metric(r.flops)),
         ("other ops", lambda r: _metric(r.work.other)),
@@ -64,8 +81,10 @@ def _columns(report: Report) -> list[Column]:
     ]
 
 
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+def _short(text: str, width: int, *, front: bool = False) -> str:
+    if len(text) <= width:
+        return text
+    return f"…{text[1 - width :]}" if front else f"{text[: width - 1]}…"
 
 
 def pair(y: str, x: str) -> str:
@@ -80,7 +99,8 @@ def pair(y: str, x: str) -> str:
 
 def _windowed(row: Row, show: Callable[[int], str]) -> str:
     plain = all(op.kernel == op.stride == 1 and not op.low and not op.high for op in row.ops)
-    return "" if plain and row.kind != "windowed" else pair(show(0), show(1))
+    slides = row.kind == "windowed" or row.type.startswith("conv")
+    return "" if plain and not slides else pair(show(0), show(1))
 
 
 def _padding(row: Row, k: int) -> str:
@@ -90,7 +110,7 @@ def _padding(row: Row, k: int) -> str:
 
 def _field(row: Row) -> str:
     if row.axes is None:
-        return "window"
+        return "window" if row.jump is None else f"window/{pair(*map(str, row.jump))}"
     return "" if _repeats(row) else pair(*(f"{a.size}/{a.jump}/{a.start}" for a in row.axes))
 
 
@@ -117,10 +137,6 @@ def _fits(row: Row) -> str:
     if row.fits:
         return "yes"
     return pair(*(f"+{-n}" if n < 0 else f"-{n}" if n else "0" for n in row.lost))
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number else ""
 
 
 def _metric(number: int) -> str:

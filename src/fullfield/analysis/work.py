@@ -85,17 +85,10 @@ VIEWS = frozenset(
         *("flatten", "unflatten", "alias", "detach", "getitem", "split", "split_with_sizes", "chunk", "unbind"),
     )
 )
-_MOVES = VIEWS | {
-    "constant_pad_nd",
-    "pad",
-    "cat",
-    "stack",
-    "clone",
-    "contiguous",
-    "channel_shuffle",
-    "roll",
-    "_to_copy",
-}
+COPIES = frozenset({"clone", "contiguous", "_to_copy", "to", "dropout"})
+_MOVES = (
+    VIEWS | COPIES | {"constant_pad_nd", "pad", "cat", "stack", "channel_shuffle", "native_channel_shuffle", "roll"}
+)
 
 
 def work(node: Node, values: Mapping[Node, Any], macs: int) -> Work | None:
@@ -109,7 +102,8 @@ def work(node: Node, values: Mapping[Node, Any], macs: int) -> Work | None:
         macs: its multiply-adds, counted elsewhere.
     """
     value, name = values[node], op_name(node)
-    count = value.numel() if isinstance(value, torch.Tensor) else 0
+    first = value[0] if isinstance(value, (tuple, list)) else value
+    count = first.numel() if isinstance(first, torch.Tensor) else 0
     if macs or name in _MOVES or node.op == "placeholder":
         return Work(macs=macs)
     if name in _POOLS:

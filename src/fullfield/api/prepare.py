@@ -8,16 +8,32 @@ import numpy as np
 import torch
 
 from fullfield.analysis.specs import network
+from fullfield.api.nets import parse_bytes
 from fullfield.capture.classifier import Classifier
 from fullfield.convert.canonical import Canonical, canonical
 from fullfield.convert.fold import fold_batch_norm
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.geometry.network import Network
 from fullfield.geometry.placement import Placement
+from fullfield.io.edges import PaddedSource, pad_edges, parse_edge
 from fullfield.io.images import ImageSource, open_image
-from fullfield.plan import Mode, Plan, make_plan
+from fullfield.plan import CONTEXT, EXACT, Borders, Plan, make_plan
 
 Step = int | tuple[int, int]
+Border = int | tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``scan``'s arguments as given; ``scan`` says what they mean."""
+
+    step: Step | None = None
+    mode: str = "exact"
+    border: Border = None
+    edge: str = "valid"
+    scale: float = 1.0
+    budget: int | str | None = None
+    tile: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +56,19 @@ class Prepared:
         return torch.empty(0, dtype=self.net.dtype).element_size()
 
 
-def prepare(net: Classifier) -> Prepared:
-    """The network ready to scan."""
-    form = canonical(net)
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A scan ready to run."""
+
+    prepared: Prepared
+    source: ImageSource | PaddedSource
+    plan: Plan
+    settings: Settings
+
+
+def prepare(net: Classifier, *, slides: bool = False) -> Prepared:
+    """The network ready to scan; ``slides`` lets gates and norms of the window slide with it (not in exact mode)."""
+    form = canonical(net, slides=slides)
     folded, _ = fold_batch_norm(form.graph)
     form = replace(form, graph=folded)
     return Prepared(net, form, network(form, net.dtype))
@@ -62,15 +88,20 @@ def parse_step(step: Step | None, stride: tuple[int, int]) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def parse_mode(mode: str) -> Mode:
-    """The mode by its name.
+def parse_borders(mode: str, border: Border) -> Borders:
+    """What is recomputed as the crops would, from a mode's name or a number of cells.
 
     Raises:
-        GeometryError: neither ``exact`` nor ``context``.
+        GeometryError: an unknown mode, or a negative number.
     """
-    if mode == "exact" or mode == "context":
-        return mode  # type: ignore[return-value]
-    raise GeometryError("mode", f"{mode!r} is not known", fix='use "exact" or "context"')
+    if mode not in ("exact", "context"):
+        raise GeometryError("mode", f"{mode!r} is not known", fix='use "exact" or "context"')
+    if border is None:
+        return EXACT if mode == "exact" else CONTEXT
+    cells, whole = (border, 0) if isinstance(border, int) else border
+    if min(cells, whole) < 0:
+        raise GeometryError("border", f"{border} is negative", fix="use 0 or more cells")
+    return Borders(cells, whole)
 
 
 def check_context(prepared: Prepared) -> None:
@@ -92,44 +123,47 @@ def check_context(prepared: Prepared) -> None:
         )
 
 
-def read_image(net: Classifier, image: object, *, scale: float) -> ImageSource:
-    """The image as the network's source."""
-    return open_image(
+def read_image(
+    net: Classifier, image: object, *, scale: float, edge: str = "valid", step: tuple[int, int] = (1, 1)
+) -> ImageSource | PaddedSource:
+    """The image as the network's source, continued beyond its edges if asked."""
+    way = parse_edge(edge)
+    source = open_image(
         image,
         preprocessing=net.preprocessing,
         channels=net.channels,
         dtype="float64" if net.dtype == torch.float64 else "float32",
-        window=net.window,
+        window=net.window if way == "valid" else None,
         scale=scale,
     )
+    return source if way == "valid" else pad_edges(source, way, net.window, step)
 
 
-def place(net: Classifier, source: ImageSource, step: tuple[int, int]) -> Placement:
+def place(net: Classifier, source: ImageSource | PaddedSource, step: tuple[int, int]) -> Placement:
     """Where the scores will lie on the image."""
-    return Placement(step, net.window, source.original_size, source.scanned_size)
+    padding = source.padding if isinstance(source, PaddedSource) else (0, 0, 0, 0)
+    return Placement(step, net.window, source.original_size, source.scanned_size, padding)
 
 
-def plan_scan(
-    prepared: Prepared,
-    source: ImageSource,
-    *,
-    step: tuple[int, int],
-    mode: Mode,
-    budget: int | None,
-    tile: tuple[int, int] | None,
-    batch: int | None,
-) -> Plan:
-    """The plan for one image."""
-    if mode == "context":
+def set_up(net: Classifier, image: object, settings: Settings) -> Work:
+    """Everything that a scan needs, checked before it starts.
+
+    Raises:
+        FullfieldError: a network, image or argument that cannot be used.
+    """
+    borders = parse_borders(settings.mode, settings.border)
+    prepared = prepare(net, slides=borders.mode == "context")
+    step = parse_step(settings.step, prepared.stride)
+    source = read_image(net, image, scale=settings.scale, edge=settings.edge, step=step)
+    if borders.cells == 0:
         check_context(prepared)
-    _, height, width = source.shape
-    return make_plan(
+    plan = make_plan(
         prepared.network,
-        image=(height, width),
+        image=source.shape[1:],
         step=step,
-        mode=mode,
+        borders=borders,
         itemsize=prepared.itemsize,
-        budget_bytes=budget,
-        tile=tile,
-        batch=batch,
+        budget_bytes=None if settings.budget is None else parse_bytes(settings.budget),
+        tile=settings.tile,
     )
+    return Work(prepared, source, plan, settings)

@@ -6,13 +6,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fullfield._version import __version__
-from fullfield.api.nets import as_classifier, parse_bytes
-from fullfield.api.prepare import Prepared, Step, parse_mode, parse_step, place, plan_scan, prepare, read_image
+from fullfield.api.nets import as_classifier
+from fullfield.api.prepare import Border, Prepared, Settings, Step, Work, place, set_up
 from fullfield.capture.classifier import Classifier
-from fullfield.capture.preprocessing import Preprocessing
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import Progress, run
 from fullfield.io.memory import ArraySink
@@ -31,17 +32,13 @@ def scan(
     *,
     step: Step | None = None,
     mode: str = "exact",
+    border: Border = None,
+    edge: str = "valid",
     scale: float = 1.0,
-    window: int | tuple[int, int] | None = None,
-    preprocessing: str | Preprocessing | None = None,
     budget: int | str | None = None,
     tile: tuple[int, int] | None = None,
-    batch: int | None = None,
-    device: str | torch.device | None = None,
     verify: int = 0,
-    seed: int = 0,
     progress: Progress | None = None,
-    trust: bool = False,
 ) -> Scores:
     """The scores of every window of ``image``.
 
@@ -50,52 +47,43 @@ def scan(
     in ``exact`` mode, up to the rounding of the arithmetic.
 
     Args:
-        net: a classifier, an ``nn.Module`` or the path of a model file.
+        net: a classifier, or a module or model file that carries its window; else ``capture`` or ``load`` it first.
         image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, or path.
         step: px between windows, one number or ``(y, x)``; by default the network's stride.
         mode: ``exact`` gives the crops' scores; ``context`` those of the fully convolutional network, in which layers
-            that pad see the neighbouring pixels. It is cheaper, and differs.
+            that pad see the neighbouring pixels, and gates slide with the window. It is cheaper, and differs.
+        border: between the two: recompute at most so many cells at each edge of a window's map as the crop would, in
+            every layer. 0 is ``context``; the more, the dearer and the nearer to ``exact``. A pair ``(2, 14)`` also
+            keeps all border cells of maps of at most 14 cells a side.
+        edge: ``valid`` scores windows inside the image; ``reflect``, ``replicate`` and ``constant`` (black) continue
+            the image so that a window is centred on every step of it, corner to corner.
         scale: factor on the image's size before scanning.
-        window: height and width of the window, px, where the network does not carry it.
-        preprocessing: a preset's name or a value, where it is not the network's own.
-        budget: memory allowed, bytes or a text such as ``"2GB"``.
+        budget: memory allowed, bytes or a text such as ``"2GB"``, above that of the image, the network and the scores.
         tile: rows and columns of windows computed together; chosen by the plan by default.
-        batch: windows at a time where the network runs per window; chosen by the plan by default.
-        device: where to compute; by default where the network lies.
-        verify: windows to run as crops afterwards; the result is the scores' ``certificate``.
-        seed: of the sample to verify.
+        verify: windows to run as crops afterwards; what is found becomes the scores' ``certificate``.
         progress: called with windows done, windows in all, and pixels done.
-        trust: allow model files that can run code.
 
     Raises:
         FullfieldError: a network, image or argument that cannot be used; the text says where, what and how to mend it.
     """
-    classifier = as_classifier(net, window=window, preprocessing=preprocessing, trust=trust)
-    if device is not None:
-        classifier = classifier.to(torch.device(device))
-    chosen = parse_mode(mode)
-    source = read_image(classifier, image, scale=scale)
-    prepared = prepare(classifier)
-    plan = plan_scan(
-        prepared,
-        source,
-        step=parse_step(step, prepared.stride),
-        mode=chosen,
-        budget=None if budget is None else parse_bytes(budget),
-        tile=tile,
-        batch=batch,
-    )
+    settings = Settings(step=step, mode=mode, border=border, edge=edge, scale=scale, budget=budget, tile=tile)
+    work = set_up(as_classifier(net), image, settings)
     started = time.perf_counter()
-    array = run_plan(prepared, plan, source, progress=progress)
-    seconds = time.perf_counter() - started
-    provenance = _provenance(prepared, plan, scale) | {"seconds": round(seconds, 3)}
-    scores = Scores(array, place(classifier, source, plan.step), classifier.class_names, chosen, provenance)
+    array = run_plan(work.prepared, work.plan, work.source, progress=progress)
+    provenance = _provenance(work) | {"seconds": round(time.perf_counter() - started, 3)}
+    classifier = work.prepared.net
+    scores = Scores(
+        array, place(classifier, work.source, work.plan.step), classifier.class_names, work.plan.mode, provenance
+    )
     if verify:
-        return replace(scores, certificate=certify(classifier, scores, source, samples=verify, seed=seed).to_dict())
+        certificate = certify(classifier, scores, work.source, samples=verify, seed=0)
+        return replace(scores, certificate=certificate.to_dict())
     return scores
 
 
-def run_plan(prepared: Prepared, plan: Plan, source: Source, *, progress: Progress | None = None) -> Any:
+def run_plan(
+    prepared: Prepared, plan: Plan, source: Source, *, progress: Progress | None = None
+) -> NDArray[np.floating]:
     """The scores of a plan in memory. Shape: ``(k, y, x)``"""
     kind = "float32" if prepared.net.dtype == torch.bfloat16 else str(prepared.net.dtype).removeprefix("torch.")
     sink = ArraySink(prepared.net.classes, plan.shape, kind)
@@ -120,17 +108,21 @@ def certify(net: Classifier, scores: Scores, source: Source, *, samples: int, se
     )
 
 
-def _provenance(prepared: Prepared, plan: Plan, scale: float) -> dict[str, Any]:
+def _provenance(work: Work) -> dict[str, Any]:
+    net, plan = work.prepared.net, work.plan
     return {
         "fullfield": __version__,
-        "model": prepared.net.name,
-        "model_hash": prepared.net.hash,
+        "model": net.name,
+        "model_hash": net.hash,
         "settings": {
             "step": list(plan.step),
             "mode": plan.mode,
-            "scale": scale,
-            "window": list(prepared.net.window),
-            "preprocessing": prepared.net.preprocessing.to_json(),
+            "border": plan.borders.cells,
+            "whole_maps": plan.borders.whole_maps,
+            "edge": work.settings.edge,
+            "scale": work.settings.scale,
+            "window": list(net.window),
+            "preprocessing": net.preprocessing.to_json(),
             "tile": list(plan.tile),
         },
     }

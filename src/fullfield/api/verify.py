@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Step, read_image
+from fullfield.api.prepare import read_image
 from fullfield.api.scan import certify, scan
-from fullfield.capture.preprocessing import Preprocessing
-from fullfield.engine.run import Progress
 from fullfield.errors import GeometryError
 from fullfield.io.scores import Scores
 from fullfield.verify.certificate import Certificate
@@ -20,59 +16,39 @@ if TYPE_CHECKING:
 
 
 def verify(
-    net: Net,
-    image: object,
-    *,
-    scores: Scores | None = None,
-    step: Step | None = None,
-    mode: str = "exact",
-    samples: int = 64,
-    seed: int = 0,
-    scale: float = 1.0,
-    window: int | tuple[int, int] | None = None,
-    preprocessing: str | Preprocessing | None = None,
-    budget: int | str | None = None,
-    device: str | torch.device | None = None,
-    progress: Progress | None = None,
-    trust: bool = False,
+    net: Net, image: object, *, scores: Scores | None = None, samples: int = 64, seed: int = 0, **settings: Any
 ) -> Certificate:
     """The original network run on sampled windows as crops, beside the scan's scores of the same windows.
 
     Args:
-        net: a classifier, an ``nn.Module`` or the path of a model file.
+        net: as for ``scan``.
         image: as for ``scan``.
-        scores: what an earlier ``scan`` of the same image gave; scanned anew by default.
+        scores: what an earlier ``scan`` of the same image gave; by default the image is scanned.
         samples: windows to compare: the four corners of the map and others drawn at random.
         seed: of the draw.
-        step, mode, scale, window, preprocessing, budget, device, progress, trust: as for ``scan``.
+        settings: ``scan``'s own arguments, where it is to be scanned.
 
     Raises:
         FullfieldError: as for ``scan``; scores that do not belong to this network or image.
     """
     if samples < 1:
         raise GeometryError("samples", f"{samples} is not a positive number", fix="use 64, say")
-    classifier = as_classifier(net, window=window, preprocessing=preprocessing, trust=trust)
-    if device is not None:
-        classifier = classifier.to(torch.device(device))
+    classifier = as_classifier(net)
     if scores is None:
-        scores = scan(classifier, image, step=step, mode=mode, scale=scale, budget=budget, progress=progress)
-        source = read_image(classifier, image, scale=scale)
-    else:
-        source = read_image(classifier, image, scale=scores.provenance.get("settings", {}).get("scale", scale))
-        _check_same(classifier.window, classifier.classes, source.scanned_size, scores)
-    return certify(classifier, scores, source, samples=samples, seed=seed)
-
-
-def _check_same(window: tuple[int, int], classes: int, size: tuple[int, int], scores: Scores) -> None:
-    """Passes if the scores can come from this network and image."""
+        scores = scan(classifier, image, **settings)
+    used = scores.provenance.get("settings", {})
+    source = read_image(
+        classifier, image, scale=used.get("scale", 1.0), edge=used.get("edge", "valid"), step=scores.placement.step
+    )
     placement = scores.placement
     pairs = (
-        ("window", window, placement.window),
-        ("image size", size, placement.scanned),
-        ("number of classes", classes, scores.array.shape[0]),
+        ("window", classifier.window, placement.window),
+        ("image size", source.scanned_size, placement.scanned),
+        ("number of classes", classifier.classes, scores.array.shape[0]),
     )
     for name, wanted, found in pairs:
         if wanted != found:
             raise GeometryError(
                 "scores", f"{name} {found} is not the {wanted} of this network and image", fix="scan again"
             )
+    return certify(classifier, scores, source, samples=samples, seed=seed)

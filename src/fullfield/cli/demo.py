@@ -79,7 +79,9 @@ class _Demo:
         i, j = divmod(int(face.argmax()), columns)
         y, x = scores.placement.centre(i, j)
         click.echo(f"{rows}x{columns} = {rows * columns} windows in {seconds:.1f} s")
-        click.echo(f"brightest: {face[i, j]:.4f} at pixel (y {y:.0f}, x {x:.0f}); above 0.9: {(face > 0.9).mean():.1%} of the map")
+        click.echo(
+            f"brightest: {face[i, j]:.4f} at pixel (y {y:.0f}, x {x:.0f}); above 0.9: {(face > 0.9).mean():.1%} of the map"
+        )
         return scores, seconds
 
     def _prove(self, net: Classifier, scores: Scores) -> None:
@@ -111,7 +113,9 @@ class _Demo:
             rates[batch] = (time.perf_counter() - started) / len(cells)
         best = min(rates, key=lambda b: rates[b])
         crops = rates[best] * windows
-        click.echo(f"{crops:.1f} s crop by crop (batches of {best}) against {seconds:.1f} s: {crops / seconds:.1f} times faster")
+        click.echo(
+            f"{crops:.1f} s crop by crop (batches of {best}) against {seconds:.1f} s: {crops / seconds:.1f} times faster"
+        )
 
     def _context(self, net: Classifier, scores: Scores) -> None:
         import fullfield

@@ -27,6 +27,17 @@ def pair(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2] or found[1])
 
 
+def pair_of_cells(text: str) -> tuple[int, int]:
+    """Border cells, and the size of maps that keep all of theirs.
+
+    Examples:
+        >>> pair_of_cells("2"), pair_of_cells("2,14")
+        ((2, 0), (2, 14))
+    """
+    cells, whole = pair(text)
+    return (cells, whole) if re.search(r"[x,]", text) else (cells, 0)
+
+
 model = click.argument("model")
 image = click.argument("image")
 window = click.option(
@@ -44,6 +55,19 @@ mode = click.option(
     default="exact",
     show_default=True,
     help="exact: the crops' scores. context: layers that pad see the neighbouring pixels instead.",
+)
+border = click.option(
+    "--border",
+    type=pair_of_cells,
+    metavar="N[,M]",
+    help="Between the modes: recompute N border cells of every map as the crop would, all of maps of at most M cells.",
+)
+edge = click.option(
+    "--edge",
+    type=click.Choice(["valid", "reflect", "replicate", "constant"]),
+    default="valid",
+    show_default=True,
+    help="valid: windows inside the image. Others continue the image, for scores from corner to corner.",
 )
 scale = click.option(
     "--scale", type=float, default=1.0, show_default=True, help="Resize the image by this factor first."
@@ -72,14 +96,16 @@ def read_network(
     window: tuple[int, int] | None,
     preprocessing: str | None = None,
     classes: str | None = None,
+    device: str | None = None,
     trust: bool,
 ) -> Classifier:
-    """The network of a command line; ``classes`` is a file with one name a line."""
+    """The network of a command line, on ``device``; ``classes`` is a file with one name a line."""
     from fullfield.api.nets import as_classifier
     from fullfield.capture.load import read_class_names
 
     names = None if classes is None else read_class_names(classes)
-    return as_classifier(path, window=window, preprocessing=preprocessing, class_names=names, trust=trust)
+    net = as_classifier(path, window=window, preprocessing=preprocessing, class_names=names, trust=trust)
+    return net if device is None else net.to(device)
 
 
 def print_json(value: Any) -> None:

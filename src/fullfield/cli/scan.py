@@ -25,11 +25,10 @@ _SHOWN = 5  # classes named in the summary
 )
 @click.option("--overlay", metavar="FILE", help="Picture of a class's map over the image.")
 @click.option("--class", "cls", metavar="CLASS", help="Index or name of the class in pictures.")
-@options.apply(options.mode, options.scale, options.window, options.preprocessing)
+@options.apply(options.mode, options.border, options.edge, options.scale, options.window, options.preprocessing)
 @click.option("--classes", metavar="FILE", help="Text file with one class name a line.")
 @options.budget
 @click.option("--verify", type=click.IntRange(min=0), default=0, metavar="N", help="Compare N windows with the crops.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
 @options.apply(options.device, options.as_json, options.overwrite, options.trust)
 @click.pass_context
 def command(
@@ -44,6 +43,7 @@ def command(
     window: tuple[int, int] | None,
     preprocessing: str | None,
     classes: str | None,
+    device: str | None,
     as_json: bool,
     overwrite: bool,
     trust: bool,
@@ -62,7 +62,9 @@ def command(
         check_writable(output, overwrite)
     if overlay is not None:
         check_writable(overlay, overwrite, suffixes=PICTURES)
-    net = options.read_network(model, window=window, preprocessing=preprocessing, classes=classes, trust=trust)
+    net = options.read_network(
+        model, window=window, preprocessing=preprocessing, classes=classes, device=device, trust=trust
+    )
     if cls is not None:
         find_class(cls, net.classes, net.class_names or ())
     started = time.perf_counter()

@@ -14,7 +14,7 @@ from fullfield.cli.progress import progress_bar
 @options.model
 @options.image
 @options.step
-@options.mode
+@options.apply(options.mode, options.border, options.edge)
 @click.option("--samples", type=int, default=64, show_default=True, help="Windows to compare, the corners among them.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
 @options.apply(options.scale, options.window, options.preprocessing, options.budget, options.device)
@@ -29,6 +29,7 @@ def command(
     image: str,
     window: tuple[int, int] | None,
     preprocessing: str | None,
+    device: str | None,
     as_json: bool,
     trust: bool,
     **settings: Any,
@@ -39,7 +40,7 @@ def command(
     """
     from fullfield.api.verify import verify
 
-    net = options.read_network(model, window=window, preprocessing=preprocessing, trust=trust)
+    net = options.read_network(model, window=window, preprocessing=preprocessing, device=device, trust=trust)
     with progress_bar("scan") as progress:
         certificate = verify(net, image, progress=progress, **settings)
     if as_json:

@@ -17,12 +17,14 @@ class Placement:
         window: height and width of a window there, px.
         image: height and width of the original image, px.
         scanned: height and width of the image as scanned, px; the same where nothing was resized.
+        padding: px added round the scanned image: top, bottom, left, right.
     """
 
     step: tuple[int, int]
     window: tuple[int, int]
     image: tuple[int, int]
     scanned: tuple[int, int]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -32,7 +34,9 @@ class Placement:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the score map; 0 where no window fits."""
-        (sy, sx), (h, w), (height, width) = self.step, self.window, self.scanned
+        (sy, sx), (h, w) = self.step, self.window
+        top, bottom, left, right = self.padding
+        height, width = self.scanned[0] + top + bottom, self.scanned[1] + left + right
         return max(0, (height - h) // sy + 1), max(0, (width - w) // sx + 1)
 
     @property
@@ -48,15 +52,15 @@ class Placement:
             (112.0, 144.0)
         """
         (sy, sx), (h, w), (ky, kx) = self.step, self.window, self.scale
-        return (i * sy + h / 2) / ky, (j * sx + w / 2) / kx
+        return (i * sy + h / 2 - self.padding[0]) / ky, (j * sx + w / 2 - self.padding[2]) / kx
 
     def cell(self, y: float, x: float) -> tuple[float, float]:
         """Fractional cell that speaks for a point of the original image: the inverse of ``centre``."""
         (sy, sx), (h, w), (ky, kx) = self.step, self.window, self.scale
-        return (y * ky - h / 2) / sy, (x * kx - w / 2) / sx
+        return (y * ky - h / 2 + self.padding[0]) / sy, (x * kx - w / 2 + self.padding[2]) / sx
 
     def footprint(self) -> tuple[float, float, float, float]:
-        """``(top, left, bottom, right)`` in original pixels of the map drawn with each cell ``step`` wide round its centre."""
+        """Top, left, bottom and right of the map on the original image, each cell ``step`` wide round its centre."""
         rows, columns = self.shape
         top, left = self.centre(-0.5, -0.5)
         bottom, right = self.centre(rows - 0.5, columns - 0.5)

@@ -228,7 +228,10 @@ class Scores:
                     str(path), f"was written in format {record['format']}, known is {_FORMAT}", fix="upgrade fullfield"
                 )
             sizes = ("step", "window", "image", "scanned")
-            placement = Placement(**{name: _pair(record["placement"][name]) for name in sizes})
+            placement = Placement(
+                **{name: _pair(record["placement"][name]) for name in sizes},
+                padding=_edges(record["placement"].get("padding", (0, 0, 0, 0))),
+            )
             names = record["class_names"]
             return cls(
                 array,
@@ -303,6 +306,11 @@ def _limits(values: NDArray[np.floating], vmin: float | None, vmax: float | None
 def _pair(value: Any) -> tuple[int, int]:
     y, x = value
     return int(y), int(x)
+
+
+def _edges(value: Any) -> tuple[int, int, int, int]:
+    top, bottom, left, right = (int(v) for v in value)
+    return top, bottom, left, right
 
 
 def _plain(value: object) -> object:

@@ -23,6 +23,29 @@ _GAIN = 0.97  # a larger tile must be at least this much cheaper a window
 
 
 @dataclass(frozen=True)
+class Borders:
+    """How much of what a window's padding touches is computed as the crop would.
+
+    Args:
+        cells: recomputed border cells at each edge of a window's map, in every layer; ``None`` for all of them, which
+            is ``exact`` mode, 0 for none, which is ``context`` mode.
+        whole_maps: maps of at most this many cells a side keep all their border cells.
+    """
+
+    cells: int | None = None
+    whole_maps: int = 0
+
+    @property
+    def mode(self) -> Mode:
+        """``exact`` where all border cells are recomputed."""
+        return "exact" if self.cells is None else "context"
+
+    def places(self, network: Network, *, stop: int | None = None) -> dict[str, Place]:
+        """Where every node runs."""
+        return network.places(cap=self.cells, small=self.whole_maps, stop=stop)
+
+
+@dataclass(frozen=True)
 class Tile:
     """Windows computed together: first row and column, rows and columns."""
 
@@ -32,6 +55,10 @@ class Tile:
     columns: int
 
 
+EXACT = Borders()
+CONTEXT = Borders(0)
+
+
 @dataclass(frozen=True)
 class Plan:
     """How one scan runs.
@@ -39,7 +66,7 @@ class Plan:
     Args:
         network: the network as integers.
         places: where every node runs.
-        mode: ``exact`` or ``context``.
+        borders: what is recomputed as the crops would.
         image: height and width of the scanned image, px.
         step: px between windows (y, x).
         shape: rows and columns of the score map.
@@ -51,7 +78,7 @@ class Plan:
 
     network: Network
     places: Mapping[str, Place] = field(repr=False)
-    mode: Mode
+    borders: Borders
     image: Pair
     step: Pair
     shape: Pair
@@ -59,6 +86,11 @@ class Plan:
     batch: int
     cost: Cost
     budget_bytes: int
+
+    @property
+    def mode(self) -> Mode:
+        """``exact`` or ``context``."""
+        return self.borders.mode
 
     def tiles(self) -> Iterator[Tile]:
         """All tiles, row by row; the last ones are smaller."""
@@ -87,6 +119,8 @@ class Plan:
         first = frontier(self.network, self.places)
         return {
             "mode": self.mode,
+            "border": self.borders.cells,
+            "whole_maps": self.borders.whole_maps,
             "image": self.image,
             "step": self.step,
             "map": self.shape,
@@ -116,7 +150,7 @@ def make_plan(
     *,
     image: Pair,
     step: Pair,
-    mode: Mode = "exact",
+    borders: Borders = EXACT,
     itemsize: int = 4,
     budget_bytes: int | None = None,
     tile: Pair | None = None,
@@ -128,6 +162,7 @@ def make_plan(
         network: the network as integers.
         image: height and width of the scanned image, px; at least one window.
         step: px between windows (y, x).
+        borders: what is recomputed as the crops would; all by default.
         itemsize: bytes of one number.
         tile: rows and columns of windows computed together, if not to be chosen.
         batch: windows at a time where the network runs per window, if not to be chosen.
@@ -141,7 +176,7 @@ def make_plan(
             raise GeometryError(name, f"{pair} is not positive", fix="use 1 or more")
     shape = _map_shape(network, image, step)
     budget = budget_bytes or DEFAULT_BUDGET_BYTES
-    chooser = _Chooser(network, mode, image, step, shape, itemsize)
+    chooser = _Chooser(network, borders, image, step, shape, itemsize)
     whole = tile or shape
     best = (
         chooser.fit(whole, budget, batch) if tile is None else chooser.price(whole, batch or chooser.batch(whole), None)
@@ -154,7 +189,7 @@ def make_plan(
             fix=f"allow at least {math.ceil(best.cost.peak_bytes / 1e6)} MB"
             + (", or use smaller tiles" if tile else ""),
         )
-    return Plan(network, best.places, mode, image, step, shape, best.tile, best.batch, best.cost, budget)
+    return Plan(network, best.places, borders, image, step, shape, best.tile, best.batch, best.cost, budget)
 
 
 def _map_shape(network: Network, image: Pair, step: Pair) -> Pair:
@@ -178,15 +213,15 @@ class _Option:
 class _Chooser:
     """Prices tiles, and for each the place of the frontier."""
 
-    def __init__(self, network: Network, mode: Mode, image: Pair, step: Pair, shape: Pair, itemsize: int) -> None:
+    def __init__(self, network: Network, borders: Borders, image: Pair, step: Pair, shape: Pair, itemsize: int) -> None:
         self.network, self.image, self.step, self.shape = network, image, step, shape
-        self.cap = None if mode == "exact" else 0
+        self.borders = borders
         self.itemsize = itemsize
-        self.natural = network.places(cap=self.cap)
+        self.natural = borders.places(network)
 
     def price(self, tile: Pair, batch: int, stop: int | None) -> _Option:
         """One tile in the middle of the map, with the network per window from node ``stop`` on."""
-        places = self.natural if stop is None else self.network.places(cap=self.cap, stop=stop)
+        places = self.natural if stop is None else self.borders.places(self.network, stop=stop)
         first = [(n - t) // 2 for n, t in zip(self.shape, tile, strict=True)]
         axes = [AxisTile(s, t, f, p) for s, t, f, p in zip(self.step, tile, first, self.image, strict=True)]
         layout = lay_out(self.network, places, *axes)
@@ -239,5 +274,5 @@ class _Chooser:
         """The same tile with the frontier moved earlier where gathering and borders cost more than sharing saves."""
         count = len(self.network.nodes)
         stops = sorted({1, *(count * k // 8 for k in range(1, 8))})
-        others = [self.price(option.tile, option.batch, stop) for stop in stops] if self.cap is None else []
+        others = [self.price(option.tile, option.batch, stop) for stop in stops] if self.borders.cells != 0 else []
         return min([option, *others], key=lambda o: o.price)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -22,7 +23,7 @@ from fullfield.capture.onnx import (
     slicing,
     windowed,
 )
-from fullfield.capture.onnx.builder import Builder, Refusal
+from fullfield.capture.onnx.builder import MAX_TENSOR_BYTES, Builder, Refusal
 from fullfield.capture.onnx.interface import Input, choose_output, find_input, metadata
 from fullfield.capture.onnx.reader import CAP_BYTES, broken, check_operators, first_line, opset, read_model
 from fullfield.capture.onnx.registry import REGISTRY, Call
@@ -95,6 +96,8 @@ class _Walk:
         self.path, self.model, self.opset = path, model, opset(model)
         batch = entry.batch or 1
         shape = (entry.channels, *window)
+        if math.prod(shape) * entry.dtype.itemsize > MAX_TENSOR_BYTES:
+            raise broken(path, f"takes windows of {shape}, more than {MAX_TENSOR_BYTES >> 30} GiB each")
         self.builder = Builder(shape, entry.dtype, batch=batch, frozen=entry.batch is not None)
         self.initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.values: dict[str, Value] = {entry.name: self._input(entry)}

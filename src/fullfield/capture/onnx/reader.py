@@ -7,7 +7,7 @@ misplaces the axis that operators before opset 7 broadcast along.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -62,7 +62,26 @@ def parse(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
         raise broken(path, "is not an ONNX model, or is damaged or cut short") from error
     if not model.graph.node or not model.graph.output:
         raise broken(path, "is not an ONNX model, or is damaged or cut short: it has no graph")
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise broken(path, "is damaged: a name in it is not UTF-8 text")
     return model
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Every name that the import reads; protobuf hands over bytes where one is not UTF-8."""
+    graph = model.graph
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+    for named in (*graph.initializer, *graph.input, *graph.output):
+        yield named.name
+    for tensor in graph.initializer:
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+        for entry in node.metadata_props:
+            yield from (entry.key, entry.value)
 
 
 def opset(model: onnx.ModelProto) -> int:

@@ -1,0 +1,26 @@
+"""``fullfield.plan``: how a scan would run, before it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fullfield.api.nets import as_classifier
+from fullfield.api.prepare import Settings, set_up
+from fullfield.plan import Plan
+
+if TYPE_CHECKING:
+    from fullfield.api.nets import Net
+
+
+def plan(net: Net, image: object, **settings: Any) -> Plan:
+    """How ``scan`` would run with the same arguments: where each layer runs, tiles, cost, memory.
+
+    Args:
+        net: as for ``scan``.
+        image: as for ``scan``.
+        settings: ``scan``'s ``step``, ``mode``, ``border``, ``edge``, ``scale``, ``budget`` and ``tile``.
+
+    Raises:
+        FullfieldError: as for ``scan``.
+    """
+    return set_up(as_classifier(net), image, Settings(**settings)).plan
