@@ -214,6 +214,21 @@ def test_damaged_bytes_give_an_error_of_ours_or_a_classifier_that_runs(seed: int
         assert loaded(torch.zeros(1, loaded.channels, *loaded.window, dtype=loaded.dtype)).shape[0] == 1
 
 
+def test_names_that_are_no_text_are_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(_onnx().SerializeToString().replace(b"GlobalAveragePool", b"GlobalAveragePoo\xff"))
+    with pytest.raises(CaptureError, match="not UTF-8"):
+        load(path)
+
+
+def test_a_window_too_large_to_be_meant_is_refused(tmp_path: Path) -> None:
+    made = _onnx()
+    for axis in (2, 3):
+        made.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 30_000
+    with pytest.raises(CaptureError, match="GiB each"):
+        load(stored(made, tmp_path))
+
+
 def test_data_beside_the_model_are_read(tmp_path: Path) -> None:
     made = _onnx("parts/w.bin")
     (tmp_path / "parts").mkdir()
