@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -42,7 +43,7 @@ class Plain(nn.Module):
         super().__init__()
         self.features, self.avgpool = features, pool
         head: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in itertools.pairwise(widths):
             head += [nn.Dropout(), nn.Linear(a, b), nn.ReLU()]
         self.classifier = nn.Sequential(*head[:-1])
 
