@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -164,6 +165,27 @@ def test_a_terminal_gets_a_progress_bar_on_standard_error() -> None:
     assert process.returncode == 0
     assert "windows" in shown
     assert "megapixels/s" in shown
+
+
+def test_ctrl_c_ends_a_scan_with_130_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    options = ["--step", "1", "-o", str(tmp_path / "scores.zarr"), "--overlay", str(tmp_path / "map.png")]
+    with subprocess.Popen(
+        [*PROGRAM, "scan", MODEL, PHOTO, *options, "--budget", "64MB"], stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"megapixels/s" not in shown:  # the first tile is done: the scan is well on its way
+            assert select.select([ours], [], [], 120)[0]
+            shown += os.read(ours, 1 << 16)
+        process.send_signal(signal.SIGINT)
+        rest = drain(ours)
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+    assert process.returncode == 130
+    assert "interrupted" in rest
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
 
 
 def drain(terminal: int) -> str:
