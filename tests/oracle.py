@@ -130,6 +130,7 @@ class Scan:
         return shared + windows * sum(n.window_macs for n in self.network if not self.places[n.name].shared)
 
 
-def whole(net: Classifier, image: torch.Tensor) -> torch.Tensor:
+def whole(net: Canonical, image: torch.Tensor) -> torch.Tensor:
     """The converted network over all of ``image`` at once. Shape: ``(1, c, y, x)`` -> ``(rows, columns, k)``"""
-    return canonical(net).graph(image)[0].permute(1, 2, 0)
+    scores: torch.Tensor = net.graph(image)[0].permute(1, 2, 0)
+    return scores

@@ -225,34 +225,29 @@ class Rewriter:
 
     def _refuse(self, node: Node, refusal: Refusal) -> Raw:
         self.refused.append(Refused(node.meta.get("path", node.name), op_name(node), refusal.reason))
-        raw = self._copy(node)
-        raw.node.meta["reason"] = refusal.reason
-        return raw
+        return self._copy(node, refusal.reason)
 
-    def _copy(self, node: Node) -> Raw:
+    def _copy(self, node: Node, reason: str = "") -> Raw:
         """The node as it is, on inputs in their original shape."""
-        for n in node.all_input_nodes:
-            self._restore(n)
 
         def new_arg(n: Node) -> Any:
-            value = self.values[n]
-            return value if isinstance(value, int) else self._restore(n)
+            return self._restore(n, reason)
 
         # the strides are no longer the original's, and a view asks for those
         target = aten.reshape.default if node.target in STRIDED_VIEWS else node.target
         copy = self.graph.create_node(
             node.op, target, map_arg(node.args, new_arg), map_arg(node.kwargs, new_arg), name=node.name
         )
-        copy.meta = {"path": node.meta.get("path", node.name), "op": op_name(node), "kind": "whole"}
+        copy.meta = {"path": node.meta.get("path", node.name), "op": op_name(node), "kind": "whole", "reason": reason}
         return Raw(copy)
 
-    def _restore(self, node: Node) -> Any:
+    def _restore(self, node: Node, reason: str = "") -> Any:
         """The original tensor behind a value: canonical form undone where it differs."""
         value = self.values[node]
         if isinstance(value, int):
             return value
         if isinstance(value, Parts):
-            raise AssertionError(f"{node.name}: several values used as one")
+            return self._copy(node, reason).node
         if not isinstance(value, Mapped) or value.layout.is_plain:
             return value.node
         layout = value.layout
@@ -261,9 +256,9 @@ class Rewriter:
         channel = iter(range(1, rank + 1))
         order = [place[s] if s in place else next(channel) for dim in layout.dims for s in dim]
         order += [i for i in range(rank + 3) if i not in order]
-        permuted = self.emit(aten.permute.default, [value, order], kind="whole")
+        permuted = self.emit(aten.permute.default, [value, order], kind="whole", reason=reason)
         shape = [-1, *layout.shape(PROBE_BATCH)[1:]]
-        return self.emit(aten.reshape.default, [permuted, shape], kind="whole")
+        return self.emit(aten.reshape.default, [permuted, shape], kind="whole", reason=reason)
 
     def _finish(self, value: Value) -> None:
         assert isinstance(value, (Mapped, Raw))
@@ -272,7 +267,7 @@ class Rewriter:
             output = next(n for n in self.source.graph.nodes if n.op == "output")
             assert isinstance(output.args[0], Node)
             self.refused.append(Refused("output", "flatten", "the scores are cells of a map, not one vector a window"))
-            result = self._restore(output.args[0])
+            result = self._restore(output.args[0], self.refused[-1].reason)
         node = self.graph.output(result)
         node.meta = {"path": "scores", "op": "output", "kind": "output"}
 

@@ -1,0 +1,77 @@
+"""Borders of no cells: the tiled scan is the converted network run over the whole image, zeros at its border only."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import hypothesis.strategies as st
+import torch
+from hypothesis import assume, given, note, settings
+
+from tests.lower import drawn
+from tests.lower.test_random_networks import random_networks, tiles
+from tests.oracle import Pair, Scan, difference, score_grid, whole
+
+
+def strides(scan: Scan) -> Pair:
+    """Px between neighbouring scores of the converted network."""
+    axes = scan.places[scan.network.output.name].axes
+    assert axes is not None
+    return axes[0].jump, axes[1].jump
+
+
+def image_for(data: Any, scan: Scan, step: Pair) -> torch.Tensor:
+    counts = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    rest = data.draw(st.tuples(st.integers(0, 5), st.integers(0, 5)))
+    size = [w + (n - 1) * s + r for w, n, s, r in zip(scan.net.window, counts, step, rest, strict=True)]
+    return torch.randn(1, scan.net.channels, *size, dtype=torch.float64)
+
+
+def drawn_scan(data: Any, layers: Any = drawn.SHARED_LAYERS) -> Scan:
+    scan = Scan(data.draw(drawn.networks(layers=layers)), cap=0)
+    assume(scan.places[scan.network.output.name].shared)
+    note(f"{scan.net.window} {scan.net.graph.code}")
+    return scan
+
+
+@settings(random_networks, max_examples=60)
+@given(st.data())
+def test_at_multiples_of_the_stride_it_is_one_pass_over_the_image(data: Any) -> None:
+    scan = drawn_scan(data)
+    ty, tx = strides(scan)
+    every = data.draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    step = (ty * every[0], tx * every[1])
+    image = image_for(data, scan, step)
+    with torch.no_grad():
+        rows, columns = score_grid(image, scan.net.window, step)
+        wanted = whole(scan.canonical, image)[:: every[0], :: every[1]][:rows, :columns]
+        assert difference(scan(image, step), wanted) <= 1e-9
+        assert difference(scan(image, step, data.draw(tiles)), wanted) <= 1e-9
+
+
+@settings(random_networks, max_examples=60)
+@given(st.data())
+def test_at_any_step_it_is_shifted_passes_stitched_together(data: Any) -> None:
+    """Compared where the shifted pass reads no zero in place of a pixel that the shift cut off.
+
+    Without layers that crop: of those, what a cell reads does not tell where the map before them ends.
+    """
+    scan = drawn_scan(data, [layer for layer in drawn.SHARED_LAYERS if layer not in (drawn.crop, drawn.pad)])
+    stride = strides(scan)
+    step = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
+    image = image_for(data, scan, step)
+    note(f"{step} {stride} {tuple(image.shape)}")
+    axes = scan.places[scan.network.output.name].axes
+    assert axes is not None
+    passes: dict[Pair, torch.Tensor] = {}
+    with torch.no_grad():
+        found = scan(image, step, data.draw(tiles))
+        for i, j in itertools.product(range(found.shape[0]), range(found.shape[1])):
+            y, x = ((n * s) % t for n, s, t in zip((i, j), step, stride, strict=True))
+            if (y and i * step[0] + axes[0].start < y) or (x and j * step[1] + axes[1].start < x):
+                continue
+            if (y, x) not in passes:
+                passes[y, x] = whole(scan.canonical, image[:, :, y:, x:])
+            wanted = passes[y, x][i * step[0] // stride[0], j * step[1] // stride[1]]
+            assert float((found[i, j] - wanted).abs().max()) <= 1e-9 * float(passes[y, x].abs().max() + 1)
