@@ -1,0 +1,73 @@
+"""Where nodes run: shared while borders leave room, per window from there on, and why."""
+
+from __future__ import annotations
+
+from fullfield.geometry.axis import Op
+from fullfield.geometry.network import Network, NodeSpec, Place
+
+
+def node(name: str, kind: str, *inputs: str, op: Op | None = None, shape: tuple[int, ...] = (1, 8, 8)) -> NodeSpec:
+    pair = (op or Op(1), op or Op(1))
+    reason = "looks at the whole window" if kind == "whole" else ""
+    return NodeSpec(name, name, kind, kind, inputs, pair, shape, 5, reason)  # type: ignore[arg-type]
+
+
+def net(*nodes: NodeSpec, window: int = 8) -> Network:
+    return Network((node("image", "input"), *nodes), (window, window))
+
+
+def test_an_unpadded_chain_is_shared_to_its_scores() -> None:
+    chain = net(node("conv", "windowed", "image", op=Op(3)), node("head", "windowed", "conv", op=Op(6)))
+    places = chain.places()
+    assert all(places[n.name].shared for n in chain)
+    assert places[chain.output.name].axes[0].closed  # type: ignore[index]
+    assert chain["conv"].name == "conv"
+
+
+def test_from_where_borders_meet_the_network_runs_per_window() -> None:
+    padded = Op(5, low=2, high=2)
+    chain = net(
+        node("a", "windowed", "image", op=padded),
+        node("b", "windowed", "a", op=padded),
+        node("c", "cell", "b"),
+        window=7,
+    )
+    places = chain.places()
+    assert places["a"].shared
+    assert places["b"] == Place(None, "borders meet: every cell depends on padding")
+    assert places["c"] == Place(None, "follows a layer that runs per window")
+    assert chain.places(cap=1)["c"].shared
+
+
+def test_a_whole_window_operator_says_why() -> None:
+    assert net(node("attention", "whole", "image")).places()["attention"].reason == "looks at the whole window"
+
+
+def test_a_plan_may_stop_sharing_early() -> None:
+    places = net(node("a", "cell", "image"), node("b", "cell", "a")).places(stop=2)
+    assert places["a"].shared
+    assert places["b"].reason == "the plan runs it per window"
+
+
+def test_branches_on_different_grids_run_per_window() -> None:
+    places = net(
+        node("fine", "windowed", "image", op=Op(2)),
+        node("coarse", "windowed", "image", op=Op(2, 2)),
+        node("sum", "cell", "fine", "coarse"),
+    ).places()
+    assert places["sum"].reason == "7 cells every 1 px meet 4 cells every 2 px"
+
+
+def test_nothing_reads_beside_the_one_cell_of_a_head() -> None:
+    head = node("head", "windowed", "image", op=Op(8))
+    spread = net(head, node("pad", "windowed", "head", op=Op(1, low=1, high=1))).places()
+    assert spread["pad"].reason == "spreads the one cell of a head"
+    beside = net(head, node("conv", "windowed", "head", op=Op(3, low=1, high=1))).places()
+    assert beside["conv"].reason == "reads beside the one cell of a head"
+
+
+def test_work_counts_cells_of_a_map_or_values_of_a_window() -> None:
+    cells = node("conv", "windowed", "image", shape=(4, 3, 2))
+    assert (cells.elements, cells.window_elements, cells.window_macs) == (4, 24, 30)
+    whole = node("attention", "whole", "image", shape=(4, 3, 2))
+    assert (whole.elements, whole.window_elements, whole.window_macs) == (24, 24, 5)
