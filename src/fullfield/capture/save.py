@@ -22,6 +22,7 @@ from fullfield._version import __version__
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.torch_module import capture
 from fullfield.errors import ImageError, UnsupportedError
+from fullfield.nn.export import translations
 
 INSIDE_BYTES = 2**31 - 2**24
 """The most bytes of weights that one protobuf file can hold, its graph aside; larger networks get a second file."""
@@ -132,6 +133,7 @@ def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ..
                 optimize=False,
                 input_names=["image"],
                 output_names=["scores"],
+                custom_translation_table=translations(),
             )
     except Exception as error:  # the exporter wraps any failure of any of its steps
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

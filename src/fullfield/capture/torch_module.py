@@ -12,6 +12,7 @@ from torch import nn
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.preprocessing import Preprocessing, from_timm, resolve
 from fullfield.errors import CaptureError
+from fullfield.nn import operators as operators  # graphs may hold them
 
 Size = int | tuple[int, int]
 

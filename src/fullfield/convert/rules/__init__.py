@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from fullfield.convert.rewriter import Rule
-from fullfield.convert.rules import channels, conv, linear, norms, padding, pointwise, pools, removed, views
+from fullfield.convert.rules import channels, conv, layers, linear, norms, padding, pointwise, pools, removed, views
 
-FAMILIES = (removed, conv, pools, linear, norms, views, channels, padding)
+FAMILIES = (removed, conv, pools, linear, norms, views, channels, padding, layers)
 REGISTRY: dict[Any, Rule] = {op: rule for family in FAMILIES for op, rule in family.RULES.items()}
 
 

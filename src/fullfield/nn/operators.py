@@ -1,0 +1,19 @@
+"""The operators of fullfield's own; importing this makes torch know them, which graphs that hold them need."""
+
+from __future__ import annotations
+
+from fullfield.nn.local_contraction import locally_connected2d as locally_connected2d
+from fullfield.nn.lrn import across as local_response_norm
+from fullfield.nn.lrn import within as local_response_norm_within
+from fullfield.nn.pools import feature_l2_pool as feature_l2_pool
+from fullfield.nn.pools import l2_pool2d as l2_pool2d
+from fullfield.nn.pools import root as root
+
+__all__ = [
+    "feature_l2_pool",
+    "l2_pool2d",
+    "local_response_norm",
+    "local_response_norm_within",
+    "locally_connected2d",
+    "root",
+]

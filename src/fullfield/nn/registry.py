@@ -1,0 +1,43 @@
+"""How an operator of fullfield's own becomes one node of every graph: schema, shape, derivative, work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.library import CustomOpDef, custom_op
+from torch.utils.flop_counter import register_flop_formula
+
+
+def register(
+    name: str,
+    schema: str,
+    run: Callable[..., Any],
+    *,
+    fake: Callable[..., Any],
+    save: Callable[..., None] | None = None,
+    backward: Callable[..., Any] | None = None,
+    flops: Callable[..., int] | None = None,
+    tags: tuple[torch.Tag, ...] = (),
+) -> Any:
+    """The operator ``torch.ops.fullfield.<name>``, which exporters and graphs keep as one node.
+
+    Args:
+        schema: arguments and result as torch writes them.
+        run: computes the result; gets tensors without gradients.
+        fake: the result's shape alone.
+        save: keeps on its first argument what ``backward`` needs; gets ``inputs`` and ``output`` by name.
+        backward: the gradient of every input, ``None`` where there is none.
+        flops: two a multiply-add, from the shapes of the inputs.
+        tags: what torch may assume.
+    """
+    definition = custom_op(f"fullfield::{name}", run, mutates_args=(), schema=schema, tags=tags)
+    assert isinstance(definition, CustomOpDef)
+    definition.register_fake(fake)
+    if backward is not None:
+        definition.register_autograd(backward, setup_context=save)
+    packet = getattr(torch.ops.fullfield, name)
+    if flops is not None:
+        register_flop_formula(packet)(flops)
+    return packet
