@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fullfield.geometry.axis import Axis, Op
+from fullfield.geometry.fragments import Fragments, cut
 from fullfield.geometry.network import Network, NodeSpec, Place
 
 Family = Literal["low", "interior", "high", "window"]
@@ -76,6 +77,7 @@ class AxisCells:
         hop: cells of the interior map between neighbouring windows.
         region: the part of the interior map that the tile needs.
         strips: for each family, what is read from each input.
+        cut: how the interior's strip is cut into fragments, where the tile runs on fragments.
     """
 
     axis: Axis
@@ -84,12 +86,19 @@ class AxisCells:
     hop: int
     region: tuple[int, int]
     strips: Mapping[Family, Mapping[str, Strip]]
+    cut: Fragments | None = None
 
     def extent(self, family: Family) -> int:
         """Cells of ``family``."""
         if family == "interior":
             return self.region[1] - self.region[0]
         return {"low": self.axis.low, "high": self.axis.high, "window": self.axis.count}[family]
+
+    def computed(self, family: Family) -> int:
+        """Cells of ``family`` that are computed: more than wanted where fragments are padded to one size."""
+        if family == "interior" and self.cut is not None:
+            return self.cut.computed
+        return self.extent(family)
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -121,7 +130,7 @@ class TileLayout:
     def cells(self, name: str) -> int:
         """Cells of one node that the tile computes, over all families."""
         return math.prod(
-            sum(cells.extent(f) * (1 if f == "interior" else n) for f in cells.families)
+            sum(cells.computed(f) * (1 if f == "interior" else n) for f in cells.families)
             for cells, n in ((self.y[name], self.windows[0]), (self.x[name], self.windows[1]))
         )
 
@@ -147,10 +156,15 @@ class AxisTile:
     pixels: int
 
 
-def lay_out(network: Network, places: Mapping[str, Place], y: AxisTile, x: AxisTile) -> TileLayout:
-    """The cells that a tile needs of every shared node, and the strips that they are computed from."""
+def lay_out(
+    network: Network, places: Mapping[str, Place], y: AxisTile, x: AxisTile, *, fragments: bool = False
+) -> TileLayout:
+    """The cells that a tile needs of every shared node, and the strips that they are computed from.
+
+    With ``fragments``, operators spread over an interior map run on its fragments.
+    """
     crossing = _crossing(network, places)
-    layers = [_Layer(network, places, k, tile, crossing).run() for k, tile in enumerate((y, x))]
+    layers = [_Layer(network, places, k, tile, crossing, fragments).run() for k, tile in enumerate((y, x))]
     return TileLayout((y.windows, x.windows), layers[0], layers[1], crossing)
 
 
@@ -166,9 +180,15 @@ class _Layer:
     """One axis, forward for the grids, then backward from what is wanted to what must be read."""
 
     def __init__(
-        self, network: Network, places: Mapping[str, Place], index: int, tile: AxisTile, crossing: tuple[str, ...]
+        self,
+        network: Network,
+        places: Mapping[str, Place],
+        index: int,
+        tile: AxisTile,
+        crossing: tuple[str, ...],
+        fragments: bool,
     ) -> None:
-        self.tile, self.index, self.crossing = tile, index, crossing
+        self.tile, self.index, self.crossing, self.fragments = tile, index, crossing, fragments
         self.nodes = [n for n in network if places[n.name].shared]
         self.axes: dict[str, Axis] = {}
         for node in self.nodes:
@@ -232,7 +252,12 @@ class _Layer:
             if axis.high:
                 strips["high"][source] = self._border(op, source, axis.count - axis.high, axis.count)
         hop = self.tile.step // self.grid(node.name)
-        return AxisCells(axis, self.grid(node.name), self.ratio(node.name), hop, (lo, hi), strips)
+        cut = self._cut(node, op, strips["interior"]) if self.fragments and node.kind == "windowed" else None
+        return AxisCells(axis, self.grid(node.name), self.ratio(node.name), hop, (lo, hi), strips, cut)
+
+    def _cut(self, node: NodeSpec, op: Op, strips: Mapping[str, Strip]) -> Fragments:
+        ((source, strip),) = strips.items()
+        return cut(strip.length, strip.stride, strip.dilation, op, self.ratio(source))
 
     def _interior(self, node: NodeSpec, op: Op, source: str, lo: int, hi: int) -> Strip:
         """Interior from interior: on the coarser of two grids, with the kernel spread over the finer one."""

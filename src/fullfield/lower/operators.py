@@ -46,7 +46,7 @@ def _average_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const:
     kernel = args["kernel_size"]
     divisor = args["divisor_override"]
     counts = [s.taps(k, padding=args["count_include_pad"]) for s, k in zip(strips, kernel, strict=True)]
-    even = divisor is not None or all(set(c) == {k} for c, k in zip(counts, kernel, strict=True))
+    even = divides_evenly(node, strips)
     if even and all(s.dilation == 1 for s in strips) and math.prod(kernel) <= _NATIVE:
         stride = [s.stride for s in strips]
         return to.call(aten.avg_pool2d.default, strip, kernel, stride, [0, 0], False, True, divisor)
@@ -56,6 +56,16 @@ def _average_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const:
     for dim, count in zip((-2, -1), counts, strict=True):
         total = _divide(to, total, count, dim)
     return total
+
+
+def divides_evenly(node: Node, strips: Strips) -> bool:
+    """Whether all cells of the operator's result are made alike: an average pool's divisor may differ at an edge."""
+    if node.target is not aten.avg_pool2d.default:
+        return True
+    args = bind(node)
+    kernel, padding = args["kernel_size"], args["count_include_pad"]
+    full = all(set(s.taps(k, padding=padding)) == {k} for s, k in zip(strips, kernel, strict=True))
+    return full or args["divisor_override"] is not None
 
 
 def _divide(to: Assembler, value: Node, counts: tuple[int, ...], dim: int) -> Node:

@@ -18,10 +18,12 @@ from torch.fx.node import map_arg
 
 from fullfield.convert.canonical import Canonical
 from fullfield.convert.rewriter import bind
+from fullfield.geometry.fragments import cut
 from fullfield.geometry.network import Network
-from fullfield.geometry.tile import TileLayout
+from fullfield.geometry.tile import Strip, TileLayout
 from fullfield.lower.assemble import Assembler, Box, Pair
-from fullfield.lower.operators import EMIT, fill
+from fullfield.lower.fragments import on_fragments
+from fullfield.lower.operators import EMIT, divides_evenly, fill
 
 aten = torch.ops.aten
 
@@ -85,13 +87,35 @@ class _Lowering:
         read = {s: self.to.strip(s, family, pair, fill(node)) for s, pair in strips.items()}
         if node.meta["kind"] == "windowed":
             source = next(iter(strips))
-            return EMIT[node.target](self.to, node, read[source], strips[source], self._const)
+            return self._windowed(node, family, read[source], strips[source])
         if node.target is aten.reshape.default:
             (source,) = strips
             cells = self.layout.y[node.name].extent(family[0]), self.layout.x[node.name].extent(family[1])
             return self.to.call(node.target, read[source], [-1, *node.meta["channels"], *cells])
         args = map_arg(node.args, lambda n: read[n.name] if n.name in read else self._const(n))
         return self.graph.call_function(node.target, args, dict(node.kwargs))  # type: ignore[arg-type]
+
+    def _windowed(self, node: Node, family: Pair, value: Node, strips: tuple[Strip, Strip]) -> Node:
+        """An operator on its strip, as it is or by way of fragments."""
+
+        def emit(part: Node, like: tuple[Strip, Strip]) -> Node:
+            return EMIT[node.target](self.to, node, part, like, self._const)
+
+        cells = self.layout.y[node.name], self.layout.x[node.name]
+        ops = self.network[node.name].ops
+        cuts = [
+            c.cut if f == "interior" and c.cut else cut(s.length, s.stride, s.dilation, op, 1)
+            for c, f, s, op in zip(cells, family, strips, ops, strict=True)
+        ]
+        if all(c.ratio == 1 for c in cuts) or not divides_evenly(node, strips):
+            return emit(value, strips)
+        source = next(iter(self.layout.y[node.name].strips[family[0]]))
+        channels = self.network[source].elements, self.network[node.name].elements
+        value = on_fragments(self.to, value, strips, (cuts[0], cuts[1]), channels, emit)
+        for dim, found, axis, f in zip((-2, -1), cuts, cells, family, strict=True):
+            if found.computed > axis.extent(f):
+                value = self.to.call(aten.slice.Tensor, value, dim, 0, axis.extent(f))
+        return value
 
     def _const(self, node: Any) -> Any:
         """A fixed tensor's node in the program, with all it is computed from."""
