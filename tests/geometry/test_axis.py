@@ -19,6 +19,7 @@ ops = st.builds(
     low=st.integers(-2, 3),
     high=st.integers(-2, 3),
     dilation=st.integers(1, 3),
+    ceil=st.booleans(),
 )
 
 

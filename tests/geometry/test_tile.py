@@ -1,0 +1,167 @@
+"""Tiles against a walk: every strip, read tap by tap, holds the cells its operator asks for, and no cell is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import assume, given
+
+from fullfield.geometry.axis import Op
+from fullfield.geometry.network import Network, NodeSpec, Place
+from fullfield.geometry.tile import AxisCells, AxisTile, Strip, lay_out
+from tests.geometry.test_axis import ops
+
+PADDING = None
+
+
+@st.composite
+def networks(draw: Any) -> Network:
+    """A chain of operators, some with a second branch that meets it again."""
+    nodes = [NodeSpec("0", "0", "image", "input", ())]
+    window = draw(st.integers(4, 20))
+    for op in draw(st.lists(ops, min_size=1, max_size=4)):
+        source = nodes[-1].name
+        nodes.append(NodeSpec(str(len(nodes)), "", "conv", "windowed", (source,), (op, op)))
+        if draw(st.booleans()):
+            wide = Op(3, op.stride, op.low + 1, op.high + 1, op.dilation, op.ceil)
+            wide = wide if op.kernel == 1 and op.dilation == 1 else op
+            nodes.append(NodeSpec(str(len(nodes)), "", "conv", "windowed", (source,), (wide, wide)))
+            nodes.append(NodeSpec(str(len(nodes)), "", "add", "cell", (nodes[-2].name, nodes[-1].name)))
+    return Network(tuple(nodes), (window, window))
+
+
+@st.composite
+def tiles(draw: Any, window: int) -> AxisTile:
+    step, windows, first = draw(st.integers(1, 7)), draw(st.integers(1, 4)), draw(st.integers(0, 3))
+    after = draw(st.integers(0, 9))
+    return AxisTile(step, windows, first, window + step * (first + windows - 1) + after)
+
+
+def labels(strip: Strip, source: AxisCells, family: str) -> list[int | None]:
+    """What each cell of a strip holds: the cell's index within its window, or its position on the interior map."""
+    cells: list[int | None] = []
+    base = {"low": 0, "interior": 0, "high": source.axis.count - source.axis.high}
+    for piece in strip.pieces:
+        shift = 0 if family == "interior" else base[piece.family]
+        cells += range(piece.start + shift, piece.stop + shift)
+    padding: list[int | None] = [PADDING]
+    cells = padding * max(0, strip.pad_low) + cells + padding * max(0, strip.pad_high)
+    return cells[max(0, -strip.pad_low) : len(cells) - max(0, -strip.pad_high)]
+
+
+def taps(strip: Strip, held: list[int | None], kernel: int) -> list[list[int | None]]:
+    """What the taps of each of the operator's cells read when it runs on the strip."""
+    span = strip.dilation * (kernel - 1)
+    return [[held[s + strip.dilation * m] for m in range(kernel)] for s in range(0, len(held) - span, strip.stride)]
+
+
+def drawn_layout(data: Any, cap: int | None) -> tuple[Network, dict[str, Place], AxisTile, dict[str, AxisCells]]:
+    network = data.draw(networks())
+    places = network.places(cap=cap)
+    tile = data.draw(tiles(network.window[0]))
+    layout = lay_out(network, places, tile, AxisTile(1, 1, 0, network.window[0]))
+    assume(layout.crossing)
+    return network, places, tile, dict(layout.y)
+
+
+@given(st.data())
+def test_border_strips_hold_the_windows_own_cells(data: Any) -> None:
+    network, _, _, found = drawn_layout(data, data.draw(st.sampled_from([None, None, 0, 1])))
+    for node in network:
+        for family in ("low", "high") if node.name in found else ():
+            cells, op = found[node.name], node.ops[0]
+            first = 0 if family == "low" else cells.axis.count - cells.axis.high
+            for source, strip in cells.strips[family].items():  # type: ignore[index]
+                held = labels(strip, found[source], family)
+                assert strip.length == len(held)
+                count = found[source].axis.count
+                wanted = []
+                for y in range(first, first + cells.extent(family)):  # type: ignore[arg-type]
+                    at = [y * op.stride - op.low + m * op.dilation for m in range(op.kernel)]
+                    wanted.append([i if 0 <= i < count else PADDING for i in at])
+                assert taps(strip, held, op.kernel) == wanted
+
+
+@given(st.data())
+def test_interior_strips_hold_the_positions_that_the_receptive_field_names(data: Any) -> None:
+    cap = data.draw(st.sampled_from([None, None, 0, 1]))
+    network, _, _, found = drawn_layout(data, cap)
+    for node in network:
+        cells, op = found.get(node.name), node.ops[0]
+        for source, strip in cells.strips["interior"].items() if cells else ():
+            held = labels(strip, found[source], "interior")
+            assert strip.length == len(held)
+            assert cap is not None or PADDING not in held  # exact: the interior never sees padding
+            start, grid = found[source].axis.start, found[source].grid
+            jump = cells.ratio * cells.grid // op.stride
+            for y, taken in enumerate(taps(strip, held, op.kernel)[: cells.extent("interior")], cells.region[0]):
+                corner = start - op.low * found[source].ratio * grid + y * cells.grid
+                wanted = [corner + m * op.dilation * jump for m in range(op.kernel)]
+                pixels = [PADDING if q is PADDING else start + q * grid for q in taken]
+                assert all(p in (PADDING, w) for p, w in zip(pixels, wanted, strict=True))
+
+
+@given(st.data())
+def test_the_interior_holds_every_windows_cells_and_what_they_are_computed_from(data: Any) -> None:
+    network, places, tile, found = drawn_layout(data, None)
+    crossing = lay_out(network, places, tile, tile).crossing
+    wanted: dict[str, set[int]] = {name: set() for name in found}
+    for name in reversed(list(found)):
+        cells = found[name]
+        if name in crossing:
+            wanted[name] |= positions(cells, range(cells.axis.low, cells.axis.count - cells.axis.high), tile)
+        for family, strips in cells.strips.items():
+            for source, strip in strips.items():
+                for piece in strip.pieces:
+                    if piece.family == "interior" and family != "interior":
+                        wanted[source] |= positions(found[source], range(piece.start, piece.stop), tile)
+                    elif piece.family == "interior":
+                        wanted[source] |= set(range(piece.start, piece.stop))
+        assert (min(wanted[name]), max(wanted[name]) + 1) == cells.region
+
+
+def positions(cells: AxisCells, within: range, tile: AxisTile) -> set[int]:
+    """Positions on the interior map of some cells of every window."""
+    return {n * cells.hop + y * cells.ratio for n in range(tile.windows) for y in within}
+
+
+@given(st.data())
+def test_a_tile_reads_pixels_of_the_image_only(data: Any) -> None:
+    _, _, tile, found = drawn_layout(data, data.draw(st.sampled_from([None, 0, 1])))
+    top, bottom = found["0"].region
+    assert 0 <= top + tile.first * tile.step < bottom + tile.first * tile.step <= tile.pixels
+
+
+@given(st.data())
+def test_taps_count_real_cells_and_own_padding(data: Any) -> None:
+    network, _, _, found = drawn_layout(data, 0)
+    for node in network:
+        for strips in found[node.name].strips.values() if node.name in found else ():
+            for source, strip in strips.items():
+                if min(strip.pad_low, strip.pad_high) < 0:
+                    continue
+                held = labels(strip, found[source], "interior")
+                kernel = node.ops[0].kernel
+                real = [sum(h is not PADDING for h in taken) for taken in taps(strip, held, kernel)]
+                assert list(strip.taps(kernel, padding=False)) == real
+                within = [PADDING if k >= len(held) - strip.over else 0 for k in range(len(held))]
+                own = [sum(h is not PADDING for h in taken) for taken in taps(strip, within, kernel)]
+                assert list(strip.taps(kernel, padding=True)) == own
+
+
+def test_a_scan_of_shared_scores_crosses_at_the_output_and_another_where_windows_part() -> None:
+    image, conv = (
+        NodeSpec("0", "0", "image", "input", ()),
+        NodeSpec("1", "1", "conv", "windowed", ("0",), (Op(3), Op(3))),
+    )
+    whole = NodeSpec("2", "2", "attention", "whole", ("1",), shape=(5,), reason="attends")
+    one = AxisTile(4, 2, 0, 20)
+    for nodes, crossing in (((image, conv), ("1",)), ((image, conv, whole), ("1",))):
+        network = Network(nodes, (6, 6))
+        assert lay_out(network, network.places(), one, one).crossing == crossing
+    layout = lay_out(network, network.places(), one, one)
+    assert layout.cells("1") == 8 * 8
+    assert layout.pixels("0") == (0, 10, 0, 10)
+    assert layout.y["1"].whole().length == 4
+    assert layout.y["1"].families == ("interior",)
