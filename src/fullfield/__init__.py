@@ -2,7 +2,7 @@
 
 The verbs: ``capture`` and ``load`` make a ``Classifier``, ``save`` writes it down, ``inspect`` describes it,
 ``convert`` makes it fully convolutional, ``scan`` runs it over an image and returns ``Scores``, ``verify`` compares
-these with the crops and returns a ``Certificate``.
+these with the crops and returns a ``Certificate``; ``plan`` says beforehand how a scan would run, as a ``Plan``.
 
 Importing this package imports no torch: every public name is looked up when it is first used.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fullfield.api.convert import convert as convert
     from fullfield.api.inspect import Report as Report
     from fullfield.api.inspect import inspect as inspect
+    from fullfield.api.plan import plan as plan
     from fullfield.api.scan import scan as scan
     from fullfield.api.verify import verify as verify
     from fullfield.capture.classifier import Classifier as Classifier
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from fullfield.errors import ResumeError as ResumeError
     from fullfield.errors import UnsupportedError as UnsupportedError
     from fullfield.io.scores import Scores as Scores
+    from fullfield.plan.plan import Plan as Plan
     from fullfield.verify.certificate import Certificate as Certificate
 
 # Public name -> the module that defines it under the same name. tests/test_package.py holds the two lists equal.
@@ -45,6 +47,7 @@ _HOME = {
     "FullfieldError": "fullfield.errors",
     "GeometryError": "fullfield.errors",
     "ImageError": "fullfield.errors",
+    "Plan": "fullfield.plan.plan",
     "Preprocessing": "fullfield.capture.preprocessing",
     "Report": "fullfield.api.inspect",
     "ResumeError": "fullfield.errors",
@@ -54,12 +57,13 @@ _HOME = {
     "convert": "fullfield.api.convert",
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.capture.load",
+    "plan": "fullfield.api.plan",
     "save": "fullfield.capture.save",
     "scan": "fullfield.api.scan",
     "verify": "fullfield.api.verify",
 }
 # Verbs that are also the name of a layer: the layer's package is made callable, so that both meanings hold.
-_LAYERS = frozenset({"capture", "convert", "verify"})
+_LAYERS = frozenset({"capture", "convert", "plan", "verify"})
 
 __all__ = ["__version__", *_HOME]
 

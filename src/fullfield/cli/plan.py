@@ -1,0 +1,61 @@
+"""``fullfield plan``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fullfield.cli import options
+
+
+@click.command()
+@options.model
+@options.image
+@options.step
+@options.apply(options.mode, options.border, options.edge, options.scale, options.window, options.preprocessing)
+@options.apply(options.budget, options.device, options.as_json, options.trust)
+def command(
+    *,
+    model: str,
+    image: str,
+    window: tuple[int, int] | None,
+    preprocessing: str | None,
+    device: str | None,
+    as_json: bool,
+    trust: bool,
+    **settings: Any,
+) -> None:
+    """Show how IMAGE would be scanned with MODEL: where each layer runs, what it costs, memory and time.
+
+    One window is run to time the machine.
+    """
+    from fullfield.api.prepare import Settings, set_up
+    from fullfield.api.rate import crop_seconds
+    from fullfield.plan.table import tabulate
+
+    net = options.read_network(model, window=window, preprocessing=preprocessing, device=device, trust=trust)
+    work = set_up(net, image, Settings(**settings))
+    table = tabulate(work.plan)
+    seconds = crop_seconds(net, work.source)
+    scan, crops = table.seconds(seconds), seconds * work.plan.windows
+    if as_json:
+        options.print_json(table.to_dict() | {"predicted_seconds": scan, "predicted_crop_seconds": crops})
+    else:
+        click.echo(table)
+        click.echo(f"time      about {duration(scan)}, crop by crop {duration(crops)}, on this machine")
+
+
+def duration(seconds: float) -> str:
+    """A time in two digits and a fitting unit.
+
+    Examples:
+        >>> duration(0.123), duration(75), duration(5400), duration(1e6)
+        ('0.12 s', '75 s', '1.5 h', '280 h')
+    """
+    for unit, size in (("s", 1), ("min", 60), ("h", 3600)):
+        if seconds < 100 * size or unit == "h":
+            break
+    value = seconds / size
+    digits = f"{float(f'{value:.2g}'):g}"
+    return f"{digits} {unit}"

@@ -1,0 +1,49 @@
+"""``fullfield plan``."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import fullfield
+from fullfield.cli import main
+from fullfield.cli.plan import duration
+
+DATA = Path(fullfield.__file__).parent / "data"
+MODEL, PHOTO = str(DATA / "rnet.onnx"), str(DATA / "astronaut.png")
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["plan", MODEL, PHOTO, "--scale", "0.25", *arguments], prog_name="fullfield")
+
+
+def test_prints_the_layers_and_what_the_scan_takes() -> None:
+    result = invoke("--step", "8")
+    assert result.exit_code == 0, result.output
+    assert "conv1       conv2d      shared" in result.stdout
+    assert "map       14x14 windows, step 8 px, of 128x128 px; exact" in result.stdout
+    assert "frontier  dense4: borders meet: every cell depends on padding" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("time      about ")
+
+
+def test_prints_json() -> None:
+    result = invoke("--step", "8", "--border", "0", "--json")
+    facts = json.loads(result.stdout)
+    assert (facts["mode"], facts["border"], facts["map"]) == ("context", 0, [14, 14])
+    assert facts["scan_macs"]["strips"] == 0
+    assert 0 < facts["predicted_seconds"] < facts["predicted_crop_seconds"]
+    assert [layer["layer"] for layer in facts["layers"]][:2] == ["conv1", "prelu1"]
+
+
+def test_a_budget_too_small_is_an_error() -> None:
+    result = invoke("--budget", "10kB")
+    assert result.exit_code == 1
+    assert "allow at least" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0123, "0.012 s"), (99.4, "99 s"), (100, "1.7 min"), (7300, "2 h"), (4e6, "1100 h")]
+)
+def test_times_are_short(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
