@@ -1,7 +1,11 @@
-"""Layers that torch lacks, each one node in every graph: trainable, inspectable, scannable."""
+"""Layers that torch lacks: trainable, inspectable, scannable; and the meanings of "convolution"."""
 
 from __future__ import annotations
 
+from fullfield.nn.conventions import convolve as convolve
+from fullfield.nn.conventions import image_kernel as image_kernel
+from fullfield.nn.fft import fft_conv2d as fft_conv2d
+from fullfield.nn.fft_layer import FFTConv2d as FFTConv2d
 from fullfield.nn.locally_connected import LocallyConnected2d as LocallyConnected2d
 from fullfield.nn.lrn import LocalResponseNorm2d as LocalResponseNorm2d
 from fullfield.nn.pools import AvgPool2d as AvgPool2d

@@ -25,7 +25,7 @@ class _Translations:
         self.op = op
 
     def table(self) -> dict[Callable[..., Any], Callable[..., Any]]:
-        methods = {
+        methods: dict[Any, Callable[..., Any]] = {
             own.root.default: self.root,
             own.l2_pool2d.default: self.l2_pool,
             own.feature_l2_pool.default: self.feature_l2_pool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fullfield.nn.fft import fft_conv2d_operator as fft_conv2d
 from fullfield.nn.local_contraction import locally_connected2d as locally_connected2d
 from fullfield.nn.lrn import across as local_response_norm
 from fullfield.nn.lrn import within as local_response_norm_within
@@ -11,6 +12,7 @@ from fullfield.nn.pools import root as root
 
 __all__ = [
     "feature_l2_pool",
+    "fft_conv2d",
     "l2_pool2d",
     "local_response_norm",
     "local_response_norm_within",

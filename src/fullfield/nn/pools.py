@@ -81,8 +81,12 @@ l2_pool2d = register(
 )  # fmt: skip
 
 
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    return x.reshape(x.shape[0], groups, -1, *x.shape[2:])
+
+
 def _feature_pool(x: Tensor, width: int, stride: int, groups: int) -> Tensor:
-    grouped = (x * x).unflatten(1, (groups, -1))
+    grouped = _grouped(x * x, groups)
     summed = F.avg_pool3d(grouped, (width, 1, 1), (stride, 1, 1), divisor_override=1)
     return summed.flatten(1, 2).sqrt_()
 
@@ -95,9 +99,9 @@ def _feature_pool_shape(x: Tensor, width: int, stride: int, groups: int) -> Tens
 def _feature_pool_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, result = ctx.saved_tensors
     width, stride, groups = ctx.numbers
-    share = _over(grad, result).unflatten(1, (groups, -1))
+    share = _grouped(_over(grad, result), groups)
     pooled = share.shape[2]
-    spread = torch.zeros_like(x).unflatten(1, (groups, -1))
+    spread = _grouped(torch.zeros_like(x), groups)
     for tap in range(width):
         spread[:, :, tap : tap + (pooled - 1) * stride + 1 : stride] += share
     return x * spread.flatten(1, 2), None, None, None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.library import CustomOpDef, custom_op
+from torch.library import custom_op
 from torch.utils.flop_counter import register_flop_formula
 
 
@@ -32,8 +32,7 @@ def register(
         flops: two a multiply-add, from the shapes of the inputs.
         tags: what torch may assume.
     """
-    definition = custom_op(f"fullfield::{name}", run, mutates_args=(), schema=schema, tags=tags)
-    assert isinstance(definition, CustomOpDef)
+    definition: Any = custom_op(f"fullfield::{name}", run, mutates_args=(), schema=schema, tags=tags)
     definition.register_fake(fake)
     if backward is not None:
         definition.register_autograd(backward, setup_context=save)

@@ -1,0 +1,142 @@
+"""What a convolution costs directly and by tiles of Fourier transforms: a model with measured constants.
+
+    direct = a * macs + b * numbers in and out + c
+    fft    = d * points transformed + e * products of spectra + f * numbers of spectra moved + g
+
+``benchmarks/fft.py --fit`` measures a grid of layers and prints the constants; those here are from one AVX-512 core,
+torch 2.13 with oneDNN and MKL, float32. Both sides scale alike with cores, so that the choice between them carries
+further than the seconds do. On other devices than the CPU the direct convolution is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fullfield.nn.sizes import Pair
+
+TILES = (8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128)
+"""Lengths of tiles that transform fast."""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Seconds a unit: a multiply-add, a number, a call; a point, a product, a number moved, a call."""
+
+    direct_mac: float
+    direct_number: float
+    direct_call: float
+    fft_point: float
+    fft_product: float
+    fft_number: float
+    fft_call: float
+
+
+MEASURED = Constants(3.2e-11, 1.0e-9, 2e-5, 4.0e-9, 1.2e-10, 4.0e-9, 3e-4)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution of stride 1 as the model sees it.
+
+    Args:
+        batch: maps, those that a dilation splits a map into included.
+        inputs, outputs, groups: channels.
+        size: cells of the padded map along y and x.
+        kernel: taps along y and x, without dilation.
+    """
+
+    batch: int
+    inputs: int
+    outputs: int
+    groups: int
+    size: Pair
+    kernel: Pair
+
+    @classmethod
+    def of(cls, batch: int, channels: Pair, groups: int, size: Pair, kernel: Pair, dilation: Pair) -> Layer:
+        """The layer with its dilation turned into batch: each of ``d * d`` phases of the map by itself."""
+        phases = dilation[0] * dilation[1]
+        split = (-(-size[0] // dilation[0]), -(-size[1] // dilation[1]))
+        return cls(batch * phases, *channels, groups, split, kernel)
+
+    @property
+    def cells(self) -> Pair:
+        """Output cells along y and x."""
+        return self.size[0] - self.kernel[0] + 1, self.size[1] - self.kernel[1] + 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the direct convolution."""
+        return self.batch * math.prod(self.cells) * self.outputs * self.inputs // self.groups * math.prod(self.kernel)
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in, out and in the kernels."""
+        maps = self.inputs * math.prod(self.size) + self.outputs * math.prod(self.cells)
+        return self.batch * maps + self.outputs * self.inputs // self.groups * math.prod(self.kernel)
+
+
+def direct_terms(layer: Layer) -> tuple[float, float, float]:
+    """What the direct convolution's constants multiply."""
+    return float(layer.macs), float(layer.numbers), 1.0
+
+
+def fft_terms(layer: Layer, tile: Pair) -> tuple[float, float, float, float]:
+    """What the constants of the transforms multiply."""
+    tiles = [-(-c // (t - k + 1)) for c, t, k in zip(layer.cells, tile, layer.kernel, strict=True)]
+    count = layer.batch * tiles[0] * tiles[1]
+    kernels = layer.outputs * layer.inputs // layer.groups
+    maps = count * (layer.inputs + layer.outputs) + kernels
+    frequencies = tile[0] * (tile[1] // 2 + 1)
+    points = maps * math.prod(tile)
+    return float(points), float(frequencies * count * kernels), float(frequencies * maps), 1.0
+
+
+def direct_s(layer: Layer, constants: Constants = MEASURED) -> float:
+    """Seconds of the direct convolution, by the model."""
+    c = constants
+    return _dot(direct_terms(layer), (c.direct_mac, c.direct_number, c.direct_call))
+
+
+def fft_s(layer: Layer, tile: Pair, constants: Constants = MEASURED) -> float:
+    """Seconds by transforms of one size of tile, by the model."""
+    c = constants
+    return _dot(fft_terms(layer, tile), (c.fft_point, c.fft_product, c.fft_number, c.fft_call))
+
+
+@lru_cache(maxsize=4096)
+def best_tile(layer: Layer) -> Pair:
+    """The size of tile that costs least; never one much larger than the map.
+
+    Examples:
+        >>> best_tile(Layer(1, 64, 64, 1, (8, 8), (7, 7)))
+        (8, 8)
+    """
+    choices = [_lengths(n, k) for n, k in zip(layer.size, layer.kernel, strict=True)]
+    return min(((y, x) for y in choices[0] for x in choices[1]), key=lambda tile: fft_s(layer, tile))
+
+
+@lru_cache(maxsize=4096)
+def fft_is_faster(layer: Layer) -> bool:
+    """Whether the model expects transforms to beat the direct convolution.
+
+    Examples:
+        >>> [fft_is_faster(Layer(1, 64, 64, 1, (128, 128), (k, k))) for k in (1, 31)]
+        [False, True]
+    """
+    return fft_s(layer, best_tile(layer)) < direct_s(layer)
+
+
+def _lengths(size: int, kernel: int) -> list[int]:
+    """Tiles that hold a kernel, up to the first that holds the map."""
+    fit = [t for t in TILES if t >= kernel] or [1 << (kernel - 1).bit_length()]
+    while fit[-1] < 2 * kernel:
+        fit.append(fit[-1] * 2)
+    first = next((t for t in fit if t >= size), fit[-1])
+    return [t for t in fit if t <= first]
+
+
+def _dot(terms: tuple[float, ...], constants: tuple[float, ...]) -> float:
+    return sum(t * c for t, c in zip(terms, constants, strict=True))

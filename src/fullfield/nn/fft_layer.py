@@ -1,0 +1,102 @@
+"""A convolution layer that runs by Fourier transforms where these are faster."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fullfield.errors import UnsupportedError
+from fullfield.nn.fft import fft_conv2d
+from fullfield.nn.fft_cost import Layer, fft_is_faster
+from fullfield.nn.sizes import Pair, Size, pair
+
+Choice = bool | Literal["auto"]
+
+
+class FFTConv2d(nn.Conv2d):
+    """``nn.Conv2d``, computed in the frequency domain where that pays.
+
+    Parameters, results and their gradients are the convolution's up to rounding; captured and exported it *is* a
+    convolution, so that scanning, conversion and ONNX know nothing of transforms. Strides above 1, padding modes
+    other than zeros and half-precision numbers take the direct convolution.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as ``nn.Conv2d``.
+        fft: ``True`` wherever it can, ``False`` never, ``"auto"`` where the cost model of ``fft_cost`` says so for
+            the map that comes in.
+
+    Raises:
+        UnsupportedError: another value of ``fft``.
+    Source: Mathieu, Henaff & LeCun 2014 (arXiv 1312.5851)
+    Examples:
+        >>> layer = FFTConv2d(64, 64, 31, padding=15)
+        >>> layer.method((1, 64, 128, 128)), layer.method((1, 64, 3, 3))
+        ('fft', 'direct')
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        fft: Choice = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if fft not in (True, False, "auto"):
+            raise UnsupportedError("fft", f"{fft!r} is not known", fix='use True, False or "auto"')
+        kernel, strides = pair(kernel_size, "kernel_size"), pair(stride, "stride")
+        pads = padding if isinstance(padding, str) else pair(padding, "padding", least=0)
+        options = (pair(dilation, "dilation"), groups, bias, padding_mode, device, dtype)
+        super().__init__(in_channels, out_channels, kernel, strides, pads, *options)
+        self.fft: Choice = fft
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The convolution. Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``"""
+        known = input.dtype in (torch.float32, torch.float64) and input.dim() == 4
+        if torch.compiler.is_compiling() or not known or self.method(tuple(input.shape), input.device.type) == "direct":
+            return super().forward(input)
+        pads = self._pads()
+        assert pads is not None
+        dilation = pair(self.dilation, "dilation")
+        return fft_conv2d(input, self.weight, self.bias, pads, dilation, self.groups)
+
+    def method(self, shape: tuple[int, ...], device: str = "cpu") -> Literal["fft", "direct"]:
+        """How an input of this shape is convolved."""
+        pads = self._pads()
+        if self.fft is False or pads is None or self.stride != (1, 1) or self.padding_mode != "zeros":
+            return "direct"
+        kernel, dilation = pair(self.kernel_size, "kernel_size"), pair(self.dilation, "dilation")
+        size = (shape[2] + 2 * pads[0], shape[3] + 2 * pads[1])
+        layer = Layer.of(
+            shape[0], (self.in_channels, self.out_channels), self.groups, size, kernel, dilation
+        )  # fmt: skip
+        if min(layer.cells) < 1:
+            return "direct"
+        if self.fft == "auto" and (device != "cpu" or not fft_is_faster(layer)):
+            return "direct"
+        return "fft"
+
+    def extra_repr(self) -> str:
+        """The convolution's options and the method."""
+        text: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{text}, fft={self.fft!r}"
+
+    def _pads(self) -> Pair | None:
+        """The padding as numbers; none where both sides differ."""
+        if not isinstance(self.padding, str):
+            return pair(self.padding, "padding", least=0)
+        if self.padding == "valid":
+            return 0, 0
+        kernel, dilation = pair(self.kernel_size, "kernel_size"), pair(self.dilation, "dilation")
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return None if any(t % 2 for t in total) else (total[0] // 2, total[1] // 2)
