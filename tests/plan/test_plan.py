@@ -1,0 +1,282 @@
+"""Plans: what is scanned together, what it costs, and what fits the memory allowed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from fullfield.errors import BudgetError, FullfieldError, GeometryError
+from fullfield.geometry.network import Network
+from fullfield.plan import CONTEXT, EXACT, Borders, Plan, Tile, make_plan
+from fullfield.plan.cost import Cost, crop_macs, frontier, tile_cost
+from tests.plan.networks import Draft, attentive, padded, unpadded
+
+MAKERS: list[Callable[[], Network]] = [unpadded, padded, attentive]
+pairs = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@st.composite
+def asked(draw: st.DrawFn) -> tuple[Network, tuple[int, int], tuple[int, int]]:
+    """A network, an image of at least one window, a step."""
+    network = draw(st.sampled_from(MAKERS))()
+    extra = draw(st.tuples(st.integers(0, 60), st.integers(0, 60)))
+    return network, (network.window[0] + extra[0], network.window[1] + extra[1]), draw(pairs)
+
+
+@given(asked())
+def test_the_map_has_a_cell_for_every_window_inside_the_image(
+    case: tuple[Network, tuple[int, int], tuple[int, int]],
+) -> None:
+    network, image, step = case
+    plan = make_plan(network, image=image, step=step)
+    wanted = tuple(len(range(0, n - w + 1, s)) for n, w, s in zip(image, network.window, step, strict=True))
+    assert plan.shape == wanted
+    assert plan.windows == wanted[0] * wanted[1]
+
+
+@settings(max_examples=60)
+@given(asked(), st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_tiles_cover_the_map_exactly_once_and_read_inside_the_image(
+    case: tuple[Network, tuple[int, int], tuple[int, int]], tile: tuple[int, int] | None
+) -> None:
+    network, image, step = case
+    plan = make_plan(network, image=image, step=step, tile=tile)
+    seen = [(t.row + i, t.column + j) for t in plan.tiles() for i in range(t.rows) for j in range(t.columns)]
+    assert sorted(seen) == [(i, j) for i in range(plan.shape[0]) for j in range(plan.shape[1])]
+    for t in plan.tiles():
+        assert t.rows <= plan.tile[0]
+        assert t.columns <= plan.tile[1]
+        top, bottom, left, right = plan.layout(t).pixels("x")
+        y, x = t.row * step[0], t.column * step[1]
+        assert 0 <= y + top < y + bottom <= image[0]
+        assert 0 <= x + left < x + right <= image[1]
+
+
+@settings(max_examples=60)
+@given(asked(), st.sampled_from([2, 4, 8]), st.integers(1, 40))
+def test_what_is_predicted_fits_the_budget_or_the_error_says_what_would(
+    case: tuple[Network, tuple[int, int], tuple[int, int]], itemsize: int, kilobytes: int
+) -> None:
+    network, image, step = case
+
+    def ask(budget: int) -> Plan:
+        return make_plan(network, image=image, step=step, itemsize=itemsize, budget_bytes=budget)
+
+    budget = kilobytes * 4000
+    try:
+        plan = ask(budget)
+    except BudgetError as error:
+        least = int(float(re.search(r"at least ([\d.]+) MB", error.fix)[1]) * 1e6)  # type: ignore[index]
+        assert least > budget
+        plan = ask(least)
+        budget = least
+    assert plan.cost.peak_bytes <= plan.budget_bytes == budget
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_the_least_budget_that_is_named_is_the_least_that_works(make: Callable[[], Network]) -> None:
+    network = make()
+
+    def ask(budget: int) -> Plan:
+        return make_plan(network, image=(60, 60), step=(4, 4), budget_bytes=budget)
+
+    with pytest.raises(BudgetError, match="one window") as caught:
+        ask(1)
+    wanted = float(re.search(r"less than the ([\d.]+) MB", caught.value.what)[1]) * 1e6  # type: ignore[index]
+    works = next(b for b in range(500, 10**7, 500) if _works(ask, b))
+    assert works <= wanted + 0.5e5  # the text gives a tenth of a megabyte
+    assert works >= wanted - 0.5e5 - 500
+
+
+def _works(ask: Callable[[int], Plan], budget: int) -> bool:
+    try:
+        ask(budget)
+    except BudgetError:
+        return False
+    return True
+
+
+def test_a_larger_budget_never_makes_the_scan_dearer() -> None:
+    network = padded()
+    fewer = [
+        make_plan(network, image=(300, 300), step=(8, 8), budget_bytes=budget).fewer
+        for budget in (10**6, 3 * 10**6, 10**7, 10**8)
+    ]
+    assert fewer == sorted(fewer)
+    assert fewer[0] < fewer[-1]
+
+
+def test_tiles_grow_while_that_pays() -> None:
+    wide = make_plan(unpadded(), image=(400, 400), step=(2, 2))
+    assert min(wide.tile) > 8
+    apart = make_plan(unpadded(), image=(400, 400), step=(25, 25))
+    assert apart.tile == (1, 1)
+
+
+def test_tiles_grow_along_their_shorter_side_in_px() -> None:
+    plan = make_plan(unpadded(), image=(400, 400), step=(16, 1), budget_bytes=2_000_000)
+    assert plan.tile[1] >= 4 * plan.tile[0]
+
+
+def test_a_map_of_one_row_grows_along_the_row() -> None:
+    plan = make_plan(unpadded(), image=(20, 400), step=(2, 2))
+    assert plan.shape[0] == plan.tile[0] == 1
+    assert plan.tile[1] > 8
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_windows_that_do_not_overlap_run_as_crops(make: Callable[[], Network]) -> None:
+    network = make()
+    plan = make_plan(network, image=(300, 300), step=(network.window[0] + 5, network.window[1] + 5))
+    assert plan.cost.macs <= crop_macs(network) * plan.tile[0] * plan.tile[1]
+    assert plan.fewer >= 1
+
+
+def test_a_network_that_shares_its_work_is_not_run_as_crops() -> None:
+    network = unpadded()
+    plan = make_plan(network, image=(300, 300), step=(2, 2))
+    assert frontier(network, plan.places) is None
+    assert plan.fewer > 5
+
+
+def test_a_padded_network_runs_per_window_from_where_its_borders_meet() -> None:
+    network = padded()
+    plan = make_plan(network, image=(300, 300), step=(4, 4))
+    first = frontier(network, plan.places)
+    assert first is not None
+    assert first.path in {n.path for n in network.nodes[4:]}
+    assert plan.fewer > 1.5
+    assert plan.cost.shared_macs > 0
+    assert plan.cost.window_macs > 0
+
+
+def test_context_mode_shares_what_exact_mode_cannot() -> None:
+    exact, context = (make_plan(padded(), image=(300, 300), step=(4, 4), borders=b) for b in (EXACT, CONTEXT))
+    assert frontier(padded(), context.places) is None
+    assert context.fewer > exact.fewer
+    assert (exact.mode, context.mode) == ("exact", "context")
+
+
+def test_border_cells_cost_and_whole_small_maps_cost_more() -> None:
+    network = padded()
+    dials = (Borders(0), Borders(1), Borders(2))
+    plans = [make_plan(network, image=(96, 96), step=(8, 8), borders=b, tile=(4, 4)) for b in dials]
+    costs = [sum(network[n].macs * p.layout(Tile(0, 0, 4, 4)).cells(n) for n in ("n1", "n3", "n5")) for p in plans]
+    assert costs == sorted(set(costs))
+    assert Borders(1, 32).places(network) == EXACT.places(network)
+    assert (Borders(3).mode, Borders().mode) == ("context", "exact")
+
+
+def test_the_tile_asked_for_is_the_tile_used_and_no_larger_than_the_map() -> None:
+    network = unpadded()
+    assert make_plan(network, image=(60, 60), step=(4, 4), tile=(3, 2)).tile == (3, 2)
+    small = make_plan(network, image=(24, 28), step=(4, 4), tile=(100, 100))
+    assert small.tile == small.shape == (2, 3)
+    assert small.cost == make_plan(network, image=(24, 28), step=(4, 4), tile=(2, 3)).cost
+
+
+def test_a_tile_asked_for_that_does_not_fit_says_so() -> None:
+    with pytest.raises(BudgetError, match="a tile of 50x50 windows takes") as caught:
+        make_plan(padded(), image=(300, 300), step=(4, 4), tile=(50, 50), budget_bytes=400_000)
+    assert "smaller tiles" in caught.value.fix
+
+
+def test_a_tile_asked_for_runs_in_batches_that_fit() -> None:
+    free = make_plan(attentive(), image=(200, 200), step=(4, 4), tile=(20, 20))
+    tight = make_plan(
+        attentive(), image=(200, 200), step=(4, 4), tile=(20, 20), budget_bytes=int(free.cost.peak_bytes * 0.8)
+    )
+    assert 1 <= tight.batch < free.batch
+    assert tight.cost.peak_bytes <= tight.budget_bytes
+
+
+def test_the_batch_asked_for_is_the_batch_used() -> None:
+    plan = make_plan(attentive(), image=(200, 200), step=(4, 4), batch=7)
+    assert plan.batch == 7
+    assert make_plan(attentive(), image=(200, 200), step=(4, 4), tile=(4, 4), batch=3).batch == 3
+    with pytest.raises(BudgetError):
+        make_plan(attentive(), image=(200, 200), step=(4, 4), tile=(20, 20), batch=400, budget_bytes=10**6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("step", {"step": (0, 1)}),
+        ("step", {"step": (1, -4)}),
+        ("tile", {"tile": (0, 4)}),
+        ("batch", {"batch": -1}),
+    ],
+)
+def test_numbers_that_are_not_positive_are_refused(name: str, options: dict[str, object]) -> None:
+    with pytest.raises(GeometryError, match="not positive") as caught:
+        make_plan(unpadded(), **{"image": (60, 60), "step": (4, 4), **options})  # type: ignore[arg-type]
+    assert caught.value.where == name
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("borders", [EXACT, CONTEXT, Borders(1, 8)])
+def test_a_plan_tells_what_it_is_in_json_and_in_words(make: Callable[[], Network], borders: Borders) -> None:
+    network = make()
+    plan = make_plan(network, image=(90, 80), step=(8, 4), borders=borders)
+    told = json.loads(json.dumps(plan.to_dict()))
+    assert told["mode"] == plan.mode
+    assert told["map"] == list(plan.shape)
+    assert told["tile"] == list(plan.tile)
+    assert told["crop_macs"] == crop_macs(network)
+    assert told["predicted_peak_bytes"] == plan.cost.peak_bytes
+    assert told["border"] == borders.cells
+    first = frontier(network, plan.places)
+    if first is None:
+        assert told["frontier"] is None
+        assert "all layers shared" in str(plan)
+    else:
+        assert told["frontier"]["layer"] == first.path
+        assert first.path in str(plan)
+        assert plan.places[first.name].reason in str(plan)
+    assert f"{plan.shape[0]}x{plan.shape[1]} windows" in str(plan)
+    assert f"{plan.fewer:.1f}x fewer" in str(plan)
+    assert "NodeSpec" in repr(plan)
+    assert "places" not in repr(plan)
+
+
+def test_fewer_compares_a_tile_with_its_windows_as_crops() -> None:
+    network = unpadded()
+    plan = make_plan(network, image=(60, 60), step=(4, 4), tile=(2, 5))
+    assert plan.fewer == pytest.approx(10 * crop_macs(network) / plan.cost.macs)
+
+
+def test_a_network_without_multiply_adds_can_be_planned() -> None:
+    draft = Draft((8, 8))
+    draft.add("cell", 3)
+    plan = make_plan(draft.done(), image=(20, 20), step=(3, 3))
+    assert plan.fewer == 0
+
+
+def test_a_cost_is_of_shared_and_window_work() -> None:
+    network = attentive()
+    plan = make_plan(network, image=(40, 40), step=(4, 4), tile=(3, 3))
+    cost = tile_cost(network, plan.layout(Tile(0, 0, 3, 3)), batch=2, itemsize=4)
+    assert cost.window_macs == 9 * 10**8
+    side = 14 + 2 * 4  # cells of the convolution that 3 windows every 4 px read
+    assert cost.shared_macs == side**2 * network["n1"].macs
+    assert cost.macs == cost.shared_macs + cost.window_macs
+    assert isinstance(cost, Cost)
+
+
+def test_more_at_a_time_takes_more_memory() -> None:
+    network = attentive()
+    layout = make_plan(network, image=(80, 80), step=(4, 4), tile=(8, 8)).layout(Tile(0, 0, 8, 8))
+    peaks = [tile_cost(network, layout, batch=b, itemsize=4).peak_bytes for b in (8, 32, 64, 10**6)]
+    assert peaks == sorted(peaks)
+    assert peaks[0] < peaks[2] == peaks[3]
+    assert tile_cost(network, layout, batch=8, itemsize=8).peak_bytes == 2 * peaks[0]
+
+
+def test_errors_of_the_planner_are_fullfield_s_own() -> None:
+    with pytest.raises(FullfieldError, match="budget"):
+        make_plan(padded(), image=(64, 64), step=(8, 8), budget_bytes=10)
