@@ -40,7 +40,9 @@ def test_from_where_borders_meet_the_network_runs_per_window() -> None:
 
 
 def test_a_whole_window_operator_says_why() -> None:
-    assert net(node("attention", "whole", "image")).places()["attention"].reason == "looks at the whole window"
+    places = net(node("attention", "whole", "image"), NodeSpec("next", "", "", "whole", ("attention",))).places()
+    assert places["attention"].reason == "looks at the whole window"
+    assert places["next"].reason == "follows a layer that runs per window"
 
 
 def test_a_plan_may_stop_sharing_early() -> None:

@@ -111,7 +111,7 @@ class Network:
 
     def _place(self, node: NodeSpec, inputs: list[Place], cap: int | None, small: int) -> Place:
         if node.kind == "whole":
-            return Place(None, node.reason)
+            return Place(None, node.reason or "follows a layer that runs per window")
         if node.kind == "input":
             return Place((Axis.window(self.window[0]), Axis.window(self.window[1])))
         if not all(p.shared for p in inputs):
