@@ -1,0 +1,89 @@
+"""The arithmetic of a window on a map: cells out, defaults, and the sum that shows why a layer does not fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from fullfield.errors import GeometryError
+from fullfield.geometry.axis import Op
+
+Pair = tuple[int, int]
+
+
+def numbers(volume: tuple[int, ...]) -> int:
+    """How many numbers a volume holds."""
+    return math.prod(volume)
+
+
+def derive(name: str, settings: Mapping[str, Any]) -> Pair:
+    """The stride that makes windows touch, or the padding that keeps the size.
+
+    Padding keeps the size where the stride is 1 and the kernel has a middle, ``d*(F - 1) / 2``; else there is none.
+
+    Examples:
+        >>> derive("p", {"f": (3, 5), "s": (1, 1), "d": (1, 1)}), derive("p", {"f": (11, 11), "s": (4, 4), "d": (1, 1)})
+        ((1, 2), (0, 0))
+    """
+    if name == "s":
+        stride: Pair = settings["f"]
+        return stride
+    pads = []
+    for f, s, d in zip(settings["f"], settings["s"], settings["d"], strict=True):
+        reach = d * (f - 1)
+        pads.append(reach // 2 if s == 1 and reach % 2 == 0 else 0)
+    return pads[0], pads[1]
+
+
+def cells(settings: Mapping[str, Any], volume: tuple[int, ...], *, pool: bool = False) -> Pair:
+    """Cells that come out along y and x.
+
+        (W - F + 2P) / S + 1,   F being d*(F - 1) + 1 where the kernel is dilated
+
+    Raises:
+        GeometryError: that is no whole number and ``round`` is not given, or it is less than one, or a pool's window
+            could lie in padding alone.
+    """
+    ceil = settings["round"] == "ceil"
+    found = []
+    for axis, size, f, s, p, d in zip(
+        "yx", volume[1:], settings["f"], settings["s"], settings["p"], settings.get("d", (1, 1)), strict=True
+    ):
+        if pool and 2 * p > f:
+            raise GeometryError(
+                "padding", f"padding {p} is more than half of the kernel {f}", fix="pad by less, or pool by more"
+            )
+        op = Op(f, s, p, p, d, ceil)
+        count = op.cells(size)
+        if count < 1 or (settings["round"] == "exact" and op.leftover(size)):
+            raise _misfit(axis, size, op, settings, volume)
+        found.append(count)
+    return found[0], found[1]
+
+
+def fits(settings: Mapping[str, Any], volume: tuple[int, ...]) -> bool:
+    """Whether no cell of the padded map is left over and no window hangs over its edge."""
+    sizes = zip(volume[1:], settings["f"], settings["s"], settings["p"], settings.get("d", (1, 1)), strict=True)
+    return all(Op(f, s, p, p, d).leftover(n) == 0 for n, f, s, p, d in sizes)
+
+
+def _misfit(axis: str, size: int, op: Op, settings: Mapping[str, Any], volume: tuple[int, ...]) -> GeometryError:
+    exact = Fraction(size - op.extent + 2 * op.low, op.stride) + 1
+    shown = exact if exact.denominator == 1 else f"{float(exact):.4g}"
+    kernel = f"kernel {op.kernel}" + (f" (spans {op.extent}, dilated by {op.dilation})" if op.dilation > 1 else "")
+    sum_ = f"({size} - {op.extent} + 2*{op.low})/{op.stride} + 1 = {shown}"
+    found = f"{kernel}, stride {op.stride}, padding {op.low} does not fit {size} cells along {axis}: {sum_}"
+    if exact < 1:
+        return GeometryError("window", found, fix="use a smaller kernel, more padding, fewer pools or a larger INPUT")
+    return GeometryError("window", f"{found}, no whole number", fix=_mend(settings, volume))
+
+
+def _mend(settings: Mapping[str, Any], volume: tuple[int, ...]) -> str:
+    """A padding that fits, if there is one, and rounding."""
+    rest = "add round=floor to give up the last cells"
+    for p in range(max(settings["f"]) // 2 + 1):
+        if fits({**settings, "p": (p, p)}, volume):
+            return f"pad with p={p}, or {rest}"
+    return f"no padding fits: change the kernel, the stride or INPUT, or {rest}"
