@@ -31,9 +31,13 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Raw:
-    """A value as the original network has it, which makes sense on one window only."""
+    """A value as the original network has it, which makes sense on one window only.
+
+    ``fixed`` if the image does not reach it, only the batch size: a class token spread over the batch, say.
+    """
 
     node: Node
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Rewriter:
         self.root = nn.Module()
         self.values: dict[Node, Value] = {}
         self.refused: list[Refused] = []
+        self.reshaped: dict[tuple[object, ...], torch.Tensor] = {}
         self.shapes = propagate(net.graph, (PROBE_BATCH, net.channels, *net.window), net.dtype)
         self.plain = Layout.plain(net.channels, *net.window)
         self._current: Node | None = None
@@ -120,11 +125,14 @@ class Rewriter:
             node = self.emit(aten.reshape.default, [const, list(split)], kind="const")
             node = self.emit(aten.permute.default, [node, list(order)], kind="const")
             return Const(self.emit(aten.reshape.default, [node, list(shape)], kind="const"), tuple(shape))
-        tensor = _attribute(self.source, str(const.node.target))
+        target = str(const.node.target)
+        tensor = _attribute(self.root, target)
         changed = tensor.detach().reshape(*split).permute(*order).reshape(*shape)
         if isinstance(tensor, nn.Parameter):
             changed = nn.Parameter(changed, requires_grad=tensor.requires_grad)
-        return Const(self._get_attr(str(const.node.target), changed), tuple(shape))
+        key = (target, tuple(split), tuple(order), tuple(shape))
+        changed = self.reshaped.setdefault(key, changed)
+        return Const(self._get_attr(target, changed), tuple(shape))
 
     def to_channels(self, mapped: Mapped, layout: Layout, order: Sequence[int]) -> Mapped:
         """``mapped`` with its canonical channel dimensions brought to ``order`` and then to ``layout.channels``."""
@@ -196,7 +204,12 @@ class Rewriter:
             return self._refuse(node, Refusal("asks for the indices of a pool"))
         if not any(isinstance(v, (Mapped, Raw, Parts)) for v in inputs):
             return self._fixed(node, inputs)
-        if any(isinstance(v, Raw) for v in inputs):
+        raws = [v for v in inputs if isinstance(v, Raw)]
+        if raws and all(v.fixed for v in raws):
+            if any(isinstance(v, (Mapped, Parts)) for v in inputs):
+                return self._refuse(node, Refusal("joins values that do not come from the image (a class token, say)"))
+            return Raw(self._copy(node).node, fixed=True)
+        if raws:
             return self._copy(node)
         rule = self.rules(node.target)
         if rule is None:
@@ -219,7 +232,7 @@ class Rewriter:
             return Const(new, ()) if isinstance(found, (tuple, list)) else Scalar(new)
         raw = self._copy(node)
         if any(isinstance(v, Scalar) for v in inputs):
-            return raw
+            return Raw(raw.node, fixed=True)
         raw.node.meta["kind"] = "const"
         return Const(raw.node, tuple(found.shape))
 
@@ -279,7 +292,7 @@ class Rewriter:
                 setattr(holder, part, nn.Module())
             holder = getattr(holder, part)
         taken = getattr(holder, name, None)
-        if taken is not None and (taken is not tensor and taken.shape != tensor.shape):
+        if taken is not None and taken is not tensor:
             return self._get_attr(f"{target}_as_convolution", tensor)
         if taken is None:
             if isinstance(tensor, nn.Parameter):

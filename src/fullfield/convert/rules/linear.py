@@ -26,6 +26,9 @@ def linear(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     if not isinstance(x, Mapped) or not isinstance(weight, Const):
         return Refusal("has weights that depend on the image")
     layout = x.layout
+    if not layout.channels:  # a map of one channel that the network dropped
+        layout = replace(layout, dims=(*layout.dims[:-1], ("c", *layout.dims[-1])), channels=(1,))
+        x = rewriter.to_channels(x, layout, [])
     read = layout.dims[-1]
     if "c" not in read:
         return Refusal("mixes the positions of the window")

@@ -1,0 +1,201 @@
+"""Every rewrite gives the original's numbers, on one window and on every window of a larger image; refusals say why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fullfield.convert.canonical import Canonical
+from tests.oracle import Scan, captured, crops, difference
+
+WINDOW = (12, 10)
+Body = Callable[["Network", Tensor], Tensor]
+
+
+class Network(nn.Module):
+    """A convolution to eight channels, a body under test, and a head that keeps every cell apart."""
+
+    def __init__(self, body: Body, *, flat: bool = True) -> None:
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 8, 3), body
+        self.slopes, self.slope = nn.PReLU(8), nn.PReLU()
+        self.norm, self.batch = nn.LayerNorm(8), nn.BatchNorm2d(8)
+        self.kernel = nn.Parameter(torch.randn(8, 8, 3, 3))
+        self.matrix = nn.Parameter(torch.randn(8, 8))
+        self.place = nn.Parameter(torch.randn(1, 8, 10, 8))
+        self.tied = nn.Parameter(torch.randn(8, 8))
+        self.register_buffer("shift", torch.randn(8, 1, 1))
+        self.head = nn.LazyLinear(5) if flat else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(self, torch.tanh(self.stem(x)))
+        return self.head(x.flatten(1))
+
+
+def scanned(body: Body, *, flat: bool = True) -> tuple[Canonical, float, float]:
+    """The canonical form; its error on one window, and that of a scan over crops."""
+    torch.manual_seed(5)
+    module = Network(body, flat=flat)
+    module(torch.zeros(2, 3, *WINDOW))
+    scan = Scan(captured(module, WINDOW))
+    image = torch.randn(1, 3, 17, 19, dtype=torch.float64)
+    with torch.no_grad():
+        windows = image[:, :, :12, :10]
+        one = difference(scan.canonical.graph(windows).reshape(1, -1), scan.net(windows))
+        return scan.canonical, one, difference(scan(image, (2, 3)), crops(scan.net, image, (2, 3)))
+
+
+def last(f: Callable[[Network, Tensor], Tensor]) -> Body:
+    """A body that works channels last."""
+    return lambda n, x: f(n, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def shuffle(n: Network, x: Tensor) -> Tensor:
+    b, c, h, w = x.shape
+    return x.view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, c, h, w)
+
+
+def standardised(n: Network, x: Tensor) -> Tensor:
+    mean = n.kernel.mean((1, 2, 3), keepdim=True)
+    return F.conv2d(F.conv2d(x, n.kernel - mean), n.kernel)  # the same weight plain and computed
+
+
+def in_place(n: Network, x: Tensor) -> Tensor:
+    y = x.clone()
+    y += 1
+    y.relu_()
+    return y.mul_(x)
+
+
+CONVERTED: dict[str, Body] = {
+    "flatten c,y,x": lambda n, x: x,
+    "flatten y,x,c": lambda n, x: x.permute(0, 2, 3, 1),
+    "flatten x,y,c (R-Net)": lambda n, x: x.permute(0, 3, 2, 1),
+    "flatten twice": lambda n, x: x.flatten(2).flatten(1),
+    "layer norm channels last": last(lambda n, x: n.norm(x)),
+    "linear channels last": last(lambda n, x: F.linear(x, n.matrix)),
+    "matmul channels last": last(lambda n, x: x @ n.matrix),
+    "matmul to fewer channels": last(lambda n, x: x @ n.matrix[:, :3]),
+    "one matrix both ways": last(lambda n, x: F.linear(x @ n.matrix, n.matrix)),
+    "tied weights": last(lambda n, x: F.linear(F.linear(x, n.tied), n.tied)),
+    "batch norm": lambda n, x: n.batch(x),
+    "rms norm": last(lambda n, x: F.rms_norm(x, [8])),
+    "channel shuffle": shuffle,
+    "chunk": lambda n, x: torch.mul(*x.chunk(2, 1)),
+    "split": lambda n, x: torch.cat(x.split([3, 5], 1)[::-1], 1),
+    "unbind": lambda n, x: torch.add(*x.unflatten(1, (2, 4)).unbind(1)),
+    "slice of channels": lambda n, x: x[:, 1:7:2],
+    "one channel": lambda n, x: x[:, 2].unsqueeze(1),
+    "slice of the map": lambda n, x: x[:, :, 1:, ::2],
+    "slice off the end": lambda n, x: x[:, :, :-2, 3:-1],
+    "glu": lambda n, x: F.glu(x, 1),
+    "softmax over channels": lambda n, x: x.softmax(1),
+    "log softmax channels last": last(lambda n, x: x.log_softmax(-1)),
+    "local response norm": lambda n, x: F.local_response_norm(x, 3),
+    "one slope": lambda n, x: n.slope(x),
+    "many slopes": lambda n, x: n.slopes(x),
+    "buffer": lambda n, x: x * n.shift,
+    "in place": in_place,
+    "dropout": lambda n, x: F.dropout(x, 0.5, n.training),
+    "same padding, even kernel": lambda n, x: F.conv2d(x, n.kernel[:, :, :2, :2], padding="same"),
+    "uneven padding": lambda n, x: F.conv2d(F.pad(x, (2, 0, 1, 3), value=0.5), n.kernel),
+    "negative padding": lambda n, x: F.pad(x, (-1, 0, 1, -2)),
+    "padded channels": lambda n, x: F.pad(x, (0, 0, 0, 0, 1, 2)),
+    "computed weight": standardised,
+    "adaptive identity": lambda n, x: F.adaptive_avg_pool2d(x, (10, 8)),
+    "adaptive that divides": lambda n, x: F.adaptive_max_pool2d(x, (5, 4)),
+    "global mean": lambda n, x: x.mean((2, 3)),
+    "global mean kept": lambda n, x: x.mean((-2, -1), keepdim=True),
+    "global sum": lambda n, x: x.sum((2, 3)),
+    "global max": lambda n, x: x.amax((2, 3)),
+    "mean of tokens": lambda n, x: x.flatten(2).transpose(1, 2).mean(1),
+    "mean of channels": lambda n, x: x.mean(1, keepdim=True) + x,
+    "max of channels dropped": lambda n, x: x.amax(1),
+    "mean of columns": lambda n, x: x.mean(3),
+    "max pool": lambda n, x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "average pool": lambda n, x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("name", list(CONVERTED))
+def test_a_network_is_converted_and_keeps_its_numbers(name: str) -> None:
+    canonical, one, scan = scanned(CONVERTED[name])
+    assert canonical.refused == ()
+    assert one <= 1e-12
+    assert scan <= 1e-9
+
+
+SCORES: dict[str, Body] = {
+    "softmax of scores": lambda n, x: x.mean((2, 3)).softmax(-1),
+    "a 1x1 map": lambda n, x: F.adaptive_avg_pool2d(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", list(SCORES))
+def test_scores_need_no_linear_layer(name: str) -> None:
+    canonical, one, scan = scanned(SCORES[name], flat=False)
+    assert canonical.refused == ()
+    assert one <= 1e-12
+    assert scan <= 1e-9
+
+
+def gate(n: Network, x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x.mean((2, 3), keepdim=True))
+
+
+def dynamic(n: Network, x: Tensor) -> Tensor:
+    return F.conv2d(x, x.mean(0)[None, :, :3, :3])
+
+
+REFUSED: dict[str, tuple[Body, str]] = {
+    "gate": (gate, "a gate"),
+    "position embedding": (lambda n, x: x + n.place, "differs from place to place"),
+    "attention": (lambda n, x: x.flatten(2).softmax(-1), "attention"),
+    "product of tokens": (lambda n, x: x.flatten(2) @ x.flatten(2).transpose(1, 2), "multiplies activations"),
+    "irregular pool": (lambda n, x: F.adaptive_avg_pool2d(x, (3, 4)), "10x8 cells into 3x4 of unequal sizes"),
+    "group norm": (lambda n, x: F.group_norm(x, 2), "normalises over the positions"),
+    "instance norm": (lambda n, x: F.instance_norm(x), "normalises over the positions"),
+    "norm of the map": (lambda n, x: F.layer_norm(x, [10, 8]), "normalises over the positions"),
+    "reflection": (lambda n, x: F.pad(x, (1, 1, 1, 1), mode="reflect"), "edge \\(reflect\\)"),
+    "transposed": (lambda n, x: F.conv_transpose2d(x, n.kernel, stride=2), "transposed convolution"),
+    "class token": (
+        lambda n, x: torch.cat([n.place.expand(x.shape[0], -1, -1, -1), x], 1),
+        "do not come from the image",
+    ),
+    "joined rows": (lambda n, x: torch.cat([x, x], 2), "joins positions"),
+    "split rows": (lambda n, x: torch.add(*x.chunk(2, 2)), "splits the positions"),
+    "unbound rows": (lambda n, x: torch.add(*x[:, :, :2].unbind(2)), "takes the positions of the window apart"),
+    "one row": (lambda n, x: x[:, :, 3], "picks one position"),
+    "glu of rows": (lambda n, x: F.glu(x, 2), "gates one half"),
+    "mean of everything": (lambda n, x: x - x.mean((1, 2, 3), keepdim=True), "channels and positions at once"),
+    "windows of rows": (lambda n, x: x.reshape(-1, 8, 5, 2, 8), "mixes positions"),
+    "linear over rows": (lambda n, x: F.linear(x, n.matrix), "mixes the positions"),
+    "other type": (lambda n, x: x.to(torch.bfloat16).to(x.dtype), "changes the number type"),
+    "unknown operator": (lambda n, x: torch.roll(x, 1, 2), "is in no list"),
+    "pooled tokens": (lambda n, x: F.max_pool2d(x.permute(0, 2, 3, 1), 2), "not \\(channels, y, x\\)"),
+    "spread": (lambda n, x: x.mean(1, keepdim=True).expand(-1, 4, -1, -1), "spreads one value"),
+    "indices": (lambda n, x: torch.add(*F.max_pool2d(x, 2, return_indices=True)), "indices of a pool"),
+    "padded tokens": (lambda n, x: F.pad(x.flatten(1), (1, 2)), "pads dim"),
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_a_refusal_says_why_and_the_scan_is_exact_all_the_same(name: str) -> None:
+    body, reason = REFUSED[name]
+    canonical, one, scan = scanned(body)
+    with pytest.raises(AssertionError, match=reason):
+        assert not canonical.refused, "; ".join(map(str, canonical.refused))
+    assert one <= 1e-12
+    assert scan <= 1e-9
+
+
+def test_scores_that_are_cells_of_a_map_are_given_per_window() -> None:
+    canonical, one, scan = scanned(lambda n, x: x, flat=False)
+    assert [r.reason for r in canonical.refused] == ["the scores are cells of a map, not one vector a window"]
+    assert one == 0
+    assert scan <= 1e-9
