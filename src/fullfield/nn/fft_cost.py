@@ -1,7 +1,8 @@
 """What a convolution costs directly and by tiles of Fourier transforms: a model with measured constants.
 
     direct = a * macs + b * numbers in and out + c
-    fft    = d * points transformed + e * products of spectra + f * numbers of spectra moved + g
+    fft    = d * points of tiles transformed + e * numbers of kernel spectra + f * multiply-adds that make these
+             + g * products of spectra + h * frequencies + i
 
 ``benchmarks/fft.py --fit`` measures a grid of layers and prints the constants; those here are from one AVX-512 core,
 torch 2.13 with oneDNN and MKL, float32. Both sides scale alike with cores, so that the choice between them carries
@@ -22,18 +23,20 @@ TILES = (8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128)
 
 @dataclass(frozen=True)
 class Constants:
-    """Seconds a unit: a multiply-add, a number, a call; a point, a product, a number moved, a call."""
+    """Seconds a unit of each term, in the formulas' order."""
 
     direct_mac: float
     direct_number: float
     direct_call: float
     fft_point: float
-    fft_product: float
     fft_number: float
+    fft_mac: float
+    fft_product: float
+    fft_frequency: float
     fft_call: float
 
 
-MEASURED = Constants(3.2e-11, 1.0e-9, 2e-5, 4.0e-9, 1.2e-10, 4.0e-9, 3e-4)
+MEASURED = Constants(1e-11, 4e-10, 2e-5, 1e-8, 1e-9, 1e-10, 1e-10, 3e-6, 1e-4)
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,17 @@ def direct_terms(layer: Layer) -> tuple[float, float, float]:
     return float(layer.macs), float(layer.numbers), 1.0
 
 
-def fft_terms(layer: Layer, tile: Pair) -> tuple[float, float, float, float]:
+def fft_terms(layer: Layer, tile: Pair) -> tuple[float, ...]:
     """What the constants of the transforms multiply."""
     tiles = [-(-c // (t - k + 1)) for c, t, k in zip(layer.cells, tile, layer.kernel, strict=True)]
     count = layer.batch * tiles[0] * tiles[1]
     kernels = layer.outputs * layer.inputs // layer.groups
-    maps = count * (layer.inputs + layer.outputs) + kernels
     frequencies = tile[0] * (tile[1] // 2 + 1)
-    points = maps * math.prod(tile)
-    return float(points), float(frequencies * count * kernels), float(frequencies * maps), 1.0
+    points = count * (layer.inputs + layer.outputs) * math.prod(tile)
+    numbers = frequencies * kernels
+    products = numbers * count
+    terms = (points, numbers, numbers * layer.kernel[0], products, frequencies * layer.groups, 1)
+    return tuple(float(t) for t in terms)
 
 
 def direct_s(layer: Layer, constants: Constants = MEASURED) -> float:
@@ -102,8 +107,7 @@ def direct_s(layer: Layer, constants: Constants = MEASURED) -> float:
 
 def fft_s(layer: Layer, tile: Pair, constants: Constants = MEASURED) -> float:
     """Seconds by transforms of one size of tile, by the model."""
-    c = constants
-    return _dot(fft_terms(layer, tile), (c.fft_point, c.fft_product, c.fft_number, c.fft_call))
+    return _dot(fft_terms(layer, tile), _of_fft(constants))
 
 
 @lru_cache(maxsize=4096)
@@ -136,6 +140,10 @@ def _lengths(size: int, kernel: int) -> list[int]:
         fit.append(fit[-1] * 2)
     first = next((t for t in fit if t >= size), fit[-1])
     return [t for t in fit if t <= first]
+
+
+def _of_fft(c: Constants) -> tuple[float, ...]:
+    return c.fft_point, c.fft_number, c.fft_mac, c.fft_product, c.fft_frequency, c.fft_call
 
 
 def _dot(terms: tuple[float, ...], constants: tuple[float, ...]) -> float:
