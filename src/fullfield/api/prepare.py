@@ -82,26 +82,39 @@ def parse_step(step: Step | None, stride: tuple[int, int]) -> tuple[int, int]:
     """
     if step is None:
         return stride
-    pair = (step, step) if isinstance(step, (int, np.integer)) else tuple(step)
-    if len(pair) != 2 or any(not isinstance(s, (int, np.integer)) or s < 1 for s in pair):
-        raise GeometryError("step", f"{step!r} is not one or two positive integers", fix="use 1 or more, such as 32")
-    return int(pair[0]), int(pair[1])
+    return _pair("step", step, step, least=1, fix="use 1 or more, such as 32")
+
+
+def parse_tile(tile: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Rows and columns of windows, if they are given.
+
+    Raises:
+        GeometryError: not one or two positive integers.
+    """
+    return None if tile is None else _pair("tile", tile, tile, least=1, fix="use 1 or more rows and columns of windows")
+
+
+def _pair(name: str, value: object, second: object, *, least: int, fix: str) -> tuple[int, int]:
+    """``value`` as a pair of integers; where it is one number, ``second`` is the other."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, second)
+    whole = [n for n in pair if isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= least]
+    if len(pair) != 2 or len(whole) != 2:
+        kind = "positive integers" if least else "integers from 0 up"
+        raise GeometryError(name, f"{value!r} is not one or two {kind}", fix=fix)
+    return int(whole[0]), int(whole[1])
 
 
 def parse_borders(mode: str, border: Border) -> Borders:
     """What is recomputed as the crops would, from a mode's name or a number of cells.
 
     Raises:
-        GeometryError: an unknown mode, or a negative number.
+        GeometryError: an unknown mode, or a border that is not one or two integers from 0 up.
     """
     if mode not in ("exact", "context"):
         raise GeometryError("mode", f"{mode!r} is not known", fix='use "exact" or "context"')
     if border is None:
         return EXACT if mode == "exact" else CONTEXT
-    cells, whole = (border, 0) if isinstance(border, int) else border
-    if min(cells, whole) < 0:
-        raise GeometryError("border", f"{border} is negative", fix="use 0 or more cells")
-    return Borders(cells, whole)
+    return Borders(*_pair("border", border, 0, least=0, fix="use 0 or more cells"))
 
 
 def check_context(prepared: Prepared) -> None:
@@ -164,6 +177,6 @@ def set_up(net: Classifier, image: object, settings: Settings) -> Work:
         borders=borders,
         itemsize=prepared.itemsize,
         budget_bytes=None if settings.budget is None else parse_bytes(settings.budget),
-        tile=settings.tile,
+        tile=parse_tile(settings.tile),
     )
     return Work(prepared, source, plan, settings)

@@ -20,7 +20,7 @@ from fullfield.io.memory import ArraySink
 from fullfield.io.scores import Scores
 from fullfield.plan import Plan
 from fullfield.verify.certificate import Certificate, compare
-from fullfield.verify.crops import run_crops, sample_cells
+from fullfield.verify.crops import check_samples, run_crops, sample_cells
 
 if TYPE_CHECKING:
     from fullfield.api.nets import Net
@@ -60,12 +60,14 @@ def scan(
         scale: factor on the image's size before scanning.
         budget: memory allowed, bytes or a text such as ``"2GB"``, above that of the image, the network and the scores.
         tile: rows and columns of windows computed together; chosen by the plan by default.
-        verify: windows to run as crops afterwards; what is found becomes the scores' ``certificate``.
+        verify: windows to run as crops afterwards, 0 for none; what is found becomes the scores' ``certificate``.
         progress: called with windows done, windows in all, and pixels done.
 
     Raises:
         FullfieldError: a network, image or argument that cannot be used; the text says where, what and how to mend it.
     """
+    if verify:
+        check_samples("verify", verify)
     settings = Settings(step=step, mode=mode, border=border, edge=edge, scale=scale, budget=budget, tile=tile)
     work = set_up(as_classifier(net), image, settings)
     started = time.perf_counter()

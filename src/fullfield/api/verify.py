@@ -10,6 +10,7 @@ from fullfield.api.scan import certify, scan
 from fullfield.errors import GeometryError
 from fullfield.io.scores import Scores
 from fullfield.verify.certificate import Certificate
+from fullfield.verify.crops import check_samples
 
 if TYPE_CHECKING:
     from fullfield.api.nets import Net
@@ -31,8 +32,7 @@ def verify(
     Raises:
         FullfieldError: as for ``scan``; scores that do not belong to this network or image.
     """
-    if samples < 1:
-        raise GeometryError("samples", f"{samples} is not a positive number", fix="use 64, say")
+    check_samples("samples", samples)
     classifier = as_classifier(net)
     if scores is None:
         scores = scan(classifier, image, **settings)
@@ -45,6 +45,7 @@ def verify(
         ("window", classifier.window, placement.window),
         ("image size", source.scanned_size, placement.scanned),
         ("number of classes", classifier.classes, scores.array.shape[0]),
+        ("model", classifier.hash, scores.provenance.get("model_hash", classifier.hash)),
     )
     for name, wanted, found in pairs:
         if wanted != found:

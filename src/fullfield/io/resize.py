@@ -48,7 +48,10 @@ def scanned_size(
 
 
 def _factor(value: float | None) -> float:
-    number = 1.0 if value is None else float(value)
+    try:
+        number = 1.0 if value is None else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
     if not (math.isfinite(number) and number > 0):
         raise ImageError("scale", f"{value} is not a positive number", fix="use 0.5 to halve the image, 2 to double it")
     return number

@@ -10,8 +10,19 @@ from numpy.typing import NDArray
 
 from fullfield.capture.classifier import Classifier
 from fullfield.engine.protocols import Source
+from fullfield.errors import GeometryError
 
 Cell = tuple[int, int]
+
+
+def check_samples(name: str, samples: int) -> None:
+    """Passes if ``samples`` is a number of windows.
+
+    Raises:
+        GeometryError: it is not a positive integer.
+    """
+    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+        raise GeometryError(name, f"{samples!r} is not a positive integer", fix="use 64, say")
 
 
 def sample_cells(shape: tuple[int, int], samples: int, seed: int) -> list[Cell]:
