@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import warnings
 from typing import Any
@@ -34,7 +35,8 @@ def capture(
     Args:
         module: maps ``(n, c, h, w)`` to ``(n, k)``, ``(n, k, 1, 1)``, or a tuple or dict that holds one of these.
         window: height and width of the window, px; by default what timm's ``pretrained_cfg`` says.
-        channels: input channels; by default those of the first convolution.
+        channels: input channels; by default those of the first convolution, or what timm's ``pretrained_cfg`` says
+            where the network rearranges its pixels before that.
         preprocessing: a preset's name or a value; by default what timm's ``pretrained_cfg`` says, else ``none``.
         class_names: one name a score.
         output: index or key of the score in a tuple or dict.
@@ -50,8 +52,8 @@ def capture(
             raise CaptureError("window", "is not given and the module does not say", fix="pass window=224, say")
         window = (int(size[1]), int(size[2]))
     height, width = parse_window(window)
-    channels = channels or _input_channels(module)
-    graph = _export(_Scores(module, output), (channels, height, width))
+    wrapped = _Scores(module, output)
+    graph, channels = _export_first(wrapped, [channels] if channels else _input_channels(module, cfg), (height, width))
     return classifier(
         graph,
         window=(height, width),
@@ -202,11 +204,19 @@ def _one_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
-def _input_channels(module: nn.Module) -> int:
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            return part.in_channels
-    return 3
+def _input_channels(module: nn.Module, cfg: dict[str, Any]) -> list[int]:
+    """Counts of input channels to try: the first convolution's, then timm's."""
+    first = next((part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    said = cfg["input_size"][0] if "input_size" in cfg else None
+    return list(dict.fromkeys(c for c in (first, said) if c)) or [3]
+
+
+def _export_first(module: nn.Module, channels: list[int], window: tuple[int, int]) -> tuple[torch.fx.GraphModule, int]:
+    """The graph for the first count of channels that the module takes."""
+    for count in channels[:-1]:
+        with contextlib.suppress(CaptureError):
+            return _export(module, (count, *window)), count
+    return _export(module, (channels[-1], *window)), channels[-1]
 
 
 def _timm_config(module: nn.Module) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""Modules into classifiers: what is captured, what is left alone, what is refused and why."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fullfield.capture.preprocessing import PRESETS
+from fullfield.capture.torch_module import capture, parse_window
+from fullfield.errors import CaptureError
+
+
+class Small(nn.Module):
+    """A network whose output can be wrapped in any way."""
+
+    def __init__(self, wrap: object = lambda y: y, channels: int = 3) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
+        self.head, self.wrap = nn.Linear(4, 6), wrap
+
+    def forward(self, x: Tensor) -> object:
+        return self.wrap(self.head(self.features(x).mean((2, 3))))  # type: ignore[operator]
+
+
+def test_a_captured_network_takes_any_batch_and_gives_the_modules_scores() -> None:
+    module = Small().eval()
+    net = capture(module, window=(9, 7))
+    assert (net.window, net.channels, net.classes, net.name) == ((9, 7), 3, 6, "Small")
+    for batch in (1, 2, 5):
+        windows = torch.randn(batch, 3, 9, 7)
+        assert torch.equal(net(windows), module(windows))
+
+
+def test_training_flags_and_parameters_stay_the_modules_own() -> None:
+    module = Small()
+    module.features[1].eval()
+    flags = [m.training for m in module.modules()]
+    net = capture(module, window=9)
+    assert [m.training for m in module.modules()] == flags
+    assert {p.data_ptr() for p in net.graph.parameters()} == {p.data_ptr() for p in module.parameters()}
+
+
+def test_flags_are_restored_when_the_export_fails_too() -> None:
+    module = Small(wrap=lambda y: y if float(y.sum()) > 0 else -y)
+    with pytest.raises(CaptureError, match="Small: cannot be exported") as caught:
+        capture(module, window=9)
+    assert module.training
+    assert "control flow" in caught.value.fix
+
+
+def test_nodes_carry_their_layers_names() -> None:
+    graph = capture(Small(), window=9).graph.graph
+    paths = {str(n.target): n.meta["path"] for n in graph.nodes if n.op == "call_function"}
+    assert paths["aten.conv2d.default"] == "features.0"
+    assert paths["aten.linear.default"] == "head"
+
+
+@pytest.mark.parametrize(
+    ("wrap", "output"),
+    [
+        (lambda y: (y, y + 1), 0),
+        (lambda y: {"scores": y, "other": y + 1}, "scores"),
+        (lambda y: y[:, :, None, None], None),
+    ],
+    ids=["tuple", "dict", "1x1 map"],
+)
+def test_scores_are_found_in_a_tuple_a_dict_or_a_map(wrap: object, output: int | str | None) -> None:
+    module = Small(wrap).eval()
+    windows = torch.randn(2, 3, 9, 9)
+    plain = module.head(module.features(windows).mean((2, 3)))
+    assert torch.equal(capture(module, window=9, output=output)(windows), plain)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (lambda y: (y, y), "a collection of 2: .*Tensor, .*Tensor"),
+        (lambda y: {"scores": y, "boxes": y}, "a collection of 2: scores, boxes"),
+        (lambda y: None, "NoneType"),
+        (lambda y: y.reshape(-1), r"an output of shape \(12,\), not \(2, K\)"),
+        (lambda y: y[:, :, None], r"an output of shape \(2, 6, 1\)"),
+    ],
+    ids=["tuple", "dict", "nothing", "flat", "three dimensions"],
+)
+def test_an_output_that_is_not_one_score_vector_a_window_is_refused(wrap: object, message: str) -> None:
+    with pytest.raises(CaptureError, match=message):
+        capture(Small(wrap), window=9)
+
+
+@pytest.mark.parametrize("window", [0, -3, (3,), (3, 4, 5), (3, 0), (2.5, 3)])
+def test_a_window_is_one_or_two_positive_integers(window: object) -> None:
+    with pytest.raises(CaptureError, match="is not one or two positive integers"):
+        parse_window(window)  # type: ignore[arg-type]
+
+
+def test_a_window_smaller_than_a_kernel_is_one_clear_error() -> None:
+    with pytest.raises(CaptureError, match="cannot be exported"):
+        capture(Small(), window=2)
+
+
+def test_the_window_must_be_known() -> None:
+    with pytest.raises(CaptureError, match="is not given and the module does not say"):
+        capture(Small())
+
+
+def test_a_pretrained_cfg_says_window_preprocessing_and_names() -> None:
+    module = Small()
+    names = list("abcdef")
+    module.pretrained_cfg = {"input_size": (3, 9, 8), "mean": (0.5,) * 3, "std": (0.25,) * 3, "label_names": names}  # type: ignore[assignment]
+    net = capture(module)
+    assert net.window == (9, 8)
+    assert net.preprocessing.std == (0.25,) * 3
+    assert net.class_names == tuple(names)
+    assert capture(module, preprocessing="unit").preprocessing == PRESETS["unit"]
+
+
+def test_channels_are_those_of_the_first_convolution_or_as_said() -> None:
+    assert capture(Small(channels=1), window=9).channels == 1
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(2 * 9, 3))
+    assert capture(flat, window=3, channels=2).channels == 2
+
+
+def test_pixels_may_be_rearranged_before_the_first_convolution() -> None:
+    module = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3), nn.Flatten(), nn.LazyLinear(3))
+    module(torch.zeros(2, 3, 8, 8))
+    module.pretrained_cfg = {"input_size": (3, 8, 8)}  # type: ignore[assignment]
+    assert capture(module).channels == 3
+
+
+def test_names_must_be_as_many_as_scores() -> None:
+    with pytest.raises(CaptureError, match="2 names for 6 scores"):
+        capture(Small(), window=9, class_names=["a", "b"])
