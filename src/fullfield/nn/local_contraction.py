@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fullfield.nn.registry import register
 
-CAP_BYTES = 2**26
+CAP_BYTES = 2**22
 """The most bytes of gathered neighbourhoods at a time, one row of positions at least."""
 
 _SCHEMA = "int[2] stride, int[2] padding, int[2] dilation, int groups"
@@ -20,8 +20,10 @@ Numbers = Sequence[int]
 
 
 def _padded(x: Tensor, padding: Numbers) -> Tensor:
+    """The padded map with the batch last in memory, so that whatever is gathered comes in runs of the batch."""
     y, z = padding
-    return F.pad(x, (z, z, y, y)) if y or z else x
+    padded = F.pad(x, (z, z, y, y)) if y or z else x
+    return padded.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
 
 
 def _neighbourhoods(x: Tensor, weight: Tensor, stride: Numbers, dilation: Numbers) -> Tensor:
@@ -81,7 +83,7 @@ def _input_gradient(
 ) -> Tensor:
     """Every position's share added to the cells it reads."""
     weight = weight.contiguous()
-    spread = torch.zeros_like(_padded(x, padding), memory_format=torch.contiguous_format)
+    spread = torch.zeros_like(_padded(x, padding))
     _, columns, _, _, tall, wide = weight.shape
     n, c = x.shape[:2]
     for band in _bands(weight, n, groups):
@@ -106,7 +108,9 @@ def _weight_gradient(
     view = _neighbourhoods(_padded(x, padding), weight, stride, dilation)
     for band in _bands(weight, x.shape[0], groups):
         target = _matrices(result, band, groups)
-        torch.bmm(_by_position(grad, band, groups), _columns(view, band, groups).transpose(1, 2), out=target)
+        left, right = _by_position(grad, band, groups), _columns(view, band, groups).transpose(1, 2)
+        # of a single map the product is an outer one, which bmm makes of dot products of length one
+        (torch.mul if x.shape[0] == 1 else torch.bmm)(left, right, out=target)
     return result
 
 
