@@ -27,3 +27,7 @@ class Sink(Protocol):
     def write(self, row: int, column: int, scores: NDArray[np.floating]) -> None:
         """Takes the block ``(k, y, x)`` whose first cell is ``(row, column)``; no block comes twice."""
         ...
+
+    def part(self, first: tuple[int, int], every: tuple[int, int]) -> Sink:
+        """The sink of every so many rows and columns, from row and column ``first`` on."""
+        ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fullfield.convert.canonical import Canonical
 from fullfield.engine.protocols import Sink, Source
@@ -23,20 +25,37 @@ def run(plan: Plan, net: Canonical, source: Source, sink: Sink, *, progress: Pro
         net: the network in canonical form, in the type and on the device to compute with.
         progress: told after every tile: windows done, windows in all, pixels of the image done.
     """
-    programs = _Programs(plan, net)
-    parameter = next(iter(net.graph.state_dict().values()))
+    programs = _Programs(net)
     rows, columns = plan.image
     done = 0
-    for tile in plan.tiles():
-        program, region = programs.find(tile)
-        pixels = torch.from_numpy(source.read(*region)).to(parameter.device, programs.dtype)
-        with torch.inference_mode():
-            scores = program(pixels.unsqueeze(0))
-        block = scores.permute(2, 0, 1).cpu()
-        sink.write(tile.row, tile.column, _numpy_ready(block).numpy())
-        done += tile.rows * tile.columns
-        if progress is not None:
-            progress(done, plan.windows, rows * columns * done // plan.windows)
+    for part in plan.runs:
+        first = part.offset[0] // plan.step[0], part.offset[1] // plan.step[1]
+        target = sink if part is plan else sink.part(first, part.every)
+        for tile in part.tiles():
+            target.write(tile.row, tile.column, _run_tile(part, programs, tile, source))
+            done += tile.rows * tile.columns
+            if progress is not None:
+                progress(done, plan.windows, rows * columns * done // plan.windows)
+
+
+def run_tiles(plan: Plan, net: Canonical, source: Source, tiles: Iterable[Tile]) -> Iterator[NDArray[np.floating]]:
+    """The scores of some tiles of a plan in a single pass, as a scan of the whole image would give them.
+
+    Shape: ``(k, y, x)`` for each tile, in their order
+    """
+    programs = _Programs(net)
+    return (_run_tile(plan, programs, tile, source) for tile in tiles)
+
+
+def _run_tile(plan: Plan, programs: _Programs, tile: Tile, source: Source) -> NDArray[np.floating]:
+    """Scores of one tile. Shape: ``(k, y, x)``"""
+    program, region = programs.find(plan, tile)
+    pixels = torch.from_numpy(source.read(*region)).to(programs.device, programs.dtype).unsqueeze(0)
+    if programs.channels_last:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        scores = program(pixels)
+    return _numpy_ready(scores.permute(2, 0, 1).cpu()).numpy()
 
 
 def _numpy_ready(scores: torch.Tensor) -> torch.Tensor:
@@ -45,24 +64,25 @@ def _numpy_ready(scores: torch.Tensor) -> torch.Tensor:
 
 
 class _Programs:
-    """One lowered program for each kind of tile."""
+    """One lowered program for each kind of tile, on the network's device and in its type."""
 
-    def __init__(self, plan: Plan, net: Canonical) -> None:
-        self.plan = plan
+    def __init__(self, net: Canonical) -> None:
         self.net = net
-        self.dtype = next(t.dtype for t in net.graph.state_dict().values() if t.is_floating_point())
-        self.image = plan.network.nodes[0].name
+        weights = (t for t in net.graph.state_dict().values() if t.is_floating_point())
+        first = next(weights, torch.empty(0))
+        self.dtype, self.device = first.dtype, first.device
+        self.channels_last = self.dtype != torch.float64
         self.ready: list[tuple[TileLayout, torch.fx.GraphModule]] = []
 
-    def find(self, tile: Tile) -> tuple[torch.fx.GraphModule, tuple[int, int, int, int]]:
+    def find(self, plan: Plan, tile: Tile) -> tuple[torch.fx.GraphModule, tuple[int, int, int, int]]:
         """The tile's program and the region of the image that it reads, px."""
-        layout = self.plan.layout(tile)
-        top, bottom, left, right = layout.pixels(self.image)
-        y, x = tile.row * self.plan.step[0], tile.column * self.plan.step[1]
+        layout = plan.layout(tile)
+        top, bottom, left, right = layout.pixels(plan.network.nodes[0].name)
+        y, x = (o + n * s for o, n, s in zip(plan.offset, (tile.row, tile.column), plan.step, strict=True))
         region = (y + top, y + bottom, x + left, x + right)
         for known, program in self.ready:
             if known == layout:
                 return program, region
-        program = lower(self.net, self.plan.network, layout, batch=self.plan.batch)
+        program = lower(self.net, plan.network, layout, batch=plan.batch, channels_last=self.channels_last)
         self.ready.append((layout, program))
         return program, region

@@ -146,14 +146,21 @@ class AxisTile:
     Args:
         step: px between windows.
         windows: how many.
-        first: index of the first one in the whole score map.
+        first: index of the first one among all windows.
         pixels: length of the image.
+        offset: px from the image's edge to window 0.
     """
 
     step: int
     windows: int
     first: int
     pixels: int
+    offset: int = 0
+
+    @property
+    def start(self) -> int:
+        """Px from the image's edge to the tile's first window."""
+        return self.offset + self.first * self.step
 
 
 def lay_out(
@@ -211,26 +218,23 @@ class _Layer:
             self.exist[node.name] = self._existing(node)
         for name in self.crossing:
             self._want_windows(name, self.axes[name].low, self.axes[name].count - self.axes[name].high)
-        found: dict[str, AxisCells] = {}
-        for node in reversed(self.nodes):
-            if node.name in self.want:
-                found[node.name] = self._cells(node)
-        return {n.name: found[n.name] for n in self.nodes if n.name in found}
+        found = {node.name: self._cells(node) for node in reversed(self.nodes)}
+        return {node.name: found[node.name] for node in self.nodes}
 
     def _existing(self, node: NodeSpec) -> int:
-        """Cells of the whole image's interior map: those that the padded image holds, in every phase."""
+        """Where cells of the node end on the image: cells lie at multiples of their grid below it, in every phase.
+
+        Px from the image's first pixel to a cell's own, receptive field left aside: pixel ``p`` is the image's cell at
+        ``p``, and a layer's first cell is at 0.
+        """
         if node.kind == "input":
             return self.tile.pixels
-        return min(self._through(node, i) for i in node.inputs)
+        return min(self._through(node.ops[self.index], i) for i in node.inputs)
 
-    def _through(self, node: NodeSpec, source: str) -> int:
-        op, r, s = node.ops[self.index], self.ratio(source), self.grid(node.name) // self.grid(source)
-        cells = self.exist[source]
-        slack = (op.stride - 1) * r if op.ceil else 0
-        count = (cells + (op.low + op.high) * r - (op.extent - 1) * r - 1 + slack) // s + 1
-        while op.ceil and count > 0 and (count - 1) * s >= cells + op.low * r:
-            count -= 1
-        return max(count, 0)
+    def _through(self, op: Op, source: str) -> int:
+        jump, end = self.axes[source].jump, self.exist[source]
+        last_tap = end + (op.low + op.high - (op.extent - 1)) * jump
+        return min(last_tap + (op.stride - 1) * jump, end + op.low * jump) if op.ceil else last_tap
 
     def _want(self, name: str, start: int, stop: int) -> None:
         old = self.want.get(name, (start, stop))
@@ -263,8 +267,8 @@ class _Layer:
         """Interior from interior: on the coarser of two grids, with the kernel spread over the finer one."""
         r, s = self.ratio(source), self.grid(node.name) // self.grid(source)
         start, stop = lo * s - op.low * r, (hi - 1) * s - op.low * r + (op.extent - 1) * r + 1
-        first = -self.tile.first * (self.tile.step // self.grid(source))
-        last = first + self.exist[source]
+        first = -(self.tile.start // self.grid(source))
+        last = -((self.tile.start - self.exist[source]) // self.grid(source))
         inner = min(max(start, first), last - 1)
         outer = max(min(stop, last), inner + 1)
         self._want(source, inner, outer)

@@ -16,3 +16,9 @@ class ArraySink:
         """Takes the block ``(k, y, x)`` whose first cell is ``(row, column)``."""
         _, rows, columns = scores.shape
         self.array[:, row : row + rows, column : column + columns] = scores
+
+    def part(self, first: tuple[int, int], every: tuple[int, int]) -> ArraySink:
+        """A sink that writes into every so many rows and columns of this one's array."""
+        part = ArraySink.__new__(ArraySink)
+        part.array = self.array[:, first[0] :: every[0], first[1] :: every[1]]
+        return part

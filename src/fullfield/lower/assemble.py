@@ -33,8 +33,11 @@ class Box:
 class Assembler:
     """Emits the nodes that bring cells of several families together; one for each program."""
 
-    def __init__(self, graph: Graph, layout: TileLayout, channels: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self, graph: Graph, layout: TileLayout, channels: Mapping[str, tuple[int, ...]], *, channels_last: bool
+    ) -> None:
         self.graph = graph
+        self.channels_last = channels_last
         self.layout = layout
         self.channels = channels
         self.maps: dict[str, dict[Pair, Node]] = {}
@@ -73,12 +76,19 @@ class Assembler:
             return self.maps[name][out]
         if out == ("interior", "interior"):
             return self._cut(self.maps[name][out], cells, (strips[0].pieces[0], strips[1].pieces[0]))
+        last = self.channels_last and len(self.channels[name]) == 1
+        y, x = (2, 3) if last else (-2, -1)
         rows = []
         for py in strips[0].pieces:
             columns = [self._take(name, cells, out, (py, px), box) for px in strips[1].pieces]
-            rows.append(self._cat(columns, -1))
-        joined = self._cat(rows, -2)
+            if last:  # memory order (y, x, c): runs of all channels are copied, and convolutions read them fastest
+                columns = [self.call(aten.permute.default, c, [0, 1, 3, 4, 2]) for c in columns]
+            rows.append(self._cat(columns, x))
+        joined = self._cat(rows, y)
         lengths = [sum(p.stop - p.start for p in s.pieces) for s in strips]
+        if last:
+            joined = self.call(aten.reshape.default, joined, [-1, *lengths, *self.channels[name]])
+            return self.call(aten.permute.default, joined, [0, 3, 1, 2])
         return self.call(aten.reshape.default, joined, [-1, *self.channels[name], *lengths])
 
     def _is_whole(self, cells: AxisCells, out: Family, strip: Strip) -> bool:

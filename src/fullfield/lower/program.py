@@ -28,7 +28,9 @@ from fullfield.lower.operators import EMIT, divides_evenly, fill
 aten = torch.ops.aten
 
 
-def lower(net: Canonical, network: Network, layout: TileLayout, *, batch: int) -> GraphModule:
+def lower(
+    net: Canonical, network: Network, layout: TileLayout, *, batch: int, channels_last: bool = False
+) -> GraphModule:
     """The program for one tile.
 
     Shape: ``(1, c, y, x)``, the pixels that ``layout`` reads -> ``(rows, columns, k)``
@@ -37,16 +39,17 @@ def lower(net: Canonical, network: Network, layout: TileLayout, *, batch: int) -
         network: the same as integers.
         layout: the tile's cells.
         batch: windows at a time where the network runs per window.
+        channels_last: put strips together in the memory order in which convolutions run fastest.
     """
-    return _Lowering(net, network, layout, batch).run()
+    return _Lowering(net, network, layout, batch, channels_last).run()
 
 
 class _Lowering:
-    def __init__(self, net: Canonical, network: Network, layout: TileLayout, batch: int) -> None:
+    def __init__(self, net: Canonical, network: Network, layout: TileLayout, batch: int, channels_last: bool) -> None:
         self.net, self.network, self.layout, self.batch = net, network, layout, batch
         self.graph = Graph()
         shapes = {n.name: n.shape[:-2] for n in network if n.kind != "whole"}
-        self.to = Assembler(self.graph, layout, shapes)
+        self.to = Assembler(self.graph, layout, shapes, channels_last=channels_last)
         self.consts: dict[Node, Node] = {}
         self.nodes = {n.name: n for n in net.graph.graph.nodes}
 
@@ -68,7 +71,7 @@ class _Lowering:
         self.graph.output(scores)
         root = nn.Module()
         for name, tensor in self.to.constants.items():
-            root.register_buffer(name, tensor.to(next(self.net.graph.parameters()).device))
+            root.register_buffer(name, tensor.to(next(self.net.graph.parameters(), torch.empty(0)).device))
         _adopt(root, self.net.graph, self.graph)
         return GraphModule(root, self.graph, "Tile")
 

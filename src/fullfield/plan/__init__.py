@@ -1,6 +1,7 @@
 """Tiles, frontier, cost in bytes and multiply-adds; imports no torch."""
 
+from fullfield.plan.choose import make_plan
 from fullfield.plan.cost import Cost
-from fullfield.plan.plan import CONTEXT, EXACT, Borders, Mode, Plan, Tile, make_plan
+from fullfield.plan.plan import CONTEXT, EXACT, Borders, Method, Mode, Plan, Tile
 
-__all__ = ["CONTEXT", "EXACT", "Borders", "Cost", "Mode", "Plan", "Tile", "make_plan"]
+__all__ = ["CONTEXT", "EXACT", "Borders", "Cost", "Method", "Mode", "Plan", "Tile", "make_plan"]

@@ -48,10 +48,12 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     held = sum(size[name] for name in layout.crossing)
     scores = windows * network.output.window_elements * itemsize
     window_peak = held + 2 * scores + batch * (gathered + _peak(rest, window_size, keep=set())) if rest else 0
+    cut = [n for n in shared if any(c.cut and c.cut.ratio > 1 for c in (layout.y[n.name], layout.x[n.name]))]
+    rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
-        moved_bytes=sum(size.values()) + windows * (gathered + sum(window_size[n.name] for n in rest)),
+        moved_bytes=rearranged + sum(size.values()) + windows * (gathered + sum(window_size[n.name] for n in rest)),
         peak_bytes=max(shared_peak + scores, window_peak),
     )
 

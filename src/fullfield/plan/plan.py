@@ -109,8 +109,8 @@ class Plan:
 
     def layout(self, tile: Tile) -> TileLayout:
         """The cells of one tile; of a plan with several passes, ask these."""
-        y = AxisTile(self.step[0], tile.rows, tile.row, self.image[0] - self.offset[0])
-        x = AxisTile(self.step[1], tile.columns, tile.column, self.image[1] - self.offset[1])
+        y = AxisTile(self.step[0], tile.rows, tile.row, self.image[0], self.offset[0])
+        x = AxisTile(self.step[1], tile.columns, tile.column, self.image[1], self.offset[1])
         return lay_out(self.network, self.places, y, x, fragments=self.method == "fragments")
 
     @property

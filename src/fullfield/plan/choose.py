@@ -1,0 +1,249 @@
+"""The choice of a plan: method, tile, batch and frontier, by predicted multiply-adds and bytes. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from fullfield.errors import BudgetError, GeometryError
+from fullfield.geometry.network import Network, Place
+from fullfield.geometry.tile import AxisTile, lay_out
+from fullfield.plan.cost import Cost, tile_cost
+from fullfield.plan.plan import EXACT, Borders, Method, Pair, Plan
+
+DEFAULT_BUDGET_BYTES = 2 * 1024**3
+_BATCH_BYTES = 64 * 1024**2  # of activations at a time where the network runs per window
+_CHUNKS = 64  # batches in one tile's program, at most
+_MACS_PER_BYTE = 4.0  # a byte moved costs as much time as this many multiply-adds
+_GAIN = 0.97  # a larger tile must be at least this much cheaper a window
+
+
+def make_plan(
+    network: Network,
+    *,
+    image: Pair,
+    step: Pair,
+    borders: Borders = EXACT,
+    itemsize: int = 4,
+    budget_bytes: int | None = None,
+    tile: Pair | None = None,
+    batch: int | None = None,
+    method: Method = "auto",
+) -> Plan:
+    """The cheapest way found to scan ``image`` within the budget.
+
+    Args:
+        network: the network as integers.
+        image: height and width of the scanned image, px; at least one window.
+        step: px between windows (y, x).
+        borders: what is recomputed as the crops would; all by default.
+        itemsize: bytes of one number.
+        tile: rows and columns of windows computed together, if not to be chosen; all of a smaller map.
+        batch: windows at a time where the network runs per window, if not to be chosen.
+        method: how steps finer than the network's stride are run; the cheapest by default.
+
+    Raises:
+        BudgetError: one window alone, or the tile asked for, takes more than the budget, and how much it takes.
+        GeometryError: a step or tile that is not positive, an unknown method.
+    """
+    for name, pair in (("step", step), ("tile", tile or (1, 1)), ("batch", (batch or 1, 1))):
+        if min(pair) < 1:
+            raise GeometryError(name, f"{pair} is not positive", fix="use 1 or more")
+    if method not in get_args(Method):
+        raise GeometryError("method", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(Method))}")
+    chooser = _Chooser(network, borders, image, step, itemsize, budget_bytes or DEFAULT_BUDGET_BYTES, tile, batch)
+    if method == "auto":
+        return chooser.cheapest() if chooser.spread else chooser.checked(chooser.plan("atrous"))
+    return chooser.checked(chooser.plan(method))
+
+
+@dataclass(frozen=True)
+class _Option:
+    tile: Pair
+    batch: int
+    places: Mapping[str, Place]
+    cost: Cost
+
+    @property
+    def price(self) -> float:
+        """Time a window, in multiply-adds."""
+        return price(self.cost, self.tile)
+
+
+def price(cost: Cost, tile: Pair) -> float:
+    """Time a window of a tile, in multiply-adds."""
+    return (cost.macs + _MACS_PER_BYTE * cost.moved_bytes) / (tile[0] * tile[1])
+
+
+@dataclass(frozen=True)
+class _Chooser:
+    """What is to be planned, and the plans for it."""
+
+    network: Network
+    borders: Borders
+    image: Pair
+    step: Pair
+    itemsize: int
+    budget: int
+    tile: Pair | None
+    batch: int | None
+
+    @property
+    def spread(self) -> bool:
+        """Whether some shared layer's stride does not divide the step."""
+        return any(f > 1 for f in self._shifts())
+
+    def cheapest(self) -> Plan:
+        """The plan of the cheapest method, which says how the others compare."""
+        plans = [self.plan("atrous"), self.plan("fragments"), self.plan("shifted")]
+        fitting = [p for p in plans if p.cost.peak_bytes <= self.budget] or plans[:1]
+        best = min(fitting, key=lambda p: price(p.cost, p.tile))
+        least = price(best.cost, best.tile)
+        prices = ", ".join(f"{p.method} {price(p.cost, p.tile) / least:.2f}" for p in plans)
+        return replace(self.checked(best), why=f"predicted time over that of the cheapest: {prices}")
+
+    def checked(self, plan: Plan) -> Plan:
+        """The plan, if it keeps to the budget.
+
+        Raises:
+            BudgetError: it takes more.
+        """
+        least = plan.cost.peak_bytes
+        if least <= self.budget:
+            return plan
+        what = "one window" if self.tile is None else "a tile of {}x{} windows".format(*plan.tile)
+        raise BudgetError(
+            "budget",
+            f"{self.budget / 1e6:.1f} MB is less than the {least / 1e6:.1f} MB that {what} takes",
+            fix=f"allow at least {math.ceil(least / 1e6)} MB" + (", or use smaller tiles" if self.tile else ""),
+        )
+
+    def plan(self, method: Method) -> Plan:
+        """The plan of one method."""
+        if method != "shifted":
+            return self._pass(method, self.step, (0, 0), (1, 1))
+        every = self._shifts()
+        rows, columns = _map_shape(self.network, self.image, self.step)
+        step = (self.step[0] * every[0], self.step[1] * every[1])
+        first = self._pass(method, step, (0, 0), every)
+        passes = [
+            replace(
+                first,
+                offset=(i * self.step[0], j * self.step[1]),
+                shape=(-(-(rows - i) // every[0]), -(-(columns - j) // every[1])),
+            )
+            for i in range(min(every[0], rows))
+            for j in range(min(every[1], columns))
+        ]
+        return replace(first, step=self.step, shape=(rows, columns), every=(1, 1), passes=tuple(passes))
+
+    def _shifts(self) -> Pair:
+        """Passes along y and x whose common step every shared layer's stride divides."""
+        axes = [p.axes for p in self.borders.places(self.network).values() if p.axes is not None]
+        shifts = []
+        for k in (0, 1):
+            strides = [a[k].jump for a in axes if not a[k].closed]
+            shifts.append(math.lcm(self.step[k], *strides) // self.step[k])
+        return shifts[0], shifts[1]
+
+    def _pass(self, method: Method, step: Pair, offset: Pair, every: Pair) -> Plan:
+        """The plan of one pass over the image."""
+        shape = _map_shape(self.network, self.image, step)
+        search = _TileSearch(self, method, step, shape)
+        if self.tile is None:
+            best = search.fit(shape)
+        else:
+            best = search.within((min(self.tile[0], shape[0]), min(self.tile[1], shape[1])))
+        why = "asked for" if self.spread else "every layer's stride divides the step"
+        return Plan(
+            self.network,
+            best.places,
+            self.borders,
+            self.image,
+            step,
+            shape,
+            best.tile,
+            best.batch,
+            best.cost,
+            self.budget,
+            method,
+            why,
+            offset,
+            every,
+        )
+
+
+def _map_shape(network: Network, image: Pair, step: Pair) -> Pair:
+    (h, w), (height, width) = network.window, image
+    return (height - h) // step[0] + 1, (width - w) // step[1] + 1
+
+
+class _TileSearch:
+    """Prices tiles, and for each the place of the frontier."""
+
+    def __init__(self, job: _Chooser, method: Method, step: Pair, shape: Pair) -> None:
+        self.job, self.method, self.step, self.shape = job, method, step, shape
+        self.natural = job.borders.places(job.network)
+
+    def price(self, tile: Pair, batch: int, stop: int | None) -> _Option:
+        """One tile in the middle of the map, with the network per window from node ``stop`` on."""
+        places = self.natural if stop is None else self.job.borders.places(self.job.network, stop=stop)
+        first = [(n - t) // 2 for n, t in zip(self.shape, tile, strict=True)]
+        axes = [AxisTile(s, t, f, p) for s, t, f, p in zip(self.step, tile, first, self.job.image, strict=True)]
+        layout = lay_out(self.job.network, places, *axes, fragments=self.method == "fragments")
+        cost = tile_cost(self.job.network, layout, batch=batch, itemsize=self.job.itemsize)
+        return _Option(tile, batch, places, cost)
+
+    def batch(self, tile: Pair) -> int:
+        """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
+        windows = tile[0] * tile[1]
+        bytes_each = self.job.itemsize * max(n.window_elements for n in self.job.network)
+        wanted = max(_BATCH_BYTES // bytes_each, windows // _CHUNKS, 1)
+        return min(windows, wanted // tile[1] * tile[1] if wanted > tile[1] else wanted)
+
+    def fit(self, largest: Pair) -> _Option:
+        """The tile that is cheapest a window within the budget: doubled while that pays."""
+        best = self.cut(self.price((1, 1), self.job.batch or 1, None))
+        tile: Pair = (1, 1)
+        misses = 0
+        while tile != largest and misses < 3:
+            tile = self._grown(tile, largest)
+            option = self.within(tile)
+            if option.cost.peak_bytes > self.job.budget:
+                break
+            if option.price < best.price * _GAIN:
+                best, misses = option, 0
+            else:
+                misses += 1
+        return best
+
+    def within(self, tile: Pair) -> _Option:
+        """The tile at the largest batch that fits the budget; at the one that comes nearest if none does."""
+        size = self.job.batch or self.batch(tile)
+        option = self.cut(self.price(tile, size, None))
+        while option.cost.peak_bytes > self.job.budget and size > 1 and not self.job.batch:
+            size //= 2
+            option = self.cut(self.price(tile, size, None))
+        return option
+
+    def _grown(self, tile: Pair, largest: Pair) -> Pair:
+        """The tile with its shorter side, in px, doubled."""
+        spans = [t * s if t < big else math.inf for t, s, big in zip(tile, self.step, largest, strict=True)]
+        k = 0 if spans[0] <= spans[1] else 1
+        grown = list(tile)
+        grown[k] = min(tile[k] * 2, largest[k])
+        return grown[0], grown[1]
+
+    def cut(self, option: _Option) -> _Option:
+        """The same tile with the frontier moved earlier where gathering and borders cost more than sharing saves.
+
+        Whatever fits the budget comes before what does not.
+        """
+        count = len(self.job.network.nodes)
+        stops = sorted({max(1, count * k // 8) for k in range(8)})
+        others = [self.price(option.tile, option.batch, stop) for stop in stops] if self.job.borders.cells != 0 else []
+        options = [option, *others]
+        fitting = [o for o in options if o.cost.peak_bytes <= self.job.budget]
+        return min(fitting, key=lambda o: o.price) if fitting else min(options, key=lambda o: o.cost.peak_bytes)
