@@ -64,9 +64,14 @@ def describe(net: nn.Sequential, *, window: int | tuple[int, int] | None = None,
     if window is None and carried is None:
         raise CaptureError("window", "is not given and the network does not say", fix="pass window=224, say")
     height, width = carried[1:] if window is None and carried else parse_window(window or 0)
-    if channels is None:
-        channels = carried[0] if carried else _channels(net)
-    return pattern_of(net, (channels, height, width))
+    return pattern_of(net, (channels or input_channels(net), height, width))
+
+
+def input_channels(net: nn.Module) -> int:
+    """Channels that a network takes: as it says, else those of its first convolution, else 3."""
+    carried = _carried(net)
+    found = (getattr(m, "in_channels", None) for m in net.modules())
+    return carried[0] if carried else next((n for n in found if isinstance(n, int)), 3)
 
 
 def _carried(net: nn.Module) -> tuple[int, int, int] | None:
@@ -74,8 +79,3 @@ def _carried(net: nn.Module) -> tuple[int, int, int] | None:
     cfg = getattr(net, "pretrained_cfg", None)
     size = cfg.get("input_size") if isinstance(cfg, Mapping) else None
     return None if size is None else (int(size[0]), int(size[1]), int(size[2]))
-
-
-def _channels(net: nn.Module) -> int:
-    found = (getattr(m, "in_channels", None) for m in net.modules())
-    return next((n for n in found if isinstance(n, int)), 3)

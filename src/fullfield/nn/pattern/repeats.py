@@ -14,8 +14,8 @@ Frames = tuple[tuple[int, int], ...]
 def place_of(occurrences: Sequence[Frames], count: int, ordinal: int) -> int | None:
     """Which of ``count`` values belongs to one of the times that something comes.
 
-    Several values go with the innermost repeat that has so many rounds (every time it comes); else with all the
-    times together, if there are so many; else with nothing.
+    Several values go with the outermost repeat that has so many rounds every time it comes: networks change their
+    width from block to block. Else they go with all the times together, if there are so many; else with nothing.
 
     Examples:
         >>> times = [((2, i), (3, j)) for i in range(2) for j in range(3)]
@@ -24,7 +24,7 @@ def place_of(occurrences: Sequence[Frames], count: int, ordinal: int) -> int | N
     """
     if count == 1:
         return 0
-    for level in reversed(range(len(occurrences[0]))):
+    for level in range(len(occurrences[0])):
         if all(frames[level][0] == count for frames in occurrences):
             return occurrences[ordinal][level][1]
     return ordinal if count == len(occurrences) else None
