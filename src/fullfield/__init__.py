@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING, Any
 from fullfield._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from fullfield.api.build import build as build
+    from fullfield.api.build import describe as describe
     from fullfield.api.convert import convert as convert
     from fullfield.api.inspect import Report as Report
     from fullfield.api.inspect import inspect as inspect
+    from fullfield.api.matrices import to_conv as to_conv
+    from fullfield.api.matrices import to_fc as to_fc
+    from fullfield.api.matrices import unroll as unroll
     from fullfield.api.plan import plan as plan
     from fullfield.api.scan import scan as scan
     from fullfield.api.verify import verify as verify
@@ -53,13 +58,18 @@ _HOME = {
     "ResumeError": "fullfield.errors",
     "Scores": "fullfield.io.scores",
     "UnsupportedError": "fullfield.errors",
+    "build": "fullfield.api.build",
     "capture": "fullfield.capture.torch_module",
     "convert": "fullfield.api.convert",
+    "describe": "fullfield.api.build",
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.capture.load",
     "plan": "fullfield.api.plan",
     "save": "fullfield.capture.save",
     "scan": "fullfield.api.scan",
+    "to_conv": "fullfield.api.matrices",
+    "to_fc": "fullfield.api.matrices",
+    "unroll": "fullfield.api.matrices",
     "verify": "fullfield.api.verify",
 }
 # Verbs that are also the name of a layer: the layer's package is made callable, so that both meanings hold.
