@@ -267,4 +267,4 @@ def _product(links: list[Link], shape: tuple[int, ...], dtype: Any) -> tuple[Any
         matrix, bias = later @ matrix, later @ bias + shift
     matrix = matrix.astype(dtype, copy=False)
     matrix.sort_indices()
-    return matrix, np.asarray(bias, dtype)
+    return matrix, np.array(bias, dtype)  # never the layer's own memory

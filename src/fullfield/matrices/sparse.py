@@ -79,7 +79,7 @@ def dense(values: Array) -> Any:
     index = np.int32 if values.size < 2**31 else np.int64
     pointer = (np.arange(rows + 1) * columns).astype(index)
     return sparse.csr_array(
-        (values.ravel(), np.tile(np.arange(columns, dtype=index), rows), pointer), shape=values.shape
+        (values.flatten(), np.tile(np.arange(columns, dtype=index), rows), pointer), shape=values.shape
     )
 
 
