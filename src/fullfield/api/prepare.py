@@ -47,7 +47,10 @@ class Prepared:
     @property
     def stride(self) -> tuple[int, int]:
         """Px between neighbouring cells of the network's coarsest map: the natural step (y, x)."""
-        axes = [p.axes for p in self.network.places(cap=0).values() if p.axes is not None]
+        nodes = self.network
+        if self.canonical.refused:  # look past gates and norms of the window
+            nodes = network(canonical(self.net, slides=True), self.net.dtype)
+        axes = [p.axes for p in nodes.places(cap=0).values() if p.axes is not None]
         return max(a[0].jump for a in axes), max(a[1].jump for a in axes)
 
     @property

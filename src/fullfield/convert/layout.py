@@ -148,6 +148,10 @@ class Layout:
             if "c" in merged:
                 channels.append(math.prod(size for s, size in group if s == "c"))
             dims.append(tuple(merged))
+        flat = next((k for k, dim in enumerate(dims) if len(dim) > 1), None)
+        if "c" in missing and flat is not None:  # the one channel of a flattened grey map
+            channels.insert(sum("c" in dim for dim in dims[:flat]), 1)
+            dims[flat] = ("c", *dims[flat])
         return replace(self, dims=tuple(dims), channels=tuple(channels))
 
     def without(self, dim: int) -> Layout:
