@@ -1,0 +1,60 @@
+"""``plan`` on real networks: what a scan would do, without doing it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from fullfield import BudgetError, FullfieldError, UnsupportedError
+from fullfield.api.plan import plan
+from fullfield.plan.cost import crop_macs
+from tests.api import networks
+from tests.api.networks import Attention, Branches, made, picture
+
+
+@pytest.mark.parametrize("make", [networks.unpadded, networks.padded, networks.gated, Branches, Attention])
+def test_a_scan_is_never_planned_dearer_than_its_crops(make: object) -> None:
+    net = made(make)  # type: ignore[arg-type]
+    for step in ((1, 1), (4, 4), (3, 7)):
+        assert plan(net, picture(90, 100), step=step).fewer > 0.9  # memory traffic counts too
+    apart = plan(net, picture(90, 100), step=(30, 40))
+    assert apart.cost.macs <= crop_macs(apart.network) * apart.tile[0] * apart.tile[1]
+
+
+def test_a_plan_answers_to_the_arguments_of_a_scan() -> None:
+    net = made(networks.padded)
+    found = plan(net, picture(100, 120), step=4, scale=0.5, edge="reflect", budget="64MB", mode="context")
+    assert found.shape == (13, 15)
+    assert found.step == (4, 4)
+    assert found.mode == "context"
+    assert found.budget_bytes == 64_000_000
+    assert json.loads(json.dumps(found.to_dict()))["map"] == [13, 15]
+
+
+def test_what_cannot_be_shared_is_named() -> None:
+    told = plan(made(networks.gated), picture(), step=4, tile=(3, 3)).to_dict()
+    assert told["frontier"]["layer"]
+    assert told["frontier"]["reason"]
+    assert plan(made(networks.unpadded), picture(), step=4).to_dict()["frontier"] is None
+
+
+def test_less_memory_means_smaller_tiles() -> None:
+    net = made(networks.padded)
+    image = picture(300, 300)
+    budgets = [200_000, 10**6, 10**7, 10**9]
+    found = [plan(net, image, step=4, budget=b) for b in budgets]
+    assert all(p.cost.peak_bytes <= b for p, b in zip(found, budgets, strict=True))
+    sizes = [p.tile[0] * p.tile[1] for p in found]
+    assert all(a <= b for a, b in itertools.pairwise(sizes))
+    assert sizes[0] < sizes[-1]
+
+
+def test_errors_are_those_of_a_scan() -> None:
+    with pytest.raises(BudgetError, match="one window"):
+        plan(made(networks.padded), picture(), step=4, budget=1000)
+    with pytest.raises(UnsupportedError):
+        plan(made(Attention), picture(), mode="context")
+    with pytest.raises(FullfieldError):
+        plan(made(networks.padded), picture(), mode="quick")
