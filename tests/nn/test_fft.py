@@ -39,7 +39,8 @@ def tensors(case: tuple[Any, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Te
 def test_it_and_both_gradients_equal_the_direct_convolution(
     case: tuple[Any, ...], cap: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fft, "CAP_BYTES", cap)
+    monkeypatch.setattr(fft, "KERNEL_BYTES", cap)
+    monkeypatch.setattr(fft, "TILE_BYTES", cap)
     leaves = tensors(case)
     *_, groups, _, _, padding, dilation, tile = case
     found = fft_conv2d(*leaves, padding, dilation, groups, tile=tile)

@@ -22,8 +22,10 @@ from fullfield.nn.fft_cost import Layer, best_tile
 from fullfield.nn.registry import register
 from fullfield.nn.sizes import Pair, Size, cells, operators, pair
 
-CAP_BYTES = 2**28
-"""The most bytes of kernel spectra at a time, and of tile spectra; one channel and one tile at least."""
+KERNEL_BYTES = 2**25
+"""The most bytes of kernel spectra at a time, one output channel at least: few, so that they stay near the core."""
+TILE_BYTES = 2**28
+"""The most bytes of tile spectra at a time, one row of tiles at least: many, so that no tile is transformed twice."""
 
 
 def fft_conv2d(
@@ -163,15 +165,15 @@ class _Tiling:
     def outputs(self, inputs: int, outputs: int, itemsize: int) -> Iterator[slice]:
         """Output channels of a group whose kernels fit the cap together; both counts are a group's."""
         one = 2 * itemsize * self.groups * self.frequencies * inputs
-        step = max(1, CAP_BYTES // one)
+        step = max(1, KERNEL_BYTES // one)
         for first in range(0, outputs, step):
             yield slice(first, min(outputs, first + step))
 
     def bands(self, batch: int, channels: int, itemsize: int) -> list[tuple[slice, slice]]:
         """Maps of the batch and rows of tiles whose spectra fit the cap together; ``channels`` in and out."""
         one = 2 * itemsize * self.frequencies * self.count[1] * channels
-        maps = min(batch, max(1, CAP_BYTES // one))
-        rows = max(1, CAP_BYTES // (one * maps)) if maps == batch else 1
+        maps = min(batch, max(1, TILE_BYTES // one))
+        rows = max(1, TILE_BYTES // (one * maps)) if maps == batch else 1
         return [
             (slice(n, min(batch, n + maps)), slice(r, min(self.count[0], r + rows)))
             for n in range(0, batch, maps)

@@ -36,7 +36,17 @@ class Constants:
     fft_call: float
 
 
-MEASURED = Constants(1e-11, 4e-10, 2e-5, 1e-8, 1e-9, 1e-10, 1e-10, 3e-6, 1e-4)
+MEASURED = Constants(
+    direct_mac=9.5e-12,
+    direct_number=5.5e-10,
+    direct_call=1.0e-5,
+    fft_point=6.3e-9,
+    fft_number=5.8e-10,
+    fft_mac=3.8e-10,
+    fft_product=1.1e-10,
+    fft_frequency=2.7e-7,
+    fft_call=2.4e-4,
+)
 
 
 @dataclass(frozen=True)
