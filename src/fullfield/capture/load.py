@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from fullfield.capture.caffe.importer import load_caffe
+from fullfield.capture.caffe.reader import kind as caffe_kind
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.onnx import load_onnx
 from fullfield.capture.preprocessing import Preprocessing
@@ -39,6 +41,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
 def load(
     path: str | Path,
     *,
+    weights: str | Path | None = None,
     window: Size | None = None,
     preprocessing: str | Preprocessing | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
@@ -46,9 +49,10 @@ def load(
     trust: bool = False,
     name: str | None = None,
 ) -> Classifier:
-    """The classifier in a file: ONNX, or with ``trust`` a ``.pt2`` program or a whole pickled module.
+    """The classifier in a file: ONNX, Caffe, or with ``trust`` a ``.pt2`` program or a whole pickled module.
 
     Args:
+        weights: the ``.caffemodel`` that goes with a ``.prototxt``; without it the file's fillers draw the weights.
         window: height and width, px; by default what the file says.
         preprocessing: a preset's name or a value; by default fullfield's metadata in the file, else ``none``.
         class_names: one name a score; by default those in the file.
@@ -61,6 +65,18 @@ def load(
     """
     file = Path(path)
     kind, why, fix = _kind(file)
+    if weights is not None and kind != "caffe":
+        raise CaptureError(str(file), "carries its weights itself", fix="leave out weights=; they go with a .prototxt")
+    if kind == "caffe":
+        return load_caffe(
+            file,
+            weights=None if weights is None else Path(weights),
+            window=window,
+            preprocessing=preprocessing,
+            class_names=class_names,
+            output=output,
+            name=name,
+        )
     if kind == "onnx":
         return load_onnx(
             file, window=window, preprocessing=preprocessing, class_names=class_names, output=output, name=name
@@ -134,7 +150,7 @@ def _kind(path: Path) -> tuple[str, str, str]:
             return "other", what, fix
     if len(head) > 9 and struct.unpack("<Q", head[:8])[0] < 2**27 and head[8:10] == b'{"':
         return "other", "is a safetensors file: weights without their network", _rebuild("safetensors.torch.load_file")
-    return "onnx", "", ""
+    return ("onnx" if caffe_kind(path) is None else "caffe"), "", ""
 
 
 def _rebuild(loader: str) -> str:

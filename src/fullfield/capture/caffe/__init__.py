@@ -1,0 +1,1 @@
+"""Caffe networks: ``.prototxt`` and ``.caffemodel`` in, and out again after net surgery."""
