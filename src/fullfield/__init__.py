@@ -2,7 +2,8 @@
 
 The verbs: ``capture`` and ``load`` make a ``Classifier``, ``save`` writes it down, ``inspect`` describes it,
 ``convert`` makes it fully convolutional, ``scan`` runs it over an image and returns ``Scores``, ``verify`` compares
-these with the crops and returns a ``Certificate``; ``plan`` says beforehand how a scan would run, as a ``Plan``.
+these with the crops and returns a ``Certificate``; ``plan`` says beforehand how a scan would run, as a ``Plan``, and
+``tune`` measures what scores cheaper than exact ones are worth, as a ``Tuning``.
 
 Importing this package imports no torch: every public name is looked up when it is first used.
 """
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from fullfield.api.matrices import unroll as unroll
     from fullfield.api.plan import plan as plan
     from fullfield.api.scan import scan as scan
+    from fullfield.api.trials import Tuning as Tuning
+    from fullfield.api.tune import tune as tune
     from fullfield.api.verify import verify as verify
     from fullfield.capture.classifier import Classifier as Classifier
     from fullfield.capture.load import load as load
@@ -57,6 +60,7 @@ _HOME = {
     "Report": "fullfield.api.inspect",
     "ResumeError": "fullfield.errors",
     "Scores": "fullfield.io.scores",
+    "Tuning": "fullfield.api.trials",
     "UnsupportedError": "fullfield.errors",
     "build": "fullfield.api.build",
     "capture": "fullfield.capture.torch_module",
@@ -69,6 +73,7 @@ _HOME = {
     "scan": "fullfield.api.scan",
     "to_conv": "fullfield.api.matrices",
     "to_fc": "fullfield.api.matrices",
+    "tune": "fullfield.api.tune",
     "unroll": "fullfield.api.matrices",
     "verify": "fullfield.api.verify",
 }

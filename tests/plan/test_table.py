@@ -66,11 +66,35 @@ def test_context_has_one_map_and_no_borders() -> None:
 @pytest.mark.parametrize("tile", [(1, 1), (2, 3), (4, 2), (9, 9)])
 def test_the_scan_is_the_sum_over_its_tiles(borders: Borders, tile: tuple[int, int]) -> None:
     made = plan(network(whole=True), image=(27, 41), borders=borders, tile=tile)
-    wanted = sum(
-        made.layout(t).cells(n.name) * n.macs for t in made.tiles() for n in made.network if n.name in ("c", "r")
+    wanted = 0
+    for tile in made.tiles():
+        layout = made.layout(tile)
+        for node in made.network:
+            own = tile.rows * tile.columns * node.window_macs
+            wanted += layout.cells(node.name) * node.macs if node.name in layout.y else own
+    assert tabulate(made).scan.total == wanted
+
+
+def test_passes_add_up() -> None:
+    strided = Network(
+        (
+            NodeSpec("x", "x", "input", "input", (), shape=(1, 8, 8)),
+            NodeSpec("a", "a", "conv2d", "windowed", ("x",), (Op(2, 2), Op(2, 2)), (1, 4, 4), 3),
+            NodeSpec("b", "b", "conv2d", "windowed", ("a",), (Op(4), Op(4)), (1, 1, 1), 5),
+        ),
+        (8, 8),
     )
+    made = make_plan(strided, image=(17, 16), step=(1, 1), method="shifted", tile=(3, 3))
     table = tabulate(made)
-    assert table.scan.total == wanted + made.windows * 7
+    assert len(made.runs) == 4
+    # Passes start at 0 and 1 px along each axis: 5 + 5 and 5 + 4 windows, whose maps overlap where tiles meet.
+    assert table.crops == 90 * (16 * 3 + 5)
+    assert table.layers[1].scan.interior == 90 * 5
+    assert table.layers[0].scan.interior == 3 * sum(
+        (6 + 5) * (6 + 5 if j < 1 else 6 + 4) for _ in (0, 1) for j in (0, 1)
+    )
+    assert "method    shifted" in str(table)
+    assert "16 tiles in all" in str(table)
 
 
 def test_a_full_tile_stands_for_a_tile() -> None:

@@ -62,6 +62,12 @@ border = click.option(
     metavar="N[,M]",
     help="Between the modes: recompute N border cells of every map as the crop would, all of maps of at most M cells.",
 )
+tolerance = click.option(
+    "--tolerance", type=float, metavar="E", help="Find the fastest border whose mean error is E of the spread at most."
+)
+agreement = click.option(
+    "--agreement", type=float, metavar="A", help="... whose top class is the crop's at A of the windows, such as 0.99."
+)
 edge = click.option(
     "--edge",
     type=click.Choice(["valid", "reflect", "replicate", "constant"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,8 @@ from fullfield.cli import options
 from fullfield.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from fullfield.api.trials import Tuning
+    from fullfield.capture.classifier import Classifier
     from fullfield.io.scores import Scores
 
 _SHOWN = 5  # classes named in the summary
@@ -26,6 +29,7 @@ _SHOWN = 5  # classes named in the summary
 @click.option("--overlay", metavar="FILE", help="Picture of a class's map over the image.")
 @click.option("--class", "cls", metavar="CLASS", help="Index or name of the class in pictures.")
 @options.apply(options.mode, options.border, options.edge, options.scale, options.window, options.preprocessing)
+@options.apply(options.tolerance, options.agreement)
 @click.option("--classes", metavar="FILE", help="Text file with one class name a line.")
 @options.budget
 @click.option("--verify", type=click.IntRange(min=0), default=0, metavar="N", help="Compare N windows with the crops.")
@@ -47,11 +51,15 @@ def command(
     as_json: bool,
     overwrite: bool,
     trust: bool,
+    tolerance: float | None,
+    agreement: float | None,
     **settings: Any,
 ) -> None:
     """Score every window of IMAGE with MODEL.
 
-    Without -o and --overlay only a summary is printed.
+    Without -o and --overlay only a summary is printed. With --tolerance or --agreement the border is tuned on sampled
+    windows first, and the scan checked on others afterwards: it ends with 1 where the wish is missed by more than the
+    noise of the sample, two standard errors.
     """
     from fullfield.api.scan import scan
     from fullfield.io.classes import find_class
@@ -67,10 +75,16 @@ def command(
     )
     if cls is not None:
         find_class(cls, net.classes, net.class_names or ())
+    tuning = None
+    if tolerance is not None or agreement is not None:
+        tuning = tuned(net, image, settings, tolerance, agreement)
+        settings["border"] = tuning.best.border
     started = time.perf_counter()
     with progress_bar("scan") as progress:
-        scores = scan(net, image, progress=progress, **settings)
+        scores = scan(net, image, progress=progress, **(settings if tuning is None else settings | {"verify": 0}))
     seconds = time.perf_counter() - started
+    if tuning is not None:
+        scores = replace(scores, certificate=checked(net, image, scores, tuning, settings["verify"]))
     shown = scores.class_index(cls) if cls is not None else liveliest(scores)
     if output is not None:
         scores.save(output, shown, overwrite=overwrite)
@@ -83,6 +97,30 @@ def command(
         click.echo(text(facts))
     if scores.certificate is not None and not scores.certificate["holds"]:
         ctx.exit(1)
+
+
+def tuned(
+    net: Classifier, image: str, settings: dict[str, Any], tolerance: float | None, agreement: float | None
+) -> Tuning:
+    """The fastest border that meets the wish, said on standard error."""
+    from fullfield.api.tune import tune
+
+    if settings["border"] is not None or settings["mode"] != "exact":
+        raise click.UsageError(
+            "--tolerance and --agreement choose the border themselves: leave out --border and --mode"
+        )
+    shared = {k: settings[k] for k in ("step", "scale", "edge", "budget")}
+    with progress_bar("tune") as progress:
+        tuning = tune(net, image, tolerance=tolerance, agreement=agreement, until_met=True, progress=progress, **shared)
+    click.echo(tuning.verdict, err=True)
+    return tuning
+
+
+def checked(net: Classifier, image: str, scores: Scores, tuning: Tuning, samples: int) -> dict[str, Any]:
+    """The certificate of a tuned scan, on as many windows as it was tuned on or as were asked for."""
+    from fullfield.api.tune import check
+
+    return check(net, image, scores, tuning.wish, samples=samples or tuning.samples, seed=tuning.seed + 1).to_dict()
 
 
 def liveliest(scores: Scores) -> int:

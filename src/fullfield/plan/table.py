@@ -166,16 +166,21 @@ def tabulate(plan: Plan) -> Table:
 
         sum of cells = (sum over tile rows of interior + border) * (sum over tile columns of interior + border)
     """
-    spans = _spans(plan)
-    middle = tuple([axis[(len(axis) - 1) // 2]] for axis in spans)  # never the last of several, which may be smaller
+    runs = [(run, _spans(run)) for run in plan.runs]
+    first, spans = runs[0]
+    middle = (
+        first,
+        tuple([axis[(len(axis) - 1) // 2]] for axis in spans),
+    )  # never the last of several: that is smaller
     layers = []
-    for nodes in _grouped(plan):
-        tile, scan = (sum((_parts(n, each) for n in nodes), Parts()) for each in (middle, spans))
-        place = plan.places[nodes[-1].name]
+    for nodes in _grouped(first):
+        tile, scan = (sum((_parts(n, axes) for n in nodes for _, axes in each), Parts()) for each in ([middle], runs))
+        place = first.places[nodes[-1].name]
         ops = tuple(dict.fromkeys(n.op for n in nodes))
         crops = plan.windows * sum(n.window_macs for n in nodes)
         layers.append(Layer(nodes[0].path, ops, place.shared, place.reason, place.axes, tile, scan, crops))
-    return Table(plan, tuple(layers), _halo(plan, spans), (_numbers(plan, spans), _crop_numbers(plan)))
+    numbers = sum(_numbers(run, axes) for run, axes in runs), _crop_numbers(plan)
+    return Table(plan, tuple(layers), _halo(first, spans), numbers)
 
 
 @dataclass(frozen=True)
@@ -331,6 +336,7 @@ def _facts(table: Table) -> list[str]:
     per = f", batches of {plan.batch} windows" if first is not None else ""
     lines = [
         f"map       {rows}x{columns} windows, step {_pair(*plan.step)} px, of {height}x{width} px; {_setting(plan)}",
+        f"method    {plan.method}; {plan.why}",
         f"frontier  {where}",
         f"tile      {ty}x{tx} windows{per}, {short(tile.total)} MACs, {_tiles(plan)}",
         f"halo      {top} px above, {bottom} below, {left} left, {right} right of a tile's own pixels",
@@ -348,7 +354,7 @@ def _setting(plan: Plan) -> str:
 
 
 def _tiles(plan: Plan) -> str:
-    count = math.prod(-(-n // t) for n, t in zip(plan.shape, plan.tile, strict=True))
+    count = sum(1 for run in plan.runs for _ in run.tiles())
     return f"{count} tile{'' if count == 1 else 's'} in all"
 
 

@@ -1,0 +1,78 @@
+"""``fullfield tune``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fullfield.cli import options
+from fullfield.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from fullfield.api.trials import Tuning
+
+_FLOOR = 1e-6  # errors below are rounding
+
+
+@click.command()
+@options.model
+@options.image
+@options.step
+@options.apply(options.tolerance, options.agreement)
+@click.option("--samples", type=int, default=64, show_default=True, help="Windows to compare with their crops.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
+@click.option("-o", "--output", metavar="FILE", help="Picture of error against time.")
+@options.apply(options.edge, options.scale, options.window, options.preprocessing)
+@options.apply(options.budget, options.device, options.as_json, options.overwrite, options.trust)
+def command(
+    *,
+    model: str,
+    image: str,
+    output: str | None,
+    window: tuple[int, int] | None,
+    preprocessing: str | None,
+    device: str | None,
+    as_json: bool,
+    overwrite: bool,
+    trust: bool,
+    **settings: Any,
+) -> None:
+    """Measure on IMAGE what each setting of --border costs and how far its scores are off.
+
+    Names the fastest setting that meets the wish; without one, a tolerance of 0.02.
+    """
+    from fullfield.api.tune import tune
+    from fullfield.io.files import PICTURES, check_writable
+    from fullfield.io.scores import save_picture
+
+    if output is not None:
+        check_writable(output, overwrite, suffixes=PICTURES)
+    net = options.read_network(model, window=window, preprocessing=preprocessing, device=device, trust=trust)
+    with progress_bar("tune") as progress:
+        tuning = tune(net, image, progress=progress, **settings)
+    if output is not None:
+        save_picture(picture(tuning, net.name), output, overwrite=overwrite)
+    if as_json:
+        options.print_json(tuning.to_dict() | {"written": output})
+        return
+    click.echo(tuning)
+    if output is not None:
+        click.echo(f"wrote {output}")
+
+
+def picture(tuning: Tuning, name: str) -> Image.Image:
+    """Error against time, the chosen setting marked."""
+    from fullfield.io.chart import Point, draw_chart
+
+    points = [Point(t.seconds, t.error, t.name, t is tuning.best) for t in tuning.trials]
+    return draw_chart(
+        points,
+        title=f"{name}: {tuning.windows} windows, {tuning.crop_seconds:.3g} s crop by crop",
+        x_title="time of the scan, s",
+        y_title="error over the spread of the scores",
+        limit=tuning.wish.tolerance,
+        floor=_FLOOR,
+    )

@@ -1,0 +1,290 @@
+"""Tuning: the sampled windows are the scan's, the figures are of these, the cheapest setting that will do is named."""
+
+import json
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from torch import nn
+
+import fullfield
+from fullfield.api.prepare import prepare
+from fullfield.api.trials import Check, Trial, Tuning, Wish
+from fullfield.api.tune import check, coarse_step, settings, tune
+from fullfield.errors import FullfieldError, GeometryError
+from fullfield.plan import Borders
+from fullfield.verify.certificate import Certificate
+from fullfield.verify.spread import errors, largest, spread
+from tests.oracle import captured
+
+
+def padded() -> nn.Module:
+    """Padding on maps of 32, 16 and 8 cells, where the windows' share runs out only at the head."""
+    layers: list[nn.Module] = []
+    channels = 1
+    for _ in range(2):
+        layers += [nn.Conv2d(channels, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(2)]
+        channels = 4
+    return nn.Sequential(*layers, nn.Conv2d(4, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 64, 3))
+
+
+def photo(height: int = 90, width: int = 110) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (height, width), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def net() -> fullfield.Classifier:
+    return captured(padded(), 32, channels=1).with_preprocessing("unit-grey")
+
+
+@pytest.fixture(scope="module")
+def tuning(net: fullfield.Classifier) -> Tuning:
+    return tune(net, photo(), step=2, samples=12, tolerance=0.1)
+
+
+def test_every_setting_is_cheaper_than_the_next_and_exact_is_last(tuning: Tuning) -> None:
+    assert tuning.trials[0].border == 0
+    assert tuning.trials[-1].border is None
+    assert len(tuning.trials) >= 4
+    assert [t.seconds for t in tuning.trials] == sorted(t.seconds for t in tuning.trials)
+    assert any(isinstance(t.border, tuple) for t in tuning.trials)
+    assert tuning.trials[-1].error < 1e-9 < 1e-3 < tuning.trials[0].error
+    assert tuning.trials[-1].agreement == 1
+
+
+@pytest.mark.parametrize(("step", "coarse"), [(1, 4), (3, 12), (8, 8)])
+def test_errors_are_those_of_the_whole_scan(
+    net: fullfield.Classifier, step: int, coarse: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fullfield.api.tune.coarse_step", lambda *_: (coarse, coarse))
+    image = photo(52, 58)
+    found = tune(net, image, step=step, samples=10**6)
+    places = [Placed(scan=fullfield.scan(net, image, step=step, border=t.border)) for t in found.trials]
+    every = coarse // step
+    crops = places[-1].pick(every)
+    assert found.samples == len(crops)
+    for trial, place in zip(found.trials, places, strict=True):
+        assert trial.error == pytest.approx(errors(place.pick(every), crops).mean(), rel=1e-9, abs=1e-12)
+        assert trial.worst == pytest.approx(largest(place.pick(every), crops), rel=1e-9, abs=1e-12)
+    assert found.trials[0].error > 1e-3
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A scan, of which a coarser one is a part."""
+
+    scan: fullfield.Scores
+
+    def pick(self, every: int) -> np.ndarray:
+        """Scores ``(windows, k)``."""
+        array = self.scan.array[:, ::every, ::every]
+        return array.reshape(len(array), -1).T
+
+
+def test_costs_are_those_of_the_plan(net: fullfield.Classifier, tuning: Tuning) -> None:
+    from fullfield.plan.table import tabulate
+
+    for trial in tuning.trials:
+        table = tabulate(fullfield.plan(net, photo(), step=2, border=trial.border))
+        assert (trial.macs, trial.fewer) == (table.scan.total, table.fewer)
+
+
+def test_the_best_is_the_cheapest_that_meets_the_wish(tuning: Tuning) -> None:
+    best = tuning.best
+    assert best.error <= 0.1
+    assert all(t.error > 0.1 for t in tuning.trials[: tuning.trials.index(best)])
+    assert replace(tuning, wish=Wish(tolerance=0)).best.border is None
+    assert replace(tuning, wish=Wish(tolerance=math.inf)).best.border == 0
+    assert replace(tuning, wish=Wish(agreement=0)).best.border == 0
+
+
+def test_tuning_can_stop_at_the_first_setting_that_will_do(net: fullfield.Classifier, tuning: Tuning) -> None:
+    seen: list[tuple[int, int, int]] = []
+    first = tune(
+        net, photo(), step=2, samples=12, tolerance=1e9, until_met=True, progress=lambda *done: seen.append(done)
+    )
+    assert [t.border for t in first.trials] == [0]
+    assert first.trials[0].error == tuning.trials[0].error
+    assert [(done, pixels) for done, _, pixels in seen] == [(first.samples, first.samples * 32 * 32)]
+
+
+def test_the_draw_is_repeatable_and_of_the_size_asked_for(net: fullfield.Classifier, tuning: Tuning) -> None:
+    again = tune(net, photo(), step=2, samples=12, tolerance=0.1)
+    assert [t.error for t in again.trials] == [t.error for t in tuning.trials]
+    other = tune(net, photo(), step=2, samples=12, seed=1, until_met=True)
+    assert other.trials[0].error != tuning.trials[0].error
+    assert 12 <= tuning.samples <= 15
+    assert tuning.windows == 30 * 40
+
+
+def test_a_budget_too_small_for_four_windows_is_kept_with_one(net: fullfield.Classifier) -> None:
+    def least(tile: tuple[int, int]) -> int:
+        return max(fullfield.plan(net, photo(), step=8, border=b, tile=tile).cost.peak_bytes for b in (0, None))
+
+    assert least((1, 1)) < least((2, 2))
+    found = tune(net, photo(), step=8, samples=4, budget=least((1, 1)) + 100_000)
+    assert found.samples >= 4
+    with pytest.raises(FullfieldError, match="allow at least"):
+        tune(net, photo(), step=8, budget=1000)
+
+
+def test_a_network_that_cannot_slide_is_tuned_without_context() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Sequential(*(nn.Conv2d(1 if k == 0 else 4, 4, 3, padding=1) for k in range(3)))
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            x = self.conv(x)[:, :, ::4, ::4].flatten(2).transpose(1, 2)
+            return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+    found = tune(
+        captured(Attention(), 16, channels=1).with_preprocessing("unit-grey"), photo(40, 40), step=4, samples=4
+    )
+    assert all(t.border != 0 for t in found.trials)
+    assert found.trials[-1].error < 1e-9
+
+
+def test_an_unpadded_network_has_one_setting() -> None:
+    net = captured(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)), 8, channels=1)
+    found = tune(net, photo(30, 30).astype(float), step=3, samples=4)
+    assert [t.name for t in found.trials] == ["exact"]
+
+
+def test_settings_differ_from_each_other_and_from_exact(net: fullfield.Classifier) -> None:
+    network = prepare(net, slides=True).network
+    found = settings(network)
+    places = [b.places(network) for b in found]
+    assert Borders(0) in found
+    assert Borders(1, 8) in found
+    assert all(places[i] not in places[:i] for i in range(len(places)))
+    assert network.places() not in places
+    assert all(b.cells for b in settings(network, slides=False))
+
+
+@pytest.mark.parametrize(
+    ("step", "stride", "pixels", "coarse"),
+    [
+        (8, 32, 4000, 32),  # the stride
+        (1, 32, 4000, 32),
+        (7, 32, 40_000, 224),  # their common multiple
+        (1, 8, 4000, 56),  # up to a fourth of the window, in multiples of the stride
+        (1, 32, 300, 4),  # enough windows
+        (8, 32, 224, 8),  # a single one
+        (64, 32, 4000, 64),
+    ],
+)
+def test_the_coarse_step_is_a_multiple_of_both(step: int, stride: int, pixels: int, coarse: int) -> None:
+    assert coarse_step((step, 5), (stride, 1), (224, 8), (pixels, 999), 64)[0] == coarse
+
+
+@pytest.mark.parametrize(
+    ("wish", "text"),
+    [
+        ({"tolerance": -0.1}, "-0.1 is not 0 or more"),
+        ({"tolerance": math.nan}, "nan is not 0 or more"),
+        ({"agreement": 1.1}, "1.1 is not between 0 and 1"),
+        ({"samples": 0}, "0 is not a positive number"),
+    ],
+)
+def test_a_wish_that_cannot_be_one_is_refused(net: fullfield.Classifier, wish: dict[str, float], text: str) -> None:
+    with pytest.raises(GeometryError, match=text):
+        tune(net, photo(), **wish)  # type: ignore[arg-type]
+
+
+def test_both_wishes_count() -> None:
+    wish = Wish.parse(0.1, 0.9)
+    assert wish.met(0.1, 0.9)
+    assert not wish.met(0.11, 1.0)
+    assert not wish.met(0.0, 0.89)
+    assert Wish.parse(None, None) == Wish(0.02)
+    assert str(wish) == "an error of at most 0.1 of the spread and the crops' top class at 0.9 of the windows or more"
+
+
+def test_the_spread_is_what_classes_vary_by() -> None:
+    crops = np.array([[0.0, 100.0, np.inf], [2.0, 104.0, 1.0]])
+    assert spread(crops) == math.sqrt((1 + 4) / 2)
+    assert spread(np.full((3, 2), 7.0)) == 1
+    assert spread(np.full((3, 2), np.nan)) == 1
+
+
+def test_errors_are_means_over_the_classes() -> None:
+    crops = np.array([[0.0, 0.0], [2.0, 2.0]])
+    assert errors(np.array([[0.0, 1.0], [2.0, 2.0]]), crops).tolist() == [0.5, 0]
+    assert largest(np.array([[0.0, 1.0], [2.0, 2.0]]), crops) == 0.5
+    assert errors(np.array([[np.nan, 0.0]]), np.array([[0.0, 0.0]])).tolist() == [np.inf]
+    same = np.array([[np.nan, np.inf]])
+    assert errors(same, same).tolist() == [0]
+    assert largest(same, same) == 0
+
+
+def trial(border: object, seconds: float, error: float, agreement: float) -> Trial:
+    return Trial(border, 10**9, 5.0, seconds, error, 2 * error, agreement)  # type: ignore[arg-type]
+
+
+def example(wish: Wish) -> Tuning:
+    trials = (trial(0, 1, 0.5, 0.6), trial((2, 14), 4, 0.015, 0.98), trial(None, 8, 0, 1))
+    return Tuning(trials, wish, 64, 0, 1000, (8, 8), 1.5, 5 * 10**9, 16.0)
+
+
+def test_the_table_marks_the_setting_chosen() -> None:
+    lines = str(example(Wish(0.02))).splitlines()
+    assert lines[0] == "64 of 1000 windows compared with their crops (seed 0); scores vary by 1.5"
+    assert lines[2].split() == ["setting", "MACs", "fewer", "time", "error", "worst", "same", "top"]
+    assert lines[5].startswith("->  border 2, maps of 14 whole  1.00 G   5.0x   4 s  0.015")
+    assert lines[-1].endswith("border 2, maps of 14 whole, 5.0x fewer multiply-adds and about 4.0x faster.")
+    assert [t.name for t in example(Wish(0.02)).trials] == ["context", "border 2, maps of 14 whole", "exact"]
+    assert trial(3, 1, 0, 1).name == "border 3"
+
+
+def test_json_has_every_setting_and_the_best() -> None:
+    facts = json.loads(json.dumps(example(Wish(None, 0.99)).to_dict()))
+    assert [t["meets"] for t in facts["trials"]] == [False, False, True]
+    assert (facts["best"]["border"], facts["trials"][1]["border"]) == (None, [2, 14])
+
+
+def certificate(agreement: float, samples: int = 100, mode: str = "context") -> Certificate:
+    return Certificate(mode, samples, 1000, 0.1, 0.01, 1.0, agreement, (0, 0), (0, 0), "float64", 1e-9, 0)
+
+
+@pytest.mark.parametrize(
+    ("wish", "error", "noise", "agreement", "holds"),
+    [
+        (Wish(0.02), 0.019, 0.0, 0.5, True),
+        (Wish(0.02), 0.025, 0.006, 0.5, True),  # missed by less than the noise
+        (Wish(0.02), 0.025, 0.004, 0.5, False),
+        (Wish(None, 0.9), 1.0, 0.0, 0.85, True),  # 2 sqrt(0.9 * 0.1 / 100) = 0.06
+        (Wish(None, 0.9), 1.0, 0.0, 0.83, False),
+        (Wish(None, 1.0), 1.0, 0.0, 0.99, False),
+        (Wish(0.02, 0.9), 0.5, 0.0, 0.95, False),
+    ],
+)
+def test_a_wish_is_missed_beyond_the_noise(
+    wish: Wish, error: float, noise: float, agreement: float, holds: bool
+) -> None:
+    found = Check(certificate(agreement), wish, error, noise)
+    assert found.holds is holds
+    assert found.verdict.startswith("HOLDS" if holds else "MISSED")
+    assert found.to_dict()["holds"] is holds
+
+
+def test_an_exact_scan_must_be_exact_too() -> None:
+    assert not Check(certificate(1.0, mode="exact"), Wish(0.5), 0.0, 0.0).holds
+
+
+def test_the_check_looks_at_other_windows(net: fullfield.Classifier) -> None:
+    scores = fullfield.scan(net, photo(), step=4, border=0)
+    found = check(net, photo(), scores, Wish(1e9), samples=20)
+    assert found.holds
+    assert found.noise > 0
+    assert found.certificate.samples == 20
+    assert not check(net, photo(), scores, Wish(0.0), samples=20).holds
+    assert check(net, photo(), scores, Wish(1e9), samples=1).certificate.samples == 4
+
+
+def test_one_window_has_no_noise() -> None:
+    one = np.array([[1.0, 2.0]])
+    assert Check.of(certificate(1.0), Wish(), one, one).noise == 0
