@@ -158,6 +158,7 @@ def test_the_matrix_is_the_jacobian() -> None:
 def test_relu_at_an_input_is_a_diagonal_of_zeros_and_ones() -> None:
     x = torch.randn(4096, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     unrolled = both_ways(nn.ReLU(), (4096,), at=x, bound=0)
+    assert fullfield.unroll(nn.ReLU(), 4096, at=x).matrix.shape == (4096, 4096)
     assert unrolled.matrix.shape == (4096, 4096)
     assert np.array_equal(unrolled.matrix.diagonal(), (x > 0).double().numpy())
     assert unrolled.matrix.nnz == int((x > 0).sum())
@@ -272,7 +273,8 @@ def test_a_matrix_too_large_is_refused_with_the_figure_at_once() -> None:
         (nn.ReLU(), (3, 4, 4), {}, UnsupportedError, "ReLU: ReLU() is not linear"),
         (nn.Sequential(nn.MaxPool2d(2)), (3, 4, 4), {}, UnsupportedError, "0: MaxPool2d"),
         (nn.Softmax(1), (3, 4, 4), {}, UnsupportedError, "Softmax(dim=1) has no matrix here"),
-        (nn.AvgPool2d(2), 4, {}, GeometryError, "4 has no channels, nor has the layer"),
+        (nn.AvgPool2d(2), (4, 4), {}, GeometryError, "(4, 4) has no channels, nor has the layer"),
+        (nn.AvgPool2d(2), 4, {}, GeometryError, "takes a map, not 4"),
         (nn.Conv2d(3, 4, 5), 4, {}, GeometryError, "kernel (5, 5) does not fit 4x4 cells once"),
         (nn.Conv2d(3, 4, 3), (1, 8, 8), {}, GeometryError, "takes a map of 3 channels, not 1x8x8"),
         (nn.Conv2d(3, 4, 3), (3, 0, 8), {}, GeometryError, "(3, 0, 8) is no size"),

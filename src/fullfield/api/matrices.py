@@ -167,6 +167,8 @@ def _input_shape(layer: nn.Module, size: int | tuple[int, ...]) -> tuple[int, ..
             channels = getattr(part, name, None)
             if isinstance(channels, int):
                 return (channels, *sizes)
+    if isinstance(size, int):
+        return (size,)
     raise GeometryError("input_size", f"{size!r} has no channels, nor has the layer", fix="pass (3, 8, 8), say")
 
 
