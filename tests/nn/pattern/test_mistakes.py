@@ -49,6 +49,7 @@ BROKEN: list[tuple[str, type[FullfieldError], int, int, int, str, str]] = [
     (f"{I}CONV(4, p=-1)", CaptureError, 1, 27, 2, "p takes one or two whole numbers from 0 up", "correct"),
     (f"{I}CONV(4, strid=2)", CaptureError, 1, 25, 7, "CONV has no argument 'strid'", "did you mean stride?"),
     (f"{I}CONV(4, 3, f=5)", CaptureError, 1, 28, 3, "CONV has f already", "give it once"),
+    (f"{I}CONV(4, 3, k=5)", CaptureError, 1, 28, 3, "CONV has f already", "give it once"),
     (f"{I}CONV(k=4, 3)", CaptureError, 1, 27, 1, "a value without a name after named ones", "write CONV("),
     (f"{I}CONV(4, bias=3)", CaptureError, 1, 30, 1, "bias takes yes or no, not 3", "correct"),
     (f"{I}CONV(4, round=ceil)", CaptureError, 1, 31, 4, "round takes floor or exact, not ceil", "correct"),

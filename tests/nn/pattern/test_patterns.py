@@ -100,6 +100,18 @@ def test_padding_keeps_the_size_unless_the_layer_has_a_stride_or_no_middle(
     assert settings(f"INPUT(3x12x12) -> {layer}", "CONV", "p") == [padding]
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *("CONV(4, 5)", "CONV(4, k=5)", "CONV(4, f=5)", "CONV(k=4, f=5)", "CONV(filters=4, k=5)", "CONV(f=5, k=4)"),
+        *("conv(4, 5x5)", "CONV(4, kernel=5, stride=1, pad=2, dilation=1, groups=1)", "LOCAL(4, k=5)"),
+    ],
+)
+def test_the_kernel_goes_by_both_of_its_letters(layer: str) -> None:
+    (step,) = plan(f"INPUT(3x12x12) -> {layer}")[1]
+    assert (step.settings["k"], step.settings["f"], step.settings["p"]) == (4, (5, 5), (2, 2))
+
+
 def test_layers_are_the_modules_that_they_name() -> None:
     net = fullfield.build(
         "INPUT(3x8x8) -> LOCAL(4, s=1, g=1) -> L2POOL(2, mean=yes) -> LRN(3, alpha=1e-4, beta=0.5, k=1, within=yes)"

@@ -70,7 +70,7 @@ def modules(steps: Sequence[Step], *, budget_bytes: int) -> nn.Sequential:
     if total > budget_bytes and torch.get_default_device().type != "meta":
         raise BudgetError(
             where.name,
-            f"is the largest layer of a network with {total:,} bytes of parameters, more than the {budget_bytes:,} allowed",
+            f"is the largest layer of a network with {total:,} bytes of parameters; {budget_bytes:,} are allowed",
             fix="pool more before it, or raise the budget",
         )
     return nn.Sequential(OrderedDict((step.name, step.module()) for step in steps))

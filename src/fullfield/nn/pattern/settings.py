@@ -88,11 +88,22 @@ def _param(text: str, node: LayerNode, word: Word, argument: Argument, place: in
         return word.params[place]
     for param in word.params:
         if argument.key in (param.name, *param.aliases):
-            return param
+            return _kernel(word) if argument.key == "k" and _has_filters(node, word) else param
     names = [name for param in word.params for name in (param.name, *param.aliases)]
     near = difflib.get_close_matches(argument.key, names, n=1)
     fix = f"did you mean {near[0]}?" if near else f"write {usage(word)}"
     raise fault(text, argument.span, f"{node.name} has no argument {argument.key!r}", fix=fix)
+
+
+def _has_filters(node: LayerNode, word: Word) -> bool:
+    """Whether a convolution's filters are given without ``k``, which then is its kernel, as many write it."""
+    if not any(p.name == "f" for p in word.params) or word.params[0].name != "k":
+        return False
+    return any(a.key in (None, *word.params[0].aliases) for a in node.arguments)
+
+
+def _kernel(word: Word) -> Param:
+    return next(p for p in word.params if p.name == "f")
 
 
 def _value(text: str, param: Param, option: Option) -> Any:
