@@ -50,8 +50,8 @@ def duration(seconds: float) -> str:
     """A time in two digits and a fitting unit.
 
     Examples:
-        >>> duration(0.123), duration(75), duration(5400), duration(1e6)
-        ('0.12 s', '75 s', '1.5 h', '280 h')
+        >>> duration(0.123), duration(75), duration(5000), duration(1e6)
+        ('0.12 s', '75 s', '83 min', '280 h')
     """
     for unit, size in (("s", 1), ("min", 60), ("h", 3600)):
         if seconds < 100 * size or unit == "h":
