@@ -48,7 +48,7 @@ def test_a_grey_image_may_go_straight_into_a_fully_connected_layer(tmp_path: Pat
         (["INPUT(3x8x8) -> POOL", "-o", "net.onnx"], 1, "not (2, K)"),
         (["INPUT(3x8x8) -> FC(2)", "-o", "net.png"], 1, "the suffix '.png' names no format"),
         (["INPUT(3x8x8) -> FC(2)", "-o", "there.onnx"], 1, "exists already"),
-        (["INPUT(3x8x8) -> FC(2000)", "-o", "net.onnx", "--budget", "1MB"], 1, "more than the 1,000,000 allowed"),
+        (["INPUT(3x8x8) -> FC(2000)", "-o", "net.onnx", "--budget", "1MB"], 1, "1,000,000 are allowed"),
         (["INPUT(3x8x8) -> FC(2)"], 2, "Missing option '-o'"),
     ],
 )
