@@ -62,10 +62,10 @@ def test_branches_on_different_grids_run_per_window() -> None:
 
 def test_nothing_reads_beside_the_one_cell_of_a_head() -> None:
     head = node("head", "windowed", "image", op=Op(8))
-    spread = net(head, node("pad", "windowed", "head", op=Op(1, low=1, high=1))).places()
-    assert spread["pad"].reason == "spreads the one cell of a head"
-    beside = net(head, node("conv", "windowed", "head", op=Op(3, low=1, high=1))).places()
-    assert beside["conv"].reason == "reads beside the one cell of a head"
+    for op in (Op(1, low=1, high=1), Op(3, low=1, high=1), Op(1, 3, low=1, high=1), Op(2, 2, ceil=True)):
+        places = net(head, node("next", "windowed", "head", op=op)).places(cap=0)
+        assert places["next"].reason == "reads beside the one cell of a head"
+    assert net(head, node("next", "windowed", "head", op=Op(1, 2))).places()["next"].shared
 
 
 def test_work_counts_cells_of_a_map_or_values_of_a_window() -> None:

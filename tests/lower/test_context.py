@@ -6,12 +6,15 @@ import itertools
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 import torch
 from hypothesis import assume, given, note, settings
 
 from tests.lower import drawn
 from tests.lower.test_random_networks import random_networks, tiles
 from tests.oracle import Pair, Scan, difference, score_grid, whole
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
 def strides(scan: Scan) -> Pair:

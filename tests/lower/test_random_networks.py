@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 import torch
 from hypothesis import HealthCheck, given, note, settings
 
@@ -12,6 +13,7 @@ from fullfield.capture.classifier import Classifier
 from tests.lower import drawn
 from tests.oracle import Pair, Scan, crops, difference
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 random_networks = settings(max_examples=100, suppress_health_check=list(HealthCheck))
 tiles = st.one_of(st.none(), st.tuples(st.integers(1, 4), st.integers(1, 4)))
 

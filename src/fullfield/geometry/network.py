@@ -130,10 +130,8 @@ def _along(axes: list[Axis], op: Op, cap: int | None, small: int) -> Axis:
     axis = axes[0]
     for other in axes[1:]:
         axis = axis.union(other)
-    if axis.closed and op.cells(1) != 1:
-        raise GeometryError("padding", "spreads the one cell of a head", fix="scan in exact mode")
     if op == Op(1):
         return axis
-    if axis.closed and op.extent > 1:
-        raise GeometryError("kernel", "reads beside the one cell of a head", fix="scan in exact mode")
+    if axis.closed and (op.extent > 1 or op.low or op.high):
+        raise GeometryError("head", "reads beside the one cell of a head", fix="scan in exact mode")
     return axis.through(op, cap=None if op.cells(axis.count) <= small else cap)
