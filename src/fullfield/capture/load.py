@@ -15,6 +15,8 @@ from fullfield.capture.caffe.reader import kind as caffe_kind
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.onnx import load_onnx
 from fullfield.capture.preprocessing import Preprocessing
+from fullfield.capture.torch7.importer import load_torch7
+from fullfield.capture.torch7.reader import is_torch7
 from fullfield.capture.torch_module import Size, capture
 from fullfield.errors import CaptureError
 
@@ -49,7 +51,7 @@ def load(
     trust: bool = False,
     name: str | None = None,
 ) -> Classifier:
-    """The classifier in a file: ONNX, Caffe, or with ``trust`` a ``.pt2`` program or a whole pickled module.
+    """The classifier in a file: ONNX, Caffe, Torch7, or with ``trust`` a ``.pt2`` program or a whole pickled module.
 
     Args:
         weights: the ``.caffemodel`` that goes with a ``.prototxt``; without it the file's fillers draw the weights.
@@ -77,8 +79,9 @@ def load(
             output=output,
             name=name,
         )
-    if kind == "onnx":
-        return load_onnx(
+    if kind in ("onnx", "torch7"):
+        reader = load_onnx if kind == "onnx" else load_torch7
+        return reader(
             file, window=window, preprocessing=preprocessing, class_names=class_names, output=output, name=name
         )
     if kind == "other":
@@ -150,6 +153,8 @@ def _kind(path: Path) -> tuple[str, str, str]:
             return "other", what, fix
     if len(head) > 9 and struct.unpack("<Q", head[:8])[0] < 2**27 and head[8:10] == b'{"':
         return "other", "is a safetensors file: weights without their network", _rebuild("safetensors.torch.load_file")
+    if is_torch7(head):
+        return "torch7", "", ""
     return ("onnx" if caffe_kind(path) is None else "caffe"), "", ""
 
 

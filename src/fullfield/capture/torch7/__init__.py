@@ -1,0 +1,1 @@
+"""Torch7 networks: ``.t7`` files, binary and ASCII."""
