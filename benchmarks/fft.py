@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - a benchmark prints
 """Convolution by Fourier transforms against torch's direct one: ``python benchmarks/fft.py [--fit]``.
 
 Prints one row a layer (kernel, channels, map): seconds of the direct convolution, of ``fft_conv2d``, of the package

@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - a benchmark prints
 """``LocallyConnected2d`` against ``unfold`` and one product: ``python benchmarks/locally_connected.py``.
 
 Each way runs forward and backward in a process of its own; the memory is that process's peak above what inputs,

@@ -17,7 +17,7 @@ from fullfield.geometry.network import Network
 from fullfield.geometry.placement import Placement
 from fullfield.io.edges import PaddedSource, pad_edges, parse_edge
 from fullfield.io.images import ImageSource, open_image
-from fullfield.plan import CONTEXT, EXACT, Borders, Plan, make_plan
+from fullfield.plan import CONTEXT, EXACT, Borders, Method, Plan, make_plan
 
 Step = int | tuple[int, int]
 Border = int | tuple[int, int] | None
@@ -34,6 +34,7 @@ class Settings:
     scale: float = 1.0
     budget: int | str | None = None
     tile: tuple[int, int] | None = None
+    method: Method = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,5 +182,6 @@ def set_up(net: Classifier, image: object, settings: Settings) -> Work:
         itemsize=prepared.itemsize,
         budget_bytes=None if settings.budget is None else parse_bytes(settings.budget),
         tile=parse_tile(settings.tile),
+        method=settings.method,
     )
     return Work(prepared, source, plan, settings)

@@ -18,7 +18,7 @@ from fullfield.engine.protocols import Source
 from fullfield.engine.run import Progress, run
 from fullfield.io.memory import ArraySink
 from fullfield.io.scores import Scores
-from fullfield.plan import Plan
+from fullfield.plan import Method, Plan
 from fullfield.verify.certificate import Certificate, compare
 from fullfield.verify.crops import check_samples, run_crops, sample_cells
 
@@ -37,6 +37,7 @@ def scan(
     scale: float = 1.0,
     budget: int | str | None = None,
     tile: tuple[int, int] | None = None,
+    method: Method = "auto",
     verify: int = 0,
     progress: Progress | None = None,
 ) -> Scores:
@@ -60,6 +61,9 @@ def scan(
         scale: factor on the image's size before scanning.
         budget: memory allowed, bytes or a text such as ``"2GB"``, above that of the image, the network and the scores.
         tile: rows and columns of windows computed together; chosen by the plan by default.
+        method: how steps that the network's stride does not divide are run: ``atrous`` spreads operators over one
+            fine map, ``fragments`` runs them on its interleaved parts, ``shifted`` scans the image several times. The
+            scores are the same; by default the cheapest is taken.
         verify: windows to run as crops afterwards, 0 for none; what is found becomes the scores' ``certificate``.
         progress: called with windows done, windows in all, and pixels done.
 
@@ -68,7 +72,7 @@ def scan(
     """
     if verify:
         check_samples("verify", verify)
-    settings = Settings(step=step, mode=mode, border=border, edge=edge, scale=scale, budget=budget, tile=tile)
+    settings = Settings(step, mode, border, edge, scale, budget, tile, method)
     work = set_up(as_classifier(net), image, settings)
     started = time.perf_counter()
     array = run_plan(work.prepared, work.plan, work.source, progress=progress)

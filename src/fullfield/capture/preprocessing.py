@@ -25,7 +25,8 @@ class Preprocessing:
         std: divisor after the mean; one number for all channels or one a channel.
         order: channel order that the network wants; ``any`` takes the image's channels as they come.
         value_range: least and greatest pixel value that the network's training saw before ``scale``. Integer
-            images of another depth are brought to it (a 16-bit image to 0..255, say); ``None`` takes values as they are.
+            images of another depth are brought to it (a 16-bit image to 0..255, say); ``None`` takes values as they
+            are.
     """
 
     scale: float = 1.0

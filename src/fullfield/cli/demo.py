@@ -79,9 +79,8 @@ class _Demo:
         i, j = divmod(int(face.argmax()), columns)
         y, x = scores.placement.centre(i, j)
         click.echo(f"{rows}x{columns} = {rows * columns} windows in {seconds:.1f} s")
-        click.echo(
-            f"brightest: {face[i, j]:.4f} at pixel (y {y:.0f}, x {x:.0f}); above 0.9: {(face > 0.9).mean():.1%} of the map"
-        )
+        bright = (face > 0.9).mean()
+        click.echo(f"brightest: {face[i, j]:.4f} at pixel (y {y:.0f}, x {x:.0f}); above 0.9: {bright:.1%} of the map")
         return scores, seconds
 
     def _prove(self, net: Classifier, scores: Scores) -> None:
@@ -113,9 +112,8 @@ class _Demo:
             rates[batch] = (time.perf_counter() - started) / len(cells)
         best = min(rates, key=lambda b: rates[b])
         crops = rates[best] * windows
-        click.echo(
-            f"{crops:.1f} s crop by crop (batches of {best}) against {seconds:.1f} s: {crops / seconds:.1f} times faster"
-        )
+        faster = crops / seconds
+        click.echo(f"{crops:.1f} s crop by crop (batches of {best}) against {seconds:.1f} s: {faster:.1f} times faster")
 
     def _context(self, net: Classifier, scores: Scores) -> None:
         import fullfield
@@ -132,8 +130,8 @@ class _Demo:
         click.echo(fullfield.verify(net, self.photo, scores=other, samples=SAMPLES))
         far = abs(other.array - scores.array).max()
         click.echo(
-            f"Over the whole map it is off by up to {far:.2f} of probability, in {seconds:.1f} s: the pools of this network\n"
-            "are cut short at the window's edge, and a pass over the whole picture does not see that edge."
+            f"Over the whole map it is off by up to {far:.2f} of probability, in {seconds:.1f} s: the pools of\n"
+            "this network are cut short at the window's edge, which a pass over the whole picture does not see."
         )
 
     def _write(self, scores: Scores) -> None:

@@ -75,6 +75,13 @@ edge = click.option(
     show_default=True,
     help="valid: windows inside the image. Others continue the image, for scores from corner to corner.",
 )
+method = click.option(
+    "--method",
+    type=click.Choice(["auto", "atrous", "fragments", "shifted"]),
+    default="auto",
+    show_default=True,
+    help="How steps finer than the network's stride are run; the scores are the same.",
+)
 scale = click.option(
     "--scale", type=float, default=1.0, show_default=True, help="Resize the image by this factor first."
 )

@@ -14,7 +14,7 @@ from fullfield.cli import options
 @options.image
 @options.step
 @options.apply(options.mode, options.border, options.edge, options.scale, options.window, options.preprocessing)
-@options.apply(options.budget, options.device, options.as_json, options.trust)
+@options.apply(options.budget, options.method, options.device, options.as_json, options.trust)
 def command(
     *,
     model: str,

@@ -31,7 +31,7 @@ _SHOWN = 5  # classes named in the summary
 @options.apply(options.mode, options.border, options.edge, options.scale, options.window, options.preprocessing)
 @options.apply(options.tolerance, options.agreement)
 @click.option("--classes", metavar="FILE", help="Text file with one class name a line.")
-@options.budget
+@options.apply(options.budget, options.method)
 @click.option("--verify", type=click.IntRange(min=0), default=0, metavar="N", help="Compare N windows with the crops.")
 @options.apply(options.device, options.as_json, options.overwrite, options.trust)
 @click.pass_context

@@ -9,12 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from fullfield.convert.canonical import Canonical
+from fullfield.engine.heap import give_back
 from fullfield.engine.protocols import Sink, Source
 from fullfield.geometry.tile import TileLayout
 from fullfield.lower.program import lower
 from fullfield.plan import Plan, Tile
 
 Progress = Callable[[int, int, int], None]
+_KEPT = 64  # programs kept for tiles like theirs
 
 
 def run(plan: Plan, net: Canonical, source: Source, sink: Sink, *, progress: Progress | None = None) -> None:
@@ -33,6 +35,7 @@ def run(plan: Plan, net: Canonical, source: Source, sink: Sink, *, progress: Pro
         target = sink if part is plan else sink.part(first, part.every)
         for tile in part.tiles():
             target.write(tile.row, tile.column, _run_tile(part, programs, tile, source))
+            give_back()
             done += tile.rows * tile.columns
             if progress is not None:
                 progress(done, plan.windows, rows * columns * done // plan.windows)
@@ -84,5 +87,5 @@ class _Programs:
             if known == layout:
                 return program, region
         program = lower(self.net, plan.network, layout, batch=plan.batch, channels_last=self.channels_last)
-        self.ready.append((layout, program))
+        self.ready = [*self.ready[1 - _KEPT :], (layout, program)]
         return program, region

@@ -26,6 +26,7 @@ from fullfield.lower.fragments import on_fragments
 from fullfield.lower.operators import EMIT, divides_evenly, fill
 
 aten = torch.ops.aten
+_FEW_WINDOWS = 256  # up to which a head runs faster as a matrix product than as a convolution over its map
 
 
 def lower(
@@ -105,6 +106,9 @@ class _Lowering:
             return EMIT[node.target](self.to, node, part, like, self._const)
 
         cells = self.layout.y[node.name], self.layout.x[node.name]
+        closed = all(c.axis.closed for c in cells)  # a map of one cell along an axis need not be
+        if closed and self._covers(node) and cells[0].extent("interior") * cells[1].extent("interior") <= _FEW_WINDOWS:
+            return self._head(node)
         ops = self.network[node.name].ops
         cuts = [
             c.cut if f == "interior" and c.cut else cut(s.length, s.stride, s.dilation, op, 1)
@@ -119,6 +123,17 @@ class _Lowering:
             if found.computed > axis.extent(f):
                 value = self.to.call(aten.slice.Tensor, value, dim, 0, axis.extent(f))
         return value
+
+    def _head(self, node: Node) -> Node:
+        """A shared convolution as large as its map, as a matrix product of every window's cells."""
+        args = bind(node)
+        source = args["input"]
+        strips = self.layout.y[source.name].whole(), self.layout.x[source.name].whole()
+        windows = self.to.strip(source.name, ("window", "window"), strips, 0.0)
+        rows, columns = self.layout.windows
+        result = self._linear(windows, self._const(args["weight"]), self._const(args["bias"]), rows * columns)
+        result = self.to.call(aten.reshape.default, result, [1, rows, columns, -1])
+        return self.to.call(aten.permute.default, result, [0, 3, 1, 2])
 
     def _const(self, node: Any) -> Any:
         """A fixed tensor's node in the program, with all it is computed from."""

@@ -17,6 +17,8 @@ DEFAULT_BUDGET_BYTES = 2 * 1024**3
 _BATCH_BYTES = 64 * 1024**2  # of activations at a time where the network runs per window
 _CHUNKS = 64  # batches in one tile's program, at most
 _MACS_PER_BYTE = 4.0  # a byte moved costs as much time as this many multiply-adds
+_MACS_PER_STEP = 2e5  # an operator's call takes as much time as this many multiply-adds
+_PARTS = 8  # places that are tried for the frontier
 _GAIN = 0.97  # a larger tile must be at least this much cheaper a window
 
 
@@ -74,7 +76,8 @@ class _Option:
 
 def price(cost: Cost, tile: Pair) -> float:
     """Time a window of a tile, in multiply-adds."""
-    return (cost.macs + _MACS_PER_BYTE * cost.moved_bytes) / (tile[0] * tile[1])
+    work = cost.macs + _MACS_PER_BYTE * cost.moved_bytes + _MACS_PER_STEP * cost.calls
+    return work / (tile[0] * tile[1])
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ class _Chooser:
         if self.tile is None:
             best = search.fit(shape)
         else:
-            best = search.within((min(self.tile[0], shape[0]), min(self.tile[1], shape[1])))
+            best = search.within((min(self.tile[0], shape[0]), min(self.tile[1], shape[1])), parts=_PARTS)
         why = "asked for" if self.spread else "every layer's stride divides the step"
         return Plan(
             self.network,
@@ -205,27 +208,27 @@ class _TileSearch:
 
     def fit(self, largest: Pair) -> _Option:
         """The tile that is cheapest a window within the budget: doubled while that pays."""
-        best = self.cut(self.price((1, 1), self.job.batch or 1, None))
+        best = self.cut(self.price((1, 1), self.job.batch or 1, None), 1)
         tile: Pair = (1, 1)
         misses = 0
         while tile != largest and misses < 3:
             tile = self._grown(tile, largest)
-            option = self.within(tile)
+            option = self.within(tile, parts=1)
             if option.cost.peak_bytes > self.job.budget:
                 break
             if option.price < best.price * _GAIN:
                 best, misses = option, 0
             else:
                 misses += 1
-        return best
+        return self.cut(self.price(best.tile, best.batch, None), _PARTS)
 
-    def within(self, tile: Pair) -> _Option:
+    def within(self, tile: Pair, *, parts: int) -> _Option:
         """The tile at the largest batch that fits the budget; at the one that comes nearest if none does."""
         size = self.job.batch or self.batch(tile)
-        option = self.cut(self.price(tile, size, None))
+        option = self.cut(self.price(tile, size, None), parts)
         while option.cost.peak_bytes > self.job.budget and size > 1 and not self.job.batch:
             size //= 2
-            option = self.cut(self.price(tile, size, None))
+            option = self.cut(self.price(tile, size, None), parts)
         return option
 
     def _grown(self, tile: Pair, largest: Pair) -> Pair:
@@ -236,14 +239,18 @@ class _TileSearch:
         grown[k] = min(tile[k] * 2, largest[k])
         return grown[0], grown[1]
 
-    def cut(self, option: _Option) -> _Option:
+    def cut(self, option: _Option, parts: int) -> _Option:
         """The same tile with the frontier moved earlier where gathering and borders cost more than sharing saves.
 
-        Whatever fits the budget comes before what does not.
+        It is tried after every ``1 / parts`` of the nodes, and at the image itself, which makes the windows crops. Only
+        in exact mode: elsewhere the scores would depend on it. Whatever fits the budget comes before what does not.
         """
         count = len(self.job.network.nodes)
-        stops = sorted({max(1, count * k // 8) for k in range(8)})
-        others = [self.price(option.tile, option.batch, stop) for stop in stops] if self.job.borders.cells != 0 else []
+        stops = sorted({max(1, count * k // parts) for k in range(parts)})
+        exact = self.job.borders.cells is None
+        others = [self.price(option.tile, option.batch, stop) for stop in stops] if exact else []
         options = [option, *others]
         fitting = [o for o in options if o.cost.peak_bytes <= self.job.budget]
+        if exact and not fitting and parts < _PARTS:
+            return self.cut(option, _PARTS)
         return min(fitting, key=lambda o: o.price) if fitting else min(options, key=lambda o: o.cost.peak_bytes)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fullfield.geometry.network import Network, NodeSpec, Place
 from fullfield.geometry.tile import TileLayout
+
+_ALLOCATOR = 1.6  # bytes that a process holds over bytes in use, as measured
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,14 @@ class Cost:
         window_macs: multiply-adds of what runs per window.
         moved_bytes: bytes of all values written once, the measure of memory traffic.
         peak_bytes: most bytes alive at once.
+        calls: operators called, families of cells and batches of windows counted.
     """
 
     shared_macs: int
     window_macs: int
     moved_bytes: int
     peak_bytes: int
+    calls: int = 0
 
     @property
     def macs(self) -> int:
@@ -35,26 +40,32 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     """The cost of one tile.
 
     Every value lives from the node that makes it to its last reader. A windowed operator also holds the strips it
-    reads and a second copy of what it reads and writes, which convolution libraries make in their own layout.
+    reads, a second copy of what it reads and writes, which convolution libraries make in their own layout, and what
+    ``_beside`` counts. Of all that, allocators keep a share that they cannot give out again.
     """
     windows = layout.windows[0] * layout.windows[1]
     batch = min(batch, windows)
     shared = [n for n in network if n.name in layout.y]
     rest = [n for n in network if n.name not in layout.y]
     size = {n.name: layout.cells(n.name) * n.elements * itemsize for n in shared}
-    shared_peak = _peak(shared, size, keep=set(layout.crossing))
+    beside = {n.name: _beside(n, layout.cells(n.name), itemsize) for n in shared}
+    shared_peak = _peak(shared, size, beside, keep=set(layout.crossing))
     window_size = {n.name: n.window_elements * itemsize for n in network}
     gathered = sum(window_size[name] for name in layout.crossing) if rest else 0
     held = sum(size[name] for name in layout.crossing)
     scores = windows * network.output.window_elements * itemsize
-    window_peak = held + 2 * scores + batch * (gathered + _peak(rest, window_size, keep=set())) if rest else 0
+    batch_size = {name: batch * size for name, size in window_size.items()}
+    apart = {n.name: 0 if _covers(n, network) else _beside(n, batch * math.prod(n.shape[-2:]), itemsize) for n in rest}
+    window_peak = held + 2 * scores + batch * gathered + _peak(rest, batch_size, apart, keep=set()) if rest else 0
     cut = [n for n in shared if any(c.cut and c.cut.ratio > 1 for c in (layout.y[n.name], layout.x[n.name]))]
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
+    families = sum(len(layout.y[n.name].families) * len(layout.x[n.name].families) for n in shared)
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
         moved_bytes=rearranged + sum(size.values()) + windows * (gathered + sum(window_size[n.name] for n in rest)),
-        peak_bytes=max(shared_peak + scores, window_peak),
+        peak_bytes=int(_ALLOCATOR * max(shared_peak + scores, window_peak)),
+        calls=families + len(rest) * -(-windows // batch),
     )
 
 
@@ -63,7 +74,26 @@ def crop_macs(network: Network) -> int:
     return sum(n.window_macs for n in network)
 
 
-def _peak(nodes: list[NodeSpec], size: Mapping[str, int], *, keep: set[str]) -> int:
+def _beside(node: NodeSpec, cells: int, itemsize: int) -> int:
+    """Bytes that a convolution holds beside its cells: its weights laid out anew, twice on the way.
+
+    Outside of 32 bits torch multiplies matrices on CPUs: there every cell's taps stand side by side, too.
+    """
+    if node.kind != "windowed":
+        return 0
+    taps = cells * node.macs // node.elements if itemsize != 4 else 0
+    return (2 * node.macs + taps) * itemsize
+
+
+def _covers(node: NodeSpec, network: Network) -> bool:
+    """Whether a node is a convolution as large as its map, which runs as a matrix product where windows are apart."""
+    return node.kind == "windowed" and all(
+        op.extent == n and op.low == op.high == 0
+        for op, n in zip(node.ops, network[node.inputs[0]].shape[-2:], strict=True)
+    )
+
+
+def _peak(nodes: list[NodeSpec], size: Mapping[str, int], beside: Mapping[str, int], *, keep: set[str]) -> int:
     """Most bytes alive at once when ``nodes`` run in order; ``keep`` stays alive to the end."""
     last = {i: k for k, n in enumerate(nodes) for i in n.inputs}
     own_nodes = {n.name for n in nodes}
@@ -71,7 +101,7 @@ def _peak(nodes: list[NodeSpec], size: Mapping[str, int], *, keep: set[str]) -> 
     for k, node in enumerate(nodes):
         inputs = sum(size[i] for i in node.inputs)
         own = size[node.name]
-        work = 2 * inputs + own if node.kind == "windowed" else inputs
+        work = 2 * inputs + own + beside[node.name] if node.kind == "windowed" else inputs
         peak = max(peak, alive + own + work)
         alive += own
         alive -= sum(size[i] for i in node.inputs if last[i] == k and i not in keep and i in own_nodes)

@@ -75,7 +75,7 @@ class Plan:
         passes: the plans of a ``shifted`` scan, one a shift.
     """
 
-    network: Network
+    network: Network = field(repr=False)
     places: Mapping[str, Place] = field(repr=False)
     borders: Borders
     image: Pair

@@ -152,8 +152,11 @@ def _closing_pool(rewriter: Rewriter, x: Mapped, kernel: list[int], name: str) -
     if name == "max":
         operands = [x, kernel, kernel, [0, 0], [1, 1], False]
         return rewriter.emit(aten.max_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
-    operands = [x, kernel, kernel, [0, 0], False, True, 1 if name == "sum" else None]
-    return rewriter.emit(aten.avg_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+    operands = [x, kernel, kernel, [0, 0], False, True, None]
+    mean = rewriter.emit(aten.avg_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+    if name != "sum":
+        return mean
+    return rewriter.emit(aten.mul.Tensor, [mean, kernel[0] * kernel[1]], kind="pointwise")  # ONNX knows no divisor
 
 
 def _sliding(operands: list[Any], x: Mapped, kernel: list[int]) -> list[Any]:
