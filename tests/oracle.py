@@ -77,6 +77,7 @@ class Scan:
     cap: int | None = None
     stop: int | None = None
     batch: int = 8
+    fragments: bool = False
     executed: list[int] = field(default_factory=list)
     predicted: list[int] = field(default_factory=list)
 
@@ -103,7 +104,7 @@ class Scan:
             for j in range(0, columns, tx):
                 y = AxisTile(step[0], min(ty, rows - i), i, height)
                 x = AxisTile(step[1], min(tx, columns - j), j, width)
-                layout = lay_out(self.network, self.places, y, x)
+                layout = lay_out(self.network, self.places, y, x, fragments=self.fragments)
                 top, bottom, left, right = layout.pixels(self.network.nodes[0].name)
                 top, bottom = top + i * step[0], bottom + i * step[0]
                 left, right = left + j * step[1], right + j * step[1]

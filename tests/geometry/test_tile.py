@@ -165,3 +165,15 @@ def test_a_scan_of_shared_scores_crosses_at_the_output_and_another_where_windows
     assert layout.pixels("0") == (0, 10, 0, 10)
     assert layout.y["1"].whole().length == 4
     assert layout.y["1"].families == ("interior",)
+
+
+def test_fragments_compute_every_wanted_cell_and_at_most_one_row_of_padding_each() -> None:
+    image = NodeSpec("0", "0", "image", "input", ())
+    pool = NodeSpec("1", "1", "pool", "windowed", ("0",), (Op(2, 2), Op(2, 2)), shape=(1, 6, 6))
+    conv = NodeSpec("2", "2", "conv", "windowed", ("1",), (Op(3), Op(3)), shape=(1, 4, 4))
+    network, one = Network((image, pool, conv), (12, 12)), AxisTile(1, 3, 0, 20)
+    plain, cut = (lay_out(network, network.places(), one, one, fragments=f) for f in (False, True))
+    wanted = plain.y["2"].extent("interior")
+    assert wanted == 3 + 3 * 2
+    assert plain.y["2"].computed("interior") == wanted == cut.y["2"].extent("interior")
+    assert wanted <= cut.y["2"].computed("interior") <= wanted + 2

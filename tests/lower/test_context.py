@@ -32,7 +32,7 @@ def image_for(data: Any, scan: Scan, step: Pair) -> torch.Tensor:
 
 
 def drawn_scan(data: Any, layers: Any = drawn.SHARED_LAYERS) -> Scan:
-    scan = Scan(data.draw(drawn.networks(layers=layers)), cap=0)
+    scan = Scan(data.draw(drawn.networks(layers=layers)), cap=0, fragments=data.draw(st.booleans()))
     assume(scan.places[scan.network.output.name].shared)
     note(f"{scan.net.window} {scan.net.graph.code}")
     return scan

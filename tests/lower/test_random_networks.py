@@ -38,7 +38,7 @@ def test_a_scan_equals_the_crops_whatever_the_tile_and_runs_the_macs_it_predicts
     image, step = data.draw(images(net))
     stop = data.draw(st.one_of(st.none(), st.none(), st.integers(1, 14)))
     note(f"{net.window} {step} {tuple(image.shape)} {net.graph.code}")
-    scan = Scan(net, stop=stop, batch=data.draw(st.integers(1, 9)))
+    scan = Scan(net, stop=stop, batch=data.draw(st.integers(1, 9)), fragments=data.draw(st.booleans()))
     with torch.no_grad():
         wanted = crops(net, image, step)
         assert difference(scan(image, step, data.draw(tiles)), wanted) <= 1e-9
