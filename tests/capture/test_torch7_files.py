@@ -112,7 +112,7 @@ def test_every_kind_of_number_is_read(tmp_path: Path) -> None:
 
 def test_the_window_must_be_given(tmp_path: Path) -> None:
     assert "window" in reason(write(tmp_path, lenet()))
-    assert "trained for" in reason(write(tmp_path, lenet()), window=14)
+    assert "an input of" in reason(write(tmp_path, lenet()), window=14)
 
 
 def test_all_unknown_modules_are_named_at_once(tmp_path: Path) -> None:
