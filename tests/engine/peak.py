@@ -1,0 +1,128 @@
+"""The peak memory of one scan, measured in a process of its own: ``python peak.py NETWORK STEP MODE BUDGET SIDE``.
+
+Prints one line of JSON. The start is taken when network and image are loaded, the image is read once and one window has
+been scored, so that what stays is what the scan itself takes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fullfield.api.nets import as_classifier
+from fullfield.api.prepare import Settings, set_up
+from fullfield.api.scan import run_plan
+from fullfield.capture.torch_module import capture
+
+
+def vgg(width: int, *, padding: int = 1) -> nn.Module:
+    """VGG-16 with ``width`` channels in its first block; without padding, 13 of its 16 layers' arithmetic."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for factor, depth in ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3)):
+        for _ in range(depth):
+            layers += [nn.Conv2d(channels, width * factor, 3, padding=padding), nn.ReLU(inplace=True)]
+            channels = width * factor
+        layers.append(nn.MaxPool2d(2))
+    side = 7 if padding else 1
+    head = [nn.Flatten(), nn.Linear(channels * side**2, width * 64), nn.ReLU(), nn.Linear(width * 64, 100)]
+    return nn.Sequential(*layers, *head)
+
+
+class Block(nn.Module):
+    """ResNet's bottleneck."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.long = nn.Sequential(
+            *(nn.Conv2d(before, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+            *(nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+            *(nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)),
+        )
+        self.short = nn.Sequential(nn.Conv2d(before, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.long(x) + self.short(x))
+
+
+def resnet(width: int) -> nn.Module:
+    """ResNet-50 with ``width`` channels in its stem."""
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    layers.append(nn.MaxPool2d(3, 2, 1))
+    channels = width
+    for i, depth in enumerate((3, 4, 6, 3)):
+        for k in range(depth):
+            layers.append(Block(channels, width << i, 2 if i and not k else 1))
+            channels = 4 * (width << i)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 100))
+
+
+NETWORKS = {
+    "vgg": (lambda: vgg(32), 224),
+    "vgg-full": (lambda: vgg(64), 224),
+    "resnet-full": (lambda: resnet(64), 224),
+    "resnet": (lambda: resnet(32), 224),
+    "unpadded": (lambda: vgg(32, padding=0), 212),
+}
+
+
+def resident() -> int:
+    """Bytes of memory this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+class Watch(threading.Thread):
+    """Takes the greatest of ``resident`` every millisecond or so."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak, self.over = 0, False
+
+    def run(self) -> None:
+        while not self.over:
+            self.peak = max(self.peak, resident())
+            time.sleep(0.001)
+
+
+def measure(network: str, step: int, mode: str, budget: str, side: int) -> dict[str, Any]:
+    """What one scan was predicted to take and took, bytes."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    make, window = NETWORKS[network]
+    net = capture(make().eval(), window=window)
+    image = torch.rand(3, side, side)
+    work = set_up(as_classifier(net), image, Settings(step=step, mode=mode, budget=budget))
+    with torch.inference_mode():
+        net(torch.rand(1, 3, window, window))
+    start = resident()
+    watch = Watch()
+    watch.start()
+    began = time.perf_counter()
+    run_plan(work.prepared, work.plan, work.source)
+    seconds = time.perf_counter() - began
+    watch.over = True
+    watch.join()
+    return {
+        "network": network,
+        "step": step,
+        "mode": mode,
+        "map": work.plan.shape,
+        "tile": work.plan.tile,
+        "batch": work.plan.batch,
+        "predicted": work.plan.cost.peak_bytes,
+        "budget": work.plan.budget_bytes,
+        "measured": watch.peak - start,
+        "seconds": round(seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    name, step, mode, budget, side = sys.argv[1:]
+    sys.stdout.write(json.dumps(measure(name, int(step), mode, budget, int(side))) + "\n")
