@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from google.protobuf import text_format
 
 from fullfield.capture.caffe.importer import read_network
 from fullfield.capture.caffe.schema import message
@@ -170,6 +171,21 @@ def test_the_old_syntaxes_give_what_opencv_gives_of_their_upgrade(text: str, tmp
     groups = parameter_groups(network.graph, lr=0.1, weight_decay=0.5)
     assert [(g["lr"], g["weight_decay"], len(g["params"])) for g in groups] == [(0.1, 0.5, 3), (0.2, 0.0, 1)]
     torch.optim.SGD(groups)
+
+
+def test_a_caffemodel_of_the_second_syntax_is_known_and_read(tmp_path: Path) -> None:
+    prototxt, model = make(tmp_path, V1)
+    x = torch.randn(2, 3, 17, 17)
+    before = load(prototxt, weights=model)(x)
+    old = message("NetParameter", raw=False)()
+    text_format.Parse(V1, old, allow_unknown_field=True)
+    old = message("NetParameter").FromString(old.SerializeToString())
+    new = {layer.name: layer for layer in message("NetParameter").FromString(model.read_bytes()).layer}
+    for entry in old.layers:
+        entry.blobs.extend(new[entry.name].blobs)
+    (tmp_path / "old.onnx").write_bytes(old.SerializeToString())
+    assert torch.equal(load(tmp_path / "old.onnx")(x), before)
+    assert torch.equal(load(prototxt, weights=tmp_path / "old.onnx")(x), before)
 
 
 def test_opencv_reads_the_old_syntax_alike(tmp_path: Path) -> None:

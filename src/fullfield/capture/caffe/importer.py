@@ -82,7 +82,7 @@ def read_network(
     definition = read(path)
     if weights is not None and kind(weights) == "text" and not any(layer.blobs for layer in read(weights).layer):
         raise CaptureError(str(weights), "is a .prototxt, which has no weights", fix="give the .prototxt first")
-    blobs = _copy(definition) if weights is None else read(weights)
+    blobs = definition if weights is None else read(weights)
     if weights is None and not any(layer.blobs for layer in definition.layer):
         blobs = None
     chosen = plan(definition, path, output=output, deployed=deployed)
@@ -99,12 +99,6 @@ def read_network(
     transform = chosen.source.transform_param
     carried = _preprocessing(chosen.source, shape[0])
     return Network(module.train(), shape, carried, definition, chosen, entered, transform.mean_file)
-
-
-def _copy(net: Message) -> Message:
-    kept = type(net)()
-    kept.CopyFrom(net)
-    return kept
 
 
 def _channels(chosen: Plan, blobs: Message | None) -> int:

@@ -61,10 +61,11 @@ def upgrade(net: Message, path: Path) -> Message:
     """
     if net.layer and net.layers:
         raise CaptureError(str(path), "mixes `layer` and `layers`", fix="upgrade the file with Caffe's own tools")
+    if net.layer and not net.input:
+        return _lifted(net)  # no copy: the blobs may be gigabytes
     made = message("NetParameter")(name=net.name)
     _add_inputs(net, made, path)
-    if net.layer:
-        made.layer.extend(net.layer)
+    made.layer.extend(net.layer)
     padding: dict[str, tuple[str, int]] = {}
     for old in net.layers:
         if old.HasField("layer"):
@@ -74,9 +75,13 @@ def upgrade(net: Message, path: Path) -> Message:
             _from_v0(old, made.layer.add(), padding)
         else:
             _from_v1(old, made.layer.add())
-    for layer in made.layer:
+    return _lifted(made)
+
+
+def _lifted(net: Message) -> Message:
+    for layer in net.layer:
         _lift_transform(layer)
-    return made
+    return net
 
 
 def _add_inputs(net: Message, made: Message, path: Path) -> None:
