@@ -259,3 +259,29 @@ def test_a_view_of_several_dimensions_keeps_the_batch(tmp_path: Path) -> None:
     x = torch.from_numpy(numbers(2, 3, 8, 7))
     built = module(sequential(Obj("nn.View", size=longs(12, -1), numElements=12, numInputDims=3)), tmp_path)
     assert torch.equal(built(x), x.reshape(2, 12, 14))
+
+
+def test_slices_run_side_by_side_and_tables_are_split_and_flattened(tmp_path: Path) -> None:
+    x = torch.from_numpy(numbers(2, 2, 8, 7))
+    parts = [Obj("nn.Tanh"), Obj("nn.Abs")]
+    first = conv(2, 2, 1, 1)
+    y = F.conv2d(x, w(first), w(first, "bias"))
+    parallel = Obj("nn.Parallel", inputDimension=2, outputDimension=2, modules=parts)
+    wanted = torch.cat([torch.tanh(y[:, 0]), y[:, 1].abs()], 1)
+    assert torch.allclose(module(sequential(first, parallel), tmp_path)(x), wanted)
+    split = Obj("nn.SplitTable", dimension=1, nInputDims=3)
+    nested = Obj("nn.ConcatTable", modules=[Obj("nn.Identity"), Obj("nn.NarrowTable", offset=2, length=1)])
+    joined = Obj("nn.JoinTable", dimension=1, nInputDims=2)
+    chain = sequential(first, split, nested, Obj("nn.FlattenTable"), joined)
+    assert torch.allclose(module(chain, tmp_path)(x), torch.cat([y[:, 0], y[:, 1], y[:, 1]], 1))
+
+
+def test_dimensions_of_one_come_and_go(tmp_path: Path) -> None:
+    first = conv(3, 4, 8, 7)
+    x = torch.from_numpy(numbers(2, 3, 8, 7))
+    y = F.conv2d(x, w(first), w(first, "bias"))
+    assert torch.allclose(module(sequential(first, Obj("nn.Squeeze")), tmp_path)(x), y[:, :, 0, 0])
+    one = Obj("nn.Squeeze", dim=3, numInputDims=3)
+    assert torch.allclose(module(sequential(first, one), tmp_path)(x), y[:, :, :, 0])
+    more = Obj("nn.Unsqueeze", pos=1, numInputDims=3)
+    assert torch.allclose(module(sequential(first, more), tmp_path)(x), y[:, None])
