@@ -88,6 +88,7 @@ scale = click.option(
 budget = click.option("--budget", metavar="SIZE", help="Memory allowed, such as 2GB or 512MiB.")
 device = click.option("--device", help="Where to compute, such as cpu or cuda:0.")
 trust = click.option("--trust", is_flag=True, help="Read model files that can run code (.pt2, pickles).")
+weights = click.option("--weights", metavar="FILE", help="The .caffemodel of a .prototxt.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 
@@ -109,15 +110,15 @@ def read_network(
     window: tuple[int, int] | None,
     preprocessing: str | None = None,
     classes: str | None = None,
+    weights: str | None = None,
     device: str | None = None,
     trust: bool,
 ) -> Classifier:
     """The network of a command line, on ``device``; ``classes`` is a file with one name a line."""
-    from fullfield.api.nets import as_classifier
-    from fullfield.capture.load import read_class_names
+    from fullfield.capture.load import load, read_class_names
 
     names = None if classes is None else read_class_names(classes)
-    net = as_classifier(path, window=window, preprocessing=preprocessing, class_names=names, trust=trust)
+    net = load(path, weights=weights, window=window, preprocessing=preprocessing, class_names=names, trust=trust)
     return net if device is None else net.to(device)
 
 

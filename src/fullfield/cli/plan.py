@@ -14,7 +14,7 @@ from fullfield.cli import options
 @options.image
 @options.step
 @options.apply(options.mode, options.border, options.edge, options.scale, options.window, options.preprocessing)
-@options.apply(options.budget, options.method, options.device, options.as_json, options.trust)
+@options.apply(options.budget, options.method, options.device, options.as_json, options.trust, options.weights)
 def command(
     *,
     model: str,
@@ -24,6 +24,7 @@ def command(
     device: str | None,
     as_json: bool,
     trust: bool,
+    weights: str | None,
     **settings: Any,
 ) -> None:
     """Show how IMAGE would be scanned with MODEL: where each layer runs, what it costs, memory and time.
@@ -34,7 +35,9 @@ def command(
     from fullfield.api.rate import crop_seconds
     from fullfield.plan.table import tabulate
 
-    net = options.read_network(model, window=window, preprocessing=preprocessing, device=device, trust=trust)
+    net = options.read_network(
+        model, window=window, preprocessing=preprocessing, device=device, trust=trust, weights=weights
+    )
     work = set_up(net, image, Settings(**settings))
     table = tabulate(work.plan)
     seconds = crop_seconds(net, work.source)

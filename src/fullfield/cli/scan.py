@@ -33,7 +33,7 @@ _SHOWN = 5  # classes named in the summary
 @click.option("--classes", metavar="FILE", help="Text file with one class name a line.")
 @options.apply(options.budget, options.method)
 @click.option("--verify", type=click.IntRange(min=0), default=0, metavar="N", help="Compare N windows with the crops.")
-@options.apply(options.device, options.as_json, options.overwrite, options.trust)
+@options.apply(options.device, options.as_json, options.overwrite, options.trust, options.weights)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -51,6 +51,7 @@ def command(
     as_json: bool,
     overwrite: bool,
     trust: bool,
+    weights: str | None,
     tolerance: float | None,
     agreement: float | None,
     **settings: Any,
@@ -71,7 +72,7 @@ def command(
     if overlay is not None:
         check_writable(overlay, overwrite, suffixes=PICTURES)
     net = options.read_network(
-        model, window=window, preprocessing=preprocessing, classes=classes, device=device, trust=trust
+        model, window=window, preprocessing=preprocessing, classes=classes, device=device, trust=trust, weights=weights
     )
     if cls is not None:
         find_class(cls, net.classes, net.class_names or ())

@@ -26,7 +26,7 @@ _FLOOR = 1e-6  # errors below are rounding
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
 @click.option("-o", "--output", metavar="FILE", help="Picture of error against time.")
 @options.apply(options.edge, options.scale, options.window, options.preprocessing)
-@options.apply(options.budget, options.device, options.as_json, options.overwrite, options.trust)
+@options.apply(options.budget, options.device, options.as_json, options.overwrite, options.trust, options.weights)
 def command(
     *,
     model: str,
@@ -38,6 +38,7 @@ def command(
     as_json: bool,
     overwrite: bool,
     trust: bool,
+    weights: str | None,
     **settings: Any,
 ) -> None:
     """Measure on IMAGE what each setting of --border costs and how far its scores are off.
@@ -50,7 +51,9 @@ def command(
 
     if output is not None:
         check_writable(output, overwrite, suffixes=PICTURES)
-    net = options.read_network(model, window=window, preprocessing=preprocessing, device=device, trust=trust)
+    net = options.read_network(
+        model, window=window, preprocessing=preprocessing, device=device, trust=trust, weights=weights
+    )
     with progress_bar("tune") as progress:
         tuning = tune(net, image, progress=progress, **settings)
     if output is not None:

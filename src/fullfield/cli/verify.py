@@ -19,7 +19,7 @@ from fullfield.cli.progress import progress_bar
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
 @options.apply(options.scale, options.window, options.preprocessing, options.budget, options.device)
 @options.as_json
-@options.trust
+@options.apply(options.trust, options.weights)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -32,6 +32,7 @@ def command(
     device: str | None,
     as_json: bool,
     trust: bool,
+    weights: str | None,
     **settings: Any,
 ) -> None:
     """Scan IMAGE with MODEL, run sampled windows as crops through the original network, and compare.
@@ -40,7 +41,9 @@ def command(
     """
     from fullfield.api.verify import verify
 
-    net = options.read_network(model, window=window, preprocessing=preprocessing, device=device, trust=trust)
+    net = options.read_network(
+        model, window=window, preprocessing=preprocessing, device=device, trust=trust, weights=weights
+    )
     with progress_bar("scan") as progress:
         certificate = verify(net, image, progress=progress, **settings)
     if as_json:

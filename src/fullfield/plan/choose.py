@@ -42,7 +42,8 @@ def make_plan(
         step: px between windows (y, x).
         borders: what is recomputed as the crops would; all by default.
         itemsize: bytes of one number.
-        tile: rows and columns of windows computed together, if not to be chosen; all of a smaller map.
+        tile: rows and columns of windows computed together, if not to be chosen; all of a smaller map. They share all
+            that can be shared if that fits the budget.
         batch: windows at a time where the network runs per window, if not to be chosen.
         method: how steps finer than the network's stride are run; the cheapest by default.
 
@@ -67,6 +68,11 @@ class _Option:
     batch: int
     places: Mapping[str, Place]
     cost: Cost
+
+    @property
+    def work(self) -> float:
+        """Time a window, in multiply-adds, without that of calling operators: what an ever larger tile comes to."""
+        return price(replace(self.cost, calls=0), self.tile)
 
     @property
     def price(self) -> float:
@@ -158,7 +164,7 @@ class _Chooser:
         if self.tile is None:
             best = search.fit(shape)
         else:
-            best = search.within((min(self.tile[0], shape[0]), min(self.tile[1], shape[1])), parts=_PARTS)
+            best = search.take((min(self.tile[0], shape[0]), min(self.tile[1], shape[1])))
         why = "asked for" if self.spread else "every layer's stride divides the step"
         return Plan(
             self.network,
@@ -222,6 +228,11 @@ class _TileSearch:
                 misses += 1
         return self.cut(self.price(best.tile, best.batch, None), _PARTS)
 
+    def take(self, tile: Pair) -> _Option:
+        """The tile that was asked for: its windows share all they can, if that fits the budget."""
+        option = self.price(tile, self.job.batch or self.batch(tile), None)
+        return option if option.cost.peak_bytes <= self.job.budget else self.within(tile, parts=_PARTS)
+
     def within(self, tile: Pair, *, parts: int) -> _Option:
         """The tile at the largest batch that fits the budget; at the one that comes nearest if none does."""
         size = self.job.batch or self.batch(tile)
@@ -253,4 +264,4 @@ class _TileSearch:
         fitting = [o for o in options if o.cost.peak_bytes <= self.job.budget]
         if exact and not fitting and parts < _PARTS:
             return self.cut(option, _PARTS)
-        return min(fitting, key=lambda o: o.price) if fitting else min(options, key=lambda o: o.cost.peak_bytes)
+        return min(fitting, key=lambda o: o.work) if fitting else min(options, key=lambda o: o.cost.peak_bytes)
