@@ -63,7 +63,8 @@ def row(name: str, prepared: Prepared, source: Source, step: int, mode: str) -> 
     except FullfieldError as error:
         return f"| {name} | {step} | {mode} | {error.what} |"
     tile = next(plan.tiles())
-    sampled = sample_cells((tile.rows, tile.columns), 16, 0)
+    small = crop_macs(prepared.network) < 1e8
+    sampled = sample_cells((tile.rows, tile.columns), 256 if small else 8, 0)
     batch = best_batch(prepared.net, source, sampled, plan)
     crops, scans = [], []
     found = expected = np.zeros(0)
@@ -84,7 +85,7 @@ def row(name: str, prepared: Prepared, source: Source, step: int, mode: str) -> 
 
 def best_batch(net: Classifier, source: Source, cells: list[tuple[int, int]], plan: Plan) -> int:
     """The batch size at which crops run fastest."""
-    rates = {b: timed(lambda b=b: run_crops(net, source, cells, plan.step, batch=b))[0] for b in (1, 4, 8, 16)}  # type: ignore[misc]
+    rates = {b: timed(lambda b=b: run_crops(net, source, cells, plan.step, batch=b))[0] for b in (1, 4, 8, 64)}  # type: ignore[misc]
     return min(rates, key=lambda b: rates[b])
 
 

@@ -85,7 +85,7 @@ def _spec(node: Node, values: Mapping[Node, Any], active: set[Node]) -> NodeSpec
     if kind == "windowed":
         args = bind(node)
         kernel = tuple(values[args["weight"]].shape) if "weight" in args else ()
-        node.meta["rank"] = len(shape) + 1
+        node.meta |= {"rank": len(shape) + 1, "kernel": kernel}
         ops = WINDOWED[node.target](args, node, kernel)
         macs = kernel[0] * math.prod(kernel[1:]) if kernel else 0
     elif kind == "whole":

@@ -16,7 +16,7 @@ from fullfield.lower.program import lower
 from fullfield.plan import Plan, Tile
 
 Progress = Callable[[int, int, int], None]
-_KEPT = 64  # programs kept for tiles like theirs
+_KEPT = 16  # programs kept for tiles like theirs
 
 
 def run(plan: Plan, net: Canonical, source: Source, sink: Sink, *, progress: Progress | None = None) -> None:
@@ -75,6 +75,7 @@ class _Programs:
         first = next(weights, torch.empty(0))
         self.dtype, self.device = first.dtype, first.device
         self.channels_last = self.dtype != torch.float64
+        self.fft = self.dtype == torch.float32 and self.device.type == "cpu"
         self.ready: list[tuple[TileLayout, torch.fx.GraphModule]] = []
 
     def find(self, plan: Plan, tile: Tile) -> tuple[torch.fx.GraphModule, tuple[int, int, int, int]]:
@@ -86,6 +87,7 @@ class _Programs:
         for known, program in self.ready:
             if known == layout:
                 return program, region
-        program = lower(self.net, plan.network, layout, batch=plan.batch, channels_last=self.channels_last)
+        fast = {"channels_last": self.channels_last, "fft": self.fft}
+        program = lower(self.net, plan.network, layout, batch=plan.batch, **fast)
         self.ready = [*self.ready[1 - _KEPT :], (layout, program)]
         return program, region

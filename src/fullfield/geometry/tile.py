@@ -20,6 +20,7 @@ from fullfield.geometry.fragments import Fragments, cut
 from fullfield.geometry.network import Network, NodeSpec, Place
 
 Family = Literal["low", "interior", "high", "window"]
+_FEW = 256  # windows up to which a head is a matrix product
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,11 @@ class TileLayout:
             sum(cells.computed(f) * (1 if f == "interior" else n) for f in cells.families)
             for cells, n in ((self.y[name], self.windows[0]), (self.x[name], self.windows[1]))
         )
+
+    def few(self, name: str) -> bool:
+        """Whether a head is wanted at so few places that it runs faster on each window's cells than over its map."""
+        y, x = self.y[name], self.x[name]
+        return y.axis.closed and x.axis.closed and y.extent("interior") * x.extent("interior") <= _FEW
 
     def pixels(self, name: str) -> tuple[int, int, int, int]:
         """Top, bottom, left and right of the image that the tile reads, px from its first window's corner."""

@@ -34,10 +34,17 @@ class Assembler:
     """Emits the nodes that bring cells of several families together; one for each program."""
 
     def __init__(
-        self, graph: Graph, layout: TileLayout, channels: Mapping[str, tuple[int, ...]], *, channels_last: bool
+        self,
+        graph: Graph,
+        layout: TileLayout,
+        channels: Mapping[str, tuple[int, ...]],
+        *,
+        channels_last: bool,
+        fft: bool,
     ) -> None:
         self.graph = graph
         self.channels_last = channels_last
+        self.fft = fft
         self.layout = layout
         self.channels = channels
         self.maps: dict[str, dict[Pair, Node]] = {}

@@ -12,6 +12,8 @@ from torch.fx import Node
 from fullfield.convert.rewriter import bind
 from fullfield.geometry.tile import Strip
 from fullfield.lower.assemble import Assembler
+from fullfield.nn import operators
+from fullfield.nn.fft_cost import Layer, fft_is_faster
 
 aten = torch.ops.aten
 _NATIVE = 64  # taps up to which torch's pool, which adds all of them for every cell, beats sums along the axes
@@ -32,7 +34,19 @@ def _conv(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callabl
     args = bind(node)
     stride, dilation = [s.stride for s in strips], [s.dilation for s in strips]
     weight, bias = const(args["weight"]), const(args["bias"])
+    if to.fft and stride == [1, 1] and _by_fft(node, strips, args["groups"]):
+        return to.call(operators.fft_conv2d, strip, weight, bias, [0, 0], dilation, args["groups"])
     return to.call(aten.conv2d.default, strip, weight, bias, stride, [0, 0], dilation, args["groups"])
+
+
+def _by_fft(node: Node, strips: Strips, groups: int) -> bool:
+    """Whether transforms should be faster on a strip of one map; where windows are apart, maps are small."""
+    kernels, inputs, *kernel = node.meta["kernel"]
+    size, dilation = [s.length for s in strips], [s.dilation for s in strips]
+    layer = Layer.of(
+        1, (inputs * groups, kernels), groups, (size[0], size[1]), (kernel[0], kernel[1]), (dilation[0], dilation[1])
+    )
+    return fft_is_faster(layer)
 
 
 def _max_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:

@@ -26,11 +26,16 @@ from fullfield.lower.fragments import on_fragments
 from fullfield.lower.operators import EMIT, divides_evenly, fill
 
 aten = torch.ops.aten
-_FEW_WINDOWS = 256  # up to which a head runs faster as a matrix product than as a convolution over its map
 
 
 def lower(
-    net: Canonical, network: Network, layout: TileLayout, *, batch: int, channels_last: bool = False
+    net: Canonical,
+    network: Network,
+    layout: TileLayout,
+    *,
+    batch: int,
+    channels_last: bool = False,
+    fft: bool = False,
 ) -> GraphModule:
     """The program for one tile.
 
@@ -41,16 +46,19 @@ def lower(
         layout: the tile's cells.
         batch: windows at a time where the network runs per window.
         channels_last: put strips together in the memory order in which convolutions run fastest.
+        fft: run large kernels by Fourier transforms where these are faster; for inference in float32 on a CPU.
     """
-    return _Lowering(net, network, layout, batch, channels_last).run()
+    return _Lowering(net, network, layout, batch, channels_last, fft).run()
 
 
 class _Lowering:
-    def __init__(self, net: Canonical, network: Network, layout: TileLayout, batch: int, channels_last: bool) -> None:
+    def __init__(
+        self, net: Canonical, network: Network, layout: TileLayout, batch: int, channels_last: bool, fft: bool
+    ) -> None:
         self.net, self.network, self.layout, self.batch = net, network, layout, batch
         self.graph = Graph()
         shapes = {n.name: n.shape[:-2] for n in network if n.kind != "whole"}
-        self.to = Assembler(self.graph, layout, shapes, channels_last=channels_last)
+        self.to = Assembler(self.graph, layout, shapes, channels_last=channels_last, fft=fft)
         self.consts: dict[Node, Node] = {}
         self.nodes = {n.name: n for n in net.graph.graph.nodes}
 
@@ -106,8 +114,7 @@ class _Lowering:
             return EMIT[node.target](self.to, node, part, like, self._const)
 
         cells = self.layout.y[node.name], self.layout.x[node.name]
-        closed = all(c.axis.closed for c in cells)  # a map of one cell along an axis need not be
-        if closed and self._covers(node) and cells[0].extent("interior") * cells[1].extent("interior") <= _FEW_WINDOWS:
+        if self.layout.few(node.name) and self._covers(node):
             return self._head(node)
         ops = self.network[node.name].ops
         cuts = [

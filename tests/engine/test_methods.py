@@ -1,0 +1,82 @@
+"""Three ways to run steps that the network's stride does not divide, and large kernels by Fourier transforms."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fullfield
+from fullfield.api.prepare import Settings, set_up
+from fullfield.engine.run import run_tiles
+from fullfield.lower.program import lower
+from fullfield.plan import Method
+
+
+@pytest.fixture(scope="module")
+def net() -> fullfield.Classifier:
+    torch.manual_seed(0)
+    layers = [
+        *[nn.Conv2d(3, 8, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(8, 8, 3, padding=1, groups=2)],
+        *[nn.Conv2d(8, 8, 3, 2, 1), nn.AvgPool2d(3, 2, 1), nn.Conv2d(8, 6, 2), nn.AdaptiveAvgPool2d(1)],
+    ]
+    return fullfield.capture(nn.Sequential(*layers, nn.Flatten(), nn.Linear(6, 5)).double().eval(), window=65)
+
+
+@pytest.mark.parametrize("mode", ["exact", "context"])
+@pytest.mark.parametrize("step", [16, (8, 4), (5, 7), (1, 13)])
+def test_the_three_methods_give_the_same_scores(
+    net: fullfield.Classifier, mode: str, step: int | tuple[int, int]
+) -> None:
+    image = torch.rand(3, 131, 120, dtype=torch.float64)
+    maps = {m: fullfield.scan(net, image, step=step, mode=mode, method=m).array for m in get_args(Method)}
+    span = np.ptp(maps["atrous"])
+    for name, found in maps.items():
+        assert np.abs(found - maps["atrous"]).max() <= 1e-12 * span, name
+
+
+def test_each_method_is_exact(net: fullfield.Classifier) -> None:
+    image = torch.rand(3, 131, 120, dtype=torch.float64)
+    for method in get_args(Method):
+        certificate = fullfield.scan(net, image, step=(5, 7), method=method, verify=1000).certificate
+        assert certificate is not None
+        assert certificate["relative"] <= 1e-9, method
+
+
+def test_auto_says_how_the_methods_compare(net: fullfield.Classifier) -> None:
+    image = torch.rand(3, 131, 120, dtype=torch.float64)
+    fine, even = (set_up(net, image, Settings(step=step)).plan for step in (4, 16))
+    assert all(name in fine.why for name in ("atrous", "fragments", "shifted"))
+    assert "every layer's stride divides the step" in even.why
+    assert len(set_up(net, image, Settings(step=4, method="shifted")).plan.runs) == 16
+
+
+def test_an_unknown_method_is_refused(net: fullfield.Classifier) -> None:
+    with pytest.raises(fullfield.GeometryError, match="not known"):
+        fullfield.scan(net, torch.rand(3, 131, 120, dtype=torch.float64), method="magic")  # type: ignore[arg-type]
+
+
+def test_a_large_kernel_runs_by_transforms_and_the_scores_stay_exact() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 21), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    net = fullfield.capture(nn.Sequential(*layers, nn.Linear(64, 5)).eval(), window=64)
+    work = set_up(net, torch.rand(3, 256, 256), Settings(step=8))
+    tile = next(work.plan.tiles())
+    programs = [
+        lower(work.prepared.canonical, work.plan.network, work.plan.layout(tile), batch=work.plan.batch, fft=fft)
+        for fft in (False, True)
+    ]
+    direct, transformed = ([str(n.target) for n in p.graph.nodes] for p in programs)
+    assert "fullfield.fft_conv2d" in transformed
+    assert "fullfield.fft_conv2d" not in direct
+    pixels = torch.from_numpy(work.source.read(0, 256, 0, 256))[None]
+    with torch.no_grad():
+        region = work.plan.layout(tile).pixels(work.plan.network.nodes[0].name)
+        crop = pixels[:, :, region[0] : region[1], region[2] : region[3]]
+        a, b = (p(crop) for p in programs)
+    assert (a - b).abs().max() <= 1e-5 * (a.max() - a.min())
+    (scores,) = run_tiles(work.plan, work.prepared.canonical, work.source, [tile])
+    assert np.abs(scores - a.permute(2, 0, 1).numpy()).max() <= 1e-5 * float(a.max() - a.min())
