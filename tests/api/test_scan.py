@@ -55,10 +55,12 @@ def test_exact_scores_are_the_crops(make: Make, step: int | tuple[int, int]) -> 
     net = made(make)
     image = picture(31, 34) if step == 1 else picture()
     pair = (step, step) if isinstance(step, int) else step
-    scores = fullfield.scan(net, image, step=step)
-    assert scores.array.dtype == np.float64
-    assert scores.mode == "exact"
-    assert off(scores.array, crops(net, image, pair)) <= 1e-9
+    wanted = crops(net, image, pair)
+    for tile in (None, (9, 9)):  # as the plan likes, which may be as crops, and sharing all that can be shared
+        scores = fullfield.scan(net, image, step=step, tile=tile)
+        assert scores.array.dtype == np.float64
+        assert scores.mode == "exact"
+        assert off(scores.array, wanted) <= 1e-9
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -153,7 +153,7 @@ def test_unequal_borders_and_many_operators_are_shortened() -> None:
     for k, op in enumerate(ops):
         kind = "cell" if k else "windowed"
         nodes.append(NodeSpec(f"n{k}", "a", op, kind, (nodes[-1].name,), (Op(1), Op(1)) if k else axes, (1, 8, 8)))  # type: ignore[arg-type]
-    text = str(tabulate(plan(Network(tuple(nodes), (8, 8)))))
+    text = str(tabulate(plan(Network(tuple(nodes), (8, 8)), tile=(2, 2))))
     assert re.search(r"^a +conv2d, hardswish, le… +shared +1,1 x 0$", text, re.MULTILINE)
 
 
@@ -205,4 +205,4 @@ def test_predicted_multiply_adds_are_those_executed(border: object, step: int) -
 
 
 def test_every_part_has_work_in_the_network_that_is_counted() -> None:
-    assert min(tabulate(residual(step=4).plan).scan.counts) > 0
+    assert min(tabulate(residual(step=4, tile=(3, 5)).plan).scan.counts) > 0
