@@ -1,0 +1,40 @@
+"""The budget holds: what a scan takes, measured in a process of its own, is no more than was predicted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CASES = [
+    "vgg 32 exact 200MB 512",
+    "vgg 8 exact 200MB 320",
+    "vgg 1 exact 500MB 232",
+    "vgg 8 context 350MB 320",
+    "resnet 32 exact 150MB 512",
+    "resnet 32 exact 400MB 512",
+    "resnet 8 exact 200MB 320",
+    "resnet 1 exact 400MB 230",
+    "unpadded 32 exact 200MB 512",
+    "unpadded 8 exact 100MB 320",
+    "unpadded 1 exact 150MB 232",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("case", CASES)
+def test_a_scan_takes_no_more_than_was_predicted_and_allowed(case: str) -> None:
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "OMP_NUM_THREADS": "1"}
+    script = Path(__file__).with_name("peak.py")
+    command = [sys.executable, str(script), *case.split()]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["measured"] <= found["predicted"] <= found["budget"], found
+    assert found["measured"] > 10**6
