@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fullfield.geometry.network import Network, NodeSpec, Place
 from fullfield.geometry.tile import TileLayout
 
-_ALLOCATOR = 1.6  # bytes that a process holds over bytes in use, as measured
+_ALLOCATOR = 2.0  # bytes that a process holds over bytes in use, as measured
 _PROGRAM = 40_000  # bytes of an operator in the programs of four kinds of tile, as measured
 
 
