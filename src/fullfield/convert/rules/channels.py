@@ -94,6 +94,26 @@ def take_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
     return Mapped(result, x.layout.with_cells(cells["y"], cells["x"]))
 
 
+def scatter_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """Some channels, or all of a map, replaced by those of another: what assignment to a slice becomes.
+
+    Exact: yes
+    """
+    x, source = rewriter.value(args["self"]), rewriter.value(args["src"])
+    if not isinstance(x, Mapped) or not isinstance(source, Mapped) or source.layout.dims != x.layout.dims:
+        return Refusal("writes values that do not come from the image, or are arranged differently")
+    dim = args["dim"] % len(x.layout.dims)
+    size = x.layout.shape(2)[dim]
+    start, stop, step = slice(args["start"], args["end"], args["step"]).indices(size)
+    if (start, stop, step) == (0, size, 1):
+        return source
+    index = x.layout.channel_index(dim)
+    if index is None:
+        return Refusal("writes to some positions of the window only")
+    operands = [x, source, 1 + index, start, stop, step]
+    return Mapped(rewriter.emit(aten.slice_scatter.default, operands, kind="per_cell"), x.layout)
+
+
 def select(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
     """One channel, or the only cell.
 
@@ -179,6 +199,7 @@ RULES: dict[Any, Any] = {
     aten.chunk.default: split,
     aten.unbind.int: unbind,
     aten.slice.Tensor: take_slice,
+    aten.slice_scatter.default: scatter_slice,
     aten.select.int: select,
     aten.softmax.int: softmax,
     aten._softmax.default: softmax,
