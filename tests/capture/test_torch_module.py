@@ -131,3 +131,13 @@ def test_pixels_may_be_rearranged_before_the_first_convolution() -> None:
 def test_names_must_be_as_many_as_scores() -> None:
     with pytest.raises(CaptureError, match="2 names for 6 scores"):
         capture(Small(), window=9, class_names=["a", "b"])
+
+
+def test_a_failed_export_prints_nothing_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
+
+    with pytest.raises(CaptureError, match="cannot be exported"):
+        capture(Branching(), window=5)
+    assert capfd.readouterr() == ("", "")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
+import logging
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -153,7 +156,7 @@ def _export(module: nn.Module, shape: tuple[int, int, int]) -> torch.fx.GraphMod
     example = torch.zeros(2, *shape, dtype=tensor.dtype, device=tensor.device)
     try:
         module.eval()
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
             # an empty table decomposes nothing: it only turns in-place operators into their functional twins
@@ -170,6 +173,18 @@ def _export(module: nn.Module, shape: tuple[int, int, int]) -> torch.fx.GraphMod
         for part, flag in training:
             part.training = flag
     return _plain_graph(exported)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back what torch logs and prints about an export that fails; the error says it in one line."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _plain_graph(exported: torch.nn.Module) -> torch.fx.GraphModule:
