@@ -31,3 +31,11 @@ class Sink(Protocol):
     def part(self, first: tuple[int, int], every: tuple[int, int]) -> Sink:
         """The sink of every so many rows and columns, from row and column ``first`` on."""
         ...
+
+
+class Where(Protocol):
+    """The cells of a map that are wanted."""
+
+    def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
+        """Which cells ``(rows, columns)`` of the block whose first is ``(row, column)`` are wanted."""
+        ...

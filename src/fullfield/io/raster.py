@@ -1,0 +1,191 @@
+"""Images that are read by region: what every reader gives, whatever the file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Affine = tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where an image lies on the map.
+
+    Args:
+        crs: coordinate system as WKT; ``None`` where the file gives a transform only.
+        transform: ``(a, b, c, d, e, f)``: the point ``x, y`` in pixel edges lies at
+            ``(a*x + b*y + c, d*x + e*y + f)`` on the map.
+    """
+
+    crs: str | None
+    transform: Affine
+
+    def on_map(self, y: float, x: float) -> tuple[float, float]:
+        """Map coordinates (x, y: the map's order) of a point of the image, in pixel edges."""
+        a, b, c, d, e, f = self.transform
+        return a * x + b * y + c, d * x + e * y + f
+
+    def moved(self, top: float, left: float, scale: tuple[float, float]) -> Georeference:
+        """Of a grid whose cell ``(i, j)`` starts at pixel ``(top + i*scale[0], left + j*scale[1])``, in pixel edges.
+
+        Examples:
+            >>> Georeference(None, (2.0, 0.0, 100.0, 0.0, -2.0, 500.0)).moved(10, 20, (4, 4)).transform
+            (8.0, 0.0, 140.0, 0.0, -8.0, 480.0)
+        """
+        a, b, _, d, e, _ = self.transform
+        x, y = self.on_map(top, left)
+        return Georeference(self.crs, (a * scale[1], b * scale[0], x, d * scale[1], e * scale[0], y))
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file says of its image beside the pixels.
+
+    Args:
+        identity: plain JSON that differs when the image does, such as the file's size, time of change and hash of
+            samples; a run that goes on compares it.
+        tile: height and width of what the file decodes at once, px.
+        levels: heights and widths of the file's pyramid, finest first; the one read is ``level``.
+        level: index of the level read.
+        mpp: micrometres per pixel (y, x) of the level read.
+        georeference: of the level read.
+        nodata: value of pixels that hold nothing.
+        band_names: one a channel, or none.
+        reader: name of the reader, for reports.
+    """
+
+    identity: dict[str, Any]
+    tile: tuple[int, int]
+    levels: tuple[tuple[int, int], ...] = ()
+    level: int = 0
+    mpp: tuple[float, float] | None = None
+    georeference: Georeference | None = None
+    nodata: float | None = None
+    band_names: tuple[str, ...] = ()
+    reader: str = "array"
+
+
+class Raster(Protocol):
+    """An image of any size, read by region from any thread."""
+
+    @property
+    def name(self) -> str:
+        """The file, for reports and errors."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height and width, px, and channels."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the pixels, in the machine's byte order."""
+        ...
+
+    @property
+    def about(self) -> About:
+        """What the file says beside the pixels."""
+        ...
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+        """Pixels ``(y, x, c)`` of a half-open region inside the image; not to be written to.
+
+        Raises:
+            ImageError: the file is damaged there; the text names the region.
+        """
+        ...
+
+    def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
+        """Which pixels ``(y, x)`` of a region hold something; ``None`` where all do."""
+        ...
+
+    def thumbnail(self, side: int) -> NDArray[Any] | None:
+        """The whole image ``(y, x, c)`` with at most ``side`` px on its longer side, if that is cheap to have.
+
+        From the pyramid where the file has one; ``None`` where all pixels would have to be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives back files and memory; a second call does nothing."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayRaster:
+    """An image in memory, or mapped into it.
+
+    Args:
+        pixels: ``(y, x, c)``.
+        name: for reports and errors.
+        about: what is known beside the pixels.
+    """
+
+    pixels: NDArray[Any]
+    name: str = "image"
+    about: About = field(default_factory=lambda: About({}, (256, 256)))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height and width, px, and channels."""
+        height, width, channels = self.pixels.shape
+        return height, width, channels
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the pixels."""
+        return self.pixels.dtype
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+        """A view of a region. Shape: ``(y, x, c)``"""
+        return self.pixels[top:bottom, left:right]
+
+    def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
+        """Which pixels of a region are not ``about.nodata``; ``None`` where there is no such value."""
+        return differs(self.read(top, bottom, left, right), self.about.nodata)
+
+    def thumbnail(self, side: int) -> NDArray[Any]:
+        """Every so many rows and columns, averaged."""
+        return shrunk(self.pixels, side)
+
+    def close(self) -> None:
+        """Does nothing: the array is the caller's."""
+
+
+def differs(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
+    """Which pixels ``(y, x)`` differ from ``nodata`` in some channel; NaN is a value like others."""
+    if nodata is None:
+        return None
+    same = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
+    found: NDArray[np.bool_] = ~same.all(axis=2)
+    return found
+
+
+def shrunk(pixels: NDArray[Any], side: int) -> NDArray[Any]:
+    """An image ``(y, x, c)`` at no more than ``side`` px a side, by averaging whole blocks; its own type."""
+    height, width = pixels.shape[:2]
+    factor = -(-max(height, width) // side)
+    if factor <= 1:
+        return pixels
+    rows, columns = max(1, height // factor), max(1, width // factor)
+    out = np.empty((rows, columns, pixels.shape[2]), pixels.dtype)
+    fy, fx = min(factor, height), min(factor, width)
+    for i in range(rows):
+        block = pixels[i * fy : (i + 1) * fy, : columns * fx].astype(np.float32)
+        mean = block.reshape(fy, columns, fx, -1).mean(axis=(0, 2))
+        out[i] = np.rint(mean) if pixels.dtype.kind in "ui" else mean
+    return out
+
+
+def array_identity(pixels: NDArray[Any]) -> dict[str, Any]:
+    """Identity of an image in memory: shape, type and hash of all its bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for row in range(0, pixels.shape[0], 256):
+        digest.update(np.ascontiguousarray(pixels[row : row + 256]).data)
+    return {"shape": list(pixels.shape), "dtype": str(pixels.dtype), "blake2b": digest.hexdigest()}
