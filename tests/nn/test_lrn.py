@@ -14,11 +14,13 @@ from torch import nn
 import fullfield
 from fullfield.capture.save import export_onnx
 from fullfield.errors import GeometryError, UnsupportedError
-from fullfield.nn import LocalResponseNorm2d
+from fullfield.geometry.axis import Op
+from fullfield.nn import LocallyConnected2d, LocalResponseNorm2d
 from tests.nn.networks import error_of_context, error_of_scan, network, operators
 
 REGIONS = ("across", "within")
 NODES = {"across": "local_response_norm", "within": "local_response_norm_within"}
+TYPES = {"across": "local_response_norm", "within": "lrn_within_map"}  # in reports
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 9])
@@ -63,14 +65,22 @@ def test_it_stays_one_node_and_scans_exactly(size: int, region: str) -> None:
 @pytest.mark.parametrize("region", REGIONS)
 def test_inspect_names_it(region: str) -> None:
     rows = fullfield.inspect(network(LocalResponseNorm2d(5, region=region))).rows
-    assert all(r.shared for r in rows if r.type == NODES[region])
-    assert NODES[region] in [r.type for r in rows]
+    (row,) = [r for r in rows if r.type == TYPES[region]]
+    assert row.shared
+    assert row.ops == (Op(1) if region == "across" else Op(5, 1, 2, 2),) * 2
+
+
+def test_inspect_shows_the_neighbourhood_behind_unshared_weights_too() -> None:
+    unshared = nn.Sequential(LocallyConnected2d(6, 6, 16, 3, padding=1), LocalResponseNorm2d(4, region="within"))
+    rows = {r.type: r for r in fullfield.inspect(network(unshared)).rows}
+    assert rows["locally_connected2d"].ops == (Op(3, 1, 1, 1),) * 2
+    assert rows["lrn_within_map"].ops == (Op(4, 1, 2, 1),) * 2
 
 
 def test_within_a_map_the_neighbourhood_enters_the_receptive_field() -> None:
     def size(region: str) -> int:
         rows = fullfield.inspect(network(LocalResponseNorm2d(5, region=region))).rows
-        axes = [r.axes for r in rows if r.type == NODES[region]][-1]
+        axes = [r.axes for r in rows if r.type == TYPES[region]][-1]
         assert axes is not None
         return axes[0].size
 

@@ -28,7 +28,15 @@ _NAMES = {
     "native_layer_norm": "layer_norm",
     "max_pool2d_with_indices": "max_pool2d",
     "scaled_dot_product_attention": "attention",
+    "local_response_norm_within": "lrn_within_map",
 }
+_SLIDING = frozenset(
+    (
+        *("conv2d", "fft_conv2d", "locally_connected2d", "l2_pool2d"),
+        *("max_pool2d", "max_pool2d_with_indices", "avg_pool2d"),
+    )
+)
+_OWN = frozenset({"l2_pool2d", "local_response_norm_within"})  # one layer, several nodes in canonical form
 _JOINS = "works with values that stand for the whole window"
 _ON_MAPS = ("conv", "pool2d", "batch_norm", "upsample", "instance_norm", "group_norm")
 
@@ -208,6 +216,8 @@ class _Measure:
             return spec.inputs == (last.name,)
         if last.path != spec.path or not any(s.name in spec.inputs for s in group) or last.kind == "input":
             return False
+        if last.op == spec.op and spec.op in _OWN:
+            return True
         if spec.kind == "windowed":  # only rows and columns that were added or dropped just for it
             edges = op_name(self.nodes[last.name]) in ("constant_pad_nd", "slice")
             return last.kind == "windowed" and edges and spec.inputs == (last.name,)
@@ -225,7 +235,7 @@ class _Measure:
         return Row(
             name=name,
             type=self._type(group),
-            kind=last.kind,
+            kind="windowed" if any(spec.kind == "windowed" for spec in group) else last.kind,
             inputs=tuple(inputs),
             ops=ops,
             shape=last.shape,
@@ -284,10 +294,14 @@ class _Measure:
 def raw_ops(node: Node, values: Mapping[Node, Any]) -> tuple[Op, Op]:
     """Kernel, stride and padding of a convolution or pool as the network has it; one that reads single cells else."""
     name, args = op_name(node), bind(node)
-    if name not in ("conv2d", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d"):
+    if name == "local_response_norm_within":
+        before, after = args["size"] // 2, args["size"] - 1 - args["size"] // 2
+        return (Op(args["size"], 1, before, after),) * 2
+    if name not in _SLIDING:
         return IDENTITY
-    kernel = _two(tuple(values[args["weight"]].shape)[2:] if name == "conv2d" else args["kernel_size"])
-    stride, dilation = _two(args["stride"] or kernel), _two(args.get("dilation", 1))
+    kernel = _two(tuple(values[args["weight"]].shape)[-2:] if "weight" in args else args["kernel_size"])
+    stride = _two(args.get("stride", 1) or kernel)
+    dilation = _two(args.get("dilation", 1))
     ceil = bool(args.get("ceil_mode"))
     padding = args["padding"]
     if isinstance(padding, str):
@@ -322,14 +336,17 @@ def _centre(axis: Axis) -> float:
 
 
 def _joined(ops: list[tuple[Op, Op]]) -> tuple[Op, Op]:
-    """Padding or cropping and the operator after it as one operator."""
-    y, x = ops[-1]
-    for before in reversed(ops[:-1]):
-        y, x = (
-            Op(o.kernel, o.stride, o.low + b.low, o.high + b.high, o.dilation, o.ceil)
-            for o, b in zip((y, x), before, strict=True)
-        )
+    """An operator and the padding or cropping round it as one operator."""
+    main = next((op for op in reversed(ops) if any(o.kernel > 1 or o.stride > 1 for o in op)), ops[-1])
+    y, x = (
+        Op(main[k].kernel, main[k].stride, sum(o[k].low for o in ops), sum(o[k].high for o in ops), *_rest(main[k]))
+        for k in (0, 1)
+    )
     return y, x
+
+
+def _rest(op: Op) -> tuple[int, bool]:
+    return op.dilation, op.ceil
 
 
 def _unique(paths: list[str]) -> list[str]:

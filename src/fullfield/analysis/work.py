@@ -106,6 +106,8 @@ def work(node: Node, values: Mapping[Node, Any], macs: int) -> Work | None:
     count = first.numel() if isinstance(first, torch.Tensor) else 0
     if macs or name in _MOVES or node.op == "placeholder":
         return Work(macs=macs)
+    if name in _SQUARES:
+        return _SQUARES[name](node, values) * count + Work(multiplies=_source(node, values).numel())
     if name in _POOLS:
         return _POOLS[name](node, values) * count
     if name in _EACH:
@@ -122,11 +124,16 @@ def _taps(node: Node) -> int:
     return taps
 
 
+def _source(node: Node, values: Mapping[Node, Any]) -> torch.Tensor:
+    tensor: torch.Tensor = values[node.all_input_nodes[0]]
+    return tensor
+
+
 def _reduced(node: Node, values: Mapping[Node, Any]) -> int:
     """Numbers of the input that go into one of the output."""
-    source, result = values[node.all_input_nodes[0]], values[node]
+    result = values[node]
     first = result[0] if isinstance(result, (tuple, list)) else result
-    return -(-int(source.numel()) // max(1, int(first.numel())))
+    return -(-int(_source(node, values).numel()) // max(1, int(first.numel())))
 
 
 def _largest(node: Node, values: Mapping[Node, Any]) -> Work:
@@ -146,4 +153,23 @@ _POOLS: Mapping[str, Callable[[Node, Mapping[Node, Any]], Work]] = {
     ),
     "sum": lambda node, values: Work(adds=_reduced(node, values) - 1),
     **dict.fromkeys(("amax", "amin", "max", "min"), lambda node, values: Work(comparisons=_reduced(node, values) - 1)),
+}
+
+
+def _normed(taps: int) -> Work:
+    """A mean of squares, ``alpha`` times it plus ``k``, to a power, as divisor."""
+    return Work(adds=taps, multiplies=1, divisions=2, functions=1)
+
+
+def _root_of_pool(node: Node, values: Mapping[Node, Any]) -> Work:
+    """As in canonical form: a mean, times its divisor where the sum is meant, and the root."""
+    return _average(node, values) + Work(multiplies=0 if bind(node)["mean"] else 1, functions=1)
+
+
+# fullfield's own, which square every number first.
+_SQUARES: Mapping[str, Callable[[Node, Mapping[Node, Any]], Work]] = {
+    "local_response_norm": lambda node, values: _normed(bind(node)["size"]),
+    "local_response_norm_within": lambda node, values: _normed(bind(node)["size"] ** 2),
+    "l2_pool2d": _root_of_pool,
+    "feature_l2_pool": lambda node, values: Work(adds=bind(node)["width"] - 1, functions=1),
 }
