@@ -15,6 +15,7 @@ from torch import nn
 
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.preprocessing import Preprocessing, from_timm, resolve
+from fullfield.capture.single_nodes import SingleNodes
 from fullfield.errors import CaptureError
 from fullfield.nn import operators as operators  # graphs may hold them
 
@@ -156,7 +157,7 @@ def _export(module: nn.Module, shape: tuple[int, int, int]) -> torch.fx.GraphMod
     example = torch.zeros(2, *shape, dtype=tensor.dtype, device=tensor.device)
     try:
         module.eval()
-        with torch.no_grad(), warnings.catch_warnings(), _quiet():
+        with torch.no_grad(), warnings.catch_warnings(), _quiet(), SingleNodes():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
             # an empty table decomposes nothing: it only turns in-place operators into their functional twins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from fullfield.capture.onnx.builder import Builder
 from fullfield.capture.onnx.registry import Call, Refusal, operator
 from fullfield.capture.onnx.values import Known, Value
+from fullfield.nn import operators
 
 aten = torch.ops.aten
 
@@ -65,20 +67,20 @@ def rms_norm(b: Builder, call: Call) -> Value:
 
 @operator("LRN")
 def local_response_norm(b: Builder, call: Call) -> Value:
-    """``x / (bias + alpha/size * sum of squares over neighbouring channels) ** beta``, in torch's own nodes."""
+    """``x / (bias + alpha/size * sum of squares over neighbouring channels) ** beta``, as one node."""
     x, size = call.input(0), call.integer("size", 1)
-    if len(x.shapes[0]) < 3:
-        raise Refusal(f"on an input of {len(x.shapes[0])} dimensions")
-    low, high = (size - 1) // 2, size - 1 - (size - 1) // 2
-    squares = b.call(aten.unsqueeze.default, b.call(aten.mul.Tensor, x, x), 1)
-    idle = [0] * 2 * (len(x.shapes[0]) - 2)
-    padded = b.call(aten.pad.default, squares, [*idle, low, high], "constant", 0.0)
-    pool = {3: aten.avg_pool2d.default, 4: aten.avg_pool3d.default}[len(x.shapes[0])]
-    kernel = [size] + [1] * (len(x.shapes[0]) - 2)
-    mean = b.call(aten.squeeze.dim, b.call(pool, padded, kernel, [1] * len(kernel)), 1)
-    scaled = b.call(aten.mul.Tensor, mean, call.real("alpha", 1e-4))
-    shifted = b.call(aten.add.Tensor, scaled, call.real("bias", 1.0))
-    return b.call(aten.div.Tensor, x, b.call(aten.pow.Tensor_Scalar, shifted, call.real("beta", 0.75)))
+    rank = len(x.shapes[0])
+    if rank < 3:
+        raise Refusal(f"on an input of {rank} dimensions")
+    if size < 1:
+        raise Refusal(f"over {size} channels")
+    numbers = (call.real("alpha", 1e-4), call.real("beta", 0.75), call.real("bias", 1.0))
+    if rank == 4:
+        return b.call(operators.local_response_norm.default, x, size, *numbers, (size - 1) // 2)
+    shapes = [[*shape[:2], math.prod(shape[2:]), 1] for shape in x.shapes]
+    flat = b.reshape(x, (shapes[0], shapes[1]))
+    found = b.call(operators.local_response_norm.default, flat, size, *numbers, (size - 1) // 2)
+    return b.reshape(found, x.shapes)
 
 
 @operator("Softmax", "LogSoftmax")

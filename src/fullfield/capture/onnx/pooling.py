@@ -8,6 +8,7 @@ from fullfield.capture.onnx.builder import Builder
 from fullfield.capture.onnx.padding import Frame, frame, pad
 from fullfield.capture.onnx.registry import Call, Refusal, operator
 from fullfield.capture.onnx.values import Known, Value
+from fullfield.nn import operators
 
 aten = torch.ops.aten
 
@@ -49,6 +50,8 @@ def lp_pool(b: Builder, call: Call) -> Value:
     """``(sum |x| ** p) ** (1 / p)`` under the kernel."""
     x, f = _framed(call)
     p = call.integer("p", 2)
+    if p == 2 and len(f.kernel) == 2 and set(f.dilations) == {1}:
+        return _root_of_squares(b, x, f)
     powers = b.call(aten.pow.Tensor_Scalar, b.call(aten.abs.default, x), p)
     taps = 1
     for k in f.kernel:
@@ -77,8 +80,19 @@ def global_max_pool(b: Builder, call: Call) -> Value:
 def global_lp_pool(b: Builder, call: Call) -> Value:
     """``(sum |x| ** p) ** (1 / p)`` over the whole map."""
     x, p = call.input(0), call.integer("p", 2)
+    if p == 2 and len(x.shapes[0]) == 4:
+        size = list(x.shapes[0][2:])
+        return b.call(operators.l2_pool2d.default, x, size, size, [0, 0], False)
     powers = b.call(aten.pow.Tensor_Scalar, b.call(aten.abs.default, x), p)
     return b.call(aten.pow.Tensor_Scalar, b.call(aten.sum.dim_IntList, powers, _map(x), True), 1 / p)
+
+
+def _root_of_squares(b: Builder, x: Value, f: Frame) -> Value:
+    """A pool of squares as one node; zeros that it cannot pad by itself before it."""
+    padding = list(f.low)
+    if f.ceil or not f.even or any(2 * p > k for p, k in zip(f.low, f.kernel, strict=True)):
+        x, padding = pad(b, x, *_explicit(f, x), 0.0), [0, 0]
+    return b.call(operators.l2_pool2d.default, x, list(f.kernel), list(f.strides), padding, False)
 
 
 def _map(x: Value) -> list[int]:
