@@ -32,7 +32,11 @@ def fill(node: Node) -> float:
 
 def _conv(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
     args = bind(node)
-    stride, dilation = [s.stride for s in strips], [s.dilation for s in strips]
+    _, _, *kernel = node.meta["kernel"]
+    # One cell has no stride; oneDNN's bfloat16 kernels for AMX get it wrong there (pytorch/pytorch#169688).
+    single = [s.length == 1 + s.dilation * (k - 1) for s, k in zip(strips, kernel, strict=True)]
+    stride = [1 if one else s.stride for s, one in zip(strips, single, strict=True)]
+    dilation = [s.dilation for s in strips]
     weight, bias = const(args["weight"]), const(args["bias"])
     if to.fft and stride == [1, 1] and _by_fft(node, strips, args["groups"]):
         return to.call(operators.fft_conv2d, strip, weight, bias, [0, 0], dilation, args["groups"])
@@ -143,10 +147,43 @@ def _slice(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callab
     return strip
 
 
+def _neighbourhood(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
+    """Shape: ``(windows, channels, y, x)`` -> ``(windows, channels, ky, kx, y', x')``"""
+    for s, k in zip(strips, bind(node)["kernel_size"], strict=True):
+        size = s.dilation * (k - 1) + 1
+        strip = to.call(aten.unfold.default, strip, 2, size, s.stride)
+        if s.dilation > 1:
+            strip = to.call(aten.slice.Tensor, strip, -1, 0, size, s.dilation)
+        strip = to.call(aten.transpose.int, strip, 2, 3)  # rows done, columns next; then back
+    return to.call(aten.permute.default, strip, [0, 1, 4, 5, 2, 3])
+
+
+def _upsample(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
+    for dim, s in zip((-2, -1), strips, strict=True):
+        if s.up > 1:
+            strip = to.call(aten.repeat_interleave.self_int, strip, s.up, dim)
+    return _cropped(to, strip, strips)
+
+
+def _pixel_shuffle(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
+    return _cropped(to, to.call(aten.pixel_shuffle.default, strip, strips[0].up), strips)
+
+
+def _cropped(to: Assembler, value: Node, strips: Strips) -> Node:
+    """An upsampled strip without the cells at its ends that nobody wants."""
+    for dim, s in zip((-2, -1), strips, strict=True):
+        if any(s.crop):
+            value = to.call(aten.slice.Tensor, value, dim, s.crop[0], s.length * s.up - s.crop[1])
+    return value
+
+
 EMIT: dict[Any, Emit] = {
     aten.conv2d.default: _conv,
     aten.max_pool2d.default: _max_pool,
     aten.avg_pool2d.default: _average_pool,
     aten.constant_pad_nd.default: _pad,
     aten.slice.Tensor: _slice,
+    aten.upsample_nearest2d.vec: _upsample,
+    aten.pixel_shuffle.default: _pixel_shuffle,
+    operators.neighbourhood.default: _neighbourhood,
 }
