@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError
 from fullfield.io.images import ImageSource
-from fullfield.io.pixels import network_input
 
 Edge = Literal["valid", "reflect", "replicate", "constant"]
 
@@ -57,7 +56,7 @@ class PaddedSource:
         pixels = block[:, (rows - rows.min())[:, None], columns - columns.min()]
         if self.edge == "constant":
             outside = ~(inside_y[:, None] & inside_x)
-            pixels[:, outside] = self._constant()[:, None]
+            pixels[:, outside] = self.inner.constant(self.value)[:, None]
         return pixels
 
     def _places(self, start: int, stop: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -68,11 +67,6 @@ class PaddedSource:
             period = 2 * (size - 1)
             at = np.abs((at + size - 1) % period - (size - 1))
         return np.clip(at, 0, size - 1), inside
-
-    def _constant(self) -> NDArray[np.floating]:
-        pixel = np.full((1, 1, self.inner.shape[0]), self.value, self.inner.pixels.dtype)
-        values: NDArray[np.floating] = network_input(pixel, self.inner.preprocessing, self.inner.dtype)[:, 0, 0]
-        return values
 
 
 def parse_edge(edge: str) -> Edge:

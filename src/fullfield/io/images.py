@@ -1,4 +1,4 @@
-"""An image as the engine reads it: decoded once, checked once, preprocessed region by region."""
+"""An image as the engine reads it: preprocessed region by region, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -13,43 +13,55 @@ from fullfield.capture.preprocessing import Preprocessing
 from fullfield.errors import GeometryError, ImageError
 from fullfield.io.decode import decode
 from fullfield.io.pixels import bands, check_values, expand, network_input
+from fullfield.io.raster import ArrayRaster, Raster
 from fullfield.io.resize import Scale, resize, scanned_size
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """A decoded image that hands out network input by region; implements ``engine.protocols.Source``.
+    """An image that hands out network input by region; implements ``engine.protocols.Source``.
+
+    Pixels that hold nothing (nodata) are read as ``fill``.
 
     Args:
-        pixels: ``(y, x, c)`` in the image's own depth, resized, in the network's channel order; often a view.
+        raster: the image in its own depth, resized already.
         preprocessing: applied at every ``read``.
         dtype: floating type of what is read.
+        channels: channels that the network takes.
         original_size: height and width before resizing, px (after EXIF rotation).
-        name: the file, for reports and errors.
+        checked: all pixels were looked at when the image was opened; otherwise every region is when it is read.
+        fill: pixel value in place of nodata.
     """
 
-    pixels: NDArray[Any]
+    raster: Raster
     preprocessing: Preprocessing
     dtype: np.dtype[Any]
+    channels: int
     original_size: tuple[int, int]
-    name: str = "image"
+    checked: bool = False
+    fill: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The file, for reports and errors."""
+        return self.raster.name
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width, px."""
-        height, width, channels = self.pixels.shape
-        return channels, height, width
+        return self.channels, *self.scanned_size
 
     @property
     def scanned_size(self) -> tuple[int, int]:
         """Height and width as scanned, px."""
-        return self.shape[1:]
+        return self.raster.shape[0], self.raster.shape[1]
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.floating]:
         """Preprocessed pixels ``(c, y, x)`` of the half-open region, a new array.
 
         Raises:
             GeometryError: the region is empty or leaves the image.
+            ImageError: the file is damaged there, or holds what the network cannot take.
         """
         height, width = self.scanned_size
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
@@ -58,12 +70,42 @@ class ImageSource:
                 f"does not lie in the image of {height}x{width} px",
                 fix="ask for pixels of the image only",
             )
-        return network_input(self.pixels[top:bottom, left:right], self.preprocessing, self.dtype)
+        pixels = self.raster.read(top, bottom, left, right)
+        if not self.checked:
+            pixels = self._check(pixels, (top, bottom, left, right))
+        return network_input(expand(pixels, order=self._order, channels=self.channels), self.preprocessing, self.dtype)
+
+    def constant(self, value: float) -> NDArray[np.floating]:
+        """What the network sees of a pixel whose channels all have one value. Shape: ``(c,)``"""
+        kind = np.dtype(np.uint8) if self.raster.dtype == np.bool_ else self.raster.dtype
+        pixel = np.full((1, 1, self.channels), value, kind)
+        values: NDArray[np.floating] = network_input(pixel, self.preprocessing, self.dtype)[:, 0, 0]
+        return values
+
+    @property
+    def _order(self) -> str:
+        return self.preprocessing.order
+
+    def _check(self, pixels: NDArray[Any], region: tuple[int, int, int, int]) -> NDArray[Any]:
+        """The pixels of a region with nodata filled, in the channels that the network takes, if they are fit."""
+        top, bottom, left, right = region
+        where = f"{self.name}, y {top}:{bottom}, x {left}:{right}"
+        valid = self.raster.valid(*region)
+        if valid is not None and not valid.all():
+            pixels = np.where(valid[:, :, None], pixels, pixels.dtype.type(self.fill))
+        span = self.preprocessing.value_range
+        pixels = _numbers(pixels, span)
+        masked = valid is not None and pixels.shape[2] in (2, 4) and self.channels in (1, 3)
+        if masked and self._order != "any":  # what is transparent was filled
+            pixels = pixels[:, :, :-1]
+        pixels = bands(pixels, order=self._order, channels=self.channels, where=where)
+        check_values(pixels, span=span, dtype=self.dtype, where=where, part=True)
+        return pixels
 
     def __repr__(self) -> str:
         (channels, height, width), (h, w) = self.shape, self.original_size
         resized = "" if (h, w) == (height, width) else f" (resized from {h}x{w})"
-        return f"ImageSource({self.name!r}, {height}x{width} px{resized}, {channels} channels, {self.pixels.dtype})"
+        return f"ImageSource({self.name!r}, {height}x{width} px{resized}, {channels} channels, {self.raster.dtype})"
 
 
 def open_image(
@@ -104,14 +146,17 @@ def open_image(
     raw, name = decode(image, max_pixels=max_pixels, bands=channels if order == "any" else None)
     original = (raw.shape[0], raw.shape[1])
     check_values(raw, span=span, dtype=kind, where=name)
-    if raw.dtype == np.bool_:
-        raw = raw.astype(np.uint8) * np.uint8(1 if span is None else 255)
-    raw = bands(raw, order=order, channels=channels, where=name)
+    raw = bands(_numbers(raw, span), order=order, channels=channels, where=name)
     target = scanned_size(original, scale=scale, wanted=size, max_pixels=max_pixels)
     if window is not None:
         _check_window(original, target, window, name)
-    pixels = expand(resize(raw, target), order=order, channels=channels)
-    return ImageSource(pixels, preprocessing, kind, original, name)
+    raster = ArrayRaster(resize(raw, target), name)
+    return ImageSource(raster, preprocessing, kind, channels, original, checked=True)
+
+
+def _numbers(pixels: NDArray[Any], span: tuple[float, float] | None) -> NDArray[Any]:
+    """Truth values as 0 and the greatest pixel value."""
+    return pixels.astype(np.uint8) * np.uint8(1 if span is None else 255) if pixels.dtype == np.bool_ else pixels
 
 
 def _check_window(original: tuple[int, int], scanned: tuple[int, int], window: tuple[int, int], where: str) -> None:

@@ -90,10 +90,18 @@ def expand(pixels: NDArray[Any], *, order: str, channels: int) -> NDArray[Any]:
     return pixels[:, :, ::-1] if order == "BGR" else pixels
 
 
-def check_values(pixels: NDArray[Any], *, span: tuple[float, float] | None, dtype: np.dtype[Any], where: str) -> None:
+def check_values(
+    pixels: NDArray[Any],
+    *,
+    span: tuple[float, float] | None,
+    dtype: np.dtype[Any],
+    where: str,
+    part: bool = False,
+) -> None:
     """Raises where pixels are NaN, infinite, or evidently of another range than ``span``.
 
-    8- and 16-bit unsigned integers have a depth of their own and pass; others are taken to be in ``span`` already.
+    8- and 16-bit unsigned integers have a depth of their own and pass; others are taken to be in ``span`` already. Of a
+    ``part`` of an image only values outside the range are evident: it may be dark.
     """
     if pixels.dtype in (np.uint8, np.uint16, np.bool_):
         return
@@ -106,7 +114,7 @@ def check_values(pixels: NDArray[Any], *, span: tuple[float, float] | None, dtyp
             where, f"has a pixel of {max(-low, high):g}, beyond {dtype}", fix="bring it to a smaller range"
         )
     if span is not None:
-        _check_span(low, high, span, where)
+        _check_span(low, high, span, where, part=part)
 
 
 def _check_finite(pixels: NDArray[Any], where: str) -> None:
@@ -128,11 +136,11 @@ def _check_finite(pixels: NDArray[Any], where: str) -> None:
     )
 
 
-def _check_span(low: float, high: float, span: tuple[float, float], where: str) -> None:
+def _check_span(low: float, high: float, span: tuple[float, float], where: str, *, part: bool) -> None:
     least, most = span
     values = f"values {low:g}..{high:g}"
     wanted = f"the network was trained on {least:g}..{most:g}"
-    if most > 2 and low >= -1 and 0 < high <= 1:
+    if not part and most > 2 and low >= -1 and 0 < high <= 1:
         fix = f"multiply by {most:g}" if low >= 0 else f"give (image + 1) * {most / 2:g}"
         raise ImageError(where, f"{values} look like {0 if low >= 0 else -1}..1, {wanted}", fix=fix)
     margin = _MARGIN * (most - least)
