@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.geometry.axis import Op
 from fullfield.matrices.taps import Ints, Reach, adaptive_taps, reads, window_taps
-from fullfield.nn import LocallyConnected2d
+from fullfield.nn import LocallyConnected2d, Subsample2d, TableConv2d
 
 Volume = tuple[int, ...]
 Array = NDArray[Any]
@@ -155,6 +155,11 @@ def _conv(name: str, layer: Any, volume: Volume) -> Link:
     return Link(name, (kernels, *counts), reach.entries, make, reach)
 
 
+def _as_conv(name: str, layer: Any, volume: Volume) -> Link:
+    """A layer that can write itself as a convolution."""
+    return _conv(name, layer.to_conv(), volume)
+
+
 def _average_pool(name: str, layer: nn.AvgPool2d, volume: Volume) -> Link:
     c, h, w = _map(name, volume)
     ops, counts = _ops(name, layer, volume, ceil=layer.ceil_mode)
@@ -282,6 +287,8 @@ _POINTWISE = (
 _LINKS: dict[type[nn.Module], Callable[[str, Any, Volume], Link]] = {
     nn.Conv2d: _conv,
     LocallyConnected2d: _conv,
+    TableConv2d: _as_conv,
+    Subsample2d: _as_conv,
     nn.AvgPool2d: _average_pool,
     nn.AdaptiveAvgPool2d: _adaptive_pool,
     nn.BatchNorm1d: _batch_norm,

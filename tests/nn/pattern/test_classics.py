@@ -30,19 +30,19 @@ def total(name: str) -> int:
 
 
 def test_lenet5_is_that_of_the_paper() -> None:
-    """LeCun et al. 1998, section II.B: C1 156, S2 12, S4 32, C5 48,120 and F6 10,164 trainable parameters."""
-    assert table("LeNet-5", "CONV", "FC") == [
+    """LeCun et al. 1998, section II.B: 60,000 trained parameters; C1's and C3's connections too."""
+    assert table("LeNet-5", "CONV", "SUBSAMPLE", "FC", "RBF") == [
         ("CONV", (6, 28, 28), 156),
-        ("CONV", (6, 14, 14), 12),
-        # the paper's C3 reads 60 of the 6*16 pairs of maps: 60*25 + 16 = 1,516
-        ("CONV", (16, 10, 10), 96 * 25 + 16),
-        ("CONV", (16, 5, 5), 32),
+        ("SUBSAMPLE", (6, 14, 14), 12),
+        ("CONV", (16, 10, 10), 1_516),
+        ("SUBSAMPLE", (16, 5, 5), 32),
         ("CONV", (120, 1, 1), 48_120),
         ("FC", (84,), 10_164),
-        ("FC", (10,), 850),
+        ("RBF", (10,), 0),
     ]
-    assert table("LeNet-5", "AVGPOOL") == [("AVGPOOL", (6, 14, 14), 0), ("AVGPOOL", (16, 5, 5), 0)]
-    assert total("LeNet-5") == 156 + 12 + 2_416 + 32 + 48_120 + 10_164 + 850
+    assert total("LeNet-5") == 60_000
+    rows = fullfield.inspect(fullfield.build("LeNet-5"))
+    assert [rows[name].unshared for name in ("conv1", "conv2")] == [122_304, 151_600]
 
 
 # Krizhevsky et al. 2012, section 3.5 and figure 2; neurons 253,440, 186,624, 64,896, 64,896, 43,264, 4096, 4096, 1000.

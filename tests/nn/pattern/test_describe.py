@@ -11,13 +11,13 @@ from torch import nn
 
 import fullfield
 from fullfield.errors import CaptureError, FullfieldError, GeometryError, UnsupportedError
-from fullfield.nn import MaxPool2d
+from fullfield.nn import MaxPool2d, TableConv2d
 
 LAYERS = st.sampled_from(
     [
         *("CONV(2)", "CONV(4)", "CONV(4, 5, p=1)", "CONV(4, g=2)", "CONV(2, s=2, round=floor)", "RELU", "TANH", "BN"),
         *("POOL", "POOL(3, s=2, round=ceil)", "AVGPOOL(2, s=1)", "L2POOL(2, s=1)", "LRN", "PRELU"),
-        "LOCAL(2, s=3, round=floor)",
+        *("LOCAL(2, s=3, round=floor)", "CONV(4, 3, fft=auto)", "CONV(4, fft=yes)", "SUBSAMPLE", "SUBSAMPLE(3, s=1)"),
     ]
 )
 
@@ -68,6 +68,12 @@ def test_blocks_of_any_depth_and_width_survive(depths: list[int], data: st.DataO
 )
 def test_repeats_are_folded_and_defaults_left_out(written: str, folded: str) -> None:
     assert fullfield.describe(fullfield.build(f"INPUT(3x8x8) -> {written}")) == f"INPUT(3x8x8) -> {folded}"
+
+
+def test_a_table_of_ones_own_has_no_name() -> None:
+    net = nn.Sequential(TableConv2d(2, 2, 3, table=((0,), (0, 1))))
+    with pytest.raises(UnsupportedError, match="0: TableConv2d"):
+        fullfield.describe(net, window=8)
 
 
 def test_networks_from_elsewhere_are_described() -> None:

@@ -68,6 +68,13 @@ BROKEN: list[tuple[str, type[FullfieldError], int, int, int, str, str]] = [
     (f"{I}POOL(2, p=2)", GeometryError, 1, 17, 4, "padding 2 is more than half of the kernel 2", "pad by less"),
     (f"{I}CONV(4, g=2)", GeometryError, 1, 17, 4, "2 groups do not divide 3 -> 4 channels", "divisor"),
     (f"{I}FC(9) -> CONV(4)", GeometryError, 1, 26, 4, "CONV takes a map, but a vector of 9 numbers comes in", "before"),
+    (f"{I}CONV(4, table=x)", CaptureError, 1, 31, 1, "table takes full or lenet, not x", "correct"),
+    (f"{I}CONV(4, fft=3)", CaptureError, 1, 29, 1, "fft takes yes, no or auto, not 3", "correct"),
+    (f"{I}CONV(4, table=lenet)", GeometryError, 1, 17, 4, "table lenet joins 6 maps to 16, not 3 to 4", "leave out"),
+    (f"{I}CONV(6) -> CONV(16, table=lenet, g=2)", GeometryError, 1, 28, 4, "table lenet together with 2 groups", "one"),
+    (f"{I}LOCAL(4, fft=yes)", CaptureError, 1, 26, 7, "LOCAL has no argument 'fft'", "write LOCAL("),
+    (f"{I}SUBSAMPLE(3)", GeometryError, 1, 17, 9, "(8 - 3 + 2*0)/3 + 1 = 2.667", "change the kernel"),
+    (f"{I}RBF(3) -> SUBSAMPLE", GeometryError, 1, 27, 9, "SUBSAMPLE takes a map, but a vector of 3", "before"),
     (f"{I}FC(9) -> FLATTEN", GeometryError, 1, 26, 7, "FLATTEN takes a map, but a vector of 9", "before"),
 ]  # fmt: skip
 

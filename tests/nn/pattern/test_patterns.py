@@ -36,6 +36,12 @@ GOOD = {
     "INPUT(3x8x8) -> POOL(3, s=2, round=ceil)": [("POOL", (3, 4, 4))],
     "INPUT(3x8x8) -> LOCAL(4) -> BN -> TANH": [("LOCAL", (4, 8, 8)), ("BN", (4, 8, 8)), ("TANH", (4, 8, 8))],
     "INPUT(3x8x8) -> LRN -> LRN(3, within=yes)": [("LRN", (3, 8, 8)), ("LRN", (3, 8, 8))],
+    "INPUT(6x8x8) -> CONV(16, 5, p=0, table=lenet) -> SUBSAMPLE -> FLATTEN -> RBF(3)": [
+        *[("CONV", (16, 4, 4)), ("SUBSAMPLE", (16, 2, 2)), ("FLATTEN", (64,)), ("RBF", (3,))],
+    ],
+    "INPUT(3x8x8) -> SUBSAMPLE(3, s=2, round=floor) -> CONV(4, 7, fft=auto)": [
+        *[("SUBSAMPLE", (3, 3, 3)), ("CONV", (4, 3, 3))],
+    ],
     "INPUT(3x8x8) -> GLOBALPOOL -> FLATTEN -> SOFTMAX": [
         ("GLOBALPOOL", (3, 1, 1)),
         ("FLATTEN", (3,)),

@@ -19,12 +19,11 @@ _VGG = (
 )
 
 CLASSICS: Mapping[str, str] = {
-    # LeCun, Bottou, Bengio & Haffner 1998, doi 10.1109/5.726791, section II.B. Subsampling is a mean with a trained
-    # factor and bias a map; C3 reads all six maps, where the paper's reads 3, 4 or 6 of them; the ten outputs are
-    # linear, where the paper's are distances to fixed codes.
+    # LeCun, Bottou, Bengio & Haffner 1998, doi 10.1109/5.726791, section II.B: 60,000 trained parameters. The paper
+    # squashes by 1.7159 tanh(2a/3), and its output's codes are drawings of characters; these here are random.
     "LeNet-5": (
-        "INPUT(1x32x32) -> [CONV(6|16, 5, p=0) -> AVGPOOL -> CONV(6|16, 1, g=6|16) -> SIGMOID]*2"
-        " -> CONV(120, 5, p=0) -> TANH -> FC(84) -> TANH -> FC(10)"
+        "INPUT(1x32x32) -> [CONV(6|16, 5, p=0, table=full|lenet) -> TANH -> SUBSAMPLE -> TANH]*2"
+        " -> CONV(120, 5, p=0) -> TANH -> FC(84) -> TANH -> RBF(10)"
     ),
     # Krizhevsky, Sutskever & Hinton 2012, sections 3.3 to 3.5; the groups are its two GPUs. The paper says 224, which
     # its own arithmetic contradicts: (227 - 11)/4 + 1 = 55.

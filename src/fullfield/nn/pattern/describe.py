@@ -143,6 +143,21 @@ def _local(m: extra.LocallyConnected2d) -> Found:
     return "LOCAL", _shared(m, m.kernel_size, m.padding, m.dilation) | {"size": m.input_size}
 
 
+def _table_conv(m: extra.TableConv2d) -> Found | None:
+    name = next((name for name, table in extra.TABLES.items() if table == m.table), None)
+    numbers = {"k": m.out_channels, "f": m.kernel_size, "s": m.stride, "p": m.padding, "d": m.dilation, "table": name}
+    return None if name is None else ("CONV", numbers | {"bias": m.bias is not None, "inputs": m.in_channels})
+
+
+def _subsample(m: extra.Subsample2d) -> Found:
+    return "SUBSAMPLE", {"f": m.kernel_size, "s": m.stride, "round": "exact", "inputs": m.channels}
+
+
+def _fft_conv(m: extra.FFTConv2d) -> Found | None:
+    found = _conv(m)
+    return None if found is None else (found[0], found[1] | {"fft": m.fft})
+
+
 def _pool(m: Any) -> dict[str, Any]:
     rounding = "ceil" if getattr(m, "ceil_mode", False) else "exact"
     return {"f": _pair(m.kernel_size), "s": _pair(m.stride), "p": _pair(m.padding), "round": rounding}
@@ -191,6 +206,10 @@ def _constant(name: str) -> Callable[[Any], Found]:
 _READERS: dict[type[nn.Module], Callable[[Any], Found | None]] = {
     nn.Conv2d: _conv,
     extra.LocallyConnected2d: _local,
+    extra.FFTConv2d: _fft_conv,
+    extra.TableConv2d: _table_conv,
+    extra.Subsample2d: _subsample,
+    extra.RadialBasis: lambda m: ("RBF", {"k": m.out_features, "inputs": m.in_features}),
     nn.MaxPool2d: _max_pool,
     extra.MaxPool2d: _max_pool,
     nn.AvgPool2d: _average_pool,

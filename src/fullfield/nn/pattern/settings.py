@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from fullfield.nn.lenet_layers import TABLES
 from fullfield.nn.pattern.repeats import Rounds, place_of
 from fullfield.nn.pattern.syntax import Argument, Item, LayerNode, Option, fault
 from fullfield.nn.pattern.vocabulary import DERIVED, Param, Word
@@ -19,6 +20,8 @@ _TAKES = {
     "flag": "yes or no",
     "rounding": "floor, ceil or exact",
     "floor": "floor or exact",
+    "choice": "yes, no or auto",
+    "table": f"full or {' or '.join(TABLES)}",
 }
 
 
@@ -127,6 +130,10 @@ def _read(kind: str, value: Any) -> Any:
         return value if isinstance(value, bool) else None
     if kind in ("rounding", "floor"):
         return value if value in ("floor", "exact", "ceil")[: 3 if kind == "rounding" else 2] else None
+    if kind == "choice":
+        return value if value == "auto" or isinstance(value, bool) else None
+    if kind == "table":
+        return value if value == "full" or value in TABLES else None
     if isinstance(value, (bool, str)):
         return None
     if kind in ("pair", "padding"):

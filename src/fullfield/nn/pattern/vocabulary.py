@@ -15,7 +15,7 @@ from fullfield.nn.pattern import windows
 Volume = tuple[int, ...]
 """Channels, cells along y and x; or the length of a vector."""
 Settings = Mapping[str, Any]
-Kind = Literal["count", "pair", "padding", "real", "share", "flag", "rounding", "floor"]
+Kind = Literal["count", "pair", "padding", "real", "share", "flag", "rounding", "floor", "table", "choice"]
 DERIVED = object()  # a default that depends on the other arguments: see `windows.derive`
 
 
@@ -52,7 +52,17 @@ class Word:
 
 def _conv(settings: Settings, before: Volume, after: Volume) -> nn.Module:
     s = settings
-    return nn.Conv2d(before[0], s["k"], s["f"], s["s"], s["p"], s["d"], s["g"], s["bias"])
+    if s["table"] != "full":
+        return extra.TableConv2d(
+            *(before[0], s["k"], s["f"]),
+            table=s["table"],
+            stride=s["s"],
+            padding=s["p"],
+            dilation=s["d"],
+            bias=s["bias"],
+        )
+    numbers = (before[0], s["k"], s["f"], s["s"], s["p"], s["d"], s["g"], s["bias"])
+    return extra.FFTConv2d(*numbers, fft=s["fft"]) if s["fft"] else nn.Conv2d(*numbers)
 
 
 def _local(settings: Settings, before: Volume, after: Volume) -> nn.Module:
@@ -70,6 +80,10 @@ def _max_pool(settings: Settings, before: Volume, after: Volume) -> nn.Module:
 def _average_pool(settings: Settings, before: Volume, after: Volume) -> nn.Module:
     s = settings
     return nn.AvgPool2d(s["f"], s["s"], s["p"], ceil_mode=s["round"] == "ceil", count_include_pad=s["count_pad"])
+
+
+def _subsample(settings: Settings, before: Volume, after: Volume) -> nn.Module:
+    return extra.Subsample2d(before[0], settings["f"], settings["s"])
 
 
 def _l2_pool(settings: Settings, before: Volume, after: Volume) -> nn.Module:
@@ -105,7 +119,20 @@ def _divides(settings: Settings, volume: Volume) -> Volume:
             f"{groups} groups do not divide {volume[0]} -> {settings['k']} channels",
             fix="use a divisor of both",
         )
+    if settings.get("table", "full") != "full":
+        _check_table(settings, volume[0])
     return (settings["k"], *windows.cells(settings, volume))
+
+
+def _check_table(settings: Settings, inputs: int) -> None:
+    name, rows = settings["table"], extra.TABLES[settings["table"]]
+    wanted = 1 + max(map(max, rows)), len(rows)
+    if wanted != (inputs, settings["k"]):
+        what = f"table {name} joins {wanted[0]} maps to {wanted[1]}, not {inputs} to {settings['k']}"
+        raise GeometryError("table", what, fix="use those numbers of maps, or leave out table=")
+    if settings["g"] != 1 or settings["fft"]:
+        other = "fft" if settings["fft"] else f"{settings['g']} groups"
+        raise GeometryError("table", f"table {name} together with {other}", fix="leave out one of them")
 
 
 _F3 = Param("f", "pair", (3, 3), ("kernel", "kernel_size"))
@@ -129,11 +156,27 @@ def _pool(settings: Settings, volume: Volume) -> Volume:
 
 
 WORDS = (
-    Word("CONV", _conv, _CONVOLUTION, 4, _divides, "map", ("CONV2D",)),
+    Word(
+        "CONV",
+        _conv,
+        (*_CONVOLUTION, Param("table", "table", "full"), Param("fft", "choice", False)),
+        4,
+        _divides,
+        "map",
+        ("CONV2D",),
+    ),
     Word("LOCAL", _local, _CONVOLUTION, 4, _divides, "map", ("LOCALLY",)),
     Word("POOL", _max_pool, (*_POOL, _D, _ROUND), 3, _pool, "map", ("MAXPOOL",)),
     Word("AVGPOOL", _average_pool, (*_POOL, Param("count_pad", "flag", True), _ROUND), 3, _pool, "map", ("MEANPOOL",)),
     Word("L2POOL", _l2_pool, (*_POOL, Param("mean", "flag", False), _FLOOR), 3, _pool, "map"),
+    Word(
+        "SUBSAMPLE",
+        _subsample,
+        (*_POOL[:2], _FLOOR),
+        2,
+        _pool,
+        "map",
+    ),
     Word(
         "GLOBALPOOL",
         lambda settings, before, after: nn.AdaptiveAvgPool2d(1),
@@ -181,6 +224,14 @@ WORDS = (
         lambda settings, volume: (settings["k"],),
         takes="vector",
         aliases=("LINEAR", "DENSE"),
+    ),
+    Word(
+        "RBF",
+        lambda settings, before, after: extra.RadialBasis(before[0], settings["k"]),
+        (_NEURONS,),
+        1,
+        lambda settings, volume: (settings["k"],),
+        takes="vector",
     ),
     Word(
         "DROPOUT",

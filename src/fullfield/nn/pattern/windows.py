@@ -48,9 +48,7 @@ def cells(settings: Mapping[str, Any], volume: tuple[int, ...], *, pool: bool = 
     """
     ceil = settings["round"] == "ceil"
     found = []
-    for axis, size, f, s, p, d in zip(
-        "yx", volume[1:], settings["f"], settings["s"], settings["p"], settings.get("d", (1, 1)), strict=True
-    ):
+    for axis, size, f, s, p, d in zip("yx", volume[1:], settings["f"], settings["s"], *_beside(settings), strict=True):
         if pool and 2 * p > f:
             raise GeometryError(
                 "padding", f"padding {p} is more than half of the kernel {f}", fix="pad by less, or pool by more"
@@ -65,8 +63,13 @@ def cells(settings: Mapping[str, Any], volume: tuple[int, ...], *, pool: bool = 
 
 def fits(settings: Mapping[str, Any], volume: tuple[int, ...]) -> bool:
     """Whether no cell of the padded map is left over and no window hangs over its edge."""
-    sizes = zip(volume[1:], settings["f"], settings["s"], settings["p"], settings.get("d", (1, 1)), strict=True)
+    sizes = zip(volume[1:], settings["f"], settings["s"], *_beside(settings), strict=True)
     return all(Op(f, s, p, p, d).leftover(n) == 0 for n, f, s, p, d in sizes)
+
+
+def _beside(settings: Mapping[str, Any]) -> tuple[Pair, Pair]:
+    """Padding and dilation, of layers that have none too."""
+    return settings.get("p", (0, 0)), settings.get("d", (1, 1))
 
 
 def _misfit(axis: str, size: int, op: Op, settings: Mapping[str, Any], volume: tuple[int, ...]) -> GeometryError:
@@ -83,6 +86,8 @@ def _misfit(axis: str, size: int, op: Op, settings: Mapping[str, Any], volume: t
 def _mend(settings: Mapping[str, Any], volume: tuple[int, ...]) -> str:
     """A padding that fits, if there is one, and rounding."""
     rest = "add round=floor to give up the last cells"
+    if "p" not in settings:
+        return f"change the kernel, the stride or INPUT, or {rest}"
     for p in range(max(settings["f"]) // 2 + 1):
         if fits({**settings, "p": (p, p)}, volume):
             return f"pad with p={p}, or {rest}"
