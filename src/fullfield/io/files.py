@@ -91,23 +91,23 @@ def replacing(path: Path, *, overwrite: bool, needed_bytes: int, folder: bool = 
         if folder:
             temporary.mkdir()
         yield temporary
-        _settle(temporary)
+        settle(temporary)
         if target.exists():
             _check_replaceable(target, overwrite)
         _swap(temporary, target)
     except OSError as error:
         _remove(temporary)
-        raise _system_error(str(path), error, needed_bytes) from error
+        raise system_error(str(path), error, needed_bytes) from error
     except BaseException:
         _remove(temporary)
         raise
 
 
-def _settle(path: Path) -> None:
-    """Forces a file, or a folder and all in it, to the disk."""
+def settle(path: Path, *, within: bool = True) -> None:
+    """Forces a file, or a folder and all ``within`` it, to the disk."""
     if os.name == "nt":  # there only handles open for writing can be forced out
         return
-    for entry in (*path.rglob("*"), path) if path.is_dir() else (path,):
+    for entry in (*path.rglob("*"), path) if within and path.is_dir() else (path,):
         handle = os.open(entry, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -143,7 +143,8 @@ def _remove(path: Path) -> None:
         time.sleep(0.05)
 
 
-def _system_error(where: str, error: OSError, needed_bytes: int) -> ImageError:
+def system_error(where: str, error: OSError, needed_bytes: int) -> ImageError:
+    """What is said of a result that the system did not take."""
     if error.errno in _FULL:
         return ImageError(
             where,
