@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +95,8 @@ class TableConv2d(nn.Module):
 
     def to_conv(self) -> nn.Conv2d:
         """The convolution of the same numbers, zeros written out."""
-        numbers: tuple[Any, ...] = (self.kernel_size, self.stride, self.padding, self.dilation)
-        conv = nn.Conv2d(self.in_channels, self.out_channels, *numbers, bias=self.bias is not None, device="meta")
+        numbers = (self.kernel_size, self.stride, self.padding, self.dilation)
+        conv = nn.Conv2d(self.in_channels, self.out_channels, *numbers, 1, self.bias is not None, device="meta")
         return _filled(conv, self.kernels(), self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
