@@ -1,0 +1,94 @@
+"""Lowered programs, one for each kind of tile."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fullfield.convert.canonical import Canonical
+from fullfield.geometry.tile import TileLayout
+from fullfield.lower.program import lower
+from fullfield.plan import Plan, Tile
+
+_KEPT = 16  # programs kept for tiles like theirs
+_LAYOUTS = 4096  # layouts known by where their tiles lie; each is one of a few objects
+Region = tuple[int, int, int, int]
+
+
+class Programs:
+    """The programs of a scan, on the network's device and in its type."""
+
+    def __init__(self, net: Canonical) -> None:
+        self.net = net
+        weights = (t for t in net.graph.state_dict().values() if t.is_floating_point())
+        first = next(weights, torch.empty(0))
+        self.dtype, self.device = first.dtype, first.device
+        self.channels_last = self.dtype != torch.float64
+        self.fft = self.dtype == torch.float32 and self.device.type == "cpu"
+        self.ready: list[tuple[TileLayout, torch.fx.GraphModule]] = []
+        self.layouts: OrderedDict[Hashable, TileLayout] = OrderedDict()
+
+    def region(self, plan: Plan, tile: Tile) -> Region:
+        """What of the image a tile reads: top, bottom, left, right, px."""
+        top, bottom, left, right = self.layout(plan, tile).pixels(plan.network.nodes[0].name)
+        y, x = (o + n * s for o, n, s in zip(plan.offset, (tile.row, tile.column), plan.step, strict=True))
+        return y + top, y + bottom, x + left, x + right
+
+    def layout(self, plan: Plan, tile: Tile) -> TileLayout:
+        """The cells of a tile; the same object for tiles that lie alike."""
+        key = _kind(plan, tile)
+        found = self.layouts.get(key)
+        if found is None:
+            found = plan.layout(tile)
+            found = next((known for known, _ in self.ready if known == found), found)
+            self.layouts[key] = found
+            if len(self.layouts) > _LAYOUTS:
+                self.layouts.popitem(last=False)
+        return found
+
+    def program(self, plan: Plan, tile: Tile) -> torch.fx.GraphModule:
+        """The program of a tile."""
+        layout = self.layout(plan, tile)
+        for known, program in self.ready:
+            if known is layout or known == layout:
+                return program
+        fast = {"channels_last": self.channels_last, "fft": self.fft}
+        program = lower(self.net, plan.network, layout, batch=plan.batch, **fast)
+        self.ready = [*self.ready[1 - _KEPT :], (layout, program)]
+        return program
+
+    def pixels(self, block: NDArray[np.floating]) -> torch.Tensor:
+        """Preprocessed pixels ``(c, y, x)`` as a program takes them. Shape: ``(1, c, y, x)``"""
+        pixels = torch.from_numpy(block).to(self.device, self.dtype).unsqueeze(0)
+        return pixels.contiguous(memory_format=torch.channels_last) if self.channels_last else pixels
+
+    def run(self, plan: Plan, tile: Tile, block: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Scores ``(k, y, x)`` of a tile from the pixels of its region; bfloat16 as float32."""
+        program = self.program(plan, tile)
+        with torch.inference_mode():
+            scores = program(self.pixels(block)).permute(2, 0, 1).cpu()
+        return (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
+
+
+def _kind(plan: Plan, tile: Tile) -> Hashable:
+    """What a tile's layout depends on: its size and, where layers see beyond the window, the image's edges near it."""
+    sides = zip(plan.offset, plan.step, (tile.row, tile.column), (tile.rows, tile.columns), plan.image, strict=True)
+    if plan.borders.cells is None:
+        return plan.method, plan.step, plan.tile, tile.rows, tile.columns
+    reach = _reach(plan)
+    near = []
+    for (offset, step, first, count, length), far, size in zip(sides, reach, plan.network.window, strict=True):
+        start = offset + first * step
+        rest = length - (start + (count - 1) * step + size)
+        near.append((count, min(start, far), min(rest, far)))
+    return plan.method, plan.step, plan.tile, *near
+
+
+def _reach(plan: Plan) -> tuple[int, int]:
+    """Px beyond its windows that a tile can see, at most (y, x)."""
+    axes = [p.axes for p in plan.places.values() if p.axes is not None]
+    return max(2 * a[0].size + a[0].jump for a in axes), max(2 * a[1].size + a[1].jump for a in axes)
