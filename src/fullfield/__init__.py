@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from fullfield.errors import ResumeError as ResumeError
     from fullfield.errors import UnsupportedError as UnsupportedError
     from fullfield.io.scores import Scores as Scores
+    from fullfield.io.stored import StoredScores as StoredScores
+    from fullfield.io.stored import open_scores as open_scores
     from fullfield.plan.plan import Plan as Plan
     from fullfield.verify.certificate import Certificate as Certificate
 
@@ -60,6 +62,7 @@ _HOME = {
     "Report": "fullfield.api.inspect",
     "ResumeError": "fullfield.errors",
     "Scores": "fullfield.io.scores",
+    "StoredScores": "fullfield.io.stored",
     "Tuning": "fullfield.api.trials",
     "UnsupportedError": "fullfield.errors",
     "build": "fullfield.api.build",
@@ -68,6 +71,7 @@ _HOME = {
     "describe": "fullfield.api.build",
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.capture.load",
+    "open_scores": "fullfield.io.stored",
     "plan": "fullfield.api.plan",
     "save": "fullfield.capture.save",
     "scan": "fullfield.api.scan",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from dataclasses import asdict, dataclass, field
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,16 +15,21 @@ from PIL import Image
 
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
+from fullfield.io.archive import read_npz, write_npz
 from fullfield.io.classes import find_class
 from fullfield.io.colours import paint
 from fullfield.io.decode import pixel_limit
 from fullfield.io.files import PICTURES, check_writable, replacing
 from fullfield.io.legend import with_legend
+from fullfield.io.maps import Activation, MapSpec
 from fullfield.io.overlay import blend, photograph
+from fullfield.io.pyramid import seal
+from fullfield.io.raster import Georeference
+from fullfield.io.record import from_record, to_record
+from fullfield.io.shards import default_shard
+from fullfield.io.store import create_store
 
 Mode = Literal["exact", "context"]
-Activation = Literal["softmax", "sigmoid"]
-_FORMAT = 1  # of the record on disk
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,10 @@ class Scores:
         mode: ``exact`` scores are the crops'; ``context`` scores are those of the fully convolutional network.
         provenance: what made them (hash and name of the model, version, settings), as plain JSON.
         certificate: what verification found, as plain JSON.
+        classes: index of each among the network's classes, if not all were kept.
+        activation: applied to the network's scores already.
+        georeference: of the original image, if it lies on a map.
+        mpp: micrometres per pixel (y, x) of the original image, if known.
 
     Raises:
         ImageError: array, placement and names do not go together.
@@ -49,6 +58,10 @@ class Scores:
     mode: Mode = "exact"
     provenance: dict[str, Any] = field(default_factory=dict)
     certificate: dict[str, Any] | None = None
+    classes: tuple[int, ...] | None = None
+    activation: Activation | None = None
+    georeference: Georeference | None = None
+    mpp: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         array, names = self.array, self.class_names
@@ -73,15 +86,7 @@ class Scores:
         Raises:
             ImageError: no cell covers the point.
         """
-        top, left, bottom, right = self.placement.footprint()
-        if not (top <= y <= bottom and left <= x <= right):
-            raise ImageError(
-                f"point y={y:g}, x={x:g}",
-                f"lies outside the scores, which cover y {top:g}..{bottom:g}, x {left:g}..{right:g}",
-                fix="ask for a point that some window is centred near",
-            )
-        place = zip(self.placement.cell(y, x), self.placement.shape, strict=True)
-        i, j = (min(max(math.floor(cell + 0.5), 0), count - 1) for cell, count in place)
+        i, j = nearest_cell(self.placement, y, x)
         return self.array[:, i, j].copy()
 
     def top(self) -> NDArray[np.intp]:
@@ -108,6 +113,9 @@ class Scores:
             return plain
         if activation not in ("softmax", "sigmoid"):
             raise ImageError("activation", f"{activation!r} is not known", fix="use softmax, sigmoid or None")
+        if self.activation is not None:
+            what = f"{activation} of scores that were put through {self.activation} already"
+            raise ImageError("activation", what, fix="leave it out")
         out = np.empty(self.array.shape[1:], dtype=self.array.dtype)
         for i in range(out.shape[0]):
             row = self.array[:, i].astype(np.float64)
@@ -186,10 +194,37 @@ class Scores:
         note = self.mode if activation is None else f"{activation}, {self.mode}"
         return with_legend(sheet, title=title, note=note, colours=colours, limits=limits)
 
+    @property
+    def spec(self) -> MapSpec:
+        """What the map holds, in the words of stored maps."""
+        dtype, bands = str(self.array.dtype), self.array.shape[0]
+        return MapSpec(
+            shape=(bands, *self.placement.shape),
+            dtype=dtype,
+            shard=default_shard(bands, dtype),
+            placement=self.placement,
+            classes=tuple(range(bands)) if self.classes is None else self.classes,
+            class_names=self.class_names,
+            activation=self.activation,
+            mode=self.mode,
+            georeference=self.georeference,
+            mpp=self.mpp,
+            provenance=self.provenance,
+        )
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.floating]:
+        """A view of a half-open region of cells. Shape: ``(k, y, x)``"""
+        return self.array[:, top:bottom, left:right]
+
+    def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
+        """Which cells ``(y, x)`` of a region have a score that is not NaN."""
+        found: NDArray[np.bool_] = ~np.isnan(self.read(top, bottom, left, right)).all(axis=0)
+        return found
+
     def save(self, path: str | os.PathLike[str], cls: int | str | None = None, *, overwrite: bool = False) -> None:
         """Writes ``.zarr`` or ``.npz`` with everything, or the bare map of one class as ``.png``, ``.jpg``, ``.webp``.
 
-        The file appears whole or not at all.
+        The file appears whole or not at all. A ``.zarr`` is OME-Zarr 0.5: viewers lay it over the image.
 
         Args:
             path: its suffix chooses the format.
@@ -204,66 +239,54 @@ class Scores:
         if suffix in PICTURES:
             save_picture(self.picture(cls), target, overwrite=overwrite)
             return
-        from fullfield.io import store  # zarr takes a third of a second to import
-
         needed = self.array.nbytes + (1 << 16)
-        write = store.write_zarr if suffix == ".zarr" else store.write_npz
-        record = self._record()
         with replacing(target, overwrite=overwrite, needed_bytes=needed, folder=suffix == ".zarr") as place:
-            write(place, self.array, record)
+            if suffix == ".zarr":
+                try:
+                    self._fill_store(place)
+                except ImageError as error:  # of the temporary: `replacing` says it of the name that was asked for
+                    raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
+            else:
+                write_npz(place, self.array, to_record(self.spec, certificate=self.certificate, complete=True))
+
+    def _fill_store(self, place: Path) -> None:
+        """An OME-Zarr store at an empty folder."""
+        writer = create_store(place, self.spec, certificate=self.certificate)
+        (_, rows, columns), (height, width) = writer.spec.shape, writer.spec.shard
+        for top in range(0, rows, height):
+            for left in range(0, columns, width):
+                region = top, min(top + height, rows), left, min(left + width, columns)
+                writer.write(top, left, self.read(*region), self.valid(*region))
+        seal(place)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scores:
-        """The scores that ``save`` wrote as ``.zarr`` or ``.npz``.
+        """The scores that ``save`` wrote as ``.zarr`` or ``.npz``, or that a scan wrote as ``.zarr``.
 
         Raises:
             ImageError: it holds no scores, or is damaged.
+            ResumeError: it is not complete.
+            BudgetError: no memory is left for it; ``fullfield.open_scores`` reads it by region.
         """
-        from fullfield.io import store
+        place = Path(path)
+        if place.is_dir():
+            from fullfield.io.stored import open_scores  # which needs this module
 
-        array, record = store.read(Path(path))
-        try:
-            if record["format"] > _FORMAT:
-                raise ImageError(
-                    str(path), f"was written in format {record['format']}, known is {_FORMAT}", fix="upgrade fullfield"
-                )
-            sizes = ("step", "window", "image", "scanned")
-            placement = Placement(
-                **{name: _pair(record["placement"][name]) for name in sizes},
-                padding=_edges(record["placement"].get("padding", (0, 0, 0, 0))),
-            )
-            names = record["class_names"]
-            return cls(
-                array,
-                placement,
-                class_names=None if names is None else tuple(map(str, names)),
-                mode="context" if record["mode"] == "context" else "exact",
-                provenance=dict(record["provenance"]),
-                certificate=record["certificate"],
-            )
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise ImageError(
-                str(path), f"its record cannot be read ({error!r})", fix="scan again: it is damaged or foreign"
-            ) from error
-
-    def _record(self) -> dict[str, Any]:
-        """Everything but the array as plain JSON, with the axes as OME-Zarr counts them (from pixel centres)."""
-        y, x = self.placement.centre(0, 0)
-        record = {
-            "format": _FORMAT,
-            "placement": asdict(self.placement),
-            "centre": [y, x],  # of cell (0, 0) on the original image, in pixel edges
-            "resized_by": self.placement.scale,
-            "axes": ["c", "y", "x"],
-            "scale": [1.0, *self.placement.spacing],
-            "translation": [0.0, y - 0.5, x - 0.5],
-            "class_names": self.class_names,
-            "mode": self.mode,
-            "provenance": self.provenance,
-            "certificate": self.certificate,
-        }
-        plain: dict[str, Any] = json.loads(json.dumps(record, default=_plain))
-        return plain
+            return open_scores(place).to_scores(budget_bytes=sys.maxsize)
+        array, record = read_npz(place)
+        spec = from_record(record, str(path))
+        return cls(
+            array,
+            spec.placement,
+            class_names=spec.class_names,
+            mode=spec.mode,
+            provenance=spec.provenance,
+            certificate=record["certificate"],
+            classes=None if spec.classes == tuple(range(spec.shape[0])) else spec.classes,
+            activation=spec.activation,
+            georeference=spec.georeference,
+            mpp=spec.mpp,
+        )
 
     def __repr__(self) -> str:
         (k, rows, columns), (h, w), (sy, sx) = self.array.shape, self.placement.window, self.placement.step
@@ -273,6 +296,24 @@ class Scores:
             f"Scores({k} x {rows}x{columns} {self.array.dtype}, {self.mode}, step {step}, "
             f"window {h}x{w}, image {height}x{width})"
         )
+
+
+def nearest_cell(placement: Placement, y: float, x: float) -> tuple[int, int]:
+    """The cell whose centre is nearest to a point of the original image, in pixel edges.
+
+    Raises:
+        ImageError: no cell covers the point.
+    """
+    top, left, bottom, right = placement.footprint()
+    if not (top <= y <= bottom and left <= x <= right):
+        raise ImageError(
+            f"point y={y:g}, x={x:g}",
+            f"lies outside the scores, which cover y {top:g}..{bottom:g}, x {left:g}..{right:g}",
+            fix="ask for a point that some window is centred near",
+        )
+    place = zip(placement.cell(y, x), placement.shape, strict=True)
+    i, j = (min(max(math.floor(cell + 0.5), 0), count - 1) for cell, count in place)
+    return i, j
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -301,18 +342,3 @@ def _limits(values: NDArray[np.floating], vmin: float | None, vmax: float | None
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ImageError("vmin, vmax", f"{low:g}..{high:g} is no range of values", fix="give vmin below vmax")
     return float(low), float(high)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    y, x = value
-    return int(y), int(x)
-
-
-def _edges(value: Any) -> tuple[int, int, int, int]:
-    top, bottom, left, right = (int(v) for v in value)
-    return top, bottom, left, right
-
-
-def _plain(value: object) -> object:
-    """What JSON has no word for: NumPy's numbers as numbers, all else as text."""
-    return value.item() if isinstance(value, np.generic) else str(value)

@@ -1,0 +1,120 @@
+"""OME-Zarr 0.5 metadata of a stored map: axes, where it lies, names and colours.
+
+OME counts from pixel centres, fullfield from pixel edges: hence the half pixel.
+
+Source: OME-Zarr 0.5, https://ngff.openmicroscopy.org/0.5/
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fullfield.io.maps import MapSpec
+
+Attributes = dict[str, Any]
+_GOLDEN = 0.6180339887498949  # of the circle of hues: any number of steps of it lie well apart
+
+
+def attributes(spec: MapSpec, name: str, *, levels: int, windows: Sequence[tuple[float, float]] | None) -> Attributes:
+    """The value of ``ome``.
+
+    Args:
+        spec: of the map.
+        name: shown by viewers.
+        levels: of the pyramid, the map itself included.
+        windows: stored number shown darkest and brightest of every band; ``None`` while the map is not finished.
+    """
+    labels = spec.kind == "labels"
+    found: Attributes = {"version": "0.5", "multiscales": [_multiscale(spec, name, levels)]}
+    if labels:
+        found["image-label"] = _image_label(spec)
+    elif windows is not None:
+        found["omero"] = {"channels": [_channel(spec, band, window) for band, window in enumerate(windows)]}
+    return found
+
+
+def placed(spec: MapSpec, level: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Distance between cells of a level, and centre of its first, from the centre of the original's first pixel.
+
+    Both (y, x), in micrometres if ``spec.mpp`` is known, else in px of the original image.
+    A cell of level ``l`` covers ``2^l`` cells a side and lies in their middle.
+    """
+    unit, spacing = spec.mpp or (1.0, 1.0), spec.placement.spacing
+    first = spec.placement.centre((2**level - 1) / 2, (2**level - 1) / 2)
+    scale = (2**level * spacing[0] * unit[0], 2**level * spacing[1] * unit[1])
+    return scale, ((first[0] - 0.5) * unit[0], (first[1] - 0.5) * unit[1])
+
+
+def _multiscale(spec: MapSpec, name: str, levels: int) -> Attributes:
+    unit = {} if spec.mpp is None else {"unit": "micrometer"}
+    labels = spec.kind == "labels"
+    return {
+        "name": name,
+        "axes": [{"name": "c", "type": "channel"}, *({"name": n, "type": "space", **unit} for n in ("y", "x"))],
+        "datasets": [_dataset(spec, level) for level in range(levels)],
+        "type": "mode" if labels else "mean",
+        "metadata": {
+            "description": "most frequent of 2x2 cells" if labels else "mean of the valid ones of 2x2 cells",
+            "method": "fullfield",
+        },
+    }
+
+
+def _dataset(spec: MapSpec, level: int) -> Attributes:
+    scale, first = placed(spec, level)
+    steps = [{"type": "scale", "scale": [1.0, *scale]}, {"type": "translation", "translation": [0.0, *first]}]
+    return {"path": str(level), "coordinateTransformations": steps}
+
+
+def _channel(spec: MapSpec, band: int, window: tuple[float, float]) -> Attributes:
+    low, high = _range(spec, window)
+    colour = "FFFFFF" if spec.shape[0] == 1 else "{:02X}{:02X}{:02X}".format(*colour_of(spec.classes[band]))
+    return {
+        "label": spec.class_names[band] if spec.class_names else f"class {spec.classes[band]}",
+        "color": colour,
+        "active": band == 0,
+        "window": {"min": low, "max": high, "start": low, "end": high},
+    }
+
+
+def _range(spec: MapSpec, window: tuple[float, float]) -> tuple[float, float]:
+    """Stored numbers shown darkest and brightest: of probabilities 0 and 1, so that classes compare."""
+    if spec.activation is not None:
+        return (0 - spec.offset) / spec.scale, (1 - spec.offset) / spec.scale
+    return window if window[0] < window[1] else (window[0], window[0] + 1)
+
+
+def _image_label(spec: MapSpec) -> Attributes:
+    """A colour and a name for every class, nothing for cells without."""
+    values = spec.classes
+    colours: list[Attributes] = [{"label-value": v, "rgba": [*colour_of(v), 255]} for v in values]
+    names = spec.class_names or tuple(f"class {value}" for value in values)
+    return {
+        "colors": [*colours, {"label-value": int(spec.fill), "rgba": [0, 0, 0, 0]}],
+        "properties": [{"label-value": v, "class": name} for v, name in zip(values, names, strict=True)],
+    }
+
+
+def colour_of(cls: int) -> tuple[int, int, int]:
+    """Red, green and blue of a class, the same in every map; neighbouring classes differ plainly.
+
+    Examples:
+        >>> colour_of(0), colour_of(1)
+        ((230, 57, 57), (57, 108, 230))
+    """
+    value = (0.9, 0.7, 0.55)[cls // 12 % 3]
+    red, green, blue = colorsys.hsv_to_rgb(cls * _GOLDEN % 1.0, 0.75, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def extremes(numbers: np.ndarray[Any, Any], spec: MapSpec) -> list[tuple[float, float]]:
+    """Least and greatest finite stored number of every band of ``(bands, y, x)``; 0 and 1 where there is none."""
+    found = []
+    for band in numbers:
+        there = band[np.isfinite(band)] if band.dtype.kind == "f" else band[band != band.dtype.type(spec.fill)]
+        found.append((float(there.min()), float(there.max())) if there.size else (0.0, 1.0))
+    return found
