@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from pathlib import Path
 
@@ -371,3 +373,51 @@ def test_the_drawn_numbers_differ_between_layers() -> None:
     linear = torch.nn.Linear(8, 8)
     draw(linear)
     assert linear.weight.unique().numel() > 8
+
+
+SHARED = (
+    head(3, 9, 9)
+    + layer("Convolution", "data", "a", 'param { name: "w" lr_mult: 3 } param { name: "b" lr_mult: 2 decay_mult: 0 } '
+            'convolution_param { num_output: 3 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } }')
+    + layer("Convolution", "a", "b", 'param { name: "w" } param { name: "b" lr_mult: 2 } '
+            'convolution_param { num_output: 3 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } }')
+    + layer("InnerProduct", "b", "f", "param { lr_mult: 0 } inner_product_param { num_output: 4 }")
+)  # fmt: skip
+
+
+def factors(module: torch.nn.Module) -> list[tuple[float, float, int]]:
+    groups = parameter_groups(module, lr=1.0, weight_decay=0.5)
+    return [(g["lr"], g["weight_decay"], sum(p.numel() for p in g["params"])) for g in groups]
+
+
+def test_factors_stay_with_copies_and_moved_modules(tmp_path: Path) -> None:
+    prototxt, model = make(tmp_path, SHARED)
+    network, module = load(prototxt, weights=model), trained(prototxt, model).module
+    wanted = [(1.0, 0.5, 4), (2.0, 0.0, 3), (3.0, 0.5, 81)]
+    for one in (network.graph, network.to("cpu").graph, network.to(torch.float64).graph, copy.deepcopy(network.graph)):
+        assert factors(one) == wanted
+    for one in (module, copy.deepcopy(module).double(), pickle.loads(pickle.dumps(module))):
+        assert factors(one) == wanted
+    assert factors(torch.nn.Sequential(module, torch.nn.Linear(4, 2))) == [(1.0, 0.5, 14), *wanted[1:]]
+
+
+def test_parameters_shared_by_name_are_one(tmp_path: Path) -> None:
+    module = trained(*make(tmp_path, SHARED)).module
+    assert module.a.weight is module.b.weight
+    assert module.a.bias is module.b.bias
+    module(torch.randn(1, 3, 9, 9)).sum().backward()
+    assert module.a.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ('param { name: "w" }', 'param { name: "w" lr_mult: 5 }', "another lr_mult: lr_mult 5.0 and 3.0"),
+        ('param { name: "w" } param { name: "b" lr_mult: 2 }', 'param { name: "b" }', "'b' of 3, but needs 3x3x3x3"),
+    ],
+)
+def test_layers_that_share_a_parameter_must_agree(old: str, new: str, what: str, tmp_path: Path) -> None:
+    assert old in SHARED
+    (tmp_path / "net.prototxt").write_text(SHARED.replace(old, new))
+    with pytest.raises(CaptureError, match=what):
+        load(tmp_path / "net.prototxt")

@@ -9,7 +9,7 @@ from fullfield.capture.caffe.network import CaffeNet, build
 from fullfield.capture.caffe.plan import Plan, plan
 from fullfield.capture.caffe.reader import kind, read
 from fullfield.capture.caffe.schema import Message
-from fullfield.capture.caffe.weights import Weights, blob_shape
+from fullfield.capture.caffe.weights import FACTORS, Weights, blob_shape
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.preprocessing import Preprocessing
 from fullfield.capture.torch_module import Size, capture, parse_window
@@ -60,7 +60,7 @@ def load_caffe(
     if net.mean_file and preprocessing is None:
         what = f"takes its mean from another file, {net.mean_file!r}, which is not read"
         raise CaptureError(str(path), what, fix='pass preprocessing="caffe" (ImageNet\'s mean), or your own')
-    return capture(
+    classifier = capture(
         net.module,
         window=net.shape[1:],
         channels=net.shape[0],
@@ -68,12 +68,16 @@ def load_caffe(
         class_names=class_names,
         name=name or net.definition.name or path.stem,
     )
+    factors = {id(p): net.module.caffe_factors[n] for n, p in net.module.named_parameters()}
+    named = classifier.graph.named_parameters()
+    classifier.graph.meta[FACTORS] = {name: factors[id(p)] for name, p in named if id(p) in factors}
+    return classifier
 
 
 def read_network(
     path: Path, *, weights: Path | None = None, window: Size | None = None, output: int | str | None = None
 ) -> Network:
-    """The network as a trainable module, its parameters with ``lr_mult`` and ``decay_mult``.
+    """The network as a trainable module, with ``lr_mult`` and ``decay_mult`` of its parameters.
 
     Raises:
         CaptureError: as ``load_caffe``.

@@ -53,9 +53,11 @@ class Layer:
             raise Refusal(f"axis {axis} is the batch: windows would no longer be scored one by one")
         return found
 
-    def parameter(self, index: int, shape: Shape, filler: Message | None = None) -> nn.Parameter:
-        """The layer's parameter of that index."""
-        return self.weights.parameter(self.message, index, shape, filler)
+    def parameter(
+        self, index: int, shape: Shape, filler: Message | None = None, *, turned: bool = False
+    ) -> nn.Parameter:
+        """The layer's parameter of that index; ``shape`` is the file's, which ``turned`` transposes."""
+        return self.weights.parameter(self.message, index, shape, filler, turned=turned)
 
     def buffer(self, index: int, shape: Shape) -> torch.Tensor | None:
         """The layer's blob of that index, as no parameter."""

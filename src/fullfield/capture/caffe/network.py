@@ -13,7 +13,7 @@ from fullfield.capture.caffe import joints, pointwise, spatial
 from fullfield.capture.caffe.layer import Builder, Layer
 from fullfield.capture.caffe.plan import Plan, check_types
 from fullfield.capture.caffe.schema import Message
-from fullfield.capture.caffe.weights import Weights
+from fullfield.capture.caffe.weights import Factors, Weights
 from fullfield.capture.limits import PROBE_BATCH, DryRun, Refusal, first_line
 from fullfield.errors import CaptureError, FullfieldError
 
@@ -23,7 +23,8 @@ BUILDERS: Mapping[str, Builder] = {**spatial.LAYERS, **pointwise.LAYERS, **joint
 class CaffeNet(nn.Module):
     """The layers from the image to one value; values go by Caffe's names, and a layer may replace what it reads.
 
-    Parameters carry ``lr_mult`` and ``decay_mult``; ``parameter_groups`` makes an optimiser's groups of them.
+    ``caffe_factors`` has ``lr_mult`` and ``decay_mult`` by the parameters' names; ``parameter_groups`` makes an
+    optimiser's groups of them.
 
     Shape: ``(n, c, y, x)`` -> what the file's score has
     """
@@ -33,6 +34,7 @@ class CaffeNet(nn.Module):
         self.image, self.output = image, output
         self.steps: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
         self.layer_names: dict[str, str] = {}
+        self.caffe_factors: dict[str, Factors] = {}
 
     def append(self, layer: Message, module: nn.Module) -> None:
         """Adds a layer's module under the layer's name, made fit for an attribute."""
@@ -91,6 +93,7 @@ def build(
     if weights.missing:
         listed = ", ".join(weights.missing[:12])
         raise CaptureError(str(path), f"has no weights for {listed}", fix="give the weights of this network")
+    net.caffe_factors = weights.factors(net)
     return net, entered
 
 

@@ -105,10 +105,7 @@ def inner_product(layer: Layer) -> nn.Module:
     check_elements((p.num_output, inputs))
     linear = InnerProduct(inputs, p.num_output, p.bias_term, device="meta")
     stored = (inputs, p.num_output) if p.transpose else (p.num_output, inputs)
-    weight = layer.parameter(0, stored, filler(p, "weight_filler"))
-    if p.transpose:
-        weight.data = weight.data.T.contiguous()
-    linear.weight = weight
+    linear.weight = layer.parameter(0, stored, filler(p, "weight_filler"), turned=p.transpose)
     if p.bias_term:
         linear.bias = layer.parameter(1, (p.num_output,), filler(p, "bias_filler"))
     return linear

@@ -13,6 +13,11 @@ from torch import nn
 from fullfield.capture.caffe.schema import Message, message
 from fullfield.capture.limits import FILE_BYTES, Refusal, check_elements
 
+Layout = tuple[tuple[int, ...], bool]
+"""A blob's shape, and whether the parameter is it transposed."""
+Factors = tuple[float, float]
+"""What learning rate and weight decay are multiplied by."""
+
 
 class Weights:
     """What a network's layers take their parameters from.
@@ -25,22 +30,56 @@ class Weights:
         self._blobs = None if net is None else {layer.name: layer.blobs for layer in net.layer if layer.blobs}
         self._left = FILE_BYTES
         self.missing: list[str] = []
+        self.specs: dict[nn.Parameter, Message] = {}
+        self._named: dict[str, tuple[nn.Parameter, Layout]] = {}
 
-    def parameter(self, layer: Message, index: int, shape: Sequence[int], filler: Message | None) -> nn.Parameter:
-        """The layer's blob of that index, with ``lr_mult`` and ``decay_mult`` as attributes.
+    def parameter(
+        self, layer: Message, index: int, shape: Sequence[int], filler: Message | None, *, turned: bool = False
+    ) -> nn.Parameter:
+        """The layer's blob of that index; one that layers share by its name is one parameter, the last blob its data.
+
+        Args:
+            shape: as the file has it.
+            turned: whether the parameter is the blob transposed.
 
         Raises:
-            Refusal: the file's blob has another shape, or all parameters together are too large.
+            Refusal: the file's blob has another shape, all parameters together are too large, or layers that share
+                one do not agree about it.
         """
         tensor = self.tensor(layer, index, shape)
+        spec = layer.param[index] if index < len(layer.param) else message("ParamSpec")()
+        layout = (tuple(shape), turned)
+        if spec.name in self._named:
+            return self._shared(spec, layout, tensor)
         if tensor is None:
             tensor = torch.empty(*shape)
             fill(tensor, filler)
-        made: Any = nn.Parameter(tensor)
-        spec = layer.param[index] if index < len(layer.param) else message("ParamSpec")()
-        made.lr_mult, made.decay_mult = float(spec.lr_mult), float(spec.decay_mult)
-        parameter: nn.Parameter = made
+        parameter = nn.Parameter(tensor.T.contiguous() if turned else tensor)
+        self.specs[parameter] = message("ParamSpec").FromString(spec.SerializeToString())
+        if spec.name:
+            self._named[spec.name] = parameter, layout
         return parameter
+
+    def _shared(self, spec: Message, layout: Layout, tensor: torch.Tensor | None) -> nn.Parameter:
+        """The parameter of that name, which an earlier layer has."""
+        parameter, known = self._named[spec.name]
+        if known != layout:
+            raise Refusal(f"shares the parameter {spec.name!r} of {_times(known[0])}, but needs {_times(layout[0])}")
+        if tensor is not None:
+            parameter.data.copy_(tensor.T if layout[1] else tensor)
+        owner = self.specs[parameter]
+        for name in ("lr_mult", "decay_mult"):
+            if owner.HasField(name) and spec.HasField(name) and getattr(owner, name) != getattr(spec, name):
+                what = f"{name} {getattr(spec, name)} and {getattr(owner, name)}"
+                raise Refusal(f"shares the parameter {spec.name!r} with another {name}: {what}")
+            if spec.HasField(name):
+                setattr(owner, name, getattr(spec, name))
+        return parameter
+
+    def factors(self, module: nn.Module) -> dict[str, Factors]:
+        """``lr_mult`` and ``decay_mult`` of a module's parameters, by their names."""
+        specs = {name: self.specs.get(parameter) for name, parameter in module.named_parameters()}
+        return {name: (spec.lr_mult, spec.decay_mult) for name, spec in specs.items() if spec is not None}
 
     def tensor(self, layer: Message, index: int, shape: Sequence[int]) -> torch.Tensor | None:
         """The layer's blob of that index; ``None`` where no file gives blobs, or it gives none to this layer."""
@@ -161,6 +200,8 @@ def _bilinear(tensor: torch.Tensor, filler: Message) -> None:
     tensor.copy_((ramp[:, None] * ramp[None, :]).expand_as(tensor))
 
 
+FACTORS = "caffe_factors"
+"""Where a module keeps them: an attribute, of a graph an entry of its ``meta``; of parameters copies would lose it."""
 _FILLERS: dict[str, Any] = {
     "constant": lambda tensor, filler: tensor.fill_(filler.value),
     "uniform": lambda tensor, filler: tensor.uniform_(min(filler.min, filler.max), max(filler.min, filler.max)),
@@ -175,10 +216,11 @@ _FILLERS: dict[str, Any] = {
 def parameter_groups(module: nn.Module, *, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
     """Groups for any ``torch.optim`` optimiser that train each parameter as ``lr_mult`` and ``decay_mult`` say.
 
-    Parameters that carry neither count as 1 and 1; those that Caffe would not train (``lr_mult: 0``) are left out.
+    Parameters of which no file says anything count as 1 and 1; those that Caffe would not train (``lr_mult: 0``) are
+    left out. Factors go with the parameters' names: copies and modules moved to another type or device keep them.
 
     Args:
-        module: a Caffe network, or the graph of the classifier that ``load`` made of one.
+        module: a Caffe network, the graph of the classifier that ``load`` made of one, or a module that holds either.
         lr: the solver's ``base_lr``.
         weight_decay: the solver's ``weight_decay``.
 
@@ -186,10 +228,13 @@ def parameter_groups(module: nn.Module, *, lr: float, weight_decay: float = 0.0)
         >>> [group["lr"] for group in parameter_groups(nn.Linear(2, 2), lr=0.01)]
         [0.01]
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in module.parameters():
-        factors = (float(getattr(parameter, "lr_mult", 1)), float(getattr(parameter, "decay_mult", 1)))
-        groups.setdefault(factors, []).append(parameter)
+    known: dict[str, Factors] = {}
+    for path, part in module.named_modules():
+        own = part.meta.get(FACTORS) if isinstance(part, torch.fx.GraphModule) else getattr(part, FACTORS, None)
+        known |= {f"{path}.{name}" if path else name: factors for name, factors in (own or {}).items()}
+    groups: dict[Factors, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        groups.setdefault(known.get(name, (1.0, 1.0)), []).append(parameter)
     return [
         {"params": parameters, "lr": lr * rate, "weight_decay": weight_decay * decay}
         for (rate, decay), parameters in sorted(groups.items())
