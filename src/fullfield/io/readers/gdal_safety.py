@@ -1,0 +1,185 @@
+"""What a raster file may make GDAL do: read files beside or below it, and nothing else.
+
+A user's own word is trusted, so an address given as the path is opened. A file's word is not: a VRT, a header or a
+sidecar that names an address, a file elsewhere or Python code is refused, and the drivers whose files are requests to
+services do not run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fullfield.errors import ImageError
+
+#: Drivers whose files are addresses, queries or lists of other files that nothing checks.
+_REFUSED = frozenset({
+    "DAAS", "DERIVED", "EEDA", "EEDAI", "GEORASTER", "GTI", "HTTP", "KMLSUPEROVERLAY", "MEM", "MRF", "Memory", "NGW",
+    "OGCAPI", "PLMOSAIC", "PLSCENES", "PostGISRaster", "RASTERLITE", "Rasterlite", "STACIT", "STACTA", "TileDB", "WCS",
+    "WMS", "WMTS", "Zarr",
+})  # fmt: skip
+_REMOTE = ("http://", "https://", "s3://", "gs://", "az://")
+_CACHE_BYTES = 64 << 20  # of decoded blocks, all files together; GDAL's own default is 5 % of the machine
+_VRT_BYTES = 64 << 20
+_VRT_DEPTH = 4
+_NAMES_FILE = re.compile(r"(file|filename|dataset|datasetname|path|url|dem)$", re.IGNORECASE)
+_NAMING_ITEMS = {"x_dataset", "y_dataset", "overview_file"}
+_SUBDATASET = re.compile(r'^[A-Za-z0-9_]+:(?:"([^"]+)"|([^":]+))(?::.*)?$')
+
+
+def is_remote(path: str) -> bool:
+    """Whether the user wrote an address or one of GDAL's virtual file systems.
+
+    Examples:
+        >>> is_remote("https://example.org/a.tif"), is_remote("/vsizip/a.zip/a.tif"), is_remote("a.tif")
+        (True, True, False)
+    """
+    return path.startswith(("/vsi", *_REMOTE))
+
+
+def local(path: str) -> str:
+    """The path as GDAL is given it: absolute, so that no file name can be taken for a driver's prefix."""
+    return path if is_remote(path) else str(Path(path).absolute())
+
+
+def check_path(path: str) -> None:
+    """Raises an ImageError where there is no such file, or what it names is not beside or below it."""
+    if is_remote(path):
+        return
+    file = Path(path)
+    if not file.exists():
+        raise ImageError(path, "there is no such file", fix="check the path; subdatasets are chosen with series=")
+    if file.is_file():
+        _check_vrt(file.resolve(), file.resolve().parent, path, _VRT_DEPTH)
+
+
+def check_files(path: str, dataset: Any) -> None:
+    """Raises an ImageError where an open dataset reads files that are neither beside nor below it."""
+    if is_remote(path):
+        return
+    overview = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
+    if overview is not None:
+        raise _outside(path, overview, Path(path).resolve().parent)
+    folder = Path(path).resolve().parent
+    for name in dataset.files:
+        if not _below(Path(name), folder) and not _below(Path(name), Path(path).absolute().parent):
+            raise _outside(path, name, folder)
+
+
+def _below(file: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder or below it; a link counts where it lies, or where it leads."""
+    straight = Path(os.path.normpath(file.absolute()))
+    return straight.is_relative_to(folder) or file.resolve().is_relative_to(folder)
+
+
+def _check_vrt(file: Path, folder: Path, where: str, depth: int) -> None:
+    """Follows a VRT's sources; other files name none that GDAL would open unasked."""
+    text = _vrt_text(file, where)
+    if text is None:
+        return
+    if depth == 0:
+        raise ImageError(where, f"VRT files lie more than {_VRT_DEPTH} deep in each other", fix="flatten it")
+    seen = set()
+    for source, relative in _sources(text, where):
+        target = _source_file(source, file.parent if relative else Path.cwd(), where, folder)
+        if target not in seen:
+            seen.add(target)
+            _check_vrt(target.resolve(), folder, where, depth - 1)
+
+
+def _vrt_text(file: Path, where: str) -> str | None:
+    """The text of a VRT; ``None`` for a file of pixels.
+
+    Raises:
+        ImageError: another XML or JSON file, which could be a request to a service.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(4096)
+        if b"<VRTDataset" not in head:
+            return None
+        raw = head + opened.read(_VRT_BYTES)
+    if len(raw) > _VRT_BYTES:
+        raise ImageError(where, f"the VRT is larger than {_VRT_BYTES >> 20} MiB", fix="gdal_translate it to a GeoTIFF")
+    return raw.decode("utf-8", errors="replace")
+
+
+def _sources(text: str, where: str) -> Iterator[tuple[str, bool]]:
+    """What a VRT names, and whether relative to itself.
+
+    Raises:
+        ImageError: it is no plain XML, or carries Python.
+    """
+    if "<!" in text:
+        raise ImageError(where, "the VRT has comments or declarations", fix="write it with gdal_translate -of VRT")
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314  no declarations, so no entities to expand
+    except (ElementTree.ParseError, ValueError) as error:
+        raise ImageError(where, f"the VRT is no XML: {error}", fix="copy the file again") from error
+    for node in root.iter():
+        if node.tag.lower() == "pixelfunctionlanguage" and (node.text or "").strip().lower() != "c":
+            raise ImageError(where, f"the VRT runs {node.text} code", fix="gdal_translate it to a GeoTIFF yourself")
+        relative = node.attrib.get("relativeToVRT", "0") == "1"
+        item = node.attrib.get("key", node.attrib.get("name", "")).lower()
+        label = item if node.tag == "Argument" else node.tag
+        named = item in _NAMING_ITEMS or (label != "VRTDataset" and _NAMES_FILE.search(label))
+        if named and (node.text or "").strip():
+            yield (node.text or "").strip(), relative
+        for key, value in node.attrib.items():
+            if _NAMES_FILE.search(key):
+                yield value, relative
+
+
+def _source_file(source: str, base: Path, where: str, folder: Path) -> Path:
+    """The file a source names.
+
+    Raises:
+        ImageError: it is none below the folder.
+    """
+    inner = _SUBDATASET.match(source)
+    name = (inner[1] or inner[2]) if inner else source
+    try:
+        target = base / name
+        fine = not is_remote(name) and _below(target, folder) and target.is_file()
+    except (OSError, ValueError):
+        fine = False
+    if not fine:
+        raise _outside(where, source, folder)
+    with target.open("rb") as opened:
+        head = opened.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head[:1] in (b"<", b"{") and b"<VRTDataset" not in head:
+        raise ImageError(where, f"names {source}, which holds no pixels of its own", fix="use sources that are images")
+    return target
+
+
+def _outside(where: str, source: str, folder: Path) -> ImageError:
+    shown = source if len(source) <= 120 else f"{source[:117]}..."
+    return ImageError(
+        where,
+        f"names {shown}, which is no file in {folder} or below",
+        fix="keep a file above or beside what it names, or gdal_translate it to a GeoTIFF first",
+    )
+
+
+def options(path: str) -> dict[str, Any]:
+    """GDAL's settings while a file is open: a bounded cache, no Python, and no network unless the user named it."""
+    found: dict[str, Any] = {
+        "GDAL_CACHEMAX": _CACHE_BYTES,
+        "GDAL_VRT_ENABLE_PYTHON": "NO",
+        "GDAL_PAM_PROXY_DIR": "",
+        "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",
+    }
+    if is_remote(path):
+        return found | {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+    return found | {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".no-network"}
+
+
+def drivers() -> list[str]:
+    """GDAL's drivers that read files."""
+    import rasterio  # type: ignore[import-untyped]
+
+    with rasterio.Env() as env:
+        return sorted(set(env.drivers()) - _REFUSED)
