@@ -19,7 +19,7 @@ _ARRAY = "scores"
 def write_npz(path: Path, array: NDArray[Any], record: Record) -> None:
     """Array and record, not compressed."""
     with path.open("wb") as file:
-        np.savez(file, **{_ARRAY: array, ATTRIBUTE: np.array(dumped(record))})
+        np.savez(file, scores=array, fullfield=np.array(dumped(record)))
 
 
 def read_npz(path: Path) -> tuple[NDArray[Any], Record]:

@@ -20,6 +20,7 @@ from fullfield.io.classes import find_class
 from fullfield.io.colours import paint
 from fullfield.io.decode import pixel_limit
 from fullfield.io.files import PICTURES, check_writable, replacing
+from fullfield.io.kept import activated
 from fullfield.io.legend import with_legend
 from fullfield.io.maps import Activation, MapSpec
 from fullfield.io.overlay import blend, photograph
@@ -118,12 +119,7 @@ class Scores:
             raise ImageError("activation", what, fix="leave it out")
         out = np.empty(self.array.shape[1:], dtype=self.array.dtype)
         for i in range(out.shape[0]):
-            row = self.array[:, i].astype(np.float64)
-            if activation == "softmax":
-                raised = np.exp(row - row.max(axis=0))
-                out[i] = raised[index] / raised.sum(axis=0)
-            else:
-                out[i] = 0.5 * (1 + np.tanh(0.5 * row[index]))
+            out[i] = activated(self.array[:, i], activation)[index]
         return out
 
     def class_index(self, cls: int | str | None) -> int:
