@@ -71,7 +71,8 @@ class Programs:
         program = self.program(plan, tile)
         with torch.inference_mode():
             scores = program(self.pixels(block)).permute(2, 0, 1).cpu()
-        return (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
+        result: NDArray[np.floating] = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
+        return result
 
 
 def _kind(plan: Plan, tile: Tile) -> Hashable:

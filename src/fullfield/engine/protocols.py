@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,4 +39,47 @@ class Where(Protocol):
 
     def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
         """Which cells ``(rows, columns)`` of the block whose first is ``(row, column)`` are wanted."""
+        ...
+
+
+class Encoded(Protocol):
+    """Scores as they are stored."""
+
+    @property
+    def block(self) -> NDArray[Any]:
+        """Stored numbers ``(bands, y, x)``."""
+        ...
+
+    @property
+    def saturated(self) -> int:
+        """Scores beyond what the stored numbers can tell."""
+        ...
+
+    @property
+    def nans(self) -> int:
+        """Scores that are NaN."""
+        ...
+
+
+class Encoder(Protocol):
+    """What of the scores is stored, and as what numbers."""
+
+    def empty(self, rows: int, columns: int) -> NDArray[Any]:
+        """A block ``(bands, rows, columns)`` of stored numbers that holds no scores."""
+        ...
+
+    def encode(self, scores: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> Encoded:
+        """Stored numbers of scores ``(k, y, x)``; of cells that are not ``valid``, no score."""
+        ...
+
+
+class BlockSink(Protocol):
+    """A store on disk that takes whole blocks, from any thread."""
+
+    def write(self, row: int, column: int, block: NDArray[Any], valid: NDArray[np.bool_] | None) -> tuple[Path, ...]:
+        """Writes the block ``(bands, y, x)`` whose first cell is ``(row, column)``, and returns the files it made."""
+        ...
+
+    def write_empty(self, row: int, column: int) -> tuple[Path, ...]:
+        """The same for a block that holds no scores."""
         ...

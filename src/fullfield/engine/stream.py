@@ -1,0 +1,232 @@
+"""Runs a plan block by block: reads ahead, computes, and writes behind, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.convert.canonical import Canonical
+from fullfield.engine.heap import give_back
+from fullfield.engine.journal import Journal
+from fullfield.engine.programs import Programs, Region
+from fullfield.engine.protocols import BlockSink, Encoded, Encoder, Source, Where
+from fullfield.engine.run import wanted
+from fullfield.plan import Plan, Tile
+from fullfield.plan.shards import Shards, first_cell
+
+READERS = 2  # threads that read
+AHEAD = 2  # tiles read and waiting, beside the one that is computed
+
+
+@dataclass
+class Pace:
+    """How far a stream is, and what held it up.
+
+    Args:
+        blocks, total: blocks done in this run, and to be done.
+        windows: done in this run, those not wanted included.
+        computed: windows of these that were computed.
+        pixels: of the image, their share of it.
+        started: when the run began, s.
+        reading_s: time that the computation waited for pixels.
+        writing_s: time that it waited for the writer.
+    """
+
+    total: int
+    blocks: int = 0
+    windows: int = 0
+    computed: int = 0
+    pixels: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+    reading_s: float = 0.0
+    writing_s: float = 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self.started
+
+    @property
+    def bound(self) -> str:
+        """What the run waits for most: ``reader``, ``writer`` or ``compute``."""
+        waits = {"reader": self.reading_s, "writer": self.writing_s}
+        waits["compute"] = self.elapsed_s - sum(waits.values())
+        return max(waits, key=lambda name: waits[name])
+
+
+Report = Callable[[Pace], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A scan from a source that need not fit into memory to a store on disk.
+
+    Args:
+        shards: the plan and its blocks.
+        net: the network in canonical form, in the type and on the device to compute with.
+        source: the image.
+        sink: where blocks go.
+        encoder: what of the scores is stored.
+        journal: where finished blocks are noted.
+        where: the cells wanted; tiles that have none are not read.
+    """
+
+    shards: Shards
+    net: Canonical
+    source: Source
+    sink: BlockSink
+    encoder: Encoder
+    journal: Journal
+    where: Where | None = None
+
+    def run(self, blocks: Sequence[int], progress: Report | None = None) -> Pace:
+        """Computes, writes and notes some blocks, in their order.
+
+        However it ends, what was finished is noted; an interruption waits for the block that is being written.
+
+        Args:
+            blocks: their indices.
+            progress: told after every tile and every block.
+        """
+        pace = Pace(len(blocks))
+        programs = Programs(self.net)
+        with ThreadPoolExecutor(1, "fullfield-write") as writer, ThreadPoolExecutor(READERS, "fullfield-read") as pool:
+            reads = _Reads(self, programs, pool, blocks)
+            last: Future[None] | None = None
+            try:
+                for block in blocks:
+                    cells = self._compute(block, programs, reads, pace, progress)
+                    last = _submit(writer, last, partial(self._finish, block, cells), pace)
+                    pace.blocks += 1
+                    _tell(progress, pace)
+                if last is not None:
+                    last.result()
+            finally:
+                reads.stop()
+        return pace
+
+    def _compute(
+        self, block: int, programs: Programs, reads: _Reads, pace: Pace, progress: Report | None
+    ) -> _Cells | None:
+        """The cells of a block; ``None`` where none is wanted."""
+        box = self.shards.box(block)
+        plan = self.shards.plan
+        cells: _Cells | None = None
+        for part, tile in self.shards.tiles(block):
+            began = time.perf_counter()
+            mask, pixels = next(reads)
+            pace.reading_s += time.perf_counter() - began
+            if pixels is not None:
+                cells = cells or _Cells.of(self.encoder, box)
+                cells.put(part, tile, self.encoder.encode(programs.run(part, tile, pixels), mask), mask)
+                pace.computed += tile.rows * tile.columns
+                del pixels
+                give_back()
+            pace.windows += tile.rows * tile.columns
+            pace.pixels = pace.windows / plan.windows * plan.image[0] * plan.image[1]
+            _tell(progress, pace)
+        return cells
+
+    def _finish(self, block: int, cells: _Cells | None) -> None:
+        """Writes a block and notes it."""
+        if cells is None:
+            box = self.shards.box(block)
+            self.journal.record(block, self.sink.write_empty(box.row, box.column))
+            return
+        files = self.sink.write(cells.box.row, cells.box.column, cells.numbers, cells.mask())
+        self.journal.record(block, files, {"saturated": cells.saturated, "nans": cells.nans})
+
+
+@dataclass
+class _Cells:
+    """A block in the making."""
+
+    box: Tile
+    numbers: NDArray[Any]
+    valid: NDArray[np.bool_]
+    saturated: int = 0
+    nans: int = 0
+
+    @classmethod
+    def of(cls, encoder: Encoder, box: Tile) -> _Cells:
+        return cls(box, encoder.empty(box.rows, box.columns), np.zeros((box.rows, box.columns), bool))
+
+    def put(self, part: Plan, tile: Tile, numbers: Encoded, mask: NDArray[np.bool_] | None) -> None:
+        """Takes the stored numbers of one tile."""
+        (row, column), (y, x) = first_cell(part, tile), part.every
+        top, left = row - self.box.row, column - self.box.column
+        rows, columns = slice(top, top + (tile.rows - 1) * y + 1, y), slice(left, left + (tile.columns - 1) * x + 1, x)
+        self.numbers[:, rows, columns] = numbers.block
+        self.saturated += numbers.saturated
+        self.nans += numbers.nans
+        self.valid[rows, columns] = True if mask is None else mask
+
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Which cells have scores; ``None`` where all do."""
+        return None if self.valid.all() else self.valid
+
+
+Read = tuple[NDArray[np.bool_] | None, NDArray[np.floating] | None]
+
+
+class _Reads:
+    """The tiles of some blocks in order, read by threads a little ahead of their use."""
+
+    def __init__(self, job: Stream, programs: Programs, pool: ThreadPoolExecutor, blocks: Sequence[int]) -> None:
+        self.job, self.programs, self.pool = job, programs, pool
+        self.tiles = ((part, tile) for block in blocks for part, tile in job.shards.tiles(block))
+        self.waiting: deque[Future[Read]] = deque()
+
+    def __iter__(self) -> Iterator[Read]:
+        return self
+
+    def __next__(self) -> Read:
+        self._fill()
+        result = self.waiting.popleft().result()
+        self._fill()
+        return result
+
+    def _fill(self) -> None:
+        while len(self.waiting) < AHEAD:
+            task = next(self.tiles, None)
+            if task is None:
+                return
+            self.waiting.append(self.pool.submit(self._read, *task, self.programs.region(*task)))
+
+    def _read(self, part: Plan, tile: Tile, region: Region) -> Read:
+        """Which cells are wanted (``None``: all), and the pixels, unless none is."""
+        if self.job.where is None:
+            return None, self.job.source.read(*region)
+        mask = wanted(self.job.where, part, tile)
+        if not mask.any():
+            return mask, None
+        return (None if mask.all() else mask), self.job.source.read(*region)
+
+    def stop(self) -> None:
+        """Reads no further."""
+        for future in self.waiting:
+            future.cancel()
+
+
+def _submit(
+    writer: ThreadPoolExecutor, last: Future[None] | None, task: Callable[[], None], pace: Pace
+) -> Future[None]:
+    """Hands a block to the writer when it is through with the last one; what stopped that one is raised here."""
+    if last is not None:
+        began = time.perf_counter()
+        last.result()
+        pace.writing_s += time.perf_counter() - began
+    return writer.submit(task)
+
+
+def _tell(progress: Report | None, pace: Pace) -> None:
+    if progress is not None:
+        progress(pace)
