@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 
 import fullfield
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, UnsupportedError
-from fullfield.nn import LocallyConnected2d
+from fullfield.nn import FeatureL2Pool, L2Pool2d, LocallyConnected2d, LocalResponseNorm2d, RadialBasis
 
 PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -185,6 +186,68 @@ def test_activations_have_their_slopes(layer: nn.Module) -> None:
     assert torch.equal(x, before)
 
 
+SUMS = [
+    L2Pool2d(2, must_fit=False),
+    L2Pool2d((3, 2), (1, 2), padding=1, mean=True, must_fit=False),
+    nn.LPPool2d(2, 2),
+    nn.LPPool2d(2.0, (2, 3), stride=1),
+    FeatureL2Pool(2),
+    FeatureL2Pool(2, 1, groups=2),
+    FeatureL2Pool(groups=2),
+    nn.LocalResponseNorm(3, alpha=0.9, beta=0.6, k=2.0),
+    LocalResponseNorm2d(4, alpha=0.9, beta=0.6, k=2.0),
+    LocalResponseNorm2d(3, alpha=0.9, region="within"),
+    LocalResponseNorm2d(4, alpha=0.9, region="within"),
+    nn.Softmax(1),
+    nn.Softmax(-1),
+    nn.LogSoftmax(1),
+    nn.LogSoftmax(2),
+    nn.AdaptiveMaxPool2d((2, 3)),
+    nn.AdaptiveMaxPool2d(1),
+]
+
+
+@pytest.mark.parametrize("layer", SUMS, ids=str)
+def test_layers_of_sums_have_their_jacobian(layer: nn.Module) -> None:
+    x = torch.randn(6, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    unrolled = both_ways(layer, (6, 4, 5), at=x, bound=1e-13)
+    wanted = torch.autograd.functional.jacobian(lambda v: layer(v[None])[0], x)
+    assert abs(unrolled.matrix.toarray() - wanted.reshape(unrolled.matrix.shape).numpy()).max() <= 1e-14
+    predicted = re.search(r"with ([\d,]+) entries", refusal(layer, (6, 4, 5), x))
+    assert predicted is not None
+    assert unrolled.matrix.nnz <= int(predicted[1].replace(",", ""))
+
+
+def refusal(layer: nn.Module, size: tuple[int, ...], x: torch.Tensor) -> str:
+    """What is said where no byte is allowed."""
+    with pytest.raises(BudgetError) as caught:
+        fullfield.unroll(layer, size, at=x, budget=1)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("layer", [nn.Softmax(1), nn.LogSoftmax(-1), RadialBasis(7, 3)], ids=str)
+def test_layers_on_vectors_have_their_jacobian(layer: nn.Module) -> None:
+    x = torch.randn(7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    both_ways(layer.double(), (7,), at=x, bound=1e-12)
+
+
+def test_where_all_is_zero_a_root_has_no_slope() -> None:
+    unrolled = fullfield.unroll(L2Pool2d(2), (1, 4, 4), at=torch.zeros(1, 4, 4))
+    assert not unrolled.matrix.toarray().any()
+
+
+def test_a_whole_network_has_a_jacobian() -> None:
+    net = whole(fullfield.build("INPUT(2x8x8) -> CONV(4) -> TANH -> LRN(3) -> L2POOL -> POOL -> FC(3) -> SOFTMAX"))
+    x = torch.randn(2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    both_ways(net, (2, 8, 8), at=x, bound=1e-10)
+
+
+def test_lenet5_has_a_jacobian() -> None:
+    net = fullfield.build("LeNet-5").double()
+    x = torch.rand(1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    both_ways(net, (1, 32, 32), at=x, bound=1e-9)
+
+
 def test_blocks_hold_one_row_of_cells_each() -> None:
     layer = whole(nn.Conv2d(2, 3, 3, padding=1))
     unrolled = both_ways(layer, (2, 6, 5), format="bsr", bound=0)
@@ -272,7 +335,10 @@ def test_a_matrix_too_large_is_refused_with_the_figure_at_once() -> None:
     [
         (nn.ReLU(), (3, 4, 4), {}, UnsupportedError, "ReLU: ReLU() is not linear"),
         (nn.Sequential(nn.MaxPool2d(2)), (3, 4, 4), {}, UnsupportedError, "0: MaxPool2d"),
-        (nn.Softmax(1), (3, 4, 4), {}, UnsupportedError, "Softmax(dim=1) has no matrix here"),
+        (nn.Softmax(1), (3, 4, 4), {}, UnsupportedError, "Softmax(dim=1) is not linear"),
+        (nn.Softmax(0), (3, 4, 4), {"at": torch.zeros(3, 4, 4)}, GeometryError, "over the dimension 0 of 4"),
+        (nn.LPPool2d(3, 2), (3, 4, 4), {"at": torch.ones(3, 4, 4)}, UnsupportedError, "has no matrix here"),
+        (nn.GroupNorm(1, 3), (3, 4, 4), {}, UnsupportedError, "has no matrix here"),
         (nn.AvgPool2d(2), (4, 4), {}, GeometryError, "(4, 4) has no channels, nor has the layer"),
         (nn.AvgPool2d(2), 4, {}, GeometryError, "takes a map, not 4"),
         (nn.Conv2d(3, 4, 5), 4, {}, GeometryError, "kernel (5, 5) does not fit 4x4 cells once"),

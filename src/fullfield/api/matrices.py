@@ -13,7 +13,8 @@ from torch import nn
 
 from fullfield.api.nets import parse_bytes
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
-from fullfield.matrices.layers import Link, link, shape_after
+from fullfield.matrices.layers import link, shape_after
+from fullfield.matrices.link import Link
 from fullfield.matrices.matrix import Unrolled
 from fullfield.matrices.taps import Reach
 
@@ -33,8 +34,9 @@ def unroll(
         matrix @ x.ravel() + bias == layer(x).ravel()
 
     Its transpose is the layer's backward pass. Convolutions of every kind, locally connected layers, mean pools, batch
-    norms (by their running statistics), fully connected layers and ``nn.Sequential`` of these are linear; of others,
-    activations and max pools, it is the Jacobian at ``at``, the bias such that both sides agree there.
+    norms (by their running statistics), fully connected layers and ``nn.Sequential`` of these are linear; of others
+    (activations, softmax, maximum and L2 pools, response normalisations) it is the Jacobian at ``at``, the bias such
+    that both sides agree there.
 
     Args:
         layer: taken in evaluation mode; left as it was.

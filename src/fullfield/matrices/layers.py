@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.geometry.axis import Op
-from fullfield.matrices.taps import Ints, Reach, adaptive_taps, reads, window_taps
+from fullfield.matrices.link import Array, Link, Volume, map_of, numbers, ops_of, reach_of, tables
+from fullfield.matrices.tangents import tangent_of
+from fullfield.matrices.taps import Ints, Reach, adaptive_taps
 from fullfield.nn import LocallyConnected2d, Subsample2d, TableConv2d
-
-Volume = tuple[int, ...]
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Link:
-    """One layer as a matrix to be: its size, what it reads, and how to make matrix and bias.
-
-    ``make`` is only called once the size is known to be allowed; it returns a CSR array and a vector.
-
-    Args:
-        outputs: the volume that comes out.
-        entries: of the matrix; the most there can be where that depends on the input.
-        reach: which inputs every output reads; ``None`` where that is the number in its own place.
-        dense: whether every output reads all inputs.
-    """
-
-    name: str
-    outputs: Volume
-    entries: int
-    make: Callable[[], tuple[Any, Array]]
-    reach: Reach | None = None
-    dense: bool = False
-
-    def after(self, earlier: Reach | None) -> Reach | None:
-        """What this layer's outputs read of the input that all layers before it read so."""
-        if self.reach is None or earlier is None:
-            return self.reach or earlier
-        return earlier.gathered(self.outputs[0]) if self.dense else self.reach.after(earlier)
 
 
 def link(name: str, layer: nn.Module, volume: Volume, x: torch.Tensor | None) -> Link | None:
@@ -65,13 +35,14 @@ def link(name: str, layer: nn.Module, volume: Volume, x: torch.Tensor | None) ->
             return maker(name, layer, volume)
     if isinstance(layer, _SAME):
         return None
-    if not isinstance(layer, (nn.MaxPool2d, *_POINTWISE)):
+    tangent = tangent_of(layer)
+    if tangent is None:
         raise UnsupportedError(name, f"{layer} has no matrix here", fix="unroll the layers before it")
     if x is None:
         raise UnsupportedError(
             name, f"{layer} is not linear: it has a Jacobian at an input, and no matrix", fix="pass that input: at=x"
         )
-    return _max_pool(name, layer, volume, x) if isinstance(layer, nn.MaxPool2d) else _pointwise(name, layer, volume, x)
+    return tangent(name, layer, volume, x)
 
 
 def shape_after(layer: nn.Module, volume: Volume) -> Volume:
@@ -81,63 +52,14 @@ def shape_after(layer: nn.Module, volume: Volume) -> Volume:
     return volume
 
 
-def numbers(tensor: torch.Tensor) -> Array:
-    """A tensor as NumPy has it; types that it lacks in float32."""
-    t = tensor.detach().cpu()
-    return t.float().numpy() if t.dtype in (torch.bfloat16, torch.float16) else t.numpy()
-
-
-def _map(name: str, volume: Volume, channels: int | None = None) -> tuple[int, int, int]:
-    """The volume, if it is a map of so many channels."""
-    if len(volume) != 3 or (channels is not None and volume[0] != channels):
-        wanted = "a map" if channels is None else f"a map of {channels} channels"
-        raise GeometryError(name, f"takes {wanted}, not {'x'.join(map(str, volume))}", fix="correct the input size")
-    return volume[0], volume[1], volume[2]
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
-
-
-def _ops(name: str, layer: Any, volume: Volume, *, ceil: bool = False) -> tuple[list[Op], tuple[int, int]]:
-    """The layer's windows along y and x, and how many there are."""
-    kernel, stride = _pair(layer.kernel_size), _pair(layer.stride)
-    dilation = _pair(getattr(layer, "dilation", 1))
-    if isinstance(layer.padding, str):
-        total = [d * (k - 1) if layer.padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
-        pads = [(t // 2, t - t // 2) for t in total]
-    else:
-        pads = [(p, p) for p in _pair(layer.padding)]
-    ops = [Op(kernel[a], stride[a], *pads[a], dilation[a], ceil) for a in (0, 1)]
-    found = [op.cells(n) for op, n in zip(ops, volume[1:], strict=True)]
-    if min(found) < 1:
-        size = "x".join(map(str, volume[1:]))
-        raise GeometryError(name, f"kernel {kernel} does not fit {size} cells once", fix="use a larger input")
-    return ops, (found[0], found[1])
-
-
-def _tables(ops: list[Op], cells: tuple[int, ...], counts: tuple[int, int], mode: str = "zeros") -> tuple[Ints, Ints]:
-    y, x = (
-        window_taps(n, op.kernel, op.stride, op.low, op.high, op.dilation, mode=mode, count=m)
-        for op, n, m in zip(ops, cells, counts, strict=True)
-    )
-    return y, x
-
-
-def _reach(y: Ints, x: Ints, volume: Volume, kernels: int, groups: int) -> Reach:
-    """Kernels of a group read all of its channels."""
-    group = np.repeat(np.arange(groups), kernels // groups)[:, None]
-    return Reach(group == np.repeat(np.arange(groups), volume[0] // groups), reads(y, volume[1]), reads(x, volume[2]))
-
-
 def _conv(name: str, layer: Any, volume: Volume) -> Link:
     """Shared and unshared weights alike."""
-    c, h, w = _map(name, volume, layer.in_channels)
+    c, h, w = map_of(name, volume, layer.in_channels)
     local = isinstance(layer, LocallyConnected2d)
     if local and layer.input_size != (h, w):
         raise GeometryError(name, f"was built for {layer.input_size} cells, not {(h, w)}", fix="give its input_size")
-    ops, counts = _ops(name, layer, volume)
-    y, x = _tables(ops, (h, w), counts, getattr(layer, "padding_mode", "zeros"))
+    ops, counts = ops_of(name, layer, volume)
+    y, x = tables(ops, (h, w), counts, getattr(layer, "padding_mode", "zeros"))
     kernels = layer.out_channels
 
     def make() -> tuple[Any, Array]:
@@ -151,7 +73,7 @@ def _conv(name: str, layer: Any, volume: Volume) -> Link:
         bias = numbers(layer.bias)
         return matrix, bias.reshape(-1) if local else np.repeat(bias, counts[0] * counts[1])
 
-    reach = _reach(y, x, volume, kernels, layer.groups)
+    reach = reach_of(y, x, volume, kernels, layer.groups)
     return Link(name, (kernels, *counts), reach.entries, make, reach)
 
 
@@ -161,9 +83,9 @@ def _as_conv(name: str, layer: Any, volume: Volume) -> Link:
 
 
 def _average_pool(name: str, layer: nn.AvgPool2d, volume: Volume) -> Link:
-    c, h, w = _map(name, volume)
-    ops, counts = _ops(name, layer, volume, ceil=layer.ceil_mode)
-    y, x = _tables(ops, (h, w), counts)
+    c, h, w = map_of(name, volume)
+    ops, counts = ops_of(name, layer, volume, ceil=layer.ceil_mode)
+    y, x = tables(ops, (h, w), counts)
     if layer.divisor_override is not None:
         shares = np.full(counts, 1 / layer.divisor_override)
     else:
@@ -183,7 +105,7 @@ def _members(table: Ints, op: Op, cells: int, padded: bool) -> Ints:
 
 
 def _adaptive_pool(name: str, layer: nn.AdaptiveAvgPool2d, volume: Volume) -> Link:
-    c, h, w = _map(name, volume)
+    c, h, w = map_of(name, volume)
     size: Any = layer.output_size
     wanted = size if isinstance(size, tuple) else (size, size)
     y, x = (adaptive_taps(n, n if m is None else m) for n, m in zip((h, w), wanted, strict=True))
@@ -202,7 +124,7 @@ def _mean(name: str, tables: tuple[Ints, Ints], volume: tuple[int, int, int], sh
         weights = np.repeat(weights, c, axis=0)
         return sparse.windows(y, x, volume, weights, groups=c), np.zeros(c * shares.size)
 
-    reach = _reach(y, x, volume, c, c)
+    reach = reach_of(y, x, volume, c, c)
     return Link(name, (c, len(y), len(x)), reach.entries, make, reach)
 
 
@@ -243,47 +165,7 @@ def _linear(name: str, layer: nn.Linear, volume: Volume) -> Link:
     return Link(name, sides[:1], math.prod(sides), make, reach, dense=True)
 
 
-def _max_pool(name: str, layer: nn.MaxPool2d, volume: Volume, x: torch.Tensor) -> Link:
-    """The router: every output takes the input that was the largest."""
-    c, h, w = _map(name, volume)
-    pooled, chosen = nn.functional.max_pool2d(
-        x[None], layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode, return_indices=True
-    )
-    outputs = tuple(pooled.shape[1:])
-    index = (chosen[0] + torch.arange(c, device=x.device)[:, None, None] * h * w).flatten()
-
-    def make() -> tuple[Any, Array]:
-        from fullfield.matrices import sparse
-
-        size = np.zeros(pooled.numel(), numbers(x).dtype)
-        return sparse.router(numbers(index), c * h * w, size.dtype), size
-
-    ops, counts = _ops(name, layer, volume, ceil=layer.ceil_mode)
-    y, x_ = _tables(ops, (h, w), counts)
-    return Link(name, outputs, math.prod(outputs), make, _reach(y, x_, volume, c, c))
-
-
-def _pointwise(name: str, layer: nn.Module, volume: Volume, x: torch.Tensor) -> Link:
-    """The tangent at ``x``: slopes on the diagonal, and the bias that makes it touch."""
-    point = x.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        value = layer(point[None].clone())[0]  # a layer that works in place
-        (slope,) = torch.autograd.grad(value.sum(), point)
-    rest = numbers(value - slope * point).reshape(-1)
-
-    def make() -> tuple[Any, Array]:
-        from fullfield.matrices import sparse
-
-        return sparse.diagonal(numbers(slope).reshape(-1)), rest
-
-    return Link(name, volume, math.prod(volume), make)
-
-
 _SAME = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
-_POINTWISE = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus),
-    *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign, nn.Threshold),
-)
 _LINKS: dict[type[nn.Module], Callable[[str, Any, Volume], Link]] = {
     nn.Conv2d: _conv,
     LocallyConnected2d: _conv,

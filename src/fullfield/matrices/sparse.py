@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from fullfield.matrices.taps import Ints
+from fullfield.matrices.taps import Bools, Ints
 
 Array = NDArray[Any]
 
@@ -65,6 +65,18 @@ def diagonal(values: Array) -> Any:
     """The matrix that multiplies every number by one of its own; zeros are not stored."""
     kept = np.flatnonzero(values)
     return sparse.csr_array((values[kept], (kept, kept)), shape=(len(values), len(values)))
+
+
+def ones(channels: Bools, y: Bools, x: Bools, dtype: Any) -> Any:
+    """The matrix of ones where an output reads an input: the product of tables over channels, y and x."""
+    over_map = sparse.kron(sparse.csr_array(y, dtype=dtype), sparse.csr_array(x, dtype=dtype), format="csr")
+    return sparse.csr_array(sparse.kron(sparse.csr_array(channels, dtype=dtype), over_map, format="csr"))
+
+
+def scaled(matrix: Any, rows: Array, columns: Array) -> Any:
+    """``diag(rows) @ matrix @ diag(columns)``, in the place of the matrix."""
+    matrix.data *= np.repeat(rows, np.diff(matrix.indptr)) * columns[matrix.indices]
+    return matrix
 
 
 def router(chosen: Ints, inputs: int, dtype: Any) -> Any:
