@@ -103,3 +103,30 @@ def finer_level(mpps: Sequence[float], wanted: float) -> int:
     """
     fitting = [level for level, mpp in enumerate(mpps) if mpp <= wanted * 1.001]
     return max(fitting, key=lambda level: mpps[level]) if fitting else 0
+
+
+def picked_level(pick: Pick, count: int, mpps: Sequence[float] | None, *, where: str) -> int:
+    """The level that is wanted: by its index, or the coarsest that is no coarser than the resolution wanted.
+
+    Args:
+        pick: what is wanted.
+        count: levels of the file.
+        mpps: micrometres per pixel of each, finest first; ``None`` where the file does not say.
+        where: the file, for the error.
+
+    Raises:
+        ImageError: no such level, or a resolution is wanted and the file says none.
+
+    Examples:
+        >>> picked_level(Pick(mpp=1.0), 3, (0.25, 0.5, 2.0), where="a.tif")
+        1
+    """
+    if pick.mpp is None:
+        return picked(pick.level, count, what="level", where=where)
+    if mpps is None:
+        raise ImageError(
+            where,
+            f"{pick.mpp:g} µm/px are wanted, the file does not say its own resolution",
+            fix="choose by level= or scale= (--level, --scale)",
+        )
+    return finer_level(mpps, pick.mpp)
