@@ -100,11 +100,12 @@ class Scan:
         rows, columns = score_grid(image, self.net.window, step)
         ty, tx = tile or (rows, columns)
         height, width = image.shape[-2:]
+        places = self.network.places(cap=self.cap, stop=self.stop, step=step)
         for i in range(0, rows, ty):
             for j in range(0, columns, tx):
                 y = AxisTile(step[0], min(ty, rows - i), i, height)
                 x = AxisTile(step[1], min(tx, columns - j), j, width)
-                layout = lay_out(self.network, self.places, y, x, fragments=self.fragments)
+                layout = lay_out(self.network, places, y, x, fragments=self.fragments)
                 top, bottom, left, right = layout.pixels(self.network.nodes[0].name)
                 top, bottom = top + i * step[0], bottom + i * step[0]
                 left, right = left + j * step[1], right + j * step[1]
@@ -128,7 +129,7 @@ class Scan:
         """Multiply-adds that the layout predicts for one tile's program."""
         windows = layout.windows[0] * layout.windows[1]
         shared = sum(layout.cells(n.name) * n.macs for n in self.network if n.name in layout.y)
-        return shared + windows * sum(n.window_macs for n in self.network if not self.places[n.name].shared)
+        return shared + windows * sum(n.window_macs for n in self.network if n.name not in layout.y)
 
 
 def whole(net: Canonical, image: torch.Tensor) -> torch.Tensor:

@@ -59,6 +59,25 @@ def shuffle(n: Network, x: Tensor) -> Tensor:
     return x.view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, c, h, w)
 
 
+def blocks(x: Tensor) -> Tensor:
+    """Rows and columns in twos: ``(n, c, y, 2, x, 2)``."""
+    b, c, h, w = x.shape
+    return x.reshape(b, c, h // 2, 2, w // 2, 2)
+
+
+def halved(x: Tensor) -> Tensor:
+    return blocks(x).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+
+
+def rows_last(x: Tensor) -> Tensor:
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5)
+
+
+def along_channels(n: Network, x: Tensor) -> Tensor:
+    return torch.sigmoid(F.conv1d(x, n.matrix[:2, :3].unsqueeze(1), n.matrix[0, :2], padding=1))
+
+
 def standardised(n: Network, x: Tensor) -> Tensor:
     mean = n.kernel.mean((1, 2, 3), keepdim=True)
     return F.conv2d(F.conv2d(x, n.kernel - mean), n.kernel)  # the same weight plain and computed
@@ -119,6 +138,25 @@ CONVERTED: dict[str, Body] = {
     "max of channels dropped": lambda n, x: x.amax(1),
     "mean of columns": lambda n, x: x.mean(3),
     "max pool": lambda n, x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "blocks, places first (TResNet)": lambda n, x: blocks(x).permute(0, 3, 5, 1, 2, 4).reshape(-1, 32, 5, 4),
+    "blocks of rows alone": lambda n, x: x.reshape(-1, 8, 2, 5, 8).mean(3),
+    "blocks split again": lambda n, x: x.reshape(-1, 8, 10, 2, 2, 2).permute(0, 4, 1, 5, 2, 3).reshape(-1, 32, 10, 2),
+    "blocks channels last (patch merging)": last(lambda n, x: rows_last(x).reshape(-1, 5, 4, 32)),
+    "blocks of blocks": lambda n, x: halved(halved(F.pad(x, (0, 0, 1, 1)))),
+    "pixel unshuffle": lambda n, x: F.pixel_unshuffle(x, 2),
+    "slices of every phase (Focus)": lambda n, x: torch.cat([x[..., i::2, j::2] for j in (0, 1) for i in (0, 1)], 1),
+    "unfold": lambda n, x: F.unfold(x, (3, 2), dilation=(2, 1), padding=(1, 0), stride=(2, 1)),
+    "unfold, then a convolution": lambda n, x: F.conv2d(F.unfold(x, 2).unflatten(2, (9, 7))[:, 4:12], n.kernel),
+    "norm of channels": lambda n, x: x / x.norm(dim=1, keepdim=True),
+    "norm of channels dropped": lambda n, x: torch.linalg.vector_norm(x, dim=1).unsqueeze(1) * x,
+    "norm of the map (2)": lambda n, x: x.norm(dim=(2, 3)),
+    "channel attention (ECA)": lambda n, x: along_channels(n, x.mean((2, 3)).unsqueeze(1)),
+    "convolution along channels": lambda n, x: along_channels(n, x.unflatten(1, (1, 8)).mean((3, 4))),
+    "upsampled": lambda n, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2),
+    "upsampled to a size": lambda n, x: F.interpolate(F.max_pool2d(x, 2, padding=1), (18, 5)),
+    "upsampled exactly": lambda n, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="nearest-exact"),
+    "upsampled by one": lambda n, x: F.interpolate(x, scale_factor=1),
+    "pixel shuffle": lambda n, x: F.pixel_shuffle(F.avg_pool2d(x, 2), 2),
     "average pool": lambda n, x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
 }
 
@@ -180,7 +218,19 @@ REFUSED: dict[str, tuple[Body, str]] = {
     ),
     "glu of rows": (lambda n, x: F.glu(x, 2), "gates one half"),
     "mean of everything": (lambda n, x: x - x.mean((1, 2, 3), keepdim=True), "channels and positions at once"),
-    "windows of rows": (lambda n, x: x.reshape(-1, 8, 5, 2, 8), "mixes positions"),
+    "rows that do not divide": (lambda n, x: x.reshape(-1, 8, 4, 20), "mixes positions"),
+    "blocks as windows of a batch": (
+        lambda n, x: blocks(x).permute(0, 2, 4, 1, 3, 5).reshape(-1, 8, 2, 2).relu().reshape(-1, 8, 10, 8),
+        "batch",
+    ),
+    "uneven upsampling": (lambda n, x: F.interpolate(x, size=(13, 8)), "10x8 cells unevenly to 13x8"),
+    "upsampled tokens": (lambda n, x: F.interpolate(x.permute(0, 2, 3, 1), scale_factor=2), "not \\(channels, y, x\\)"),
+    "shuffled tokens": (lambda n, x: F.pixel_shuffle(x.permute(0, 3, 2, 1), 2), "not \\(channels, y, x\\)"),
+    "unshuffled tokens": (lambda n, x: F.pixel_unshuffle(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
+    "unfolded tokens": (lambda n, x: F.unfold(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
+    "convolution along positions": (lambda n, x: F.conv1d(x.flatten(2), n.kernel[:, :, 0]), "positions of the window"),
+    "norm of everything": (lambda n, x: x / x.norm(2, (1, 2, 3), keepdim=True), "channels and positions at once"),
+    "norm of another order": (lambda n, x: x / x.norm(p=3, dim=1, keepdim=True), "norm of order 3"),
     "linear over rows": (lambda n, x: F.linear(x, n.matrix), "mixes the positions"),
     "other type": (lambda n, x: x.to(torch.bfloat16).to(x.dtype), "changes the number type"),
     "unknown operator": (lambda n, x: torch.roll(x, 1, 2), "is in no list"),

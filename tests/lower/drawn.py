@@ -12,6 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.preprocessing import Preprocessing
 from fullfield.capture.torch_module import classifier
+from fullfield.geometry.axis import Op
 
 aten = torch.ops.aten
 CHANNELS = 2
@@ -157,9 +158,67 @@ def inception(draw: Any, b: Builder, x: Node) -> Node | None:
     return b.call(aten.cat.default, ways, 1) if all(ways) else None
 
 
-INTEGER_LAYERS = [conv, conv, conv, max_pool, pad, crop, activation, residual, inception]
-SHARED_LAYERS = [*INTEGER_LAYERS, average_pool, average_pool, smooth, batch_norm, channel_norm]
-ALL_LAYERS = [*SHARED_LAYERS, gate]
+def blocks(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Space to depth by views, the map cropped so that it comes apart; places within a block before the channels."""
+    f = draw(small(1, 3))
+    for dim, size in zip((2, 3), f, strict=True):
+        if x.meta["val"].shape[dim] % size:
+            x = b.call(aten.slice.Tensor, x, dim, x.meta["val"].shape[dim] % size, 9223372036854775807, 1) or x
+    c, h, w = x.meta["val"].shape[1:]
+    if h < f[0] or w < f[1]:
+        return None
+    apart = b.call(aten.view.default, x, [-1, c, h // f[0], f[0], w // f[1], f[1]])
+    moved = b.call(aten.permute.default, apart, [0, 3, 5, 1, 2, 4])
+    return b.call(aten.reshape.default, moved, [-1, f[0] * f[1] * c, h // f[0], w // f[1]])
+
+
+def unfold(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Neighbourhoods as channels, of which a convolution keeps a few."""
+    kernel, stride, padding, dilation = draw(small(1, 3)), draw(small(1, 2)), draw(small(0, 2)), draw(small(1, 2))
+    ops = [Op(*o) for o in zip(kernel, stride, padding, padding, dilation, strict=True)]
+    cells = [op.cells(n) for op, n in zip(ops, x.meta["val"].shape[2:], strict=True)]
+    tokens = b.call(aten.im2col.default, x, kernel, dilation, padding, stride) if min(cells) > 0 else None
+    if tokens is None:
+        return None
+    unfolded = b.call(aten.view.default, tokens, [-1, _channels(tokens), *cells])
+    assert unfolded is not None
+    return b.call(aten.conv2d.default, unfolded, b.tensor(2, _channels(unfolded), 1, 1))
+
+
+def upsample(draw: Any, b: Builder, x: Node) -> Node | None:
+    """A map at half its size and back, or channels spread over cells."""
+    if draw(st.booleans()):
+        wide = b.call(aten.conv2d.default, x, b.tensor(4 * draw(st.integers(1, 2)), _channels(x), 1, 1), None, [2, 2])
+        return b.call(aten.pixel_shuffle.default, wide, 2) if wide else None
+    pooled = b.call(aten.max_pool2d.default, x, [2, 3], [2, 3], [1, 1])
+    return b.call(aten.upsample_nearest2d.vec, pooled, None, [2.0, 3.0]) if pooled else None
+
+
+def vector_norm(draw: Any, b: Builder, x: Node) -> Node | None:
+    length = b.call(aten.linalg_vector_norm.default, x, 2, [1], True)
+    return b.call(aten.div.Tensor, x, b.call(aten.add.Tensor, length, 1.0))
+
+
+def response_norm(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Global response normalisation: the map's norm over its mean across channels."""
+    length = b.call(aten.linalg_vector_norm.default, x, 2, [2, 3], True)
+    mean = b.call(aten.mean.dim, length, [1], True)
+    return b.call(aten.mul.Tensor, x, b.call(aten.div.Tensor, length, b.call(aten.add.Tensor, mean, 1e-6)))
+
+
+def channel_gate(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Efficient channel attention: a convolution along the channels of the map's mean."""
+    line = b.call(aten.unsqueeze.default, b.call(aten.mean.dim, x, [2, 3]), 1)
+    value = b.call(aten.conv1d.default, line, b.tensor(1, 1, 3), b.tensor(1), [1], [1])
+    kept = b.call(aten.view.default, b.call(aten.sigmoid.default, value), [-1, _channels(x), 1, 1])
+    spread = b.call(aten.expand.default, kept, [-1, -1, *x.meta["val"].shape[2:]])
+    return b.call(aten.mul.Tensor, x, spread)
+
+
+INTEGER_LAYERS = [conv, conv, conv, max_pool, pad, crop, activation, residual, inception, blocks, unfold, upsample]
+SHARED_LAYERS = [*INTEGER_LAYERS, average_pool, average_pool, smooth, batch_norm, channel_norm, vector_norm]
+GATES = [gate, channel_gate, response_norm]
+ALL_LAYERS = [*SHARED_LAYERS, *GATES]
 
 
 def flat_head(draw: Any, b: Builder, x: Node) -> Node | None:

@@ -16,6 +16,7 @@ from fullfield.convert.canonical import Canonical
 from fullfield.convert.rewriter import bind
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec
+from fullfield.nn import operators
 
 aten = torch.ops.aten
 Ops = tuple[Op, Op]
@@ -50,13 +51,32 @@ def _slice(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
     return (op, Op(1)) if args["dim"] % node.meta["rank"] == node.meta["rank"] - 2 else (Op(1), op)
 
 
+def _neighbourhood(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    options = zip(args["kernel_size"], args["stride"], args["padding"], args["dilation"], strict=True)
+    y, x = (Op(k, s, p, p, d) for k, s, p, d in options)
+    return y, x
+
+
+def _upsample(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    y, x = args["scale_factors"]
+    return Op(1, up=int(y)), Op(1, up=int(x))
+
+
+def _pixel_shuffle(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    return Op(1, up=args["upscale_factor"]), Op(1, up=args["upscale_factor"])
+
+
 WINDOWED: dict[Any, Callable[[Mapping[str, Any], Node, tuple[int, ...]], Ops]] = {
     aten.conv2d.default: _conv,
     aten.max_pool2d.default: _max_pool,
     aten.avg_pool2d.default: _average_pool,
     aten.constant_pad_nd.default: _pad,
     aten.slice.Tensor: _slice,
+    aten.upsample_nearest2d.vec: _upsample,
+    aten.pixel_shuffle.default: _pixel_shuffle,
+    operators.neighbourhood.default: _neighbourhood,
 }
+_SPENDING = (aten.conv3d.default,)  # operators on one cell that multiply and add
 
 
 def network(net: Canonical, dtype: torch.dtype) -> Network:
@@ -88,6 +108,8 @@ def _spec(node: Node, values: Mapping[Node, Any], active: set[Node]) -> NodeSpec
         node.meta |= {"rank": len(shape) + 1, "kernel": kernel}
         ops = WINDOWED[node.target](args, node, kernel)
         macs = kernel[0] * math.prod(kernel[1:]) if kernel else 0
+    elif kind == "cell" and node.target in _SPENDING:
+        macs = _count_macs(node, values) // math.prod(shape[-2:])
     elif kind == "whole":
         macs = _count_macs(node, values)
     inputs = tuple(dict.fromkeys(n.name for n in node.all_input_nodes if n in active))

@@ -181,8 +181,9 @@ class _Bench:
         """The settings that should be clearly faster than exact, the fastest first, and exact."""
         exact = self._option(EXACT, self.plan(EXACT, self.step), crop_seconds)
         others: dict[int, _Option] = {}
+        method = "auto" if self.sliding.network.upsamples else exact.table.plan.method
         for borders in settings(self.sliding.network, slides=_slides(self.sliding)):
-            option = self._option(borders, self.plan(borders, self.step, method=exact.table.plan.method), crop_seconds)
+            option = self._option(borders, self.plan(borders, self.step, method=method), crop_seconds)
             if option.seconds < _CLEARLY * exact.seconds:
                 others.setdefault(option.table.scan.total, option)  # of those that cost the same, the first
         return [*sorted(others.values(), key=lambda o: o.seconds), exact]

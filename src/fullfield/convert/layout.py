@@ -105,12 +105,17 @@ class Layout:
     def viewed(self, shape: Sequence[int], batch: int) -> Layout | Refusal:
         """The layout after ``view(shape)``, where ``batch`` is the number of windows in ``shape``.
 
-        Channels may be split and merged; rows and columns may be merged with others but never split.
+        Channels may be split and merged, rows and columns merged with others. Rows and columns split into blocks leave
+        the blocks as cells, and the places within a block as channels.
 
         Examples:
             >>> Layout.plain(8, 4, 5).viewed((2, 160), 2).dims
             (('n',), ('c', 'y', 'x'))
+            >>> blocks = Layout.plain(8, 4, 6).viewed((2, 8, 2, 2, 2, 3), 2)
+            >>> blocks.dims, blocks.channels, blocks.height, blocks.width
+            ((('n',), ('c',), ('y',), ('c',), ('x',), ('c',)), (8, 2, 3), 2, 2)
         """
+        blocks = {"y": 1, "x": 1}
         atoms = [a for dim in self._atoms(batch) for a in dim if a[1] > 1 or a[0] == "n"]
         groups: list[list[tuple[Symbol, int]]] = []
         for wanted in shape:
@@ -122,14 +127,32 @@ class Layout:
                 if wanted % size == 0:
                     group.append(atoms.pop(0))
                     wanted //= size
-                elif symbol == "c" and size % wanted == 0:
-                    group.append(("c", wanted))
+                elif symbol != "n" and size % wanted == 0:
+                    group.append((symbol, wanted))
                     atoms[0] = ("c", size // wanted)
+                    if symbol != "c":
+                        blocks[symbol] = size // wanted
                     wanted = 1
                 else:
                     return Refusal("regroups dimensions in a way that mixes positions")
             groups.append(group)
-        return self._from_groups(groups)
+        blocked = self.with_cells(self.height // blocks["y"], self.width // blocks["x"])
+        return blocked._from_groups(groups)
+
+    def block_order(self) -> tuple[int, ...]:
+        """Where channel dimensions stand once rows and columns are in blocks.
+
+        The canonical ones count first, then the two of the places within a block; those follow their axes.
+
+        Examples:
+            >>> Layout.plain(8, 4, 6).permuted((0, 2, 3, 1))[0].block_order()
+            (1, 2, 0)
+        """
+        rank = len(self.channels)
+        channel = iter(range(rank))
+        within = {"y": rank, "x": rank + 1}
+        order = [within[s] if s in within else next(channel) for dim in self.dims for s in dim if s != "n"]
+        return (*order, *(i for i in within.values() if i not in order))
 
     def _from_groups(self, groups: list[list[tuple[Symbol, int]]]) -> Layout | Refusal:
         """The layout of regrouped atoms; dimensions of size one become the axes that are missing."""

@@ -23,10 +23,15 @@ STRIDED_VIEWS = (aten.view.default, aten._unsafe_view.default)
 
 @dataclass(frozen=True)
 class Mapped:
-    """A value in canonical form ``(n, *channels, y, x)``."""
+    """A value in canonical form ``(n, *channels, y, x)``.
+
+    ``replayed`` if an operator that stays as it is gets the original's views instead of this value put back in shape:
+    the map cut into blocks, from where it was whole.
+    """
 
     node: Node
     layout: Layout
+    replayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -259,7 +264,7 @@ class Rewriter:
         value = self.values[node]
         if isinstance(value, int):
             return value
-        if isinstance(value, Parts):
+        if isinstance(value, Parts) or (isinstance(value, Mapped) and value.replayed):
             return self._copy(node, reason).node
         if not isinstance(value, Mapped) or value.layout.is_plain:
             return value.node

@@ -17,6 +17,7 @@ class Op:
 
     Negative padding crops, so an ``Op`` also describes a slice. ``ceil`` rounds the count of cells up as
     pools with ``ceil_mode`` do; a last cell that would start beyond the low padding and the data is dropped.
+    With ``up`` every cell becomes as many (an upsampling), and all else is neutral.
 
     Examples:
         >>> Op(3, stride=2).cells(7), Op(3).cells(7)
@@ -29,6 +30,7 @@ class Op:
     high: int = 0
     dilation: int = 1
     ceil: bool = False
+    up: int = 1
 
     @property
     def extent(self) -> int:
@@ -40,6 +42,8 @@ class Op:
 
         Source: torch ``pooling_output_shape``; the rule for ``ceil`` is Caffe's too.
         """
+        if self.up > 1:
+            return count * self.up
         room = count + self.low + self.high - self.extent
         if room < 0 and not (self.ceil and room > -self.stride):
             return 0
@@ -59,6 +63,8 @@ class Op:
             >>> Op(3, stride=3).leftover(7), Op(3, stride=2).leftover(7), Op(3, 2, ceil=True).leftover(22)
             (1, 0, -1)
         """
+        if self.up > 1:
+            return 0
         cells = self.cells(count)
         return count + self.low + self.high - self.extent - (cells - 1) * self.stride
 
@@ -102,8 +108,10 @@ class Axis:
             b'     = n' - (first y with y*t - p_lo + d*(k-1) >= n - b)
 
         Raises:
-            GeometryError: the kernel does not fit the padded axis even once.
+            GeometryError: the kernel does not fit the padded axis even once; cells are too close to be upsampled.
         """
+        if op.up > 1:
+            return self._upsampled(op.up, cap)
         count = op.cells(self.count)
         if count < 1:
             padded = self.count + op.low + op.high
@@ -127,6 +135,19 @@ class Axis:
             high=high,
             closed=count == 1 and op.low == op.high == 0 and (self.closed or op.extent == self.count),
         )
+
+    def _upsampled(self, up: int, cap: int | None) -> Axis:
+        """Each cell as ``up`` cells that have seen the same pixels; the field is that of them all."""
+        if self.jump % up or self.closed:
+            raise GeometryError(
+                "upsampling",
+                f"each of the cells every {self.jump} px becomes {up}",
+                fix="exact scanning still works: it runs these layers per window",
+            )
+        jump = self.jump // up
+        low, high = (n * up if cap is None else min(n * up, cap) for n in (self.low, self.high))
+        reach = (up - 1) * jump
+        return Axis(self.size + reach, jump, self.start - reach, self.count * up, low, high)
 
     def union(self, other: Axis) -> Axis:
         """The axis of a branch's meeting point: the larger field, the larger borders.

@@ -93,10 +93,24 @@ class Network:
         """The node that gives the scores."""
         return self.nodes[-1]
 
-    def places(self, *, cap: int | None = None, small: int = 0, stop: int | None = None) -> dict[str, Place]:
+    @property
+    def upsamples(self) -> bool:
+        """Whether any node makes several cells of one."""
+        return any(op.up > 1 for node in self.nodes for op in node.ops)
+
+    def places(
+        self,
+        *,
+        cap: int | None = None,
+        small: int = 0,
+        stop: int | None = None,
+        step: tuple[int, int] | None = None,
+    ) -> dict[str, Place]:
         """Where every node runs, with borders of at most ``cap`` cells, and nodes from ``stop`` on per window.
 
-        Maps of at most ``small`` cells along an axis keep all their borders there.
+        Maps of at most ``small`` cells along an axis keep all their borders there. Upsampled cells lie in the same
+        place of neighbouring windows only if those are a multiple of the cells' jump apart: where ``step`` is none,
+        upsampling runs per window. Without ``step`` it is taken to be one.
 
         A node is shared while its borders leave cells between them, all its inputs are shared and lie on the same
         grid; from there on the network runs per window.
@@ -106,7 +120,8 @@ class Network:
             if stop is not None and index >= stop:
                 places[node.name] = Place(None, "the plan runs it per window")
             else:
-                places[node.name] = self._place(node, [places[i] for i in node.inputs], cap, small)
+                found = self._place(node, [places[i] for i in node.inputs], cap, small)
+                places[node.name] = found if step is None else _at_step(found, node, step)
         return places
 
     def _place(self, node: NodeSpec, inputs: list[Place], cap: int | None, small: int) -> Place:
@@ -124,6 +139,15 @@ class Network:
         if not all(axis.shared for axis in axes):
             return Place(None, "borders meet: every cell depends on padding")
         return Place((axes[0], axes[1]))
+
+
+def _at_step(place: Place, node: NodeSpec, step: tuple[int, int]) -> Place:
+    """The place of a node, given how far windows are apart."""
+    for axis, op, s in zip(place.axes or (), node.ops, step, strict=False):
+        if op.up > 1 and s % (axis.jump * op.up):
+            cells = f"cells every {axis.jump * op.up} px are upsampled"
+            return Place(None, f"{cells}, which a step of {s} px puts elsewhere in each window")
+    return place
 
 
 def _along(axes: list[Axis], op: Op, cap: int | None, small: int) -> Axis:

@@ -45,6 +45,8 @@ class Strip:
         stride: of the operator on this strip.
         dilation: of the operator on this strip.
         over: trailing cells of ``pad_high`` that lie beyond the operator's own padding (``ceil_mode``).
+        up: cells that each of the strip becomes.
+        crop: of these, how many at the strip's low and high ends nobody wants.
     """
 
     pieces: tuple[Piece, ...]
@@ -53,6 +55,8 @@ class Strip:
     stride: int = 1
     dilation: int = 1
     over: int = 0
+    up: int = 1
+    crop: tuple[int, int] = (0, 0)
 
     @property
     def length(self) -> int:
@@ -130,8 +134,9 @@ class TileLayout:
 
     def cells(self, name: str) -> int:
         """Cells of one node that the tile computes, over all families."""
+        few = self.few(name)  # run on windows' own cells: no fragments, hence none too many
         return math.prod(
-            sum(cells.computed(f) * (1 if f == "interior" else n) for f in cells.families)
+            sum((cells.extent(f) if few else cells.computed(f)) * (1 if f == "interior" else n) for f in cells.families)
             for cells, n in ((self.y[name], self.windows[0]), (self.x[name], self.windows[1]))
         )
 
@@ -209,6 +214,7 @@ class _Layer:
             assert axes is not None
             self.axes[node.name] = axes[index]
         self.exist: dict[str, int] = {}
+        self.first: dict[str, int] = {}
         self.want: dict[str, tuple[int, int]] = {}
 
     def grid(self, name: str) -> int:
@@ -222,6 +228,7 @@ class _Layer:
     def run(self) -> dict[str, AxisCells]:
         for node in self.nodes:
             self.exist[node.name] = self._existing(node)
+            self.first[node.name] = self._first(node)
         for name in self.crossing:
             self._want_windows(name, self.axes[name].low, self.axes[name].count - self.axes[name].high)
         found = {node.name: self._cells(node) for node in reversed(self.nodes)}
@@ -237,8 +244,19 @@ class _Layer:
             return self.tile.pixels
         return min(self._through(node.ops[self.index], i) for i in node.inputs)
 
+    def _first(self, node: NodeSpec) -> int:
+        """The first cell of the interior map that the image has."""
+        if node.kind == "input":
+            return -self.tile.start
+        op = node.ops[self.index]
+        if op.up > 1:
+            return self.first[node.inputs[0]] * op.up
+        return max(-(-self.first[i] * self.grid(i) // self.grid(node.name)) for i in node.inputs)
+
     def _through(self, op: Op, source: str) -> int:
         jump, end = self.axes[source].jump, self.exist[source]
+        if op.up > 1:
+            return self.tile.start - (self.tile.start - end) // jump * jump
         last_tap = end + (op.low + op.high - (op.extent - 1)) * jump
         return min(last_tap + (op.stride - 1) * jump, end + op.low * jump) if op.ceil else last_tap
 
@@ -262,7 +280,8 @@ class _Layer:
             if axis.high:
                 strips["high"][source] = self._border(op, source, axis.count - axis.high, axis.count)
         hop = self.tile.step // self.grid(node.name)
-        cut = self._cut(node, op, strips["interior"]) if self.fragments and node.kind == "windowed" else None
+        spread = self.fragments and node.kind == "windowed" and op.up == 1
+        cut = self._cut(node, op, strips["interior"]) if spread else None
         return AxisCells(axis, self.grid(node.name), self.ratio(node.name), hop, (lo, hi), strips, cut)
 
     def _cut(self, node: NodeSpec, op: Op, strips: Mapping[str, Strip]) -> Fragments:
@@ -271,21 +290,39 @@ class _Layer:
 
     def _interior(self, node: NodeSpec, op: Op, source: str, lo: int, hi: int) -> Strip:
         """Interior from interior: on the coarser of two grids, with the kernel spread over the finer one."""
+        if op.up > 1:
+            return self._upsampled(op.up, source, lo, hi)
         r, s = self.ratio(source), self.grid(node.name) // self.grid(source)
         start, stop = lo * s - op.low * r, (hi - 1) * s - op.low * r + (op.extent - 1) * r + 1
-        first = -(self.tile.start // self.grid(source))
-        last = -((self.tile.start - self.exist[source]) // self.grid(source))
-        inner = min(max(start, first), last - 1)
-        outer = max(min(stop, last), inner + 1)
-        self._want(source, inner, outer)
+        inner, outer, last = self._within(source, start, stop)
         over = max(0, stop - last - op.high * r)
         dilation = op.dilation * r if op.kernel > 1 else 1
         return Strip((Piece("interior", inner, outer),), inner - start, stop - outer, s, dilation, over)
 
+    def _within(self, source: str, start: int, stop: int) -> tuple[int, int, int]:
+        """What of cells ``[start, stop)`` of an interior map the image has, one cell at least, and where it ends."""
+        first, last = self.first[source], -((self.tile.start - self.exist[source]) // self.grid(source))
+        inner = min(max(start, first), last - 1)
+        outer = max(min(stop, last), inner + 1)
+        self._want(source, inner, outer)
+        return inner, outer, last
+
+    def _upsampled(self, up: int, source: str, lo: int, hi: int) -> Strip:
+        """Interior from interior, where each cell becomes ``up``."""
+        start, stop = lo // up, -(-hi // up)
+        inner, outer, _ = self._within(source, start, stop)
+        crop = lo - start * up, stop * up - hi
+        return Strip((Piece("interior", inner, outer),), inner - start, stop - outer, up=up, crop=crop)
+
     def _border(self, op: Op, source: str, first: int, stop: int) -> Strip:
         """A border's cells ``[first, stop)`` of each window, from that window's own cells and padding."""
         axis = self.axes[source]
-        start, end = first * op.stride - op.low, (stop - 1) * op.stride - op.low + op.extent
+        if op.up > 1:
+            start, end = first // op.up, -(-stop // op.up)
+            crop = first - start * op.up, end * op.up - stop
+        else:
+            start, end = first * op.stride - op.low, (stop - 1) * op.stride - op.low + op.extent
+            crop = (0, 0)
         inner = min(max(start, 0), axis.count - 1)
         outer = max(min(end, axis.count), inner + 1)
         pieces = _pieces(axis, inner, outer)
@@ -294,7 +331,7 @@ class _Layer:
                 self._want_windows(source, piece.start, piece.stop)
         dilation = op.dilation if op.kernel > 1 else 1
         over = max(0, end - axis.count - op.high)
-        return Strip(pieces, inner - start, end - outer, op.stride, dilation, over)
+        return Strip(pieces, inner - start, end - outer, op.stride, dilation, over, op.up, crop)
 
 
 def _pieces(axis: Axis, start: int, stop: int) -> tuple[Piece, ...]:

@@ -24,6 +24,7 @@ from fullfield.geometry.tile import Strip, TileLayout
 from fullfield.lower.assemble import Assembler, Box, Pair
 from fullfield.lower.fragments import on_fragments
 from fullfield.lower.operators import EMIT, divides_evenly, fill
+from fullfield.nn import operators
 
 aten = torch.ops.aten
 
@@ -99,6 +100,8 @@ class _Lowering:
         read = {s: self.to.strip(s, family, pair, fill(node)) for s, pair in strips.items()}
         if node.meta["kind"] == "windowed":
             source = next(iter(strips))
+            if node.target is operators.neighbourhood.default:
+                return self._neighbourhood(node, family, source, read[source])
             return self._windowed(node, family, read[source], strips[source])
         if node.target is aten.reshape.default:
             (source,) = strips
@@ -106,6 +109,17 @@ class _Lowering:
             return self.to.call(node.target, read[source], [-1, *node.meta["channels"], *cells])
         args = map_arg(node.args, lambda n: read[n.name] if n.name in read else self._const(n))
         return self.graph.call_function(node.target, args, dict(node.kwargs))  # type: ignore[arg-type]
+
+    def _neighbourhood(self, node: Node, family: Pair, source: str, value: Node) -> Node:
+        """Neighbourhoods as channels, of a map whose channel dimensions are taken as one."""
+        layout, channels = self.layout, self.to.channels
+        strips = layout.y[node.name].strips[family[0]][source], layout.x[node.name].strips[family[1]][source]
+        if len(channels[source]) != 1:
+            shape = [-1, self.network[source].elements, *(s.length for s in strips)]
+            value = self.to.call(aten.reshape.default, value, shape)
+        value = self._windowed(node, family, value, strips)
+        cells = layout.y[node.name].extent(family[0]), layout.x[node.name].extent(family[1])
+        return self.to.call(aten.reshape.default, value, [-1, *channels[node.name], *cells])
 
     def _windowed(self, node: Node, family: Pair, value: Node, strips: tuple[Strip, Strip]) -> Node:
         """An operator on its strip, as it is or by way of fragments."""

@@ -59,7 +59,12 @@ def make_plan(
     chooser = _Chooser(network, borders, image, step, itemsize, budget_bytes or DEFAULT_BUDGET_BYTES, tile, batch)
     if method == "auto":
         return chooser.cheapest() if chooser.spread else chooser.checked(chooser.plan("atrous"))
-    return chooser.checked(chooser.plan(method))
+    chosen = chooser.plan(method)
+    if not chooser.defined(chosen):
+        reason = next(place.reason for place in chosen.places.values() if not place.shared)
+        fix = 'use method="shifted" or "auto", or another step'
+        raise GeometryError(f"method {method}", f"has no meaning where borders are not recomputed: {reason}", fix=fix)
+    return chooser.checked(chosen)
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,23 @@ class _Chooser:
     def cheapest(self) -> Plan:
         """The plan of the cheapest method, which says how the others compare."""
         plans = [self.plan("atrous"), self.plan("fragments"), self.plan("shifted")]
+        plans = [p for p in plans if self.defined(p)]
         fitting = [p for p in plans if p.cost.peak_bytes <= self.budget] or plans[:1]
         best = min(fitting, key=lambda p: price(p.cost, p.tile))
         least = price(best.cost, best.tile)
         prices = ", ".join(f"{p.method} {price(p.cost, p.tile) / least:.2f}" for p in plans)
         return replace(self.checked(best), why=f"predicted time over that of the cheapest: {prices}")
+
+    def defined(self, plan: Plan) -> bool:
+        """Whether the plan gives the scores that it should.
+
+        Where not all borders are recomputed, scores depend on what is shared, so that must not depend on the method:
+        an upsampling, shared by shifted passes, would run per window in others.
+        """
+        if self.borders.cells is None:
+            return True
+        shared = self.borders.places(self.network)
+        return all(place.shared or not shared[name].shared for name, place in plan.places.items())
 
     def checked(self, plan: Plan) -> Plan:
         """The plan, if it keeps to the budget.
@@ -194,11 +211,11 @@ class _TileSearch:
 
     def __init__(self, job: _Chooser, method: Method, step: Pair, shape: Pair) -> None:
         self.job, self.method, self.step, self.shape = job, method, step, shape
-        self.natural = job.borders.places(job.network)
+        self.natural = job.borders.places(job.network, step=step)
 
     def price(self, tile: Pair, batch: int, stop: int | None) -> _Option:
         """One tile in the middle of the map, with the network per window from node ``stop`` on."""
-        places = self.natural if stop is None else self.job.borders.places(self.job.network, stop=stop)
+        places = self.natural if stop is None else self.job.borders.places(self.job.network, stop=stop, step=self.step)
         first = [(n - t) // 2 for n, t in zip(self.shape, tile, strict=True)]
         axes = [AxisTile(s, t, f, p) for s, t, f, p in zip(self.step, tile, first, self.job.image, strict=True)]
         layout = lay_out(self.job.network, places, *axes, fragments=self.method == "fragments")

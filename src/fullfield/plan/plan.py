@@ -33,9 +33,9 @@ class Borders:
         """``exact`` where all border cells are recomputed."""
         return "exact" if self.cells is None else "context"
 
-    def places(self, network: Network, *, stop: int | None = None) -> dict[str, Place]:
-        """Where every node runs."""
-        return network.places(cap=self.cells, small=self.whole_maps, stop=stop)
+    def places(self, network: Network, *, stop: int | None = None, step: Pair | None = None) -> dict[str, Place]:
+        """Where every node runs, for windows ``step`` apart; as much shared as at any step if none is given."""
+        return network.places(cap=self.cells, small=self.whole_maps, stop=stop, step=step)
 
 
 @dataclass(frozen=True)

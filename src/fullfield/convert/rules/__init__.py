@@ -7,9 +7,21 @@ from typing import Any
 import torch
 
 from fullfield.convert.rewriter import Rule
-from fullfield.convert.rules import channels, conv, layers, linear, norms, padding, pointwise, pools, removed, views
+from fullfield.convert.rules import (
+    channels,
+    conv,
+    layers,
+    linear,
+    norms,
+    padding,
+    pointwise,
+    pools,
+    removed,
+    upsampling,
+    views,
+)
 
-FAMILIES = (removed, conv, pools, linear, norms, views, channels, padding, layers)
+FAMILIES = (removed, conv, pools, linear, norms, views, channels, padding, upsampling, layers)
 REGISTRY: dict[Any, Rule] = {op: rule for family in FAMILIES for op, rule in family.RULES.items()}
 
 

@@ -1,14 +1,16 @@
-"""Convolutions: already in canonical form; ``same`` padding becomes numbers."""
+"""Convolutions: already in canonical form; ``same`` padding becomes numbers. Over channels they stay per cell."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.fx import Node
 
-from fullfield.convert.layout import Layout
+from fullfield.capture.shapes import PROBE_BATCH
+from fullfield.convert.layout import BATCH, CHANNEL, Layout
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Const, Mapped, Rewriter
 
@@ -57,6 +59,36 @@ def _pair(value: Any) -> list[int]:
     return numbers * 2 if len(numbers) == 1 else numbers
 
 
+def convolve_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``conv1d`` along a channel dimension (efficient channel attention), cell by cell.
+
+    Exact: yes
+    Shape: ``(n, i, c)`` at every cell -> ``(n, o, c')``; canonical ``(n, i, c, y, x)`` -> ``(n, o, c', y, x)``
+    """
+    x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
+    if not isinstance(x, Mapped) or not isinstance(weight, Const):
+        return Refusal("has a kernel that depends on the image")
+    dims = (BATCH, CHANNEL, CHANNEL)
+    if len(x.layout.dims) != 3 or x.layout.channel_index(2) is None:
+        return Refusal("convolves the positions of the window")
+    sizes = x.layout.shape(PROBE_BATCH)[1:]
+    if math.prod(sizes) != math.prod(x.layout.channels):
+        return Refusal("has positions of the window as its channels")
+    lines = rewriter.to_channels(x, replace(x.layout, dims=dims, channels=sizes), range(len(x.layout.channels)))
+    shape = [*weight.shape, 1, 1]
+    kernel = rewriter.weight(args["weight"], shape, range(5), shape)
+    padding = args["padding"]
+    if isinstance(padding, str):
+        total = args["dilation"][0] * (weight.shape[2] - 1) if padding == "same" else 0
+        if total % 2:
+            return Refusal("pads channels unevenly")
+        padding = [total // 2]
+    options = [[args["stride"][0], 1, 1], [padding[0], 0, 0], [args["dilation"][0], 1, 1], args["groups"]]
+    operands = [lines, kernel, rewriter.value(args["bias"]), *options]
+    result = rewriter.emit(aten.conv3d.default, operands, kind="per_cell")
+    return Mapped(result, lines.layout.with_channels(rewriter.shape(node)[1:]))
+
+
 def refuse_transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Refusal:
     """Transposed convolutions spread one cell over many, at places that depend on the window."""
     return Refusal("is a transposed convolution, whose output grid hangs on the window's own corner")
@@ -65,5 +97,7 @@ def refuse_transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> R
 RULES: dict[Any, Any] = {
     aten.conv2d.default: convolve,
     aten.conv2d.padding: convolve,
+    aten.conv1d.default: convolve_channels,
+    aten.conv1d.padding: convolve_channels,
     aten.conv_transpose2d.input: refuse_transposed,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from torch.fx import Node
 from fullfield.convert.layout import Layout
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Mapped, Parts, Rewriter
+from fullfield.nn import operators
 
 aten = torch.ops.aten
 
@@ -93,10 +95,49 @@ def reduce(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     return Refusal("reduces over channels and positions at once")
 
 
-def _over_map(rewriter: Rewriter, x: Mapped, dims: Sequence[int], keep: bool, name: str) -> Mapped | Refusal:
+def norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """The 2-norm: over the window's map the root of a sum of squares, over channels per cell.
+
+    Exact: yes, other summation order
+    """
+    x = rewriter.value(args["self"])
+    order = args["ord"] if "ord" in args else args["p"]
+    dims = args["dim"]
+    rank = len(x.layout.dims)
+    wanted = range(rank) if dims is None or dims == [] else [d % rank for d in _list(dims)]
+    if 0 in wanted:
+        return Refusal("takes a norm over the batch")
+    if order not in (2, None) or args.get("dtype") not in (None, rewriter.shapes[args["self"]].dtype):
+        return Refusal(f"takes a norm of order {order}, or in another number type")
+    if all(x.layout.channel_index(d) is not None for d in wanted):
+        return _norm_of_channels(rewriter, x, wanted, bool(args["keepdim"]))
+    if not all(x.layout.spatial(d) for d in wanted):
+        return Refusal("takes a norm over channels and positions at once")
+    squares = Mapped(rewriter.emit(aten.mul.Tensor, [x, x], kind="pointwise"), x.layout)
+    total = _over_map(rewriter, squares, wanted, bool(args["keepdim"]), "sum")
+    return Mapped(rewriter.emit(operators.root.default, [total], kind="pointwise"), total.layout)
+
+
+def _norm_of_channels(rewriter: Rewriter, x: Mapped, dims: Sequence[int], keep: bool) -> Mapped:
+    indices = [i for i in (x.layout.channel_index(d) for d in dims) if i is not None]
+    operands = [x, 2, [1 + i for i in indices], True]
+    result = rewriter.emit(aten.linalg_vector_norm.default, operands, kind="per_cell")
+    sizes = [1 if i in indices else c for i, c in enumerate(x.layout.channels)]
+    mapped = Mapped(result, x.layout.with_channels(sizes))
+    if keep:
+        return mapped
+    layout = mapped.layout
+    for d in sorted(dims, reverse=True):
+        layout = layout.without(d)
+    return rewriter.to_channels(mapped, layout, range(len(sizes)))
+
+
+def _over_map(rewriter: Rewriter, x: Mapped, dims: Sequence[int], keep: bool, name: str) -> Mapped:
     axes = {s for d in dims for s in x.layout.dims[d]}
-    if len(x.layout.channels) != 1:
-        return Refusal("reduces a map whose channels are in several dimensions")
+    channels = x.layout.channels
+    if len(channels) != 1:
+        flat = x.layout.with_channels([math.prod(channels)])
+        x = replace(rewriter.to_channels(x, flat, range(len(channels))), layout=flat)
     kernel = [x.layout.height if "y" in axes else 1, x.layout.width if "x" in axes else 1]
     node, slides = _emit_pool(rewriter, x, kernel, "max" if name == "amax" else name)
     layout = x.layout.with_cells(x.layout.height // kernel[0], x.layout.width // kernel[1])
@@ -104,6 +145,8 @@ def _over_map(rewriter: Rewriter, x: Mapped, dims: Sequence[int], keep: bool, na
     for d in sorted(dims, reverse=True):
         if not keep:
             layout = layout.without(d)
+    if len(channels) != 1:
+        return rewriter.to_channels(Mapped(node, layout), layout.with_channels(channels), [0])
     return Mapped(node, layout)
 
 
@@ -190,4 +233,6 @@ RULES: dict[Any, Any] = {
     aten.mean.dim: reduce,
     aten.sum.dim_IntList: reduce,
     aten.amax.default: reduce,
+    aten.linalg_vector_norm.default: norm,
+    aten.norm.ScalarOpt_dim: norm,
 }

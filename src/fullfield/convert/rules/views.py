@@ -1,21 +1,28 @@
-"""Views, permutations, squeezes: most only change the layout that is kept beside the canonical map."""
+"""Views, permutations, squeezes: most only change the layout that is kept beside the canonical map.
+
+Views that cut rows and columns into blocks make the places within a block channels (space to depth).
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.fx import Node
 
 from fullfield.capture.shapes import PROBE_BATCH
+from fullfield.convert.layout import BATCH, CHANNEL, Layout
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Mapped, Rewriter
+from fullfield.geometry.axis import Op
+from fullfield.nn import operators
 
 aten = torch.ops.aten
 
 
 def view(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """Any regrouping of dimensions, by the shapes before and after; rows and columns are never split.
+    """Any regrouping of dimensions, by the shapes before and after.
 
     Exact: yes
     """
@@ -23,7 +30,51 @@ def view(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refus
     layout = x.layout.viewed(rewriter.shape(node), PROBE_BATCH)
     if isinstance(layout, Refusal):
         return layout
-    return rewriter.to_channels(x, layout, range(len(x.layout.channels)))
+    blocks = [x.layout.height // layout.height, x.layout.width // layout.width]
+    if blocks == [1, 1]:
+        return replace(rewriter.to_channels(x, layout, range(len(x.layout.channels))), replayed=x.replayed)
+    apart = _blocks(rewriter, x, blocks)
+    return replace(rewriter.to_channels(apart, layout, x.layout.block_order()), replayed=True)
+
+
+def _blocks(rewriter: Rewriter, x: Mapped, blocks: list[int]) -> Mapped:
+    """The map in blocks; their places are two more canonical channel dimensions."""
+    operands = [x, blocks, blocks, [0, 0], [1, 1]]
+    node = rewriter.emit(operators.neighbourhood.default, operands, kind="windowed")
+    layout = x.layout.with_cells(x.layout.height // blocks[0], x.layout.width // blocks[1])
+    return Mapped(node, layout.with_channels([*layout.channels, *blocks]))
+
+
+def space_to_depth(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``pixel_unshuffle``: blocks of the map, their places as channels.
+
+    Exact: yes
+    Shape: ``(n, c, y, x)`` -> ``(n, c*f*f, y/f, x/f)``
+    """
+    x = rewriter.value(args["self"])
+    if not x.layout.is_plain:
+        return Refusal("rearranges dimensions that are not (channels, y, x)")
+    apart = _blocks(rewriter, x, [args["downscale_factor"]] * 2)
+    return rewriter.to_channels(apart, Layout.plain(*rewriter.shape(node)[1:]), range(3))
+
+
+def neighbourhoods(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``im2col`` (``nn.Unfold``): the cells under a sliding kernel as channels.
+
+    Exact: yes
+    Shape: ``(n, c, y, x)`` -> ``(n, c*ky*kx, y'*x')``
+    """
+    x = rewriter.value(args["self"])
+    if not x.layout.is_plain:
+        return Refusal("unfolds dimensions that are not (channels, y, x)")
+    options = [list(args[name]) for name in ("kernel_size", "stride", "padding", "dilation")]
+    result = rewriter.emit(operators.neighbourhood.default, [x, *options], kind="windowed")
+    ops = [Op(k, s, p, p, d) for k, s, p, d in zip(*options, strict=True)]
+    cells = [op.cells(n) for op, n in zip(ops, (x.layout.height, x.layout.width), strict=True)]
+    plain = Layout.plain(rewriter.shape(node)[1], *cells)
+    apart = Mapped(result, plain.with_channels([x.layout.channels[0], *options[0]]))
+    tokens = replace(plain, dims=(BATCH, CHANNEL, ("y", "x")))
+    return replace(rewriter.to_channels(apart, tokens, range(3)), replayed=True)
 
 
 def permute(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
@@ -42,15 +93,20 @@ def permute(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Re
     if order[0] != 0:
         return Refusal("moves the batch from the first dimension")
     layout, channel_order = x.layout.permuted(order)
-    return rewriter.to_channels(x, layout, channel_order)
+    return replace(rewriter.to_channels(x, layout, channel_order), replayed=x.replayed)
 
 
 def expand(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """An expansion that changes nothing.
+    """An expansion that changes nothing, or that lays one value over the map with which it slides.
 
     Exact: yes
     """
     x = rewriter.value(node.args[0])
+    if rewriter.slides and x.layout.single and len(rewriter.shape(node)) == len(x.layout.dims):
+        pairs = zip(x.layout.dims, x.layout.shape(PROBE_BATCH), rewriter.shape(node), strict=True)
+        if all(before == after or dim in (("y",), ("x",)) for dim, before, after in pairs):
+            assert isinstance(x, Mapped)
+            return x
     if rewriter.shape(node) != x.layout.shape(PROBE_BATCH):
         return Refusal("spreads one value over many positions or channels")
     assert isinstance(x, Mapped)
@@ -74,4 +130,6 @@ RULES: dict[Any, Any] = {
     aten.permute.default: permute,
     aten.transpose.int: permute,
     aten.expand.default: expand,
+    aten.pixel_unshuffle.default: space_to_depth,
+    aten.im2col.default: neighbourhoods,
 }
