@@ -150,9 +150,9 @@ def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[
             for place in np.ndindex(index.shape[:-1]):
                 packed = _packed(grid, extent, place, read)
                 if packed:
-                    file.write(packed)
                     index[place] = offset, len(packed)
-                    offset += len(packed)
+                    offset += file.write(packed)
+                packed = b""  # given back before the next is made
             file.write(_sealed(index))
         temporary.replace(path)
     except BaseException:
