@@ -79,7 +79,7 @@ def _from_path(path: Path, max_pixels: int | None, bands: int | None) -> tuple[N
             magic = file.read(len(_NPY))
         if magic == _NPY:
             return _from_array(np.load(path, mmap_mode="r", allow_pickle=False), where), where
-        with _pixel_limit(max_pixels), _silence(), Image.open(path) as picture:
+        with limit_lifted(max_pixels), silence(), Image.open(path) as picture:
             if max_pixels is not None and picture.width * picture.height > max_pixels:
                 raise Image.DecompressionBombError(
                     f"{picture.width} x {picture.height} px are more than the {max_pixels} allowed"
@@ -124,8 +124,8 @@ def _unreadable(where: str, error: BaseException) -> ImageError:
 
 
 @contextmanager
-def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
-    """Lifts Pillow's process-wide limit while a file with a limit of its own is read."""
+def limit_lifted(max_pixels: int | None) -> Iterator[None]:
+    """Lifts Pillow's process-wide limit on pixels while a file with a limit of its own is read."""
     if max_pixels is None:
         yield
         return
@@ -138,7 +138,7 @@ def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keeps Pillow's remarks (large file, odd metadata) from the user; what matters is raised."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -147,7 +147,7 @@ def _silence() -> Iterator[None]:
 
 def _from_pil(picture: Image.Image, where: str, bands: int | None) -> NDArray[Any]:
     try:
-        with _silence():
+        with silence():
             plain = _plain(_upright(picture), bands)
             array = np.asarray(plain)
     except DECODE_ERRORS as error:
