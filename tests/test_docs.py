@@ -1,10 +1,13 @@
 """Every code block of the README and the documentation runs, in the order of its page.
 
-``python`` blocks of a page share their names. In ``console`` blocks the lines after ``$`` run, and the text under
-them is what they print, ``...`` standing for anything. ``make`` and ``pip`` lines are checked for what they name.
+``python`` blocks of a page share their names, and print the ``text`` block that stands right under them. In
+``console`` blocks the lines after ``$`` run, and the text under them is what they print, ``...`` standing for
+anything. ``make`` and ``pip`` lines are checked for what they name.
 """
 
+import contextlib
 import doctest
+import io
 import re
 import shlex
 import shutil
@@ -19,7 +22,8 @@ from fullfield.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+COMPLETE = {"tutorial.md"}  # whose text blocks are all that the page prints
 # Blocks that nothing can run: output alone, and what Sphinx itself reads.
 INERT = {"text", "{toctree}", "{eval-rst}", "{command-help}"}
 
@@ -37,14 +41,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks_run(page: Path, folder: Path) -> None:
+    run(page.read_text(), page.name)
+
+
+def run(text: str, name: str) -> None:
     names: dict[str, object] = {}
-    for kind, body in BLOCK.findall(page.read_text()):
+    for kind, body, wanted in BLOCK.findall(text):
         if kind == "python":
-            exec(compile(body, page.name, "exec"), names)
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(body, name, "exec"), names)
+            if wanted or name in COMPLETE:
+                assert printed.getvalue() == wanted, body
         elif kind == "console":
             play(body)
         else:
-            assert kind in INERT, f"{page.name} has a block of kind {kind!r}"
+            assert kind in INERT, f"{name} has a block of kind {kind!r}"
 
 
 def play(session: str) -> None:
@@ -69,6 +81,12 @@ def prints(found: str, wanted: str) -> bool:
 def test_a_wrong_block_is_found(folder: Path) -> None:
     assert not prints("EXACT\n", "CONTEXT\n")
     assert prints("top\nEXACT 3\n", "...EXACT...\n")
+    for page, text in (
+        ("any.md", "```python\nprint(1)\n```\n\n```text\n2\n```\n"),
+        ("tutorial.md", "```python\nprint(1)\n```\n"),
+    ):
+        with pytest.raises(AssertionError, match=r"print\(1\)"):
+            run(text, page)
     with pytest.raises(AssertionError, match="No such"):
         play("$ fullfield nonsense\n")
     with pytest.raises(AssertionError, match="make nonsense"):
