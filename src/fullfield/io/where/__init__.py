@@ -1,0 +1,1 @@
+"""Where to look: which cells of a score map are wanted."""

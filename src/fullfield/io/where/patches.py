@@ -1,0 +1,74 @@
+"""Connected patches of a picture of yes and no."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def patches(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The patches of true pixels that touch along sides or corners: which one a pixel belongs to, and their areas.
+
+    Runs of a row are joined with those of the row above; patches take the least number of their runs.
+
+    Shape: labels ``(y, x)``, 0 outside; areas ``(n + 1,)`` px, entry 0 is the outside.
+    """
+    rows, columns = inside.shape
+    padded = np.zeros((rows, columns + 2), np.int8)
+    padded[:, 1:-1] = inside
+    change = np.diff(padded, axis=1)
+    row, start = np.nonzero(change == 1)
+    stop = np.nonzero(change == -1)[1]
+    owner = _joined(*_neighbours(row, start, stop, columns), len(row))
+    names, owner = np.unique(owner, return_inverse=True)
+    lengths = stop - start
+    areas = np.bincount(owner + 1, weights=lengths, minlength=len(names) + 1).astype(np.int64)
+    areas[0] = inside.size - lengths.sum()
+    labels = np.zeros(inside.shape, np.int32)
+    labels[inside] = np.repeat(owner + 1, lengths)  # both in the order of rows
+    return labels, areas
+
+
+def _neighbours(
+    row: NDArray[np.intp], start: NDArray[np.intp], stop: NDArray[np.intp], columns: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of runs of neighbouring rows that touch, corners included."""
+    wide = columns + 2
+    ends = row * wide + stop
+    # of the row above: the first run that ends at or after this one's start, and the last that starts by its end
+    first = np.searchsorted(ends, (row - 1) * wide + start, "left")
+    last = np.searchsorted(row * wide + start, (row - 1) * wide + stop, "right")
+    count = np.maximum(last - first, 0)
+    below = np.repeat(np.arange(len(row)), count)
+    above = np.arange(len(below)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+    return below, above
+
+
+def _joined(a: NDArray[np.intp], b: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """The least number that each of ``count`` things is joined with, directly or through others."""
+    name = np.arange(count)
+    while True:
+        least = np.minimum(name[a], name[b])
+        following = name.copy()
+        np.minimum.at(following, name[a], least)
+        np.minimum.at(following, name[b], least)
+        following = np.minimum(following, following[following])
+        while (following[following] != following).any():
+            following = following[following]
+        if (following == name).all():
+            return name
+        name = following
+
+
+def without_specks(inside: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
+    """Without patches of fewer than ``least`` pixels."""
+    labels, areas = patches(inside)
+    keep = areas >= least
+    keep[0] = False
+    found: NDArray[np.bool_] = keep[labels]
+    return found
+
+
+def without_holes(inside: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
+    """With gaps of fewer than ``least`` pixels closed."""
+    return ~without_specks(~inside, least)
