@@ -3,7 +3,8 @@
 The verbs: ``capture`` and ``load`` make a ``Classifier``, ``save`` writes it down, ``inspect`` describes it,
 ``convert`` makes it fully convolutional, ``scan`` runs it over an image and returns ``Scores``, ``verify`` compares
 these with the crops and returns a ``Certificate``; ``plan`` says beforehand how a scan would run, as a ``Plan``, and
-``tune`` measures what scores cheaper than exact ones are worth, as a ``Tuning``.
+``tune`` measures what scores cheaper than exact ones are worth, as a ``Tuning``; ``open`` gives an image of any size
+to be read by region.
 
 Importing this package imports no torch: every public name is looked up when it is first used.
 """
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from fullfield.errors import ImageError as ImageError
     from fullfield.errors import ResumeError as ResumeError
     from fullfield.errors import UnsupportedError as UnsupportedError
+    from fullfield.io.open import open as open
     from fullfield.io.scores import Scores as Scores
     from fullfield.io.stored import StoredScores as StoredScores
     from fullfield.io.stored import open_scores as open_scores
@@ -72,6 +74,7 @@ _HOME = {
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.capture.load",
     "open_scores": "fullfield.io.stored",
+    "open": "fullfield.io.open",
     "plan": "fullfield.api.plan",
     "save": "fullfield.capture.save",
     "scan": "fullfield.api.scan",
