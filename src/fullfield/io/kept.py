@@ -40,7 +40,7 @@ class Encoded(NamedTuple):
 
     Args:
         block: stored numbers ``(bands, y, x)``.
-        saturated: finite scores beyond what the type holds: the nearest number in ``uint8``, infinite in floats.
+        saturated: scores beyond what the type holds: its nearest number in ``uint8``, infinite in floats.
         nans: scores that are NaN where a cell is valid; of labels, cells with one among their scores.
     """
 

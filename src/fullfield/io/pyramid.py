@@ -21,8 +21,7 @@ from fullfield.io.store import VALID, add_array, incomplete, level_count, level_
 def seal(path: Path, *, certificate: dict[str, Any] | None = None) -> None:
     """Builds the pyramid of a store whose shards are all there, and says as the very last step that it is complete.
 
-    May be called again, also after it was killed in the middle. One inner chunk and the four that it is made of are in
-    memory at a time.
+    May be called again, also after it was killed in the middle. A few inner chunks are in memory at a time.
 
     Args:
         path: of the store.
@@ -76,12 +75,24 @@ def _halve(path: Path, spec: MapSpec, level: int) -> None:
         first = [i * side for i, side in zip(index, grid.shard, strict=True)]
 
         def read(region: Region, first: list[int] = first) -> NDArray[Any]:
+            out = np.empty([r.stop - r.start for r in region], grid.dtype)
             bands = slice(first[0] + region[0].start, first[0] + region[0].stop)
-            y, x = (slice(2 * (f + r.start), 2 * (f + r.stop)) for f, r in zip(first[1:], region[1:], strict=True))
-            numbers = read_array(source, (bands, y, x), path)
-            return np.stack([halved(band, spec) for band in numbers])
+            for y, x in _quarters(*out.shape[1:]):  # each is an inner chunk of the source
+                top, left = first[1] + region[1].start, first[2] + region[2].start
+                place = slice(2 * (top + y.start), 2 * (top + y.stop)), slice(2 * (left + x.start), 2 * (left + x.stop))
+                for band, numbers in zip(out, read_array(source, (bands, *place), path), strict=True):
+                    band[y, x] = halved(numbers, spec)
+            return out
 
         write_shard(path / str(level) / grid.file(index), grid, grid.extent(index), read)
+
+
+def _quarters(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    """Up to four regions that a region of so many cells is made of."""
+    height, width = -(-rows // 2), -(-columns // 2)
+    for top in range(0, rows, height):
+        for left in range(0, columns, width):
+            yield slice(top, min(top + height, rows)), slice(left, min(left + width, columns))
 
 
 def halved(numbers: NDArray[Any], spec: MapSpec) -> NDArray[Any]:

@@ -1,0 +1,164 @@
+"""The pyramid: what each level holds, and sealing after anything that may have happened before."""
+
+import math
+import shutil
+import tracemalloc
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from fullfield.errors import ImageError
+from fullfield.io.pyramid import halved, seal
+from fullfield.io.store import create_store, level_count, read_record
+from fullfield.io.stored import open_scores
+from tests.io.maps import contents, fill_store, spec_of, stored
+
+DRAW = np.random.default_rng(0)
+TALL = DRAW.standard_normal((2, 601, 70)).astype(np.float32)  # three levels
+
+
+def mean_of_four(band: np.ndarray) -> np.ndarray:
+    """Cell by cell, as one would say it."""
+    rows, columns = band.shape
+    out = np.full((-(-rows // 2), -(-columns // 2)), np.nan)
+    for i, j in np.ndindex(out.shape):
+        cells = [float(v) for v in band[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].ravel() if not math.isnan(v)]
+        out[i, j] = sum(cells) / len(cells) if cells else math.nan
+    return out
+
+
+def test_each_level_is_the_mean_of_the_valid_cells_below(tmp_path: Path) -> None:
+    array = TALL.copy()
+    array[0, 5:9, 3:8] = np.nan
+    array[:, 100:300, :40] = np.nan
+    spec = stored(tmp_path / "a.zarr", array)
+    below = array.astype(np.float64)
+    assert level_count(spec) == 3
+    for level in (1, 2):
+        wanted = np.stack([mean_of_four(band) for band in below])
+        found = zarr.open_array(str(tmp_path / f"a.zarr/{level}"), mode="r")[:]
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-7)
+        below = found.astype(np.float64)
+    assert not (tmp_path / "a.zarr/3").exists()
+
+
+@pytest.mark.parametrize(("side", "levels"), [(1, 1), (256, 1), (257, 2), (512, 2), (513, 3), (10_000, 7)])
+def test_levels_end_where_no_side_has_more_than_256_cells(side: int, levels: int) -> None:
+    assert level_count(replace(spec_of(TALL), shape=(1, side, 1))) == levels
+    assert level_count(replace(spec_of(TALL), shape=(1, 1, side))) == levels
+
+
+def test_bytes_are_averaged_to_the_nearest_without_those_that_mean_nothing() -> None:
+    band = np.array([[0, 1, 255, 255, 7], [1, 1, 255, 254, 255], [255, 9, 255, 255, 255]], np.uint8)
+    assert halved(band, spec_of(band[None])).tolist() == [[1, 254, 7], [9, 255, 255]]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_infinite_scores_are_averaged_without_a_warning(dtype: type) -> None:
+    band = np.array([[np.inf, 1, np.inf, -np.inf], [2, 3, 0, 0]], dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = halved(band, spec_of(band[None]))
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, [[np.inf, np.nan]])
+
+
+def test_float16_is_averaged_in_float32() -> None:
+    band = np.full((2, 2), 65504, np.float16)
+    assert halved(band, spec_of(band[None])) == 65504
+
+
+def test_of_labels_the_most_frequent_is_taken_and_of_equals_the_first() -> None:
+    band = np.array([[3, 5, 1, 2, 255, 9], [5, 3, 2, 2, 255, 255], [255, 255, 4, 5, 6, 7]], np.uint8)
+    spec = replace(spec_of(band[None]), kind="labels", classes=tuple(range(10)))
+    assert halved(band, spec).tolist() == [[3, 2, 9], [255, 4, 6]]
+
+
+def test_labels_stay_labels_at_every_level(tmp_path: Path) -> None:
+    array = DRAW.integers(0, 300, (1, 520, 40)).astype(np.uint16)
+    stored(tmp_path / "a.zarr", array, kind="labels", classes=tuple(range(300)))
+    found = zarr.open_array(str(tmp_path / "a.zarr/2"), mode="r")[:]
+    assert found.dtype == np.uint16
+    assert found.max() < 300
+
+
+def test_sealing_twice_changes_nothing(tmp_path: Path) -> None:
+    stored(tmp_path / "a.zarr", TALL)
+    before = contents(tmp_path / "a.zarr")
+    seal(tmp_path / "a.zarr")
+    assert contents(tmp_path / "a.zarr") == before
+
+
+def test_a_certificate_may_come_with_the_seal_or_after_it(tmp_path: Path) -> None:
+    spec = stored(tmp_path / "a.zarr", TALL)
+    seal(tmp_path / "a.zarr", certificate={"verdict": "EXACT"})
+    assert open_scores(tmp_path / "a.zarr").certificate == {"verdict": "EXACT"}
+    seal(tmp_path / "a.zarr")
+    assert open_scores(tmp_path / "a.zarr").certificate == {"verdict": "EXACT"}
+    writer = create_store(tmp_path / "b.zarr", spec, certificate={"verdict": "EXACT"})
+    fill_store(writer, TALL)
+    seal(tmp_path / "b.zarr")
+    assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize("killed", range(1, 7))
+def test_a_seal_that_was_killed_is_repeated_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int
+) -> None:
+    whole = tmp_path / "a.zarr"
+    stored(whole, TALL, shard=(256, 48))
+    store = tmp_path / "b.zarr"
+    fill_store(create_store(store, spec_of(TALL, (256, 48))), TALL)
+    renamed, rename = [], Path.replace
+
+    def dies(self: Path, target: Path) -> Path:
+        renamed.append(target)
+        if len(renamed) == killed:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dies)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # no one tidies up after kill -9
+        with pytest.raises(KeyboardInterrupt):
+            seal(store)
+    assert read_record(store)["complete"] is False
+    assert list(store.rglob("*.partial"))
+    seal(store)
+    assert contents(store) == contents(whole)
+
+
+def test_the_levels_of_a_seal_that_was_killed_are_not_trusted(tmp_path: Path) -> None:
+    stored(tmp_path / "a.zarr", TALL)
+    fill_store(create_store(tmp_path / "b.zarr", spec_of(TALL)), TALL)
+    shutil.copytree(tmp_path / "a.zarr/1", tmp_path / "b.zarr/1")
+    for file in (tmp_path / "b.zarr/1/c").rglob("0"):
+        if file.is_file():
+            file.write_bytes(b"torn")
+    (tmp_path / "b.zarr/7").mkdir()
+    seal(tmp_path / "b.zarr")
+    assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+
+
+def test_a_damaged_shard_is_not_sealed(tmp_path: Path) -> None:
+    writer = create_store(tmp_path / "a.zarr", spec_of(TALL))
+    fill_store(writer, TALL)
+    shard = tmp_path / "a.zarr/0/c/0/3/0"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(ImageError, match=r"a\.zarr: scores cannot be read"):
+        seal(tmp_path / "a.zarr")
+    assert read_record(tmp_path / "a.zarr")["complete"] is False
+
+
+def test_sealing_takes_the_memory_of_a_few_inner_chunks(tmp_path: Path) -> None:
+    array = np.broadcast_to(DRAW.standard_normal((64, 1, 1024)).astype(np.float32), (64, 1024, 1024))  # 256 MiB
+    fill_store(create_store(tmp_path / "a.zarr", spec_of(array, (512, 512))), array)
+    tracemalloc.start()
+    seal(tmp_path / "a.zarr")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 6 * (16 << 20)
