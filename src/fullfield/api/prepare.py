@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from fullfield._version import __version__
 from fullfield.analysis.specs import network
 from fullfield.api.nets import parse_bytes
 from fullfield.capture.classifier import Classifier
 from fullfield.convert.canonical import Canonical, canonical
 from fullfield.convert.fold import fold_batch_norm
-from fullfield.errors import GeometryError, UnsupportedError
+from fullfield.engine.protocols import Where
+from fullfield.errors import GeometryError, ImageError, UnsupportedError
 from fullfield.geometry.network import Network
 from fullfield.geometry.placement import Placement
 from fullfield.io.edges import PaddedSource, pad_edges, parse_edge
 from fullfield.io.images import ImageSource, open_image
+from fullfield.io.open import open_raster
+from fullfield.io.pick import Pick
+from fullfield.io.raster import Raster
+from fullfield.io.region import CroppedSource, cropped, region_of
 from fullfield.plan import CONTEXT, EXACT, Borders, Method, Plan, make_plan
 
 Step = int | tuple[int, int]
 Border = int | tuple[int, int] | None
+Region = str | tuple[int, int, int, int] | None
+AnySource = ImageSource | PaddedSource | CroppedSource
+CACHE_BYTES = 256 << 20  # of decoded pixels, where no budget is given
+CACHE_SHARE = 0.15  # of the budget for decoded pixels, where one is
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,20 @@ class Settings:
     budget: int | str | None = None
     tile: tuple[int, int] | None = None
     method: Method = "auto"
+    region: Region = None
+    mask: object = None
+    coordinates: str = "auto"
+    skip_background: bool = False
+    min_coverage: float = 0.0
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """The memory allowed, if it is bounded.
+
+        Raises:
+            BudgetError: it is no size.
+        """
+        return parse_bytes(self.budget)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +88,37 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A scan ready to run."""
+    """A scan ready to run.
+
+    Args:
+        prepared: the network.
+        source: the image.
+        plan: how it is scanned.
+        settings: as they were given.
+        where: the cells wanted, if not all.
+    """
 
     prepared: Prepared
-    source: ImageSource | PaddedSource
+    source: AnySource
     plan: Plan
     settings: Settings
+    where: Where | None = None
+
+    @property
+    def placement(self) -> Placement:
+        """Where the scores lie on the image."""
+        return place(self.prepared.net, self.source, self.plan.step)
+
+    def replanned(self, budget_bytes: int) -> Work:
+        """The same scan within another budget.
+
+        Raises:
+            BudgetError: no plan fits it.
+        """
+        borders = self.plan.borders
+        return replace(
+            self, plan=_plan(self.prepared, self.source, self.plan.step, borders, self.settings, budget_bytes)
+        )
 
 
 def prepare(net: Classifier, *, slides: bool = False) -> Prepared:
@@ -141,24 +192,51 @@ def check_context(prepared: Prepared) -> None:
 
 
 def read_image(
-    net: Classifier, image: object, *, scale: float, edge: str = "valid", step: tuple[int, int] = (1, 1)
-) -> ImageSource | PaddedSource:
-    """The image as the network's source, continued beyond its edges if asked."""
-    way = parse_edge(edge)
+    net: Classifier, image: object, *, scale: float = 1.0, edge: str = "valid", step: Step = 1, region: Region = None
+) -> AnySource:
+    """The image as the network's source, continued beyond its edges or cut to a region if asked."""
+    settings = Settings(scale=scale, edge=edge, region=region)
+    return _source(net, image, settings, parse_step(step, (1, 1)))
+
+
+def _source(net: Classifier, image: object, settings: Settings, step: tuple[int, int]) -> AnySource:
+    way = parse_edge(settings.edge)
+    budget = settings.budget_bytes
     source = open_image(
-        image,
+        _opened(image, net) if isinstance(image, (str, os.PathLike)) else image,
         preprocessing=net.preprocessing,
         channels=net.channels,
         dtype="float64" if net.dtype == torch.float64 else "float32",
         window=net.window if way == "valid" else None,
-        scale=scale,
+        scale=settings.scale,
+        cache_bytes=CACHE_BYTES if budget is None else int(CACHE_SHARE * budget),
     )
+    if settings.region is not None:
+        region = region_of(settings.region, source.original_size)
+        return cropped(source, region, window=net.window, step=step, edge=way)
     return source if way == "valid" else pad_edges(source, way, net.window, step)
 
 
-def place(net: Classifier, source: ImageSource | PaddedSource, step: tuple[int, int]) -> Placement:
+def _opened(path: str | os.PathLike[str], net: Classifier) -> Raster:
+    """A file; of a picture with alpha all bands, where the network takes so many of any kind."""
+    raster = open_raster(path, pick=Pick())
+    found, wanted = raster.shape[2], net.channels
+    if net.preprocessing.order != "any" or raster.about.reader != "Pillow" or found == wanted:
+        return raster
+    try:
+        return open_raster(path, pick=Pick(bands=tuple(range(wanted))))
+    except ImageError:  # it has none
+        return raster
+
+
+def image_of(source: AnySource) -> ImageSource:
+    """The whole image behind a source."""
+    return source if isinstance(source, ImageSource) else source.inner
+
+
+def place(net: Classifier, source: AnySource, step: tuple[int, int]) -> Placement:
     """Where the scores will lie on the image."""
-    padding = source.padding if isinstance(source, PaddedSource) else (0, 0, 0, 0)
+    padding = (0, 0, 0, 0) if isinstance(source, ImageSource) else source.padding
     return Placement(step, net.window, source.original_size, source.scanned_size, padding)
 
 
@@ -171,17 +249,51 @@ def set_up(net: Classifier, image: object, settings: Settings) -> Work:
     borders = parse_borders(settings.mode, settings.border)
     prepared = prepare(net, slides=borders.mode == "context")
     step = parse_step(settings.step, prepared.stride)
-    source = read_image(net, image, scale=settings.scale, edge=settings.edge, step=step)
+    source = _source(net, image, settings, step)
     if borders.cells == 0:
         check_context(prepared)
-    plan = make_plan(
+    plan = _plan(prepared, source, step, borders, settings, settings.budget_bytes)
+    return Work(prepared, source, plan, settings)
+
+
+def _plan(
+    prepared: Prepared,
+    source: AnySource,
+    step: tuple[int, int],
+    borders: Borders,
+    settings: Settings,
+    budget_bytes: int | None,
+) -> Plan:
+    return make_plan(
         prepared.network,
         image=source.shape[1:],
         step=step,
         borders=borders,
         itemsize=prepared.itemsize,
-        budget_bytes=None if settings.budget is None else parse_bytes(settings.budget),
+        budget_bytes=budget_bytes,
         tile=parse_tile(settings.tile),
         method=settings.method,
     )
-    return Work(prepared, source, plan, settings)
+
+
+def provenance(work: Work) -> dict[str, Any]:
+    """What makes the scores, as plain JSON."""
+    net, plan = work.prepared.net, work.plan
+    return {
+        "fullfield": __version__,
+        "model": net.name,
+        "model_hash": net.hash,
+        "image": image_of(work.source).name,
+        "settings": {
+            "step": list(plan.step),
+            "mode": plan.mode,
+            "border": plan.borders.cells,
+            "whole_maps": plan.borders.whole_maps,
+            "edge": work.settings.edge,
+            "scale": work.settings.scale,
+            "region": work.settings.region,
+            "window": list(net.window),
+            "preprocessing": net.preprocessing.to_json(),
+            "tile": list(plan.tile),
+        },
+    }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullfield._version import __version__
 from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Border, Prepared, Settings, Step, Work, place, set_up
+from fullfield.api.prepare import Border, Prepared, Settings, Step, provenance, set_up
 from fullfield.capture.classifier import Classifier
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import Progress, run
@@ -76,11 +75,9 @@ def scan(
     work = set_up(as_classifier(net), image, settings)
     started = time.perf_counter()
     array = run_plan(work.prepared, work.plan, work.source, progress=progress)
-    provenance = _provenance(work) | {"seconds": round(time.perf_counter() - started, 3)}
+    made_by = provenance(work) | {"seconds": round(time.perf_counter() - started, 3)}
     classifier = work.prepared.net
-    scores = Scores(
-        array, place(classifier, work.source, work.plan.step), classifier.class_names, work.plan.mode, provenance
-    )
+    scores = Scores(array, work.placement, classifier.class_names, work.plan.mode, made_by)
     if verify:
         certificate = certify(classifier, scores, work.source, samples=verify, seed=0)
         return replace(scores, certificate=certificate.to_dict())
@@ -112,23 +109,3 @@ def certify(net: Classifier, scores: Scores, source: Source, *, samples: int, se
         dtype=str(net.dtype).removeprefix("torch."),
         seed=seed,
     )
-
-
-def _provenance(work: Work) -> dict[str, Any]:
-    net, plan = work.prepared.net, work.plan
-    return {
-        "fullfield": __version__,
-        "model": net.name,
-        "model_hash": net.hash,
-        "settings": {
-            "step": list(plan.step),
-            "mode": plan.mode,
-            "border": plan.borders.cells,
-            "whole_maps": plan.borders.whole_maps,
-            "edge": work.settings.edge,
-            "scale": work.settings.scale,
-            "window": list(net.window),
-            "preprocessing": net.preprocessing.to_json(),
-            "tile": list(plan.tile),
-        },
-    }

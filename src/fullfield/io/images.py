@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from fullfield.capture.preprocessing import Preprocessing
 from fullfield.errors import GeometryError, ImageError
+from fullfield.io.cache import TileCache, cached
 from fullfield.io.decode import decode
 from fullfield.io.pixels import bands, check_values, expand, network_input
-from fullfield.io.raster import ArrayRaster, Raster
+from fullfield.io.raster import About, ArrayRaster, Raster, is_raster
+from fullfield.io.resample import resampled
 from fullfield.io.resize import Scale, resize, scanned_size
 
 
@@ -28,7 +30,7 @@ class ImageSource:
         preprocessing: applied at every ``read``.
         dtype: floating type of what is read.
         channels: channels that the network takes.
-        original_size: height and width before resizing, px (after EXIF rotation).
+        original: the image before it was resized (after EXIF rotation).
         checked: all pixels were looked at when the image was opened; otherwise every region is when it is read.
         fill: pixel value in place of nodata.
     """
@@ -37,7 +39,7 @@ class ImageSource:
     preprocessing: Preprocessing
     dtype: np.dtype[Any]
     channels: int
-    original_size: tuple[int, int]
+    original: Raster
     checked: bool = False
     fill: float = 0.0
 
@@ -45,6 +47,11 @@ class ImageSource:
     def name(self) -> str:
         """The file, for reports and errors."""
         return self.raster.name
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """Height and width before resizing, px."""
+        return self.original.shape[0], self.original.shape[1]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -118,6 +125,7 @@ def open_image(
     scale: Scale | None = 1.0,
     size: tuple[int, int] | None = None,
     max_pixels: int | None = None,
+    cache_bytes: int = 0,
 ) -> ImageSource:
     """The image ready to be scanned.
 
@@ -129,7 +137,7 @@ def open_image(
     An array is not copied: leave it alone while it is scanned.
 
     Args:
-        image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, or path.
+        image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, path, or what ``open`` gives.
         preprocessing: what the network wants to see.
         channels: channels that it takes.
         dtype: floating type of its input.
@@ -137,21 +145,66 @@ def open_image(
         scale: factor on the image's size, or one an axis ``(y, x)``; resampled once, on the raw pixels.
         size: height and width after resizing, px, instead of ``scale``.
         max_pixels: pixels above which an image file is refused; ``None`` is Pillow's limit against decompression bombs.
+        cache_bytes: of decoded pixels to keep, of an image that is read by region.
 
     Raises:
         ImageError: the image cannot be read, or is not what the network takes.
     """
-    order, span = preprocessing.order, preprocessing.value_range
-    kind: np.dtype[Any] = np.dtype(dtype)
-    raw, name = decode(image, max_pixels=max_pixels, bands=channels if order == "any" else None)
+    wants = _Wants(preprocessing, channels, np.dtype(dtype))
+    known: tuple[str, About] | None = None
+    pixels = image
+    if isinstance(image, ArrayRaster) and image.about.nodata is None:
+        pixels, known = image.pixels, (image.name, image.about)
+    elif is_raster(image):
+        return _lazy(image, wants, window=window, scale=scale, size=size, cache_bytes=cache_bytes)
+    span, order = preprocessing.value_range, preprocessing.order
+    raw, name = decode(pixels, max_pixels=max_pixels, bands=channels if order == "any" else None)
     original = (raw.shape[0], raw.shape[1])
-    check_values(raw, span=span, dtype=kind, where=name)
+    name, about = known or (name, About({}, original))
+    check_values(raw, span=span, dtype=wants.dtype, where=name)
     raw = bands(_numbers(raw, span), order=order, channels=channels, where=name)
     target = scanned_size(original, scale=scale, wanted=size, max_pixels=max_pixels)
     if window is not None:
         _check_window(original, target, window, name)
-    raster = ArrayRaster(resize(raw, target), name)
-    return ImageSource(raster, preprocessing, kind, channels, original, checked=True)
+    raster = ArrayRaster(resize(raw, target), name, about)
+    return ImageSource(raster, preprocessing, wants.dtype, channels, ArrayRaster(raw, name, about), checked=True)
+
+
+@dataclass(frozen=True)
+class _Wants:
+    """What a network takes."""
+
+    preprocessing: Preprocessing
+    channels: int
+    dtype: np.dtype[Any]
+
+
+def _lazy(
+    raster: Raster,
+    wants: _Wants,
+    *,
+    window: tuple[int, int] | None,
+    scale: Scale | None,
+    size: tuple[int, int] | None,
+    cache_bytes: int,
+) -> ImageSource:
+    """A raster that is read, and looked at, when the network wants its pixels; decoded tiles are kept."""
+    original, span = (raster.shape[0], raster.shape[1]), wants.preprocessing.value_range
+    target = scanned_size(original, scale=scale, wanted=size, max_pixels=2**62)
+    if window is not None:
+        _check_window(original, target, window, raster.name)
+    pixel = np.full((1, 1, raster.shape[2]), _opaque(raster.dtype), raster.dtype)
+    if raster.shape[2] not in (2, 4):
+        bands(pixel, order=wants.preprocessing.order, channels=wants.channels, where=raster.name)
+    whole = raster.dtype.kind in "ui"
+    sized = resampled(raster, target, clip=None if whole else span)
+    kept = cached(sized, TileCache(cache_bytes)) if cache_bytes else sized
+    return ImageSource(kept, wants.preprocessing, wants.dtype, wants.channels, raster)
+
+
+def _opaque(dtype: np.dtype[Any]) -> float:
+    """The pixel value of full opacity."""
+    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
 
 def _numbers(pixels: NDArray[Any], span: tuple[float, float] | None) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,6 +156,11 @@ class ArrayRaster:
 
     def close(self) -> None:
         """Does nothing: the array is the caller's."""
+
+
+def is_raster(image: object) -> TypeGuard[Raster]:
+    """Whether an image is read by region."""
+    return all(hasattr(image, name) for name in ("about", "read", "valid", "thumbnail"))
 
 
 def differs(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
