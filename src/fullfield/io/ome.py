@@ -89,13 +89,17 @@ def _range(spec: MapSpec, window: tuple[float, float]) -> tuple[float, float]:
 
 
 def _image_label(spec: MapSpec) -> Attributes:
-    """A colour and a name for every class, nothing for cells without."""
+    """A colour and a name for every class; cells without are transparent."""
     values = spec.classes
     colours: list[Attributes] = [{"label-value": v, "rgba": [*colour_of(v), 255]} for v in values]
     names = spec.class_names or tuple(f"class {value}" for value in values)
+    none = int(spec.fill)
     return {
-        "colors": [*colours, {"label-value": int(spec.fill), "rgba": [0, 0, 0, 0]}],
-        "properties": [{"label-value": v, "class": name} for v, name in zip(values, names, strict=True)],
+        "colors": [*colours, {"label-value": none, "rgba": [0, 0, 0, 0]}],
+        "properties": [
+            *({"label-value": v, "class": name} for v, name in zip(values, names, strict=True)),
+            {"label-value": none, "class": "no data"},  # some readers want the same values in both
+        ],
     }
 
 
