@@ -133,7 +133,9 @@ def open_gdal(path: str, pick: Pick) -> GdalRaster:
         levels = tuple(_size(target, level, path) for level in range(count + 1))
         level = _level(levels, pick, first, path)
         with _opened(target, level, path) as dataset:
-            about = about_dataset(dataset, path, bands=recipe.bands, names=names, levels=levels, level=level)
+            about = about_dataset(
+                dataset, path, bands=recipe.bands, channels=channels, names=names, levels=levels, level=level
+            )
     shape = (*levels[level], len(channels))
     return GdalRaster(path, shape, about, recipe, channels, Handles(partial(_open, target, level, path), path))
 

@@ -18,6 +18,7 @@ def about_dataset(
     path: str,
     *,
     bands: tuple[int, ...],
+    channels: tuple[int, ...],
     names: tuple[str, ...],
     levels: tuple[tuple[int, int], ...],
     level: int,
@@ -28,6 +29,7 @@ def about_dataset(
         dataset: rasterio's, opened at that level.
         path: as the user wrote it.
         bands: those read, counted from 1.
+        channels: of a palette's colours, or counting the bands.
         names: the channels'.
         levels: heights and widths of the pyramid.
         level: the one opened.
@@ -40,7 +42,7 @@ def about_dataset(
     if georeference is None and (dataset.gcps[0] or dataset.rpcs is not None):
         reader = f"gdal ({dataset.driver}; placed by control points or a sensor model only, so not georeferenced)"
     return About(
-        identity=_identity(dataset, path),
+        identity=_identity(dataset, path) | {"level": level, "bands": list(bands), "channels": list(channels)},
         tile=(min(height, dataset.height), min(width, dataset.width)),
         levels=levels,
         level=level,
