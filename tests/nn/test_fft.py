@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import fullfield
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.nn import FFTConv2d, fft, fft_conv2d, fft_cost
 from fullfield.nn.fft_cost import Layer
+from fullfield.nn.fft_kept import KernelSpectra
 from tests.nn.networks import error_of_scan, network, operators
 
 # batch, in, out, groups, size, kernel, padding, dilation, tile
@@ -174,3 +177,92 @@ def test_the_operator_for_programs_is_one_node_with_a_shape_and_its_work() -> No
 def test_another_choice_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="'sometimes' is not known"):
         FFTConv2d(1, 1, 3, fft="sometimes")
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one whenever spectra of kernels are made."""
+    calls: list[int] = []
+    plain = fft._Tiling.kernels
+
+    def kernels(self: Any, weight: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return plain(self, weight)
+
+    monkeypatch.setattr(fft._Tiling, "kernels", kernels)
+    return calls
+
+
+@torch.no_grad()
+def test_spectra_are_kept_between_calls_and_not_beyond_the_limit(made: list[int]) -> None:
+    x, weight = torch.randn(1, 4, 20, 20), torch.randn(6, 4, 7, 7)
+    kept, small = KernelSpectra(10**7), KernelSpectra(1000)
+    for _ in range(3):
+        assert torch.equal(fft_conv2d(x, weight, kept=kept), fft_conv2d(x, weight, tile=best(x, weight)))
+    assert len(made) == 1 + 3
+    assert 0 < kept.nbytes <= 10**7
+    fft_conv2d(x, weight, kept=small)
+    fft_conv2d(x, weight, kept=small)
+    assert (len(made), small.nbytes) == (6, 0)
+
+
+def best(x: torch.Tensor, weight: torch.Tensor) -> tuple[int, int]:
+    layer = Layer(1, x.shape[1], weight.shape[0], 1, (x.shape[2], x.shape[3]), (weight.shape[2], weight.shape[3]))
+    return fft_cost.best_tile(layer, kept=True)
+
+
+@pytest.mark.parametrize("change", ["add_", "data", "new", "load", "double", "nan"])
+def test_changed_weights_are_never_answered_with_old_spectra(change: str) -> None:
+    layer = FFTConv2d(3, 4, 7, fft=True).eval()
+    x = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        layer(x)
+        if change == "add_":
+            layer.weight.add_(1)
+        elif change == "data":  # no version counter sees it
+            layer.weight.data.flip(0).clone().copy_(layer.weight.data.mul_(-2))
+        elif change == "new":
+            layer.weight = nn.Parameter(torch.randn(4, 3, 7, 7))
+        elif change == "load":
+            layer.load_state_dict(FFTConv2d(3, 4, 7).state_dict())
+        elif change == "double":
+            layer, x = layer.double(), x.double()
+        else:
+            layer.weight.data[0, 0, 0, 0] = float("nan")
+            assert layer(x).isnan().any()
+            layer.weight.data[0, 0, 0, 0] = 0
+        assert (layer(x) - F.conv2d(x, layer.weight, layer.bias)).abs().max() <= 1e-4
+
+
+def test_a_layer_that_learns_keeps_nothing_and_has_its_gradients(made: list[int]) -> None:
+    layer = FFTConv2d(3, 4, 7, fft=True)
+    x = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        layer(x)
+        layer(x)
+    assert len(made) == 1
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    assert len(made) == 2
+    layer.train()
+    assert layer._kept.nbytes == 0
+
+
+def test_copies_and_files_of_a_layer_hold_no_spectra() -> None:
+    layer = FFTConv2d(3, 4, 7, fft=True)
+    with torch.no_grad():
+        layer(torch.randn(1, 3, 16, 16))
+    assert layer._kept.nbytes
+    for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert again._kept.nbytes == 0
+
+
+def test_a_scan_makes_the_spectra_once_for_all_tiles(made: list[int]) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 31), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    net = fullfield.capture(nn.Sequential(*layers, nn.Linear(32, 5)).eval(), window=40)
+    image = torch.rand(3, 104, 136)
+    scores = fullfield.scan(net, image, step=8, tile=(3, 3))
+    assert len(made) < 4  # of twelve tiles, for those at the edge their own
+    tile = fullfield.scan(net, image[:, :56, :56], step=8)
+    assert abs(scores.array[:, :3, :3] - tile.array).max() <= 1e-4

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from fullfield.convert.canonical import Canonical
 from fullfield.geometry.tile import TileLayout
 from fullfield.lower.program import lower
+from fullfield.nn.fft_kept import KernelSpectra, keeping
 from fullfield.plan import Plan, Tile
 
 _KEPT = 16  # programs kept for tiles like theirs
+_SPECTRA_BYTES = 2**28  # of kernels that run by transforms, kept from tile to tile where the budget leaves room
 _LAYOUTS = 4096  # layouts known by where their tiles lie; each is one of a few objects
 Region = tuple[int, int, int, int]
 
@@ -30,6 +32,7 @@ class Programs:
         self.channels_last = self.dtype != torch.float64
         self.fft = self.dtype == torch.float32 and self.device.type == "cpu"
         self.ready: list[tuple[TileLayout, torch.fx.GraphModule]] = []
+        self.spectra = KernelSpectra(0)
         self.layouts: OrderedDict[Hashable, TileLayout] = OrderedDict()
 
     def region(self, plan: Plan, tile: Tile) -> Region:
@@ -69,7 +72,8 @@ class Programs:
     def run(self, plan: Plan, tile: Tile, block: NDArray[np.floating]) -> NDArray[np.floating]:
         """Scores ``(k, y, x)`` of a tile from the pixels of its region; bfloat16 as float32."""
         program = self.program(plan, tile)
-        with torch.inference_mode():
+        self.spectra.limit_bytes = min(_SPECTRA_BYTES, plan.budget_bytes - plan.cost.peak_bytes)
+        with torch.inference_mode(), keeping(self.spectra):
             scores = program(self.pixels(block)).permute(2, 0, 1).cpu()
         result: NDArray[np.floating] = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
         return result

@@ -50,7 +50,7 @@ def _by_fft(node: Node, strips: Strips, groups: int) -> bool:
     layer = Layer.of(
         1, (inputs * groups, kernels), groups, (size[0], size[1]), (kernel[0], kernel[1]), (dilation[0], dilation[1])
     )
-    return fft_is_faster(layer)
+    return fft_is_faster(layer, kept=True)  # the engine keeps spectra from tile to tile
 
 
 def _max_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from fullfield.nn.fft_cost import Layer, best_tile
+from fullfield.nn.fft_kept import KernelSpectra, current
 from fullfield.nn.registry import register
 from fullfield.nn.sizes import Pair, Size, cells, operators, pair
 
@@ -37,6 +39,7 @@ def fft_conv2d(
     groups: int = 1,
     *,
     tile: Size | None = None,
+    kept: KernelSpectra | None = None,
 ) -> Tensor:
     """``conv2d`` of stride 1, computed in the frequency domain; differentiable once.
 
@@ -46,6 +49,7 @@ def fft_conv2d(
     Args:
         x, weight: float32 or float64.
         tile: cells of a tile along y and x, at least the kernel; chosen by the cost model if not given.
+        kept: where spectra of the kernels are taken from and left for the next call, where no gradient is wanted.
 
     Raises:
         GeometryError: a kernel larger than the padded map, or than the tile.
@@ -64,9 +68,13 @@ def fft_conv2d(
     layer = Layer(
         phases.shape[0], x.shape[1], weight.shape[0], groups, (phases.shape[2], phases.shape[3]), kernel
     )  # fmt: skip
-    chosen = best_tile(layer) if tile is None else pair(tile, "tile")
+    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    chosen = best_tile(layer, kept=kept is not None and not learns) if tile is None else pair(tile, "tile")
     cells(operators(kernel, (1, 1), (0, 0)), chosen, "fft_conv2d tile")
-    result: Tensor = _Valid.apply(phases, weight, groups, chosen)  # type: ignore[no-untyped-call]
+    if learns:
+        result: Tensor = _Valid.apply(phases, weight, groups, chosen)  # type: ignore[no-untyped-call]
+    else:
+        result = _correlate(phases, weight, groups, chosen, kept)
     result = _interleaved(result, dy, dx)[:, :, :height, :width]
     return result if bias is None else result + bias[:, None, None]
 
@@ -193,7 +201,7 @@ def _tiling(x: Tensor, kernel: Pair, groups: int, tile: Pair) -> _Tiling:
     return _Tiling(tile, kernel, (x.shape[2] - kernel[0] + 1, x.shape[3] - kernel[1] + 1), groups)
 
 
-def _correlate(x: Tensor, weight: Tensor, groups: int, tile: Pair) -> Tensor:
+def _correlate(x: Tensor, weight: Tensor, groups: int, tile: Pair, kept: KernelSpectra | None = None) -> Tensor:
     """Unpadded correlation."""
     tiling = _tiling(x, (weight.shape[2], weight.shape[3]), groups, tile)
     kernels = weight.reshape(groups, -1, *weight.shape[1:])
@@ -202,11 +210,14 @@ def _correlate(x: Tensor, weight: Tensor, groups: int, tile: Pair) -> Tensor:
     result = x.new_empty(x.shape[0], groups, each, height, width)
     tiles = tiling.read(x)
     bands = tiling.bands(x.shape[0], x.shape[1] + weight.shape[0], x.element_size())
-    kept = tiling.spectra(tiles) if len(bands) == 1 else None
+    whole = tiling.spectra(tiles) if len(bands) == 1 else None
+    size = 2 * x.element_size() * tiling.frequencies * math.prod(weight.shape[:2])
+    use = None if kept is None else kept.of(weight, size)
     for outputs in tiling.outputs(kernels.shape[2], each, x.element_size()):
-        factors = tiling.kernels(kernels[:, outputs])
+        make = partial(tiling.kernels, kernels[:, outputs])
+        factors = make() if use is None else use((tile, groups, outputs.start, outputs.stop), make)
         for maps, rows in bands:
-            spectra = tiling.spectra(tiles[maps, :, rows]) if kept is None else kept
+            spectra = tiling.spectra(tiles[maps, :, rows]) if whole is None else whole
             product = torch.bmm(spectra, factors)
             found = tiling.maps(product, maps.stop - maps.start, rows.stop - rows.start)
             top, bottom = rows.start * sy, min(rows.stop * sy, height)
@@ -272,7 +283,9 @@ def _shape(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Pair, dilati
 fft_conv2d_operator = register(
     "fft_conv2d",
     "(Tensor x, Tensor weight, Tensor? bias, int[2] padding, int[2] dilation, int groups) -> Tensor",
-    lambda x, weight, bias, padding, dilation, groups: fft_conv2d(x, weight, bias, padding, dilation, groups),
+    lambda x, weight, bias, padding, dilation, groups: fft_conv2d(
+        x, weight, bias, padding, dilation, groups, kept=current()
+    ),
     fake=_shape,
     flops=lambda x, weight, bias, padding, dilation, *_, **__: 2 * _macs(x, weight, padding, dilation),
 )

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from fullfield.nn.fft_kept import LAYER_BYTES
 from fullfield.nn.sizes import Pair
 
 TILES = (8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128)
@@ -96,8 +97,12 @@ def direct_terms(layer: Layer) -> tuple[float, float, float]:
     return float(layer.macs), float(layer.numbers), 1.0
 
 
-def fft_terms(layer: Layer, tile: Pair) -> tuple[float, ...]:
-    """What the constants of the transforms multiply."""
+def fft_terms(layer: Layer, tile: Pair, *, kept: bool = False) -> tuple[float, ...]:
+    """What the constants of the transforms multiply.
+
+    Args:
+        kept: whether the kernels' spectra are there already, if they fit what is kept: only compared, not made.
+    """
     tiles = [-(-c // (t - k + 1)) for c, t, k in zip(layer.cells, tile, layer.kernel, strict=True)]
     count = layer.batch * tiles[0] * tiles[1]
     kernels = layer.outputs * layer.inputs // layer.groups
@@ -105,7 +110,11 @@ def fft_terms(layer: Layer, tile: Pair) -> tuple[float, ...]:
     points = count * (layer.inputs + layer.outputs) * math.prod(tile)
     numbers = frequencies * kernels
     products = numbers * count
-    terms = (points, numbers, numbers * layer.kernel[0], products, frequencies * layer.groups, 1)
+    weights = kernels * math.prod(layer.kernel)
+    made = (numbers, numbers * layer.kernel[0])
+    if kept and 8 * numbers + 4 * weights <= LAYER_BYTES:
+        made = (weights, 0)
+    terms = (points, *made, products, frequencies * layer.groups, 1)
     return tuple(float(t) for t in terms)
 
 
@@ -115,32 +124,32 @@ def direct_s(layer: Layer, constants: Constants = MEASURED) -> float:
     return _dot(direct_terms(layer), (c.direct_mac, c.direct_number, c.direct_call))
 
 
-def fft_s(layer: Layer, tile: Pair, constants: Constants = MEASURED) -> float:
+def fft_s(layer: Layer, tile: Pair, constants: Constants = MEASURED, *, kept: bool = False) -> float:
     """Seconds by transforms of one size of tile, by the model."""
-    return _dot(fft_terms(layer, tile), _of_fft(constants))
+    return _dot(fft_terms(layer, tile, kept=kept), _of_fft(constants))
 
 
 @lru_cache(maxsize=4096)
-def best_tile(layer: Layer) -> Pair:
-    """The size of tile that costs least; never one much larger than the map.
+def best_tile(layer: Layer, *, kept: bool = False) -> Pair:
+    """The size of tile that costs least, with or without making the kernels' spectra; none much larger than the map.
 
     Examples:
         >>> best_tile(Layer(1, 64, 64, 1, (8, 8), (7, 7)))
         (8, 8)
     """
     choices = [_lengths(n, k) for n, k in zip(layer.size, layer.kernel, strict=True)]
-    return min(((y, x) for y in choices[0] for x in choices[1]), key=lambda tile: fft_s(layer, tile))
+    return min(((y, x) for y in choices[0] for x in choices[1]), key=lambda tile: fft_s(layer, tile, kept=kept))
 
 
 @lru_cache(maxsize=4096)
-def fft_is_faster(layer: Layer) -> bool:
-    """Whether the model expects transforms to beat the direct convolution.
+def fft_is_faster(layer: Layer, *, kept: bool = False) -> bool:
+    """Whether the model expects transforms to beat the direct convolution; ``kept`` for calls after the first.
 
     Examples:
         >>> [fft_is_faster(Layer(1, 64, 64, 1, (128, 128), (k, k))) for k in (1, 31)]
         [False, True]
     """
-    return fft_s(layer, best_tile(layer)) < direct_s(layer)
+    return fft_s(layer, best_tile(layer, kept=kept), kept=kept) < direct_s(layer)
 
 
 def _lengths(size: int, kernel: int) -> list[int]:

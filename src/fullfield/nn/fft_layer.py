@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fullfield.errors import UnsupportedError
 from fullfield.nn.fft import fft_conv2d
 from fullfield.nn.fft_cost import Layer, fft_is_faster
+from fullfield.nn.fft_kept import LAYER_BYTES, KernelSpectra
 from fullfield.nn.sizes import Pair, Size, pair
 
 Choice = bool | Literal["auto"]
@@ -20,7 +21,8 @@ class FFTConv2d(nn.Conv2d):
 
     Parameters, results and their gradients are the convolution's up to rounding; captured and exported it *is* a
     convolution, so that scanning, conversion and ONNX know nothing of transforms. Strides above 1, padding modes
-    other than zeros and half-precision numbers take the direct convolution.
+    other than zeros and half-precision numbers take the direct convolution. Where no gradient is wanted, the spectra
+    of its kernels are kept from call to call, up to 128 MiB, while the weights are the same.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as ``nn.Conv2d``.
@@ -59,6 +61,7 @@ class FFTConv2d(nn.Conv2d):
         options = (pair(dilation, "dilation"), groups, bias, padding_mode, device, dtype)
         super().__init__(in_channels, out_channels, kernel, strides, pads, *options)
         self.fft: Choice = fft
+        self._kept = KernelSpectra(LAYER_BYTES)
 
     def forward(self, input: Tensor) -> Tensor:
         """The convolution. Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``"""
@@ -68,7 +71,17 @@ class FFTConv2d(nn.Conv2d):
         pads = self._pads()
         assert pads is not None
         dilation = pair(self.dilation, "dilation")
-        return fft_conv2d(input, self.weight, self.bias, pads, dilation, self.groups)
+        return fft_conv2d(input, self.weight, self.bias, pads, dilation, self.groups, kept=self._kept)
+
+    def train(self, mode: bool = True) -> FFTConv2d:
+        """Changes the mode; what was kept of the kernels goes."""
+        self._kept.clear()
+        return super().train(mode)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> FFTConv2d:
+        self._kept.clear()
+        moved: FFTConv2d = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved
 
     def method(self, shape: tuple[int, ...], device: str = "cpu") -> Literal["fft", "direct"]:
         """How an input of this shape is convolved."""
@@ -82,7 +95,8 @@ class FFTConv2d(nn.Conv2d):
         )  # fmt: skip
         if min(layer.cells) < 1:
             return "direct"
-        if self.fft == "auto" and (device != "cpu" or not fft_is_faster(layer)):
+        kept = not (torch.is_grad_enabled() and self.weight.requires_grad)
+        if self.fft == "auto" and (device != "cpu" or not fft_is_faster(layer, kept=kept)):
             return "direct"
         return "fft"
 
