@@ -6,6 +6,7 @@ import io
 import os
 import re
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -56,35 +57,37 @@ class Blob(Protocol):
 
 
 class LocalBlob:
-    """A file on this machine."""
+    """A file on this machine; closed at the latest when nobody holds it any more."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-        self._file: BinaryIO | None = path.open("rb", buffering=0)
-        self.size = os.fstat(self._file.fileno()).st_size
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._handle: int | None = handle
+        self._closing = weakref.finalize(self, os.close, handle)
+        self.size = os.fstat(handle).st_size
         self._lock = threading.Lock()
 
     def read(self, start: int, stop: int) -> bytes:
         """Bytes of a range; several threads read at once where the system can."""
-        file = self._file
-        if file is None:
-            raise OSError("the file was closed")
         parts, at = [], start
         while at < stop:  # the system gives at most 2 GiB at once
-            part = self._part(file, at, stop - at)
+            part = self._part(at, stop - at)
             if not part:
                 break
             parts.append(part)
             at += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _part(self, file: BinaryIO, start: int, count: int) -> bytes:
+    def _part(self, start: int, count: int) -> bytes:
+        handle = self._handle
+        if handle is None:
+            raise OSError("the file was closed")
         if hasattr(os, "pread"):
-            return os.pread(file.fileno(), count, start)
+            return os.pread(handle, count, start)
         with self._lock:
-            file.seek(start)
-            return file.read(count)
+            os.lseek(handle, start, os.SEEK_SET)
+            return os.read(handle, count)
 
     def file(self) -> BinaryIO:
         """The file, opened anew."""
@@ -96,9 +99,8 @@ class LocalBlob:
 
     def close(self) -> None:
         """Closes the file; reads that come later fail."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        self._handle = None
+        self._closing()
 
 
 class RemoteBlob:

@@ -98,14 +98,15 @@ class _Pages:
         """One chain of directories, and those below each."""
         todo = [offset]
         while todo:
-            at = todo.pop()
-            while at:
+            at, chain = todo.pop(), set[int]()
+            while at and (at not in self.seen or at in chain):  # directories below one may be a chain too
+                if at in chain:
+                    raise _damaged(self.blob, f"its directories run in a circle, at byte {at}")
+                chain.add(at)
                 at = self.visit(at, todo)
 
     def visit(self, at: int, todo: list[int]) -> int:
         """One directory; the place of the next one."""
-        if at in self.seen:
-            raise _damaged(self.blob, f"its directories run in a circle, at byte {at}")
         if len(self.seen) >= _MOST_PAGES:
             raise _damaged(self.blob, f"has more than {_MOST_PAGES} directories")
         self.seen.add(at)

@@ -82,6 +82,8 @@ class Plane:
         found = self.decode(data, index, **self.options)
         if found is None or found.ndim != 4 or found.shape[1] < height or found.shape[2] < width:
             raise ValueError(f"decodes to {None if found is None else found.shape}, not to {height}x{width} px")
+        if self.dtype == np.bool_ and found.dtype == np.uint8:  # fax codecs
+            found = found != 0
         if found.shape[3] != self.samples or found.dtype != self.dtype:
             raise ValueError(
                 f"decodes to {found.shape[3]} values of {found.dtype} a pixel, not to {self.samples} of {self.dtype}"
