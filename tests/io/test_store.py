@@ -266,3 +266,13 @@ def test_a_writer_goes_to_another_process(tmp_path: Path) -> None:
     fill_store(writer, ARRAY)
     again: StoreWriter = pickle.loads(pickle.dumps(writer))
     assert again.written() == writer.written() == {(t, left) for t, _, left, _ in regions(writer.spec)}
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (128, 96)])
+def test_a_shard_without_scores_is_the_one_that_fill_values_make(tmp_path: Path, row: int, column: int) -> None:
+    first, second = (create_store(tmp_path / name, spec_of(ARRAY)) for name in ("a.zarr", "b.zarr"))
+    block = np.full_like(ARRAY[:, row : row + 64, column : column + 48], math.nan)
+    files = first.write(row, column, block, np.zeros(block.shape[1:], bool))
+    same = second.write_empty(row, column)
+    assert [f.read_bytes() for f in files] == [f.read_bytes() for f in same]
+    assert [f.relative_to(first.path) for f in files] == [f.relative_to(second.path) for f in same]

@@ -81,6 +81,10 @@ class Kept:
         names = ("classes", "class_names", "kind", "dtype", "activation", "scale", "offset", "fill")
         return {name: getattr(self, name) for name in names}
 
+    def empty(self, rows: int, columns: int) -> NDArray[Any]:
+        """A block ``(bands, rows, columns)`` of stored numbers that holds no scores."""
+        return np.full((self.bands, rows, columns), self.fill, self.dtype)
+
     def encode(self, scores: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> Encoded:
         """Stored numbers of a block; beside the result, a row of it is in memory at a time.
 

@@ -145,7 +145,7 @@ def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with temporary.open("xb") as file:
-            index = np.full((*(s // c for s, c in zip(grid.shard, grid.chunk, strict=True)), 2), _NOTHING, "<u8")
+            index = _no_chunks(grid)
             offset = 0
             for place in np.ndindex(index.shape[:-1]):
                 packed = _packed(grid, extent, place, read)
@@ -158,6 +158,21 @@ def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_empty_shard(path: Path, grid: Grid) -> None:
+    """The file of a shard that holds the fill value alone, the same as ``write_shard`` makes of such numbers.
+
+    Raises:
+        OSError: no space, no right.
+    """
+    nothing = tuple(0 for _ in grid.shape)
+    write_shard(path, grid, nothing, lambda region: np.empty(0))
+
+
+def _no_chunks(grid: Grid) -> NDArray[np.uint64]:
+    """The index of a shard without chunks."""
+    return np.full((*(s // c for s, c in zip(grid.shard, grid.chunk, strict=True)), 2), _NOTHING, "<u8")
 
 
 def _packed(

@@ -24,7 +24,7 @@ from fullfield.io import ome
 from fullfield.io.files import settle, system_error
 from fullfield.io.maps import MapSpec
 from fullfield.io.record import ATTRIBUTE, Record, difference, dumped, from_record, to_record
-from fullfield.io.shards import Grid, count_files, cut, metadata, plain_bytes, write_shard
+from fullfield.io.shards import Grid, count_files, cut, metadata, plain_bytes, write_empty_shard, write_shard
 
 VALID = "valid"
 
@@ -83,6 +83,20 @@ class StoreWriter:
                 return (score_file,)
             numbers = valid.astype(np.uint8)
             write_shard(valid_file, valid_grid(self.spec), valid.shape, numbers.__getitem__)
+        except OSError as error:
+            raise system_error(str(self.path), error, plain_bytes(self.spec.shape, self.spec.dtype)) from error
+        return score_file, valid_file
+
+    def write_empty(self, row: int, column: int) -> tuple[Path, ...]:
+        """The same for a shard that holds no scores, which takes no time."""
+        rows, columns = (
+            min(side, n - at) for side, n, at in zip(self.spec.shard, self.spec.shape[1:], (row, column), strict=True)
+        )
+        score_file, valid_file = self._files((row, column))
+        none = np.zeros((rows, columns), np.uint8)
+        try:
+            write_empty_shard(score_file, self.grid)
+            write_shard(valid_file, valid_grid(self.spec), none.shape, none.__getitem__)
         except OSError as error:
             raise system_error(str(self.path), error, plain_bytes(self.spec.shape, self.spec.dtype)) from error
         return score_file, valid_file
