@@ -4,10 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VIEWERS := .venv-viewers
 INSTALL := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs wheel-test clean
+.PHONY: help demo test lint format docs wheel-test viewers-test clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -35,8 +36,11 @@ docs: $(VENV)/.docs ## the documentation, in docs/_build/html; a warning is an e
 wheel-test: $(VENV)/.test ## build the wheel and use it in an empty environment; takes minutes
 	@$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
+viewers-test: $(VIEWERS)/.done ## stored maps in napari and against the JSON schemas of OME-Zarr; takes minutes the first time
+	@PYTHONPATH=src PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VIEWERS)/bin/python -m pytest -m slow --noconftest tests/io/test_viewers.py
+
 clean: ## remove .venv and everything built
-	rm -rf $(VENV) build dist fullfield-demo docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VIEWERS) build dist fullfield-demo docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # torch goes in first and by itself, so that its pin alone decides which build is taken.
 # hatchling is installed from the constraints, hence no build isolation.
@@ -53,4 +57,11 @@ $(VENV)/.core: pyproject.toml constraints.txt
 $(VENV)/.%: $(VENV)/.core
 	@echo "Setting up $(VENV) for $*"
 	@$(INSTALL) --group $*
+	@touch $@
+
+$(VIEWERS)/.done: pyproject.toml constraints.txt
+	@echo "Setting up $(VIEWERS)"
+	@test -x $(VIEWERS)/bin/python || $(PYTHON) -m venv $(VIEWERS)
+	@$(VIEWERS)/bin/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt pip
+	@$(VIEWERS)/bin/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt --group viewers
 	@touch $@

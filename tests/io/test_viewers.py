@@ -31,7 +31,7 @@ def layers(path: Path) -> list[Any]:
     return list(viewer.add_image(data, **meta)) if kind == "image" else [viewer.add_labels(data, **meta)]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore")  # napari warns of napari
 def test_napari_lays_every_cell_on_the_centre_of_its_window(tmp_path: Path) -> None:
     pytest.importorskip("napari_ome_zarr")
     scores, labels = stores(tmp_path)
@@ -42,7 +42,7 @@ def test_napari_lays_every_cell_on_the_centre_of_its_window(tmp_path: Path) -> N
             assert found == pytest.approx([(edge - 0.5) * size for edge, size in zip(edges, MPP, strict=True)])
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore")  # napari warns of napari
 def test_napari_shows_the_classes_by_name_and_their_pixels(tmp_path: Path) -> None:
     pytest.importorskip("napari_ome_zarr")
     scores, labels = stores(tmp_path)
