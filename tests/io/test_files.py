@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fullfield.errors import ImageError
-from fullfield.io.files import PICTURES, _remove, check_writable, replacing
+from fullfield.io.files import PICTURES, remove, check_writable, replacing
 
 
 @pytest.mark.parametrize("name", ["a.zarr", "a.npz", "a.PNG", "a.jpg", "a.jpeg", "a.webp"])
@@ -187,7 +187,7 @@ def test_the_longest_name_of_the_system_can_be_written(tmp_path: Path) -> None:
     assert target.read_text() == "new"
 
 
-def test_the_remains_of_a_writer_that_still_runs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remains_of_a_writer_that_still_runs_areremoved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "a.partial"
     place.mkdir()
     tries = []
@@ -200,5 +200,5 @@ def test_the_remains_of_a_writer_that_still_runs_are_removed(tmp_path: Path, mon
 
     monkeypatch.setattr("fullfield.io.files.shutil.rmtree", late)
     monkeypatch.setattr("fullfield.io.files.time.sleep", lambda _: None)
-    _remove(place)
+    remove(place)
     assert not place.exists()

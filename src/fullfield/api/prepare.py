@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,14 @@ from fullfield.errors import GeometryError, ImageError, UnsupportedError
 from fullfield.geometry.network import Network
 from fullfield.geometry.placement import Placement
 from fullfield.io.edges import PaddedSource, pad_edges, parse_edge
+from fullfield.io.identity import file_identity
 from fullfield.io.images import ImageSource, open_image
 from fullfield.io.open import open_raster
 from fullfield.io.pick import Pick
-from fullfield.io.raster import Raster
+from fullfield.io.raster import Raster, array_identity, is_raster
 from fullfield.io.region import CroppedSource, cropped, region_of
+from fullfield.io.where.background import Content
+from fullfield.io.where.select import where_from
 from fullfield.plan import CONTEXT, EXACT, Borders, Method, Plan, make_plan
 
 Step = int | tuple[int, int]
@@ -50,7 +54,7 @@ class Settings:
     region: Region = None
     mask: object = None
     coordinates: str = "auto"
-    skip_background: bool = False
+    skip_background: bool | Content = False
     min_coverage: float = 0.0
 
     @property
@@ -109,16 +113,47 @@ class Work:
         """Where the scores lie on the image."""
         return place(self.prepared.net, self.source, self.plan.step)
 
-    def replanned(self, budget_bytes: int) -> Work:
-        """The same scan within another budget.
+    @property
+    def where_facts(self) -> dict[str, Any]:
+        """What decides which cells are wanted, as plain JSON."""
+        said = self.settings
+        return {
+            "region": said.region,
+            "mask": None if said.mask is None else _identity(said.mask),
+            "coordinates": said.coordinates,
+            "skip_background": bool(said.skip_background),
+            "min_coverage": said.min_coverage,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A scan that only lacks its plan; ``Work`` says what the fields mean."""
+
+    prepared: Prepared
+    source: AnySource
+    step: tuple[int, int]
+    borders: Borders
+    settings: Settings
+    where: Where | None = None
+
+    def planned(self, budget_bytes: int | None) -> Work:
+        """The scan with the cheapest plan within a budget.
 
         Raises:
-            BudgetError: no plan fits it.
+            BudgetError: none fits it.
         """
-        borders = self.plan.borders
-        return replace(
-            self, plan=_plan(self.prepared, self.source, self.plan.step, borders, self.settings, budget_bytes)
+        plan = make_plan(
+            self.prepared.network,
+            image=self.source.shape[1:],
+            step=self.step,
+            borders=self.borders,
+            itemsize=self.prepared.itemsize,
+            budget_bytes=budget_bytes,
+            tile=parse_tile(self.settings.tile),
+            method=self.settings.method,
         )
+        return Work(self.prepared, self.source, plan, self.settings, self.where)
 
 
 def prepare(net: Classifier, *, slides: bool = False) -> Prepared:
@@ -246,34 +281,35 @@ def set_up(net: Classifier, image: object, settings: Settings) -> Work:
     Raises:
         FullfieldError: a network, image or argument that cannot be used.
     """
+    return ready_to_scan(net, image, settings).planned(settings.budget_bytes)
+
+
+def ready_to_scan(net: Classifier, image: object, settings: Settings) -> Ready:
+    """The same but for the plan."""
     borders = parse_borders(settings.mode, settings.border)
     prepared = prepare(net, slides=borders.mode == "context")
     step = parse_step(settings.step, prepared.stride)
     source = _source(net, image, settings, step)
     if borders.cells == 0:
         check_context(prepared)
-    plan = _plan(prepared, source, step, borders, settings, settings.budget_bytes)
-    return Work(prepared, source, plan, settings)
-
-
-def _plan(
-    prepared: Prepared,
-    source: AnySource,
-    step: tuple[int, int],
-    borders: Borders,
-    settings: Settings,
-    budget_bytes: int | None,
-) -> Plan:
-    return make_plan(
-        prepared.network,
-        image=source.shape[1:],
-        step=step,
-        borders=borders,
-        itemsize=prepared.itemsize,
-        budget_bytes=budget_bytes,
-        tile=parse_tile(settings.tile),
-        method=settings.method,
+    where = where_from(
+        image_of(source).original,
+        place(net, source, step),
+        mask=settings.mask,
+        coordinates=settings.coordinates,
+        skip_background=settings.skip_background,
+        min_coverage=settings.min_coverage,
     )
+    return Ready(prepared, source, step, borders, settings, where)
+
+
+def _identity(mask: object) -> dict[str, Any]:
+    """What differs when a mask does."""
+    if isinstance(mask, (str, os.PathLike)):
+        return file_identity(Path(mask))
+    if is_raster(mask):
+        return mask.about.identity
+    return array_identity(np.atleast_2d(np.asarray(mask)))
 
 
 def provenance(work: Work) -> dict[str, Any]:
@@ -291,9 +327,9 @@ def provenance(work: Work) -> dict[str, Any]:
             "whole_maps": plan.borders.whole_maps,
             "edge": work.settings.edge,
             "scale": work.settings.scale,
-            "region": work.settings.region,
             "window": list(net.window),
             "preprocessing": net.preprocessing.to_json(),
             "tile": list(plan.tile),
+            "where": work.where_facts,
         },
     }

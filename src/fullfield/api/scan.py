@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Border, Prepared, Settings, Step, provenance, set_up
+from fullfield.api.prepare import Border, Prepared, Region, Settings, Step, provenance, set_up
 from fullfield.capture.classifier import Classifier
-from fullfield.engine.protocols import Source
+from fullfield.engine.protocols import Source, Where
 from fullfield.engine.run import Progress, run
+from fullfield.geometry.placement import Placement
 from fullfield.io.memory import ArraySink
 from fullfield.io.scores import Scores
+from fullfield.io.where.background import Content
 from fullfield.plan import Method, Plan
 from fullfield.verify.certificate import Certificate, compare
-from fullfield.verify.crops import check_samples, run_crops, sample_cells
+from fullfield.verify.crops import Cell, check_samples, run_crops, sample_valid
 
 if TYPE_CHECKING:
     from fullfield.api.nets import Net
@@ -37,6 +40,11 @@ def scan(
     budget: int | str | None = None,
     tile: tuple[int, int] | None = None,
     method: Method = "auto",
+    region: Region = None,
+    mask: object = None,
+    coordinates: str = "auto",
+    skip_background: bool | Content = False,
+    min_coverage: float = 0.0,
     verify: int = 0,
     progress: Progress | None = None,
 ) -> Scores:
@@ -63,6 +71,12 @@ def scan(
         method: how steps that the network's stride does not divide are run: ``atrous`` spreads operators over one
             fine map, ``fragments`` runs them on its interleaved parts, ``shifted`` scans the image several times. The
             scores are the same; by default the cheapest is taken.
+        region: part of the image to scan: ``"y0:y1,x0:x1"`` or ``(y0, y1, x0, x1)``, px of the original image.
+        mask: where to look: a file (a picture that is not 0 there, or GeoJSON) or an array ``(y, x)``. Windows that
+            touch none of it are not computed; their scores are NaN.
+        coordinates: of a GeoJSON mask: ``image`` (px), ``map``, or ``auto``.
+        skip_background: find what holds tissue or other content on a thumbnail, and look only there.
+        min_coverage: least part of a window that mask, content or valid pixels must cover, 0 to 1; 0 asks for a touch.
         verify: windows to run as crops afterwards, 0 for none; what is found becomes the scores' ``certificate``.
         progress: called with windows done, windows in all, and pixels done.
 
@@ -71,10 +85,12 @@ def scan(
     """
     if verify:
         check_samples("verify", verify)
-    settings = Settings(step, mode, border, edge, scale, budget, tile, method)
+    settings = Settings(
+        step, mode, border, edge, scale, budget, tile, method, region, mask, coordinates, skip_background, min_coverage
+    )
     work = set_up(as_classifier(net), image, settings)
     started = time.perf_counter()
-    array = run_plan(work.prepared, work.plan, work.source, progress=progress)
+    array = run_plan(work.prepared, work.plan, work.source, where=work.where, progress=progress)
     made_by = provenance(work) | {"seconds": round(time.perf_counter() - started, 3)}
     classifier = work.prepared.net
     scores = Scores(array, work.placement, classifier.class_names, work.plan.mode, made_by)
@@ -85,27 +101,45 @@ def scan(
 
 
 def run_plan(
-    prepared: Prepared, plan: Plan, source: Source, *, progress: Progress | None = None
+    prepared: Prepared, plan: Plan, source: Source, *, where: Where | None = None, progress: Progress | None = None
 ) -> NDArray[np.floating]:
-    """The scores of a plan in memory. Shape: ``(k, y, x)``"""
+    """The scores of a plan in memory, NaN where they are not wanted. Shape: ``(k, y, x)``"""
     kind = "float32" if prepared.net.dtype == torch.bfloat16 else str(prepared.net.dtype).removeprefix("torch.")
     sink = ArraySink(prepared.net.classes, plan.shape, kind)
-    run(plan, prepared.canonical, source, sink, progress=progress)
+    run(plan, prepared.canonical, source, sink, where=where, progress=progress)
+    if where is not None:
+        for row in range(plan.shape[0]):
+            (unwanted,) = ~where.cells(row, 0, 1, plan.shape[1])
+            sink.array[:, row, unwanted] = np.nan
     return sink.array
 
 
 def certify(net: Classifier, scores: Scores, source: Source, *, samples: int, seed: int) -> Certificate:
     """The scores beside those of the original network on sampled windows."""
-    shape = scores.placement.shape
-    cells = sample_cells(shape, samples, seed)
-    crops = run_crops(net, source, cells, scores.placement.step)
+    cells = sample_valid(scores.placement.shape, samples, seed, lambda i, j: not np.isnan(scores.array[:, i, j]).all())
     found = scores.array[:, [i for i, _ in cells], [j for _, j in cells]].T
+    return certificate_of(net, found, cells, source, place=scores.placement, mode=scores.mode, seed=seed)
+
+
+def certificate_of(
+    net: Classifier,
+    found: NDArray[np.floating],
+    cells: list[Cell],
+    source: Source,
+    *,
+    place: Placement,
+    mode: str,
+    classes: tuple[int, ...] | None = None,
+    seed: int = 0,
+) -> Certificate:
+    """Scores ``(cells, k)`` of some cells beside those of the original network, of all classes or some."""
+    crops = run_crops(net, source, cells, place.step)
     return compare(
         found,
-        crops,
+        crops if classes is None else crops[:, list(classes)],
         cells,
-        mode=scores.mode,
-        windows=shape[0] * shape[1],
+        mode=mode,
+        windows=math.prod(place.shape),
         dtype=str(net.dtype).removeprefix("torch."),
         seed=seed,
     )

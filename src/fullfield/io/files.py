@@ -96,10 +96,10 @@ def replacing(path: Path, *, overwrite: bool, needed_bytes: int, folder: bool = 
             _check_replaceable(target, overwrite)
         _swap(temporary, target)
     except OSError as error:
-        _remove(temporary)
+        remove(temporary)
         raise system_error(str(path), error, needed_bytes) from error
     except BaseException:
-        _remove(temporary)
+        remove(temporary)
         raise
 
 
@@ -127,10 +127,10 @@ def _swap(temporary: Path, target: Path) -> None:
     except BaseException:
         old.rename(target)
         raise
-    _remove(old)
+    remove(old)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Removes a file or folder, also while a writer's last block is still on its way into it."""
     for _ in range(20):
         with suppress(OSError):

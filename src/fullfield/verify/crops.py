@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -33,6 +34,23 @@ def sample_cells(shape: tuple[int, int], samples: int, seed: int) -> list[Cell]:
     drawn = random.Random(seed).sample(range(rows * columns), min(rows * columns, others + len(corners)))
     cells = [divmod(k, columns) for k in drawn]
     return sorted([*corners, *[c for c in cells if c not in corners][:others]])
+
+
+def sample_valid(shape: tuple[int, int], samples: int, seed: int, valid: Callable[[int, int], bool]) -> list[Cell]:
+    """As ``sample_cells``, but only of cells that hold scores; fewer where these are rare.
+
+    Raises:
+        GeometryError: none was found.
+    """
+    cells = [cell for cell in sample_cells(shape, samples, seed) if valid(*cell)]
+    if len(cells) < min(samples, shape[0] * shape[1]):
+        more = [c for c in sample_cells(shape, 32 * samples, seed + 1) if c not in cells and valid(*c)]
+        cells += random.Random(seed).sample(more, min(len(more), max(0, samples - len(cells))))
+    if not cells:
+        raise GeometryError(
+            "verify", f"none of {33 * samples} sampled windows holds scores", fix="verify a map that has more of them"
+        )
+    return sorted(cells)
 
 
 def run_crops(
