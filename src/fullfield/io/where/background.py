@@ -26,6 +26,7 @@ _PALE = 0.15  # saturation that glass stays below
 _BRIGHT, _DARK = 0.6, 0.35  # where such a level may lie
 _CLEAR = 0.03  # off the background is content, whatever Otsu's threshold
 _FAINT = 0.02  # off the background is none, whatever Otsu's threshold
+_RANGE = 20.0  # standard deviations of the noise that the range of an image spans at least
 _NOISE = 4.0  # standard deviations off the background that are still background
 _SPECK, _HOLE = 16, 256  # px of the picture: smaller content goes, smaller gaps close
 _LEAST = 1e-4  # of the image that must be content
@@ -116,7 +117,7 @@ def find_content(raster: Raster, *, progress: Looked | None = None) -> Content:
 
 def _empty(small: NDArray[np.float32], nodata: float | None) -> NDArray[np.bool_]:
     """Where nothing is known; ``(y, x)``."""
-    empty: NDArray[np.bool_] = ~np.isfinite(small).all(axis=2)
+    empty: NDArray[np.bool_] = ~np.asarray(np.isfinite(small).all(axis=2))
     if nodata is not None and not np.isnan(nodata):
         empty |= (small == np.float32(nodata)).all(axis=2)
     return empty
@@ -129,10 +130,13 @@ def _levels(small: NDArray[np.float32], dtype: np.dtype[Any], known: NDArray[np.
         view = view[:, :, :-1]
     if dtype == np.uint8:
         return (view / 255).astype(np.float32)
+    rough = np.abs(view - _mean(view))
     for channel in range(view.shape[2]):
-        values = view[:, :, channel][known]
-        low, high = (float(v) for v in np.percentile(values, [0.1, 99.9])) if values.size else (0.0, 1.0)
-        view[:, :, channel] = (view[:, :, channel] - low) / (high - low or 1.0)
+        values, noise = view[:, :, channel][known], rough[:, :, channel][known]
+        if values.size:
+            low, high = (float(v) for v in np.percentile(values, [0.1, 99.9]))
+            least = _RANGE * 1.4826 * float(np.median(noise))  # the noise of an empty image is not its range
+            view[:, :, channel] = (view[:, :, channel] - low) / (max(high - low, least) or 1.0)
     return view.clip(0, 1).astype(np.float32)
 
 
@@ -175,10 +179,10 @@ def _departing(view: NDArray[np.float32], unscanned: NDArray[np.bool_]) -> tuple
             inside |= _above(np.abs(saturation - np.median(saturation[near])), near)
         else:
             texture = np.sqrt(np.maximum(_mean(view**2) - calm**2, 0)).max(axis=2)
-            inside |= _above(np.maximum(texture - np.median(texture[near]), 0), near)
+            inside |= _above(texture - np.median(texture[near]), near)
         inside &= ~unscanned
     else:
-        inside = _above(np.maximum(glow - dark, 0), np.abs(glow - dark) < _BAND)
+        inside = _above(glow - dark, np.abs(glow - dark) < _BAND)
     inside = without_holes(without_specks(inside, _SPECK), _HOLE)
     return ("bright" if share >= dark_share else "dark"), inside
 
@@ -203,7 +207,7 @@ def _level(values: NDArray[np.float32], frame: NDArray[np.bool_], candidate: NDA
 
 def _above(off: NDArray[np.float32], background: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What is further off the background than Otsu's threshold, bounded by the background's own noise."""
-    noise = 1.4826 * float(np.median(off[background])) if background.any() else 0.0
+    noise = 1.4826 * float(np.median(np.abs(off[background]))) if background.any() else 0.0
     least = max(_FAINT, _NOISE * noise)
     found: NDArray[np.bool_] = off > max(min(otsu(off), _CLEAR), least)
     return found
@@ -225,7 +229,10 @@ def otsu(values: NDArray[np.floating]) -> float:
     sums = np.cumsum(counts * centres)
     with np.errstate(invalid="ignore", divide="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2.0
-    return float(edges[1:][np.nanargmax(between)]) if np.isfinite(between).any() else 1.0
+    if not np.isfinite(between).any():
+        return 1.0
+    best = between >= np.nanmax(between) * (1 - 1e-9)
+    return float(edges[1:][best].mean())  # amid the gap between two classes that lie apart
 
 
 def _mean(view: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -233,9 +240,8 @@ def _mean(view: NDArray[np.float32]) -> NDArray[np.float32]:
     half = _BOX // 2
     padded = np.pad(view.astype(np.float64), ((half + 1, half), (half + 1, half), (0, 0)), "symmetric")
     for axis in (0, 1):
-        sums = np.cumsum(padded, axis=axis)
-        length = sums.shape[axis]
-        padded = (sums.take(range(_BOX, length), axis) - sums.take(range(length - _BOX), axis)) / _BOX
+        sums = np.cumsum(padded, axis=axis).swapaxes(0, axis)
+        padded = ((sums[_BOX:] - sums[:-_BOX]) / _BOX).swapaxes(0, axis)
     return padded.astype(np.float32)
 
 

@@ -138,14 +138,15 @@ def reduce(inside: NDArray[np.bool_], factor: tuple[int, int]) -> NDArray[np.uin
     """The coverage of blocks of ``factor`` px, in 255ths of their part in the picture, rounded up: any pixel shows."""
     if factor == (1, 1):
         return inside.astype(np.uint8) * np.uint8(FULL)
-    counts: NDArray[Any] = inside
-    area = np.ones((), np.int64)
-    for axis, n in enumerate(factor):
-        starts = np.arange(0, inside.shape[axis], n)
-        counts = np.add.reduceat(counts, starts, axis=axis, dtype=np.int64)
-        lengths = np.diff(np.append(starts, inside.shape[axis]))
-        area = area * (lengths[:, None] if axis == 0 else lengths)
-    return (-(-counts * FULL // area)).astype(np.uint8)
+    (height, width), (p, q) = inside.shape, factor
+    rows, columns = -(-height // p), -(-width // q)
+    if (height, width) != (rows * p, columns * q):
+        inside = np.pad(inside, ((0, rows * p - height), (0, columns * q - width)))
+    counts = inside.view(np.uint8).reshape(rows, p, -1).sum(axis=1, dtype=np.uint32)  # rows first: whole vectors add
+    counts = counts.reshape(rows, columns, q).sum(axis=2, dtype=np.int64)
+    area = np.minimum(p, height - p * np.arange(rows))[:, None] * np.minimum(q, width - q * np.arange(columns))
+    parts: NDArray[np.uint8] = (-(-counts * FULL // area)).astype(np.uint8)
+    return parts
 
 
 @contextmanager
@@ -194,11 +195,12 @@ def _file(path: Path) -> Iterator[_Picture]:
         yield _without_gdal(path, tiff)
         return
     check_path(str(path))
+    reader = importlib.import_module("rasterio.io").DatasetReader  # rasterio.open takes one driver or all
     with rasterio.Env(**options(str(path))):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            warnings.simplefilter("ignore")  # a mask without a place is fine
             try:
-                dataset = rasterio.open(local(str(path)), driver=drivers())
+                dataset = reader(local(str(path)), driver=drivers(), sharing=False)
             except rasterio.errors.RasterioIOError as error:
                 raise _unreadable(path, error) from error
         with dataset:

@@ -37,7 +37,7 @@ class ValidWhere:
 
     The image is asked block by block, when cells are, and what it says is remembered reduced: to the greatest grid that
     all windows start and stop on, so that nothing is lost by it; where the image is resized, to a 16th of a window, and
-    a window that ends so near to a valid pixel may be wanted for it.
+    a window that ends so near to a valid pixel may be wanted for it. Coverage is counted in 255ths of a grid cell.
 
     Args:
         raster: the image.
@@ -78,6 +78,8 @@ class ValidWhere:
         Raises:
             ImageError: the image cannot be read there.
         """
+        if rows * columns == 0:
+            return np.zeros((rows, columns), np.bool_)
         y, x = window_edges(self.placement, row, rows, 0), window_edges(self.placement, column, columns, 1)
         p, q = self.pixel
         top, left = math.floor(y.min() / p), math.floor(x.min() / q)
