@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
 from torch.fx import Node
 from torch.utils.flop_counter import FlopCounterMode
 
-from fullfield.capture.shapes import propagate
+from fullfield.capture.shapes import looks, propagate
 from fullfield.convert.canonical import Canonical
 from fullfield.convert.rewriter import bind
 from fullfield.geometry.axis import Op
@@ -85,14 +85,15 @@ def network(net: Canonical, dtype: torch.dtype) -> Network:
     active = {
         n for n in net.graph.graph.nodes if n.meta["kind"] in ("input", "windowed", "pointwise", "per_cell", "whole")
     }
-    specs = [_spec(node, values, active) for node in net.graph.graph.nodes if node in active]
+    counts: dict[Hashable, int] = {}
+    specs = [_spec(node, values, active, counts) for node in net.graph.graph.nodes if node in active]
     result = net.graph.graph.output_node().args[0]
     assert isinstance(result, Node)
     order = [s for s in specs if s.name != result.name] + [s for s in specs if s.name == result.name]
     return Network(tuple(order), net.window)
 
 
-def _spec(node: Node, values: Mapping[Node, Any], active: set[Node]) -> NodeSpec:
+def _spec(node: Node, values: Mapping[Node, Any], active: set[Node], counts: dict[Hashable, int]) -> NodeSpec:
     kind = {"pointwise": "cell", "per_cell": "cell"}.get(node.meta["kind"], node.meta["kind"])
     value = values[node]
     shape = (
@@ -109,23 +110,25 @@ def _spec(node: Node, values: Mapping[Node, Any], active: set[Node]) -> NodeSpec
         ops = WINDOWED[node.target](args, node, kernel)
         macs = kernel[0] * math.prod(kernel[1:]) if kernel else 0
     elif kind == "cell" and node.target in _SPENDING:
-        macs = _count_macs(node, values) // math.prod(shape[-2:])
+        macs = _count_macs(node, values, counts) // math.prod(shape[-2:])
     elif kind == "whole":
-        macs = _count_macs(node, values)
+        macs = _count_macs(node, values, counts)
     inputs = tuple(dict.fromkeys(n.name for n in node.all_input_nodes if n in active))
     return NodeSpec(
         node.name, node.meta["path"], node.meta["op"], kind, inputs, ops, shape, macs, node.meta.get("reason", "")
     )
 
 
-def _count_macs(node: Node, values: Mapping[Node, Any]) -> int:
-    """Multiply-adds of one operator on one window, as torch's counter has them."""
-    counter = FlopCounterMode(display=False)
+def _count_macs(node: Node, values: Mapping[Node, Any], counts: dict[Hashable, int]) -> int:
+    """Multiply-adds of one operator on one window, as torch's counter has them; ``counts`` those of its like."""
 
     def fetch(n: Node) -> Any:
         return values[n]
 
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), fetch)
-    with counter, torch.no_grad():
-        node.target(*args, **kwargs)  # type: ignore[operator]
-    return int(counter.get_total_flops()) // 2
+    key = looks((node.target, args, kwargs))
+    if key not in counts:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            node.target(*args, **kwargs)  # type: ignore[operator]
+        counts[key] = int(counter.get_total_flops()) // 2
+    return counts[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -12,13 +13,35 @@ PROBE_BATCH = 7919  # a prime that no channel count or map size hits: it marks t
 
 
 class _Recorder(Interpreter):
+    """Runs a graph and keeps every value; calls on what looks alike are made once, deep networks repeat themselves."""
+
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module)
         self.values: dict[Node, Any] = {}
+        self.known: dict[Hashable, Any] = {}
 
     def run_node(self, n: Node) -> Any:
         self.values[n] = super().run_node(n)
         return self.values[n]
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        key = looks((target, args, kwargs))
+        if key not in self.known:
+            self.known[key] = super().call_function(target, args, kwargs)
+        return self.known[key]
+
+
+def looks(value: Any) -> Hashable:
+    """All that shapes and types can depend on: equal for tensors of one shape, strides, type and device."""
+    if isinstance(value, torch.Tensor):
+        return "tensor", tuple(value.shape), value.stride(), value.dtype, value.device
+    if isinstance(value, (tuple, list)):
+        return "several", *map(looks, value)
+    if isinstance(value, dict):
+        return "named", *((name, looks(item)) for name, item in value.items())
+    if isinstance(value, slice):
+        return "slice", value.start, value.stop, value.step
+    return type(value), value
 
 
 def propagate(module: GraphModule, shape: tuple[int, ...], dtype: torch.dtype) -> dict[Node, Any]:
