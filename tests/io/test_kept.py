@@ -120,6 +120,7 @@ def test_cells_without_scores_hold_the_fill_value_and_are_not_counted(keep: Keep
     kept = keeping(keep, classes=4)
     block, saturated, nans = kept.encode(scores, VALID)
     missing = block[:, ~VALID]
+    np.testing.assert_array_equal(missing, kept.empty(9, 11)[:, ~VALID])
     assert np.isnan(missing).all() if block.dtype.kind == "f" else (missing == kept.fill).all()
     np.testing.assert_array_equal(block[:, VALID], kept.encode(scores).block[:, VALID])
     assert (saturated, nans) == (0, int(VALID[0].sum()))

@@ -130,13 +130,14 @@ def metadata(grid: Grid) -> dict[str, Any]:
     }
 
 
-def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[[Region], NDArray[Any]]) -> None:
+def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[[Region], NDArray[Any]] | None) -> None:
     """One file, which appears whole or not at all; the same numbers give the same bytes.
 
     Args:
         path: of the file; its folders are made.
         extent: cells that the shard has, from its first on.
-        read: numbers of a region of the shard; called once for every inner chunk, in C order.
+        read: numbers of a region of the shard; called once for every inner chunk, in C order. ``None``: the fill
+            value all over.
 
     Raises:
         OSError: no space, no right.
@@ -148,7 +149,7 @@ def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[
             index = _no_chunks(grid)
             offset = 0
             for place in np.ndindex(index.shape[:-1]):
-                packed = _packed(grid, extent, place, read)
+                packed = b"" if read is None else _packed(grid, extent, place, read)
                 if packed:
                     index[place] = offset, len(packed)
                     offset += file.write(packed)
@@ -158,16 +159,6 @@ def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def write_empty_shard(path: Path, grid: Grid) -> None:
-    """The file of a shard that holds the fill value alone, the same as ``write_shard`` makes of such numbers.
-
-    Raises:
-        OSError: no space, no right.
-    """
-    nothing = tuple(0 for _ in grid.shape)
-    write_shard(path, grid, nothing, lambda region: np.empty(0))
 
 
 def _no_chunks(grid: Grid) -> NDArray[np.uint64]:

@@ -24,7 +24,7 @@ from fullfield.io import ome
 from fullfield.io.files import settle, system_error
 from fullfield.io.maps import MapSpec
 from fullfield.io.record import ATTRIBUTE, Record, difference, dumped, from_record, to_record
-from fullfield.io.shards import Grid, count_files, cut, metadata, plain_bytes, write_empty_shard, write_shard
+from fullfield.io.shards import Grid, count_files, cut, metadata, plain_bytes, write_shard
 
 VALID = "valid"
 
@@ -72,31 +72,32 @@ class StoreWriter:
             ImageError: no space, no right.
             ResumeError: the store is sealed.
         """
-        place = self._place(row, column, block, valid)
-        if self.complete:
-            raise ResumeError(str(self.path), "is complete", fix="write to another place, or start over")
-        score_file, valid_file = self._files(place)
-        try:
-            write_shard(score_file, self.grid, block.shape, block.__getitem__)
-            if valid is None or valid.all():
-                valid_file.unlink(missing_ok=True)  # of an earlier try
-                return (score_file,)
-            numbers = valid.astype(np.uint8)
-            write_shard(valid_file, valid_grid(self.spec), valid.shape, numbers.__getitem__)
-        except OSError as error:
-            raise system_error(str(self.path), error, plain_bytes(self.spec.shape, self.spec.dtype)) from error
-        return score_file, valid_file
+        extent = self._extent(row, column)
+        _check_block(self.grid.dtype, (row, column), extent, block, valid)
+        return self._write(row, column, block, None if valid is None or valid.all() else valid.astype(np.uint8))
 
     def write_empty(self, row: int, column: int) -> tuple[Path, ...]:
-        """The same for a shard that holds no scores, which takes no time."""
-        rows, columns = (
-            min(side, n - at) for side, n, at in zip(self.spec.shard, self.spec.shape[1:], (row, column), strict=True)
-        )
-        score_file, valid_file = self._files((row, column))
-        none = np.zeros((rows, columns), np.uint8)
+        """The same for a shard that has no scores; takes no memory.
+
+        Raises:
+            GeometryError, ImageError, ResumeError: as ``write``.
+        """
+        return self._write(row, column, None, np.zeros(self._extent(row, column)[1:], np.uint8))
+
+    def _write(
+        self, row: int, column: int, block: NDArray[Any] | None, valid: NDArray[np.uint8] | None
+    ) -> tuple[Path, ...]:
+        """Writes a shard, of fill values where there is no block."""
+        if self.complete:
+            raise ResumeError(str(self.path), "is complete", fix="write to another place, or start over")
+        score_file, valid_file = self._files(row, column)
+        extent = self._extent(row, column)
         try:
-            write_empty_shard(score_file, self.grid)
-            write_shard(valid_file, valid_grid(self.spec), none.shape, none.__getitem__)
+            write_shard(score_file, self.grid, extent, None if block is None else block.__getitem__)
+            if valid is None:
+                valid_file.unlink(missing_ok=True)  # of an earlier try
+                return (score_file,)
+            write_shard(valid_file, valid_grid(self.spec), extent[1:], valid.__getitem__)
         except OSError as error:
             raise system_error(str(self.path), error, plain_bytes(self.spec.shape, self.spec.dtype)) from error
         return score_file, valid_file
@@ -106,14 +107,15 @@ class StoreWriter:
         rows, columns = self.shards
         height, width = self.spec.shard
         places = ((i * height, j * width) for i in range(rows) for j in range(columns))
-        return {(row, column) for row, column in places if self._files((row, column))[0].is_file()}
+        return {(row, column) for row, column in places if self._files(row, column)[0].is_file()}
 
-    def _files(self, place: tuple[int, int]) -> tuple[Path, Path]:
-        i, j = place[0] // self.spec.shard[0], place[1] // self.spec.shard[1]
+    def _files(self, row: int, column: int) -> tuple[Path, Path]:
+        """Where a shard's scores lie, and where its valid cells."""
+        i, j = row // self.spec.shard[0], column // self.spec.shard[1]
         return self.path / "0" / self.grid.file((0, i, j)), self.path / VALID / valid_grid(self.spec).file((i, j))
 
-    def _place(self, row: int, column: int, block: NDArray[Any], valid: NDArray[np.bool_] | None) -> tuple[int, int]:
-        """The shard's first cell, if the block is that shard."""
+    def _extent(self, row: int, column: int) -> tuple[int, int, int]:
+        """Bands, rows and columns of the shard that begins there."""
         (bands, rows, columns), (height, width) = self.spec.shape, self.spec.shard
         if row % height or column % width or not (0 <= row < rows and 0 <= column < columns):
             raise GeometryError(
@@ -121,19 +123,7 @@ class StoreWriter:
                 f"no shard of {height}x{width} cells begins at row {row}, column {column} of {rows}x{columns}",
                 fix="write whole shards, each from its first cell on",
             )
-        wanted = (bands, min(height, rows - row), min(width, columns - column))
-        if block.shape != wanted or block.dtype != self.grid.dtype:
-            raise GeometryError(
-                "store",
-                f"the shard at row {row}, column {column} is {self.grid.dtype} of shape {wanted}, "
-                f"not {block.dtype} of shape {block.shape}",
-                fix="encode the scores as the spec says, and write whole shards",
-            )
-        if valid is not None and (valid.shape != wanted[1:] or valid.dtype != np.bool_):
-            raise GeometryError(
-                "store", f"valid is {valid.dtype} of shape {valid.shape}, not bool of {wanted[1:]}", fix="one a cell"
-            )
-        return row, column
+        return bands, min(height, rows - row), min(width, columns - column)
 
 
 def create_store(path: Path, spec: MapSpec, *, certificate: dict[str, Any] | None = None) -> StoreWriter:
@@ -293,6 +283,27 @@ def add_array(folder: Path, grid: Grid) -> None:
 def _add_arrays(path: Path, spec: MapSpec) -> None:
     add_array(path / "0", level_grid(spec, 0))
     add_array(path / VALID, valid_grid(spec))
+
+
+def _check_block(
+    dtype: np.dtype[Any],
+    place: tuple[int, int],
+    extent: tuple[int, int, int],
+    block: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+) -> None:
+    """Raises unless the block is the shard there."""
+    if block.shape != extent or block.dtype != dtype:
+        raise GeometryError(
+            "store",
+            f"the shard at row {place[0]}, column {place[1]} is {dtype} of shape {extent}, "
+            f"not {block.dtype} of shape {block.shape}",
+            fix="encode the scores as the spec says, and write whole shards",
+        )
+    if valid is not None and (valid.shape != extent[1:] or valid.dtype != np.bool_):
+        raise GeometryError(
+            "store", f"valid is {valid.dtype} of shape {valid.shape}, not bool of {extent[1:]}", fix="give one a cell"
+        )
 
 
 def _check(spec: MapSpec) -> None:
