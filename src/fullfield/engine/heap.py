@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 from collections.abc import Callable
 
 
@@ -24,3 +25,13 @@ def _trimmer() -> Callable[[int], object]:
     except (AttributeError, OSError, TypeError):
         return lambda pad: None
     return trim
+
+
+def peak_bytes() -> int:
+    """Most memory that the process has held; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

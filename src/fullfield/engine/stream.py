@@ -32,7 +32,7 @@ class Pace:
 
     Args:
         blocks, total: blocks done in this run, and to be done.
-        windows: done in this run, those not wanted included.
+        windows, planned: done in this run, those not wanted included, and to be done.
         computed: windows of these that were computed.
         pixels: of the image, their share of it.
         started: when the run began, s.
@@ -41,6 +41,7 @@ class Pace:
     """
 
     total: int
+    planned: int
     blocks: int = 0
     windows: int = 0
     computed: int = 0
@@ -96,7 +97,7 @@ class Stream:
             blocks: their indices.
             progress: told after every tile and every block.
         """
-        pace = Pace(len(blocks))
+        pace = Pace(len(blocks), sum(box.rows * box.columns for box in map(self.shards.box, blocks)))
         programs = Programs(self.net)
         with ThreadPoolExecutor(1, "fullfield-write") as writer, ThreadPoolExecutor(READERS, "fullfield-read") as pool:
             reads = _Reads(self, programs, pool, blocks)
