@@ -79,6 +79,8 @@ def _expected(terminals: Any) -> str:
 
 def _hint(found: str, wanted: Any) -> str:
     """What the unexpected text may have meant."""
+    if "_LPAR" in wanted and (found[0].isdigit() or found == "["):
+        return "use ( ) for a layer's numbers and [ ] for a group"
     if "_ARROW" in wanted and (found[0].isalpha() or found in "[,;/+|"):
         return "join layers with ->"
     if found in ("-", ">", "=", "=>", "–", "—", "⟶", ">>"):

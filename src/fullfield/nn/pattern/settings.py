@@ -77,7 +77,7 @@ def show(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return str(value[0]) if value[0] == value[1] else f"{value[0]}x{value[1]}"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
 
 
 def _param(text: str, node: LayerNode, word: Word, argument: Argument, place: int) -> Param:

@@ -97,6 +97,12 @@ def _lrn(settings: Settings, before: Volume, after: Volume) -> nn.Module:
     return extra.LocalResponseNorm2d(s["n"], alpha=s["alpha"], beta=s["beta"], k=s["k"], region=region)
 
 
+def _norms(settings: Settings, volume: Volume) -> Volume:
+    if settings["k"] <= 0:
+        raise GeometryError("k", f"k {settings['k']:g} is not positive: the divisor can be zero", fix="use k=1 or k=2")
+    return volume
+
+
 def _batch_norm(settings: Settings, before: Volume, after: Volume) -> nn.Module:
     kind = nn.BatchNorm2d if len(before) == 3 else nn.BatchNorm1d
     return kind(before[0], settings["eps"], settings["momentum"], settings["affine"])
@@ -201,6 +207,7 @@ WORDS = (
             Param("within", "flag", False),
         ),
         1,
+        _norms,
         takes="map",
         aliases=("NORM",),
     ),
