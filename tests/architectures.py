@@ -207,6 +207,92 @@ def convnext() -> nn.Module:
     return nn.Sequential(*body, ConvNextBlock(6), MeanOverMap(), nn.LayerNorm(6), nn.Linear(6, 5))
 
 
+class ResponseNorm(nn.Module):
+    """Woo et al. 2023, channels last: the norm of each map over the mean of all norms."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(c)), nn.Parameter(torch.randn(c))
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.norm(p=2, dim=(1, 2), keepdim=True)
+        return x + torch.addcmul(self.bias, self.weight, x * (length / (length.mean(-1, keepdim=True) + 1e-6)))
+
+
+class ConvNextV2Block(ConvNextBlock):
+    """ConvNeXt's, with a response norm in place of the scale."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__(c)
+        self.response = ResponseNorm(4 * c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.down(self.response(F.gelu(self.up(y))))
+        return x + y.permute(0, 3, 1, 2)
+
+
+def convnextv2() -> nn.Module:
+    """Two blocks at one scale."""
+    body = [nn.Conv2d(3, 4, 4, 4), ChannelNorm(4), ConvNextV2Block(4), ConvNextV2Block(4)]
+    return nn.Sequential(*body, MeanOverMap(), nn.LayerNorm(4), nn.Linear(4, 5))
+
+
+class SpaceToDepth(nn.Module):
+    """Ridnik et al. 2020: rows and columns in blocks of four, the places within a block before the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = x.view(n, c, h // 4, 4, w // 4, 4).permute(0, 3, 5, 1, 2, 4).contiguous()
+        return x.view(n, c * 16, h // 4, w // 4)
+
+
+class ChannelAttention(nn.Module):
+    """Wang et al. 2020: a gate from a convolution along the channels of the map's mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x.mean((2, 3)).view(x.shape[0], 1, -1)).view(x.shape[0], -1, 1, 1).sigmoid()
+        return x * y.expand_as(x)
+
+
+def tresnet() -> nn.Module:
+    """Space to depth, then blocks with channel attention."""
+    body = [SpaceToDepth(), unit(48, 6), Residual(6, 6, 1, norm=nn.BatchNorm2d), ChannelAttention(), unit(6, 8, 3, 2)]
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+
+
+class Exchange(nn.Module):
+    """Sun et al. 2019: two resolutions, each with the other's map added, upsampled by repeats or strided."""
+
+    def __init__(self, fine: int, coarse: int) -> None:
+        super().__init__()
+        self.fine, self.coarse = unit(fine, fine), unit(coarse, coarse)
+        self.up, self.down = unit(coarse, fine, 1, act=nn.Identity), unit(fine, coarse, 3, 2, act=nn.Identity)
+
+    def forward(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x, y = self.fine(pair[0]), self.coarse(pair[1])
+        return F.relu(x + F.interpolate(self.up(y), scale_factor=2)), F.relu(y + self.down(x))
+
+
+class HighResolution(nn.Module):
+    """A stem of stride 2, two exchanges between strides 2 and 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.split = unit(3, 4, 3, 2), unit(4, 6, 3, 2)
+        self.ways, self.last = nn.Sequential(Exchange(4, 6), Exchange(4, 6)), unit(4, 6, 3, 2)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        fine, coarse = self.ways((x, self.split(x)))
+        return self.head((self.last(fine) + coarse).mean((2, 3)))
+
+
 class Attention(nn.Module):
     """Vaswani et al. 2017, one layer, before an MLP; norms first."""
 
@@ -275,7 +361,7 @@ class Mixer(nn.Module):
         return self.head((x + self.channels(x)).mean(1))
 
 
-WINDOW = {"lenet5": 32, "alexnet": 67, "vgg": 32, "vit": 32, "swin": 24, "mixer": 24}
+WINDOW = {"lenet5": 32, "alexnet": 67, "vgg": 32, "vit": 32, "swin": 24, "mixer": 24, "tresnet": 64, "hrnet": 64}
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "lenet5": lenet5,
     "alexnet": alexnet,
@@ -289,6 +375,9 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "efficientnet": lambda: mobile(gate=True, act=nn.SiLU),
     "shufflenet": shufflenet,
     "convnext": convnext,
+    "convnextv2": convnextv2,
+    "tresnet": tresnet,
+    "hrnet": HighResolution,
     "vit": lambda: VisionTransformer(16),
     "swin": WindowAttention,
     "mixer": lambda: Mixer(9),

@@ -34,6 +34,8 @@ FIRST_UNSHARED = {
     "vit": "cat",
     "mixer": "linear",
     "resnet-groupnorm": "group_norm",
+    "tresnet": "mean",
+    "hrnet": "mean",
 }
 
 
