@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
+from fullfield.errors import ImageError
 from fullfield.io.where.polygons import Polygon, burn
 
 points = st.tuples(st.integers(-8, 40), st.integers(-8, 40))
@@ -87,3 +89,20 @@ def test_many_small_polygons_and_a_large_one_are_their_union() -> None:
     for x, y in corners.astype(int):
         wanted[y : y + 9, x : x + 9] = True
     np.testing.assert_array_equal(cells == 255, wanted)
+
+
+def test_polygons_are_burnt_in_parts_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    polygons = [tuple(rng.uniform(-5, 60, (5, 2)) for _ in range(rng.integers(1, 3))) for _ in range(30)]
+    whole = burn(polygons, (50, 60), (50, 60)).cells
+    for most in (1, 40, 300):
+        monkeypatch.setattr("fullfield.io.where.polygons._EVENTS", most)
+        np.testing.assert_array_equal(burn(polygons, (50, 60), (50, 60)).cells, whole)
+
+
+def test_a_polygon_that_zigzags_beyond_memory_is_refused() -> None:
+    x = np.linspace(0, 4000, 20_000)
+    zigzag = np.stack([x, np.where(np.arange(len(x)) % 2, 0, 4000.0)], axis=1)
+    fine = np.array([(0, 0), (1, 0), (1, 1)], np.float64)
+    with pytest.raises(ImageError, match=r"polygon 1 crosses the grid's rows 800\d+ times, 8388608 at most"):
+        burn([(fine,), (zigzag,)], (4000, 4000), (4000, 4000))

@@ -48,26 +48,34 @@ def _edges(
     polygons: Sequence[Polygon], pixel: tuple[float, float], rows: int
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.intp]]]:
     """Edges ``(n, 4)`` as x0, y0, x1, y1 in grid cells, and the polygon of each; whole polygons, as many as fit."""
-    scale = np.array([1 / pixel[1], 1 / pixel[0]])
-    pending: list[NDArray[np.float64]] = []
-    owners: list[int] = []
-    events = 0.0
-    for index, polygon in enumerate(polygons):
-        for ring in polygon:
-            points = ring * scale
-            pending.append(np.hstack([points, np.roll(points, -1, axis=0)]))
-            owners.append(index)
-            y = pending[-1][:, 1::2].clip(0, rows)
-            events += float(np.abs(y[:, 1] - y[:, 0]).sum()) + len(y)
-        if events > _EVENTS + _MOST_EVENTS:
-            raise ImageError(
-                "mask",
-                f"polygon {index} crosses the grid's rows {events:.0f} times, {_MOST_EVENTS} at most are read",
-                fix="simplify it, or give a raster mask",
-            )
-        if events > _EVENTS or index + 1 == len(polygons):
-            yield np.concatenate(pending), np.repeat(owners, [len(p) for p in pending])
-            pending, owners, events = [], [], 0.0
+    rings = [(index, ring) for index, polygon in enumerate(polygons) for ring in polygon if len(ring)]
+    if not rings:
+        return
+    lengths = np.array([len(ring) for _, ring in rings])
+    owner = np.repeat([index for index, _ in rings], lengths)
+    points = np.concatenate([ring for _, ring in rings]) / pixel[::-1]
+    following = np.arange(1, len(points) + 1)
+    stops = np.cumsum(lengths)
+    following[stops - 1] = stops - lengths
+    edges = np.hstack([points, points[following]])
+    y = edges[:, 1::2].clip(0, rows)
+    events = np.cumsum(np.abs(y[:, 1] - y[:, 0]) + 1)
+    ends = np.flatnonzero(np.diff(owner, append=-1)) + 1  # where polygons end
+    crossed = np.diff(events[ends - 1], prepend=0)
+    if crossed.max() > _MOST_EVENTS:
+        raise ImageError(
+            "mask",
+            f"polygon {owner[ends[crossed.argmax()] - 1]} crosses the grid's rows {crossed.max():.0f} times, "
+            f"{_MOST_EVENTS} at most are read",
+            fix="simplify it, or give a raster mask",
+        )
+    start = 0
+    while start < len(edges):
+        done = events[start - 1] if start else 0.0
+        fit = int(np.searchsorted(events[ends - 1], done + _EVENTS, "right"))
+        stop = int(ends[np.clip(fit - 1, np.searchsorted(ends, start, "right"), len(ends) - 1)])
+        yield edges[start:stop], owner[start:stop]
+        start = stop
 
 
 def _trace(edges: NDArray[np.float64], runs: NDArray[np.int32]) -> None:
@@ -114,5 +122,6 @@ def _mark(
 ) -> None:
     """Adds 1 where runs start and takes it off where they stop."""
     some = stop > start
-    np.add.at(runs, (row[some], start[some].astype(np.intp)), 1)
-    np.add.at(runs, (row[some], stop[some].astype(np.intp)), -1)
+    flat, line = runs.reshape(-1), row[some] * runs.shape[1]  # a view: along one axis NumPy adds ten times faster
+    np.add.at(flat, line + start[some].astype(np.intp), 1)
+    np.add.at(flat, line + stop[some].astype(np.intp), -1)
