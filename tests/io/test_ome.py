@@ -28,7 +28,7 @@ SECOND = (15.5 * 0.25, 12.5 * 0.5)  # a cell of level 1 lies between two: half a
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ome") / "a.zarr"
-    stored(path, ARRAY, shard=(256, 256), class_names=NAMES, mpp=MPP, provenance={"name": "animals"})
+    stored(path, ARRAY, shard=(256, 256), class_names=NAMES, mpp=MPP, provenance={"model": "animals"})
     return path
 
 

@@ -253,7 +253,7 @@ def write_root(
     """The store's own metadata, whole or not at all; with ``windows`` it says that the store is complete."""
     levels = 1 if windows is None else level_count(spec)
     record = to_record(spec, certificate=certificate, complete=windows is not None)
-    name = str(spec.provenance.get("name") or "scores")
+    name = str(spec.provenance.get("model") or "scores")
     attributes = {"ome": ome.attributes(spec, name, levels=levels, windows=windows), ATTRIBUTE: record}
     text = dumped({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
     replace_text(path / "zarr.json", text)
