@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fullfield.api.build import build as build
     from fullfield.api.build import describe as describe
     from fullfield.api.convert import convert as convert
+    from fullfield.api.export import export as export
     from fullfield.api.inspect import Report as Report
     from fullfield.api.inspect import inspect as inspect
     from fullfield.api.matrices import to_conv as to_conv
@@ -71,6 +72,7 @@ _HOME = {
     "capture": "fullfield.capture.torch_module",
     "convert": "fullfield.api.convert",
     "describe": "fullfield.api.build",
+    "export": "fullfield.api.export",
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.capture.load",
     "open_scores": "fullfield.io.stored",

@@ -11,7 +11,7 @@ from fullfield._version import __version__
 from fullfield.errors import FullfieldError
 
 # In the order of --help; each is `command` in the module of its name.
-COMMANDS = ("inspect", "convert", "plan", "tune", "scan", "verify", "build", "demo")
+COMMANDS = ("inspect", "convert", "plan", "tune", "scan", "export", "verify", "build", "demo")
 INTERRUPTED = 130
 
 

@@ -1,0 +1,196 @@
+"""GeoTIFF and Cloud-optimised GeoTIFF, through GDAL."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from fullfield._version import __version__
+from fullfield.errors import ImageError
+from fullfield.io.export.grid import Grid, Progress, blocks, counted, widened
+from fullfield.io.files import replacing
+
+Compression = Literal["deflate", "zstd", "lzw", "none"]
+_TILE = 512
+_TILE_BYTES = 66 << 20  # of all bands of a tile: they must find room in GDAL's cache together, twice
+_CACHE_MB = 192
+_MIXED = 32  # bands that may lie interleaved
+
+
+def write_geotiff(
+    grid: Grid,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    cog: bool = True,
+    compression: Compression = "deflate",
+) -> None:
+    """Writes a grid as GeoTIFF: CRS, transform, nodata, validity mask, one named band a class, tiles, overviews.
+
+    Cell ``(i, j)``'s centre lies on the map where its window's centre does. Without a georeference the file has no CRS
+    and its transform counts in pixels of the original image, x to the right and y downwards. Scaled integers carry
+    scale and offset; labels a colour table. What made the map is the tag ``FULLFIELD``, as JSON.
+
+    Args:
+        grid: what to write.
+        path: where to; checked already.
+        overwrite: whether what lies there may go.
+        progress: called with cells done and cells in all.
+        cog: Cloud-optimised: all in the order that a reader of URLs wants; it takes the space of a second file while
+            it is written. GDAL before 3.11 can order so the interleaved bands only, which is hopeless beyond a few
+            dozen bands: more become a plain tiled file with overviews, band by band.
+        compression: ``deflate``, ``zstd``, ``lzw`` or ``none``.
+
+    Raises:
+        ImageError: rasterio is missing, an unknown compression, no space, or a coordinate system that GDAL refuses.
+    """
+    rasterio = rasterio_or_error("GeoTIFF")
+    if compression not in ("deflate", "zstd", "lzw", "none"):
+        raise ImageError("compression", f"{compression!r} is not known", fix="use deflate, zstd, lzw or none")
+    grid = widened(grid)
+    cloud = cog and (grid.shape[0] <= _MIXED or _orders_bands(rasterio))
+    needed = math.prod(grid.shape) * grid.dtype.itemsize * (2 if cloud else 1)
+    target = path.resolve()
+    with (
+        replacing(path, overwrite=overwrite, needed_bytes=needed) as place,
+        tempfile.TemporaryDirectory(prefix=".fullfield-", dir=target.parent) as work,
+    ):
+        # GDAL writes temporary files of its own beside the result: they go with this folder
+        first, last = Path(work) / "plain.tif", Path(work) / "cloud.tif"
+        try:
+            with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True, CPL_TMPDIR=work):
+                _write(rasterio, grid, first, "none" if cloud else compression, progress)
+                if cloud:
+                    _make_cog(rasterio, grid, first, last, compression)
+                else:
+                    _add_overviews(rasterio, grid, first)
+        except (rasterio.errors.RasterioError, rasterio.errors.CRSError, *_gdal_errors()) as error:
+            raise ImageError(str(path), f"GDAL cannot write it ({_reason(error)})", fix=_mend(needed)) from error
+        os.replace(last if cloud else first, place)  # noqa: PTH105 (of two names that are paths already)
+
+
+def tile_side(grid: Grid) -> int:
+    """Side of a square tile: 512, or less where there are many bands or few cells; a multiple of 16.
+
+    Examples:
+        >>> import numpy as np
+        >>> from types import SimpleNamespace
+        >>> tile_side(SimpleNamespace(shape=(1000, 9000, 9000), dtype=np.dtype("float32")))
+        128
+    """
+    side = min(_TILE, -(-max(grid.shape[1:]) // 16) * 16)
+    while side > 16 and grid.shape[0] * grid.dtype.itemsize * side * side > _TILE_BYTES:
+        side = side // 32 * 16
+    return side
+
+
+def _write(rasterio: Any, grid: Grid, path: Path, compression: str, progress: Progress | None) -> None:
+    """The plain, tiled file, written once from the first row to the last."""
+    bands, rows, columns = grid.shape
+    lying, side = grid.lying, tile_side(grid)
+    profile: dict[str, Any] = {
+        "driver": "GTiff", "count": bands, "height": rows, "width": columns, "dtype": str(grid.dtype),
+        "nodata": grid.fill, "crs": _crs(rasterio, grid), "transform": rasterio.Affine(*lying.transform),
+        "tiled": True, "blockxsize": side, "blockysize": side, "interleave": "pixel" if bands <= 4 else "band",
+        "bigtiff": "IF_SAFER", "compress": compression, "num_threads": "ALL_CPUS" if bands <= 4 else 1,
+    }  # fmt: skip
+    if compression in ("deflate", "zstd", "lzw"):
+        profile["predictor"] = predictor(grid)
+    with rasterio.open(path, "w", **profile) as file:
+        _describe(file, grid)
+        for top, bottom, left, right in counted(blocks(grid, side), rows * columns, progress):
+            window = rasterio.windows.Window(left, top, right - left, bottom - top)
+            file.write(grid.read(top, bottom, left, right), window=window)
+            file.write_mask(grid.valid(top, bottom, left, right), window=window)
+
+
+def _describe(file: Any, grid: Grid) -> None:
+    """Names, scales, colours and provenance."""
+    file.descriptions = grid.names
+    if (grid.scale, grid.offset) != (1.0, 0.0):
+        file.scales = (grid.scale,) * grid.shape[0]
+        file.offsets = (grid.offset,) * grid.shape[0]
+    if grid.colours is not None:
+        table = {value: (*colour, 255) for value, (colour, _) in enumerate(grid.colours)}
+        file.write_colormap(1, table | {int(grid.fill): (0, 0, 0, 0)})
+        file.update_tags(1, **{f"CLASS_{value}": name for value, (_, name) in enumerate(grid.colours) if name})
+    file.update_tags(FULLFIELD=grid.about, TIFFTAG_SOFTWARE=f"fullfield {__version__}", AREA_OR_POINT="Area")
+
+
+def _make_cog(rasterio: Any, grid: Grid, source: Path, target: Path, compression: str) -> None:
+    """The file again in the order of a Cloud-optimised GeoTIFF, with overviews."""
+    options: dict[str, Any] = {
+        "COMPRESS": compression.upper(),
+        "BLOCKSIZE": _TILE,
+        "BIGTIFF": "IF_SAFER",
+        "OVERVIEW_RESAMPLING": "MODE" if grid.colours is not None else "AVERAGE",
+        "NUM_THREADS": "ALL_CPUS" if grid.shape[0] <= 4 else 1,
+    }
+    if compression != "none":
+        options["PREDICTOR"] = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}[predictor(grid)]
+    if grid.shape[0] > 4 and _orders_bands(rasterio):
+        options["INTERLEAVE"] = "BAND"
+    rasterio.shutil.copy(source, target, driver="COG", **options)
+
+
+def _orders_bands(rasterio: Any) -> bool:
+    """Whether GDAL writes Cloud-optimised files band by band (since 3.11)."""
+    major, minor = (int(part) for part in rasterio.__gdal_version__.split(".")[:2])
+    return (major, minor) >= (3, 11)
+
+
+def _add_overviews(rasterio: Any, grid: Grid, path: Path) -> None:
+    """Halves inside the file, until one fits a tile."""
+    levels, side = list[int](), max(grid.shape[1:])
+    while side > _TILE:
+        side = -(-side // 2)
+        levels.append(2 ** (len(levels) + 1))
+    if levels:
+        kind = rasterio.enums.Resampling.mode if grid.colours is not None else rasterio.enums.Resampling.average
+        with rasterio.open(path, "r+") as file:
+            file.build_overviews(levels, kind)
+
+
+def predictor(grid: Grid) -> int:
+    """TIFF's predictor: 3 for floats, 2 for integers that vary smoothly, 1 for labels."""
+    if grid.colours is not None:
+        return 1
+    return 3 if grid.dtype.kind == "f" else 2
+
+
+def _crs(rasterio: Any, grid: Grid) -> Any:
+    text = grid.lying.crs
+    return None if text is None else rasterio.crs.CRS.from_user_input(text)
+
+
+def rasterio_or_error(what: str) -> Any:
+    """The package rasterio.
+
+    Raises:
+        ImageError: it is not installed.
+    """
+    try:
+        for part in ("crs", "enums", "errors", "shutil", "warp", "windows"):
+            import_module(f"rasterio.{part}")
+        return import_module("rasterio")
+    except ImportError as error:
+        raise ImageError(what, "needs the package rasterio", fix="pip install 'fullfield[geo]'") from error
+
+
+def _gdal_errors() -> tuple[type[BaseException], ...]:
+    """What GDAL's own errors are, which rasterio does not always turn into its."""
+    return (import_module("rasterio._err").CPLE_BaseError,)
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0]
+
+
+def _mend(needed: int) -> str:
+    return f"see that {needed} bytes are free there, and that the image's coordinate system is sound"

@@ -1,0 +1,49 @@
+"""``fullfield export``."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fullfield.cli import main
+from fullfield.geometry.placement import Placement
+from fullfield.io.scores import Scores
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    place = Placement((4, 4), (16, 16), (80, 120), (80, 120))
+    array = np.random.default_rng(0).standard_normal((3, *place.shape)).astype(np.float32)
+    Scores(array, place, class_names=("a", "b", "c")).save(tmp_path / "s.zarr")
+    return tmp_path / "s.zarr"
+
+
+def test_export_writes_the_classes_named(scores: Path) -> None:
+    out = scores.parent / "o.npy"
+    result = CliRunner().invoke(main, ["export", str(scores), str(out), "--class", "c", "--class", "0", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output) == {"written": str(out), "bytes": out.stat().st_size}
+    np.testing.assert_array_equal(np.load(out), Scores.load(scores).array[[2, 0]])
+
+
+def test_export_takes_a_resolution_and_writes_labels(scores: Path) -> None:
+    out = scores.parent / "o.npy"
+    args = ["export", str(scores), str(out), "--labels", "--resolution", "40x60", "--resample", "bilinear"]
+    assert CliRunner().invoke(main, args).exit_code == 0
+    assert np.load(out).shape == (1, 40, 60)
+    assert CliRunner().invoke(main, [*args[:-3], "big"]).exit_code == 2
+
+
+def test_export_writes_detections(scores: Path) -> None:
+    out = scores.parent / "o.geojson"
+    args = ["export", str(scores), str(out), "--class", "b", "--threshold", "1", "--geometry", "points"]
+    assert CliRunner().invoke(main, [*args, "--min-distance", "9"]).exit_code == 0
+    assert json.loads(out.read_text())["features"]
+
+
+def test_a_mistake_is_one_message(scores: Path) -> None:
+    result = CliRunner().invoke(main, ["export", str(scores), str(scores.parent / "o.npy"), "--class", "d"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("class: 'd'")
