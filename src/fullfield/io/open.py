@@ -136,7 +136,7 @@ def _is_zarr_url(url: str) -> bool:
     """Whether a URL leads to a Zarr: a folder, or what has a Zarr's metadata below it."""
     fs, path = filesystem(url)
     try:
-        if fs.isfile(path) and not url.startswith("http"):
+        if not url.startswith("http") and fs.isfile(path):
             return False
         last = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
         if url.startswith("http") and "." in last and not last.lower().endswith((".zarr", ".ngff")):

@@ -95,7 +95,7 @@ def test_directories_in_a_circle_are_refused(tmp_path: Path, length: int) -> Non
 
 def test_a_directory_that_is_its_own_child_is_visited_once(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IHHHIII", 8, 1, 330, 4, 1, 8, 0))
-    with pytest.raises(ImageError, match="cannot be read as TIFF|without an image|has pixels of"):
+    with pytest.raises(ImageError, match="has no pixels: 0x0 px"):
         read_all(tmp_path / "a.tif")
 
 

@@ -7,6 +7,7 @@ file that someone cuts short would kill the process.
 from __future__ import annotations
 
 import io
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +159,7 @@ def _header(blob: Blob) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
         if version == (3, 0):  # as 2.0 with names of fields in UTF-8, which an image has none of
             version = (2, 0)
         shape, fortran, kind = readers[version](file, max_header_size=_HEADER)
-    except DECODE_ERRORS as error:
+    except (*DECODE_ERRORS, tokenize.TokenError) as error:
         raise ImageError(
             blob.name, f"has no .npy header that can be read ({reason(error)})", fix="save it anew with numpy.save"
         ) from error

@@ -68,6 +68,7 @@ def read_series(tif: Any, pick: Pick, blobs: _Blobs, where: str) -> tuple[Series
         raise ImageError(where, "is a TIFF without an image", fix="check the file")
     index = picked(pick.series, len(images), what="series", where=where)
     levels = images[index]
+    _check_page(levels[0].keyframe, where)
     axes = _leading_axes(levels[0], where)
     z, t = (picked(p, _size(axes, name), what=name, where=where) for p, name in ((pick.z, "z"), (pick.t, "t")))
     found = tuple(_planes(level, z, t, blobs, where) for level in levels)
