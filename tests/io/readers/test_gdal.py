@@ -11,6 +11,7 @@ import rasterio
 from hypothesis import given, settings
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, Resampling
+from scipy.io import netcdf_file
 
 from fullfield.errors import ImageError
 from fullfield.io.pick import Pick
@@ -275,6 +276,18 @@ def test_pages_of_a_tiff_are_series(tmp_path):
         open_gdal(str(tmp_path / "a.tif"), Pick(series=2))
 
 
+def test_variables_of_a_netcdf_are_series(tmp_path):
+    with netcdf_file(str(tmp_path / "a.nc"), "w") as file:
+        file.createDimension("y", 40)
+        file.createDimension("x", 50)
+        for name, value in (("one", 1), ("two", 2)):
+            file.createVariable(name, "f4", ("y", "x"))[:] = np.full((40, 50), value)
+    for pick, value in ((Pick(), 1), (Pick(series=0), 1), (Pick(series=1), 2)):
+        with open_gdal_closing(tmp_path / "a.nc", pick) as raster:
+            assert raster.shape == (40, 50, 1)
+            assert (raster.read(0, 40, 0, 50) == value).all()
+
+
 def test_band_names_are_the_descriptions(tmp_path):
     path = write(tmp_path / "a.tif", PIXELS, after=lambda file: file.set_band_description(2, "nir"))
     with open_gdal_closing(path, Pick(bands=(1, 0))) as raster:
@@ -287,7 +300,7 @@ def test_a_thumbnail_comes_from_the_overviews(pyramid):
 
 
 def test_a_large_file_without_overviews_has_no_thumbnail(tmp_path):
-    path = write(tmp_path / "a.tif", np.zeros((1, 4200, 4200), np.uint8), compress="deflate", sparse_ok=True)
+    path = write(tmp_path / "a.tif", np.zeros((1, 7200, 7200), np.uint8), compress="deflate", sparse_ok=True)
     with open_gdal_closing(path) as raster:
         assert raster.thumbnail(100) is None
 
@@ -301,7 +314,7 @@ def test_a_changed_sidecar_changes_the_identity(tmp_path):
     assert open_gdal(path, Pick()).about.identity != before
 
 
-def test_a_truncated_file_names_the_region(tmp_path):
+def test_a_truncated_file_names_the_region_and_is_silent_otherwise(tmp_path, capfd):
     path = Path(write(tmp_path / "a.tif", PIXELS, compress="deflate", interleave="band", **TILED))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     with open_gdal_closing(path, Pick(bands=(3,))) as raster:
@@ -309,6 +322,7 @@ def test_a_truncated_file_names_the_region(tmp_path):
             raster.read(200, H, 300, W)
         with pytest.raises(ImageError, match="cannot be read"):
             raster.read(0, H, 0, W)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_damaged_region_does_not_stop_others(tmp_path):

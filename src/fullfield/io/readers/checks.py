@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.io.raster import shrunk
 
-#: Pixels of the level a thumbnail is made from: 16 Mpx of RGB are 48 MiB, a fraction of a second to decode.
+#: Pixels of the level a thumbnail is made from: a fraction of a second to decode; and their bytes, as of RGB.
 THUMBNAIL_PIXELS = 1 << 24
+THUMBNAIL_BYTES = 3 * THUMBNAIL_PIXELS
 #: Bytes of a file's tile or chunk, decoded, above which it is refused.
 BLOCK_BYTES = 1 << 30
 #: Longest side of an image, px: what 32-bit coordinates of the decoders hold.
@@ -76,7 +77,7 @@ def check_block(block: Sequence[int], itemsize: int, where: str) -> None:
         )
 
 
-def thumbnail_level(levels: Sequence[tuple[int, int]], side: int) -> int | None:
+def thumbnail_level(levels: Sequence[tuple[int, int]], side: int, *, pixel_bytes: int = 3) -> int | None:
     """The level to make a thumbnail from: the coarsest that has ``side`` px, else the finest; ``None`` if it is large.
 
     Examples:
@@ -87,7 +88,7 @@ def thumbnail_level(levels: Sequence[tuple[int, int]], side: int) -> int | None:
         >>> thumbnail_level([(80000, 90000), (500, 562)], 1000)
         1
     """
-    cheap = [i for i, size in enumerate(levels) if size[0] * size[1] <= THUMBNAIL_PIXELS]
+    cheap = [i for i, size in enumerate(levels) if size[0] * size[1] * pixel_bytes <= THUMBNAIL_BYTES]
     if not cheap:
         return None
     enough = [i for i in cheap if max(levels[i]) >= side]
@@ -97,8 +98,8 @@ def thumbnail_level(levels: Sequence[tuple[int, int]], side: int) -> int | None:
 
 
 def thumbnail_of(
-    levels: Sequence[tuple[int, int]], side: int, read: Callable[[int], NDArray[Any]]
+    levels: Sequence[tuple[int, int]], side: int, read: Callable[[int], NDArray[Any]], *, pixel_bytes: int = 3
 ) -> NDArray[Any] | None:
     """The thumbnail from the level that fits; ``read`` gives a whole level ``(y, x, c)``."""
-    level = thumbnail_level(levels, side)
+    level = thumbnail_level(levels, side, pixel_bytes=pixel_bytes)
     return None if level is None else shrunk(np.ascontiguousarray(read(level)), side)

@@ -80,7 +80,7 @@ class GdalRaster:
         """
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
-        with _errors(self.name, region), self._handles.borrowed() as dataset:
+        with _errors(self.name, region), _settings(self.name), self._handles.borrowed() as dataset:
             return _pixels(dataset, self.recipe, region, self.channels)
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
@@ -89,7 +89,7 @@ class GdalRaster:
             return None
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
-        with _errors(self.name, region), self._handles.borrowed() as dataset:
+        with _errors(self.name, region), _settings(self.name), self._handles.borrowed() as dataset:
             found = _mask(dataset, self.recipe, region)
         return None if found.all() else found
 
@@ -98,11 +98,11 @@ class GdalRaster:
 
         def whole(level: int) -> NDArray[Any]:
             height, width = self.about.levels[level]
-            with _opened(self.recipe.target, level, self.name) as dataset:
+            with _settings(self.name), _opened(self.recipe.target, level, self.name) as dataset:
                 return _pixels(dataset, self.recipe, (0, height, 0, width), self.channels)
 
         with _errors(self.name, (0, self.shape[0], 0, self.shape[1])):
-            return thumbnail_of(self.about.levels, side, whole)
+            return thumbnail_of(self.about.levels, side, whole, pixel_bytes=self.shape[2] * self.dtype.itemsize)
 
     def close(self) -> None:
         """Closes the file."""
@@ -122,7 +122,7 @@ def open_gdal(path: str, pick: Pick) -> GdalRaster:
     Raises:
         ImageError: no rasterio, no raster, or nothing that was picked.
     """
-    with _errors(path, None):
+    with _errors(path, None), _settings(path):
         check_path(path)
         target = _subdataset(path, pick)
         with _opened(target, 0, path) as dataset:
@@ -265,6 +265,15 @@ def _open(target: str, level: int, path: str) -> Any:
 
 
 @contextmanager
+def _settings(path: str) -> Iterator[None]:
+    """GDAL's settings in this thread for one block; its messages go to a log, not to stderr."""
+    import rasterio
+
+    with rasterio.Env(**options(path)):
+        yield
+
+
+@contextmanager
 def _opened(target: str, level: int, path: str) -> Iterator[Any]:
     """A handle for one block."""
     dataset = _open(target, level, path)
@@ -288,4 +297,5 @@ def _errors(where: str, region: tuple[int, int, int, int] | None) -> Iterator[No
     except ImageError:
         raise
     except Exception as error:
-        raise (unreadable(where, error) if region is None else damaged(where, region, error)) from error
+        said = error.__cause__ or error  # what GDAL said, where rasterio refers to it
+        raise (unreadable(where, said) if region is None else damaged(where, region, said)) from error

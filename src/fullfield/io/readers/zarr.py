@@ -78,7 +78,7 @@ class ZarrRaster:
             height, width = self.about.levels[level]
             return self._pixels(level, (0, height, 0, width))
 
-        return thumbnail_of(self.about.levels, side, whole)
+        return thumbnail_of(self.about.levels, side, whole, pixel_bytes=self.shape[2] * self.dtype.itemsize)
 
     def close(self) -> None:
         """Closes the store."""
