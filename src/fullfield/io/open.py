@@ -20,6 +20,7 @@ from fullfield.io.readers.tiff_check import first_tags, tiff_layout
 
 _ZARR = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
+_JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xffO\xffQ")
 _PLAIN = ("generic-tiff", None)  # what OpenSlide says of TIFFs of no vendor, and of what it does not know
 
 
@@ -102,6 +103,8 @@ def _opened(path: str, pick: Pick) -> Raster:
         return open_numpy(path, pick)
     if tags is not None:
         return _open_tiff(path, local, tags, pick)
+    if head.startswith(_JPEG2000) and local is not None and find_spec("rasterio") is not None:
+        return _reader("gdal")(local, pick)  # by window, with its place; Pillow decodes all of it or, of some, nothing
     if local is not None and _vendor(local) not in _PLAIN:
         return _reader("slide")(local, pick)
     raster = open_pillow(path, pick)

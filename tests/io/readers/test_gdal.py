@@ -14,6 +14,7 @@ from rasterio.enums import ColorInterp, Resampling
 from scipy.io import netcdf_file
 
 from fullfield.errors import ImageError
+from fullfield.io.open import open as open_image
 from fullfield.io.pick import Pick
 from fullfield.io.readers.gdal import open_gdal
 from fullfield.io.readers.gdal_safety import drivers
@@ -257,6 +258,14 @@ def test_other_formats_equal_rasterios_read(tmp_path, driver):
     with open_gdal_closing(path) as raster, rasterio.open(path) as file:
         np.testing.assert_array_equal(raster.read(10, 200, 20, 300), file.read().transpose(1, 2, 0)[10:200, 20:300])
         assert driver in raster.about.reader
+
+
+def test_jpeg_2000_goes_to_gdal_whose_windows_need_no_whole_decoding(tmp_path):
+    path = write(tmp_path / "a.jp2", PIXELS[:3], driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
+    raster = open_image(path)
+    assert raster.about.georeference is not None
+    np.testing.assert_array_equal(raster.read(0, H, 0, W), PIXELS[:3].transpose(1, 2, 0))
+    raster.close()
 
 
 def test_pages_of_a_tiff_are_series(tmp_path):
