@@ -9,7 +9,6 @@ import io
 import json
 import logging
 import operator
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,8 +19,9 @@ from torch import nn
 
 from fullfield._version import __version__
 from fullfield.capture.classifier import Classifier
+from fullfield.capture.places import filled_whole, free_place
 from fullfield.capture.torch_module import capture
-from fullfield.errors import ImageError, UnsupportedError
+from fullfield.errors import UnsupportedError
 from fullfield.nn.export import translations
 
 INSIDE_BYTES = 2**31 - 2**24
@@ -42,7 +42,7 @@ def save(network: Classifier | nn.Module, path: str | Path, *, overwrite: bool =
         UnsupportedError: the extra ``fullfield[export]`` is not installed, or ONNX cannot express the network.
     """
     classifier = network if isinstance(network, Classifier) else capture(network)
-    target = _free_place(Path(path), overwrite=overwrite)
+    target = free_place(Path(path), overwrite=overwrite)
     _require_exporter()
     program = _program(classifier.graph, (classifier.channels, *classifier.window), (0,), classifier)
     return _write(program, target, describe(classifier))
@@ -68,7 +68,7 @@ def export_onnx(
         ImageError: the file exists, or cannot be written.
         UnsupportedError: the extra is not installed, or the module fixes its size, or ONNX cannot express it.
     """
-    target = _free_place(Path(path), overwrite=overwrite)
+    target = free_place(Path(path), overwrite=overwrite)
     _require_exporter()
     channels, height, width = example_shape
     # Twice the smallest size: a map of a single cell would be taken for one that has always a single cell.
@@ -95,16 +95,6 @@ def describe(classifier: Classifier) -> dict[str, str]:
     if classifier.class_names is not None:
         entries["fullfield.classes"] = json.dumps(list(classifier.class_names), ensure_ascii=False)
     return entries
-
-
-def _free_place(path: Path, *, overwrite: bool) -> Path:
-    if path.is_dir():
-        raise ImageError(str(path), "is a directory", fix="name a file in it")
-    if path.exists() and not overwrite:
-        raise ImageError(str(path), "exists already", fix="pass overwrite=True or --overwrite, or another name")
-    if not path.parent.is_dir():
-        raise ImageError(str(path), f"has no directory {str(path.parent)!r} to lie in", fix="make the directory first")
-    return path
 
 
 def _require_exporter() -> None:
@@ -172,16 +162,9 @@ def _write(program: Any, target: Path, metadata: Mapping[str, str]) -> Path:
     weights = sum(
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None
     )
-    try:
-        with tempfile.TemporaryDirectory(prefix=".fullfield-", dir=target.parent) as folder, _quiet():
-            program.save(Path(folder, target.name), external_data=weights > INSIDE_BYTES)
-            # Data first: the model's own file appears only when all that it names is there.
-            for written in sorted(Path(folder).iterdir(), key=lambda p: p.name == target.name):
-                written.replace(target.parent / written.name)
-    except OSError as error:
-        raise ImageError(
-            str(target), f"cannot be written ({error.strerror})", fix="check the directory and the space left"
-        ) from error
+    # Data beside it first: the model's own file appears only when all that it names is there.
+    with filled_whole(target) as (near,), _quiet():
+        program.save(near, external_data=weights > INSIDE_BYTES)
     return target
 
 

@@ -184,10 +184,8 @@ class MaxPool2d(_Fits, nn.MaxPool2d):
         ceil_mode: bool = False,
         must_fit: bool = True,
     ) -> None:
-        kernel = pair(kernel_size, "kernel_size")
-        strides = pair(kernel if stride is None else stride, "stride")
-        padded = _padding(padding, kernel)
-        super().__init__(kernel, strides, padded, pair(dilation, "dilation"), ceil_mode=ceil_mode)
+        numbers = _numbers(kernel_size, stride, padding)
+        super().__init__(*numbers, pair(dilation, "dilation"), ceil_mode=ceil_mode)
         self.must_fit = must_fit
 
     def forward(self, input: Tensor) -> Tensor:
@@ -218,9 +216,7 @@ class AvgPool2d(_Fits, nn.AvgPool2d):
         count_include_pad: bool = True,
         must_fit: bool = True,
     ) -> None:
-        kernel = pair(kernel_size, "kernel_size")
-        strides = pair(kernel if stride is None else stride, "stride")
-        super().__init__(kernel, strides, _padding(padding, kernel), ceil_mode, count_include_pad)
+        super().__init__(*_numbers(kernel_size, stride, padding), ceil_mode, count_include_pad)
         self.must_fit = must_fit
 
     def forward(self, input: Tensor) -> Tensor:
@@ -259,9 +255,7 @@ class L2Pool2d(_Fits, nn.Module):
         must_fit: bool = True,
     ) -> None:
         super().__init__()
-        self.kernel_size = pair(kernel_size, "kernel_size")
-        self.stride = pair(self.kernel_size if stride is None else stride, "stride")
-        self.padding = _padding(padding, self.kernel_size)
+        self.kernel_size, self.stride, self.padding = _numbers(kernel_size, stride, padding)
         self.mean, self.must_fit = mean, must_fit
 
     def forward(self, x: Tensor) -> Tensor:
@@ -355,13 +349,14 @@ class FeatureL2Pool(nn.Module):
         return self.width or each, self.stride or self.width or each, each
 
 
-def _padding(padding: Size, kernel: Pair) -> Pair:
-    """Padding along y and x.
+def _numbers(kernel_size: Size, stride: Size | None, padding: Size) -> tuple[Pair, Pair, Pair]:
+    """Kernel, stride (the kernel if not given) and padding, along y and x.
 
     Raises:
-        GeometryError: more than half of the kernel, so that a window could lie in padding alone.
+        GeometryError: padding of more than half of the kernel, so that a window could lie in padding alone.
     """
+    kernel = pair(kernel_size, "kernel_size")
     pads = pair(padding, "padding", least=0)
     if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
         raise GeometryError("padding", f"{pads} is more than half of the kernel {kernel}", fix="pad the map instead")
-    return pads
+    return kernel, pair(kernel if stride is None else stride, "stride"), pads

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from fullfield.capture.caffe.pointwise import Scale
 from fullfield.capture.caffe.schema import Message
 from fullfield.capture.caffe.surgery import fully_convolutional, start
 from fullfield.capture.caffe.weights import write_blob
+from fullfield.capture.places import filled_whole, free_place
 from fullfield.errors import ImageError, UnsupportedError
 
 LARGEST_BYTES = 2**31 - 1
@@ -33,7 +33,7 @@ def save_caffe(
         UnsupportedError: a layer reads the whole window in a way that no convolution has, or a file is too large.
     Source: the net surgery tutorial of BVLC Caffe; Long, Shelhamer & Darrell 2015, section 3.1.
     """
-    places = [_place(Path(path), overwrite=overwrite) for path in (prototxt, caffemodel)]
+    places = [free_place(Path(path), overwrite=overwrite) for path in (prototxt, caffemodel)]
     if places[0] == places[1]:
         raise ImageError(str(places[0]), "is named for both files", fix="give two names")
     net, modules = fully_convolutional(network) if surgery else _as_it_is(network)
@@ -43,7 +43,9 @@ def save_caffe(
     if net.ByteSize() > LARGEST_BYTES:
         what = f"has {net.ByteSize()} bytes of weights, more than one Caffe file holds"
         raise UnsupportedError(str(caffemodel), what, fix="write ONNX instead")
-    _write(places, [text, net.SerializeToString()])
+    with filled_whole(*places) as near:
+        for path, content in zip(near, (text, net.SerializeToString()), strict=True):
+            path.write_bytes(content)
     return places[0], places[1]
 
 
@@ -76,33 +78,3 @@ def _blobs(module: nn.Module) -> list[torch.Tensor]:
         found = [module.weight, getattr(module, "bias", None)]
         return [tensor for tensor in found if isinstance(tensor, torch.Tensor)]
     return []
-
-
-def _place(path: Path, *, overwrite: bool) -> Path:
-    if path.is_dir():
-        raise ImageError(str(path), "is a directory", fix="name a file in it")
-    if path.exists() and not overwrite:
-        raise ImageError(str(path), "exists already", fix="pass overwrite=True or --overwrite, or another name")
-    if not path.parent.is_dir():
-        raise ImageError(str(path), f"has no directory {str(path.parent)!r} to lie in", fix="make the directory first")
-    return path
-
-
-def _write(places: list[Path], contents: list[bytes]) -> None:
-    """Moves both files into place once both are whole, the definition last."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".fullfield-", dir=places[0].parent) as folder:
-            written = []
-            for position, content in enumerate(contents):
-                near = Path(folder, str(position))
-                near.write_bytes(content)
-                written.append(near)
-            if places[1].parent != places[0].parent:
-                places[1].write_bytes(contents[1])
-            else:
-                written[1].replace(places[1])
-            written[0].replace(places[0])
-    except OSError as error:
-        raise ImageError(
-            str(places[0]), f"cannot be written ({error.strerror})", fix="check the directory and the space left"
-        ) from error

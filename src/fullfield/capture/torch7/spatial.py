@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,20 @@ def _padding(f: Fields) -> tuple[int, int]:
     return f.integer("padH", old if not f.has("padW") else across, least=0), across
 
 
+def _planes(f: Fields) -> tuple[int, int, tuple[int, int]]:
+    """Maps in and out, and the kernel."""
+    return f.integer("nInputPlane", least=1), f.integer("nOutputPlane", least=1), f.pair("k", least=1)
+
+
+def _filled(layer: Any, f: Fields, weight: nn.Parameter, *bias: int) -> nn.Module:
+    """The layer with its weights, and its bias of that shape where the file has one."""
+    layer.weight = weight
+    if f.has("bias"):
+        layer.bias = f.parameter("bias", bias)
+    filled: nn.Module = layer
+    return filled
+
+
 def convolution(f: Fields) -> nn.Module:
     """``SpatialConvolution``, ``SpatialConvolutionMM`` with its weights as rows, ``SpatialDilatedConvolution``."""
     inputs, outputs = f.integer("nInputPlane", least=1), f.integer("nOutputPlane", least=1)
@@ -34,36 +49,22 @@ def convolution(f: Fields) -> nn.Module:
     conv = nn.Conv2d(
         inputs, outputs, kernel, stride, _padding(f), dilation, groups, f.has("bias"), device="meta"
     )  # fmt: skip
-    conv.weight = weight
-    if f.has("bias"):
-        conv.bias = f.parameter("bias", (outputs,))
-    return conv
+    return _filled(conv, f, weight, outputs)
 
 
 def full_convolution(f: Fields) -> nn.Module:
     """``SpatialFullConvolution``: the transpose of a convolution."""
-    inputs, outputs, kernel = (
-        f.integer("nInputPlane", least=1),
-        f.integer("nOutputPlane", least=1),
-        f.pair("k", least=1),
-    )
+    inputs, outputs, kernel = _planes(f)
     weight = f.parameter("weight", (inputs, outputs, *kernel))
     conv = nn.ConvTranspose2d(
         inputs, outputs, kernel, f.pair("d", 1, least=1), _padding(f), f.pair("adj", 0), 1, f.has("bias"), device="meta"
     )  # fmt: skip
-    conv.weight = weight
-    if f.has("bias"):
-        conv.bias = f.parameter("bias", (outputs,))
-    return conv
+    return _filled(conv, f, weight, outputs)
 
 
 def local_convolution(f: Fields) -> nn.Module:
     """``SpatialConvolutionLocal``: weights ``(oH, oW, nOut, nIn, kH, kW)``, in files of some versions as rows."""
-    inputs, outputs, kernel = (
-        f.integer("nInputPlane", least=1),
-        f.integer("nOutputPlane", least=1),
-        f.pair("k", least=1),
-    )
+    inputs, outputs, kernel = _planes(f)
     size, cells = f.pair("i", least=1), f.pair("o", least=1)
     weight = f.parameter("weight", (*cells, outputs, inputs, *kernel))
     layer = LocallyConnected2d(
@@ -71,10 +72,7 @@ def local_convolution(f: Fields) -> nn.Module:
     )
     if layer.output_size != cells:
         raise Refusal(f"{cells[0]}x{cells[1]} cells where the numbers give {layer.output_size}")
-    layer.weight = weight
-    if f.has("bias"):
-        layer.bias = f.parameter("bias", (outputs, *cells))
-    return layer
+    return _filled(layer, f, weight, outputs, *cells)
 
 
 def max_pooling(f: Fields) -> nn.Module:
