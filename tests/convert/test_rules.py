@@ -125,6 +125,9 @@ CONVERTED: dict[str, Body] = {
     "same padding, even kernel": lambda n, x: F.conv2d(x, n.kernel[:, :, :2, :2], padding="same"),
     "uneven padding": lambda n, x: F.conv2d(F.pad(x, (2, 0, 1, 3), value=0.5), n.kernel),
     "negative padding": lambda n, x: F.pad(x, (-1, 0, 1, -2)),
+    "reflection": lambda n, x: F.conv2d(F.pad(x, (2, 1, 0, 3), mode="reflect"), n.kernel),
+    "reflected twice": lambda n, x: F.pad(F.pad(x, (1, 1, 1, 1), mode="reflect"), (2, 2, 1, 1), mode="replicate"),
+    "replication": lambda n, x: F.conv2d(F.pad(x, (1, 0, 0, 2), mode="replicate"), n.kernel, stride=2),
     "padded channels": lambda n, x: F.pad(x, (0, 0, 0, 0, 1, 2)),
     "computed weight": standardised,
     "adaptive identity": lambda n, x: F.adaptive_avg_pool2d(x, (10, 8)),
@@ -201,7 +204,11 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "group norm": (lambda n, x: F.group_norm(x, 2), "normalises over the positions"),
     "instance norm": (lambda n, x: F.instance_norm(x), "normalises over the positions"),
     "norm of the map": (lambda n, x: F.layer_norm(x, [10, 8]), "normalises over the positions"),
-    "reflection": (lambda n, x: F.pad(x, (1, 1, 1, 1), mode="reflect"), "edge \\(reflect\\)"),
+    "circular padding": (lambda n, x: F.pad(x, (1, 1, 1, 1), mode="circular"), "other edge \\(circular\\)"),
+    "reflected tokens": (
+        lambda n, x: F.pad(x.permute(0, 2, 3, 1), (1, 1, 1, 1), mode="reflect"),
+        "own edge \\(reflect\\)",
+    ),
     "transposed": (lambda n, x: F.conv_transpose2d(x, n.kernel, stride=2), "transposed convolution"),
     "class token": (
         lambda n, x: torch.cat([n.place.expand(x.shape[0], -1, -1, -1), x], 1),

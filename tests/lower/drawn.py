@@ -104,6 +104,12 @@ def pad(draw: Any, b: Builder, x: Node) -> Node | None:
     return b.call(aten.pad.default, x, pads, "constant", fill)
 
 
+def edges(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Reflection or replication (blur pools), of few cells."""
+    pads = draw(st.lists(st.integers(0, 2), min_size=4, max_size=4))
+    return b.call(aten.pad.default, x, pads, draw(st.sampled_from(["reflect", "replicate"])))
+
+
 def crop(draw: Any, b: Builder, x: Node) -> Node | None:
     dim, start = draw(st.integers(2, 3)), draw(st.integers(0, 2))
     stop, step = draw(st.sampled_from([9223372036854775807, -1])), draw(st.integers(1, 2))
@@ -215,7 +221,21 @@ def channel_gate(draw: Any, b: Builder, x: Node) -> Node | None:
     return b.call(aten.mul.Tensor, x, spread)
 
 
-INTEGER_LAYERS = [conv, conv, conv, max_pool, pad, crop, activation, residual, inception, blocks, unfold, upsample]
+INTEGER_LAYERS = [
+    conv,
+    conv,
+    conv,
+    max_pool,
+    pad,
+    edges,
+    crop,
+    activation,
+    residual,
+    inception,
+    blocks,
+    unfold,
+    upsample,
+]
 SHARED_LAYERS = [*INTEGER_LAYERS, average_pool, average_pool, smooth, batch_norm, channel_norm, vector_norm]
 GATES = [gate, channel_gate, response_norm]
 ALL_LAYERS = [*SHARED_LAYERS, *GATES]

@@ -18,7 +18,7 @@ from tests.oracle import Pair, Scan, difference, score_grid, whole
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
-CROPPING = (drawn.crop, drawn.pad, drawn.blocks, drawn.upsample)
+CROPPING = (drawn.crop, drawn.pad, drawn.edges, drawn.blocks, drawn.upsample)
 
 
 def strides(scan: Scan) -> Pair:

@@ -45,6 +45,11 @@ def _pad(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
     return Op(1, 1, top, bottom), Op(1, 1, left, right)
 
 
+def _edges(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    left, right, top, bottom = args["pad"]
+    return Op(1, 1, top, bottom, edge=args["mode"]), Op(1, 1, left, right, edge=args["mode"])
+
+
 def _slice(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
     end = 0 if args["end"] == sys.maxsize else int(args["end"])
     op = Op(1, args["step"], -args["start"], end)
@@ -71,6 +76,7 @@ WINDOWED: dict[Any, Callable[[Mapping[str, Any], Node, tuple[int, ...]], Ops]] =
     aten.max_pool2d.default: _max_pool,
     aten.avg_pool2d.default: _average_pool,
     aten.constant_pad_nd.default: _pad,
+    aten.pad.default: _edges,
     aten.slice.Tensor: _slice,
     aten.upsample_nearest2d.vec: _upsample,
     aten.pixel_shuffle.default: _pixel_shuffle,

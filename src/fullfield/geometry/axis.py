@@ -17,7 +17,8 @@ class Op:
 
     Negative padding crops, so an ``Op`` also describes a slice. ``ceil`` rounds the count of cells up as
     pools with ``ceil_mode`` do; a last cell that would start beyond the low padding and the data is dropped.
-    With ``up`` every cell becomes as many (an upsampling), and all else is neutral.
+    With ``up`` every cell becomes as many (an upsampling), and all else is neutral. ``edge`` says what padding holds
+    where that is no constant: ``reflect`` or ``replicate``, with kernel 1.
 
     Examples:
         >>> Op(3, stride=2).cells(7), Op(3).cells(7)
@@ -31,6 +32,7 @@ class Op:
     dilation: int = 1
     ceil: bool = False
     up: int = 1
+    edge: str = ""
 
     @property
     def extent(self) -> int:
@@ -53,6 +55,25 @@ class Op:
         if (cells - 1) * self.stride >= count + self.low:
             cells -= 1
         return cells
+
+    def behind(self, cell: int, first: int, stop: int, *, ratio: int = 1) -> int:
+        """The one of cells ``[first, stop)`` that stands for ``cell``, which may lie before or beyond them.
+
+        Every ``ratio``-th cell belongs to one map.
+
+        Examples:
+            >>> [Op(1, edge="reflect").behind(cell, 0, 4) for cell in range(-2, 6)]
+            [2, 1, 0, 1, 2, 3, 2, 1]
+            >>> [Op(1, edge="replicate").behind(cell, 0, 4, ratio=2) for cell in range(-2, 6)]
+            [0, 1, 0, 1, 2, 3, 2, 3]
+        """
+        if cell < first:
+            end = first + (cell - first) % ratio
+        elif cell >= stop:
+            end = stop - 1 - (stop - 1 - cell) % ratio
+        else:
+            return cell
+        return min(max(2 * end - cell if self.edge == "reflect" else end, first), stop - 1)
 
     def leftover(self, count: int) -> int:
         """Padded cells that no tap reads because the stride does not divide; 0 when the operator fits.

@@ -47,6 +47,7 @@ class Strip:
         over: trailing cells of ``pad_high`` that lie beyond the operator's own padding (``ceil_mode``).
         up: cells that each of the strip becomes.
         crop: of these, how many at the strip's low and high ends nobody wants.
+        index: the operator's cells as cells of the strip, where its padding repeats some; empty if it repeats none.
     """
 
     pieces: tuple[Piece, ...]
@@ -57,6 +58,7 @@ class Strip:
     over: int = 0
     up: int = 1
     crop: tuple[int, int] = (0, 0)
+    index: tuple[int, ...] = ()
 
     @property
     def length(self) -> int:
@@ -280,7 +282,7 @@ class _Layer:
             if axis.high:
                 strips["high"][source] = self._border(op, source, axis.count - axis.high, axis.count)
         hop = self.tile.step // self.grid(node.name)
-        spread = self.fragments and node.kind == "windowed" and op.up == 1
+        spread = self.fragments and node.kind == "windowed" and op.up == 1 and not op.edge
         cut = self._cut(node, op, strips["interior"]) if spread else None
         return AxisCells(axis, self.grid(node.name), self.ratio(node.name), hop, (lo, hi), strips, cut)
 
@@ -292,6 +294,8 @@ class _Layer:
         """Interior from interior: on the coarser of two grids, with the kernel spread over the finer one."""
         if op.up > 1:
             return self._upsampled(op.up, source, lo, hi)
+        if op.edge:
+            return self._edged(op, source, lo, hi)
         r, s = self.ratio(source), self.grid(node.name) // self.grid(source)
         start, stop = lo * s - op.low * r, (hi - 1) * s - op.low * r + (op.extent - 1) * r + 1
         inner, outer, last = self._within(source, start, stop)
@@ -314,10 +318,24 @@ class _Layer:
         crop = lo - start * up, stop * up - hi
         return Strip((Piece("interior", inner, outer),), inner - start, stop - outer, up=up, crop=crop)
 
+    def _edged(self, op: Op, source: str, lo: int, hi: int) -> Strip:
+        """Interior from interior, where cells beyond the image's edge are others again."""
+        first, last = self.first[source], -((self.tile.start - self.exist[source]) // self.grid(source))
+        r = self.ratio(source)
+        cells = [op.behind(cell, first, last, ratio=r) for cell in range(lo - op.low * r, hi - op.low * r)]
+        inner, outer = min(cells), max(cells) + 1
+        self._want(source, inner, outer)
+        return Strip((Piece("interior", inner, outer),), index=_index(cells, inner))
+
     def _border(self, op: Op, source: str, first: int, stop: int) -> Strip:
         """A border's cells ``[first, stop)`` of each window, from that window's own cells and padding."""
         axis = self.axes[source]
-        if op.up > 1:
+        index: tuple[int, ...] = ()
+        if op.edge:
+            cells = [op.behind(cell, 0, axis.count) for cell in range(first - op.low, stop - op.low)]
+            start, end = min(cells), max(cells) + 1
+            crop, index = (0, 0), _index(cells, start)
+        elif op.up > 1:
             start, end = first // op.up, -(-stop // op.up)
             crop = first - start * op.up, end * op.up - stop
         else:
@@ -330,8 +348,14 @@ class _Layer:
             if piece.family == "interior":
                 self._want_windows(source, piece.start, piece.stop)
         dilation = op.dilation if op.kernel > 1 else 1
-        over = max(0, end - axis.count - op.high)
-        return Strip(pieces, inner - start, end - outer, op.stride, dilation, over, op.up, crop)
+        over = 0 if op.edge else max(0, end - axis.count - op.high)
+        return Strip(pieces, inner - start, end - outer, op.stride, dilation, over, op.up, crop, index)
+
+
+def _index(cells: list[int], start: int) -> tuple[int, ...]:
+    """Cells counted from ``start``; empty where they follow each other."""
+    inorder = cells == list(range(cells[0], cells[0] + len(cells)))
+    return () if inorder else tuple(cell - start for cell in cells)
 
 
 def _pieces(axis: Axis, start: int, stop: int) -> tuple[Piece, ...]:

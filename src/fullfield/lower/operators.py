@@ -140,6 +140,14 @@ def _pad(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable
     return strip
 
 
+def _edges(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
+    """Padding by the map's own cells, as a choice of rows and columns."""
+    for dim, s in zip((-2, -1), strips, strict=True):
+        if s.index:
+            strip = to.call(aten.index_select.default, strip, dim, to.constant(torch.tensor(s.index)))
+    return strip
+
+
 def _slice(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
     for dim, s in zip((-2, -1), strips, strict=True):
         if s.stride > 1:
@@ -182,6 +190,7 @@ EMIT: dict[Any, Emit] = {
     aten.max_pool2d.default: _max_pool,
     aten.avg_pool2d.default: _average_pool,
     aten.constant_pad_nd.default: _pad,
+    aten.pad.default: _edges,
     aten.slice.Tensor: _slice,
     aten.upsample_nearest2d.vec: _upsample,
     aten.pixel_shuffle.default: _pixel_shuffle,

@@ -1,4 +1,4 @@
-"""Explicit padding: by a constant it is a windowed operator; by the map's own cells it needs the window's edge."""
+"""Explicit padding, a windowed operator: by a constant or by the cells at the map's edge."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ aten = torch.ops.aten
 
 
 def pad(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """Constant padding of rows, columns or channels; negative padding crops.
+    """Padding of rows, columns or channels by a constant (negative padding crops), or of the map by its own cells.
 
     Exact: yes
     """
     x = rewriter.value(node.args[0])
     mode = args.get("mode", "constant")
     if mode != "constant":
-        return Refusal(f"pads with the window's own edge ({mode})")
+        return _edges(rewriter, x, list(args["pad"]), mode)
     fill = args.get("value") or 0.0
     rank = len(x.layout.channels)
     pads = list(args["pad"])
@@ -57,4 +57,32 @@ def _emit(rewriter: Rewriter, x: Mapped, spatial: list[int], channels: list[int]
     return result if isinstance(result, Mapped) else Mapped(result, layout)
 
 
-RULES: dict[Any, Any] = {aten.pad.default: pad, aten.constant_pad_nd.default: pad}
+def _edges(rewriter: Rewriter, x: Mapped, pads: list[int], mode: str) -> Mapped | Refusal:
+    """Reflection and replication stay: within a window they are its border's, in context the image's."""
+    if mode not in ("reflect", "replicate"):
+        return Refusal(f"pads with the window's other edge ({mode})")
+    if not x.layout.is_plain or x.layout.slides or len(pads) > 4 or min(pads) < 0:
+        return Refusal(f"pads dimensions that are not (y, x) with their own edge ({mode})")
+    pads = pads + [0] * (4 - len(pads))
+    if not any(pads):
+        return x
+    left, right, top, bottom = pads
+    result = rewriter.emit(aten.pad.default, [x, pads, mode], kind="windowed")
+    return Mapped(result, x.layout.with_cells(x.layout.height + top + bottom, x.layout.width + left + right))
+
+
+def reflect(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``reflection_pad2d`` and ``replication_pad2d``.
+
+    Exact: yes
+    """
+    mode = "reflect" if "reflection" in str(node.target) else "replicate"
+    return _edges(rewriter, rewriter.value(args["self"]), list(args["padding"]), mode)
+
+
+RULES: dict[Any, Any] = {
+    aten.pad.default: pad,
+    aten.constant_pad_nd.default: pad,
+    aten.reflection_pad2d.default: reflect,
+    aten.replication_pad2d.default: reflect,
+}
