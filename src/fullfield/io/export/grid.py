@@ -16,6 +16,7 @@ from fullfield.io.classes import find_class
 from fullfield.io.export.palette import Colour
 from fullfield.io.maps import ScoreMap
 from fullfield.io.raster import Georeference
+from fullfield.io.record import plain_json
 
 Progress = Callable[[int, int], None]
 Read = Callable[[int, int, int, int], NDArray[Any]]
@@ -110,11 +111,16 @@ def cells(scores: ScoreMap, classes: Sequence[int | str] | None = None) -> Grid:
         offset=spec.offset,
         georeference=spec.georeference,
         mpp=spec.mpp,
-        about=json.dumps(
-            {"mode": spec.mode, "activation": spec.activation, "window": spec.placement.window}
-            | {"step": spec.placement.step, "provenance": spec.provenance, "certificate": scores.certificate}
-        ),
+        about=_about(scores),
     )
+
+
+def _about(scores: ScoreMap) -> str:
+    """What made a map, as JSON without NaN."""
+    spec = scores.spec
+    about = {"mode": spec.mode, "activation": spec.activation, "window": spec.placement.window}
+    about |= {"step": spec.placement.step, "provenance": spec.provenance, "certificate": scores.certificate}
+    return json.dumps(plain_json(about), allow_nan=False)
 
 
 def class_names(scores: ScoreMap) -> tuple[str, ...]:
