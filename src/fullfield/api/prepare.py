@@ -242,7 +242,7 @@ def _source(net: Classifier, image: object, settings: Settings, step: tuple[int,
         preprocessing=net.preprocessing,
         channels=net.channels,
         dtype="float64" if net.dtype == torch.float64 else "float32",
-        window=net.window if way == "valid" else None,
+        window=net.window if way == "valid" and settings.region is None else None,
         scale=settings.scale,
         cache_bytes=CACHE_BYTES if budget is None else int(CACHE_SHARE * budget),
     )

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Border, Prepared, Region, Settings, Step, provenance, set_up
+from fullfield.api.prepare import Border, Prepared, Region, Settings, Step, image_of, provenance, set_up
 from fullfield.capture.classifier import Classifier
 from fullfield.engine.protocols import Source, Where
 from fullfield.engine.run import Progress, run
@@ -93,7 +93,16 @@ def scan(
     array = run_plan(work.prepared, work.plan, work.source, where=work.where, progress=progress)
     made_by = provenance(work) | {"seconds": round(time.perf_counter() - started, 3)}
     classifier = work.prepared.net
-    scores = Scores(array, work.placement, classifier.class_names, work.plan.mode, made_by)
+    about = image_of(work.source).original.about
+    scores = Scores(
+        array,
+        work.placement,
+        classifier.class_names,
+        work.plan.mode,
+        made_by,
+        georeference=about.georeference,
+        mpp=about.mpp,
+    )
     if verify:
         certificate = certify(classifier, scores, work.source, samples=verify, seed=0)
         return replace(scores, certificate=certificate.to_dict())

@@ -38,7 +38,12 @@ def verify(
         scores = scan(classifier, image, **settings)
     used = scores.provenance.get("settings", {})
     source = read_image(
-        classifier, image, scale=used.get("scale", 1.0), edge=used.get("edge", "valid"), step=scores.placement.step
+        classifier,
+        image,
+        scale=used.get("scale", 1.0),
+        edge=used.get("edge", "valid"),
+        step=scores.placement.step,
+        region=used.get("where", {}).get("region"),
     )
     placement = scores.placement
     pairs = (

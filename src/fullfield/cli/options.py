@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from fullfield.capture.classifier import Classifier
 
+Load = Callable[[], "Classifier"]
+Pick = Callable[[str], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -36,6 +38,18 @@ def pair_of_cells(text: str) -> tuple[int, int]:
     """
     cells, whole = pair(text)
     return (cells, whole) if re.search(r"[x,]", text) else (cells, 0)
+
+
+def indices(text: str) -> tuple[int, ...]:
+    """Numbers from 0 up, between commas.
+
+    Examples:
+        >>> indices("3,2,1")
+        (3, 2, 1)
+    """
+    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+        raise click.BadParameter(f"{text!r} is not a list such as 3,2,1")
+    return tuple(int(part) for part in text.split(","))
 
 
 model = click.argument("model")
@@ -89,6 +103,38 @@ budget = click.option("--budget", metavar="SIZE", help="Memory allowed, such as 
 device = click.option("--device", help="Where to compute, such as cpu or cuda:0.")
 trust = click.option("--trust", is_flag=True, help="Read model files that can run code (.pt2, pickles).")
 weights = click.option("--weights", metavar="FILE", help="The .caffemodel of a .prototxt.")
+class_names = click.option("--class-names", metavar="FILE", help="Text file with one class name a line.")
+level = click.option(
+    "--level", type=click.IntRange(min=0), metavar="N", help="Level of the image's pyramid, 0 the finest."
+)
+mpp = click.option("--mpp", type=float, metavar="UM", help="Micrometres per pixel to scan at, resampled once.")
+bands = click.option("--bands", type=indices, metavar="N,N,...", help="Channels of the image, in this order, from 0.")
+series = click.option("--series", type=click.IntRange(min=0), metavar="N", help="Which image of the file.")
+z = click.option("--z", type=click.IntRange(min=0), metavar="N", help="Plane of a stack.")
+t = click.option("--t", type=click.IntRange(min=0), metavar="N", help="Time point.")
+region = click.option("--region", metavar="Y0:Y1,X0:X1", help="Part of the image to scan, px.")
+mask = click.option(
+    "--mask",
+    metavar="FILE",
+    help="Where to look: a picture that is not 0 there, or GeoJSON; other windows cost nothing.",
+)
+coordinates = click.option(
+    "--coordinates",
+    type=click.Choice(["auto", "image", "map"]),
+    default="auto",
+    show_default=True,
+    help="What the coordinates of a GeoJSON mask are.",
+)
+skip_background = click.option(
+    "--skip-background", is_flag=True, help="Find tissue or other content on a thumbnail, and look only there."
+)
+min_coverage = click.option(
+    "--min-coverage",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="F",
+    help="Least part of a window that mask, content or valid pixels must cover. [default: a touch]",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 
@@ -104,20 +150,57 @@ def apply(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def network(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the network; the command gets ``load``, a function that reads it, in place of them."""
+    from functools import wraps
+
+    names = ("model", "window", "preprocessing", "class_names", "device", "trust", "weights")
+
+    @wraps(function)
+    def command(*args: Any, **given: Any) -> Any:
+        chosen = {name: given.pop(name) for name in names}
+        return function(*args, load=lambda: read_network(chosen.pop("model"), **chosen), **given)
+
+    return apply(window, preprocessing, class_names, device, trust, weights)(command)
+
+
+def picture(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that pick a part of an image file; the command gets them as ``pick``, a function that opens one."""
+    from functools import wraps
+
+    names = ("level", "mpp", "bands", "series", "z", "t")
+
+    @wraps(function)
+    def command(*args: Any, **given: Any) -> Any:
+        chosen = {name: given.pop(name) for name in names}
+        return function(*args, pick=lambda path: open_image(path, **chosen), **given)
+
+    return apply(level, mpp, bands, series, z, t)(command)
+
+
+def open_image(path: str, **chosen: Any) -> Any:
+    """An image file of a command line: the path itself, where no part of it is picked."""
+    if all(value is None for value in chosen.values()):
+        return path
+    from fullfield.io.open import open
+
+    return open(path, **chosen)
+
+
 def read_network(
     path: str,
     *,
     window: tuple[int, int] | None,
     preprocessing: str | None = None,
-    classes: str | None = None,
+    class_names: str | None = None,
     weights: str | None = None,
     device: str | None = None,
     trust: bool,
 ) -> Classifier:
-    """The network of a command line, on ``device``; ``classes`` is a file with one name a line."""
+    """The network of a command line, on ``device``; ``class_names`` is a file with one name a line."""
     from fullfield.capture.load import load, read_class_names
 
-    names = None if classes is None else read_class_names(classes)
+    names = None if class_names is None else read_class_names(class_names)
     net = load(path, weights=weights, window=window, preprocessing=preprocessing, class_names=names, trust=trust)
     return net if device is None else net.to(device)
 

@@ -7,26 +7,19 @@ from typing import Any
 import click
 
 from fullfield.cli import options
+from fullfield.cli.options import Load, Pick
 
 
 @click.command()
 @options.model
 @options.image
 @options.step
-@options.apply(options.mode, options.border, options.edge, options.scale, options.window, options.preprocessing)
-@options.apply(options.budget, options.method, options.device, options.as_json, options.trust, options.weights)
-def command(
-    *,
-    model: str,
-    image: str,
-    window: tuple[int, int] | None,
-    preprocessing: str | None,
-    device: str | None,
-    as_json: bool,
-    trust: bool,
-    weights: str | None,
-    **settings: Any,
-) -> None:
+@options.apply(options.mode, options.border, options.edge, options.scale, options.region)
+@options.apply(options.budget, options.method)
+@options.network
+@options.picture
+@options.as_json
+def command(*, load: Load, pick: Pick, image: str, as_json: bool, **settings: Any) -> None:
     """Show how IMAGE would be scanned with MODEL: where each layer runs, what it costs, memory and time.
 
     One window is run to time the machine.
@@ -35,10 +28,8 @@ def command(
     from fullfield.api.rate import crop_seconds
     from fullfield.plan.table import tabulate
 
-    net = options.read_network(
-        model, window=window, preprocessing=preprocessing, device=device, trust=trust, weights=weights
-    )
-    work = set_up(net, image, Settings(**settings))
+    net = load()
+    work = set_up(net, pick(image), Settings(**settings))
     table = tabulate(work.plan)
     seconds = crop_seconds(net, work.source)
     scan, crops = table.seconds(seconds), seconds * work.plan.windows

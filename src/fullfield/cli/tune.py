@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fullfield.cli import options
+from fullfield.cli.options import Load, Pick
 from fullfield.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,21 +26,12 @@ _FLOOR = 1e-6  # errors below are rounding
 @click.option("--samples", type=int, default=64, show_default=True, help="Windows to compare with their crops.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
 @click.option("-o", "--output", metavar="FILE", help="Picture of error against time.")
-@options.apply(options.edge, options.scale, options.window, options.preprocessing)
-@options.apply(options.budget, options.device, options.as_json, options.overwrite, options.trust, options.weights)
+@options.apply(options.edge, options.scale, options.budget)
+@options.network
+@options.picture
+@options.apply(options.as_json, options.overwrite)
 def command(
-    *,
-    model: str,
-    image: str,
-    output: str | None,
-    window: tuple[int, int] | None,
-    preprocessing: str | None,
-    device: str | None,
-    as_json: bool,
-    overwrite: bool,
-    trust: bool,
-    weights: str | None,
-    **settings: Any,
+    *, load: Load, pick: Pick, image: str, output: str | None, as_json: bool, overwrite: bool, **settings: Any
 ) -> None:
     """Measure on IMAGE what each setting of --border costs and how far its scores are off.
 
@@ -51,11 +43,9 @@ def command(
 
     if output is not None:
         check_writable(output, overwrite, suffixes=PICTURES)
-    net = options.read_network(
-        model, window=window, preprocessing=preprocessing, device=device, trust=trust, weights=weights
-    )
+    net = load()
     with progress_bar("tune") as progress:
-        tuning = tune(net, image, progress=progress, **settings)
+        tuning = tune(net, pick(image), progress=progress, **settings)
     if output is not None:
         save_picture(picture(tuning, net.name), output, overwrite=overwrite)
     if as_json:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from fullfield.cli import options
+from fullfield.cli.options import Load, Pick
 from fullfield.cli.progress import progress_bar
 
 
@@ -17,35 +18,21 @@ from fullfield.cli.progress import progress_bar
 @options.apply(options.mode, options.border, options.edge)
 @click.option("--samples", type=int, default=64, show_default=True, help="Windows to compare, the corners among them.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
-@options.apply(options.scale, options.window, options.preprocessing, options.budget, options.device)
+@options.apply(options.scale, options.region, options.budget)
+@options.network
+@options.picture
 @options.as_json
-@options.apply(options.trust, options.weights)
 @click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    *,
-    model: str,
-    image: str,
-    window: tuple[int, int] | None,
-    preprocessing: str | None,
-    device: str | None,
-    as_json: bool,
-    trust: bool,
-    weights: str | None,
-    **settings: Any,
-) -> None:
+def command(ctx: click.Context, /, *, load: Load, pick: Pick, image: str, as_json: bool, **settings: Any) -> None:
     """Scan IMAGE with MODEL, run sampled windows as crops through the original network, and compare.
 
     Ends with 1 when exact scores were promised and are not.
     """
     from fullfield.api.verify import verify
 
-    net = options.read_network(
-        model, window=window, preprocessing=preprocessing, device=device, trust=trust, weights=weights
-    )
+    net = load()
     with progress_bar("scan") as progress:
-        certificate = verify(net, image, progress=progress, **settings)
+        certificate = verify(net, pick(image), progress=progress, **settings)
     if as_json:
         options.print_json(certificate.to_dict())
     else:

@@ -17,6 +17,7 @@ from fullfield.io.pixels import bands, check_values, expand, network_input
 from fullfield.io.raster import About, ArrayRaster, Raster, is_raster
 from fullfield.io.resample import resampled
 from fullfield.io.resize import Scale, resize, scanned_size
+from fullfield.io.where.valid import filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +99,7 @@ class ImageSource:
         top, bottom, left, right = region
         where = f"{self.name}, y {top}:{bottom}, x {left}:{right}"
         valid = self.raster.valid(*region)
-        if valid is not None and not valid.all():
-            pixels = np.where(valid[:, :, None], pixels, pixels.dtype.type(self.fill))
+        pixels = filled(pixels, valid, self.fill, nodata=self.raster.about.nodata)
         span = self.preprocessing.value_range
         pixels = _numbers(pixels, span)
         masked = valid is not None and pixels.shape[2] in (2, 4) and self.channels in (1, 3)

@@ -1,0 +1,215 @@
+"""Scans of one or several images from the command line: what becomes of each, and what is said of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fullfield.cli.jobs import Job, named, streams
+from fullfield.cli.options import Pick
+from fullfield.cli.progress import progress_bar, stream_progress
+from fullfield.errors import FullfieldError
+
+if TYPE_CHECKING:
+    from fullfield.api.trials import Tuning
+    from fullfield.capture.classifier import Classifier
+    from fullfield.io.scores import Scores
+    from fullfield.io.stored import StoredScores
+
+
+@dataclass
+class Result:
+    """What became of one image.
+
+    Args:
+        image: the file.
+        facts: the summary, where it was scanned.
+        error: what stopped it.
+        others: it is for other processes to finish.
+    """
+
+    image: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    error: FullfieldError | None = None
+    others: bool = False
+
+    @property
+    def good(self) -> bool:
+        """Whether it was scanned, and is what its mode promises."""
+        certificate = self.facts.get("certificate")
+        return self.error is None and (certificate is None or certificate["holds"])
+
+    def say(self, *, alone: bool) -> None:
+        """Tells people."""
+        from fullfield.cli.summary import text
+
+        if self.error is not None:
+            click.echo(f"failed   {self.image}\n{self.error}", err=True)
+        elif self.others:
+            click.echo(f"{self.image}: this process's share is done; the last process to finish completes the output")
+        elif alone:
+            click.echo(text(self.facts))
+        else:
+            click.echo(f"scanned  {self.image} in {self.facts['seconds']:.2f} s: {', '.join(self.facts['written'])}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        error = (
+            None if self.error is None else {"where": self.error.where, "what": self.error.what, "fix": self.error.fix}
+        )
+        return {"image": self.image, "error": error, "finished": not self.others and self.error is None, **self.facts}
+
+
+def scan_each(job: Job, net: Classifier, pick: Pick) -> list[Result]:
+    """The images one after the other; where there are several, one that fails does not stop the others."""
+    results = []
+    for image in job.images:
+        try:
+            results.append(scan_one(job, net, pick, image))
+        except FullfieldError as error:
+            if job.single:
+                raise
+            results.append(Result(image, error=error))
+            click.echo(f"failed   {image}: {error.what}", err=True)
+        except KeyboardInterrupt:
+            place = job.place(image)
+            if place is not None and streams(place):
+                click.echo(f"{image}: the same command goes on from here", err=True)
+            raise
+    if not job.single:
+        good = sum(result.error is None for result in results)
+        click.echo(f"{good} of {len(results)} images scanned", err=True)
+    return results
+
+
+def scan_one(job: Job, net: Classifier, pick: Pick, path: str) -> Result:
+    """One image scanned, and everything written that was asked for."""
+    place = job.place(path)
+    image = pick(path)
+    settings = dict(job.settings)
+    if settings["skip_background"]:
+        settings["skip_background"] = _content(image, place)
+    tuning = _tuned(job, net, image) if job.tuned else None
+    if tuning is not None:
+        settings["border"] = tuning.best.border
+    if place is not None and streams(place):
+        return _to_disk(job, net, image, path, settings, tuning)
+    return _in_memory(job, net, image, path, settings, tuning)
+
+
+def _content(image: Any, place: Path | None) -> Any:
+    """What of an image is not background, said, and drawn beside the result."""
+    from fullfield.io.open import open
+    from fullfield.io.scores import save_picture
+    from fullfield.io.where.background import find_content
+
+    raster = open(image) if isinstance(image, str) else image
+    content = find_content(raster)
+    click.echo(content.remark, err=True)
+    if place is not None:
+        drawn = place.with_name(place.name + ".content.png")
+        save_picture(content.picture(), drawn, overwrite=True)
+        click.echo(f"wrote    {drawn}", err=True)
+    return content
+
+
+def _tuned(job: Job, net: Classifier, image: Any) -> Tuning:
+    """The fastest border that meets the wish, said on standard error."""
+    from fullfield.api.tune import tune
+
+    shared = {k: job.settings[k] for k in ("step", "scale", "edge", "budget")}
+    shared |= {"tolerance": job.tolerance, "agreement": job.agreement, "until_met": True}
+    with progress_bar("tune") as progress:
+        tuning = tune(net, image, progress=progress, **shared)
+    click.echo(tuning.verdict, err=True)
+    return tuning
+
+
+def _checked(job: Job, net: Classifier, image: Any, scores: Scores, tuning: Tuning) -> dict[str, Any]:
+    """The certificate of a tuned scan, on as many windows as it was tuned on or as were asked for."""
+    from fullfield.api.tune import check
+
+    samples = job.verify or tuning.samples
+    return check(net, image, scores, tuning.wish, samples=samples, seed=tuning.seed + 1).to_dict()
+
+
+def _in_memory(
+    job: Job, net: Classifier, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None
+) -> Result:
+    """A scan whose scores are kept in memory, and written at once or not at all."""
+    from fullfield.api.scan import scan
+    from fullfield.cli.summary import liveliest, summary
+    from fullfield.io.scores import save_picture
+
+    started = time.perf_counter()
+    with progress_bar(Path(path).name) as progress:
+        scores = scan(net, image, progress=progress, verify=0 if tuning else job.verify, **settings)
+    seconds = time.perf_counter() - started
+    if tuning is not None:
+        scores = replace(scores, certificate=_checked(job, net, image, scores, tuning))
+    shown = scores.class_index(job.cls) if job.cls is not None else liveliest(scores)
+    place = job.place(path)
+    if place is not None:
+        scores.save(place, shown, overwrite=job.overwrite)
+    if job.overlay is not None:
+        save_picture(scores.overlay(image, shown), job.overlay, overwrite=job.overwrite)
+    return Result(path, summary(scores, shown, seconds, [str(p) for p in (place, job.overlay) if p is not None]))
+
+
+def _to_disk(
+    job: Job, net: Classifier, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None
+) -> Result:
+    """A streamed scan; other formats than Zarr are made of the store, which then goes."""
+    from fullfield.api.scan_to import scan_to
+    from fullfield.cli.summary import stored_summary
+    from fullfield.io.scores import save_picture
+    from fullfield.io.thumbnails import draw_over
+
+    place = job.place(path)
+    assert place is not None
+    final = place.suffix.lower() == ".zarr"
+    store = place if final else place.with_name(place.name + ".zarr")
+    started = time.perf_counter()
+    with stream_progress(Path(path).name, as_json=job.json_progress) as progress:
+        stored = scan_to(
+            net,
+            image,
+            store,
+            keep=job.keep,
+            verify=0 if tuning else job.verify,
+            rank=job.rank,
+            world=job.world,
+            restart=job.restart,
+            overwrite=job.overwrite and final,
+            progress=progress,
+            **settings,
+        )
+    if stored is None:
+        return Result(path, others=True)
+    cls = None if job.cls is None else named(job.cls)
+    seconds = time.perf_counter() - started
+    written = [str(place)]
+    if job.overlay is not None:
+        save_picture(draw_over(stored, image, cls), job.overlay, overwrite=job.overwrite)
+        written.append(job.overlay)
+    facts = stored_summary(stored, None if cls is None else stored.band(cls), seconds, written)
+    if tuning is not None:
+        facts["certificate"] = _checked(job, net, image, stored.to_scores(), tuning)
+    if not final:
+        _export(job, stored, place)
+    return Result(path, facts)
+
+
+def _export(job: Job, stored: StoredScores, place: Path) -> None:
+    """Another format of a store, which then is no longer needed."""
+    from fullfield.io.export import export
+    from fullfield.io.files import remove
+
+    one = job.cls is not None and place.suffix.lower() == ".geojson"
+    classes = [named(job.cls)] if one and job.cls is not None else None
+    export(stored, place, classes=classes, overwrite=job.overwrite)
+    remove(stored.path)
