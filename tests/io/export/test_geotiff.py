@@ -12,6 +12,7 @@ from fullfield.errors import ImageError
 from fullfield.io.export.geotiff import write_geotiff
 from fullfield.io.export.grid import cells
 from fullfield.io.export.labels import labelled
+from fullfield.io.export.resample import resampled
 from tests.io.export.maps import UTM, placed, score_map
 
 
@@ -65,6 +66,12 @@ def test_without_a_georeference_it_counts_in_pixels_of_the_image(tmp_path: Path)
         assert file.crs is None
         y, x = scores.spec.placement.centre(5, 7)
         np.testing.assert_allclose(file.xy(5, 7), (x, y), rtol=0, atol=1e-12)
+
+
+def test_the_images_own_pixels_need_no_transform_and_no_warning(tmp_path: Path) -> None:
+    write_geotiff(resampled(cells(score_map()), (300, 400), (300, 400), "nearest"), tmp_path / "a.tif")
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.transform.is_identity
 
 
 def test_labels_have_a_colour_table_and_names(tmp_path: Path) -> None:

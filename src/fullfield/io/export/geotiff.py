@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -63,7 +64,12 @@ def write_geotiff(
         # GDAL writes temporary files of its own beside the result: they go with this folder
         first, last = Path(work) / "plain.tif", Path(work) / "cloud.tif"
         try:
-            with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True, CPL_TMPDIR=work):
+            with (
+                warnings.catch_warnings(),
+                rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True, CPL_TMPDIR=work),
+            ):
+                # an image's own pixels without a georeference have the identity as transform, which is right
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
                 _write(rasterio, grid, first, "none" if cloud else compression, progress)
                 if cloud:
                     _make_cog(rasterio, grid, first, last, compression)
