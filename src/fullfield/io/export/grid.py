@@ -118,7 +118,7 @@ def cells(scores: ScoreMap, classes: Sequence[int | str] | None = None) -> Grid:
 def _about(scores: ScoreMap) -> str:
     """What made a map, as JSON without NaN."""
     spec = scores.spec
-    about = {"mode": spec.mode, "activation": spec.activation, "window": spec.placement.window}
+    about: dict[str, Any] = {"mode": spec.mode, "activation": spec.activation, "window": spec.placement.window}
     about |= {"step": spec.placement.step, "provenance": spec.provenance, "certificate": scores.certificate}
     return json.dumps(plain_json(about), allow_nan=False)
 
