@@ -16,8 +16,9 @@ help: ## this list
 demo: $(VENV)/.core ## scan a photograph with a real network, verify the map, write it to fullfield-demo/
 	@$(BIN)/fullfield demo
 
+# One process a core and one thread a process: several threads on a busy machine only wait for each other.
 test: $(VENV)/.test ## all tests but the slow ones, with the coverage gate
-	@$(BIN)/python -m pytest --cov
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov
 
 lint: $(VENV)/.lint ## format, lint, types, import direction
 	@$(BIN)/ruff format --check .
