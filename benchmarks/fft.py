@@ -1,8 +1,10 @@
 """Convolution by Fourier transforms against torch's direct one: ``python benchmarks/fft.py [--fit]``.
 
-Prints one row a layer (kernel, channels, map): seconds of the direct convolution, of ``fft_conv2d``, of the package
-``torch-fftconv`` where it is installed, and what the cost model chooses. Then the crossover: the smallest kernel from
-which on transforms win. ``--fit`` measures the same layers at several tiles and prints the model's constants.
+Prints one row a layer (kernel, channels, map): milliseconds of the direct convolution, of ``fft_conv2d`` with the
+kernels' spectra made anew and with them kept, of the package ``torch-fftconv`` where it is installed, and what the cost
+model chooses for both. Then the crossover: the smallest kernel from which on transforms win. All ways of a layer take
+turns, so that whatever else runs meets all of them alike, and the medians count. ``--fit`` measures the same layers at
+several tiles and prints the model's constants. ``benchmarks/fft.md`` is its output.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import itertools
+import math
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +25,14 @@ from torch.nn import functional as F
 
 from fullfield.nn.fft import fft_conv2d
 from fullfield.nn.fft_cost import Constants, Layer, best_tile, direct_terms, fft_is_faster, fft_terms
+from fullfield.nn.fft_kept import LAYER_BYTES, KernelSpectra
 
 KERNELS = (3, 5, 7, 9, 11, 15, 21, 31)
 CHANNELS = (16, 64, 256)
 MAPS = (32, 64, 128)
 HEAD = Layer(1, 512, 4096, 1, (40, 40), (7, 7))  # the first linear layer of VGG-16, sliding over a large map
+NONE = float("nan")
+RIVAL = "torch-fftconv"
 
 
 def layers(most_macs: float) -> Iterator[Layer]:
@@ -41,17 +49,23 @@ def tensors(layer: Layer) -> tuple[Tensor, Tensor]:
     return x, torch.randn(layer.outputs, layer.inputs // layer.groups, *layer.kernel) / layer.inputs
 
 
-def seconds(call: Callable[[], object], least_s: float = 0.15) -> float:
-    """The shortest of some calls, after one that does not count; of one thread its own time, whatever else runs."""
+def medians(ways: Mapping[str, Callable[[], object]], least_s: float) -> dict[str, float]:
+    """Seconds of each way: the median of turns, after one that does not count; of one thread its own time."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    call()
-    best, spent, calls = float("inf"), 0.0, 0
-    while spent < least_s or calls < 2:
-        start = clock()
-        call()
-        took = clock() - start
-        best, spent, calls = min(best, took), spent + took, calls + 1
-    return best
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    spent, turn = 0.0, 0
+    while turn < 4 or (turn < 6 and spent < 2) or (spent < least_s * len(ways) and turn < 60):
+        for name, way in ways.items():
+            if name == RIVAL and turn > 2:  # far slower than the others
+                continue
+            start = clock()
+            way()
+            took = clock() - start
+            if turn:
+                taken[name].append(took)
+                spent += took
+        turn += 1
+    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 def other() -> Callable[[Tensor, Tensor], Tensor] | None:
@@ -64,61 +78,101 @@ def other() -> Callable[[Tensor, Tensor], Tensor] | None:
     return function
 
 
-@torch.no_grad()
-def table(most_macs: float) -> None:
-    """The rows and the crossovers."""
+def measure(layer: Layer, least_s: float) -> dict[str, float]:
+    """Seconds of all ways of a layer."""
+    x, weight = tensors(layer)
     rival = other()
-    wins: dict[tuple[int, int], list[int]] = {}
-    right = total = 0
-    lost_s = best_s = 0.0
-    print("channels   map  kernel   direct ms      fft ms   speed-up   torch-fftconv ms   auto")
-    for layer in [*layers(most_macs), HEAD]:
-        x, weight = tensors(layer)
-        direct = seconds(partial(F.conv2d, x, weight))
-        ours = seconds(partial(fft_conv2d, x, weight))
-        spectra_bytes = 8 * layer.inputs * layer.outputs * layer.size[0] * (layer.size[1] // 2 + 1)
-        theirs = seconds(partial(rival, x, weight)) * 1e3 if rival and spectra_bytes < 2**31 else float("nan")
-        auto = fft_is_faster(layer)
-        total, right = total + 1, right + (auto == (ours < direct))
-        lost_s, best_s = lost_s + (ours if auto else direct), best_s + min(ours, direct)
-        name = f"{layer.inputs}" if layer.inputs == layer.outputs else f"{layer.inputs}>{layer.outputs}"
-        print(
-            f"{name:>8} {layer.size[0]:5} {layer.kernel[0]:7} {direct * 1e3:11.2f} {ours * 1e3:11.2f}"
-            f" {direct / ours:10.2f} {theirs:18.2f}   {'fft' if auto else 'direct'}"
-        )
-        wins.setdefault((layer.inputs, layer.size[0]), []).append(layer.kernel[0] if ours < direct else 0)
-    print("\ncrossover: the smallest kernel from which on transforms win")
-    for (channels, size), kernels in wins.items():
-        after = list(itertools.takewhile(bool, reversed(kernels)))
-        print(f"{channels:8} channels, map {size:4}: {after[-1] if after else 'none of these'}")
-    print(f"\nauto chose the faster way for {right} of {total} layers, {lost_s / best_s:.3f} of the best choices' time")
+    rival_bytes = 8 * layer.inputs * layer.outputs * layer.size[0] * (layer.size[1] // 2 + 1)
+    ways: dict[str, Callable[[], object]] = {
+        "direct": partial(F.conv2d, x, weight),
+        "fft": partial(fft_conv2d, x, weight),
+        "kept": partial(fft_conv2d, x, weight, kept=KernelSpectra(LAYER_BYTES)),
+    }
+    if rival is not None and rival_bytes < 2**29:
+        ways[RIVAL] = partial(rival, x, weight)
+    return medians(ways, least_s)
 
 
 @torch.no_grad()
-def fit(most_macs: float) -> None:
-    """Constants of the model, by least squares of the relative error, none of them negative."""
-    direct: list[tuple[tuple[float, ...], float]] = []
-    fft: list[tuple[tuple[float, ...], float]] = []
+def table(most_macs: float, least_s: float) -> None:
+    """The rows, the crossovers, and how good the choices are."""
+    wins: dict[str, dict[tuple[str, int], list[int]]] = {"fft": {}, "kept": {}}
+    chosen: dict[str, list[tuple[bool, float, float]]] = {"fft": [], "kept": []}
+    print(
+        "channels   map  kernel   direct ms      fft ms  direct/fft     kept ms  direct/kept  torch-fftconv ms   auto"
+    )
+    for layer in [*layers(most_macs), HEAD]:
+        found = measure(layer, least_s)
+        name = f"{layer.inputs}" if layer.inputs == layer.outputs else f"{layer.inputs}>{layer.outputs}"
+        choices = {way: fft_is_faster(layer, kept=way == "kept") for way in wins}
+        for way, fft in choices.items():
+            direct, ours = found["direct"], found[way]
+            wins[way].setdefault((name, layer.size[0]), []).append(layer.kernel[0] if ours < direct else 0)
+            chosen[way].append((fft == (ours < direct), ours if fft else direct, min(ours, direct)))
+        words = "/".join("fft" if fft else "direct" for fft in choices.values())
+        print(
+            f"{name:>8} {layer.size[0]:5} {layer.kernel[0]:7} {found['direct'] * 1e3:11.2f} {found['fft'] * 1e3:11.2f}"
+            f" {found['direct'] / found['fft']:11.2f} {found['kept'] * 1e3:11.2f}"
+            f" {found['direct'] / found['kept']:12.2f} {found.get(RIVAL, NONE) * 1e3:17.2f}   {words}",
+            flush=True,
+        )
+    print("\ncrossover: the smallest kernel from which on transforms win; with spectra kept")
+    for key in wins["fft"]:
+        made, kept = (_first(wins[way][key]) for way in ("fft", "kept"))
+        print(f"{key[0]:>8} channels, map {key[1]:4}: {made}; {kept}")
+    for way, rows in chosen.items():
+        right = sum(good for good, _, _ in rows)
+        lost = sum(took for _, took, _ in rows) / sum(best for _, _, best in rows)
+        each = statistics.geometric_mean(took / best for _, took, best in rows)
+        print(f"\nauto ({way}) chose the faster way for {right} of {len(rows)} layers:")
+        print(f"{lost:.3f} of the best choices' time in all, {each:.3f} of it a layer (geometric mean)")
+
+
+def _first(kernels: list[int]) -> str:
+    after = list(itertools.takewhile(bool, reversed(kernels)))
+    return str(after[-1]) if after else "none of these"
+
+
+Rows = list[tuple[tuple[float, ...], float]]
+
+
+@torch.no_grad()
+def fit(most_macs: float, least_s: float) -> None:
+    """Constants of the model, by least squares of the relative error, none of them negative.
+
+    Layers near the crossover count most: there a wrong constant is a wrong choice.
+    """
+    direct: Rows = []
+    fft: Rows = []
+    weights: dict[str, list[float]] = {"direct": [], "fft": []}
     for layer in layers(most_macs):
         x, weight = tensors(layer)
-        direct.append((direct_terms(layer), seconds(partial(F.conv2d, x, weight))))
-        best = best_tile(layer)
-        for tile in sorted({best, (max(16, 2 * layer.kernel[0]),) * 2}):
-            if tile[0] < layer.kernel[0] or tile[1] < layer.kernel[1]:
-                continue
-            took = seconds(partial(fft_conv2d, x, weight, tile=tile), 0.05)
-            fft.append((fft_terms(layer, tile), took))
-    print(Constants(*solve(direct), *solve(fft)))
+        tiles = sorted({best_tile(layer), best_tile(layer, kept=True), (max(16, 2 * layer.kernel[0]),) * 2})
+        tiles = [t for t in tiles if t[0] >= layer.kernel[0] and t[1] >= layer.kernel[1]]
+        ways: dict[Any, Callable[[], object]] = {"direct": partial(F.conv2d, x, weight)}
+        for tile in tiles:
+            ways[tile, False] = partial(fft_conv2d, x, weight, tile=tile)
+            ways[tile, True] = partial(fft_conv2d, x, weight, tile=tile, kept=KernelSpectra(LAYER_BYTES))
+        found = medians(ways, least_s)
+        direct.append((direct_terms(layer), found["direct"]))
+        ratios = []
+        for tile, kept in itertools.product(tiles, (False, True)):
+            fft.append((fft_terms(layer, tile, kept=kept), found[tile, kept]))
+            near = 1 / (1 + 2 * abs(math.log(found["direct"] / found[tile, kept])))
+            weights["fft"].append(near)
+            ratios.append(near)
+        weights["direct"].append(max(ratios))
+    print(Constants(*solve(direct, weights["direct"]), *solve(fft, weights["fft"])))
 
 
-def solve(rows: list[tuple[tuple[float, ...], float]]) -> list[float]:
+def solve(rows: Rows, weights: list[float]) -> list[float]:
     """Non-negative least squares of ``terms . constants / seconds == 1``, by leaving out what comes out negative."""
     matrix = torch.tensor([[t / took for t in terms] for terms, took in rows], dtype=torch.float64)
+    heavy = torch.tensor(weights, dtype=torch.float64)[:, None]
     used = list(range(matrix.shape[1]))
     while True:
         scale = matrix[:, used].norm(dim=0)
-        found = torch.linalg.lstsq(matrix[:, used] / scale, torch.ones(len(rows), 1, dtype=torch.float64))
-        values = found.solution[:, 0] / scale
+        values = torch.linalg.lstsq(heavy * matrix[:, used] / scale, heavy).solution[:, 0] / scale
         if bool((values >= 0).all()):
             break
         used.pop(int(values.argmin()))
@@ -134,9 +188,10 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true", help="measure the cost model's constants")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--most-gmacs", type=float, default=20.0, help="leave out layers with more work")
+    parser.add_argument("--seconds", type=float, default=0.15, help="least time of each way of a layer")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    (fit if arguments.fit else table)(arguments.most_gmacs * 1e9)
+    (fit if arguments.fit else table)(arguments.most_gmacs * 1e9, arguments.seconds)
 
 
 if __name__ == "__main__":
