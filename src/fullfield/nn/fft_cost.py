@@ -4,8 +4,8 @@
     fft    = d * points of tiles transformed + e * numbers of kernel spectra + f * multiply-adds that make these
              + g * products of spectra + h * frequencies + i
 
-``benchmarks/fft.py --fit`` measures a grid of layers and prints the constants; those here are from one AVX-512 core,
-torch 2.13 with oneDNN and MKL, float32. Both sides scale alike with cores, so that the choice between them carries
+``benchmarks/fft.py --fit`` measures a grid of layers and prints the constants; those here are from one AVX-512 core of
+a busy machine, torch 2.13 with oneDNN and MKL, float32. Both sides scale alike with cores, so that the choice between them carries
 further than the seconds do. On other devices than the CPU the direct convolution is taken.
 """
 
@@ -111,7 +111,7 @@ def fft_terms(layer: Layer, tile: Pair, *, kept: bool = False) -> tuple[float, .
     numbers = frequencies * kernels
     products = numbers * count
     weights = kernels * math.prod(layer.kernel)
-    made = (numbers, numbers * layer.kernel[0])
+    made: tuple[float, float] = (numbers, numbers * layer.kernel[0])
     if kept and 8 * numbers + 4 * weights <= LAYER_BYTES:
         made = (numbers / 3, 0)  # read once; made, they are written and rearranged before
     terms = (points, *made, products, frequencies * layer.groups, 1)
