@@ -5,8 +5,8 @@
              + g * products of spectra + h * frequencies + i
 
 ``benchmarks/fft.py --fit`` measures a grid of layers and prints the constants; those here are from one AVX-512 core of
-a busy machine, torch 2.13 with oneDNN and MKL, float32. Both sides scale alike with cores, so that the choice between them carries
-further than the seconds do. On other devices than the CPU the direct convolution is taken.
+a busy machine, torch 2.13 with oneDNN and MKL, float32. Both sides scale alike with cores, so that the choice between
+them carries further than the seconds do. On other devices than the CPU the direct convolution is taken.
 """
 
 from __future__ import annotations
