@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,13 @@ from fullfield.api.job import StreamJob, prepare_job
 from fullfield.api.nets import as_classifier
 from fullfield.api.prepare import Settings
 from fullfield.api.scan import certificate_of
-from fullfield.engine.journal import Journal, differences, journal_folder, open_journal
+from fullfield.engine.journal import Begin, Journal, differences, has_begun, journal_folder, open_journal, sync
 from fullfield.engine.stream import Report, Stream
-from fullfield.errors import ImageError, ResumeError
-from fullfield.io.files import remove
+from fullfield.errors import GeometryError, ImageError, ResumeError
+from fullfield.io.files import remove, settle, system_error
 from fullfield.io.kept import Keep
 from fullfield.io.pyramid import seal
-from fullfield.io.shards import open_array, read_array
+from fullfield.io.shards import open_array, plain_bytes, read_array
 from fullfield.io.store import VALID, create_store, read_record, reopen_store
 from fullfield.io.stored import StoredScores, open_scores
 from fullfield.verify.certificate import Certificate
@@ -71,21 +72,71 @@ def scan_to(
     if verify:
         check_samples("verify", verify)
     target = check_output(output)
+    _check_share(rank, world, anew=restart or overwrite)
     job = prepare_job(as_classifier(net), image, keep or Keep(), Settings(**settings))
     if verify:
         job.check_verifiable()
-    if _finished(target, job, overwrite=overwrite, restart=restart):
-        return open_scores(target)
-    with open_journal(
-        target, job.facts, create=lambda: _create(target, job), rank=rank, world=world, restart=restart
-    ) as journal:
+    run = _Run(job, target, rank, world, restart=restart, overwrite=overwrite, samples=verify)
+    try:
+        return _go(run, progress)
+    except OSError as error:
+        raise system_error(str(target), error, plain_bytes(job.spec.shape, job.spec.dtype)) from error
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One process's part in a result; ``scan_to`` says what the fields mean."""
+
+    job: StreamJob
+    target: Path
+    rank: int
+    world: int
+    restart: bool
+    overwrite: bool
+    samples: int
+
+
+def _go(run: _Run, progress: Report | None) -> StoredScores | None:
+    """Begins or goes on, and finishes if this process is the last."""
+    job, target = run.job, run.target
+    folder = journal_folder(target)
+    _check_place(run)
+    if not folder.exists() and _finished(run):
+        return _verified(run)
+    begin = Begin(
+        job.facts,
+        create=lambda: _create(target, job),
+        finished=lambda: _finished(run),
+        rank=run.rank,
+        world=run.world,
+        restart=run.overwrite or (run.restart and not _finished(run)),
+    )
+    with open_journal(target, begin) as journal:
+        if journal is None:
+            return _verified(run)
         store = reopen_store(target, job.spec)
-        share = job.shards.share(rank, world)
+        share = job.shards.share(run.rank, run.world)
         blocks = [block for block in share if block not in journal.finished]
         work = job.work
         stream = Stream(job.shards, work.prepared.canonical, work.source, store, job.kept, journal, work.where)
         stream.run(blocks, progress)
-        return _complete(job, journal, target, samples=verify)
+        return _complete(run, journal)
+
+
+def _check_share(rank: int, world: int, *, anew: bool) -> None:
+    """Raises where there is no such process, or it would undo what the others do.
+
+    Raises:
+        GeometryError: either.
+    """
+    if not 0 <= rank < world:
+        raise GeometryError("rank", f"{rank} is not one of {world} processes", fix=f"use 0 to {max(world, 1) - 1}")
+    if anew and rank > 0:
+        raise GeometryError(
+            "restart",
+            f"process {rank} of {world} would undo what the others did: only process 0 may begin anew",
+            fix="pass --restart or --overwrite to process 0, and start the others without it once that one runs",
+        )
 
 
 def check_output(output: str | os.PathLike[str]) -> Path:
@@ -106,38 +157,54 @@ def check_output(output: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _finished(target: Path, job: StreamJob, *, overwrite: bool, restart: bool) -> bool:
-    """Whether the very result that is wanted is there; another one is in the way, or goes.
+def _check_place(run: _Run) -> None:
+    """Passes if what lies at the place, if anything, is a result that goes on, is finished, or may go.
 
     Raises:
         ImageError: something else is there.
         ResumeError: an unfinished result is there whose journal is gone.
     """
+    target = run.target
     if not target.exists():
-        return False
-    journal = journal_folder(target) / "job.json"
-    if overwrite or (restart and journal.exists()):
+        return
+    if run.overwrite or (run.restart and has_begun(target)):
         _check_ours(target)
-        remove(target)
-        remove(journal.parent)
+        return
+    complete = read_record(target)["complete"]
+    if not complete and not run.restart and not journal_folder(target).exists():
+        raise ResumeError(
+            str(target), "is not complete, and its journal is gone", fix="pass --restart or --overwrite to scan anew"
+        )
+
+
+def _finished(run: _Run) -> bool:
+    """Whether the very result that is wanted is there, complete.
+
+    Raises:
+        ImageError: another one is.
+    """
+    if run.overwrite or not (run.target / "zarr.json").is_file():
         return False
-    record = read_record(target)
+    record = read_record(run.target)
     if not record["complete"]:
-        if journal.parent.exists():
-            return False
-        raise ResumeError(str(target), "is not complete, and its journal is gone", fix="pass --overwrite to scan anew")
+        return False
     made = record["provenance"].get("job")
-    changes = [] if made is None else list(differences(made, job.facts))
+    changes = [] if made is None else list(differences(made, run.job.facts))
     if made is None or changes:
         what = f" with {changes[0][0]} {changes[0][1]}, now it is {changes[0][2]}" if changes else ""
         raise ImageError(
-            str(target),
+            str(run.target),
             f"exists already{what}",
             fix="choose another name, or pass overwrite=True (--overwrite)",
         )
-    if journal.parent.exists():  # cut off between the last two steps
-        remove(journal.parent)
     return True
+
+
+def _verified(run: _Run) -> StoredScores:
+    """The finished result, with the certificate that was asked for."""
+    if run.samples and read_record(run.target)["certificate"] is None:
+        seal(run.target, certificate=_certify(run.job, run.target, run.samples).to_dict())
+    return open_scores(run.target)
 
 
 def _check_ours(target: Path) -> None:
@@ -147,21 +214,41 @@ def _check_ours(target: Path) -> None:
 
 
 def _create(target: Path, job: StreamJob) -> None:
-    """An empty store, in place of what an earlier beginning left."""
+    """An empty store, in place of what an earlier beginning left: whole or not at all, and on the disk."""
+    new, old = (journal_folder(target) / f"{name}.zarr" for name in ("new", "old"))
+    remove(new)
+    create_store(new, job.spec)
+    settle(new)
     if target.exists():
-        _check_ours(target)
-        remove(target)
-    create_store(target, job.spec)
+        target.rename(old)
+    try:
+        new.rename(target)
+    except BaseException:
+        if old.exists():
+            old.rename(target)
+        raise
+    sync(target.absolute().parent)
+    remove(old)
 
 
-def _complete(job: StreamJob, journal: Journal, target: Path, *, samples: int) -> StoredScores | None:
-    """Seals the store if all blocks are there; one process does, once."""
+def _complete(run: _Run, journal: Journal) -> StoredScores | None:
+    """Seals the store if all blocks are there; one process does, once.
+
+    Raises:
+        ResumeError: blocks of this process are gone since they were written.
+    """
+    job, target = run.job, run.target
     with journal.gate():
-        if not (journal.folder / "job.json").exists():  # another process was faster
+        if not journal.lives():  # another process was faster
             return open_scores(target)
-        if len(journal.done()) < len(job.shards):
+        done = journal.done()
+        lost = [block for block in job.shards.share(run.rank, run.world) if block not in done]
+        if lost:
+            what = f"files of {len(lost)} of {len(job.shards)} blocks are gone since they were written"
+            raise ResumeError(str(target), what, fix="run the same command again")
+        if len(done) < len(job.shards):
             return None
-        certificate = None if not samples else _certify(job, target, samples)
+        certificate = None if not run.samples else _certify(job, target, run.samples)
         seal(target, certificate=None if certificate is None else certificate.to_dict())
         journal.remove()
     return open_scores(target)

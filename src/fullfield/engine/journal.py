@@ -8,6 +8,7 @@ A journal is a folder ``OUTPUT.journal``:
     gate.lock       held for moments: while a process begins, and while one finishes the output
 
 A block's files are forced to disk before its line is, so that a line says no more than what outlives a power loss.
+Without ``job.json`` nothing has begun, whatever else lies there.
 """
 
 from __future__ import annotations
@@ -18,22 +19,40 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from filelock import FileLock, Timeout
-
+from fullfield.engine.locks import alone, gate
 from fullfield.errors import ResumeError
 
 Job = Mapping[str, Any]
-T = TypeVar("T")
-_JOB, _GATE = "job.json", "gate.lock"
+_JOB = "job.json"
 _RESTART = "pass --restart (restart=True) to begin anew"
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
+class Begin:
+    """How an output is begun.
+
+    Args:
+        job: what it is made of, as plain JSON; another one than it was begun with is refused.
+        create: puts a new output without blocks at its place, whole or not at all, forced to disk.
+        finished: whether the output is there and complete, so that there is nothing to begin.
+        rank, world: which of how many processes this is.
+        restart: begin anew, whatever is there.
+    """
+
+    job: Job
+    create: Callable[[], None]
+    finished: Callable[[], bool] = lambda: False
+    rank: int = 0
+    world: int = 1
+    restart: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Journal:
     """The record of one output, open for one process of those that write it.
 
@@ -41,7 +60,7 @@ class Journal:
         folder: where it lies.
         output: the output's folder.
         name: of the process: ``RANK-of-WORLD``.
-        finished: blocks that are done, by whichever process, when this one began.
+        finished: blocks that were done, by whichever process, when this one began.
     """
 
     folder: Path
@@ -60,50 +79,46 @@ class Journal:
         paths = list(files)
         for path in paths:
             sync(path)
-        for folder in sorted({parent for p in paths for parent in _parents(p, self.output)}):
+        for folder in sorted({parent for p in paths for parent in _parents(p, self.output)}, reverse=True):
             sync(folder)
         sizes = {p.relative_to(self.output).as_posix(): p.stat().st_size for p in paths}
         self._append(json.dumps({"block": block, "files": sizes, "counts": dict(counts or {})}))
 
     def _append(self, text: str) -> None:
         line = f"\n{zlib.crc32(text.encode()):08x} {text}\n".encode()  # what a crash cut short before it ends here
-        path = self.folder / f"{self.name}.jsonl"
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        handle = os.open(self.folder / f"{self.name}.jsonl", os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(handle, line)
+            while line:
+                line = line[os.write(handle, line) :]
             os.fsync(handle)
         finally:
             os.close(handle)
 
     def done(self) -> frozenset[int]:
         """Blocks that are done by now; those whose files are gone or cut are left out."""
-        return frozenset(b for b, entry in self._entries().items() if _intact(self.output, entry["files"]))
+        return _done(self.folder, self.output)
 
     def counts(self) -> Counter[str]:
         """The sums of what was noted of all blocks."""
         total: Counter[str] = Counter()
-        for entry in self._entries().values():
+        for entry in _entries(self.folder).values():
             total.update(entry["counts"])
         return total
 
-    def _entries(self) -> dict[int, dict[str, Any]]:
-        """The last entry of every block."""
-        found: dict[int, dict[str, Any]] = {}
-        for path in sorted(self.folder.glob("*.jsonl")):
-            found.update((entry["block"], entry) for entry in _lines(path))
-        return found
-
-    @contextmanager
-    def gate(self) -> Iterator[None]:
+    def gate(self) -> AbstractContextManager[None]:
         """Keeps the other processes from beginning or finishing the output meanwhile."""
-        with FileLock(self.folder / _GATE):
-            yield
+        return gate(self.folder)
+
+    def lives(self) -> bool:
+        """Whether no process has finished the output yet; within the gate, where what it left is taken away."""
+        if (self.folder / _JOB).exists():
+            return True
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return False
 
     def remove(self) -> None:
         """Takes the journal away: the output is finished."""
-        (self.folder / _JOB).unlink(missing_ok=True)  # first: what is left of a journal without a job is no journal
-        sync(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _take_away(self.folder)
 
 
 def journal_folder(output: Path) -> Path:
@@ -111,84 +126,76 @@ def journal_folder(output: Path) -> Path:
     return output.with_name(output.name + ".journal")
 
 
+def has_begun(output: Path) -> bool:
+    """Whether an output was begun, and not finished."""
+    return (journal_folder(output) / _JOB).exists()
+
+
 @contextmanager
-def open_journal(
-    output: Path,
-    job: Job,
-    *,
-    create: Callable[[], None],
-    rank: int = 0,
-    world: int = 1,
-    restart: bool = False,
-) -> Iterator[Journal]:
+def open_journal(output: Path, begin: Begin) -> Iterator[Journal | None]:
     """The journal of an output, made if there is none; while it is open no other process of this rank runs.
 
-    Args:
-        output: the output's folder.
-        job: what the output is made of, as plain JSON; another one than it was begun with is refused.
-        create: makes the output's folder anew, without blocks.
-        rank, world: which of how many processes this is.
-        restart: begin anew, whatever is there.
+    Yields ``None`` where the output is finished.
 
     Raises:
         ResumeError: another process writes this output, or it was begun with another job.
+        OSError: no space, no right.
     """
     folder = journal_folder(output)
-    folder.mkdir(exist_ok=True)
-    sync(folder.parent)
-    name = f"{rank}-of-{world}"
+    fresh = not folder.exists()
     with ExitStack() as held:
-        with FileLock(folder / _GATE):
-            held.enter_context(_alone(folder, output, name, world=world, restart=restart))
-            begun = _read_job(folder)
-            if restart or begun is None:
-                _begin(folder, job, create)
-            else:
-                _compare(output, begun, _plain(job))
-                if not output.exists():
-                    create()
-        journal = Journal(folder, output, name, frozenset())
-        journal.finished = journal.done()
+        with gate(folder):
+            try:
+                journal = _opened(folder, output, begin, held)
+            except BaseException:
+                if (fresh or not output.exists()) and not has_begun(output):
+                    _take_away(folder)
+                raise
         yield journal
 
 
-def _begin(folder: Path, job: Job, create: Callable[[], None]) -> None:
-    """An empty journal, then an empty output, then the job: without it a journal counts as not begun."""
+def _opened(folder: Path, output: Path, begin: Begin, held: ExitStack) -> Journal | None:
+    """The journal, begun or gone on with; its lock is ``held``. Within the gate."""
+    sync(folder.parent)
+    if not begin.restart and begin.finished():
+        _take_away(folder)
+        return None
+    held.enter_context(alone(folder, output, rank=begin.rank, world=begin.world, every=begin.restart))
+    begun = None if begin.restart else _read_job(folder)
+    if begun is None:
+        _begin(folder, begin)
+    else:
+        _compare(output, begun, _plain(begin.job))
+        if not output.exists():
+            begin.create()
+    name = f"{begin.rank}-of-{begin.world}"
+    (folder / f"{name}.jsonl").touch()
+    sync(folder)
+    return Journal(folder, output, name, _done(folder, output))
+
+
+def _begin(folder: Path, begin: Begin) -> None:
+    """An empty journal, then an empty output, then the job."""
     (folder / _JOB).unlink(missing_ok=True)
-    for path in folder.glob("*.jsonl"):
-        path.unlink()
-    create()
+    sync(folder)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.suffix != ".lock":
+            path.unlink()
+    begin.create()
     temporary = folder / (_JOB + ".new")
-    temporary.write_text(json.dumps(_plain(job), indent=1))
+    temporary.write_text(json.dumps(_plain(begin.job), indent=1))
     sync(temporary)
     temporary.replace(folder / _JOB)
     sync(folder)
 
 
-@contextmanager
-def _alone(folder: Path, output: Path, name: str, *, world: int, restart: bool) -> Iterator[None]:
-    """Holds this process's lock, if none holds it and none runs that would write the same blocks."""
-    others = [p for p in folder.glob("*-of-*.lock") if p.stem != name]
-    rivals = [p for p in others if restart or not p.stem.endswith(f"-of-{world}")]
-    for path in rivals:
-        _take(path, output, f"process {path.stem} of another run").release()
-        path.unlink(missing_ok=True)
-    lock = _take(folder / f"{name}.lock", output, "another process")
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _take(path: Path, output: Path, who: str) -> FileLock:
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ResumeError(
-            str(output), f"{who} writes it now", fix="wait for it, stop it, or write to another place"
-        ) from error
-    return lock
+def _take_away(folder: Path) -> None:
+    """Removes a journal; what a crash leaves of it has no job, and counts for nothing."""
+    (folder / _JOB).unlink(missing_ok=True)
+    sync(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_job(folder: Path) -> dict[str, Any] | None:
@@ -200,7 +207,7 @@ def _read_job(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise ResumeError(str(path), f"the journal cannot be read ({error})", fix=_RESTART) from error
     if not isinstance(found, dict):
-        raise ResumeError(str(path), "is no journal", fix=_RESTART)
+        raise ResumeError(str(path), f"is no journal: it holds a {type(found).__name__}, not a job", fix=_RESTART)
     return found
 
 
@@ -237,6 +244,18 @@ def _plain(job: Job) -> dict[str, Any]:
     return plain
 
 
+def _done(folder: Path, output: Path) -> frozenset[int]:
+    return frozenset(b for b, entry in _entries(folder).items() if _intact(output, entry["files"]))
+
+
+def _entries(folder: Path) -> dict[int, dict[str, Any]]:
+    """The last entry of every block."""
+    found: dict[int, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        found.update((entry["block"], entry) for entry in _lines(path))
+    return found
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """The entries of one process; a line that a crash cut short, or that is not whole, counts for nothing."""
     for line in path.read_bytes().split(b"\n"):
@@ -255,8 +274,7 @@ def _intact(output: Path, files: Mapping[str, int]) -> bool:
 
 def _parents(path: Path, top: Path) -> list[Path]:
     """Folders from a file's up to ``top``."""
-    folders = [p for p in path.parents if p == top or top in p.parents]
-    return folders[::-1]
+    return [p for p in path.parents if p == top or top in p.parents]
 
 
 def sync(path: Path) -> None:

@@ -54,14 +54,18 @@ class Programs:
         return found
 
     def program(self, plan: Plan, tile: Tile) -> torch.fx.GraphModule:
-        """The program of a tile."""
+        """The program of a tile; those used last are kept."""
         layout = self.layout(plan, tile)
-        for known, program in self.ready:
-            if known is layout or known == layout:
-                return program
-        fast = {"channels_last": self.channels_last, "fft": self.fft}
-        program = lower(self.net, plan.network, layout, batch=plan.batch, **fast)
-        self.ready = [*self.ready[1 - _KEPT :], (layout, program)]
+        found = next((k for k, (known, _) in enumerate(self.ready) if known is layout), None)
+        if found is None:
+            found = next((k for k, (known, _) in enumerate(self.ready) if known == layout), None)
+        if found is None:
+            fast = {"channels_last": self.channels_last, "fft": self.fft}
+            program = lower(self.net, plan.network, layout, batch=plan.batch, **fast)
+            del self.ready[: 1 - _KEPT]
+        else:
+            layout, program = self.ready.pop(found)
+        self.ready.append((layout, program))
         return program
 
     def pixels(self, block: NDArray[np.floating]) -> torch.Tensor:
@@ -80,20 +84,31 @@ class Programs:
 
 
 def _kind(plan: Plan, tile: Tile) -> Hashable:
-    """What a tile's layout depends on: its size and, where layers see beyond the window, the image's edges near it."""
+    """What a tile's layout depends on: its size and, where layers see beyond the window, the image's edges near it.
+
+    In exact mode nothing outside of its windows is read, so that it matters little where a tile lies. Elsewhere edges
+    further away than ``_reach`` change nothing.
+    """
     sides = zip(plan.offset, plan.step, (tile.row, tile.column), (tile.rows, tile.columns), plan.image, strict=True)
     if plan.borders.cells is None:
         return plan.method, plan.step, plan.tile, tile.rows, tile.columns
-    reach = _reach(plan)
     near = []
-    for (offset, step, first, count, length), far, size in zip(sides, reach, plan.network.window, strict=True):
-        start = offset + first * step
-        rest = length - (start + (count - 1) * step + size)
+    for k, (offset, step, first, count, length) in enumerate(sides):
+        start, far = offset + first * step, _reach(plan, k)
+        rest = length - (start + (count - 1) * step + plan.network.window[k])
         near.append((count, min(start, far), min(rest, far)))
     return plan.method, plan.step, plan.tile, *near
 
 
-def _reach(plan: Plan) -> tuple[int, int]:
-    """Px beyond its windows that a tile can see, at most (y, x)."""
-    axes = [p.axes for p in plan.places.values() if p.axes is not None]
-    return max(2 * a[0].size + a[0].jump for a in axes), max(2 * a[1].size + a[1].jump for a in axes)
+def _reach(plan: Plan, k: int) -> int:
+    """Px beyond its windows within which the image's edges can change what a tile reads, along one axis.
+
+    Cells that a layer wants of an earlier one lie, before the tile's first window, at most as far out as the paddings
+    between the two, which is the difference of their starts; behind its last window, at most as far as the later one's
+    last cell hangs over the window, and the earlier one's start and size. An image's first and last cells at a layer
+    lie within its start, size and jump of the image's edges.
+    """
+    axes = [p.axes[k] for p in plan.places.values() if p.axes is not None]
+    window = plan.network.window[k]
+    over = max(a.start + (a.count - 1) * a.jump + a.size - window for a in axes)
+    return 2 * (max(abs(a.start) for a in axes) + max(a.size + a.jump for a in axes)) + max(0, over)

@@ -43,6 +43,7 @@ def seal(path: Path, *, certificate: dict[str, Any] | None = None) -> None:
     try:
         if not record["complete"]:
             _build(path, spec)
+            settle(path, within=False)  # the levels' names, before anyone may rely on them
         write_root(path, spec, certificate=certificate, windows=_windows(path, spec))
         settle(path, within=False)
     except OSError as error:

@@ -1,0 +1,51 @@
+"""However often a scan to disk is killed, the final bytes are those of a run in one go."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+
+
+@pytest.fixture
+def folder() -> Iterator[str]:
+    """In memory where the system has such a place: a kill, unlike a power loss, does not care for disks."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as name:
+        yield name
+
+
+def campaign(seconds: float, **options: Any) -> dict[str, Any]:
+    """What the harness found."""
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "OMP_NUM_THREADS": "1"}
+    script = Path(__file__).with_name("killing.py")
+    command = [sys.executable, str(script), json.dumps(options)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
+    assert result.returncode == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_fifty_kills_change_no_byte(folder: str) -> None:
+    found = campaign(300, folder=folder, kills=50)
+    assert found["kills"] >= 50
+    assert found["shards"] >= 200
+    assert found["ends"]["SIGKILL"] >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "world"), [(1, 1), (2, 3), (3, 3), (4, 2)])
+def test_hundreds_of_kills_of_several_processes_change_no_byte(folder: str, seed: int, world: int) -> None:
+    found = campaign(1800, folder=folder, kills=200, seed=seed, world=world, padded=True)
+    assert found["kills"] >= 200
+    assert found["ends"]["SIGKILL"] >= 50

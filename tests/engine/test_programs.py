@@ -1,0 +1,104 @@
+"""Layouts known by where tiles lie are those that every tile would be given by itself."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+
+import fullfield
+from fullfield.api.prepare import Settings, set_up
+from fullfield.engine.programs import Programs
+from fullfield.errors import FullfieldError
+from fullfield.plan import Method, Plan
+from tests.architectures import build
+from tests.lower.drawn import CHANNELS, networks
+
+
+def check(plan: Plan, programs: Programs) -> None:
+    """Every tile of every pass has its own layout, and reads inside the image."""
+    for part in plan.runs:
+        for tile in part.tiles():
+            wanted = part.layout(tile)
+            assert programs.layout(part, tile) == wanted, (tile, part.offset)
+            top, bottom, left, right = programs.region(part, tile)
+            assert 0 <= top < bottom <= plan.image[0]
+            assert 0 <= left < right <= plan.image[1]
+            pixels = wanted.pixels(plan.network.nodes[0].name)
+            assert (bottom - top, right - left) == (pixels[1] - pixels[0], pixels[3] - pixels[2])
+
+
+def planned(net: Any, image: torch.Tensor, **given: Any) -> tuple[Plan, Programs] | None:
+    """A plan and its programs; none where the network cannot be scanned so."""
+    try:
+        work = set_up(net, image, Settings(**given))
+    except FullfieldError:
+        return None
+    return work.plan, Programs(work.prepared.canonical)
+
+
+@given(net=networks(), data=st.data())
+@settings(max_examples=40)
+def test_every_tile_of_a_drawn_network_has_its_own_layout(net: fullfield.Classifier, data: Any) -> None:
+    """Paddings wider than kernels, crops, pools that round up, upsamplings: near every edge of the image."""
+    size = [w + data.draw(st.integers(0, 45)) for w in net.window]
+    found = planned(
+        net,
+        torch.zeros(CHANNELS, *size, dtype=torch.float64),
+        step=data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7))),
+        tile=data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7))),
+        border=data.draw(st.sampled_from([None, 0, 0, 1, 2, (1, 5)])),
+        mode=data.draw(st.sampled_from(["exact", "context"])),
+        method=data.draw(st.sampled_from(get_args(Method))),
+    )
+    if found is not None:
+        check(*found)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "convnext", "googlenet", "resnet18"])
+def test_every_tile_of_an_architecture_has_its_own_layout(name: str) -> None:
+    module, window = build(name)
+    net = fullfield.capture(module, window=window)
+    image = torch.zeros(3, window + 90, window + 75)
+    for mode, step, tile in (("context", (5, 16), (3, 1)), ("exact", 8, (2, 3))):
+        found = planned(net, image, step=step, tile=tile, mode=mode)
+        assert found is not None
+        check(*found)
+
+
+def test_padding_far_wider_than_kernels_reaches_beyond_the_window() -> None:
+    layers = [nn.Conv2d(3, 4, 1, padding=9), nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 4, 2), nn.AdaptiveAvgPool2d(1)]
+    net = fullfield.capture(nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 2)).eval(), window=12)
+    found = planned(net, torch.zeros(3, 80, 80), step=2, tile=(2, 2), mode="context")
+    assert found is not None
+    check(*found)
+
+
+def test_layouts_of_like_tiles_are_one_object() -> None:
+    module, window = build("lenet5")
+    found = planned(fullfield.capture(module, window=window), torch.zeros(3, 200, 200), step=4, tile=(5, 5))
+    assert found is not None
+    plan, programs = found
+    assert len({id(programs.layout(plan, tile)) for tile in plan.tiles()}) == 4
+
+
+def test_the_programs_used_last_are_kept() -> None:
+    """A program in steady use is not lowered again for the edges' many others."""
+    module, window = build("resnet18")
+    found = planned(
+        fullfield.capture(module, window=window), torch.zeros(3, 240, 240), step=4, tile=(3, 3), mode="context"
+    )
+    assert found is not None
+    plan, programs = found
+    tiles = list(plan.tiles())
+    middle = tiles[len(tiles) // 2]
+    first = programs.program(plan, middle)
+    seen = []
+    for tile in tiles[:60]:
+        seen.append(id(programs.program(plan, tile)))
+        assert programs.program(plan, middle) is first
+    assert len(set(seen)) > 16
