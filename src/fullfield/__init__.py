@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fullfield.api.matrices import unroll as unroll
     from fullfield.api.plan import plan as plan
     from fullfield.api.scan import scan as scan
+    from fullfield.api.scan_to import scan_to as scan_to
     from fullfield.api.trials import Tuning as Tuning
     from fullfield.api.tune import tune as tune
     from fullfield.api.verify import verify as verify
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from fullfield.errors import ImageError as ImageError
     from fullfield.errors import ResumeError as ResumeError
     from fullfield.errors import UnsupportedError as UnsupportedError
+    from fullfield.io.kept import Keep as Keep
     from fullfield.io.open import open as open
     from fullfield.io.scores import Scores as Scores
     from fullfield.io.stored import StoredScores as StoredScores
@@ -60,6 +62,7 @@ _HOME = {
     "FullfieldError": "fullfield.errors",
     "GeometryError": "fullfield.errors",
     "ImageError": "fullfield.errors",
+    "Keep": "fullfield.io.kept",
     "Plan": "fullfield.plan.plan",
     "Preprocessing": "fullfield.capture.preprocessing",
     "Report": "fullfield.api.inspect",
@@ -75,11 +78,12 @@ _HOME = {
     "export": "fullfield.api.export",
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.capture.load",
-    "open_scores": "fullfield.io.stored",
     "open": "fullfield.io.open",
+    "open_scores": "fullfield.io.stored",
     "plan": "fullfield.api.plan",
     "save": "fullfield.capture.save",
     "scan": "fullfield.api.scan",
+    "scan_to": "fullfield.api.scan_to",
     "to_conv": "fullfield.api.matrices",
     "to_fc": "fullfield.api.matrices",
     "tune": "fullfield.api.tune",

@@ -128,3 +128,40 @@ def test_a_number_of_samples_that_is_none_is_refused(samples: Any) -> None:
     with pytest.raises(FullfieldError, match="not a positive integer") as caught:
         fullfield.verify(made(networks.padded), picture(), samples=samples)
     assert caught.value.where == "samples"
+
+
+def test_scores_on_disk_are_verified_where_they_lie(tmp_path: Path) -> None:
+    net = made(networks.padded)
+    fullfield.scan_to(
+        net, picture(), tmp_path / "s.zarr", step=6, region="3:47,5:58", keep=fullfield.Keep(classes=(2, 0))
+    )
+    found = fullfield.verify(net, picture(), scores=tmp_path / "s.zarr", samples=9)
+    assert found.verdict == "EXACT"
+    assert found.samples == 9
+    other = picture(seed=3)
+    assert not fullfield.verify(net, other, scores=fullfield.open_scores(tmp_path / "s.zarr"), samples=9).holds
+
+
+@pytest.mark.parametrize(
+    ("keep", "what"),
+    [
+        (fullfield.Keep(argmax=True), "labels cannot be compared"),
+        (fullfield.Keep(activation="softmax"), "softmax in float64 cannot be compared"),
+        (fullfield.Keep(dtype="float16"), "scores in float16 cannot be compared"),
+    ],
+)
+def test_what_is_no_longer_the_scores_is_not_verified(tmp_path: Path, keep: fullfield.Keep, what: str) -> None:
+    net = made(networks.padded)
+    fullfield.scan_to(net, picture(), tmp_path / "s.zarr", step=8, keep=keep)
+    with pytest.raises(GeometryError, match=what):
+        fullfield.verify(net, picture(), scores=tmp_path / "s.zarr")
+
+
+def test_cells_that_hold_no_scores_are_not_compared() -> None:
+    net = made(networks.padded)
+    mask = np.zeros((50, 61), bool)
+    mask[30:, 40:] = True
+    scores = fullfield.scan(net, picture(), step=4, mask=mask, verify=12)
+    assert 0 < np.isnan(scores.array).all(axis=0).mean() < 1
+    assert scores.certificate is not None
+    assert scores.certificate["verdict"] == "EXACT"

@@ -16,7 +16,9 @@ from fullfield.api.prepare import Border, Prepared, Region, Settings, Step, imag
 from fullfield.capture.classifier import Classifier
 from fullfield.engine.protocols import Source, Where
 from fullfield.engine.run import Progress, run
+from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
+from fullfield.io.maps import MapSpec, ScoreMap
 from fullfield.io.memory import ArraySink
 from fullfield.io.scores import Scores
 from fullfield.io.where.background import Content
@@ -123,11 +125,31 @@ def run_plan(
     return sink.array
 
 
-def certify(net: Classifier, scores: Scores, source: Source, *, samples: int, seed: int) -> Certificate:
+def check_verifiable(spec: MapSpec, net: Classifier) -> None:
+    """Passes if what a map holds can be compared with the crops' scores.
+
+    Raises:
+        GeometryError: it is something else.
+    """
+    whole = spec.dtype in ("float32", "float64") or spec.dtype == str(net.dtype).removeprefix("torch.")
+    if spec.kind == "scores" and spec.activation is None and whole:
+        return
+    what = "labels" if spec.kind == "labels" else f"{spec.activation or 'scores'} in {spec.dtype}"
+    raise GeometryError(
+        "verify",
+        f"{what} cannot be compared with the crops' scores",
+        fix="verify a scan that keeps the scores as they are",
+    )
+
+
+def certify(net: Classifier, scores: ScoreMap, source: Source, *, samples: int, seed: int) -> Certificate:
     """The scores beside those of the original network on sampled windows."""
-    cells = sample_valid(scores.placement.shape, samples, seed, lambda i, j: not np.isnan(scores.array[:, i, j]).all())
-    found = scores.array[:, [i for i, _ in cells], [j for _, j in cells]].T
-    return certificate_of(net, found, cells, source, place=scores.placement, mode=scores.mode, seed=seed)
+    spec = scores.spec
+    cells = sample_valid(spec.shape[1:], samples, seed, lambda i, j: bool(scores.valid(i, i + 1, j, j + 1).all()))
+    found = np.stack([scores.read(i, i + 1, j, j + 1)[:, 0, 0] for i, j in cells])
+    return certificate_of(
+        net, found, cells, source, place=spec.placement, mode=spec.mode, classes=spec.classes, seed=seed
+    )
 
 
 def certificate_of(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from fullfield.api.nets import as_classifier
 from fullfield.api.prepare import read_image
-from fullfield.api.scan import certify, scan
+from fullfield.api.scan import certify, check_verifiable, scan
 from fullfield.errors import GeometryError
+from fullfield.io.maps import ScoreMap
 from fullfield.io.scores import Scores
+from fullfield.io.stored import StoredScores, open_scores
 from fullfield.verify.certificate import Certificate
 from fullfield.verify.crops import check_samples
 
@@ -17,14 +20,20 @@ if TYPE_CHECKING:
 
 
 def verify(
-    net: Net, image: object, *, scores: Scores | None = None, samples: int = 64, seed: int = 0, **settings: Any
+    net: Net,
+    image: object,
+    *,
+    scores: Scores | StoredScores | str | os.PathLike[str] | None = None,
+    samples: int = 64,
+    seed: int = 0,
+    **settings: Any,
 ) -> Certificate:
     """The original network run on sampled windows as crops, beside the scan's scores of the same windows.
 
     Args:
         net: as for ``scan``.
         image: as for ``scan``.
-        scores: what an earlier ``scan`` of the same image gave; by default the image is scanned.
+        scores: what an earlier scan of the same image gave, in memory or on disk; by default the image is scanned.
         samples: windows to compare: the four corners of the map and others drawn at random.
         seed: of the draw.
         settings: ``scan``'s own arguments, where it is to be scanned.
@@ -34,27 +43,32 @@ def verify(
     """
     check_samples("samples", samples)
     classifier = as_classifier(net)
+    found: ScoreMap
     if scores is None:
-        scores = scan(classifier, image, **settings)
-    used = scores.provenance.get("settings", {})
+        found = scan(classifier, image, **settings)
+    else:
+        found = open_scores(scores) if isinstance(scores, (str, os.PathLike)) else scores
+    spec = found.spec
+    check_verifiable(spec, classifier)
+    used = spec.provenance.get("settings", {})
+    place = spec.placement
     source = read_image(
         classifier,
         image,
         scale=used.get("scale", 1.0),
         edge=used.get("edge", "valid"),
-        step=scores.placement.step,
+        step=place.step,
         region=used.get("where", {}).get("region"),
     )
-    placement = scores.placement
     pairs = (
-        ("window", classifier.window, placement.window),
-        ("image size", source.scanned_size, placement.scanned),
-        ("number of classes", classifier.classes, scores.array.shape[0]),
-        ("model", classifier.hash, scores.provenance.get("model_hash", classifier.hash)),
+        ("window", classifier.window, place.window),
+        ("image size", source.scanned_size, place.scanned),
+        ("number of classes", classifier.classes, max(classifier.classes, max(spec.classes) + 1)),
+        ("model", classifier.hash, spec.provenance.get("model_hash", classifier.hash)),
     )
-    for name, wanted, found in pairs:
-        if wanted != found:
+    for name, wanted, seen in pairs:
+        if wanted != seen:
             raise GeometryError(
-                "scores", f"{name} {found} is not the {wanted} of this network and image", fix="scan again"
+                "scores", f"{name} {seen} is not the {wanted} of this network and image", fix="scan again"
             )
-    return certify(classifier, scores, source, samples=samples, seed=seed)
+    return certify(classifier, found, source, samples=samples, seed=seed)

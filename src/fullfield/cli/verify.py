@@ -18,6 +18,7 @@ from fullfield.cli.progress import progress_bar
 @options.apply(options.mode, options.border, options.edge)
 @click.option("--samples", type=int, default=64, show_default=True, help="Windows to compare, the corners among them.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
+@click.option("--scores", metavar="PATH", help="Result of an earlier scan, instead of a new one.")
 @options.apply(options.scale, options.region, options.budget)
 @options.network
 @options.picture
