@@ -41,7 +41,7 @@ def fuzz(folder: Path, count: int) -> tuple[int, int]:
             (bad_text if which == 0 else bad_model).write_bytes(data)
             first = prototxt if which == 1 else bad_text if which == 0 else bad_model
             beside = {0: model, 1: bad_model, 2: None}[which]
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 if number % 100 == 0:
                     load(first, weights=beside)
@@ -50,7 +50,7 @@ def fuzz(folder: Path, count: int) -> tuple[int, int]:
                 read += 1
             except FullfieldError:
                 refused += 1
-            assert time.perf_counter() - started < 20
+            assert time.process_time() - started < 20
     return refused, read
 
 

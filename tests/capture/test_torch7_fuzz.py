@@ -36,7 +36,7 @@ def fuzz(folder: Path, count: int) -> tuple[int, int]:
     for ascii in (False, True):
         for number, data in enumerate(mutations(dumps(network(), ascii=ascii), count // 2, 4 + ascii)):
             path.write_bytes(data)
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 if number % 100 == 0:
                     load(path, window=6)
@@ -45,7 +45,7 @@ def fuzz(folder: Path, count: int) -> tuple[int, int]:
                 read += 1
             except FullfieldError:
                 refused += 1
-            assert time.perf_counter() - started < 20
+            assert time.process_time() - started < 20
     return refused, read
 
 
