@@ -18,7 +18,7 @@ from fullfield.io.files import replacing
 Compression = Literal["deflate", "zstd", "lzw", "none"]
 _TILE = 512
 _TILE_BYTES = 66 << 20  # of all bands of a tile: they must find room in GDAL's cache together, twice
-_CACHE_MB = 192
+_CACHE_BYTES = 192 << 20  # of GDAL's blocks; rasterio sets it at once, and back afterwards
 _MIXED = 32  # bands that may lie interleaved
 
 
@@ -66,7 +66,7 @@ def write_geotiff(
         try:
             with (
                 warnings.catch_warnings(),
-                rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True, CPL_TMPDIR=work),
+                rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True, CPL_TMPDIR=work),
             ):
                 # an image's own pixels without a georeference have the identity as transform, which is right
                 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)

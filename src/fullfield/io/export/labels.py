@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from fullfield.io.export.grid import Grid, cells, class_names
 from fullfield.io.export.palette import distinct
 from fullfield.io.maps import ScoreMap
 
-_STRIP = 1 << 22  # numbers compared at once
+_STRIP = 1 << 18  # cells compared at once: a core's cache holds them
 
 
 def labelled(grid: Grid) -> Grid:
@@ -22,7 +23,7 @@ def labelled(grid: Grid) -> Grid:
     Raises:
         UnsupportedError: more classes than 16 bits name.
     """
-    bands, rows, columns = grid.shape
+    _, rows, columns = grid.shape
     dtype = label_type(max(grid.classes))
     fill = np.iinfo(dtype).max
     codes = np.array(grid.classes, dtype)
@@ -30,11 +31,10 @@ def labelled(grid: Grid) -> Grid:
     def read(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         numbers, known = grid.read(top, bottom, left, right), grid.valid(top, bottom, left, right)
         found = np.full((1, *known.shape), fill, dtype)
-        strip = max(1, _STRIP // (bands * max(1, known.shape[1])))
+        strip = max(1, _STRIP // max(1, known.shape[1]))
         for row in range(0, known.shape[0], strip):
-            part = numbers[:, row : row + strip]
-            real = known[row : row + strip] & (part == part).all(axis=0)  # no class is above NaN
-            found[0, row : row + strip][real] = codes[part.argmax(axis=0)[real]]
+            top, real = greatest(iter(numbers[:, row : row + strip]))
+            np.copyto(found[0, row : row + strip], codes.take(top), where=real & known[row : row + strip])
         return found
 
     return replace(
@@ -49,6 +49,24 @@ def labelled(grid: Grid) -> Grid:
         colours=_colours(grid.classes, grid.names),
         cost_bytes=grid.cost_bytes + dtype.itemsize + 2,
     )
+
+
+def greatest(bands: Iterator[NDArray[Any]]) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+    """Index of the greatest of some bands ``(y, x)`` at every cell, the first of equals; and whether none is NaN there.
+
+    In three passes a band, of which the processor takes many cells at once: ``argmax`` along the first axis takes ten
+    times as long.
+
+    Examples:
+        >>> greatest(iter(np.array([[[1.0, 5.0, 2.0]], [[1.0, 6.0, np.nan]]])))
+        (array([[0, 1, 0]], dtype=uint16), array([[ True,  True, False]]))
+    """
+    best = next(bands).copy()
+    top = np.zeros(best.shape, np.uint16)
+    for number, band in enumerate(bands, 1):
+        np.copyto(top, number, where=band > best)
+        np.maximum(best, band, out=best)  # which keeps NaN
+    return top, best == best
 
 
 def stored_labels(scores: ScoreMap) -> Grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -11,11 +12,28 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.io.export.grid import Grid, Region
-from fullfield.io.export.labels import labelled
+from fullfield.io.export.labels import greatest, labelled
 
 Method = Literal["nearest", "bilinear", "lanczos"]
 _REACH = {"bilinear": 1.0, "lanczos": 3.0}  # of the kernel, in cells
-_BANDS_BYTES = 32 << 20  # of bands interpolated together
+_BANDS_BYTES = 2 << 20  # of bands interpolated together: what a core's cache holds
+_PIECE = 64  # pixels of an axis whose shares are one matrix, at most
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some pixels of an axis, and the cells that they take.
+
+    Args:
+        pixels, cells: which, from the first of the axis on.
+        shares: ``(pixels, cells)`` of every cell in every pixel; a row's sum is 1.
+        plain: the same, linear.
+    """
+
+    pixels: slice
+    cells: slice
+    shares: NDArray[np.float64]
+    plain: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -23,17 +41,17 @@ class _Axis:
     """Which cells the pixels ``[start, stop)`` of one axis take, in which shares.
 
     Args:
-        nearest: cell nearest to every pixel's centre; outside the map -1 or less, or beyond the last.
+        nearest: cell nearest to every pixel's centre, from ``low`` on; any where ``inside`` is false.
+        inside: whether that cell is in the map.
         low, high: the cells needed, half-open.
-        shares: ``(pixels, high - low)`` for the interpolation, every row's sum 1; none for ``nearest``.
-        plain: the same, linear.
+        pieces: for the interpolation; none for ``nearest``.
     """
 
     nearest: NDArray[np.intp]
+    inside: NDArray[np.bool_]
     low: int
     high: int
-    shares: NDArray[np.float64] | None
-    plain: NDArray[np.float64] | None
+    pieces: tuple[_Piece, ...] = ()
 
 
 def resampled(
@@ -71,25 +89,30 @@ def resampled(
     fill = math.nan if target is None else target.fill
     spacing = _spacing(image, size)
 
-    def axes(region: Region) -> tuple[_Axis, _Axis]:
-        return _axes(grid, spacing, region, method)
+    there_at: dict[Region, NDArray[np.bool_]] = {}  # of the block read last: its mask is asked for next
 
-    def read(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        y, x = axes((top, bottom, left, right))
-        out = np.full((1 if labels else grid.shape[0], bottom - top, right - left), fill, dtype)
+    def read(*region: int) -> NDArray[Any]:
+        y, x = _axes(grid, spacing, region, method)
+        out = np.full((1 if labels else grid.shape[0], len(y.nearest), len(x.nearest)), fill, dtype)
+        there_at.clear()
         if y.low >= y.high or x.low >= x.high:
             return out
+        known = grid.valid(y.low, y.high, x.low, x.high)
+        there_at[region[0], region[1], region[2], region[3]] = there = _there(known, y, x)
         numbers = grid.read(y.low, y.high, x.low, x.high)
-        there = _valid(grid, y, x)
-        if labels:
-            _fill_labels(out, there, _bands(grid, numbers, y, x), grid.classes)
-        else:
-            for first, values in _bands(grid, numbers, y, x):
-                np.copyto(out[first : first + len(values)], values, where=there, casting="same_kind")
+        for piece in y.pieces:
+            strips = _strips(grid, numbers, known, piece, x)
+            part, where = out[:, piece.pixels], there[piece.pixels]
+            if labels:
+                _fill_labels(part[0], where, strips, grid.classes)
+                continue
+            for first, values in strips:
+                np.copyto(part[first : first + len(values)], values, where=where, casting="same_kind")
         return out
 
-    def valid(top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
-        return _valid(grid, *axes((top, bottom, left, right)))
+    def valid(*region: int) -> NDArray[np.bool_]:
+        known = there_at.get((region[0], region[1], region[2], region[3]))
+        return _valid(grid, *_axes(grid, spacing, region, method)) if known is None else known
 
     per_pixel = dtype.itemsize * (1 if labels else grid.shape[0]) + 64
     return replace(
@@ -128,22 +151,17 @@ def _share_of_cells(grid: Grid, spacing: tuple[float, float]) -> int:
 def _nearest(grid: Grid, image: tuple[int, int], size: tuple[int, int]) -> Grid:
     spacing = _spacing(image, size)
 
-    def axes(region: Region) -> tuple[_Axis, _Axis]:
-        return _axes(grid, spacing, region, "nearest")
-
-    def read(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        y, x = axes((top, bottom, left, right))
-        out = np.full((grid.shape[0], bottom - top, right - left), grid.fill, grid.dtype)
+    def read(*region: int) -> NDArray[Any]:
+        y, x = _axes(grid, spacing, region, "nearest")
+        out = np.full((grid.shape[0], len(y.nearest), len(x.nearest)), grid.fill, grid.dtype)
         if y.low < y.high and x.low < x.high:
-            there = _valid(grid, y, x)
-            numbers = grid.read(y.low, y.high, x.low, x.high)
-            rows, columns = (np.clip(a.nearest - a.low, 0, a.high - a.low - 1) for a in (y, x))
-            for band, plane in zip(out, numbers, strict=True):
-                np.copyto(band, plane[rows[:, None], columns], where=there)
+            there = _there(grid.valid(y.low, y.high, x.low, x.high), y, x)
+            for band, plane in zip(out, grid.read(y.low, y.high, x.low, x.high), strict=True):
+                np.copyto(band, plane.take(x.nearest, 1).take(y.nearest, 0), where=there)
         return out
 
-    def valid(top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
-        return _valid(grid, *axes((top, bottom, left, right)))
+    def valid(*region: int) -> NDArray[np.bool_]:
+        return _valid(grid, *_axes(grid, spacing, region, "nearest"))
 
     return replace(
         grid,
@@ -156,7 +174,7 @@ def _nearest(grid: Grid, image: tuple[int, int], size: tuple[int, int]) -> Grid:
     )
 
 
-def _axes(grid: Grid, spacing: tuple[float, float], region: Region, method: str) -> tuple[_Axis, _Axis]:
+def _axes(grid: Grid, spacing: tuple[float, float], region: tuple[int, ...], method: str) -> tuple[_Axis, _Axis]:
     y, x = (
         _axis(grid.shape[1 + k], grid.origin[k], grid.spacing[k], spacing[k], region[2 * k : 2 * k + 2], method)
         for k in (0, 1)
@@ -170,19 +188,32 @@ def _axis(count: int, origin: float, cell: float, pixel: float, span: tuple[int,
     centres = (np.arange(start, stop) + 0.5) * pixel
     place = np.round((centres - origin) / cell - 0.5, 9)  # in cells; rounded so that a centre is met exactly
     nearest: NDArray[np.intp] = np.floor(place + 0.5).astype(np.intp)
-    inside = np.flatnonzero((nearest >= 0) & (nearest < count))
-    if not inside.size:
-        return _Axis(nearest, 0, 0, None, None)
+    inside = (nearest >= 0) & (nearest < count)
+    if not inside.any():
+        return _Axis(nearest, inside, 0, 0)
+    within = nearest[inside]
     if method == "nearest":
-        return _Axis(nearest, int(nearest[inside[0]]), int(nearest[inside[-1]]) + 1, None, None)
+        low, high = int(within[0]), int(within[-1]) + 1
+        return _Axis(np.clip(nearest - low, 0, high - low - 1), inside, low, high)
     wide = max(1.0, pixel / cell)
     reach = math.ceil(_REACH[method] * wide)
-    ends = place[inside[[0, -1]]]
+    ends = place[inside]
     low = max(0, math.floor(ends[0]) - reach + 1)
-    high = min(count, math.floor(ends[1]) + reach + 1)
-    return _Axis(
-        nearest, low, high, _shares(place, wide, method, (low, high)), _shares(place, wide, "bilinear", (low, high))
-    )
+    high = min(count, math.floor(ends[-1]) + reach + 1)
+    side = min(_PIECE, max(8, round(8 * cell / pixel)))  # the wider the cells, the more pixels share the same few
+    parts = (slice(first, min(first + side, len(place))) for first in range(0, len(place), side))
+    pieces = tuple(_piece(place, part, wide, method, (low, high)) for part in parts)
+    return _Axis(np.clip(nearest - low, 0, high - low - 1), inside, low, high, pieces)
+
+
+def _piece(place: NDArray[np.float64], pixels: slice, wide: float, method: str, span: tuple[int, int]) -> _Piece:
+    """Some pixels of an axis; ``span`` are the cells that are there."""
+    low, high = span
+    some, reach = place[pixels], math.ceil(_REACH[method] * wide)
+    first = min(max(math.floor(some[0]) - reach + 1, low), high - 1)
+    last = max(min(math.floor(some[-1]) + reach + 1, high), first + 1)
+    shares, plain = (_shares(some, wide, kind, (first, last)) for kind in (method, "bilinear"))
+    return _Piece(pixels, slice(first - low, last - low), shares, plain)
 
 
 def _shares(place: NDArray[np.float64], wide: float, method: str, span: tuple[int, int]) -> NDArray[np.float64]:
@@ -203,57 +234,67 @@ def _shares(place: NDArray[np.float64], wide: float, method: str, span: tuple[in
 
 def _valid(grid: Grid, y: _Axis, x: _Axis) -> NDArray[np.bool_]:
     """Which pixels' nearest cell is in the map and holds something."""
-    out = np.zeros((len(y.nearest), len(x.nearest)), np.bool_)
     if y.low >= y.high or x.low >= x.high:
-        return out
-    known = grid.valid(y.low, y.high, x.low, x.high)
-    rows, columns = (np.flatnonzero((a.nearest >= a.low) & (a.nearest < a.high)) for a in (y, x))
-    out[rows[:, None], columns] = known[y.nearest[rows, None] - y.low, x.nearest[columns] - x.low]
-    return out
+        return np.zeros((len(y.nearest), len(x.nearest)), np.bool_)
+    return _there(grid.valid(y.low, y.high, x.low, x.high), y, x)
 
 
-def _bands(grid: Grid, numbers: NDArray[Any], y: _Axis, x: _Axis) -> Any:
-    """Interpolated bands ``(n, y, x)``, some at a time, each with the index of the first; NaN where there is none."""
-    known = grid.valid(y.low, y.high, x.low, x.high)
-    pixels = max(1, len(y.nearest) * len(x.nearest))
-    some = max(1, _BANDS_BYTES // (24 * pixels))
+def _there(known: NDArray[np.bool_], y: _Axis, x: _Axis) -> NDArray[np.bool_]:
+    """The same of cells that are read already."""
+    inside: NDArray[np.bool_] = y.inside[:, None] & x.inside
+    if not known.all():
+        inside &= known.take(x.nearest, 1).take(y.nearest, 0)
+    return inside
+
+
+def _strips(
+    grid: Grid, numbers: NDArray[Any], known: NDArray[np.bool_], rows: _Piece, x: _Axis
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Interpolated bands ``(n, y, x)`` of some rows, a few at a time, each with the index of the first.
+
+    NaN where there is none.
+    """
+    some = max(1, _BANDS_BYTES // (8 * len(rows.shares) * len(x.nearest)))
+    known = known[rows.cells]
     for first in range(0, len(numbers), some):
-        values = grid.decoded(numbers[first : first + some]).astype(np.float64)
+        values = grid.decoded(numbers[first : first + some, rows.cells]).astype(np.float64)
         real = known & np.isfinite(values)
         if real.all():
-            yield first, _mix(values, y.shares, x.shares)
+            yield first, _mix(values, rows.shares, [(piece, piece.shares) for piece in x.pieces])
         else:
-            yield first, _mix_known(values, real, y, x)
+            yield first, _mix_known(values, real, rows, x)
 
 
-def _mix(values: NDArray[np.float64], rows: Any, columns: Any) -> NDArray[np.float64]:
-    """``rows @ values @ columns.T`` of every band."""
-    mixed: NDArray[np.float64] = rows @ (values @ columns.T)
+def _mix(
+    values: NDArray[np.float64], rows: NDArray[np.float64], columns: list[tuple[_Piece, NDArray[np.float64]]]
+) -> NDArray[np.float64]:
+    """``rows @ values @ columns.T`` of every band, where ``columns`` is zero but for the pieces' own cells."""
+    across = np.empty((*values.shape[:2], columns[-1][0].pixels.stop))
+    for piece, shares in columns:
+        np.matmul(values[:, :, piece.cells], shares.T, out=across[:, :, piece.pixels])
+    mixed: NDArray[np.float64] = np.matmul(rows, across)
     return mixed
 
 
-def _mix_known(values: NDArray[np.float64], real: NDArray[np.bool_], y: _Axis, x: _Axis) -> NDArray[np.float64]:
+def _mix_known(values: NDArray[np.float64], real: NDArray[np.bool_], rows: _Piece, x: _Axis) -> NDArray[np.float64]:
     """Interpolation where some cells hold nothing: bilinear near these, of the cells that do."""
     values = np.where(real, values, 0.0)
-    whole = _mix(values, y.shares, x.shares)
-    weight = _mix(real.astype(np.float64), y.plain, x.plain)
+    shares, plain = ([(p, getattr(p, kind)) for p in x.pieces] for kind in ("shares", "plain"))
+    whole = _mix(values, rows.shares, shares)
+    weight = _mix(real.astype(np.float64), rows.plain, plain)
     with np.errstate(invalid="ignore", divide="ignore"):
-        near = np.where(weight > 0, _mix(values, y.plain, x.plain) / weight, np.nan)
-    assert y.shares is not None
-    assert x.shares is not None
-    touched = _mix((~real).astype(np.float64), np.abs(y.shares), np.abs(x.shares)) > 0
+        near = np.where(weight > 0, _mix(values, rows.plain, plain) / weight, np.nan)
+    reached = [(piece, np.abs(piece.shares)) for piece in x.pieces]
+    touched = _mix((~real).astype(np.float64), np.abs(rows.shares), reached) > 0
     return np.where(touched, near, whole)
 
 
-def _fill_labels(out: NDArray[Any], there: NDArray[np.bool_], bands: Any, classes: tuple[int, ...]) -> None:
+def _fill_labels(
+    out: NDArray[Any],
+    there: NDArray[np.bool_],
+    bands: Iterator[tuple[int, NDArray[np.float64]]],
+    classes: tuple[int, ...],
+) -> None:
     """The class of the greatest band at every pixel; none where a band has no value."""
-    best = np.full(there.shape, -np.inf)
-    top = np.zeros(there.shape, np.intp)
-    known = there.copy()
-    for first, values in bands:
-        known &= ~np.isnan(values).any(axis=0)
-        index = values.argmax(axis=0)
-        greatest = np.take_along_axis(values, index[None], axis=0)[0]
-        above = greatest > best
-        best[above], top[above] = greatest[above], index[above] + first
-    np.copyto(out[0], np.array(classes, out.dtype)[top], where=known)
+    top, known = greatest(band for _, values in bands for band in values)
+    np.copyto(out, np.array(classes, out.dtype).take(top), where=there & known)
