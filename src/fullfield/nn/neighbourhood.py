@@ -9,11 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_torch: Any = torch.library  # whose classes are untyped
-_LIBRARY = _torch.Library("fullfield", "FRAGMENT")
-_LIBRARY.define(
-    "neighbourhood(Tensor x, SymInt[2] kernel_size, SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation) -> Tensor"
-)
+_SCHEMA = "(Tensor x, SymInt[2] kernel_size, SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation) -> Tensor"
 
 
 def _neighbourhood(
@@ -30,5 +26,15 @@ def _neighbourhood(
     return x.movedim((-2, -1), (-4, -3)).contiguous()
 
 
-_LIBRARY.impl("neighbourhood", _neighbourhood, "CompositeImplicitAutograd")
+def _register() -> Any:
+    """The library that holds the operator; it lives as long as this module."""
+    kind: Any = torch.library.Library  # untyped
+    library = kind("fullfield", "FRAGMENT")
+    library.define(f"neighbourhood{_SCHEMA}")
+    library.impl("neighbourhood", _neighbourhood, "CompositeImplicitAutograd")
+    return library
+
+
+# A module that is imported anew finds the operator there already.
+_LIBRARY = None if hasattr(torch.ops.fullfield, "neighbourhood") else _register()
 neighbourhood = torch.ops.fullfield.neighbourhood
