@@ -2,12 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fullfield.errors import ImageError
-from fullfield.io.files import PICTURES, remove, check_writable, replacing
+from fullfield.io.files import PICTURES, check_writable, remove, replacing
 
 
 @pytest.mark.parametrize("name", ["a.zarr", "a.npz", "a.PNG", "a.jpg", "a.jpeg", "a.webp"])
@@ -72,7 +74,8 @@ def test_nothing_has_the_name_before_the_block_ends(tmp_path: Path) -> None:
     with replacing(target, overwrite=False, needed_bytes=1) as place:
         place.write_text("new")
         assert not target.exists()
-        assert place.parent == tmp_path
+        assert tmp_path in place.parents
+        assert place.name == target.name
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -119,7 +122,7 @@ def test_the_older_store_comes_back_when_the_new_one_cannot_take_its_name(
     old_store(target)
 
     def refuse(self: Path, other: Path) -> Path:
-        if self.suffix == ".partial":
+        if self.parent.name == "new":
             raise OSError(errno.EIO, "Input/output error")
         return rename(self, other)
 
@@ -131,6 +134,45 @@ def test_the_older_store_comes_back_when_the_new_one_cannot_take_its_name(
         (place / "zarr.json").write_text("new")
     assert (target / "zarr.json").read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from fullfield.io.files import replacing
+from fullfield.io import files
+
+target = Path(sys.argv[1])
+if sys.argv[2] == "moved":
+    files._swap = lambda new, old, aside: (aside.mkdir(), old.rename(aside / old.name), os.kill(os.getpid(), 9))
+with replacing(target, overwrite=True, needed_bytes=1, folder=target.suffix == ".zarr") as place:
+    (place / "zarr.json" if target.suffix == ".zarr" else place).write_text("half")
+    if sys.argv[2] == "writing":
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(("name", "when"), [("a.png", "writing"), ("a.zarr", "moved")])
+def test_what_a_killed_process_left_goes_when_the_next_result_is_written(tmp_path: Path, name: str, when: str) -> None:
+    target = tmp_path / name
+    if name == "a.zarr":
+        old_store(target)
+    subprocess.run([sys.executable, "-c", _KILLED, target, when], check=False)
+    assert [path.name for path in tmp_path.iterdir() if path != target and ".fullfield-" in path.name]
+    assert not target.exists()
+    with replacing(tmp_path / "b.png", overwrite=False, needed_bytes=1) as place:
+        place.write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*([name] if when == "moved" else []), "b.png"]
+    assert when == "writing" or (target / "zarr.json").read_text() == "old"
+
+
+def test_what_another_process_writes_stays(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.png", overwrite=False, needed_bytes=1) as first:
+        first.write_text("a")
+        with replacing(tmp_path / "b.png", overwrite=False, needed_bytes=1) as second:
+            second.write_text("b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    assert (tmp_path / "a.png").read_text() == "a"
 
 
 def test_a_file_that_appeared_meanwhile_is_not_overwritten(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fullfield.errors import ImageError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SCORES = (".zarr", ".npz", *PICTURES)
+_LOCK = "lock"  # in the folder of a result that is being written
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -74,7 +75,9 @@ def replacing(path: Path, *, overwrite: bool, needed_bytes: int, folder: bool = 
     """A temporary path beside ``path``; what was written there takes its name when the block ends well.
 
     Invariant: at ``path`` lies the whole old thing, the whole new thing, or nothing; on any error, an interruption
-    included, the temporary is removed.
+    included, the temporary is removed. What killed processes left in this folder goes first.
+
+    The temporary has the name that it will have, and a folder of its own: there is room for other temporary files.
 
     Args:
         path: the name wanted, checked already.
@@ -86,21 +89,58 @@ def replacing(path: Path, *, overwrite: bool, needed_bytes: int, folder: bool = 
         ImageError: no space left, or any other reason of the system.
     """
     target = path.resolve()  # through a link, to the file that it names
-    temporary = target.with_name(f".fullfield-{uuid.uuid4().hex[:12]}.partial")
     try:
-        if folder:
-            temporary.mkdir()
-        yield temporary
-        settle(temporary)
-        if target.exists():
-            _check_replaceable(target, overwrite)
-        _swap(temporary, target)
+        with _own_folder(target.parent) as work:
+            temporary = work / "new" / target.name
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            if folder:
+                temporary.mkdir()
+            yield temporary
+            settle(temporary)
+            if target.exists():
+                _check_replaceable(target, overwrite)
+            _swap(temporary, target, work / "old")
     except OSError as error:
-        remove(temporary)
         raise system_error(str(path), error, needed_bytes) from error
-    except BaseException:
-        remove(temporary)
-        raise
+
+
+@contextmanager
+def _own_folder(place: Path) -> Iterator[Path]:
+    """A new folder in ``place`` that is this process's while it lives, and gone at the end.
+
+    The system lets go of a process's locks when it dies: a folder whose lock can be had belongs to none.
+    """
+    from filelock import FileLock, Timeout  # not needed to import fullfield
+
+    _sweep(place)
+    while True:
+        work = place / f".fullfield-{uuid.uuid4().hex[:12]}.partial"
+        work.mkdir()
+        lock = FileLock(work / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except (Timeout, FileNotFoundError):  # another process swept it away before it was locked
+            continue
+        except NotImplementedError:  # no locks on this disk: nobody sweeps there
+            pass
+        break
+    try:
+        yield work
+    finally:
+        lock.release()
+        remove(work)
+
+
+def _sweep(place: Path) -> None:
+    """Removes what killed processes left; a whole result that they had moved aside gets its name back."""
+    from filelock import FileLock, Timeout
+
+    for work in place.glob(".fullfield-*.partial"):
+        with suppress(OSError, Timeout, NotImplementedError), FileLock(work / _LOCK, timeout=0):
+            for old in work.glob("old/*"):
+                if not (place / old.name).exists():
+                    old.rename(place / old.name)
+            remove(work)
 
 
 def settle(path: Path, *, within: bool = True) -> None:
@@ -115,19 +155,18 @@ def settle(path: Path, *, within: bool = True) -> None:
             os.close(handle)
 
 
-def _swap(temporary: Path, target: Path) -> None:
+def _swap(temporary: Path, target: Path, aside: Path) -> None:
     """Gives ``temporary`` the name ``target``; an old folder there steps aside first, and comes back on failure."""
     if not target.is_dir():
         temporary.replace(target)
         return
-    old = temporary.with_suffix(".old")
-    target.rename(old)
+    aside.mkdir()
+    old = target.rename(aside / target.name)
     try:
         temporary.rename(target)
     except BaseException:
         old.rename(target)
         raise
-    remove(old)
 
 
 def remove(path: Path) -> None:

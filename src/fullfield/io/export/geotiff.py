@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -56,28 +54,23 @@ def write_geotiff(
     grid = widened(grid)
     cloud = cog and (grid.shape[0] <= _MIXED or _orders_bands(rasterio))
     needed = math.prod(grid.shape) * grid.dtype.itemsize * (2 if cloud else 1)
-    target = path.resolve()
-    with (
-        replacing(path, overwrite=overwrite, needed_bytes=needed) as place,
-        tempfile.TemporaryDirectory(prefix=".fullfield-", dir=target.parent) as work,
-    ):
-        # GDAL writes temporary files of its own beside the result: they go with this folder
-        first, last = Path(work) / "plain.tif", Path(work) / "cloud.tif"
+    with replacing(path, overwrite=overwrite, needed_bytes=needed) as place:
+        work = place.parent  # GDAL's own temporary files too go with it
+        plain = place.with_name("plain.tif") if cloud else place
         try:
             with (
                 warnings.catch_warnings(),
-                rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True, CPL_TMPDIR=work),
+                rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True, CPL_TMPDIR=str(work)),
             ):
                 # an image's own pixels without a georeference have the identity as transform, which is right
                 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                _write(rasterio, grid, first, "none" if cloud else compression, progress)
+                _write(rasterio, grid, plain, "none" if cloud else compression, progress)
                 if cloud:
-                    _make_cog(rasterio, grid, first, last, compression)
+                    _make_cog(rasterio, grid, plain, place, compression)
                 else:
-                    _add_overviews(rasterio, grid, first)
+                    _add_overviews(rasterio, grid, place)
         except (rasterio.errors.RasterioError, rasterio.errors.CRSError, *_gdal_errors()) as error:
             raise ImageError(str(path), f"GDAL cannot write it ({_reason(error)})", fix=_mend(needed)) from error
-        os.replace(last if cloud else first, place)  # noqa: PTH105 (of two names that are paths already)
 
 
 def tile_side(grid: Grid) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import tempfile
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,9 @@ from fullfield.io.export.npy import fill_npy
 from fullfield.io.files import replacing
 
 _TILE = 512
+_BATCH_BYTES = 32 << 20  # of tiles compressed at once, by all cores
 _LEAST = 256  # cells a side of the coarsest level
+_ROWS = 32  # halved at once: a core's cache holds them
 
 
 def write_ometiff(grid: Grid, path: Path, *, overwrite: bool = False, progress: Progress | None = None) -> None:
@@ -35,15 +37,13 @@ def write_ometiff(grid: Grid, path: Path, *, overwrite: bool = False, progress: 
     tifffile = _tifffile()
     grid = widened(grid)
     needed = math.prod(grid.shape) * grid.dtype.itemsize * 3
-    with (
-        replacing(path, overwrite=overwrite, needed_bytes=needed) as place,
-        tempfile.TemporaryDirectory(prefix=".fullfield-", dir=path.resolve().parent) as work,
-    ):
-        levels = _levels(grid, Path(work), progress)
+    with replacing(path, overwrite=overwrite, needed_bytes=needed) as place:
+        levels = _levels(grid, place.parent, progress)
         with tifffile.TiffWriter(place, bigtiff=needed > 3 << 30, ome=True) as file:
             for number, (level, source) in enumerate(levels):
                 options = _look(level) | {"shape": level.shape, "dtype": level.dtype, "tile": (_TILE, _TILE)}
                 options |= {"compression": "zlib", "predictor": level.colours is None, "software": _software()}
+                options |= {"maxworkers": os.cpu_count(), "buffersize": _BATCH_BYTES}
                 if number == 0:
                     options |= {"subifds": len(levels) - 1, "metadata": metadata(level)}
                 else:
@@ -102,36 +102,62 @@ def _levels(grid: Grid, work: Path, progress: Progress | None) -> list[tuple[Gri
 def _halved(grid: Grid, source: Path) -> Grid:
     """Cells of twice the side: the mean of the four that hold something, or the most frequent label."""
     bands, rows, columns = grid.shape
+    half = _most_frequent if grid.colours is not None else _mean
 
     def read(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         numbers = np.load(source, mmap_mode="r")[:, 2 * top : 2 * bottom, 2 * left : 2 * right]
-        odd = (0, 0), (0, -numbers.shape[1] % 2), (0, -numbers.shape[2] % 2)
-        whole = np.pad(numbers, odd, constant_values=grid.dtype.type(grid.fill))
-        four = np.stack([whole[:, i::2, j::2] for i in (0, 1) for j in (0, 1)])
-        return _most_frequent(four, grid) if grid.colours is not None else _mean(four, grid)
+        out = np.empty((bands, bottom - top, right - left), grid.dtype)
+        for row in range(0, bottom - top, _ROWS):
+            out[:, row : row + _ROWS] = half(_fours(numbers[:, 2 * row : 2 * (row + _ROWS)], grid), grid)
+        return out
 
     return replace(
         grid,
         shape=(bands, -(-rows // 2), -(-columns // 2)),
         spacing=(2 * grid.spacing[0], 2 * grid.spacing[1]),
         read=read,
-        cost_bytes=bands * grid.dtype.itemsize * 24,
+        cost_bytes=bands * grid.dtype.itemsize * 6,
     )
 
 
-def _mean(four: NDArray[Any], grid: Grid) -> NDArray[Any]:
-    there = ~np.isnan(four) if grid.dtype.kind == "f" else four != grid.dtype.type(grid.fill)
+def _fours(numbers: NDArray[Any], grid: Grid) -> list[NDArray[Any]]:
+    """The four cells that become one; beyond the end, the fill value."""
+    odd = (0, 0), (0, numbers.shape[1] % 2), (0, numbers.shape[2] % 2)
+    if odd != ((0, 0), (0, 0), (0, 0)):
+        numbers = np.pad(numbers, odd, constant_values=grid.dtype.type(grid.fill))
+    return [np.ascontiguousarray(numbers[:, i::2, j::2]) for i in (0, 1) for j in (0, 1)]
+
+
+def _mean(four: list[NDArray[Any]], grid: Grid) -> NDArray[Any]:
     wide = np.float64 if grid.dtype == np.float64 else np.float32
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite scores
-        mean = np.where(there, four, 0).sum(axis=0, dtype=wide) / np.maximum(there.sum(axis=0), 1).astype(wide)
-    mean = np.rint(mean) if grid.dtype.kind == "u" else mean
-    return np.where(there.any(axis=0), mean, grid.fill).astype(grid.dtype)
+    total, count = np.zeros(four[0].shape, wide), np.zeros(four[0].shape, np.uint8)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # infinite scores; none at all
+        for one in four:
+            there = one == one if grid.dtype.kind == "f" else one != grid.dtype.type(grid.fill)
+            np.add(total, one, out=total, where=there)
+            count += there
+        total /= count.astype(wide)
+        if grid.dtype.kind == "u":
+            np.rint(total, out=total)
+            total[count == 0] = grid.fill
+        return total.astype(grid.dtype)  # 0 / 0 is NaN, which is what floats are filled with
 
 
-def _most_frequent(four: NDArray[Any], grid: Grid) -> NDArray[Any]:
-    counts = np.stack([(four == one).sum(axis=0) for one in four])
-    counts[four == grid.dtype.type(grid.fill)] = 0
-    found: NDArray[Any] = np.take_along_axis(four, counts.argmax(axis=0)[None], axis=0)[0]
+def _most_frequent(four: list[NDArray[Any]], grid: Grid) -> NDArray[Any]:
+    """The most frequent of four labels; of equally frequent ones the first in reading order.
+
+    That is the first that occurs again later on; if none does, the first that is a label.
+    """
+    fill = grid.dtype.type(grid.fill)
+    found = np.full_like(four[0], fill)
+    for one in reversed(four):
+        np.copyto(found, one, where=one != fill)
+    for first in (2, 1, 0):
+        one = four[first]
+        again = one == four[first + 1]
+        for other in four[first + 2 :]:
+            again |= one == other
+        np.copyto(found, one, where=again & (one != fill))
     return found
 
 
@@ -143,8 +169,10 @@ def _tiles(source: Path, grid: Grid) -> Iterator[NDArray[Any]]:
             numbers = np.load(source, mmap_mode="r")[band, top : top + _TILE]
             for left in range(0, columns, _TILE):
                 part = numbers[:, left : left + _TILE]
-                missing = (0, _TILE - part.shape[0]), (0, _TILE - part.shape[1])
-                yield np.pad(part, missing, constant_values=grid.dtype.type(grid.fill))
+                if part.shape != (_TILE, _TILE):
+                    missing = (0, _TILE - part.shape[0]), (0, _TILE - part.shape[1])
+                    part = np.pad(part, missing, constant_values=grid.dtype.type(grid.fill))
+                yield part
 
 
 def _software() -> str:

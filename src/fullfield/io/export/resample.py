@@ -17,7 +17,8 @@ from fullfield.io.export.labels import greatest, labelled
 Method = Literal["nearest", "bilinear", "lanczos"]
 _REACH = {"bilinear": 1.0, "lanczos": 3.0}  # of the kernel, in cells
 _BANDS_BYTES = 2 << 20  # of bands interpolated together: what a core's cache holds
-_PIECE = 64  # pixels of an axis whose shares are one matrix, at most
+_PIECE = 8, 64  # pixels of an axis whose shares are one matrix, at least and at most
+_ROWS_BYTES = 1 << 18  # of one band of the rows interpolated together
 
 
 @dataclass(frozen=True)
@@ -175,16 +176,20 @@ def _nearest(grid: Grid, image: tuple[int, int], size: tuple[int, int]) -> Grid:
 
 
 def _axes(grid: Grid, spacing: tuple[float, float], region: tuple[int, ...], method: str) -> tuple[_Axis, _Axis]:
+    rows = _ROWS_BYTES // (8 * max(1, region[3] - region[2]))
     y, x = (
-        _axis(grid.shape[1 + k], grid.origin[k], grid.spacing[k], spacing[k], region[2 * k : 2 * k + 2], method)
-        for k in (0, 1)
+        _axis(grid.shape[1 + k], (grid.origin[k], grid.spacing[k], spacing[k]), region[2 * k : 2 * k + 2], method, most)
+        for k, most in ((0, rows), (1, _PIECE[1]))
     )
     return y, x
 
 
-def _axis(count: int, origin: float, cell: float, pixel: float, span: tuple[int, ...], method: str) -> _Axis:
-    """The cells of pixels ``[start, stop)`` that are ``pixel`` px wide, where cells are ``cell`` px wide."""
-    start, stop = span
+def _axis(count: int, lies: tuple[float, float, float], span: tuple[int, ...], method: str, most: int) -> _Axis:
+    """The cells of pixels ``[start, stop)``, ``most`` of these in a piece.
+
+    ``lies`` is where the first cell begins, how wide cells are, and how wide pixels, in px of the original image.
+    """
+    (origin, cell, pixel), (start, stop) = lies, span
     centres = (np.arange(start, stop) + 0.5) * pixel
     place = np.round((centres - origin) / cell - 0.5, 9)  # in cells; rounded so that a centre is met exactly
     nearest: NDArray[np.intp] = np.floor(place + 0.5).astype(np.intp)
@@ -200,7 +205,9 @@ def _axis(count: int, origin: float, cell: float, pixel: float, span: tuple[int,
     ends = place[inside]
     low = max(0, math.floor(ends[0]) - reach + 1)
     high = min(count, math.floor(ends[-1]) + reach + 1)
-    side = min(_PIECE, max(8, round(8 * cell / pixel)))  # the wider the cells, the more pixels share the same few
+    side = max(
+        _PIECE[0], min(_PIECE[1], most, round(8 * cell / pixel))
+    )  # the wider the cells, the more pixels share the same few
     parts = (slice(first, min(first + side, len(place))) for first in range(0, len(place), side))
     pieces = tuple(_piece(place, part, wide, method, (low, high)) for part in parts)
     return _Axis(np.clip(nearest - low, 0, high - low - 1), inside, low, high, pieces)
