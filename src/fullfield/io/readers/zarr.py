@@ -17,6 +17,7 @@ from fullfield.io.pick import Pick, finer_level, picked, picked_bands
 from fullfield.io.raster import About, differs
 from fullfield.io.readers.checks import check_block, check_region, check_size, damaged, thumbnail_of
 from fullfield.io.readers.zarr_axes import Axes, axes_of, channel_names, ome_axes, ome_mpp
+from fullfield.io.readers.zarr_bounds import bounded
 from fullfield.io.readers.zarr_find import Found, errors, find_image, open_store
 
 _SAMPLES = 256  # chunks whose size and time of change are part of the identity
@@ -153,7 +154,8 @@ def _opened(store: Any, found: Found, pick: Pick, where: str) -> ZarrRaster:
         band_names=channel_names(found.attributes, bands),
         reader=f"zarr (v{array.metadata.zarr_format}{', OME' if found.multiscale else ''})",
     )
-    return ZarrRaster(where, about, axes, bands, level, found.levels, store)
+    levels = tuple(bounded(level, store, where) for level in found.levels)
+    return ZarrRaster(where, about, axes, bands, level, levels, store)
 
 
 def _dimension_names(array: Any, found: Found) -> list[str] | None:
@@ -224,7 +226,7 @@ def _identity(store: Any, array: Any, found: Found, where: str) -> dict[str, Any
     """Hash of the metadata; of a folder also sizes and times of change of sampled chunks; of a zip file its own."""
     text = json.dumps([array.metadata.to_dict(), dict(found.attributes)], sort_keys=True, default=str)
     digest = hashlib.blake2b(text.encode(), digest_size=16)
-    root, archive = getattr(store, "root", None), getattr(store, "path", None)
+    root, archive = getattr(store.inner, "root", None), getattr(store.inner, "path", None)
     if isinstance(root, Path):
         for key in _sampled_keys(array):
             try:

@@ -58,9 +58,11 @@ def open_store(path: str) -> tuple[Any, str]:
     """
     from zarr.storage import FsspecStore, LocalStore, ZipStore
 
+    from fullfield.io.readers.zarr_bounds import BoundedStore
+
     if "://" in path:
         try:
-            return FsspecStore.from_url(path, read_only=True), ""
+            return BoundedStore(FsspecStore.from_url(path, read_only=True), _METADATA_BYTES), ""
         except ImportError as error:
             raise ImageError(
                 path, f"is read through fsspec: {reason(error)}", fix="pip install 'fullfield[remote]'"
@@ -68,9 +70,9 @@ def open_store(path: str) -> tuple[Any, str]:
     place = Path(path)
     place = place.parent if place.name in _METADATA else place
     if place.is_dir():
-        return LocalStore(place, read_only=True), ""
+        return BoundedStore(LocalStore(place, read_only=True), _METADATA_BYTES), ""
     if place.is_file() and zipfile.is_zipfile(place):
-        return ZipStore(place, mode="r", read_only=True), ""
+        return BoundedStore(ZipStore(place, mode="r", read_only=True), _METADATA_BYTES), ""
     raise ImageError(path, "there is no such folder", fix="check the path")
 
 
@@ -103,7 +105,6 @@ def open_node(store: Any, path: str, where: str) -> Any:
     """The group or array at a path, its metadata bounded in size."""
     import zarr
 
-    _check_metadata(store, path, where)
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -114,18 +115,6 @@ def open_node(store: Any, path: str, where: str) -> Any:
             if "group" not in str(error).lower():
                 raise
         return zarr.open_group(store, path=path, mode="r", use_consolidated=False)
-
-
-def _check_metadata(store: Any, path: str, where: str) -> None:
-    root = getattr(store, "root", None)
-    if not isinstance(root, Path):
-        return
-    for name in _METADATA:
-        file = root / path / name
-        if file.is_file() and file.stat().st_size > _METADATA_BYTES:
-            raise ImageError(
-                where, f"{name} has {file.stat().st_size} bytes, {_METADATA_BYTES} are read", fix="check the store"
-            )
 
 
 def _multiscale(store: Any, path: str, attributes: Mapping[str, Any], pick: Pick, where: str) -> Found:
