@@ -185,6 +185,17 @@ class Layout:
             channels = channels[:index] + channels[index + 1 :]
         return replace(self, dims=self.dims[:dim] + self.dims[dim + 1 :], channels=channels)
 
+    def with_channel(self, dim: int, size: int) -> Layout:
+        """The layout with a new channel dimension of ``size`` before original dimension ``dim``.
+
+        Examples:
+            >>> Layout.plain(8, 4, 5).with_channel(1, 3).shape(2)
+            (2, 3, 8, 4, 5)
+        """
+        index = sum("c" in d for d in self.dims[:dim])
+        channels = (*self.channels[:index], size, *self.channels[index:])
+        return replace(self, dims=(*self.dims[:dim], CHANNEL, *self.dims[dim:]), channels=channels)
+
     def with_channels(self, sizes: Sequence[int]) -> Layout:
         """The same dimensions with other channel sizes."""
         return replace(self, channels=tuple(sizes))

@@ -25,17 +25,44 @@ def concatenate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped 
         return Refusal("appends values that do not come from the image (a class token, say)")
     first: Layout = values[0].layout
     dim = args["dim"] % len(first.dims)
-    if any(v.layout.dims != first.dims or len(v.layout.channels) != len(first.channels) for v in values):
-        return Refusal("joins tensors whose dimensions are arranged differently")
+    unlike = _unlike([v.layout for v in values])
+    if unlike:
+        return unlike
     index = first.channel_index(dim)
-    if any((v.layout.height, v.layout.width) != (first.height, first.width) for v in values):
-        return Refusal("joins maps of different sizes")
     if index is None:
         return Refusal("joins positions of the window")
     sizes = list(first.channels)
     sizes[index] = sum(v.layout.channels[index] for v in values)
     result = rewriter.emit(aten.cat.default, [[v.node for v in values], 1 + index], kind="per_cell")
     return Mapped(result, first.with_channels(sizes))
+
+
+def stack(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``stack`` of maps with the same cells, along a channel dimension of its own.
+
+    Exact: yes
+    """
+    values = [rewriter.value(t) for t in args["tensors"]]
+    if not all(isinstance(v, Mapped) for v in values):
+        return Refusal("stacks values that do not come from the image (a class token, say)")
+    first: Layout = values[0].layout
+    dim = args["dim"] % (len(first.dims) + 1)
+    unlike = _unlike([v.layout for v in values])
+    if unlike or dim == 0:
+        return unlike or Refusal("moves the batch from the first dimension")
+    index = sum("c" in d for d in first.dims[:dim])
+    result = rewriter.emit(aten.stack.default, [[v.node for v in values], 1 + index], kind="per_cell")
+    return Mapped(result, first.with_channel(dim, len(values)))
+
+
+def _unlike(layouts: list[Layout]) -> Refusal | None:
+    """Why maps cannot be joined along their channels."""
+    first = layouts[0]
+    if any(other.dims != first.dims or len(other.channels) != len(first.channels) for other in layouts):
+        return Refusal("joins tensors whose dimensions are arranged differently")
+    if any((o.height, o.width, o.slides) != (first.height, first.width, first.slides) for o in layouts):
+        return Refusal("joins maps of different sizes")
+    return None
 
 
 def split(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Parts | Refusal:
@@ -194,6 +221,7 @@ def _select_channel(rewriter: Rewriter, x: Mapped, dim: int, index: int, which: 
 
 RULES: dict[Any, Any] = {
     aten.cat.default: concatenate,
+    aten.stack.default: stack,
     aten.split.Tensor: split,
     aten.split_with_sizes.default: split,
     aten.chunk.default: split,

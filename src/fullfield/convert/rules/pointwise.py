@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,6 +55,18 @@ def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | 
     if rewriter.shape(node) != layout.shape(_batch(rewriter, node, layout)):
         return Refusal("broadcasts to another shape")
     return Mapped(result, layout)
+
+
+def cast(rewriter: Rewriter, x: Mapped, source: Any, dtype: torch.dtype) -> Mapped:
+    """``x``, the canonical form of ``source``, as numbers of another type if they are not of it.
+
+    Exact: yes
+    """
+    if rewriter.shapes[source].dtype == dtype:
+        return x
+    result = rewriter.emit(aten._to_copy.default, [x], kind="pointwise")
+    result.kwargs = {"dtype": dtype}
+    return replace(x, node=result)
 
 
 def _slid(rewriter: Rewriter, arg: Any, value: Any, operands: list[Any]) -> Any:

@@ -14,6 +14,7 @@ from torch.fx import Node
 from fullfield.convert.layout import Layout
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Mapped, Parts, Rewriter
+from fullfield.convert.rules.pointwise import cast
 from fullfield.nn import operators
 
 aten = torch.ops.aten
@@ -86,8 +87,7 @@ def reduce(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     name = str(node.target).split(".")[1]
     if 0 in wanted:
         return Refusal("reduces over the batch")
-    if args.get("dtype") not in (None, rewriter.shapes[args["self"]].dtype):
-        return Refusal("changes the number type inside the network")
+    x = cast(rewriter, x, args["self"], rewriter.shapes[node].dtype)
     if all(x.layout.spatial(d) for d in wanted):
         return _over_map(rewriter, x, wanted, keep, name)
     if all(x.layout.channel_index(d) is not None for d in wanted) and len(wanted) == 1:
@@ -107,8 +107,9 @@ def norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refus
     wanted = range(rank) if dims is None or dims == [] else [d % rank for d in _list(dims)]
     if 0 in wanted:
         return Refusal("takes a norm over the batch")
-    if order not in (2, None) or args.get("dtype") not in (None, rewriter.shapes[args["self"]].dtype):
-        return Refusal(f"takes a norm of order {order}, or in another number type")
+    if order not in (2, None):
+        return Refusal(f"takes a norm of order {order}")
+    x = cast(rewriter, x, args["self"], rewriter.shapes[node].dtype)
     if all(x.layout.channel_index(d) is not None for d in wanted):
         return _norm_of_channels(rewriter, x, wanted, bool(args["keepdim"]))
     if not all(x.layout.spatial(d) for d in wanted):

@@ -1,4 +1,4 @@
-"""Operators that do nothing at evaluation: dropout, copies, changes of memory layout."""
+"""Operators that do nothing at evaluation: dropout, copies, changes of memory layout. A change of type stays."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from torch.fx import Node
 
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Mapped, Rewriter
+from fullfield.convert.rules.pointwise import cast
 
 aten = torch.ops.aten
 
 
 def remove(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """The input itself.
+    """The input itself, or every cell of it as another number type.
 
     Exact: yes
     """
     if args.get("train"):
         return Refusal("drops activations at random; capture the network in evaluation mode")
     value = rewriter.value(node.args[0])
-    assert isinstance(value, Mapped)
-    before = rewriter.shapes[node.args[0]] if isinstance(node.args[0], Node) else None
-    if before is not None and before.dtype != rewriter.shapes[node].dtype:
-        return Refusal("changes the number type inside the network")
-    return value
+    if not isinstance(value, Mapped):
+        return Refusal("gives values that do not come from the image its number type")
+    return cast(rewriter, value, node.args[0], rewriter.shapes[node].dtype)
 
 
 RULES = dict.fromkeys(
