@@ -78,9 +78,13 @@ class ImageSource:
                 f"does not lie in the image of {height}x{width} px",
                 fix="ask for pixels of the image only",
             )
-        pixels = self.raster.read(top, bottom, left, right)
-        if not self.checked:
-            pixels = self._check(pixels, (top, bottom, left, right))
+        try:
+            pixels = self.raster.read(top, bottom, left, right)
+            if not self.checked:
+                pixels = self._check(pixels, (top, bottom, left, right))
+        except (OSError, RuntimeError, ValueError, EOFError) as error:  # of a reader that is not ours
+            where, reason = f"{self.name}, y {top}:{bottom}, x {left}:{right}", str(error) or type(error).__name__
+            raise ImageError(where, f"cannot be read ({reason})", fix="get a whole copy of the file") from error
         return network_input(expand(pixels, order=self._order, channels=self.channels), self.preprocessing, self.dtype)
 
     def constant(self, value: float) -> NDArray[np.floating]:
