@@ -161,21 +161,26 @@ def _blocks(pixels: NDArray[Any]) -> Iterator[slice]:
 def network_input(pixels: NDArray[Any], preprocessing: Preprocessing, dtype: np.dtype[Any]) -> NDArray[Any]:
     """A new array ``(c, y, x)``: ``(value * scale - mean) / std`` of every pixel, value by value in ``dtype``.
 
-    No value depends on its neighbours, so any region of an image comes out in the same bits as in the whole.
+    No value depends on its neighbours, so any region of an image comes out in the same bits as in the whole. In memory
+    it lies as ``(y, x, c)``: as images do, and as convolutions take it.
     """
-    out = np.array(pixels.transpose(2, 0, 1), dtype=dtype, order="C", copy=True)
+    out = np.array(pixels, dtype=dtype, order="C", copy=True)
+    rows = out.reshape(out.shape[0], -1)  # long rows: three values at a time would be slow
     number = dtype.type
     span = preprocessing.value_range
     if span is not None and pixels.dtype in (np.uint8, np.uint16):
         factor = (span[1] - span[0]) / np.iinfo(pixels.dtype).max
-        _apply(np.multiply, out, number(factor), identity=1)
-        _apply(np.add, out, number(span[0]), identity=0)
-    _apply(np.multiply, out, number(preprocessing.scale), identity=1)
-    _apply(np.subtract, out, np.array(preprocessing.mean, dtype).reshape(-1, 1, 1), identity=0)
-    _apply(np.divide, out, np.array(preprocessing.std, dtype).reshape(-1, 1, 1), identity=1)
-    return out
+        _apply(np.multiply, rows, number(factor), identity=1)
+        _apply(np.add, rows, number(span[0]), identity=0)
+    _apply(np.multiply, rows, number(preprocessing.scale), identity=1)
+    _apply(np.subtract, rows, np.array(preprocessing.mean, dtype), identity=0)
+    _apply(np.divide, rows, np.array(preprocessing.std, dtype), identity=1)
+    return out.transpose(2, 0, 1)
 
 
-def _apply(operator: np.ufunc, out: NDArray[Any], operand: Any, *, identity: int) -> None:
-    if (np.asarray(operand) != identity).any():
-        operator(out, operand, out=out)
+def _apply(operator: np.ufunc, rows: NDArray[Any], operand: Any, *, identity: int) -> None:
+    """In place on rows ``(y, x*c)``, with one operand or one a channel."""
+    numbers = np.atleast_1d(operand)
+    if (numbers == identity).all():
+        return
+    operator(rows, numbers if numbers.size == 1 else np.tile(numbers, rows.shape[1] // numbers.size), out=rows)

@@ -63,7 +63,7 @@ def run_crops(
         windows = []
         for i, j in cells[start : start + batch]:
             top, left = i * step[0], j * step[1]
-            windows.append(torch.from_numpy(source.read(top, top + height, left, left + width)))
+            windows.append(torch.from_numpy(source.read(top, top + height, left, left + width)).contiguous())
         with torch.inference_mode():
             scores.append(net(torch.stack(windows).to(net.device, net.dtype)).cpu())
     result = torch.cat(scores)
