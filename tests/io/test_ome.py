@@ -12,7 +12,7 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Node, Reader
 
 from fullfield.io.kept import Keep, keeping
-from fullfield.io.ome import colour_of
+from fullfield.io.palette import distinct
 from fullfield.io.pyramid import seal
 from fullfield.io.store import create_store
 from tests.io.maps import fill_store, place, spec_of, stored
@@ -95,7 +95,7 @@ def test_labels_are_an_image_of_integers_with_a_name_and_a_colour_each(labels: P
     assert {value: said["class"] for value, said in node.metadata["properties"].items()} == {
         0: "cat", 1: "dog", 2: "owl", 255: "no data",
     }  # fmt: skip
-    assert node.metadata["color"][1] == [part / 255 for part in (*colour_of(1), 255)]
+    assert node.metadata["color"][1] == [part / 255 for part in (*distinct(2)[1], 255)]
     assert node.metadata["color"][255] == [0, 0, 0, 0]
 
 
@@ -128,7 +128,7 @@ def test_scores_are_shown_from_their_least_to_their_greatest_and_probabilities_f
 
 
 def test_classes_are_told_apart_by_their_colours() -> None:
-    assert len({colour_of(cls) for cls in range(255)}) > 250
+    assert len(set(distinct(255))) == 255
 
 
 def test_one_class_is_shown_at_first(scores: Path) -> None:

@@ -45,7 +45,7 @@ def export(
         scores: of a scan, in memory or on disk, or their path.
         path: ``.tif`` (GeoTIFF), ``.ome.tif``, ``.npy``, ``.geojson``, ``.png``, ``.zarr`` or ``.npz``.
         classes: those wanted, by index among the network's classes or by name; all by default.
-        labels: the class with the greatest score instead of the scores (TIFF, npy, PNG).
+        labels: the class with the greatest score instead of the scores (TIFF, npy, PNG, zarr).
         resolution: ``"cells"``, a pixel a cell; ``"image"``, the original image's pixels; or height and width of the
             whole image in pixels (TIFF, npy, PNG).
         resample: ``"nearest"``, ``"bilinear"`` or ``"lanczos"``, where the resolution is not ``"cells"``. With

@@ -7,16 +7,15 @@ Source: OME-Zarr 0.5, https://ngff.openmicroscopy.org/0.5/
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fullfield.io.maps import MapSpec
+from fullfield.io.palette import distinct
 
 Attributes = dict[str, Any]
-_GOLDEN = 0.6180339887498949  # of the circle of hues: any number of steps of it lie well apart
 
 
 def attributes(spec: MapSpec, name: str, *, levels: int, windows: Sequence[tuple[float, float]] | None) -> Attributes:
@@ -72,7 +71,11 @@ def _dataset(spec: MapSpec, level: int) -> Attributes:
 
 def _channel(spec: MapSpec, band: int, window: tuple[float, float]) -> Attributes:
     low, high = _range(spec, window)
-    colour = "FFFFFF" if spec.shape[0] == 1 else "{:02X}{:02X}{:02X}".format(*colour_of(spec.classes[band]))
+    colour = (
+        "FFFFFF"
+        if spec.shape[0] == 1
+        else "{:02X}{:02X}{:02X}".format(*distinct(max(spec.classes) + 1)[spec.classes[band]])
+    )
     return {
         "label": spec.class_names[band] if spec.class_names else f"class {spec.classes[band]}",
         "color": colour,
@@ -91,7 +94,8 @@ def _range(spec: MapSpec, window: tuple[float, float]) -> tuple[float, float]:
 def _image_label(spec: MapSpec) -> Attributes:
     """A colour and a name for every class; cells without are transparent."""
     values = spec.classes
-    colours: list[Attributes] = [{"label-value": v, "rgba": [*colour_of(v), 255]} for v in values]
+    known = distinct(max(values) + 1)
+    colours: list[Attributes] = [{"label-value": v, "rgba": [*known[v], 255]} for v in values]
     names = spec.class_names or tuple(f"class {value}" for value in values)
     none = int(spec.fill)
     return {
@@ -101,18 +105,6 @@ def _image_label(spec: MapSpec) -> Attributes:
             {"label-value": none, "class": "no data"},  # some readers want the same values in both
         ],
     }
-
-
-def colour_of(cls: int) -> tuple[int, int, int]:
-    """Red, green and blue of a class, the same in every map; neighbouring classes differ plainly.
-
-    Examples:
-        >>> colour_of(0), colour_of(1)
-        ((230, 57, 57), (57, 108, 230))
-    """
-    value = (0.9, 0.7, 0.55)[cls // 12 % 3]
-    red, green, blue = colorsys.hsv_to_rgb(cls * _GOLDEN % 1.0, 0.75, value)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def extremes(numbers: np.ndarray[Any, Any], spec: MapSpec) -> list[tuple[float, float]]:

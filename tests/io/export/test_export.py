@@ -11,7 +11,7 @@ from PIL import Image
 
 from fullfield.errors import ImageError
 from fullfield.io.export import Options, export
-from fullfield.io.export.palette import distinct
+from fullfield.io.palette import distinct
 from fullfield.io.scores import Scores
 from tests.io.export.maps import UTM, placed, score_map
 

@@ -17,9 +17,9 @@ from fullfield.io.export.npy import write_npy
 from fullfield.io.export.ometiff import write_ometiff
 from fullfield.io.export.picture import write_png
 from fullfield.io.export.resample import Method, resampled
+from fullfield.io.export.store import in_memory, write_store
 from fullfield.io.files import check_writable
 from fullfield.io.maps import ScoreMap
-from fullfield.io.scores import Scores
 
 SUFFIXES = (".tif", ".tiff", ".npy", ".geojson", ".png", ".zarr", ".npz")
 Resolution = Literal["cells", "image"] | tuple[int, int]
@@ -30,7 +30,7 @@ class Options:
     """How a map is exported; what a format has no use for must stay as it is.
 
     Args:
-        labels: the class with the greatest score instead of the scores (TIFF, npy, PNG).
+        labels: the class with the greatest score instead of the scores (TIFF, npy, PNG, zarr).
         resolution: ``cells``, a pixel a cell; ``image``, the original image's pixels; or height and width of the whole
             image in pixels (TIFF, npy, PNG).
         resample: ``nearest``, ``bilinear`` or ``lanczos``, where the resolution is not ``cells``.
@@ -56,7 +56,7 @@ _USES = {
     "npy": {"labels", "resolution", "resample"},
     "png": {"labels", "resolution", "resample"},
     "geojson": {"threshold", "geometry", "coordinates", "min_distance"},
-    "zarr": set[str](),
+    "zarr": {"labels"},
     "npz": set[str](),
 }
 
@@ -72,8 +72,8 @@ def export(
 ) -> None:
     """Writes a map in the format of the suffix: ``.tif .ome.tif .npy .geojson .png .zarr .npz``.
 
-    The file appears whole or not at all. Memory is bounded whatever the map's size, but for ``.npz``, ``.zarr`` and
-    ``.png``, which hold it.
+    The file appears whole or not at all. Memory is bounded whatever the map's size; ``.npz`` and ``.png``, which hold
+    it, take no more than 4 GiB.
 
     Args:
         scores: a map in memory or on disk.
@@ -92,8 +92,10 @@ def export(
     _check_options(kind, options)
     if kind == "geojson":
         _write_detections(scores, target, classes, options, overwrite=overwrite, progress=progress)
-    elif kind in ("zarr", "npz"):
-        _in_memory(scores, classes).save(target, overwrite=overwrite)
+    elif kind == "npz":
+        in_memory(scores, classes, str(target)).save(target, overwrite=overwrite)
+    elif kind == "zarr":
+        write_store(_grid(scores, classes, options), target, scores, overwrite=overwrite, progress=progress)
     else:
         _write_grid(_grid(scores, classes, options), target, options, overwrite=overwrite, progress=progress)
 
@@ -178,25 +180,3 @@ def _label(cls: int | str, classes: tuple[int, ...], names: dict[str, int]) -> i
     if value not in classes:
         raise ImageError("class", f"{cls!r} is none of the map's {len(classes)} classes", fix="give one of its classes")
     return value
-
-
-def _in_memory(scores: ScoreMap, classes: Sequence[int | str] | None) -> Scores:
-    """Scores in memory, of the classes wanted."""
-    spec = scores.spec
-    if spec.kind == "labels":
-        raise ImageError("labels", "are no scores", fix="write .tif, .npy or .png")
-    grid = cells(scores, classes)
-    _, rows, columns = grid.shape
-    array = grid.decoded(grid.read(0, rows, 0, columns)) if grid.dtype.kind != "f" else grid.read(0, rows, 0, columns)
-    return Scores(
-        array,
-        spec.placement,
-        class_names=grid.names if spec.class_names else None,
-        mode=spec.mode,
-        provenance=spec.provenance,
-        certificate=scores.certificate,
-        classes=None if grid.classes == tuple(range(len(array))) else grid.classes,
-        activation=spec.activation,
-        georeference=spec.georeference,
-        mpp=spec.mpp,
-    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import shutil
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -10,13 +13,16 @@ from typing import Any, Literal
 
 from fullfield._version import __version__
 from fullfield.errors import ImageError
+from fullfield.io.export import cog as cog_file
 from fullfield.io.export.grid import Grid, Progress, blocks, counted, widened
-from fullfield.io.files import replacing
+from fullfield.io.export.whole import heard, missing_tiles
+from fullfield.io.files import replacing, system_error
 
 Compression = Literal["deflate", "zstd", "lzw", "none"]
 _TILE = 512
 _TILE_BYTES = 66 << 20  # of all bands of a tile: they must find room in GDAL's cache together, twice
 _CACHE_BYTES = 192 << 20  # of GDAL's blocks; rasterio sets it at once, and back afterwards
+_ROOM_BYTES = 16 << 20  # a disk with less is full
 _MIXED = 32  # bands that may lie interleaved
 
 
@@ -55,22 +61,43 @@ def write_geotiff(
     cloud = cog and (grid.shape[0] <= _MIXED or _orders_bands(rasterio))
     needed = math.prod(grid.shape) * grid.dtype.itemsize * (2 if cloud else 1)
     with replacing(path, overwrite=overwrite, needed_bytes=needed) as place:
-        work = place.parent  # GDAL's own temporary files too go with it
         plain = place.with_name("plain.tif") if cloud else place
-        try:
-            with (
-                warnings.catch_warnings(),
-                rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True, CPL_TMPDIR=str(work)),
-            ):
-                # an image's own pixels without a georeference have the identity as transform, which is right
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                _write(rasterio, grid, plain, "none" if cloud else compression, progress)
-                if cloud:
-                    _make_cog(rasterio, grid, plain, place, compression)
-                else:
-                    _add_overviews(rasterio, grid, place)
-        except (rasterio.errors.RasterioError, rasterio.errors.CRSError, *_gdal_errors()) as error:
-            raise ImageError(str(path), f"GDAL cannot write it ({_reason(error)})", fix=_mend(needed)) from error
+        # GDAL's own temporary files too go with the folder
+        settings = {
+            "GDAL_CACHEMAX": _CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True, "CPL_TMPDIR": str(place.parent)
+        }  # fmt: skip
+        errors = (rasterio.errors.RasterioError, rasterio.errors.CRSError, ValueError, *_gdal_errors())
+        with heard() as told:
+            try:
+                with warnings.catch_warnings(), rasterio.Env(**settings):
+                    # an image's own pixels without a georeference have the identity as transform, which is right
+                    warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                    _write(rasterio, grid, plain, "none" if cloud else compression, progress)
+                    if cloud and not told:
+                        options = _cog(rasterio, grid, compression)
+                        cog_file.copy(rasterio, plain, place, settings=settings, options=options)
+                    elif not told:
+                        _add_overviews(rasterio, grid, place)
+                _check_whole(place, told)
+            except errors as error:
+                raise _refused(path, told[0] if told else _reason(error), needed) from error
+
+
+def _check_whole(path: Path, told: list[str]) -> None:
+    """Raises where GDAL closed a file that is not all there."""
+    if told:
+        raise ValueError(told[0])
+    missing = missing_tiles(path)
+    if missing:
+        raise ValueError(f"{missing} tiles are missing")
+
+
+def _refused(path: Path, reason: str, needed: int) -> ImageError:
+    """What is said of a file that GDAL did not write; a full disk is called that."""
+    if shutil.disk_usage(path.resolve().parent).free < _ROOM_BYTES:  # GDAL tells the reason to stderr at most
+        return system_error(str(path), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), needed)
+    fix = f"see that {needed} bytes are free there, and that the image's coordinate system is sound"
+    return ImageError(str(path), f"GDAL cannot write it ({reason})", fix=fix)
 
 
 def tile_side(grid: Grid) -> int:
@@ -95,8 +122,8 @@ def _write(rasterio: Any, grid: Grid, path: Path, compression: str, progress: Pr
     profile: dict[str, Any] = {
         "driver": "GTiff", "count": bands, "height": rows, "width": columns, "dtype": str(grid.dtype),
         "nodata": grid.fill, "crs": _crs(rasterio, grid), "transform": rasterio.Affine(*lying.transform),
-        "tiled": True, "blockxsize": side, "blockysize": side, "interleave": "pixel" if bands <= 4 else "band",
-        "bigtiff": "IF_SAFER", "compress": compression, "num_threads": "ALL_CPUS" if bands <= 4 else 1,
+        "tiled": True, "blockxsize": side, "blockysize": side, "interleave": "band",
+        "bigtiff": "IF_SAFER", "compress": compression, "num_threads": "ALL_CPUS" if bands == 1 else 1,
     }  # fmt: skip
     if compression in ("deflate", "zstd", "lzw"):
         profile["predictor"] = predictor(grid)
@@ -121,8 +148,8 @@ def _describe(file: Any, grid: Grid) -> None:
     file.update_tags(FULLFIELD=grid.about, TIFFTAG_SOFTWARE=f"fullfield {__version__}", AREA_OR_POINT="Area")
 
 
-def _make_cog(rasterio: Any, grid: Grid, source: Path, target: Path, compression: str) -> None:
-    """The file again in the order of a Cloud-optimised GeoTIFF, with overviews."""
+def _cog(rasterio: Any, grid: Grid, compression: str) -> dict[str, Any]:
+    """Options of GDAL's driver for Cloud-optimised files."""
     options: dict[str, Any] = {
         "COMPRESS": compression.upper(),
         "BLOCKSIZE": _TILE,
@@ -134,7 +161,7 @@ def _make_cog(rasterio: Any, grid: Grid, source: Path, target: Path, compression
         options["PREDICTOR"] = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}[predictor(grid)]
     if grid.shape[0] > 4 and _orders_bands(rasterio):
         options["INTERLEAVE"] = "BAND"
-    rasterio.shutil.copy(source, target, driver="COG", **options)
+    return options
 
 
 def _orders_bands(rasterio: Any) -> bool:
@@ -189,7 +216,3 @@ def _gdal_errors() -> tuple[type[BaseException], ...]:
 def _reason(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     return text.splitlines()[0]
-
-
-def _mend(needed: int) -> str:
-    return f"see that {needed} bytes are free there, and that the image's coordinate system is sound"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.io.classes import find_class
-from fullfield.io.export.palette import Colour
 from fullfield.io.maps import ScoreMap
+from fullfield.io.palette import Colour
 from fullfield.io.raster import Georeference
 from fullfield.io.record import plain_json
 
@@ -175,6 +175,13 @@ def blocks(grid: Grid, tile: int, *, bytes_held: int = _MOST) -> Iterator[Region
         return
     wide = max(1, most // (tile * tile)) * tile
     yield from _cover((0, rows, 0, columns), tile, wide)
+
+
+def parts(grid: Grid, region: Region) -> Iterator[Region]:
+    """Regions that cover a region, each of numbers that may be held at once; they begin where inner chunks do."""
+    most = max(1, _MOST // max(1, grid.cost_bytes))
+    side = 1 << (most.bit_length() - 1) // 2  # a power of two, as chunks have
+    return _cover(region, side, side)
 
 
 def _cover(region: Region, height: int, width: int) -> Iterator[Region]:

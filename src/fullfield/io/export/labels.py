@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fullfield.errors import UnsupportedError
 from fullfield.io.export.grid import Grid, cells, class_names
-from fullfield.io.export.palette import distinct
 from fullfield.io.maps import ScoreMap
+from fullfield.io.palette import distinct
 
 _STRIP = 1 << 18  # cells compared at once: a core's cache holds them
 

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fullfield.errors import ImageError
+from fullfield.errors import BudgetError, ImageError
 from fullfield.io.colours import paint
 from fullfield.io.decode import pixel_limit
 from fullfield.io.export.grid import Grid, Progress, blocks, counted
 from fullfield.io.files import check_writable, replacing
 
 _BLOCK = 512
+_PIXEL_BYTES = 28  # beside its number: the score in floats, its place among the colours, the colour, the file's row
+_MOST = 4 << 30
 
 
 def write_png(
@@ -35,6 +37,7 @@ def write_png(
 
     Raises:
         ImageError: more than one band, more pixels than pictures are read with, or no space.
+        BudgetError: it takes more than 4 GiB of memory.
     """
     bands, rows, columns = grid.shape
     limit = pixel_limit()
@@ -45,6 +48,10 @@ def write_png(
         raise ImageError(
             str(path), f"a picture shows one class, there are {bands}", fix="name the class, or draw labels"
         )
+    needed = rows * columns * (grid.dtype.itemsize + _PIXEL_BYTES)
+    if needed > _MOST:
+        what = f"a picture of {rows}x{columns} px needs {needed} bytes of memory, {_MOST} are allowed"
+        raise BudgetError(str(path), what, fix="write .tif, or choose a smaller resolution")
     side = check_writable(legend_path(path), overwrite, suffixes=(".json",))
     numbers = np.empty((rows, columns), grid.dtype)
     for top, bottom, left, right in counted(blocks(grid, _BLOCK), rows * columns, progress):
