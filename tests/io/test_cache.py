@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.io.cache import TileCache, cached
+from fullfield.io.cache import TileCache, cached, row_bytes
 from fullfield.io.raster import About, ArrayRaster
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (70, 90, 3), dtype=np.uint8)
@@ -52,6 +52,7 @@ class Slow:
         self.reads.append((-1, -1, -1, -1))
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 69), st.integers(1, 70), st.integers(0, 89), st.integers(1, 90))),
     st.integers(0, 40),
@@ -185,3 +186,32 @@ def test_an_image_in_memory_needs_no_cache() -> None:
 def test_a_region_outside_is_refused() -> None:
     with pytest.raises(ImageError, match="does not lie in the image"):
         cached(Slow(), TileCache(10**6)).read(0, 71, 0, 5)
+
+
+@dataclass(frozen=True, eq=False)
+class Strips(Slow):
+    """The same image in strips of 16 rows."""
+
+    @property
+    def about(self) -> About:
+        return About({}, (16, 90))
+
+
+def test_strips_kept_for_a_row_of_regions_are_decoded_once() -> None:
+    strips = Strips()
+    image = cached(strips, TileCache(row_bytes(strips, (40, 10))))
+    for left in range(0, 90, 10):
+        np.testing.assert_array_equal(image.read(13, 53, left, left + 10), PIXELS[13:53, left : left + 10])
+    assert strips.reads == [(y, y + 16, 0, 90) for y in range(0, 64, 16)]
+    starved = cached(strips, TileCache(64 * 90 * 3 - 1))
+    starved.read(13, 53, 0, 10)
+    assert strips.reads[4:] == [(13, 53, 0, 10)]  # past the cache
+
+
+def test_what_must_be_kept_is_a_row_of_tiles_where_they_are_far_larger_than_regions() -> None:
+    assert row_bytes(Strips(), (40, 10)) == 64 * 90 * 4
+    assert row_bytes(Strips(), (60, 10)) == 70 * 90 * 4  # no more than the image
+    assert row_bytes(Strips(), (40, 80)) == 0  # little is decoded in vain
+    assert row_bytes(Slow(), (40, 60)) == 0
+    assert row_bytes(cached(Strips(), TileCache(9)), (40, 10)) == 64 * 90 * 4
+    assert row_bytes(ArrayRaster(PIXELS), (40, 10)) == 0

@@ -18,6 +18,7 @@ from fullfield.io.readers.checks import check_region
 
 Tile = NDArray[Any]
 _TOKENS = itertools.count()
+_WASTE = 4  # times a region's pixels: what may be decoded for it without being kept for its neighbour
 
 
 @dataclass
@@ -136,6 +137,37 @@ def cached(raster: Raster, cache: TileCache) -> Raster:
     return raster if isinstance(raster, ArrayRaster) else CachedRaster(raster, cache)
 
 
+def row_bytes(raster: Raster, region: tuple[int, int]) -> int:
+    """Decoded bytes to keep, so that regions read from left to right decode no far larger tile anew each.
+
+    A strip reaches across the image: where a row of them is not kept, an image ``n`` regions wide is decoded ``n``
+    times.
+
+    Args:
+        raster: as it is read, through a cache or not.
+        region: height and width of what is read at once, px.
+
+    Returns:
+        Bytes of all tiles that a row of regions touches, and of their masks; 0 where the file's tiles are not far
+        larger than the regions.
+    """
+    inner = raster.inner if isinstance(raster, CachedRaster) else raster
+    if isinstance(inner, ArrayRaster):
+        return 0
+    height, width, channels = inner.shape
+    high, wide = (
+        _touched(size, tile, n) for size, tile, n in zip(region, inner.about.tile, (height, width), strict=True)
+    )
+    if high * wide <= _WASTE * min(region[0], height) * min(region[1], width):
+        return 0
+    return high * width * (channels * inner.dtype.itemsize + 1)
+
+
+def _touched(size: int, tile: int, most: int) -> int:
+    """Px of the tiles that a range touches, wherever it begins."""
+    return min(most, (-(-(size - 1) // tile) + 1) * tile)
+
+
 @dataclass(frozen=True, eq=False)
 class CachedRaster:
     """An image whose regions are put together from tiles of its file, each decoded once while it stays cached.
@@ -207,8 +239,9 @@ class CachedRaster:
 
     def _passes_by(self, region: tuple[int, int, int, int], pixel_bytes: int) -> bool:
         (top, bottom, left, right), (height, width) = region, self.about.tile
-        rows, columns = -(-bottom // height) - top // height, -(-right // width) - left // width
-        if rows * columns * height * width * pixel_bytes <= self.cache.most_bytes:
+        rows = min(self.shape[0], -(-bottom // height) * height) - top // height * height
+        columns = min(self.shape[1], -(-right // width) * width) - left // width * width
+        if rows * columns * pixel_bytes <= self.cache.most_bytes:
             return False
         with self.cache._lock:
             self.cache.counts.bypassed += 1

@@ -57,6 +57,7 @@ class About:
         nodata: value of pixels that hold nothing.
         band_names: one a channel, or none.
         reader: name of the reader, for reports.
+        held_bytes: of decoded tiles that the reader's library keeps, at most.
     """
 
     identity: dict[str, Any]
@@ -68,6 +69,7 @@ class About:
     nodata: float | None = None
     band_names: tuple[str, ...] = ()
     reader: str = "array"
+    held_bytes: int = 0
 
 
 class Raster(Protocol):

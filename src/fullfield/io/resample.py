@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fullfield.errors import ImageError
+from fullfield.io.cache import CachedRaster, TileCache, cached, row_bytes
 from fullfield.io.raster import About, Raster
 from fullfield.io.readers.checks import check_region, check_size
 
 _BLOCK = 512  # px of the wanted grid
 _STRIP_BYTES = 32 << 20  # of raw pixels read at once
+_ROW_BYTES = 512 << 20  # of raw strips kept while a row of blocks is made of them, at most
 _KEPT = 4  # blocks, for the mask asked for after the pixels
 _LANCZOS, _TRIANGLE = Image.Resampling.LANCZOS, Image.Resampling.BILINEAR
 
@@ -183,7 +185,7 @@ def resampled(raster: Raster, size: tuple[int, int], *, clip: tuple[float, float
     if raster.dtype.kind not in "uif":
         raise ImageError(raster.name, f"{raster.dtype} pixels cannot be resampled", fix="give whole or real numbers")
     sy, sx = raster.shape[0] / size[0], raster.shape[1] / size[1]
-    about = raster.about
+    raster, about = _rows_kept(raster, (sy, sx), size), raster.about
     changed = replace(
         about,
         identity={"source": about.identity, "resampled": list(size)},
@@ -192,8 +194,17 @@ def resampled(raster: Raster, size: tuple[int, int], *, clip: tuple[float, float
         level=0,
         mpp=None if about.mpp is None else (about.mpp[0] * sy, about.mpp[1] * sx),
         georeference=None if about.georeference is None else about.georeference.moved(0, 0, (sy, sx)),
+        held_bytes=about.held_bytes + (raster.cache.most_bytes if isinstance(raster, CachedRaster) else 0),
     )
     return ResampledRaster(raster, (*size, raster.shape[2]), changed, clip)
+
+
+def _rows_kept(raster: Raster, scale: tuple[float, float], size: tuple[int, int]) -> Raster:
+    """The raster, its strips kept while a row of blocks is made of them, where that takes no more than 512 MiB."""
+    rows, columns = (math.ceil((_side(s, n) + 6) * max(s, 1.0)) + 8 for s, n in zip(scale, size, strict=True))
+    strip = max(1, _STRIP_BYTES // (columns * raster.shape[2] * max(4, raster.dtype.itemsize)))
+    needed = row_bytes(raster, (min(rows, strip), columns)) and row_bytes(raster, (rows, columns))
+    return cached(raster, TileCache(needed)) if 0 < needed <= _ROW_BYTES else raster
 
 
 def _side(scale: float, wanted: int) -> int:

@@ -6,9 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fullfield.errors import ImageError
 from fullfield.io.identity import file_identity
 from fullfield.io.raster import About, Georeference
+from fullfield.io.readers.gdal_safety import CACHE_BYTES
 
 _MOST_FILES = 256  # of one dataset that are sampled; a longer list is told by its names and number
 
@@ -51,7 +54,14 @@ def about_dataset(
         nodata=nodata[0] if same else None,
         band_names=names,
         reader=reader,
+        held_bytes=_held_bytes(dataset),
     )
+
+
+def _held_bytes(dataset: Any) -> int:
+    """Of GDAL's blocks: its limit, or all of a small image."""
+    pixel = sum(np.dtype(name).itemsize for name in dataset.dtypes)
+    return min(CACHE_BYTES, dataset.height * dataset.width * pixel)
 
 
 def microns_per_pixel(transform: Any, crs: Any) -> tuple[float, float] | None:

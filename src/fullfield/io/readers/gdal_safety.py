@@ -23,7 +23,8 @@ _REFUSED = frozenset({
     "WMS", "WMTS", "Zarr",
 })  # fmt: skip
 _REMOTE = ("http://", "https://", "s3://", "gs://", "az://")
-_CACHE_BYTES = 64 << 20  # of decoded blocks, all files together; GDAL's own default is 5 % of the machine
+#: Of GDAL's decoded blocks, all files together; its own default is 5 % of the machine.
+CACHE_BYTES = 64 << 20
 _VRT_BYTES = 64 << 20
 _VRT_DEPTH = 4
 _NAMES_FILE = re.compile(r"(file|filename|dataset|datasetname|path|url|dem)$", re.IGNORECASE)
@@ -167,7 +168,7 @@ def _outside(where: str, source: str, folder: Path) -> ImageError:
 def options(path: str) -> dict[str, Any]:
     """GDAL's settings while a file is open: a bounded cache, no Python, and no network unless the user named it."""
     found: dict[str, Any] = {
-        "GDAL_CACHEMAX": _CACHE_BYTES,
+        "GDAL_CACHEMAX": CACHE_BYTES,
         "GDAL_VRT_ENABLE_PYTHON": "NO",
         "GDAL_PAM_PROXY_DIR": "",
         "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",

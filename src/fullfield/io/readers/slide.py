@@ -188,6 +188,7 @@ def open_slide(path: str, pick: Pick) -> SlideRaster:
             level=level,
             mpp=None if mpp is None else (mpp[0] * look.downsample, mpp[1] * look.downsample),
             band_names=tuple(_RGB[band] for band in bands),
+            held_bytes=min(_CACHE_BYTES, 4 * sizes[level][0] * sizes[level][1]),
             reader=f"openslide ({properties.get('openslide.vendor', 'unknown vendor')})",
         )
     return SlideRaster(path, (*sizes[level], len(bands)), about, look, Handles(partial(_open, path, cache), path))

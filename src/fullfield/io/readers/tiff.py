@@ -100,10 +100,33 @@ class TiffRaster:
             return None
         return self.mask(self.read(top, bottom, left, right))
 
+    def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
+        """Whether the file has no tile that a region touches, and what stands for these is nothing."""
+        planes = self.levels[self.about.level]
+        if self.about.nodata is None and not self.alpha:
+            return False
+        fill = np.concatenate([np.full((1, 1, plane.channels), plane.fill, plane.dtype) for plane in planes], axis=2)
+        pixel = self.look.apply(fill[:, :, self.bands] if self.look.each else fill)
+        valid = self.mask(pixel)
+        if valid is None or valid.any():
+            return False
+        region = (top, bottom, left, right)
+        wanted = wants(planes, self.bands if self.look.each else tuple(range(fill.shape[2])))
+        return all(
+            planes[want.plane].blob is None or planes[want.plane].counts[index] == 0
+            for want in wanted
+            for index in planes[want.plane].tiles(want.picture, region)
+        )
+
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image from the level that is just large enough; ``None`` where that is large."""
         sizes = self.about.levels
-        return thumbnail_of(self.about.levels, side, lambda k: self._read(k, (0, sizes[k][0], 0, sizes[k][1])))
+        pixel_bytes = sum(plane.channels * plane.dtype.itemsize for plane in self.levels[0])
+
+        def whole(level: int) -> NDArray[Any]:
+            return self._read(level, (0, sizes[level][0], 0, sizes[level][1]))
+
+        return thumbnail_of(self.about.levels, side, whole, pixel_bytes=pixel_bytes)
 
     def close(self) -> None:
         """Closes the file."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.io.raster import About, Raster
+from fullfield.io.raster import About, Raster, differs
 
 # TIFF and Exif orientation -> whether rows and columns are exchanged, then rows turned round, then columns.
 # Source: TIFF 6.0, section 8, tag 274.
@@ -83,6 +83,14 @@ class TurnedRaster:
         """Which pixels of a region hold something."""
         found = self.inner.valid(*self._stored(top, bottom, left, right))
         return None if found is None else self._turned(found)
+
+    def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Which of some pixels read hold something."""
+        mask = getattr(self.inner, "mask", None)  # of readers that tell it from the pixels
+        if mask is None:
+            return differs(pixels, self.about.nodata)
+        found: NDArray[np.bool_] | None = mask(pixels)  # each pixel by itself, so turned as they are
+        return found
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image, small."""
