@@ -14,7 +14,7 @@ import fsspec
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -142,6 +142,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, text: str) 
         fullfield.open(tmp_path / "b.tif")
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_an_npy_file_of_any_layout_has_the_bits_of_the_array(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -54,7 +54,7 @@ def pyramid(tmp_path_factory):
 regions = st.tuples(st.integers(0, H - 1), st.integers(1, 200), st.integers(0, W - 1), st.integers(1, 200))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(region=regions, level=st.integers(0, 2), bands=st.lists(st.integers(0, 3), min_size=1, max_size=4))
 def test_any_region_of_any_level_equals_rasterios_full_read(pyramid, region, level, bands):
     with open_gdal_closing(pyramid, Pick(level=level, bands=tuple(bands))) as raster:

@@ -99,10 +99,11 @@ def test_a_directory_that_is_its_own_child_is_visited_once(tmp_path: Path) -> No
         read_all(tmp_path / "a.tif")
 
 
-def test_more_directories_than_any_image_has_are_refused(tmp_path: Path) -> None:
-    places = [8 + 18 * k for k in range(100_002)]
+def test_more_directories_than_any_image_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fullfield.io.readers.tiff_check._MOST_PAGES", 1000)
+    places = [8 + 18 * k for k in range(1002)]
     (tmp_path / "a.tif").write_bytes(directories(dict(zip(places, [*places[1:], 0], strict=True)), places[-1] + 18))
-    with pytest.raises(ImageError, match="more than 100000 directories"):
+    with pytest.raises(ImageError, match="more than 1000 directories"):
         read_all(tmp_path / "a.tif")
 
 
@@ -119,7 +120,7 @@ def test_a_tile_beyond_the_file_is_an_error_that_names_the_region(tmp_path: Path
 def test_a_tile_that_would_decode_to_far_more_than_a_tile_is_refused_in_little_memory(
     tmp_path: Path, codec: str
 ) -> None:
-    large = np.zeros((3000, 3000, 3), np.uint8)
+    large = np.zeros((1600, 1600, 3), np.uint8)
     plain = {"zlib": imagecodecs.zlib_encode, "zstd": imagecodecs.zstd_encode, "lzma": imagecodecs.lzma_encode,
              "lzw": imagecodecs.lzw_encode, "packbits": lambda data: b"\x81\0" * (len(data) // 128)}  # fmt: skip
     if codec in plain:

@@ -15,7 +15,7 @@ from fullfield.io.pick import Pick
 from fullfield.io.readers.zarr import open_zarr
 
 RNG = np.random.default_rng(0)
-SIZES = {"t": 2, "c": 3, "z": 4, "y": 70, "x": 90}
+SIZES = {"t": 2, "c": 3, "z": 3, "y": 70, "x": 90}
 STACK = RNG.integers(0, 65536, tuple(SIZES.values()), dtype=np.uint16)
 
 
@@ -35,7 +35,7 @@ def ome(path, pixels, axes, *, version="0.5", levels=2, unit="micrometer", extra
     for level in range(levels):
         step = tuple(slice(None, None, 2**level) if a in "yx" else slice(None) for a in axes)
         part = pixels[step]
-        chunks = tuple(16 if a in "yx" else 1 for a in axes)
+        chunks = tuple(32 if a in "yx" else 1 for a in axes)
         group.create_array(str(level), shape=part.shape, dtype=part.dtype, chunks=chunks)[...] = part
         scale = [0.25 * 2**level if a == "y" else 0.5 * 2**level if a == "x" else 1.0 for a in axes]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
@@ -52,8 +52,14 @@ def whole(raster):
     return raster.read(0, raster.shape[0], 0, raster.shape[1])
 
 
-@pytest.mark.parametrize("axes", ["tczyx", "yx", "cyx", "zyx", "yxc", "xyczt", "ztyx"])
-@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("version", "axes"),
+    [
+        *(("0.5", axes) for axes in ("tczyx", "yx", "cyx", "zyx", "yxc", "xyczt", "ztyx")),
+        ("0.4", "tczyx"),
+        ("0.4", "yxc"),
+    ],
+)
 def test_axes_in_any_order_give_the_plane_picked(tmp_path, axes, version):
     index = {"t": 1, "z": 2, "c": slice(None), "y": slice(None), "x": slice(None)}
     stack = STACK[tuple(slice(None) if a in axes else 0 for a in "tczyx")]
@@ -78,7 +84,7 @@ def sharded(tmp_path_factory):
     return array(place, SHARDED, chunks=(2, 32, 16), shards=(4, 64, 64), dimension_names=("c", "y", "x"))
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(data=st.data(), bands=st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_any_region_and_bands_of_a_sharded_array_equal_zarrs_own_read(sharded, data, bands):
     raster = open_zarr(sharded, Pick(bands=tuple(bands)))
@@ -168,11 +174,11 @@ def test_a_declared_value_is_nodata(tmp_path):
 def test_levels_names_and_resolution_of_an_ome_zarr(tmp_path):
     channels = {"omero": {"channels": [{"label": "DAPI"}, {}, {"label": "Ki67"}]}}
     path = ome(tmp_path / "a.zarr", STACK, "tczyx", unit="millimeter", extra=channels)
-    raster = open_zarr(path, Pick(level=1, bands=(2, 0), t=1, z=3))
+    raster = open_zarr(path, Pick(level=1, bands=(2, 0), t=1, z=2))
     assert raster.about.levels == ((70, 90), (35, 45))
     assert raster.about.mpp == (500.0, 1000.0)
     assert raster.about.band_names == ("Ki67", "DAPI")
-    np.testing.assert_array_equal(whole(raster), STACK[1, [2, 0], 3, ::2, ::2].transpose(1, 2, 0))
+    np.testing.assert_array_equal(whole(raster), STACK[1, [2, 0], 2, ::2, ::2].transpose(1, 2, 0))
 
 
 def test_a_resolution_picks_the_nearest_finer_level(tmp_path):
