@@ -61,7 +61,7 @@ def about_dataset(
 def _held_bytes(dataset: Any) -> int:
     """Of GDAL's blocks: its limit, or all of a small image."""
     pixel = sum(np.dtype(name).itemsize for name in dataset.dtypes)
-    return min(CACHE_BYTES, dataset.height * dataset.width * pixel)
+    return min(CACHE_BYTES, int(dataset.height) * int(dataset.width) * pixel)
 
 
 def microns_per_pixel(transform: Any, crs: Any) -> tuple[float, float] | None:
