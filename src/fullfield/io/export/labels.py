@@ -33,8 +33,8 @@ def labelled(grid: Grid) -> Grid:
         found = np.full((1, *known.shape), fill, dtype)
         strip = max(1, _STRIP // max(1, known.shape[1]))
         for row in range(0, known.shape[0], strip):
-            top, real = greatest(iter(numbers[:, row : row + strip]))
-            np.copyto(found[0, row : row + strip], codes.take(top), where=real & known[row : row + strip])
+            index, real = greatest(iter(numbers[:, row : row + strip]))
+            np.copyto(found[0, row : row + strip], codes.take(index), where=real & known[row : row + strip])
         return found
 
     return replace(
