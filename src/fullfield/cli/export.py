@@ -14,7 +14,9 @@ from fullfield.cli import options
 @click.argument("scores")
 @click.argument("out")
 @click.option("--class", "classes", multiple=True, metavar="CLASS", help="Index or name of a class; may be repeated.")
-@click.option("--labels", is_flag=True, help="The class with the greatest score instead of the scores.")
+@click.option(
+    "--labels", is_flag=True, help="The class with the greatest score instead of the scores; not for .geojson and .npz."
+)
 @click.option(
     "--resolution",
     default="cells",
@@ -59,8 +61,8 @@ def command(
 ) -> None:
     """Write SCORES, a .zarr or .npz of a scan, to OUT in the format of its suffix.
 
-    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy, .png; .geojson holds detections that QuPath and GIS read; .zarr and .npz
-    hold the scores of the classes chosen.
+    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy and .png; .geojson holds detections that QuPath and GIS read; .zarr
+    and .npz hold the scores of the classes chosen.
     """
     from fullfield.api.export import export
     from fullfield.cli.progress import progress_bar
