@@ -60,8 +60,9 @@ def about_dataset(
 
 def _held_bytes(dataset: Any) -> int:
     """Of GDAL's blocks: its limit, or all of a small image."""
-    pixel = sum(np.dtype(name).itemsize for name in dataset.dtypes)
-    return min(CACHE_BYTES, int(dataset.height) * int(dataset.width) * pixel)
+    pixel: int = sum(np.dtype(name).itemsize for name in dataset.dtypes)
+    size = int(dataset.height) * int(dataset.width)
+    return min(CACHE_BYTES, size * pixel)
 
 
 def microns_per_pixel(transform: Any, crs: Any) -> tuple[float, float] | None:
