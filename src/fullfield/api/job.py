@@ -141,7 +141,8 @@ def _predicted(work: Work, shards: Shards, cell_bytes: int) -> int:
     reading = area * raw.shape[2] * raw.dtype.itemsize * _READ_COPIES + ready
     scores = 2 * tile.rows * tile.columns * work.prepared.net.classes * work.prepared.itemsize
     blocks = 2 * shards.size[0] * shards.size[1] * cell_bytes
-    return plan.cost.peak_bytes + (AHEAD + 1) * ready + READERS * reading + scores + blocks + _SLACK
+    held = raw.about.held_bytes + _SLACK
+    return plan.cost.peak_bytes + (AHEAD + 1) * ready + READERS * reading + scores + blocks + held
 
 
 def _too_small(ready: Ready, kept: Kept, budget: int) -> BudgetError:
