@@ -155,7 +155,7 @@ def _cog(rasterio: Any, grid: Grid, compression: str) -> dict[str, Any]:
         "BLOCKSIZE": _TILE,
         "BIGTIFF": "IF_SAFER",
         "OVERVIEW_RESAMPLING": "MODE" if grid.colours is not None else "AVERAGE",
-        "NUM_THREADS": "ALL_CPUS" if grid.shape[0] <= 4 else 1,
+        "NUM_THREADS": "ALL_CPUS" if grid.shape[0] == 1 else 1,  # GDAL stumbles over bands in threads
     }
     if compression != "none":
         options["PREDICTOR"] = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}[predictor(grid)]
