@@ -11,6 +11,7 @@ import pytest
 from fullfield.errors import ImageError
 from fullfield.io.export import Options, export
 from fullfield.io.export.labels import stored_labels
+from fullfield.io.raster import Georeference
 from tests.io.export.maps import UTM, Map, placed, score_map
 
 
@@ -136,3 +137,33 @@ def test_options_that_mean_nothing_are_refused(tmp_path: Path, options: dict[str
     with pytest.raises(ImageError, match=fault):
         export(score_map(), tmp_path / "a.geojson", options=Options(**options))
     assert not list(tmp_path.iterdir())
+
+
+def lone(crs: str, origin: tuple[float, float], metres: float) -> Map:
+    """A map of 60x60 cells with one square region of 52x52 cells, on pixels of so many metres."""
+    place = placed(step=(16, 16), window=(32, 32), image=(976, 976), scanned=(976, 976), padding=(0, 0, 0, 0))
+    lies = Georeference(crs, (metres, 0.0, origin[0], 0.0, -metres, origin[1]))
+    scores = score_map(1, placement=place, holes=False, georeference=lies)
+    scores.array[:] = 0
+    scores.array[0, 4:-4, 4:-4] = 1
+    return scores
+
+
+def test_long_sides_stay_within_half_a_cell_in_degrees(tmp_path: Path) -> None:
+    scores, metres = lone("EPSG:3034", (3.0e6, 4.5e6), 2000.0), 2000.0
+    (feature,) = features(scores, tmp_path, [0], threshold=0.5, coordinates="wgs84")
+    ring = np.array(feature["geometry"]["coordinates"][0])
+    assert 5 < len(ring) < 200
+    between = np.concatenate([ring[:-1] + share * np.diff(ring, axis=0) for share in np.linspace(0, 1, 21)])
+    back = pyproj.Transformer.from_crs("OGC:CRS84", "EPSG:3034", always_xy=True)
+    x, y = back.transform(*between.T)
+    (top, left), (bottom, right) = (scores.spec.placement.centre(at, at) for at in (3.5, 55.5))
+    sides = x - 3.0e6 - metres * left, x - 3.0e6 - metres * right, y - 4.5e6 + metres * top, y - 4.5e6 + metres * bottom
+    assert np.abs(sides).min(axis=0).max() < 0.5 * 16 * metres
+
+
+def test_a_region_across_the_antimeridian_is_refused_in_degrees(tmp_path: Path) -> None:
+    scores = lone("EPSG:32601", (0.2e6, 4.0e6), 300.0)
+    with pytest.raises(ImageError, match="reaches across longitude 180"):
+        features(scores, tmp_path, [0], threshold=0.5, coordinates="wgs84")
+    assert features(scores, tmp_path, [0], threshold=0.5, coordinates="map")

@@ -4,12 +4,15 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
 
+import fullfield
 from fullfield.io.export.grid import cells
 from fullfield.io.export.labels import labelled
 from fullfield.io.export.ometiff import write_ometiff
+from fullfield.io.palette import distinct
 from tests.io.export.maps import placed, score_map
 
 LARGE = placed(step=(1, 1), window=(3, 3), image=(701, 1003), scanned=(701, 1003), padding=(0, 0, 0, 0))
@@ -68,3 +71,27 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_ometiff(cells(score_map()), tmp_path / "a.ome.tif", progress=stop)
     assert not list(tmp_path.iterdir())
+
+
+def test_fullfield_opens_it_again_with_its_levels_and_pixel_size(tmp_path: Path) -> None:
+    scores = score_map(3, placement=LARGE, dtype="uint8", mpp=(0.5, 0.25))
+    write_ometiff(cells(scores), tmp_path / "a.ome.tif")
+    image = fullfield.open(tmp_path / "a.ome.tif")
+    try:
+        assert image.shape == (699, 1001, 3)
+        assert image.about.levels == ((699, 1001), (350, 501), (175, 251))
+        assert image.about.mpp == (0.5, 0.25)
+        np.testing.assert_array_equal(image.read(0, 50, 0, 60), scores.array[:, :50, :60].transpose(1, 2, 0))
+    finally:
+        image.close()
+
+
+def test_openslide_reads_labels_in_their_colours(tmp_path: Path) -> None:
+    scores = score_map(3, placement=LARGE)
+    write_ometiff(labelled(cells(scores)), tmp_path / "a.ome.tif")
+    slide = openslide.OpenSlide(tmp_path / "a.ome.tif")
+    found = np.asarray(slide.read_region((100, 200), 0, (50, 40)))[..., :3]
+    slide.close()
+    top = np.nan_to_num(scores.array, nan=-9).argmax(axis=0)[200:240, 100:150]
+    known = scores.known[200:240, 100:150]
+    np.testing.assert_array_equal(found[known], np.array(distinct(3))[top][known])
