@@ -17,6 +17,7 @@ from fullfield.io.raster import About, ArrayRaster, Raster
 from fullfield.io.readers.checks import check_region
 
 Tile = NDArray[Any]
+Mask = Callable[[NDArray[Any]], NDArray[np.bool_] | None]
 _TOKENS = itertools.count()
 _WASTE = 4  # times a region's pixels: what may be decoded for it without being kept for its neighbour
 
@@ -212,13 +213,16 @@ class CachedRaster:
             return self.inner.read(*region)
         return self._gather("pixels", region, self.inner.read)
 
+    @property
+    def mask(self) -> Mask | None:
+        """Tells of pixels read which hold something; of readers whose pixels say so themselves."""
+        return getattr(self.inner, "mask", None)
+
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
         """Which pixels of a region hold something."""
         region = (top, bottom, left, right)
-        mask = getattr(self.inner, "mask", None)  # of readers that tell it from the pixels, which are here already
-        if mask is not None:
-            found: NDArray[np.bool_] | None = mask(self.read(*region))
-            return found
+        if self.mask is not None:
+            return self.mask(self.read(*region))  # which are here already
         if self._passes_by(region, 1):
             return self.inner.valid(*region)
         found = self._gather("valid", region, self._all_valid)

@@ -102,7 +102,8 @@ class ImageSource:
         """The pixels of a region with nodata filled, in the channels that the network takes, if they are fit."""
         top, bottom, left, right = region
         where = f"{self.name}, y {top}:{bottom}, x {left}:{right}"
-        valid = self.raster.valid(*region)
+        mask = getattr(self.raster, "mask", None)  # of readers that tell it from the pixels: nothing is read twice
+        valid = self.raster.valid(*region) if mask is None else mask(pixels)
         pixels = filled(pixels, valid, self.fill, nodata=self.raster.about.nodata)
         span = self.preprocessing.value_range
         pixels = _numbers(pixels, span)

@@ -14,6 +14,7 @@ from fullfield.io.classes import find_class
 from fullfield.io.maps import Activation, Kind
 
 _LEVELS = 254  # of uint8: 255 stands for no score
+_AT_ONCE = 1 << 16  # scores that are encoded together, in whole rows: bounds the memory, and fits a cache
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Kept:
         return np.full((self.bands, rows, columns), self.fill, self.dtype)
 
     def encode(self, scores: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> Encoded:
-        """Stored numbers of a block; beside the result, a row of it is in memory at a time.
+        """Stored numbers of a block; beside the result, some rows of it are in memory at a time.
 
         Args:
             scores: ``(k, y, x)`` of all classes, as the network gives them.
@@ -95,12 +96,14 @@ class Kept:
         assert scores.shape[0] == self.of, f"{scores.shape[0]} classes, {self.of} were promised"
         block = np.empty((self.bands, *scores.shape[1:]), self.dtype)
         saturated = nans = 0
-        for i in range(scores.shape[1]):
-            there = None if valid is None else valid[i]
-            row = (_top if self.kind == "labels" else _stored)(scores[:, i], self, there)
-            block[:, i] = row.block
-            saturated += row.saturated
-            nans += row.nans
+        step = max(1, _AT_ONCE // (self.of * scores.shape[2]))
+        for i in range(0, scores.shape[1], step):
+            rows = slice(i, i + step)
+            there = None if valid is None else valid[rows]
+            part = (_top if self.kind == "labels" else _stored)(scores[:, rows], self, there)
+            block[:, rows] = part.block
+            saturated += part.saturated
+            nans += part.nans
         if valid is not None:
             block[:, ~valid] = self.fill
         return Encoded(block, saturated, nans)
@@ -193,7 +196,7 @@ def _chosen(wanted: tuple[int | str, ...] | None, classes: int, names: tuple[str
 
 
 def _stored(scores: NDArray[np.floating], kept: Kept, there: NDArray[np.bool_] | None) -> Encoded:
-    """A row ``(k, x)`` as it is stored, counted over its valid cells."""
+    """Rows ``(k, y, x)`` as they are stored, counted over their valid cells."""
     values = scores if kept.activation is None else activated(scores, kept.activation)
     if kept.classes != tuple(range(kept.of)):
         values = values[list(kept.classes)]
@@ -213,7 +216,7 @@ def _stored(scores: NDArray[np.floating], kept: Kept, there: NDArray[np.bool_] |
 
 
 def _top(scores: NDArray[np.floating], kept: Kept, there: NDArray[np.bool_] | None) -> Encoded:
-    """Index of the top class of a row ``(k, x)``; none where a score is NaN."""
+    """Index of the top class of rows ``(k, y, x)``; none where a score is NaN."""
     nan = np.isnan(scores).any(axis=0)
     best = np.where(nan, int(kept.fill), scores.argmax(axis=0))
     return Encoded(best[None], 0, int((nan if there is None else nan & there).sum()))
