@@ -23,6 +23,7 @@ from fullfield.io.raster import About
 from fullfield.io.readers.checks import check_block, check_region, check_size, damaged, thumbnail_of, unreadable
 from fullfield.io.readers.gdal_about import about_dataset, microns_per_pixel
 from fullfield.io.readers.gdal_safety import check_files, check_path, drivers, local, options
+from fullfield.io.readers.gdal_sparse import is_absent
 from fullfield.io.readers.handles import Handles
 
 _MOST_LEVELS = 32
@@ -92,6 +93,14 @@ class GdalRaster:
         with _errors(self.name, region), _settings(self.name), self._handles.borrowed() as dataset:
             found = _mask(dataset, self.recipe, region)
         return None if found.all() else found
+
+    def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
+        """Whether the file is known to hold nothing of a region; no pixels are decoded."""
+        if not self.recipe.masked:
+            return False
+        region = (top, bottom, left, right)
+        with _errors(self.name, region), _settings(self.name), self._handles.borrowed() as dataset:
+            return is_absent(dataset, self.recipe.bands, region)
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image, from its overviews; ``None`` where it is large and has none."""
