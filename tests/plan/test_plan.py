@@ -353,3 +353,14 @@ def test_an_unknown_method_is_refused() -> None:
 def test_errors_of_the_planner_are_fullfield_s_own() -> None:
     with pytest.raises(FullfieldError, match="budget"):
         make_plan(padded(), image=(64, 64), step=(8, 8), budget_bytes=10)
+
+
+def test_tiles_finer_than_the_stride_grow_until_their_windows_share() -> None:
+    draft = Draft((76, 76))
+    for channels in (8, 16, 32, 32):
+        draft.conv(channels, 5)
+        draft.conv(channels, 2, stride=2)
+    draft.conv(4, 1)
+    plan = make_plan(draft.done(), image=(176, 176), step=(1, 1), method="atrous")
+    assert min(plan.tile) >= 16
+    assert plan.fewer > 30

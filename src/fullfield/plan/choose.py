@@ -211,6 +211,8 @@ class _TileSearch:
 
     def __init__(self, job: _Chooser, method: Method, step: Pair, shape: Pair) -> None:
         self.job, self.method, self.step, self.shape = job, method, step, shape
+        axes = [p.axes for p in job.borders.places(job.network).values() if p.axes is not None]
+        self.stride = max(a[0].jump for a in axes), max(a[1].jump for a in axes)
         self.natural = job.borders.places(job.network, step=step)
 
     def price(self, tile: Pair, batch: int, stop: int | None) -> _Option:
@@ -230,7 +232,10 @@ class _TileSearch:
         return min(windows, wanted // tile[1] * tile[1] if wanted > tile[1] else wanted)
 
     def fit(self, largest: Pair) -> _Option:
-        """The tile that is cheapest a window within the budget: doubled while that pays."""
+        """The tile that is cheapest a window within the budget: doubled while that pays.
+
+        Below the network's stride windows share little of a map spread over every pixel: there it may yet pay.
+        """
         best = self.cut(self.price((1, 1), self.job.batch or 1, None), 1)
         tile: Pair = (1, 1)
         misses = 0
@@ -241,7 +246,9 @@ class _TileSearch:
                 break
             if option.price < best.price * _GAIN:
                 best, misses = option, 0
-            else:
+            elif all(
+                t * s >= far or t == n for t, s, far, n in zip(tile, self.step, self.stride, largest, strict=True)
+            ):
                 misses += 1
         return self.cut(self.price(best.tile, best.batch, None), _PARTS)
 
