@@ -16,7 +16,7 @@ aten = torch.ops.aten
 
 
 def concatenate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """``cat`` over channels of maps with the same cells.
+    """``cat`` over channels of maps with the same cells; ``hstack`` is one of the second dimension.
 
     Exact: yes
     """
@@ -24,7 +24,7 @@ def concatenate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped 
     if not all(isinstance(v, Mapped) for v in values):
         return Refusal("appends values that do not come from the image (a class token, say)")
     first: Layout = values[0].layout
-    dim = args["dim"] % len(first.dims)
+    dim = args.get("dim", 1) % len(first.dims)
     unlike = _unlike([v.layout for v in values])
     if unlike:
         return unlike
@@ -220,7 +220,8 @@ def _select_channel(rewriter: Rewriter, x: Mapped, dim: int, index: int, which: 
 
 
 RULES: dict[Any, Any] = {
-    aten.cat.default: concatenate,
+    **dict.fromkeys((aten.cat.default, aten.concat.default, aten.concatenate.default), concatenate),
+    aten.hstack.default: concatenate,
     aten.stack.default: stack,
     aten.split.Tensor: split,
     aten.split_with_sizes.default: split,

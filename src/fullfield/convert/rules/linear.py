@@ -62,4 +62,15 @@ def matmul(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     return linear(rewriter, node, {"input": node.args[0], "weight": turned.node, "bias": None})
 
 
-RULES: dict[Any, Any] = {aten.linear.default: linear, aten.matmul.default: matmul, aten.mm.default: matmul}
+def refuse_attention(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Refusal:
+    """Attention in one operator: what weighs a position depends on all others of the window."""
+    return Refusal("weighs the positions of the window by each other (attention)")
+
+
+RULES: dict[Any, Any] = {
+    aten.linear.default: linear,
+    aten.matmul.default: matmul,
+    aten.mm.default: matmul,
+    aten.bmm.default: matmul,
+    aten.scaled_dot_product_attention.default: refuse_attention,
+}

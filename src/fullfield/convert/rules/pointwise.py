@@ -14,8 +14,17 @@ from fullfield.convert.rewriter import Const, Mapped, Raw, Rewriter, Scalar
 
 aten = torch.ops.aten
 
+ALIASES = {
+    aten.multiply.Tensor: aten.mul.Tensor,
+    aten.divide.Tensor: aten.div.Tensor,
+    aten.subtract.Tensor: aten.sub.Tensor,
+    aten.special_expit.default: aten.sigmoid.default,
+}
 UNTAGGED = frozenset(
     {
+        *ALIASES,
+        aten.where.ScalarOther,
+        aten.where.ScalarSelf,
         aten.hardswish.default,
         aten.log_sigmoid.default,
         aten.prelu.default,
@@ -50,7 +59,7 @@ def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | 
         if isinstance(fitted, Refusal):
             return fitted
         new.append(fitted)
-    result = rewriter.emit(node.target, new, kind="pointwise")
+    result = rewriter.emit(ALIASES.get(node.target, node.target), new, kind="pointwise")
     result.kwargs = dict(node.kwargs)
     if rewriter.shape(node) != layout.shape(_batch(rewriter, node, layout)):
         return Refusal("broadcasts to another shape")

@@ -91,8 +91,39 @@ def reduce(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     if all(x.layout.spatial(d) for d in wanted):
         return _over_map(rewriter, x, wanted, keep, name)
     if all(x.layout.channel_index(d) is not None for d in wanted) and len(wanted) == 1:
-        return _over_channels(rewriter, node, x, wanted[0], keep)
+        return _over_channels(rewriter, node.target, x, wanted[0], keep)
     return Refusal("reduces over channels and positions at once")
+
+
+def largest(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+    """``max`` over one dimension, as ``amax``; its indices are not to be had.
+
+    Exact: yes
+    """
+    x = rewriter.value(args["self"])
+    dim, keep = args["dim"] % len(x.layout.dims), bool(args["keepdim"])
+    if x.layout.spatial(dim):
+        return Parts((_over_map(rewriter, x, [dim], keep, "amax"), None))
+    if x.layout.channel_index(dim) is None or dim == 0:
+        return Refusal("takes the largest of channels and positions, or of the batch")
+    return Parts((_over_channels(rewriter, aten.amax.default, x, dim, keep), None))
+
+
+def spread(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``var`` or ``std`` over channels, cell by cell.
+
+    Exact: yes
+    """
+    x = rewriter.value(args["self"])
+    dims = args["dim"]
+    indices = [None] if not dims else [x.layout.channel_index(d % len(x.layout.dims)) for d in _list(dims)]
+    if len(indices) != 1 or indices[0] is None:
+        return Refusal("takes the variance of positions of the window")
+    result = _over_channels(rewriter, node.target, x, _list(dims)[0] % len(x.layout.dims), bool(args["keepdim"]))
+    given = {"correction": args["correction"]} if "correction" in args else {"unbiased": args["unbiased"]}
+    result.node.kwargs = {**given, "keepdim": bool(args["keepdim"])}
+    result.node.args = result.node.args[:2]
+    return result
 
 
 def norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
@@ -151,10 +182,10 @@ def _over_map(rewriter: Rewriter, x: Mapped, dims: Sequence[int], keep: bool, na
     return Mapped(node, layout)
 
 
-def _over_channels(rewriter: Rewriter, node: Node, x: Mapped, dim: int, keep: bool) -> Mapped:
+def _over_channels(rewriter: Rewriter, target: Any, x: Mapped, dim: int, keep: bool) -> Mapped:
     index = x.layout.channel_index(dim)
     assert index is not None
-    result = rewriter.emit(node.target, [x, [1 + index], keep], kind="per_cell")
+    result = rewriter.emit(target, [x, [1 + index], keep], kind="per_cell")
     if not keep:
         return Mapped(result, x.layout.without(dim))
     sizes = [1 if i == index else c for i, c in enumerate(x.layout.channels)]
@@ -234,6 +265,8 @@ RULES: dict[Any, Any] = {
     aten.mean.dim: reduce,
     aten.sum.dim_IntList: reduce,
     aten.amax.default: reduce,
+    aten.max.dim: largest,
+    **dict.fromkeys((aten.var.dim, aten.var.correction, aten.std.dim, aten.std.correction), spread),
     aten.linalg_vector_norm.default: norm,
     aten.norm.ScalarOpt_dim: norm,
 }
