@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fullfield.convert.canonical import Canonical
+from fullfield.convert.canonical import Canonical, canonical
 from tests.oracle import Scan, captured, crops, difference
 
 WINDOW = (12, 10)
@@ -294,3 +294,27 @@ def test_scores_that_are_cells_of_a_map_are_given_per_window() -> None:
     assert [r.reason for r in canonical.refused] == ["the scores are cells of a map, not one vector a window"]
     assert one == 0
     assert scan <= 1e-9
+
+
+def sliding_mean(x: Tensor) -> Tensor:
+    """The mean of ten rows and eight columns round every cell, or of what the map has of them."""
+    mean = F.avg_pool2d(x, (10, 8), 1, (5, 4), count_include_pad=False)
+    return mean[:, :, :-1, :-1]
+
+
+def chosen(x: Tensor, gates: Tensor) -> Tensor:
+    """Two halves of the channels, weighed by gates that are one half each."""
+    a, b = gates.chunk(2, 1)
+    return x[:, :4] * a + x[:, 4:] * b
+
+
+def test_gates_that_are_parts_of_a_vector_slide() -> None:
+    torch.manual_seed(5)
+    module = Network(lambda n, x: chosen(x, x.mean((2, 3), keepdim=True)).mean((2, 3)), flat=False)
+    form = canonical(captured(module, WINDOW), slides=True)
+    assert form.refused == ()
+    image = torch.randn(1, 3, 17, 19, dtype=torch.float64)
+    with torch.no_grad():
+        x = torch.tanh(module.stem(image))
+        wanted = F.avg_pool2d(chosen(x, sliding_mean(x)), (10, 8), 1)
+        assert difference(form.graph(image), wanted) <= 1e-12

@@ -163,8 +163,7 @@ class Rewriter:
         wanted = [node]
         while wanted:
             one = wanted.pop()
-            value = self.values[one]
-            if one not in chain and isinstance(value, Mapped) and value.layout.single:
+            if one not in chain and _single(self.values[one]):
                 chain.append(one)
                 wanted += one.all_input_nodes
         saved, current = dict(self.values), self._current
@@ -307,6 +306,12 @@ class Rewriter:
         node = self.graph.get_attr(target)
         node.meta = {"path": target, "op": "weight", "kind": "const"}
         return node
+
+
+def _single(value: Value) -> bool:
+    """Whether it is one cell for the window, or parts of such a cell."""
+    items = value.items if isinstance(value, Parts) else (value,)
+    return any(isinstance(item, Mapped) and item.layout.single for item in items)
 
 
 def bind(node: Node) -> dict[str, Any]:
