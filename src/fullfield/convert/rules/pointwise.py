@@ -14,7 +14,7 @@ from fullfield.convert.rewriter import Const, Mapped, Raw, Rewriter, Scalar
 
 aten = torch.ops.aten
 
-ALIASES = {
+ALIASES: dict[Any, Any] = {
     aten.multiply.Tensor: aten.mul.Tensor,
     aten.divide.Tensor: aten.div.Tensor,
     aten.subtract.Tensor: aten.sub.Tensor,
