@@ -61,7 +61,7 @@ def write_geotiff(
     cloud = cog and (grid.shape[0] <= _MIXED or _orders_bands(rasterio))
     needed = math.prod(grid.shape) * grid.dtype.itemsize * (2 if cloud else 1)
     with replacing(path, overwrite=overwrite, needed_bytes=needed) as place:
-        plain = place.with_name("plain.tif") if cloud else place
+        plain = place.with_name(f"{place.name}.plain") if cloud else place
         # GDAL's own temporary files too go with the folder
         settings = {
             "GDAL_CACHEMAX": _CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True, "CPL_TMPDIR": str(place.parent)
