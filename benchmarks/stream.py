@@ -1,0 +1,293 @@
+"""What streaming costs: scans from a tiled TIFF to a Zarr store, beside the engine alone on the same tiles in memory.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.stream [--parts overhead sizes classes] > benchmarks/stream.md
+
+- *overhead*: the whole call of ``scan_to`` (planning, reading, normalising, storing, syncing, the pyramid) over
+  ``engine.run`` of the same plan on pixels that are ready in memory, to a sink that drops the scores. Both run in turn,
+  so many rounds, and the ratio is that of the medians.
+- *sizes*: seconds a megapixel of ever larger images of one file layout.
+- *classes*: peak memory above that before the scan, of many classes at a modest budget.
+
+Wall time tells of the machine's other load too; CPU time, of all threads, does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from benchmarks.networks import lenet
+from fullfield.api.job import StreamJob, prepare_job
+from fullfield.api.nets import parse_bytes
+from fullfield.api.prepare import Settings
+from fullfield.api.scan_to import scan_to
+from fullfield.capture.classifier import Classifier
+from fullfield.capture.torch_module import capture
+from fullfield.engine.run import run
+from fullfield.io.kept import Keep
+from fullfield.io.open import open as open_image
+from tests.analysis import classics
+
+PHOTO = Path(__file__).parents[1] / "src/fullfield/data/astronaut.png"
+LAYOUTS = [("jpeg", 256), ("jpeg", 512), ("deflate", 256), ("deflate", 512)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and how it is scanned.
+
+    Args:
+        name: in the table.
+        build: makes the module.
+        window: of its input, px.
+        options: ``scan``'s own.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    window: int
+    options: dict[str, object]
+
+    def net(self) -> Classifier:
+        torch.manual_seed(0)
+        return capture(self.build().eval(), window=self.window, preprocessing="unit", name=self.name)
+
+
+OVERHEAD = [
+    (Case("LeNet, step 4", lenet, 32, {"step": 4}), 3072),
+    (Case("LeNet, step 16", lenet, 32, {"step": 16}), 3072),
+    (Case("ResNet-18, context, step 32", classics.resnet18, 224, {"step": 32, "mode": "context"}), 3072),
+    (Case("ResNet-18, exact, step 32", classics.resnet18, 224, {"step": 32}), 1024),
+]
+
+
+@dataclass(frozen=True)
+class Time:
+    """Of one run, s: on the clock, and of all threads on the processor."""
+
+    wall: float
+    cpu: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = {"overhead": overhead, "sizes": sizes, "classes": many_classes}
+    parser.add_argument("--parts", nargs="+", default=list(parts), choices=list(parts))
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/fullfield-stream"), help="for images and results")
+    parser.add_argument("--budget", default="512MB")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--most", type=int, default=1000, help="megapixels of the largest image")
+    parser.add_argument("--cases", nargs="+", type=int, default=list(range(len(OVERHEAD))), help="of the overhead")
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for name in args.parts:
+        print(f"`python -m benchmarks.stream {' '.join(sys.argv[1:])}`, torch {torch.__version__}, ", end="")
+        print(
+            f"{torch.get_num_threads()} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start\n"
+        )
+        parts[name](args)
+        print(f"\nLoad {os.getloadavg()[0]:.1f} at the end.\n", flush=True)
+
+
+def overhead(args: argparse.Namespace) -> None:
+    """Scans of files over the engine alone."""
+    print("| network | file | engine s/Mpx | scan s/Mpx | wall ratio | CPU ratio |")
+    print("|---|---|--:|--:|--:|--:|")
+    for case, side in (OVERHEAD[k] for k in args.cases):
+        net = case.net()
+        files = [tiled(args.folder, side, *layout) for layout in LAYOUTS]
+        settings = Settings(budget=args.budget, **case.options)  # type: ignore[arg-type]
+        job = prepare_job(net, open_image(files[0]), Keep(), settings)
+        alone = _ready(job)
+        alone()  # caches of the libraries
+        engine: list[Time] = []
+        scans: list[list[Time]] = [[] for _ in files]
+        for _ in range(args.rounds):
+            engine.append(timed(alone))
+            for file, times in zip(files, scans, strict=True):
+                times.append(_scan(net, file, args, case.options))
+        megapixels = side * side / 1e6
+        for (kind, tile), times in zip(LAYOUTS, scans, strict=True):
+            each = f"{_wall(engine) / megapixels:.4f} | {_wall(times) / megapixels:.4f}"
+            ratios = f"{_wall(times) / _wall(engine):.3f} | {_cpu(times) / _cpu(engine):.3f}"
+            print(f"| {case.name} | {kind}, {tile} px | {each} | {ratios} |", flush=True)
+
+
+def sizes(args: argparse.Namespace) -> None:
+    """Seconds a megapixel of ever larger images."""
+    print("| image | blocks | wall s/Mpx | CPU s/Mpx | over that of the 10 megapixels (CPU) | peak above the start |")
+    print("|---|--:|--:|--:|--:|--:|")
+    case = OVERHEAD[1][0]
+    net = case.net()
+    first: float | None = None
+    for side in (3072, 5376, 10240, 17408, 32768):
+        megapixels = side * side / 1e6
+        if megapixels > 1.1 * args.most:
+            continue
+        file = tiled(args.folder, side, "jpeg", 256)
+        job = prepare_job(net, open_image(file), Keep(), Settings(budget=args.budget, **case.options))  # type: ignore[arg-type]
+        blocks = len(job.shards)
+        rounds = args.rounds if megapixels < 50 else 1
+        with Peak() as peak:
+            times = [_scan(net, file, args, case.options) for _ in range(rounds)]
+        each = _cpu(times) / megapixels
+        first = first or each
+        print(
+            f"| {side}×{side}, {megapixels:.0f} Mpx | {blocks} | {_wall(times) / megapixels:.4f} | {each:.4f} "
+            f"| {each / first:.3f} | {peak.above / 1e6:.0f} MB |",
+            flush=True,
+        )
+
+
+def many_classes(args: argparse.Namespace) -> None:
+    """Peak memory of maps of many classes."""
+    print("| classes | budget | map | stored | wall s/Mpx | CPU s/Mpx | peak above the start |")
+    print("|--:|--:|---|--:|--:|--:|--:|")
+    for classes in (10, 1000):
+        case = Case(f"LeNet with {classes} classes", lambda k=classes: _wide(k), 32, {"step": 4})  # type: ignore[misc]
+        file = tiled(args.folder, 3072, "jpeg", 256)
+        with Peak() as peak:
+            found = _scan(case.net(), file, args, case.options)
+        cells = (3072 - 32) // 4 + 1
+        stored = classes * cells * cells * 4
+        print(
+            f"| {classes} | {(parse_bytes(args.budget) or 0) / 1e6:.0f} MB | {cells}×{cells} | {stored / 1e6:.0f} MB "
+            f"| {found.wall / 9.44:.4f} | {found.cpu / 9.44:.4f} | {peak.above / 1e6:.0f} MB |",
+            flush=True,
+        )
+
+
+def _wide(classes: int) -> nn.Module:
+    layers = list(lenet())  # type: ignore[call-overload]
+    return nn.Sequential(*layers[:-1], nn.Linear(84, classes))
+
+
+class _Memory:
+    """Pixels that are ready; a source."""
+
+    def __init__(self, pixels: NDArray[np.floating]) -> None:
+        self.pixels = pixels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.pixels.shape
+        return channels, height, width
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.floating]:
+        return self.pixels[:, top:bottom, left:right]
+
+
+class _Nothing:
+    """A sink that drops the scores."""
+
+    def write(self, row: int, column: int, scores: NDArray[np.floating]) -> None:
+        pass
+
+    def part(self, first: tuple[int, int], every: tuple[int, int]) -> _Nothing:
+        return self
+
+
+def _ready(job: StreamJob) -> Callable[[], None]:
+    """The engine alone, on the plan of a job."""
+    work = job.work
+    channels, height, width = work.source.shape
+    pixels = np.empty((height, width, channels), np.float32).transpose(2, 0, 1)  # as sources give them
+    for top in range(0, height, 512):
+        bottom = min(height, top + 512)
+        pixels[:, top:bottom] = work.source.read(top, bottom, 0, width)
+    return lambda: run(work.plan, work.prepared.canonical, _Memory(pixels), _Nothing())
+
+
+def _scan(net: Classifier, file: Path, args: argparse.Namespace, options: dict[str, object]) -> Time:
+    output = args.folder / "scores.zarr"
+    shutil.rmtree(output, ignore_errors=True)
+    return timed(lambda: scan_to(net, open_image(file), output, budget=args.budget, **options))
+
+
+def timed(work: Callable[[], object]) -> Time:
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Time(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def _wall(times: list[Time]) -> float:
+    return statistics.median(t.wall for t in times)
+
+
+def _cpu(times: list[Time]) -> float:
+    return statistics.median(t.cpu for t in times)
+
+
+class Peak:
+    """Most memory held above that at the beginning, looked at every 10 ms."""
+
+    above = 0
+
+    def __enter__(self) -> Peak:
+        self._start = _resident()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.01):
+            self.above = max(self.above, _resident() - self._start)
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def tiled(folder: Path, side: int, kind: str, tile: int) -> Path:
+    """A BigTIFF of photographs, turned, dimmed and with noise, beside each other."""
+    import tifffile
+
+    path = folder / f"{side}-{kind}-{tile}.tif"
+    if path.exists():
+        return path
+    how = {"compression": "jpeg", "photometric": "ycbcr"} if kind == "jpeg" else {"compression": "zlib"}
+    temporary = path.with_suffix(".partial")
+    with tifffile.TiffWriter(temporary, bigtiff=True) as file:
+        shape = (side, side, 3)
+        file.write(_tiles(side, tile), shape=shape, dtype="uint8", tile=(tile, tile), **{"photometric": "rgb", **how})
+    return temporary.replace(path)
+
+
+def _tiles(side: int, tile: int) -> Iterator[NDArray[np.uint8]]:
+    photo = np.asarray(Image.open(PHOTO).convert("RGB"))
+    random = np.random.default_rng(0)
+    pool = []
+    for k in range(24):
+        turned = np.rot90(photo, k % 4)[:: -1 if k % 2 else 1].astype(np.int16) * (0.6 + 0.05 * (k % 9))
+        pool.append(np.clip(turned + random.integers(-6, 7, photo.shape), 0, 255).astype(np.uint8))
+    count, side_of_photo = -(-side // tile), photo.shape[0]
+    for i in range(count):
+        for j in range(count):
+            y, x = i * tile, j * tile
+            picture = pool[(y // side_of_photo * 7 + x // side_of_photo * 11) % len(pool)]
+            y, x = y % side_of_photo, x % side_of_photo
+            yield np.ascontiguousarray(picture[y : y + tile, x : x + tile])
+
+
+if __name__ == "__main__":
+    main()
