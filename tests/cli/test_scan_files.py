@@ -1,0 +1,257 @@
+"""``fullfield scan`` of large images: every kind of file, every kind of result, many at once."""
+
+import json
+import warnings
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+import zarr
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import fullfield
+from fullfield.cli import main
+
+MODEL = str(files("fullfield") / "data" / "rnet.onnx")
+PHOTO = np.asarray(Image.open(files("fullfield") / "data" / "astronaut.png").convert("RGB"))
+PIXELS = np.ascontiguousarray(PHOTO[40:168, 150:310])  # 128 x 160 px
+UTM = rasterio.Affine(0.5, 0.0, 500_000.0, 0.0, -0.5, 5_400_000.0)
+SHAPE = (14, 18)  # windows of 24 px at every 8 px
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("plain.tif", PIXELS, tile=(64, 64), photometric="rgb", compression="zlib")
+    return tmp_path
+
+
+def scan(*args: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["scan", MODEL, *map(str, args), "--step", "8"])
+    assert result.exit_code == code, (result.output, result.exception)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def plain() -> np.ndarray:
+    return fullfield.scan(fullfield.load(MODEL), PIXELS, step=8).array
+
+
+def size_of(picture: str) -> tuple[int, int]:
+    with Image.open(picture) as opened:
+        return opened.size
+
+
+def geotiff(path: str, pixels: np.ndarray = PIXELS, **profile: object) -> str:
+    bands = pixels.transpose(2, 0, 1)
+    given = {"crs": "EPSG:32632", "transform": UTM, "tiled": True, "blockxsize": 64, "blockysize": 64} | profile
+    with rasterio.open(
+        path, "w", driver="GTiff", height=bands.shape[1], width=bands.shape[2], count=len(bands), dtype="uint8", **given
+    ) as file:
+        file.write(bands)
+    return path
+
+
+def rectangle(y: int, x: int, height: int, width: int) -> list[list[float]]:
+    return [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+
+
+def test_one_damaged_file_stops_no_other_and_a_second_run_skips_what_is_finished() -> None:
+    Path("in").mkdir()
+    for name in ("a", "c"):
+        Image.fromarray(PIXELS).save(f"in/{name}.png")
+    Path("in/b.png").write_bytes(Path("in/a.png").read_bytes()[:2000])
+    names = ["in/a.png", "in/b.png", "in/c.png"]
+    first = scan(*names, "-o", "out/", code=1)
+    assert "failed   in/b.png" in first.stderr
+    assert "2 of 3 images scanned" in first.stderr
+    assert sorted(p.name for p in Path("out").iterdir()) == ["a.zarr", "c.zarr"]
+    made = {p: p.stat().st_mtime_ns for p in Path("out").rglob("*") if p.is_file()}
+    scan(*names, "-o", "out/", code=1)
+    assert {p: p.stat().st_mtime_ns for p in Path("out").rglob("*") if p.is_file()} == made
+    Path("in/b.png").write_bytes(Path("in/a.png").read_bytes())
+    assert "3 of 3 images scanned" in scan(*names, "-o", "out/").stderr
+
+
+def test_json_of_several_files_says_what_became_of_each() -> None:
+    Path("bad.tif").write_bytes(b"II*\0nothing")
+    facts = json.loads(scan("plain.tif", "bad.tif", "-o", "out", "--json", code=1).stdout)
+    assert [entry["finished"] for entry in facts] == [True, False]
+    assert facts[0]["written"] == ["out/plain.zarr"]
+    assert facts[1]["error"]["where"] == "bad.tif"
+
+
+def test_the_scores_on_disk_are_those_in_memory() -> None:
+    scan("plain.tif", "-o", "a.zarr", "--budget", "200MB")
+    np.testing.assert_allclose(fullfield.open_scores("a.zarr").to_scores().array, plain(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy", ".geojson", ".ome.tif"])
+def test_other_formats_leave_nothing_beside_them(suffix: str) -> None:
+    before = {path.name for path in Path().iterdir()}
+    scan("plain.tif", "-o", f"map{suffix}")
+    assert {path.name for path in Path().iterdir()} - before == {f"map{suffix}"}
+
+
+def test_several_files_become_one_geotiff_each() -> None:
+    geotiff("b.tif")
+    scan("plain.tif", "b.tif", "-o", "maps", "--format", ".tif")
+    assert sorted(p.name for p in Path("maps").iterdir()) == ["b.tif", "plain.tif"]
+
+
+def test_a_map_lies_where_its_windows_centres_do() -> None:
+    scan(geotiff("geo.tif"), "-o", "map.tif", "--region", "16:,8:")
+    with rasterio.open("map.tif") as found:
+        assert found.crs.to_epsg() == 32632
+        assert found.shape == (12, 17)
+        assert found.descriptions == ("background", "face")
+        for i, j in ((0, 0), (11, 16), (5, 2)):
+            assert found.xy(i, j) == pytest.approx(UTM @ (8 + 8 * j + 12, 16 + 8 * i + 12), abs=1e-6)
+
+
+def test_windows_of_nodata_alone_carry_no_scores() -> None:
+    pixels = PIXELS.clip(1)
+    pixels[:, 80:] = 0
+    scan(geotiff("geo.tif", pixels, nodata=0), "-o", "map.npy")
+    found = ~np.isnan(np.load("map.npy")).any(axis=0)
+    np.testing.assert_array_equal(found, np.tile(np.arange(18) * 8 < 80, (14, 1)))
+
+
+def test_masks_say_the_same_as_picture_and_as_polygons_on_image_and_map() -> None:
+    geotiff("geo.tif")
+    inside = np.zeros((128, 160), np.uint8)
+    inside[40:56, 64:80] = 255
+    Image.fromarray(inside).save("mask.png")
+    ring = rectangle(40, 64, 16, 16)
+    on_map = [list(UTM @ (x, y)) for x, y in ring]
+    crs = {"type": "name", "properties": {"name": "EPSG:32632"}}
+    for name, points, more in (("image", ring, {}), ("map", on_map, {"crs": crs})):
+        feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [points]}}
+        Path(f"{name}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature], **more}))
+    cells = []
+    for mask, more in (("mask.png", ()), ("image.geojson", ("--coordinates", "image")), ("map.geojson", ())):
+        scan("geo.tif", "-o", f"{mask}.npy", "--mask", mask, *more)
+        cells.append(~np.isnan(np.load(f"{mask}.npy"))[0])
+    wanted = np.zeros(SHAPE, bool)
+    wanted[3:7, 6:10] = True  # windows at 24 .. 48 and 48 .. 72 px touch it
+    for found in cells:
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_what_is_kept_is_what_was_asked_for() -> None:
+    scores = plain()
+    scan("plain.tif", "-o", "labels.zarr", "--argmax")
+    np.testing.assert_array_equal(fullfield.open_scores("labels.zarr").read(0, 14, 0, 18)[0], scores.argmax(axis=0))
+    scan("plain.tif", "-o", "face.npy", "--classes", "face")
+    np.testing.assert_allclose(np.load("face.npy"), scores[1:], rtol=0, atol=1e-6)
+    scan("plain.tif", "-o", "bytes.zarr", "--dtype", "uint8", "--range", "0,1")
+    assert fullfield.open_scores("bytes.zarr").read(0, 14, 0, 18).dtype == np.uint8
+    np.testing.assert_allclose(fullfield.open_scores("bytes.zarr").to_scores().array, scores, rtol=0, atol=0.5 / 254)
+
+
+def test_processes_share_one_output_and_the_last_completes_it() -> None:
+    shared = ("--rank", 0, "--world", 2), ("--rank", 1, "--world", 2)
+    first = scan("plain.tif", "-o", "a.zarr", *shared[1])
+    second = scan("plain.tif", "-o", "a.zarr", *shared[0])
+    said = sorted("the last process to finish" in result.stdout for result in (first, second))
+    assert said in ([False, False], [False, True])  # a map of a single block is all one's own
+    np.testing.assert_allclose(fullfield.open_scores("a.zarr").to_scores().array, plain(), rtol=0, atol=1e-6)
+
+
+def test_levels_resolutions_and_channels_are_picked() -> None:
+    half = PIXELS[::2, ::2]
+    group = zarr.open_group("stack.ome.zarr", mode="w", zarr_format=3)
+    for name, pixels in (("0", PIXELS), ("1", half)):
+        group.create_array(name, data=pixels.transpose(2, 0, 1)[:, None], chunks=(1, 1, 64, 64))
+    axes = [{"name": "c", "type": "channel"}] + [
+        {"name": n, "type": "space", "unit": "micrometer"} for n in ("z", "y", "x")
+    ]
+    levels = [
+        {"path": name, "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 0.5 * f, 0.5 * f]}]}
+        for name, f in (("0", 1), ("1", 2))
+    ]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": levels}]}
+    expected = fullfield.scan(fullfield.load(MODEL), half, step=8).array
+    for name, args in (("level", ("--level", 1)), ("mpp", ("--mpp", 1.0))):
+        scan("stack.ome.zarr", "-o", f"{name}.npy", *args)
+        np.testing.assert_allclose(np.load(f"{name}.npy"), expected, rtol=0, atol=1e-6)
+    np.save("five.npy", np.concatenate([PIXELS[:, :, ::-1], PIXELS[:, :, :2]], axis=2))
+    scan("five.npy", "-o", "bands.npy", "--bands", "2,1,0")
+    np.testing.assert_allclose(np.load("bands.npy"), plain(), rtol=0, atol=1e-6)
+
+
+def test_progress_for_programs_is_a_line_of_json_each() -> None:
+    lines = scan("plain.tif", "-o", "a.zarr", "--json-progress").stderr.splitlines()
+    last = json.loads(lines[-1])
+    assert (last["file"], last["blocks"], last["windows"]) == ("plain.tif", last["blocks_total"], 252)
+
+
+def test_what_is_background_is_skipped_and_shown() -> None:
+    slide = np.full((256, 320, 3), 240, np.uint8)
+    slide[64:192, 80:240] = PIXELS // 2
+    tifffile.imwrite("slide.tif", slide, tile=(64, 64), photometric="rgb")
+    result = scan("slide.tif", "-o", "a.npy", "--skip-background")
+    assert "bright background" in result.stderr
+    assert size_of("a.npy.content.png") == (320, 256)
+    found = ~np.isnan(np.load("a.npy")[0])
+    assert found[8:24, 10:30].all()
+    assert not found[0].any()
+
+
+def test_an_overlay_shows_the_image_and_a_legend_beside_it() -> None:
+    scan("plain.tif", "-o", "a.zarr", "--overlay", "over.png", "--class", "face")
+    width, height = size_of("over.png")
+    assert width > 160
+    assert height > 128
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("none.tif", "-o", "a.zarr"), 1, "none.tif"),
+        (("plain.tif", "-o", "a.xyz"), 1, "a.xyz"),
+        (("plain.tif", "-o", "no/where/a.zarr"), 1, "no/where"),
+        (("plain.tif", "-o", "a.zarr", "--level", 3), 1, "level"),
+        (("plain.tif", "-o", "a.zarr", "--mpp", 0.5), 1, "resolution"),
+        (("plain.tif", "-o", "a.zarr", "--bands", "0,7,1"), 1, "7"),
+        (("plain.tif", "-o", "a.zarr", "--region", "5"), 1, "region"),
+        (("plain.tif", "-o", "a.zarr", "--region", "0:10,0:10"), 1, "smaller than the window"),
+        (("plain.tif", "-o", "a.zarr", "--mask", "none.png"), 1, "none.png"),
+        (("plain.tif", "-o", "a.zarr", "--classes", "cat"), 1, "cat"),
+        (("plain.tif", "-o", "a.zarr", "--dtype", "uint8"), 1, "uint8"),
+        (("plain.tif", "-o", "a.zarr", "--budget", "1kB"), 1, "allow at least"),
+        (("plain.tif", "-o", "a.zarr", "--rank", 2, "--world", 2), 1, "2 is not one of 2"),
+        (("plain.tif", "-o", "a.tif", "--world", 2), 2, "--world needs a .zarr"),
+        (("plain.tif", "-o", "a.png", "--argmax"), 2, "streamed output"),
+        (("plain.tif", "plain.tif"), 2, "several images need -o FOLDER"),
+        (("plain.tif", "in/plain.tif", "-o", "out"), 1, "would both become plain.zarr"),
+        (("plain.tif", "-o", "a.zarr", "--range", "1"), 2, "two numbers"),
+    ],
+)
+def test_a_wrong_call_is_one_clear_message(args: tuple[object, ...], code: int, said: str) -> None:
+    result = scan(*args, code=code)
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path("a.zarr").exists()
+
+
+def test_another_result_is_not_written_over() -> None:
+    scan("plain.tif", "-o", "a.zarr")
+    assert "exists already" in scan("plain.tif", "-o", "a.zarr", "--argmax", code=1).stderr
+    scan("plain.tif", "-o", "a.zarr", "--argmax", "--overwrite")
+    assert fullfield.open_scores("a.zarr").spec.kind == "labels"
+
+
+def test_slides_are_scanned_at_the_resolution_that_is_asked_for() -> None:
+    pytest.importorskip("openslide")
+    text = "Aperio Image Library v11.2.1\n160x128 [0,0 160x128] (64x64) JPEG/RGB Q=90|AppMag = 20|MPP = 0.5"
+    with warnings.catch_warnings(), tifffile.TiffWriter("a.svs") as file:
+        file.write(PIXELS, tile=(64, 64), photometric="rgb", compression="jpeg", description=text, metadata=None)
+    scan("a.svs", "-o", "a.zarr", "--mpp", "1.0")
+    found = fullfield.open_scores("a.zarr").spec
+    assert (found.placement.image, found.shape) == ((64, 80), (2, 6, 8))
+    assert found.mpp == pytest.approx((1.0, 1.0))
