@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,6 +16,7 @@ from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, NodeSpec
 from fullfield.plan import Borders, Plan, make_plan
 from fullfield.plan.table import Parts, short, tabulate
+from tests.oracle import crops, difference, shaken
 
 CONV3 = (Op(3, low=1, high=1), Op(3, low=1, high=1))
 
@@ -202,6 +204,35 @@ def test_predicted_multiply_adds_are_those_executed(border: object, step: int) -
     with counter:
         run_plan(work.prepared, work.plan, work.source)
     assert 2 * tabulate(work.plan).scan.total == counter.get_total_flops()
+
+
+class Computed(nn.Module):
+    """Kernels and a norm's scale that are computed from weights, by matrix products too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(3, 9))
+        self.norms, self.head = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)]), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kernel = (self.first @ self.second).reshape(4, 1, 3, 3)
+        x = self.norms[0](torch.nn.functional.conv2d(x, kernel - kernel.mean()))
+        x = self.norms[1](torch.nn.functional.conv2d(x, kernel.tanh(), groups=4, padding=1))
+        mean = x.mean((2, 3), keepdim=True)
+        return self.head((x * mean * (self.first @ self.first.T).sum(1)[:, None, None]).mean((2, 3)))
+
+
+def test_what_is_computed_from_weights_alone_is_done_before_the_scan() -> None:
+    torch.manual_seed(0)
+    net = fullfield.capture(shaken(Computed()), window=16, channels=1)
+    image = torch.randn(1, 27, 33, dtype=torch.float64)
+    work = set_up(net, image, Settings(step=3, tile=(2, 3)))
+    with FlopCounterMode(display=False) as counter:
+        found = run_plan(work.prepared, work.plan, work.source)
+    assert 2 * tabulate(work.plan).scan.total == counter.get_total_flops()
+    with torch.no_grad():
+        wanted = crops(net, image[None], (3, 3))
+    assert difference(torch.as_tensor(found).permute(1, 2, 0), wanted) <= 1e-12
 
 
 def test_every_part_has_work_in_the_network_that_is_counted() -> None:

@@ -15,7 +15,7 @@ from fullfield.analysis.specs import network
 from fullfield.api.nets import parse_bytes
 from fullfield.capture.classifier import Classifier
 from fullfield.convert.canonical import Canonical, canonical
-from fullfield.convert.fold import fold_batch_norm
+from fullfield.convert.fold import fold_batch_norm, fold_constants
 from fullfield.engine.protocols import Where
 from fullfield.errors import GeometryError, ImageError, UnsupportedError
 from fullfield.geometry.network import Network
@@ -27,7 +27,7 @@ from fullfield.io.open import open_raster
 from fullfield.io.pick import Pick
 from fullfield.io.raster import Raster, array_identity, is_raster
 from fullfield.io.region import CroppedSource, cropped, region_of
-from fullfield.io.where.background import Content
+from fullfield.io.where.background import Content, find_content
 from fullfield.io.where.select import where_from
 from fullfield.plan import CONTEXT, EXACT, Borders, Method, Plan, make_plan
 
@@ -121,7 +121,8 @@ class Work:
             "region": said.region,
             "mask": None if said.mask is None else _identity(said.mask),
             "coordinates": said.coordinates,
-            "skip_background": bool(said.skip_background),
+            "skip_background": isinstance(said.skip_background, Content)
+            and array_identity(said.skip_background.inside),
             "min_coverage": said.min_coverage,
         }
 
@@ -159,7 +160,7 @@ class Ready:
 def prepare(net: Classifier, *, slides: bool = False) -> Prepared:
     """The network ready to scan; ``slides`` lets gates and norms of the window slide with it (not in exact mode)."""
     form = canonical(net, slides=slides)
-    folded, _ = fold_batch_norm(form.graph)
+    folded, _ = fold_batch_norm(fold_constants(form.graph))
     form = replace(form, graph=folded)
     return Prepared(net, form, network(form, net.dtype))
 
@@ -292,8 +293,11 @@ def ready_to_scan(net: Classifier, image: object, settings: Settings) -> Ready:
     source = _source(net, image, settings, step)
     if borders.cells == 0:
         check_context(prepared)
+    original = image_of(source).original
+    if settings.skip_background is True:
+        settings = replace(settings, skip_background=find_content(original))
     where = where_from(
-        image_of(source).original,
+        original,
         place(net, source, step),
         mask=settings.mask,
         coordinates=settings.coordinates,

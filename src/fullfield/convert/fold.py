@@ -1,8 +1,9 @@
-"""Batch norms folded into the convolutions before them."""
+"""What can be known before an image comes: constants, and batch norms folded into the convolutions before them."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import torch
@@ -12,6 +13,43 @@ from torch.fx import GraphModule, Node
 from fullfield.convert.rewriter import bind
 
 aten = torch.ops.aten
+
+
+def fold_constants(module: GraphModule) -> GraphModule:
+    """A canonical graph in which all that the network computes from its weights alone is a tensor.
+
+    Standardised kernels, position tables made by a small network and their like, once instead of once a tile; they
+    no longer follow the weights.
+
+    Exact: yes
+    """
+    new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
+    values: dict[Node, Any] = {}
+    for node in [n for n in new.graph.nodes if n.meta["kind"] == "const"]:
+        if node.op == "get_attr":
+            values[node] = _tensor(new, node)
+            continue
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        with torch.no_grad():
+            values[node] = node.target(*args, **kwargs)
+        if isinstance(values[node], torch.Tensor):
+            values[_keep(new, node, values[node])] = values[node]
+    new.graph.eliminate_dead_code()
+    new.delete_all_unused_submodules()
+    new.recompile()
+    return new
+
+
+def _keep(module: GraphModule, node: Node, value: torch.Tensor) -> Node:
+    """The buffer, in a submodule of its own, that the readers of ``node`` read instead."""
+    holder = next(name for k in itertools.count() if not hasattr(module, name := f"constant_{k}"))
+    setattr(module, holder, nn.Module())
+    getattr(module, holder).register_buffer("value", value)
+    with module.graph.inserting_before(node):
+        kept = module.graph.get_attr(f"{holder}.value")
+    kept.meta = {**node.meta, "op": "weight"}
+    node.replace_all_uses_with(kept)
+    return kept
 
 
 def fold_batch_norm(module: GraphModule) -> tuple[GraphModule, tuple[str, ...]]:
