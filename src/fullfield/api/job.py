@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,12 +15,13 @@ from fullfield._version import __version__
 from fullfield.api.prepare import CACHE_SHARE, Ready, Settings, Work, image_of, provenance, ready_to_scan
 from fullfield.capture.classifier import Classifier
 from fullfield.engine.stream import AHEAD, READERS
-from fullfield.errors import BudgetError, GeometryError
+from fullfield.errors import BudgetError
+from fullfield.io.cache import CachedRaster, row_bytes
 from fullfield.io.kept import Keep, Kept, keeping
 from fullfield.io.maps import MapSpec
-from fullfield.io.raster import array_identity
+from fullfield.io.raster import ArrayRaster, array_identity
 from fullfield.io.record import plain_json
-from fullfield.plan import Tile
+from fullfield.plan import Plan, Tile
 from fullfield.plan.choose import DEFAULT_BUDGET_BYTES
 from fullfield.plan.shards import Shards, shard_size
 
@@ -39,12 +41,16 @@ class StreamJob:
         shards: the blocks of the map.
         kept: what of the scores is stored.
         predicted_bytes: most memory that it takes, above image and network.
+        cache_bytes: of it for decoded pixels.
+        remark: what the user should know of it, if anything.
     """
 
     work: Work
     shards: Shards
     kept: Kept
     predicted_bytes: int
+    cache_bytes: int = 0
+    remark: str = ""
 
     @property
     def spec(self) -> MapSpec:
@@ -75,27 +81,12 @@ class StreamJob:
             **provenance(work)["settings"],
             "method": plan.method,
             "batch": plan.batch,
-            "frontier": sorted(name for name, place in plan.places.items() if not place.shared)[:1],
+            "frontier": next((name for name, place in plan.places.items() if not place.shared), None),
             "shard": list(self.shards.size),
             "keep": {**self.kept.fields, "fill": str(self.kept.fill)},
         }
         plain: dict[str, Any] = plain_json(facts)
         return plain
-
-    def check_verifiable(self) -> None:
-        """Passes if what is stored can be compared with the crops' scores.
-
-        Raises:
-            GeometryError: it is something else.
-        """
-        kept = self.kept
-        if kept.kind != "scores" or kept.activation is not None or kept.dtype not in ("float32", "float64"):
-            what = "labels" if kept.kind == "labels" else f"{kept.activation or 'scores'} in {kept.dtype}"
-            raise GeometryError(
-                "verify",
-                f"{what} cannot be compared with the crops' scores",
-                fix="verify a scan that keeps the scores as they are",
-            )
 
 
 def prepare_job(net: Classifier, image: object, keep: Keep, settings: Settings) -> StreamJob:
@@ -109,51 +100,85 @@ def prepare_job(net: Classifier, image: object, keep: Keep, settings: Settings) 
     kind = "float32" if net.dtype == torch.bfloat16 else str(net.dtype).removeprefix("torch.")
     kept = keeping(keep, classes=net.classes, class_names=net.class_names, dtype=kind)
     ready = ready_to_scan(net, image, replace(settings, budget=budget))
-    least = math.inf
-    for share in _SHARES:
-        try:
-            work = ready.planned(int(share * budget))
-        except BudgetError:
-            break
-        job = _cut(work, kept, budget)
-        least = min(least, job.predicted_bytes)
-        if job.predicted_bytes <= budget:
-            return job
-    raise _too_small(ready, kept, budget)
+    for rows in (True, False):
+        for share in _SHARES:
+            with suppress(BudgetError):
+                job = _cut(ready.planned(int(share * budget)), kept, budget, rows=rows)
+                if job.predicted_bytes <= budget:
+                    return _with_rest(job, budget)
+    least = _least(ready, kept)
+    if least > budget:
+        raise BudgetError(
+            "budget",
+            f"{budget / 1e6:.1f} MB is less than the {least / 1e6:.1f} MB that a scan to disk takes",
+            fix=f"allow at least {math.ceil(least / 1e6)} MB",
+        )
+    return _with_rest(_cut(_smallest(ready).planned(budget), kept, budget, rows=False), budget)
 
 
-def _cut(work: Work, kept: Kept, budget: int) -> StreamJob:
-    """The work with its map cut into blocks."""
+def _cut(work: Work, kept: Kept, budget: int, *, rows: bool) -> StreamJob:
+    """The work with its map cut into blocks; with ``rows`` the cache holds what all tiles beside each other read."""
     most = min(int(_BLOCK * budget), _BLOCK_BYTES)
-    cell = kept.bands * np.dtype(kept.dtype).itemsize + 1
+    cell = _cell_bytes(kept)
     shards = Shards(work.plan, shard_size(work.plan, cell_bytes=cell, most_bytes=most))
-    return StreamJob(work, shards, kept, _predicted(work, shards, cell) + int(CACHE_SHARE * budget))
+    raster = image_of(work.source).raster
+    wanted = row_bytes(raster, _region(work.plan))
+    share = int(CACHE_SHARE * budget)
+    cache = max(share, wanted) if rows else share
+    predicted = _predicted(work, shards, cell) + (0 if isinstance(raster, ArrayRaster) else cache)
+    remark = ""
+    if wanted > cache:
+        remark = (
+            f"{raster.name}: its strips are {raster.about.tile[1]} px wide and are decoded anew for every tile; "
+            f"a budget of about {(predicted - cache + wanted) / 1e6:.0f} MB, or a tiled file, avoids that"
+        )
+    return StreamJob(work, shards, kept, predicted, cache, remark)
+
+
+def _with_rest(job: StreamJob, budget: int) -> StreamJob:
+    """The job, its cache as large as it is to be; what is left of the budget may go to spectra of kernels."""
+    raster, plan = image_of(job.work.source).raster, job.work.plan
+    if isinstance(raster, CachedRaster):
+        raster.cache.most_bytes = job.cache_bytes
+    rest = plan.cost.peak_bytes + budget - job.predicted_bytes
+    passes = tuple(replace(part, budget_bytes=rest) for part in plan.passes)
+    return replace(job, work=replace(job.work, plan=replace(plan, budget_bytes=rest, passes=passes)))
+
+
+def _cell_bytes(kept: Kept) -> int:
+    """Bytes of a cell as stored, and of whether it has scores."""
+    return kept.bands * np.dtype(kept.dtype).itemsize + 1
+
+
+def _region(plan: Plan) -> tuple[int, int]:
+    """Height and width of what a full tile reads, px."""
+    tile = Tile(0, 0, min(plan.tile[0], plan.shape[0]), min(plan.tile[1], plan.shape[1]))
+    top, bottom, left, right = plan.runs[0].layout(tile).pixels(plan.network.nodes[0].name)
+    return bottom - top, right - left
 
 
 def _predicted(work: Work, shards: Shards, cell_bytes: int) -> int:
     """Bytes that a scan takes: the computation, pixels that wait, the scores of a tile, two blocks."""
     plan = work.plan
-    tile = Tile(0, 0, min(plan.tile[0], plan.shape[0]), min(plan.tile[1], plan.shape[1]))
-    top, bottom, left, right = plan.runs[0].layout(tile).pixels(plan.network.nodes[0].name)
-    area = (bottom - top) * (right - left)
+    area = math.prod(_region(plan))
     channels, raw = work.source.shape[0], image_of(work.source).raster
     ready = area * channels * work.prepared.itemsize
     reading = area * raw.shape[2] * raw.dtype.itemsize * _READ_COPIES + ready
-    scores = 2 * tile.rows * tile.columns * work.prepared.net.classes * work.prepared.itemsize
-    blocks = 2 * shards.size[0] * shards.size[1] * cell_bytes
+    scores = 2 * math.prod(plan.tile) * work.prepared.net.classes * work.prepared.itemsize
+    blocks = 2 * math.prod(shards.size) * cell_bytes
     held = raw.about.held_bytes + _SLACK
     return plan.cost.peak_bytes + (AHEAD + 1) * ready + READERS * reading + scores + blocks + held
 
 
-def _too_small(ready: Ready, kept: Kept, budget: int) -> BudgetError:
-    """The error that names the least budget: of one window at a time."""
-    alone = replace(ready, settings=replace(ready.settings, tile=(1, 1)))
-    work = alone.planned(1 << 62)
-    cell = kept.bands * np.dtype(kept.dtype).itemsize + 1
+def _smallest(ready: Ready) -> Ready:
+    """The same with tiles of one window, unless they are given."""
+    return replace(ready, settings=replace(ready.settings, tile=ready.settings.tile or (1, 1)))
+
+
+def _least(ready: Ready, kept: Kept) -> int:
+    """The least budget for which there is a plan: of the smallest tiles, in blocks as small."""
+    work = _smallest(ready).planned(1 << 62)
+    cell = _cell_bytes(kept)
     fixed = _predicted(work, Shards(work.plan, shard_size(work.plan, cell_bytes=cell, most_bytes=1)), cell)
-    least = max(fixed / (1 - CACHE_SHARE), work.plan.cost.peak_bytes / _SHARES[0])
-    return BudgetError(
-        "budget",
-        f"{budget / 1e6:.1f} MB is less than the {least / 1e6:.1f} MB that a scan to disk takes",
-        fix=f"allow at least {math.ceil(least / 1e6)} MB",
-    )
+    in_memory = isinstance(image_of(ready.source).raster, ArrayRaster)
+    return fixed if in_memory else math.ceil(fixed / (1 - CACHE_SHARE))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fullfield.api.job import StreamJob, prepare_job
 from fullfield.api.nets import as_classifier
 from fullfield.api.prepare import Settings
-from fullfield.api.scan import certificate_of
+from fullfield.api.scan import certificate_of, check_verifiable
 from fullfield.engine.journal import Begin, Journal, differences, has_begun, journal_folder, open_journal, sync
 from fullfield.engine.stream import Report, Stream
 from fullfield.errors import GeometryError, ImageError, ResumeError
@@ -75,7 +75,7 @@ def scan_to(
     _check_share(rank, world, anew=restart or overwrite)
     job = prepare_job(as_classifier(net), image, keep or Keep(), Settings(**settings))
     if verify:
-        job.check_verifiable()
+        check_verifiable(job.spec, job.work.prepared.net)
     run = _Run(job, target, rank, world, restart=restart, overwrite=overwrite, samples=verify)
     try:
         return _go(run, progress)
@@ -118,7 +118,8 @@ def _go(run: _Run, progress: Report | None) -> StoredScores | None:
         share = job.shards.share(run.rank, run.world)
         blocks = [block for block in share if block not in journal.finished]
         work = job.work
-        stream = Stream(job.shards, work.prepared.canonical, work.source, store, job.kept, journal, work.where)
+        net = work.prepared.canonical
+        stream = Stream(job.shards, net, work.source, store, job.kept, journal, work.where, job.remark)
         stream.run(blocks, progress)
         return _complete(run, journal)
 

@@ -41,6 +41,13 @@ def stream_progress(what: str, *, as_json: bool) -> Iterator[Report | None]:
         what: the file.
         as_json: a line of JSON every half second and at the end, also in a pipe.
     """
+    said = set[str]()
+
+    def remark(pace: Pace) -> None:
+        if pace.remark and not said:
+            said.add(pace.remark)
+            click.echo(pace.remark, err=True)
+
     if as_json:
         last: dict[str, Any] = {"at": 0.0, "pace": None}
 
@@ -56,12 +63,13 @@ def stream_progress(what: str, *, as_json: bool) -> Iterator[Report | None]:
         return
     with _bar(what, "blocks") as (bar, task):
         if bar is None:
-            yield None
+            yield remark
             return
 
         def report(pace: Pace) -> None:
-            said = facts(what, pace)
-            rate = f"{said['megapixels_per_s']:.3g} Mpx/s, {pace.bound}-bound, {said['peak_bytes'] / 1e6:.0f} MB"
+            remark(pace)
+            now = facts(what, pace)
+            rate = f"{now['megapixels_per_s']:.3g} Mpx/s, {pace.bound}-bound, {now['peak_bytes'] / 1e6:.0f} MB"
             share = pace.windows / max(pace.planned, 1) * pace.total
             bar.update(task, completed=round(share, 2), total=pace.total, rate=rate)
 
@@ -85,6 +93,7 @@ def facts(what: str, pace: Pace) -> dict[str, Any]:
         "seconds_left": round(seconds * left / pace.windows, 1) if pace.windows else None,
         "megapixels_per_s": round(pace.pixels / 1e6 / seconds, 4),
         "bound": pace.bound,
+        "remark": pace.remark,
         "reading_s": round(pace.reading_s, 3),
         "writing_s": round(pace.writing_s, 3),
         "peak_bytes": peak_bytes(),

@@ -38,6 +38,7 @@ class Pace:
         started: when the run began, s.
         reading_s: time that the computation waited for pixels.
         writing_s: time that it waited for the writer.
+        remark: what the user should know, if anything.
     """
 
     total: int
@@ -49,6 +50,7 @@ class Pace:
     started: float = field(default_factory=time.perf_counter)
     reading_s: float = 0.0
     writing_s: float = 0.0
+    remark: str = ""
 
     @property
     def elapsed_s(self) -> float:
@@ -78,6 +80,7 @@ class Stream:
         encoder: what of the scores is stored.
         journal: where finished blocks are noted.
         where: the cells wanted; tiles that have none are not read.
+        remark: what the user should know of the run, if anything.
     """
 
     shards: Shards
@@ -87,6 +90,7 @@ class Stream:
     encoder: Encoder
     journal: Journal
     where: Where | None = None
+    remark: str = ""
 
     def run(self, blocks: Sequence[int], progress: Report | None = None) -> Pace:
         """Computes, writes and notes some blocks, in their order.
@@ -97,7 +101,9 @@ class Stream:
             blocks: their indices.
             progress: told after every tile and every block.
         """
-        pace = Pace(len(blocks), sum(box.rows * box.columns for box in map(self.shards.box, blocks)))
+        pace = Pace(
+            len(blocks), sum(box.rows * box.columns for box in map(self.shards.box, blocks)), remark=self.remark
+        )
         programs = Programs(self.net)
         with ThreadPoolExecutor(1, "fullfield-write") as writer, ThreadPoolExecutor(READERS, "fullfield-read") as pool:
             reads = _Reads(self, programs, pool, blocks)

@@ -1,0 +1,462 @@
+"""Scans to disk: the scores of a scan in memory, whatever befalls them on the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fullfield
+from fullfield.api import job
+from fullfield.api.scan_to import scan_to
+from fullfield.engine.journal import journal_folder
+from fullfield.errors import BudgetError, FullfieldError, GeometryError, ImageError, ResumeError
+from fullfield.io.kept import Keep
+from fullfield.io.raster import About, ArrayRaster
+from tests.api.killing import contents, differing
+
+WINDOW = 12
+SETTINGS: dict[str, Any] = {"step": 3, "tile": (4, 4), "budget": "64MB"}
+
+
+@pytest.fixture(scope="module")
+def net() -> fullfield.Classifier:
+    return make(0)
+
+
+def make(seed: int) -> fullfield.Classifier:
+    """A tiny network."""
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(3, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(75, 4)]
+    return fullfield.capture(nn.Sequential(*layers).eval(), window=WINDOW)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).random((62, 71, 3), dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block for every tile: 5 by 5 of them."""
+    monkeypatch.setattr(job, "_BLOCK_BYTES", 1)
+
+
+@pytest.fixture(scope="module")
+def wanted(net: fullfield.Classifier, image: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The bytes of a run in one go."""
+    output = tmp_path_factory.mktemp("whole") / "map.zarr"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(job, "_BLOCK_BYTES", 1)
+        scan_to(net, image, output, **SETTINGS)
+    return contents(output)
+
+
+def check(output: Path, wanted: dict[str, bytes]) -> None:
+    """The output holds what was wanted, and nothing is left beside it."""
+    assert contents(output) == wanted, differing(contents(output), wanted)
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+class Broken(ArrayRaster):
+    """An image whose n-th read fails."""
+
+    left = 10**9
+    error: BaseException = ImageError("image.tif, y 0:10", "is damaged", fix="get a whole copy")
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        self.__dict__["left"] = self.left - 1
+        if self.left < 0:
+            raise self.error
+        return super().read(top, bottom, left, right)
+
+
+def broken(image: np.ndarray, reads: int, error: BaseException | None = None) -> Broken:
+    """An image that fails after so many reads; it is the same image as one that does not."""
+    raster = Broken(image, "image.tif", About({"of": "test"}, (16, 16), nodata=-1.0))
+    raster.__dict__.update({"left": reads, **({} if error is None else {"error": error})})
+    return raster
+
+
+def test_the_scores_are_those_of_a_scan_in_memory(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+) -> None:
+    found = scan_to(net, image, tmp_path / "map.zarr", **SETTINGS)
+    scores = fullfield.scan(net, image, step=3, tile=(4, 4))
+    assert found is not None
+    np.testing.assert_array_equal(found.read(0, *found.shape[1:2], 0, found.shape[2]), scores.array)
+    assert sum(name.startswith("0/c/") for name in wanted) == 25
+    check(tmp_path / "map.zarr", wanted)
+
+
+def test_a_finished_scan_is_not_done_again(net: fullfield.Classifier, image: np.ndarray, tmp_path: Path) -> None:
+    output = tmp_path / "map.zarr"
+    scan_to(net, image, output, **SETTINGS)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    found = scan_to(net, image, output, **SETTINGS, restart=True, progress=pytest.fail)
+    assert found is not None
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+
+
+def test_a_certificate_can_be_asked_for_later(net: fullfield.Classifier, image: np.ndarray, tmp_path: Path) -> None:
+    scan_to(net, image, tmp_path / "map.zarr", **SETTINGS)
+    found = scan_to(net, image, tmp_path / "map.zarr", **SETTINGS, verify=5)
+    at_once = scan_to(net, image, tmp_path / "other.zarr", **SETTINGS, verify=5)
+    assert found is not None
+    assert at_once is not None
+    assert found.certificate == at_once.certificate
+    assert contents(tmp_path / "map.zarr") == contents(tmp_path / "other.zarr")
+
+
+class Stop(Exception):
+    """The end of a process."""
+
+
+class Countdown:
+    """Makes the n-th of all steps that change the disk fail: before it takes place, or just after."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, left: int, after: bool, error: BaseException) -> None:
+        self.left, self.after, self.error, self.over = left, after, error, False
+        for name in ("replace", "rename", "mkdir", "rmdir", "unlink", "fsync", "write"):
+            monkeypatch.setattr(os, name, self.wrap(getattr(os, name)))
+
+    def wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*given: Any, **more: Any) -> Any:
+            self.left -= 1
+            dies = self.over or self.left < 0
+            if dies and (self.over or not self.after):
+                self.over = True  # a dead process does nothing more, whatever its handlers would
+                raise self.error
+            result = real(*given, **more)
+            if dies:
+                self.over = True
+                raise self.error
+            return result
+
+        return step
+
+
+def dying(output: Path, go: Callable[[], object], *, left: int, after: bool) -> bool:
+    """Runs until the n-th step; whether there was one."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(time, "sleep", lambda seconds: None)
+        countdown = Countdown(patched, left=left, after=after, error=Stop())
+        try:
+            go()
+        except (Stop, FullfieldError):
+            assert countdown.over
+        return countdown.over
+
+
+def ends(output: Path, go: Callable[[], object], first: int, every: int) -> Iterator[tuple[int, bool]]:
+    """Every so many steps of a run, each the last of an attempt."""
+    left = first
+    while True:
+        after = left % 2 == 1
+        if not dying(output, go, left=left, after=after):
+            return
+        yield left, after
+        left += every
+
+
+@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["anew", "restart", "overwrite"])
+def test_an_end_between_any_two_steps_costs_nothing(
+    how: str, stride: int, net: fullfield.Classifier, image: np.ndarray, tmp_path: Path
+) -> None:
+    """A crash at every so many steps of the disk; then the same command again."""
+    output = tmp_path / "map.zarr"
+    small = image[:34, :34]
+    more = {"restart": {"restart": True}, "overwrite": {"overwrite": True}}.get(how, {})
+
+    def go() -> object:
+        return scan_to(net, small, output, **SETTINGS, **more)
+
+    def before() -> None:
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path)
+        if how == "restart":
+            with pytest.raises(ImageError):
+                scan_to(net, broken(small, 3), output, **SETTINGS)
+        if how == "overwrite":
+            shutil.copytree(other, output)
+
+    other, whole = (tmp_path.with_name(f"{tmp_path.name}-{name}") / "map.zarr" for name in ("other", "whole"))
+    for path in (other, whole):
+        path.parent.mkdir()
+    scan_to(net, small, other, step=3, tile=(8, 8))
+    scan_to(net, small, whole, **SETTINGS)
+    tried = 0
+    before()
+    for _ in ends(output, go, 0, stride):
+        go()
+        check(output, contents(whole))
+        tried += 1
+        before()
+    assert tried * stride > 60
+
+
+def test_a_crash_while_nothing_is_left_to_do_but_to_seal_costs_nothing(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+) -> None:
+    output, kept = tmp_path / "map.zarr", tmp_path.with_name(tmp_path.name + "-kept")
+
+    def fail(*given: Any, **more: Any) -> None:
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("fullfield.api.scan_to.seal", fail)
+        with pytest.raises(Stop):
+            scan_to(net, image, output, **SETTINGS)
+    shutil.copytree(tmp_path, kept)
+    count = 0
+    for _ in ends(output, lambda: scan_to(net, image, output, **SETTINGS), 0, 3):
+        count += 1
+        scan_to(net, image, output, **SETTINGS)
+        check(output, wanted)
+        shutil.rmtree(tmp_path)
+        shutil.copytree(kept, tmp_path)
+    assert count > 5
+
+
+def test_complete_is_said_last(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the word is written everything else is on the disk, and nothing in the store changes after it."""
+    output = tmp_path / "map.zarr"
+    events: list[tuple[str, str]] = []
+    handles: dict[int, str] = {}
+    real = {name: getattr(os, name) for name in ("open", "fsync", "replace")}
+
+    def opened(path: Any, *rest: Any, **more: Any) -> int:
+        handle: int = real["open"](path, *rest, **more)
+        handles[handle] = os.fspath(path)
+        return handle
+
+    def forced(handle: int) -> None:
+        real["fsync"](handle)
+        events.append(("fsync", handles.get(handle, "")))
+
+    def named(old: Any, new: Any) -> None:
+        real["replace"](old, new)
+        events.append(("replace", os.fspath(new)))
+
+    for name, way in {"open": opened, "fsync": forced, "replace": named}.items():
+        monkeypatch.setattr(os, name, way)
+    scan_to(net, image, output, **SETTINGS)
+    word = max(k for k, event in enumerate(events) if event == ("replace", str(output / "zarr.json")))
+    before = {path for kind, path in events[:word] if kind == "fsync"}
+    everything = {str(path) for path in (output, *output.rglob("*"))} - {str(output / "zarr.json")}
+    unforced = {path.replace(str(output), str(journal_folder(output) / "new.zarr")) for path in everything - before}
+    assert unforced <= before, sorted(unforced - before)
+    within = [event for event in events[word + 1 :] if event[1].startswith(f"{output}{os.sep}")]
+    assert within == []
+    assert ("fsync", str(output)) in events[word:]
+
+
+@pytest.mark.parametrize("reads", [0, 7, 13, 40])
+def test_after_an_image_that_could_not_be_read_the_next_run_goes_on(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, reads: int
+) -> None:
+    output, whole = tmp_path / "map.zarr", tmp_path / "whole.zarr"
+    scan_to(net, broken(image, 10**9), whole, **SETTINGS)
+    with pytest.raises(ImageError, match="damaged"):
+        scan_to(net, broken(image, reads), output, **SETTINGS)
+    there = sum(1 for line in (journal_folder(output) / "0-of-1.jsonl").read_text().splitlines() if line)
+    assert there >= reads // 2 - 4  # pixels are read twice, for their nodata
+    computed: list[int] = []
+    scan_to(net, broken(image, 10**9), output, **SETTINGS, progress=lambda pace: computed.append(pace.total))
+    assert computed[-1] == 25 - there
+    assert contents(output) == contents(whole)
+    assert threading.active_count() < 20
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("codec"), ValueError("bad strip")])
+def test_whatever_a_reader_raises_becomes_one_clear_error(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, error: Exception
+) -> None:
+    with pytest.raises(ImageError, match=r"image.tif, y \d+:\d+, x \d+:\d+: cannot be read"):
+        scan_to(net, broken(image, 5, error), tmp_path / "map.zarr", **SETTINGS)
+
+
+def test_an_interruption_ends_at_once_and_the_next_run_goes_on(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+) -> None:
+    output = tmp_path / "map.zarr"
+
+    def stop(pace: Any) -> None:
+        if pace.blocks == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan_to(net, image, output, **SETTINGS, progress=stop)
+    before = threading.active_count()
+    scan_to(net, image, output, **SETTINGS, progress=lambda pace: None if pace.total == 16 else pytest.fail("anew"))
+    assert threading.active_count() <= before + 1  # zarr's own
+    check(output, wanted)
+
+
+@pytest.mark.parametrize(("code", "writes"), [(errno.ENOSPC, 0), (errno.EDQUOT, 5), (errno.ENOSPC, 31), (errno.EIO, 9)])
+def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], writes: int, code: int
+) -> None:
+    output = tmp_path / "map.zarr"
+    with pytest.MonkeyPatch.context() as patched:
+        Countdown(patched, left=20 + 8 * writes, after=False, error=OSError(code, os.strerror(code)))
+        with pytest.raises(ImageError, match=os.strerror(code)):
+            scan_to(net, image, output, **SETTINGS)
+    scan_to(net, image, output, **SETTINGS)
+    check(output, wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"step": 4}, "step [3, 3], now it is [4, 4]"),
+        ({"tile": (4, 5)}, "tile [4, 4], now it is [4, 5]"),
+        ({"mode": "context"}, 'mode "exact", now it is "context"'),
+        ({"edge": "reflect"}, 'edge "valid", now it is "reflect"'),
+        ({"keep": Keep(argmax=True)}, 'keep.kind "scores", now it is "labels"'),
+        ({"keep": Keep(classes=(1,))}, "keep.classes [0, 1, 2, 3], now it is [1]"),
+        ({"mask": np.eye(62, 71)}, "where.mask null, now it is"),
+        ({"net": 1}, 'model.hash "'),
+        ({"image": 1}, 'image.identity.blake2b "'),
+        ({"version": 1}, 'fullfield "'),
+    ],
+)
+def test_what_changed_is_named_with_both_values(
+    net: fullfield.Classifier,
+    image: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    text: str,
+) -> None:
+    output = tmp_path / "map.zarr"
+
+    def stop(pace: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan_to(net, image, output, **SETTINGS, progress=stop)
+    other = make(1) if "net" in change else net
+    pixels = image + 1 if "image" in change else image
+    if "version" in change:
+        monkeypatch.setattr(job, "__version__", "0.0.0")
+    given = SETTINGS | {k: v for k, v in change.items() if k not in ("net", "image", "version")}
+    with pytest.raises(ResumeError) as caught:
+        scan_to(other, pixels, output, **given)
+    assert text in caught.value.what
+    found = scan_to(other, pixels, output, **given, restart=True)
+    assert found is not None
+    assert not journal_folder(output).exists()
+
+
+def test_another_result_in_the_way_is_named_and_replaced_only_if_asked(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path
+) -> None:
+    output = tmp_path / "map.zarr"
+    scan_to(net, image, output, step=6)
+    with pytest.raises(ImageError, match=r"exists already with step \[6, 6\], now it is \[3, 3\]"):
+        scan_to(net, image, output, **SETTINGS)
+    found = scan_to(net, image, output, **SETTINGS, overwrite=True)
+    assert found is not None
+    assert found.placement.step == (3, 3)
+
+
+@pytest.mark.parametrize("more", [{}, {"restart": True}, {"overwrite": True}])
+def test_a_folder_of_other_things_stays(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, more: dict[str, bool]
+) -> None:
+    output = tmp_path / "map.zarr"
+    output.mkdir()
+    (output / "thesis.txt").write_text("years of work")
+    with pytest.raises(ImageError):
+        scan_to(net, image, output, **SETTINGS, **more)
+    assert [path.name for path in tmp_path.rglob("*")] == ["map.zarr", "thesis.txt"]
+
+
+def test_an_unfinished_output_without_its_journal_is_not_gone_on_with(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+) -> None:
+    output = tmp_path / "map.zarr"
+    with pytest.raises(ImageError):
+        scan_to(net, broken(image, 5), output, **SETTINGS)
+    shutil.rmtree(journal_folder(output))
+    with pytest.raises(ResumeError, match="journal is gone"):
+        scan_to(net, image, output, **SETTINGS)
+    scan_to(net, image, output, **SETTINGS, restart=True)
+    check(output, wanted)
+
+
+def test_an_output_that_was_removed_is_written_again(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path
+) -> None:
+    output, whole = tmp_path / "map.zarr", tmp_path / "whole.zarr"
+    with pytest.raises(ImageError):
+        scan_to(net, broken(image, 15), output, **SETTINGS)
+    shutil.rmtree(output)
+    scan_to(net, broken(image, 10**9), output, **SETTINGS)
+    scan_to(net, broken(image, 10**9), whole, **SETTINGS)
+    assert contents(output) == contents(whole)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_the_last_of_several_processes_seals_and_only_that_one(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], order: tuple[int, ...]
+) -> None:
+    output = tmp_path / "map.zarr"
+    found = [scan_to(net, image, output, **SETTINGS, rank=rank, world=3) for rank in order]
+    assert [one is None for one in found] == [True, True, False]
+    check(output, wanted)
+
+
+def test_another_number_of_processes_goes_on_from_what_all_before_did(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+) -> None:
+    output = tmp_path / "map.zarr"
+    assert scan_to(net, image, output, **SETTINGS, rank=1, world=3) is None
+    totals: list[int] = []
+    assert scan_to(net, image, output, **SETTINGS, rank=1, world=2, progress=lambda p: totals.append(p.total)) is None
+    assert totals[-1] == 12 - 4
+    scan_to(net, image, output, **SETTINGS, progress=lambda p: totals.append(p.total))
+    assert totals[-1] == 25 - 8 - 8
+    check(output, wanted)
+
+
+@pytest.mark.parametrize(("rank", "world"), [(-1, 1), (1, 1), (3, 2), (0, 0)])
+def test_a_process_that_is_none_is_refused(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, rank: int, world: int
+) -> None:
+    with pytest.raises(GeometryError, match=f"{rank} is not one of {world} processes"):
+        scan_to(net, image, tmp_path / "map.zarr", rank=rank, world=world)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("more", [{"restart": True}, {"overwrite": True}])
+def test_only_the_first_process_may_begin_anew(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, more: dict[str, bool]
+) -> None:
+    with pytest.raises(GeometryError, match="process 1 of 2 would undo what the others did"):
+        scan_to(net, image, tmp_path / "map.zarr", rank=1, world=2, **more)
+
+
+def test_a_budget_too_small_names_the_least_and_that_works(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.raises(BudgetError) as caught:
+        scan_to(net, image, tmp_path / "map.zarr", step=3, budget="1MB")
+    least = int(caught.value.fix.removeprefix("allow at least ").removesuffix(" MB"))
+    assert scan_to(net, image, tmp_path / "map.zarr", step=3, budget=f"{least}MB") is not None
+    with pytest.raises(BudgetError):
+        scan_to(net, image, tmp_path / "other.zarr", step=3, budget=f"{least - 1}MB")

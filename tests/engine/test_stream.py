@@ -1,0 +1,141 @@
+"""The stream gives the bits of a scan in memory, whatever the tiles, methods and numbers kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fullfield
+from fullfield.api import job
+from fullfield.api.scan_to import scan_to
+from fullfield.engine.stream import Pace
+from fullfield.io.kept import Keep, keeping
+from fullfield.io.stored import StoredScores
+
+
+@pytest.fixture(scope="module")
+def net() -> fullfield.Classifier:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return fullfield.capture(nn.Sequential(*layers, nn.Linear(3, 4)).eval(), window=13)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).random((59, 73, 3), dtype=np.float32)
+
+
+@pytest.fixture(params=[1, 700, 1 << 26], ids=["tile", "some", "whole"])
+def block_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A block for every tile, for a few, for the whole map."""
+    monkeypatch.setattr(job, "_BLOCK_BYTES", request.param)
+    return int(request.param)
+
+
+def everything(stored: StoredScores | None) -> tuple[np.ndarray, np.ndarray]:
+    """Stored numbers, and which cells have them."""
+    assert stored is not None
+    _, rows, columns = stored.shape
+    return stored.read(0, rows, 0, columns), stored.valid(0, rows, 0, columns)
+
+
+@pytest.mark.usefixtures("block_bytes")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"step": 4, "tile": (3, 5)},
+        {"step": 4, "tile": (1, 1), "mode": "context"},
+        {"step": (2, 3), "tile": (7, 2), "method": "shifted"},
+        {"step": 3, "tile": (4, 4), "method": "fragments", "mode": "context"},
+        {"step": 5, "tile": (100, 100), "edge": "reflect"},
+        {"step": 3, "tile": (2, 9), "border": 1, "region": (7, 50, 3, 61)},
+        {"step": 2, "method": "shifted", "mode": "context", "tile": (5, 3), "edge": "constant"},
+        {"step": 50},
+    ],
+)
+def test_the_bits_are_those_of_a_scan_in_memory(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    numbers, valid = everything(scan_to(net, image, tmp_path / "map.zarr", **settings))
+    if "tile" in settings:
+        wanted = fullfield.scan(net, image, **settings).array
+        np.testing.assert_array_equal(numbers, wanted)
+    assert valid.all()
+
+
+@pytest.mark.usefixtures("block_bytes")
+@pytest.mark.parametrize("method", ["atrous", "shifted"])
+def test_cells_that_are_not_wanted_are_empty(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, method: Any
+) -> None:
+    mask = np.zeros(image.shape[:2])
+    mask[20:31, 40:] = 1
+    settings: dict[str, Any] = {"step": 3, "tile": (2, 3), "method": method, "mask": mask}
+    numbers, valid = everything(scan_to(net, image, tmp_path / "map.zarr", **settings))
+    wanted = fullfield.scan(net, image, **settings).array
+    np.testing.assert_array_equal(numbers, wanted)
+    np.testing.assert_array_equal(valid, ~np.isnan(wanted[0]))
+    assert 0 < valid.mean() < 1
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        Keep(classes=(2, 0)),
+        Keep(argmax=True),
+        Keep(activation="softmax", dtype="float16"),
+        Keep(activation="sigmoid", dtype="uint8", classes=(3,)),
+        Keep(dtype="uint8", range=(-0.1, 0.1)),
+    ],
+)
+def test_what_is_kept_is_what_the_scores_become(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, keep: Keep
+) -> None:
+    numbers, _ = everything(scan_to(net, image, tmp_path / "map.zarr", step=4, tile=(3, 5), keep=keep))
+    scores = fullfield.scan(net, image, step=4, tile=(3, 5)).array
+    np.testing.assert_array_equal(numbers, keeping(keep, classes=4).encode(scores).block)
+
+
+@pytest.mark.usefixtures("block_bytes")
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_pace_adds_up(net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, masked: bool) -> None:
+    mask = np.zeros(image.shape[:2])
+    mask[:20] = 1
+    windows: list[int] = []
+    last: list[Pace] = []
+
+    def note(pace: Pace) -> None:
+        windows.append(pace.windows)
+        last[:] = [pace]
+
+    settings: dict[str, Any] = {"mask": mask} if masked else {}
+    scan_to(net, image, tmp_path / "map.zarr", step=3, tile=(2, 3), progress=note, **settings)
+    (pace,) = last
+    assert windows == sorted(windows)
+    assert pace.windows == pace.planned == 16 * 21
+    assert pace.blocks == pace.total
+    assert pace.pixels == pytest.approx(59 * 73)
+    assert (pace.computed < pace.windows) == masked
+    assert 0 <= pace.reading_s + pace.writing_s <= pace.elapsed_s
+    assert pace.bound in ("reader", "writer", "compute")
+
+
+def test_what_was_interrupted_is_finished_by_the_next_run(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_BLOCK_BYTES", 1)
+
+    def stop(pace: Pace) -> None:
+        if pace.blocks == 5:
+            raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"step": 2, "tile": (3, 5), "method": "shifted"}
+    with pytest.raises(KeyboardInterrupt):
+        scan_to(net, image, tmp_path / "map.zarr", progress=stop, **settings)
+    numbers, _ = everything(scan_to(net, image, tmp_path / "map.zarr", **settings))
+    np.testing.assert_array_equal(numbers, fullfield.scan(net, image, **settings).array)
