@@ -134,3 +134,7 @@ def test_a_cell_is_closed_when_it_has_read_a_whole_unpadded_map() -> None:
 )
 def test_the_lectures_seven_by_seven_input(kernel: int, stride: int, cells: int, leftover: int) -> None:
     assert (Op(kernel, stride).cells(7), Op(kernel, stride).leftover(7)) == (cells, leftover)
+
+
+def test_upsampling_leaves_no_cell_over() -> None:
+    assert Op(1, up=3).leftover(7) == 0

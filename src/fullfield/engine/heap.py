@@ -4,8 +4,39 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import mmap
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+_PAGE = mmap.PAGESIZE
+
+
+class Heap:
+    """The memory that a run may hold between its tiles before it goes back.
+
+    To hand it back after every tile would cost as much as a small tile takes: the next one asks for the same again.
+
+    Args:
+        most_bytes: above what the process holds now.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.limit = held_bytes() + most_bytes
+
+    def settle(self) -> None:
+        """Hands free memory back if more than that is held, or nobody knows."""
+        held = held_bytes()
+        if not held or held > self.limit:
+            give_back()
+
+
+def held_bytes() -> int:
+    """Memory that the process holds; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
 
 
 def give_back() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.convert.canonical import Canonical
-from fullfield.engine.heap import give_back
+from fullfield.engine.heap import Heap
 from fullfield.engine.programs import Programs
 from fullfield.engine.protocols import Sink, Source, Where
 from fullfield.plan import Plan, Tile
@@ -35,6 +35,7 @@ def run(
         progress: told after every tile: windows done, windows in all, pixels of the image done.
     """
     programs = Programs(net)
+    heap = Heap(plan.cost.peak_bytes // 2)
     rows, columns = plan.image
     done = 0
     for part in plan.runs:
@@ -44,7 +45,7 @@ def run(
             if where is None or wanted(where, part, tile).any():
                 block = source.read(*programs.region(part, tile))
                 target.write(tile.row, tile.column, programs.run(part, tile, block))
-                give_back()
+                heap.settle()
             done += tile.rows * tile.columns
             if progress is not None:
                 progress(done, plan.windows, rows * columns * done // plan.windows)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.convert.canonical import Canonical
-from fullfield.engine.heap import give_back
+from fullfield.engine.heap import Heap
 from fullfield.engine.journal import Journal
 from fullfield.engine.programs import Programs, Region
 from fullfield.engine.protocols import BlockSink, Encoded, Encoder, Source, Where
@@ -105,12 +105,13 @@ class Stream:
             len(blocks), sum(box.rows * box.columns for box in map(self.shards.box, blocks)), remark=self.remark
         )
         programs = Programs(self.net)
+        heap = Heap(self.shards.plan.cost.peak_bytes // 2)
         with ThreadPoolExecutor(1, "fullfield-write") as writer, ThreadPoolExecutor(READERS, "fullfield-read") as pool:
             reads = _Reads(self, programs, pool, blocks)
             last: Future[None] | None = None
             try:
                 for block in blocks:
-                    cells = self._compute(block, programs, reads, pace, progress)
+                    cells = self._compute(block, programs, heap, reads, pace, progress)
                     last = _submit(writer, last, partial(self._finish, block, cells), pace)
                     pace.blocks += 1
                     _tell(progress, pace)
@@ -121,7 +122,7 @@ class Stream:
         return pace
 
     def _compute(
-        self, block: int, programs: Programs, reads: _Reads, pace: Pace, progress: Report | None
+        self, block: int, programs: Programs, heap: Heap, reads: _Reads, pace: Pace, progress: Report | None
     ) -> _Cells | None:
         """The cells of a block; ``None`` where none is wanted."""
         box = self.shards.box(block)
@@ -136,7 +137,7 @@ class Stream:
                 cells.put(part, tile, self.encoder.encode(programs.run(part, tile, pixels), mask), mask)
                 pace.computed += tile.rows * tile.columns
                 del pixels
-                give_back()
+                heap.settle()
             pace.windows += tile.rows * tile.columns
             pace.pixels = pace.windows / plan.windows * plan.image[0] * plan.image[1]
             _tell(progress, pace)
