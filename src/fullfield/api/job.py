@@ -52,7 +52,7 @@ class StreamJob:
     cache_bytes: int = 0
     remark: str = ""
 
-    @property
+    @cached_property
     def spec(self) -> MapSpec:
         """What the store will hold."""
         about = image_of(self.work.source).original.about

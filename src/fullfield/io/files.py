@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fullfield.engine.journal import sync
 from fullfield.errors import ImageError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -148,11 +149,7 @@ def settle(path: Path, *, within: bool = True) -> None:
     if os.name == "nt":  # there only handles open for writing can be forced out
         return
     for entry in (*path.rglob("*"), path) if within and path.is_dir() else (path,):
-        handle = os.open(entry, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(entry)
 
 
 def _swap(temporary: Path, target: Path, aside: Path) -> None:
