@@ -306,6 +306,14 @@ def test_all_unknown_layers_are_named_at_once(tmp_path: Path) -> None:
     assert "FANCY, SWISHY" in bad(tmp_path, old)
 
 
+def test_fields_that_change_nothing_are_passed_over(tmp_path: Path) -> None:
+    more = "engine: CAFFE } propagate_down: true phase: TEST loss_weight: 1 loss_param { ignore_label: 255 "
+    text = "force_backward: true state { phase: TEST level: 0 stage: 'deploy' } debug_info: false\n" + head()
+    text += conv("data", "c", 2, 16, more) + layer("Flatten", "c", "f")
+    prototxt, model = make(tmp_path, text)
+    assert load(prototxt, weights=model).classes == 2
+
+
 REFUSALS = {
     "text cut short": (head()[:-8], "damaged"),
     "no layers": ('name: "n"\n', "no layers"),
@@ -329,6 +337,12 @@ REFUSALS = {
     "filler": (head() + conv("data", "c", 2, 3, 'weight_filler { type: "magic" }'), "magic"),
     "map": (head() + conv("data", "c", 2, 3), "score vector"),
     "mixed": (head() + "layers { }", "mixes"),
+    "misspelt": (head() + conv("data", "c", 2, 3, "strid: 2 # kind: of\n dilate: 'size: 3'"),
+                 r"does not know: strid \(line 2, meant as stride\?\), dilate \(line 3, meant as dilation\?\)"),
+    "misspelt block": (head() + conv("data", "c", 2, 3, "weight_fillers { std: 1 magic: 2 }"),
+                       r"does not know: weight_fillers \(line 2, meant as weight_filler\?\)\n"),
+    "another's field": (head() + layer("ReLU", "data", "r", "relu_param { negative_slope: 0 engine: CUDNN max: 6 }"),
+                        r"does not know: max \(line 2\)"),
 }  # fmt: skip
 
 

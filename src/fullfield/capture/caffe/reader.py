@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from google.protobuf import text_format  # type: ignore[import-untyped]  # ships no types
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from fullfield.capture.caffe.fields import unknown_fields
 from fullfield.capture.caffe.schema import Message, message
 from fullfield.capture.caffe.upgrade import upgrade
 from fullfield.capture.limits import first_line, read_bytes
@@ -18,6 +20,7 @@ from fullfield.errors import CaptureError
 TEXT_BYTES = 2**24
 """The longest ``.prototxt``."""
 _HEAD_BYTES = 2**16
+_FIELDS_NAMED = 8
 _TEXT = re.compile(r"^\s*(?:(?:layers?|input_shape|state)\s*:?\s*\{|(?:input|input_dim|name)\s*:)", re.MULTILINE)
 _UNKNOWN_ENUM = re.compile(r"\btype\s*:\s*([A-Z][A-Z0-9_]*)\b")
 
@@ -83,6 +86,9 @@ def _parse_text(path: Path, data: bytes) -> Message:
         unknown = _unknown_types(text) if "no value named" in str(error) else ""
         what = f"has layers that fullfield cannot read: {unknown}" if unknown else f"is damaged ({first_line(error)})"
         raise CaptureError(str(path), what, fix="check the file; lines and columns count from 1") from error
+    if fields := list(islice(unknown_fields(text), _FIELDS_NAMED)):
+        what = f"has fields that Caffe does not know: {', '.join(map(str, fields))}"
+        raise CaptureError(str(path), what, fix="correct them, or remove them if they change nothing")
     return net
 
 
