@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,63 @@ def test_free_memory_goes_back_to_the_system() -> None:
     heap.give_back()
     assert full - resident() > 0.4 * 4000 * 64000
     assert held[0].sum() + last.sum() == 16000
+
+
+class Held:
+    """A process's memory: what is in use, and what is held free until it is handed back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, used: int) -> None:
+        self.used, self.free, self.times = used, 0, 0
+        monkeypatch.setattr(heap, "held_bytes", lambda: self.used + self.free)
+        monkeypatch.setattr(heap, "give_back", self.back)
+
+    def back(self) -> None:
+        self.free, self.times = 0, self.times + 1
+
+
+def plan_of(peak: int, budget: int) -> Any:
+    return SimpleNamespace(cost=SimpleNamespace(peak_bytes=peak), budget_bytes=budget)
+
+
+def test_memory_goes_back_when_more_is_held_free_than_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch, 1000)
+    tight = heap.Heap(plan_of(100, 100))
+    held.free = 50
+    tight.settle()
+    assert held.times == 0
+    held.free = 51
+    tight.settle()
+    assert (held.times, held.free) == (1, 0)
+
+
+def test_where_the_budget_has_room_a_whole_tile_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch, 1000)
+    for budget, allowed in ((100, 50), (150, 75), (200, 100), (10**6, 100)):
+        roomy = heap.Heap(plan_of(100, budget), beside_bytes=7)
+        held.free, held.times = allowed + 7, 0
+        roomy.settle()
+        assert held.times == 0
+        held.free += 1
+        roomy.settle()
+        assert held.times == 1
+
+
+def test_what_is_in_use_by_others_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch, 1000)
+    settled = heap.Heap(plan_of(100, 100))
+    held.used += 500  # a cache that grows
+    for _ in range(9):
+        held.free = 50
+        settled.settle()
+    assert held.times == 1
+
+
+def test_where_nobody_knows_what_is_held_all_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch, 0)
+    unknown = heap.Heap(plan_of(100, 1000))
+    unknown.settle()
+    unknown.settle()
+    assert held.times == 2
 
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])

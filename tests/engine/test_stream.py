@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import fullfield
 from fullfield.api import job
 from fullfield.api.scan_to import scan_to
 from fullfield.engine.stream import Pace
-from fullfield.io.kept import Keep, keeping
+from fullfield.io.kept import Encoded, Keep, Kept, keeping
 from fullfield.io.stored import StoredScores
 
 
@@ -138,4 +139,33 @@ def test_what_was_interrupted_is_finished_by_the_next_run(
     with pytest.raises(KeyboardInterrupt):
         scan_to(net, image, tmp_path / "map.zarr", progress=stop, **settings)
     numbers, _ = everything(scan_to(net, image, tmp_path / "map.zarr", **settings))
+    np.testing.assert_array_equal(numbers, fullfield.scan(net, image, **settings).array)
+
+
+@pytest.mark.parametrize("tile", [0, 3, 11])
+def test_what_cannot_be_kept_stops_the_run_and_loses_nothing(
+    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tile: int
+) -> None:
+    monkeypatch.setattr(job, "_BLOCK_BYTES", 1)
+    settings: dict[str, Any] = {"step": 4, "tile": (4, 4)}
+    tiles, encode = 0, Kept.encode
+
+    def fails(self: Kept, *args: Any) -> Encoded:
+        nonlocal tiles
+        tiles += 1
+        if tiles == tile + 1:
+            raise MemoryError("no room")
+        return encode(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Kept, "encode", fails)
+        with pytest.raises(MemoryError, match="no room"):
+            scan_to(net, image, tmp_path / "map.zarr", **settings)
+    before = sys.getswitchinterval()
+    done: list[int] = []
+    numbers, _ = everything(
+        scan_to(net, image, tmp_path / "map.zarr", progress=lambda pace: done.append(pace.total), **settings)
+    )
+    assert done[0] == 12 - tile
+    assert sys.getswitchinterval() == before == pytest.approx(0.005)
     np.testing.assert_array_equal(numbers, fullfield.scan(net, image, **settings).array)

@@ -12,10 +12,11 @@ import pytest
 import zarr
 
 from fullfield.errors import ImageError
-from fullfield.io.pyramid import halved, seal
+from fullfield.io import pyramid
+from fullfield.io.pyramid import GrowingStore, _fours, _mean, halved, seal
 from fullfield.io.store import create_store, level_count, read_record
 from fullfield.io.stored import open_scores
-from tests.io.maps import contents, fill_store, spec_of, stored
+from tests.io.maps import contents, fill_store, regions, spec_of, stored
 
 DRAW = np.random.default_rng(0)
 TALL = DRAW.standard_normal((2, 601, 70)).astype(np.float32)  # three levels
@@ -70,6 +71,14 @@ def test_infinite_scores_are_averaged_without_a_warning(dtype: type) -> None:
 def test_float16_is_averaged_in_float32() -> None:
     band = np.full((2, 2), 65504, np.float16)
     assert halved(band, spec_of(band[None])) == 65504
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_maps_without_gaps_are_averaged_to_the_same_bits(dtype: type) -> None:
+    band = (DRAW.standard_normal((64, 50)) * 10.0 ** DRAW.integers(-4, 5, (64, 50))).astype(dtype)
+    band[3, :7] = np.inf
+    wanted = _mean(_fours(band, math.nan), math.nan)
+    np.testing.assert_array_equal(halved(band, spec_of(band[None])).view(np.uint8), wanted.view(np.uint8))
 
 
 def test_of_labels_the_most_frequent_is_taken_and_of_equals_the_first() -> None:
@@ -141,6 +150,74 @@ def test_the_levels_of_a_seal_that_was_killed_are_not_trusted(tmp_path: Path) ->
             file.write_bytes(b"torn")
     (tmp_path / "b.zarr/7").mkdir()
     seal(tmp_path / "b.zarr")
+    assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+
+
+WIDE = DRAW.standard_normal((2, 601, 530)).astype(np.float32)  # 10 x 12 shards, three levels
+
+
+def grown(path: Path, order: list[int], there: int = 0) -> GrowingStore:
+    """A store whose shards are written in some order, its coarser levels beside them, all but the first few."""
+    spec = spec_of(WIDE)
+    places = [regions(spec)[k] for k in order]
+    writer = create_store(path, spec)
+    for top, bottom, left, right in places[:there]:
+        writer.write(top, left, WIDE[:, top:bottom, left:right])
+    store = GrowingStore(writer, [(top, left) for top, _, left, _ in places[:there]])
+    for top, bottom, left, right in places[there:]:
+        files = store.write(top, left, WIDE[:, top:bottom, left:right])
+        assert files == (path / f"0/c/0/{top // 64}/{left // 48}",)
+    return store
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_levels_that_grow_beside_the_map_are_those_that_are_built_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shuffled: bool
+) -> None:
+    stored(tmp_path / "a.zarr", WIDE)
+    order = np.random.default_rng(1).permutation(120) if shuffled else range(120)
+    store = grown(tmp_path / "b.zarr", [int(k) for k in order])
+    assert len(store.built) == 5 * 6 + 3 * 3
+    monkeypatch.setattr(pyramid, "_build_shard", None)  # nothing is left to build
+    seal(tmp_path / "b.zarr", built=store.built)
+    assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize("there", [1, 50, 119, 120])
+def test_the_seal_builds_what_earlier_runs_had_the_shards_for(tmp_path: Path, there: int) -> None:
+    stored(tmp_path / "a.zarr", WIDE)
+    store = grown(tmp_path / "b.zarr", list(range(120)), there)
+    assert len(store.built) < 39 or there == 1
+    seal(tmp_path / "b.zarr", built=store.built)
+    assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+
+
+def test_empty_shards_grow_too(tmp_path: Path) -> None:
+    blank = np.full_like(TALL, np.nan)
+    stored(tmp_path / "a.zarr", blank, np.zeros(TALL.shape[1:], bool))
+    store = GrowingStore(create_store(tmp_path / "b.zarr", spec_of(TALL)))
+    for top, _, left, _ in regions(spec_of(TALL)):
+        store.write_empty(top, left)
+    seal(tmp_path / "b.zarr", built=store.built)
+    assert len(store.built) == 5 + 3
+    levels = [
+        {name: text for name, text in contents(tmp_path / p).items() if name[0] in "12"} for p in ("a.zarr", "b.zarr")
+    ]
+    assert levels[0] == levels[1]
+
+
+def test_of_levels_only_what_this_process_built_is_trusted(tmp_path: Path) -> None:
+    stored(tmp_path / "a.zarr", WIDE)
+    store = grown(tmp_path / "b.zarr", list(range(120)))
+    for name in ("1/c/0/0/0", "1/c/0/4/5", "2/c/0/2/1"):
+        (tmp_path / "b.zarr" / name).write_bytes(b"torn")
+    (tmp_path / "b.zarr/1/c/0/9").mkdir()
+    (tmp_path / "b.zarr/1/c/0/9/9").write_bytes(b"left")
+    (tmp_path / "b.zarr/3/c").mkdir(parents=True)
+    seal(
+        tmp_path / "b.zarr",
+        built=store.built - {(1, 0, 0), (1, 4, 5), *((2, i, j) for i in range(3) for j in range(3))},
+    )
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
 
 

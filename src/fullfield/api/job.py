@@ -21,6 +21,7 @@ from fullfield.io.kept import Keep, Kept, keeping
 from fullfield.io.maps import MapSpec
 from fullfield.io.raster import ArrayRaster, array_identity
 from fullfield.io.record import plain_json
+from fullfield.io.shards import chunk_bytes
 from fullfield.plan import Plan, Tile
 from fullfield.plan.choose import DEFAULT_BUDGET_BYTES
 from fullfield.plan.shards import Shards, shard_size
@@ -29,6 +30,8 @@ _SHARES = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05)  # of the budget that the computation
 _BLOCK = 1 / 16  # of the budget for what is stored of a block
 _BLOCK_BYTES = 64 << 20  # of it at most
 _READ_COPIES = 3  # of a region's raw pixels while it is read: decoded, put together, brought to the network's channels
+_GROWING_COPIES = 8  # of an inner chunk while a coarser level is built: four read, some of them decoded, halved, packed
+_GROWING = 1 / 8  # of the budget for them at most; else the coarser levels are built at the end
 _SLACK = 24 << 20  # of threads, handles and compressors
 
 
@@ -42,6 +45,7 @@ class StreamJob:
         kept: what of the scores is stored.
         predicted_bytes: most memory that it takes, above image and network.
         cache_bytes: of it for decoded pixels.
+        grows: whether coarser levels of the map are built beside the computation.
         remark: what the user should know of it, if anything.
     """
 
@@ -50,6 +54,7 @@ class StreamJob:
     kept: Kept
     predicted_bytes: int
     cache_bytes: int = 0
+    grows: bool = False
     remark: str = ""
 
     @cached_property
@@ -126,13 +131,16 @@ def _cut(work: Work, kept: Kept, budget: int, *, rows: bool) -> StreamJob:
     share = int(CACHE_SHARE * budget)
     cache = max(share, wanted) if rows else share
     predicted = _predicted(work, shards, cell) + (0 if isinstance(raster, ArrayRaster) else cache)
+    growing = _GROWING_COPIES * chunk_bytes((kept.bands, *shards.size), kept.dtype)
+    grows = growing <= _GROWING * budget and predicted + growing <= budget
+    predicted += growing if grows else 0
     remark = ""
     if wanted > cache:
         remark = (
             f"{raster.name}: its strips are {raster.about.tile[1]} px wide and are decoded anew for every tile; "
             f"a budget of about {(predicted - cache + wanted) / 1e6:.0f} MB, or a tiled file, avoids that"
         )
-    return StreamJob(work, shards, kept, predicted, cache, remark)
+    return StreamJob(work, shards, kept, predicted, cache, grows, remark)
 
 
 def _with_rest(job: StreamJob, budget: int) -> StreamJob:

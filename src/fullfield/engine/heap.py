@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from fullfield.plan import Plan
+
 _PAGE = mmap.PAGESIZE
 
 
@@ -16,19 +18,25 @@ class Heap:
     """The memory that a run may hold between its tiles before it goes back.
 
     To hand it back after every tile would cost as much as a small tile takes: the next one asks for the same again.
+    What cannot be handed back is in use, by whomever, and counts no more.
 
     Args:
-        most_bytes: above what the process holds now.
+        plan: what is run. Half of the bytes that it predicts are tensors in use; as many may be held free, and twice as
+            many where the budget has room for them, so that a whole tile finds what the last one left.
+        beside_bytes: what else the run is predicted to take.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self.limit = held_bytes() + most_bytes
+    def __init__(self, plan: Plan, beside_bytes: int = 0) -> None:
+        used = plan.cost.peak_bytes // 2
+        self.most = used + min(used, max(0, plan.budget_bytes - plan.cost.peak_bytes) // 2)
+        self.limit = held_bytes() + beside_bytes + self.most
 
     def settle(self) -> None:
         """Hands free memory back if more than that is held, or nobody knows."""
         held = held_bytes()
         if not held or held > self.limit:
             give_back()
+            self.limit = max(self.limit, held_bytes() + self.most)
 
 
 def held_bytes() -> int:

@@ -78,7 +78,7 @@ class Programs:
     def run(self, plan: Plan, tile: Tile, block: NDArray[np.floating]) -> NDArray[np.floating]:
         """Scores ``(k, y, x)`` of a tile from the pixels of its region; bfloat16 as float32."""
         program = self.program(plan, tile)
-        self.spectra.limit_bytes = min(_SPECTRA_BYTES, plan.budget_bytes - plan.cost.peak_bytes)
+        self.spectra.limit_bytes = min(_SPECTRA_BYTES, (plan.budget_bytes - plan.cost.peak_bytes) // 2)
         with torch.inference_mode(), keeping(self.spectra):
             scores = program(self.pixels(block)).permute(2, 0, 1).cpu()
         result: NDArray[np.floating] = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()

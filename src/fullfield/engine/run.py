@@ -35,7 +35,7 @@ def run(
         progress: told after every tile: windows done, windows in all, pixels of the image done.
     """
     programs = Programs(net)
-    heap = Heap(plan.cost.peak_bytes // 2)
+    heap = Heap(plan)
     rows, columns = plan.image
     done = 0
     for part in plan.runs:

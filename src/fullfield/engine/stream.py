@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,12 +20,13 @@ from fullfield.convert.canonical import Canonical
 from fullfield.engine.heap import Heap
 from fullfield.engine.journal import Journal
 from fullfield.engine.programs import Programs, Region
-from fullfield.engine.protocols import BlockSink, Encoded, Encoder, Source, Where
+from fullfield.engine.protocols import BlockSink, Encoder, Source, Where
 from fullfield.engine.run import wanted
 from fullfield.plan import Plan, Tile
 from fullfield.plan.shards import Shards, first_cell
 
 READERS = 2  # threads that read
+_TURN = 0.0005  # s until a thread that waits for the interpreter gets it; Python's 0.005 holds the engine up
 AHEAD = 2  # tiles read and waiting, beside the one that is computed
 
 
@@ -79,6 +83,7 @@ class Stream:
         sink: where blocks go.
         encoder: what of the scores is stored.
         journal: where finished blocks are noted.
+        beside_bytes: memory that it takes beside the computation of a tile.
         where: the cells wanted; tiles that have none are not read.
         remark: what the user should know of the run, if anything.
     """
@@ -89,6 +94,7 @@ class Stream:
     sink: BlockSink
     encoder: Encoder
     journal: Journal
+    beside_bytes: int = 0
     where: Where | None = None
     remark: str = ""
 
@@ -105,43 +111,26 @@ class Stream:
             len(blocks), sum(box.rows * box.columns for box in map(self.shards.box, blocks)), remark=self.remark
         )
         programs = Programs(self.net)
-        heap = Heap(self.shards.plan.cost.peak_bytes // 2)
-        with ThreadPoolExecutor(1, "fullfield-write") as writer, ThreadPoolExecutor(READERS, "fullfield-read") as pool:
+        with (
+            _quick_turns(),
+            _Worker("fullfield-write") as writer,
+            _Worker("fullfield-keep") as keeper,
+            ThreadPoolExecutor(READERS, "fullfield-read") as pool,
+        ):
             reads = _Reads(self, programs, pool, blocks)
-            last: Future[None] | None = None
+            engine = _Engine(self, programs, Heap(self.shards.plan, self.beside_bytes), reads, keeper, pace, progress)
             try:
                 for block in blocks:
-                    cells = self._compute(block, programs, heap, reads, pace, progress)
-                    last = _submit(writer, last, partial(self._finish, block, cells), pace)
+                    cells = engine.compute(block)
+                    began = time.perf_counter()
+                    writer.take(partial(self._finish, block, cells))
+                    pace.writing_s += time.perf_counter() - began
                     pace.blocks += 1
                     _tell(progress, pace)
-                if last is not None:
-                    last.result()
+                writer.settle()
             finally:
                 reads.stop()
         return pace
-
-    def _compute(
-        self, block: int, programs: Programs, heap: Heap, reads: _Reads, pace: Pace, progress: Report | None
-    ) -> _Cells | None:
-        """The cells of a block; ``None`` where none is wanted."""
-        box = self.shards.box(block)
-        plan = self.shards.plan
-        cells: _Cells | None = None
-        for part, tile in self.shards.tiles(block):
-            began = time.perf_counter()
-            mask, pixels = next(reads)
-            pace.reading_s += time.perf_counter() - began
-            if pixels is not None:
-                cells = cells or _Cells.of(self.encoder, box)
-                cells.put(part, tile, self.encoder.encode(programs.run(part, tile, pixels), mask), mask)
-                pace.computed += tile.rows * tile.columns
-                del pixels
-                heap.settle()
-            pace.windows += tile.rows * tile.columns
-            pace.pixels = pace.windows / plan.windows * plan.image[0] * plan.image[1]
-            _tell(progress, pace)
-        return cells
 
     def _finish(self, block: int, cells: _Cells | None) -> None:
         """Writes a block and notes it."""
@@ -153,10 +142,46 @@ class Stream:
         self.journal.record(block, files, {"saturated": cells.saturated, "nans": cells.nans})
 
 
+@dataclass(frozen=True, eq=False)
+class _Engine:
+    """Computes the blocks of a stream from tiles that others read, and hands on what comes out, tile by tile."""
+
+    job: Stream
+    programs: Programs
+    heap: Heap
+    reads: _Reads
+    keeper: _Worker
+    pace: Pace
+    progress: Report | None
+
+    def compute(self, block: int) -> _Cells | None:
+        """The cells of a block; ``None`` where none is wanted."""
+        shards, pace = self.job.shards, self.pace
+        cells: _Cells | None = None
+        for part, tile in shards.tiles(block):
+            began = time.perf_counter()
+            mask, pixels = next(self.reads)
+            pace.reading_s += time.perf_counter() - began
+            if pixels is not None:
+                cells = cells or _Cells.of(self.job.encoder, shards.box(block))
+                scores = self.programs.run(part, tile, pixels)
+                del pixels
+                self.keeper.take(partial(cells.put, part, tile, scores, mask))
+                del scores
+                pace.computed += tile.rows * tile.columns
+                self.heap.settle()
+            pace.windows += tile.rows * tile.columns
+            pace.pixels = pace.windows / shards.plan.windows * math.prod(shards.plan.image)
+            _tell(self.progress, pace)
+        self.keeper.settle()
+        return cells
+
+
 @dataclass
 class _Cells:
     """A block in the making."""
 
+    encoder: Encoder
     box: Tile
     numbers: NDArray[Any]
     valid: NDArray[np.bool_]
@@ -165,21 +190,47 @@ class _Cells:
 
     @classmethod
     def of(cls, encoder: Encoder, box: Tile) -> _Cells:
-        return cls(box, encoder.empty(box.rows, box.columns), np.zeros((box.rows, box.columns), bool))
+        return cls(encoder, box, encoder.empty(box.rows, box.columns), np.zeros((box.rows, box.columns), bool))
 
-    def put(self, part: Plan, tile: Tile, numbers: Encoded, mask: NDArray[np.bool_] | None) -> None:
-        """Takes the stored numbers of one tile."""
+    def put(self, part: Plan, tile: Tile, scores: NDArray[np.floating], mask: NDArray[np.bool_] | None) -> None:
+        """Takes the scores of one tile."""
+        encoded = self.encoder.encode(scores, mask)
         (row, column), (y, x) = first_cell(part, tile), part.every
         top, left = row - self.box.row, column - self.box.column
         rows, columns = slice(top, top + (tile.rows - 1) * y + 1, y), slice(left, left + (tile.columns - 1) * x + 1, x)
-        self.numbers[:, rows, columns] = numbers.block
-        self.saturated += numbers.saturated
-        self.nans += numbers.nans
+        self.numbers[:, rows, columns] = encoded.block
+        self.saturated += encoded.saturated
+        self.nans += encoded.nans
         self.valid[rows, columns] = True if mask is None else mask
 
     def mask(self) -> NDArray[np.bool_] | None:
         """Which cells have scores; ``None`` where all do."""
         return None if self.valid.all() else self.valid
+
+
+class _Worker:
+    """A thread that has one task at a time; what stopped one is raised when it is handed the next, or settled."""
+
+    def __init__(self, name: str) -> None:
+        self.pool = ThreadPoolExecutor(1, name)
+        self.last: Future[None] | None = None
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown()
+
+    def take(self, task: Callable[[], None]) -> None:
+        """Hands over a task, once the last is through."""
+        self.settle()
+        self.last = self.pool.submit(task)
+
+    def settle(self) -> None:
+        """Waits for the last task."""
+        last, self.last = self.last, None
+        if last is not None:
+            last.result()
 
 
 Read = tuple[NDArray[np.bool_] | None, NDArray[np.floating] | None]
@@ -224,15 +275,15 @@ class _Reads:
             future.cancel()
 
 
-def _submit(
-    writer: ThreadPoolExecutor, last: Future[None] | None, task: Callable[[], None], pace: Pace
-) -> Future[None]:
-    """Hands a block to the writer when it is through with the last one; what stopped that one is raised here."""
-    if last is not None:
-        began = time.perf_counter()
-        last.result()
-        pace.writing_s += time.perf_counter() - began
-    return writer.submit(task)
+@contextmanager
+def _quick_turns() -> Iterator[None]:
+    """Threads hand the interpreter over sooner: an operator of the engine ends every few hundred microseconds."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, _TURN))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _tell(progress: Report | None, pace: Pace) -> None:
