@@ -142,7 +142,7 @@ def _in_memory(
 ) -> Result:
     """A scan whose scores are kept in memory, and written at once or not at all."""
     from fullfield.api.scan import scan
-    from fullfield.cli.summary import liveliest, summary
+    from fullfield.cli.summary import Digest, summary
     from fullfield.io.scores import save_picture
 
     started = time.perf_counter()
@@ -151,13 +151,15 @@ def _in_memory(
     seconds = time.perf_counter() - started
     if tuning is not None:
         scores = replace(scores, certificate=_checked(job, net, image, scores, tuning))
-    shown = scores.class_index(job.cls) if job.cls is not None else liveliest(scores)
+    digest = Digest.of(scores)
+    shown = scores.class_index(job.cls) if job.cls is not None else digest.liveliest
     place = job.place(path)
     if place is not None:
         scores.save(place, shown, overwrite=job.overwrite)
     if job.overlay is not None:
         save_picture(scores.overlay(image, shown), job.overlay, overwrite=job.overwrite)
-    return Result(path, summary(scores, shown, seconds, [str(p) for p in (place, job.overlay) if p is not None]))
+    written = [str(p) for p in (place, job.overlay) if p is not None]
+    return Result(path, summary(scores, digest, shown, seconds, written))
 
 
 def _to_disk(

@@ -5,88 +5,148 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fullfield.geometry.placement import Placement
     from fullfield.io.scores import Scores
     from fullfield.io.stored import StoredScores
 
 _SHOWN = 5  # classes named in the summary
-_READ = 1 << 28  # bytes of a stored map that are read for it
+_READ = 1 << 30  # bytes of a stored map that are read for it, in pieces: a second or two
 
 
-def liveliest(scores: Scores) -> int:
-    """The class whose scores span the widest range; of several about as wide the last: "face", not "background"."""
-    import numpy as np
+class Digest:
+    """What a summary says of a map's scores, gathered piece by piece.
 
-    low, high = (_extreme(scores, f) for f in (np.fmin, np.fmax))
-    span = high - low
-    return int(np.flatnonzero(span >= 0.999 * span.max())[-1])
+    Args:
+        bands: of the map.
+
+    Attributes:
+        low, high: the least and greatest score of every band, NaN left aside; infinite where there is none.
+        highest: row and column of the greatest.
+        best: cells in which a band has the greatest score of all, of equal ones the first.
+        scored: cells that have scores, none of them NaN.
+    """
+
+    def __init__(self, bands: int) -> None:
+        import numpy as np
+
+        self.low, self.high = np.full(bands, np.inf), np.full(bands, -np.inf)
+        self.highest = np.zeros((bands, 2), np.int64)
+        self.best = np.zeros(bands, np.int64)
+        self.scored = 0
+
+    @classmethod
+    def of(cls, scores: Scores) -> Digest:
+        """That of a map in memory."""
+        digest = cls(scores.array.shape[0])
+        digest.add([(0, scores.array)])
+        return digest
+
+    def add(self, parts: Iterable[tuple[int, NDArray[np.floating]]], top: int = 0, left: int = 0) -> None:
+        """Takes some cells.
+
+        Args:
+            parts: all their scores: a first band, and the scores ``(b, y, x)`` of so many bands from it on.
+            top, left: the first cell.
+        """
+        import numpy as np
+
+        there: Any = True
+        greatest: Any = -np.inf
+        which: Any = 0
+        for first, scores in parts:
+            none = np.isnan(scores)
+            there = there & ~none.any(axis=0)
+            self._low(first, scores)
+            known = np.where(none, -np.inf, scores) if none.any() else scores
+            self._high(first, known, top, left)
+            band, value = known.argmax(axis=0), known.max(axis=0)
+            which = np.where(value > greatest, first + band, which)
+            greatest = np.maximum(value, greatest)
+        self.best += np.bincount(which[there], minlength=self.best.size)
+        self.scored += int(there.sum())
+
+    def _low(self, first: int, scores: NDArray[np.floating]) -> None:
+        import numpy as np
+
+        bands = slice(first, first + scores.shape[0])
+        self.low[bands] = np.fmin(self.low[bands], np.fmin.reduce(scores.reshape(scores.shape[0], -1), axis=1))
+
+    def _high(self, first: int, known: NDArray[np.floating], top: int, left: int) -> None:
+        flat = known.reshape(known.shape[0], -1)
+        for k, place in enumerate(flat.argmax(axis=1).tolist(), first):
+            i, j = divmod(place, known.shape[2])
+            value, cell = float(flat[k - first, place]), (top + i, left + j)
+            if value > self.high[k] or (value == self.high[k] and cell < tuple(self.highest[k])):
+                self.high[k], self.highest[k] = value, cell
+
+    @property
+    def liveliest(self) -> int:
+        """The band whose scores span the widest range; of several about as wide the last: "face", not "background"."""
+        import numpy as np
+
+        with np.errstate(over="ignore"):  # of infinite scores
+            span = np.where(self.high < self.low, 0, np.nan_to_num(self.high) - np.nan_to_num(self.low))
+        return int(np.flatnonzero(span >= 0.999 * span.max())[-1])
 
 
-def _extreme(scores: Scores, pick: Any) -> Any:
-    """The least or greatest score of each class, NaN left aside."""
-    import numpy as np
-
-    return np.nan_to_num(pick.reduce(scores.array.reshape(scores.array.shape[0], -1), axis=1).astype(np.float64))
-
-
-def summary(scores: Scores, shown: int, seconds: float, written: list[str]) -> dict[str, Any]:
-    """What the scan found, as plain JSON."""
-    import numpy as np
-
-    classes, rows, columns = scores.array.shape
-    place = scores.placement
-    there = ~np.isnan(scores.array).any(axis=0)
-    best = np.bincount(scores.top()[there], minlength=classes)
-    order = np.argsort(-best, kind="stable")[:_SHOWN]
-    found: dict[str, Any] = {"highest": None}
-    if there.any():
-        i, j = divmod(int(np.nan_to_num(scores.array[shown], nan=-np.inf).argmax()), columns)
-        y, x = place.centre(i, j)
-        found["highest"] = {"class": name(scores, shown), "score": float(scores.array[shown, i, j]), "y": y, "x": x}
-    return {
-        "shape": [classes, rows, columns],
-        "dtype": str(scores.array.dtype),
-        "mode": scores.mode,
-        "step": list(place.step),
-        "window": list(place.window),
-        "image": list(place.image),
-        "scanned": list(place.scanned),
-        "cells_scored": int(there.sum()),
-        "seconds": round(seconds, 3),
-        "megapixels_per_s": round(place.scanned[0] * place.scanned[1] / 1e6 / seconds, 4),
-        "top": [{"class": name(scores, int(k)), "windows": int(best[k])} for k in order if best[k]],
-        **found,
-        "certificate": scores.certificate,
-        "written": written,
-    }
+def summary(scores: Scores, digest: Digest, shown: int, seconds: float, written: list[str]) -> dict[str, Any]:
+    """What a scan in memory found, as plain JSON."""
+    facts = _facts(scores.array.shape, str(scores.array.dtype), scores.mode, scores.placement, seconds)
+    names = _names(scores.class_names, scores.classes or range(scores.array.shape[0]))
+    facts |= _found(digest, names, scores.placement, shown)
+    return facts | {"certificate": scores.certificate, "written": written}
 
 
 def stored_summary(stored: StoredScores, shown: int | None, seconds: float, written: list[str]) -> dict[str, Any]:
-    """What a scan to disk found; of a large map, or of labels, less."""
+    """What a scan to disk found; of a large map, or of labels, less. An inner chunk is in memory at a time."""
     spec = stored.spec
+    facts = _facts(spec.shape, spec.dtype, spec.mode, spec.placement, seconds)
     bands, rows, columns = spec.shape
-    if spec.kind == "scores" and bands * rows * columns * 4 <= _READ:
-        scores = stored.to_scores()
-        return summary(scores, liveliest(scores) if shown is None else shown, seconds, written) | {"dtype": spec.dtype}
-    place = spec.placement
+    if spec.kind == "labels" or bands * rows * columns * 4 > _READ:
+        facts["kind"] = spec.kind
+    else:
+        digest = Digest(bands)
+        for top, left, parts in stored.pieces():
+            digest.add(parts, top, left)
+        names = _names(spec.class_names, spec.classes)
+        facts |= _found(digest, names, spec.placement, digest.liveliest if shown is None else shown)
+    return facts | {"certificate": stored.certificate, "written": written}
+
+
+def _facts(shape: tuple[int, ...], dtype: str, mode: str, place: Placement, seconds: float) -> dict[str, Any]:
     return {
-        "shape": [bands, rows, columns],
-        "dtype": spec.dtype,
-        "kind": spec.kind,
-        "mode": spec.mode,
+        "shape": list(shape),
+        "dtype": dtype,
+        "mode": mode,
         "step": list(place.step),
         "window": list(place.window),
         "image": list(place.image),
         "scanned": list(place.scanned),
         "seconds": round(seconds, 3),
         "megapixels_per_s": round(place.scanned[0] * place.scanned[1] / 1e6 / seconds, 4),
-        "certificate": stored.certificate,
-        "written": written,
     }
 
 
-def name(scores: Scores, cls: int) -> str:
-    """What a class is called."""
-    return scores.class_names[cls] if scores.class_names else f"class {cls}"
+def _found(digest: Digest, names: Sequence[str], place: Placement, shown: int) -> dict[str, Any]:
+    import numpy as np
+
+    highest = None
+    if digest.scored:
+        y, x = place.centre(*digest.highest[shown].tolist())
+        highest = {"class": names[shown], "score": float(digest.high[shown]), "y": y, "x": x}
+    order = np.argsort(-digest.best, kind="stable")[:_SHOWN].tolist()
+    top = [{"class": names[k], "windows": int(digest.best[k])} for k in order if digest.best[k]]
+    return {"cells_scored": digest.scored, "top": top, "highest": highest}
+
+
+def _names(names: tuple[str, ...] | None, classes: Sequence[int]) -> Sequence[str]:
+    """What each band is called."""
+    return names or [f"class {k}" for k in classes]
 
 
 def text(facts: dict[str, Any]) -> str:

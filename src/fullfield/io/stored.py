@@ -18,7 +18,7 @@ from fullfield.io.classes import find_class
 from fullfield.io.maps import MapSpec, decoded
 from fullfield.io.scores import Scores, nearest_cell
 from fullfield.io.shards import open_array, read_array
-from fullfield.io.store import VALID, check_complete, level_count
+from fullfield.io.store import VALID, check_complete, level_count, level_grid
 
 _MOST = 4 << 30  # bytes of a map that is brought into memory unasked
 
@@ -88,6 +88,19 @@ class StoredScores:
         """
         bands = slice(None) if cls is None else slice(self.band(cls), self.band(cls) + 1)
         return decoded(self._read(level, bands, (top, bottom, left, right)), self.spec)
+
+    def pieces(self) -> Iterator[tuple[int, int, Iterator[tuple[int, NDArray[np.floating]]]]]:
+        """All scores, an inner chunk at a time: first row and column of some cells, and their scores in parts.
+
+        Each part is a first band, and the scores ``(b, y, x)`` of so many bands from it on, as ``scores`` has them.
+        """
+        bands, rows, columns = self.spec.shape
+        depth, height, width = level_grid(self.spec, 0).chunk
+        for top in range(0, rows, height):
+            for left in range(0, columns, width):
+                edges = top, min(top + height, rows), left, min(left + width, columns)
+                chunks = (slice(first, min(first + depth, bands)) for first in range(0, bands, depth))
+                yield top, left, ((c.start, decoded(self._read(0, c, edges), self.spec)) for c in chunks)
 
     def band(self, cls: int | str) -> int:
         """The band that holds a class, given by its index among the network's classes, or by name.
