@@ -117,7 +117,8 @@ class Scan:
         """Scores ``(rows, columns, k)`` of every window, tile by tile."""
         bands: dict[int, list[torch.Tensor]] = {}
         for row, layout, pixels in self.tiles(image, step, tile):
-            program = lower(self.canonical, self.network, layout, batch=self.batch)
+            alone = not torch.is_grad_enabled()  # as the engine runs it
+            program = lower(self.canonical, self.network, layout, batch=self.batch, in_place=alone)
             counter = FlopCounterMode(display=False)
             with counter:
                 bands.setdefault(row, []).append(program(pixels))

@@ -47,17 +47,17 @@ def plan_of(peak: int, budget: int) -> Any:
 def test_memory_goes_back_when_more_is_held_free_than_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, 1000)
     tight = heap.Heap(plan_of(100, 100))
-    held.free = 50
+    held.free = 25
     tight.settle()
     assert held.times == 0
-    held.free = 51
+    held.free = 26
     tight.settle()
     assert (held.times, held.free) == (1, 0)
 
 
 def test_where_the_budget_has_room_a_whole_tile_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, 1000)
-    for budget, allowed in ((100, 50), (150, 75), (200, 100), (10**6, 100)):
+    for budget, allowed in ((100, 25), (150, 50), (200, 75), (10**6, 75)):
         roomy = heap.Heap(plan_of(100, budget), beside_bytes=7)
         held.free, held.times = allowed + 7, 0
         roomy.settle()
@@ -72,7 +72,7 @@ def test_what_is_in_use_by_others_counts_no_more(monkeypatch: pytest.MonkeyPatch
     settled = heap.Heap(plan_of(100, 100))
     held.used += 500  # a cache that grows
     for _ in range(9):
-        held.free = 50
+        held.free = 25
         settled.settle()
     assert held.times == 1
 

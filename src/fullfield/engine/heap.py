@@ -21,14 +21,14 @@ class Heap:
     What cannot be handed back is in use, by whomever, and counts no more.
 
     Args:
-        plan: what is run. Half of the bytes that it predicts are tensors in use; as many may be held free, and twice as
-            many where the budget has room for them, so that a whole tile finds what the last one left.
+        plan: what is run. A quarter of the bytes that it predicts may be held free, and half of them more where the
+            budget has room, so that a whole tile finds what the last one left.
         beside_bytes: what else the run is predicted to take.
     """
 
     def __init__(self, plan: Plan, beside_bytes: int = 0) -> None:
-        used = plan.cost.peak_bytes // 2
-        self.most = used + min(used, max(0, plan.budget_bytes - plan.cost.peak_bytes) // 2)
+        peak, room = plan.cost.peak_bytes, max(0, plan.budget_bytes - plan.cost.peak_bytes)
+        self.most = peak // 4 + min(peak, room) // 2
         self.limit = held_bytes() + beside_bytes + self.most
 
     def settle(self) -> None:

@@ -60,7 +60,7 @@ class Programs:
         if found is None:
             found = next((k for k, (known, _) in enumerate(self.ready) if known == layout), None)
         if found is None:
-            fast = {"channels_last": self.channels_last, "fft": self.fft}
+            fast = {"channels_last": self.channels_last, "fft": self.fft, "in_place": True}
             program = lower(self.net, plan.network, layout, batch=plan.batch, **fast)
             del self.ready[: 1 - _KEPT]
         else:

@@ -24,9 +24,11 @@ from fullfield.geometry.tile import Strip, TileLayout
 from fullfield.lower.assemble import Assembler, Box, Pair
 from fullfield.lower.fragments import on_fragments
 from fullfield.lower.operators import EMIT, divides_evenly, fill
+from fullfield.lower.reuse import ALIKE, reuse
 from fullfield.nn import operators
 
 aten = torch.ops.aten
+_CASTS = {aten._to_copy.default}
 
 
 def lower(
@@ -37,6 +39,7 @@ def lower(
     batch: int,
     channels_last: bool = False,
     fft: bool = False,
+    in_place: bool = False,
 ) -> GraphModule:
     """The program for one tile.
 
@@ -48,8 +51,9 @@ def lower(
         batch: windows at a time where the network runs per window.
         channels_last: put strips together in the memory order in which convolutions run fastest.
         fft: run large kernels by Fourier transforms where these are faster; for inference in float32 on a CPU.
+        in_place: overwrite values that nobody reads again; for inference.
     """
-    return _Lowering(net, network, layout, batch, channels_last, fft).run()
+    return _Lowering(net, network, layout, batch, channels_last, fft).run(in_place=in_place)
 
 
 class _Lowering:
@@ -62,8 +66,9 @@ class _Lowering:
         self.to = Assembler(self.graph, layout, shapes, channels_last=channels_last, fft=fft)
         self.consts: dict[Node, Node] = {}
         self.nodes = {n.name: n for n in net.graph.graph.nodes}
+        self.one_type = not any(n.target in _CASTS for n in self.nodes.values())
 
-    def run(self) -> GraphModule:
+    def run(self, *, in_place: bool) -> GraphModule:
         for spec in self.network:
             if spec.name in self.layout.y:
                 self._shared(self.nodes[spec.name])
@@ -79,6 +84,8 @@ class _Lowering:
             flat = parts[0] if len(parts) == 1 else self.to.call(aten.cat.default, parts, 0)
             scores = self.to.call(aten.reshape.default, flat, [*self.layout.windows, -1])
         self.graph.output(scores)
+        if in_place:
+            reuse(self.graph)
         root = nn.Module()
         for name, tensor in self.to.constants.items():
             root.register_buffer(name, tensor.to(next(self.net.graph.parameters(), torch.empty(0)).device))
@@ -108,7 +115,16 @@ class _Lowering:
             cells = self.layout.y[node.name].extent(family[0]), self.layout.x[node.name].extent(family[1])
             return self.to.call(node.target, read[source], [-1, *node.meta["channels"], *cells])
         args = map_arg(node.args, lambda n: read[n.name] if n.name in read else self._const(n))
-        return self.graph.call_function(node.target, args, dict(node.kwargs))  # type: ignore[arg-type]
+        result = self.graph.call_function(node.target, args, dict(node.kwargs))  # type: ignore[arg-type]
+        result.meta[ALIKE] = self._alike(node)
+        return result
+
+    def _alike(self, node: Node) -> bool:
+        """Whether a node's result has the shape and the type of each of its inputs."""
+        spec = self.network[node.name]
+        inputs = [self.network[name] for name in spec.inputs]
+        whole = len(inputs) == len(node.all_input_nodes) and all(i.shape == spec.shape for i in inputs)
+        return whole and self.one_type and spec.kind == "cell"
 
     def _neighbourhood(self, node: Node, family: Pair, source: str, value: Node) -> Node:
         """Neighbourhoods as channels, of a map whose channel dimensions are taken as one."""
@@ -218,6 +234,7 @@ class _Lowering:
             env[node] = self._linear(x, weight, bias, count)  # type: ignore[arg-type]
             return
         env[node] = self.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
+        env[node].meta[ALIKE] = self._alike(node)
 
     def _covers(self, node: Node) -> bool:
         """Whether the node is a convolution as large as its map: a linear layer, which runs faster as one."""

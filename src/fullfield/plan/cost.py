@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from fullfield.geometry.network import Network, NodeSpec, Place
-from fullfield.geometry.tile import TileLayout
+from fullfield.geometry.tile import AxisCells, TileLayout
 
-_ALLOCATOR = 2.0  # bytes that a process holds over bytes in use, as measured
+_PIECES = 2.2  # bytes of the heap that lie idle over bytes in use there, at most, as measured
+_HEAP = 32 << 20  # bytes from which on the C library asks the system for pages of their own
+OVERWRITING_ONE = {
+    *("relu", "relu6", "hardtanh", "leaky_relu", "elu", "silu", "gelu", "mish"),
+    *("sigmoid", "tanh", "hardswish", "hardsigmoid"),
+}  # operators of one tensor that may write over it
+OVERWRITING_TWO = {"add", "mul"}
 _PROGRAM = 40_000  # bytes of an operator in the programs of four kinds of tile, as measured
 
 
@@ -40,26 +47,20 @@ class Cost:
 def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int) -> Cost:
     """The cost of one tile.
 
-    Every value lives from the node that makes it to its last reader. A windowed operator also holds the strips it
-    reads, a second copy of what it reads and writes, which convolution libraries make in their own layout, and what
-    ``_beside`` counts. Of all that, allocators keep a share that they cannot give out again; the programs add theirs.
+    Every value lives from the node that makes it to its last reader, which may overwrite it (``_overwrites``). Beside
+    them an operator holds what ``_copies`` and ``_beside`` count. Allocators keep more than that: pieces of the heap,
+    where smaller values lay, that later ones do not fit into; the programs add theirs.
     """
     windows = layout.windows[0] * layout.windows[1]
     batch = min(batch, windows)
     shared = [n for n in network if n.name in layout.y]
     rest = [n for n in network if n.name not in layout.y]
     size = {n.name: layout.cells(n.name) * n.elements * itemsize for n in shared}
-    heads = {n.name for n in network if _covers(n, network) and (n.name not in layout.y or layout.few(n.name))}
-    beside = {n.name: _beside(n, layout.cells(n.name), itemsize) for n in shared}
-    beside |= {name: windows * network[network[name].inputs[0]].window_elements * itemsize for name in heads}
-    shared_peak = _peak(shared, size, beside, keep=set(layout.crossing))
     window_size = {n.name: n.window_elements * itemsize for n in network}
+    memory = _Memory(network, layout, batch, itemsize)
+    batch_size = {name: batch * bytes_ for name, bytes_ in window_size.items()}
+    in_use, on_heap = memory.peak(size, batch_size), memory.peak(_smaller(size), _smaller(batch_size))
     gathered = sum(window_size[name] for name in layout.crossing) if rest else 0
-    held = sum(size[name] for name in layout.crossing)
-    scores = windows * network.output.window_elements * itemsize
-    batch_size = {name: batch * size for name, size in window_size.items()}
-    beside |= {n.name: 0 if n.name in heads else _beside(n, batch * math.prod(n.shape[-2:]), itemsize) for n in rest}
-    window_peak = held + 2 * scores + batch * gathered + _peak(rest, batch_size, beside, keep=set()) if rest else 0
     cut = [n for n in shared if any(c.cut and c.cut.ratio > 1 for c in (layout.y[n.name], layout.x[n.name]))]
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
     families = sum(len(layout.y[n.name].families) * len(layout.x[n.name].families) for n in shared)
@@ -68,9 +69,60 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
         moved_bytes=rearranged + sum(size.values()) + windows * (gathered + sum(window_size[n.name] for n in rest)),
-        peak_bytes=int(_ALLOCATOR * max(shared_peak + scores, window_peak)) + _PROGRAM * calls,
+        peak_bytes=in_use + int(_PIECES * on_heap) + _PROGRAM * calls,
         calls=calls,
     )
+
+
+def _smaller(size: Mapping[str, int]) -> dict[str, int]:
+    """The sizes of what lies on the heap; larger values are the system's own pages, which go back at once."""
+    return {name: bytes_ if bytes_ < _HEAP else 0 for name, bytes_ in size.items()}
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """The bytes that one tile's program holds at once."""
+
+    network: Network
+    layout: TileLayout
+    batch: int
+    itemsize: int
+
+    def peak(self, size: Mapping[str, int], batch_size: Mapping[str, int]) -> int:
+        """Most bytes in use.
+
+        Args:
+            size: bytes of every shared node.
+            batch_size: bytes of every node on one batch of windows.
+        """
+        network, layout = self.network, self.layout
+        shared = [n for n in network if n.name in layout.y]
+        rest = [n for n in network if n.name not in layout.y]
+        windows = layout.windows[0] * layout.windows[1]
+        scores = windows * network.output.window_elements * self.itemsize
+        over = _overwrites(network)
+        beside = {n.name: self._beside_shared(n, size) for n in shared}
+        peak = scores + _peak(shared, size, beside, over, keep=set(layout.crossing))
+        if not rest:
+            return peak
+        beside = {n.name: self._beside_window(n, batch_size) for n in rest}
+        held = sum(size[name] + batch_size[name] for name in layout.crossing)
+        return max(peak, held + 2 * scores + _peak(rest, batch_size, beside, over, keep=set()))
+
+    def _beside_shared(self, node: NodeSpec, size: Mapping[str, int]) -> int:
+        layout, windows = self.layout, math.prod(self.layout.windows)
+        plain = self.itemsize == 4 and all(_is_plain(c[node.name]) for c in (layout.y, layout.x))
+        copies = _copies(node, size, self.itemsize, plain=plain) + _indices(node, layout)
+        if layout.few(node.name) and _covers(node, self.network):
+            return copies + windows * self.network[node.inputs[0]].window_elements * self.itemsize
+        return copies + _beside(node, layout.cells(node.name), self.itemsize)
+
+    def _beside_window(self, node: NodeSpec, size: Mapping[str, int]) -> int:
+        copies = _copies(node, size, self.itemsize, plain=False)
+        if _covers(node, self.network):
+            windows = math.prod(self.layout.windows)
+            return copies + windows * self.network[node.inputs[0]].window_elements * self.itemsize
+        return copies + _beside(node, self.batch * math.prod(node.shape[-2:]), self.itemsize)
 
 
 def crop_macs(network: Network) -> int:
@@ -89,6 +141,52 @@ def _beside(node: NodeSpec, cells: int, itemsize: int) -> int:
     return (2 * node.macs + taps) * itemsize
 
 
+def _copies(node: NodeSpec, size: Mapping[str, int], itemsize: int, *, plain: bool) -> int:
+    """Bytes of copies that a node makes of what it reads: padded, or put together of strips.
+
+    Of numbers that are not of 32 bits, convolution libraries copy all to an order of their own.
+
+    Args:
+        size: bytes of every node.
+        plain: it reads one map.
+    """
+    inputs = sum(size[i] for i in node.inputs)
+    if node.kind != "windowed":
+        return 0 if plain else inputs
+    order = inputs + size[node.name] if itemsize != 4 else 0
+    return order + (inputs if not plain or any(op.low or op.high for op in node.ops) else 0)
+
+
+def _is_plain(cells: AxisCells) -> bool:
+    """Whether all cells along an axis are of one family, and none is rearranged into fragments."""
+    return cells.families == ("interior",) and not (cells.cut and cells.cut.ratio > 1)
+
+
+def _indices(node: NodeSpec, layout: TileLayout) -> int:
+    """Bytes of the places of its maxima that a pool with dilation keeps, 64 bits a cell."""
+    if not node.op.startswith("max_pool"):
+        return 0
+    strips = (strip for axis in (layout.y, layout.x) for by in axis[node.name].strips.values() for strip in by.values())
+    return 8 * layout.cells(node.name) * node.elements if any(s.dilation > 1 for s in strips) else 0
+
+
+def _overwrites(network: Network) -> set[str]:
+    """The nodes that write over an input, as ``lower.reuse`` has it: new memory that no one else reads."""
+    readers = Counter(i for n in network for i in n.inputs)
+    found = set()
+    for node in network:
+        inputs = [network[i] for i in node.inputs]
+        one = node.op in OVERWRITING_ONE and len(inputs) == 1
+        two = node.op in OVERWRITING_TWO and len(inputs) == 2 and all(i.shape == node.shape for i in inputs)
+        if node.kind == "cell" and (one or two) and any(readers[i.name] == 1 and _is_new(i) for i in inputs):
+            found.add(node.name)
+    return found
+
+
+def _is_new(node: NodeSpec) -> bool:
+    return node.kind == "windowed" or node.op in OVERWRITING_ONE | OVERWRITING_TWO | {"cat"}
+
+
 def _covers(node: NodeSpec, network: Network) -> bool:
     """Whether a node is a convolution as large as its map, which runs as a matrix product on windows' own cells."""
     return node.kind == "windowed" and all(
@@ -97,18 +195,18 @@ def _covers(node: NodeSpec, network: Network) -> bool:
     )
 
 
-def _peak(nodes: list[NodeSpec], size: Mapping[str, int], beside: Mapping[str, int], *, keep: set[str]) -> int:
+def _peak(
+    nodes: list[NodeSpec], size: Mapping[str, int], beside: Mapping[str, int], over: Set[str], *, keep: set[str]
+) -> int:
     """Most bytes alive at once when ``nodes`` run in order; ``keep`` stays alive to the end."""
     last = {i: k for k, n in enumerate(nodes) for i in n.inputs}
     own_nodes = {n.name for n in nodes}
     alive, peak = 0, 0
     for k, node in enumerate(nodes):
-        inputs = sum(size[i] for i in node.inputs)
         own = size[node.name]
-        work = 2 * inputs + own + beside[node.name] if node.kind == "windowed" else inputs
-        peak = max(peak, alive + own + work)
-        alive += own
-        alive -= sum(size[i] for i in node.inputs if last[i] == k and i not in keep and i in own_nodes)
+        ending = sum(size[i] for i in node.inputs if last[i] == k and i not in keep and i in own_nodes)
+        peak = max(peak, alive + beside[node.name] + (0 if node.name in over and ending else own))
+        alive += own - ending
     return peak
 
 
