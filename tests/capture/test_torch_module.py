@@ -133,6 +133,35 @@ def test_names_must_be_as_many_as_scores() -> None:
         capture(Small(), window=9, class_names=["a", "b"])
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y: (y @ y.transpose(0, 1)).softmax(-1) @ y,
+        lambda y: y - y.mean(0),
+        lambda y: y / y.norm(),
+        lambda y: y.softmax(0),
+        lambda y: torch.einsum("nk,mk->mk", y, y),
+    ],
+)
+def test_a_network_that_mixes_the_windows_of_a_batch_is_refused(wrap: object) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(CaptureError, match="it mixes the windows"):
+        capture(Small(wrap).eval(), window=9)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y: (y[:, :, None] @ y[:, None]).softmax(-1).sum(-1),
+        lambda y: (y @ torch.ones(6, 4)).softmax(1),
+        lambda y: y.transpose(0, 1).softmax(0).transpose(0, 1),
+    ],
+)
+def test_products_within_a_window_are_no_mixing(wrap: object) -> None:
+    net = capture(Small(wrap).eval(), window=9)
+    assert net.window == (9, 9)
+
+
 def test_a_failed_export_prints_nothing_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
     class Branching(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

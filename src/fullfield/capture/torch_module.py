@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fullfield.capture.batches import check_apart
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.preprocessing import Preprocessing, from_timm, resolve
 from fullfield.capture.single_nodes import SingleNodes
@@ -112,6 +113,7 @@ def classifier(
             f"2 windows give an output of shape {shape}, not (2, K)",
             fix="capture the part of the network that ends in one score vector a window",
         )
+    check_apart(graph, probe, name)
     if class_names is not None and len(class_names) != shape[1]:
         raise CaptureError(
             "class names", f"{len(class_names)} names for {shape[1]} scores", fix="give one name a score"
