@@ -1,6 +1,6 @@
 """The peak memory of one scan to disk, in a process of its own: ``python stream_peak.py NETWORK STEP BUDGET BLOCKS``.
 
-Prints one line of JSON. The image is 100,000 px a side, its pixels made by a formula when they are read; a stated
+Prints one line of JSON. The image is 320,000 px a side, its pixels made by a formula when they are read; a stated
 number of blocks of its map is scanned. The start is taken when the network is loaded and has scored one window.
 """
 
@@ -38,7 +38,7 @@ assert numcodecs.zstd
 class Endless:
     """An image of any size that takes no memory."""
 
-    side: int = 100_000
+    side: int = 320_000
     name: str = "endless"
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-CASES = ["lenet 4 64MB 3", "lenet 4 256MB 2"]
+CASES = ["lenet 4 64MB 3", "lenet 4 256MB 2", "lenet-1000 4 512MB 1"]
 
 
 @pytest.mark.slow
