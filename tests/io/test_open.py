@@ -1,5 +1,6 @@
 """Files opened by what they hold: each kind by its reader, from disk and behind URLs."""
 
+import ctypes
 import http.server
 import importlib.util
 import io
@@ -21,6 +22,7 @@ from PIL import Image
 import fullfield
 from fullfield.errors import ImageError
 from fullfield.io.raster import Raster
+from fullfield.io.readers.checks import interruptible
 
 RGB = np.random.default_rng(3).integers(0, 256, (90, 70, 3), dtype=np.uint8)
 
@@ -116,6 +118,36 @@ def test_a_vendors_slide_goes_to_openslide(tmp_path: Path) -> None:
     about = fullfield.open(tmp_path / "a").about
     assert "tifffile" not in about.reader
     assert about.mpp == (0.5, 0.5)
+
+
+class Interrupted:
+    """An argument during whose conversion Ctrl-C comes."""
+
+    @classmethod
+    def from_param(cls, value: object) -> object:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("call", ["detect_vendor", "open"])
+def test_ctrl_c_within_a_call_of_openslide_is_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    from openslide import lowlevel
+
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, RGB, photometric="rgb", tile=(16, 16), metadata=None, description="Aperio Image Library v1")
+    interrupted = ctypes.PyDLL(None).Py_IsInitialized
+    interrupted.argtypes = [Interrupted]
+    monkeypatch.setattr(lowlevel, call, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fullfield.open(path)
+
+
+def test_other_wrong_arguments_stay_what_they_are() -> None:
+    absolute = ctypes.PyDLL(None).abs
+    absolute.argtypes = [ctypes.c_int]
+    with pytest.raises(ctypes.ArgumentError), interruptible():
+        absolute("3")
 
 
 def test_a_folder_is_a_zarr_or_refused(tmp_path: Path) -> None:

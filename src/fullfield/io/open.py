@@ -13,6 +13,7 @@ from fullfield.errors import ImageError
 from fullfield.io.blob import filesystem, local_path, open_blob
 from fullfield.io.pick import Pick
 from fullfield.io.raster import Raster
+from fullfield.io.readers.checks import interruptible
 from fullfield.io.readers.numpy import MAGIC, open_numpy
 from fullfield.io.readers.pillow import open_pillow
 from fullfield.io.readers.tiff import GEO_TAGS, open_tiff
@@ -156,7 +157,8 @@ def _vendor(local: str) -> str | None:
     import openslide
 
     try:
-        found: str | None = openslide.OpenSlide.detect_format(local)
+        with interruptible():
+            found: str | None = openslide.OpenSlide.detect_format(local)
     except (openslide.OpenSlideError, OSError, ValueError):
         return None
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,21 @@ BLOCK_BYTES = 1 << 30
 LONGEST = 2**31 - 1
 
 Region = tuple[int, int, int, int]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Around calls by ctypes: it makes an error of the argument of a Ctrl-C that comes while it converts one.
+
+    Raises:
+        KeyboardInterrupt: that Ctrl-C.
+    """
+    try:
+        yield
+    except ctypes.ArgumentError as error:
+        if KeyboardInterrupt.__name__ in str(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def check_region(region: Region, shape: tuple[int, ...], where: str) -> None:

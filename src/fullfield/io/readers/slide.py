@@ -27,7 +27,15 @@ from fullfield.errors import ImageError
 from fullfield.io.identity import file_identity
 from fullfield.io.pick import Pick, finer_level, picked, picked_bands
 from fullfield.io.raster import About
-from fullfield.io.readers.checks import check_region, check_size, damaged, reason, thumbnail_of, unreadable
+from fullfield.io.readers.checks import (
+    check_region,
+    check_size,
+    damaged,
+    interruptible,
+    reason,
+    thumbnail_of,
+    unreadable,
+)
 from fullfield.io.readers.handles import Handles
 
 _BLOCK = 1024  # px, about: of levels between whole numbers
@@ -297,7 +305,8 @@ def _errors(where: str, region: Region | None) -> Iterator[None]:
             where, f"is read with openslide, which is missing ({reason(error)})", fix="pip install 'fullfield[slide]'"
         ) from error
     try:
-        yield
+        with interruptible():
+            yield
     except ImageError:
         raise
     except Exception as error:
