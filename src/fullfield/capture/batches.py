@@ -7,7 +7,7 @@ from torch.fx import GraphModule, Node
 
 from fullfield.errors import CaptureError
 
-_PRODUCTS = {"matmul", "mm", "bmm", "baddbmm", "addbmm", "addmm", "einsum", "scaled_dot_product_attention"}
+_PRODUCTS = {"matmul", "mm", "bmm", "baddbmm", "addbmm", "einsum", "scaled_dot_product_attention"}
 _ALONG = dict.fromkeys(
     ("softmax", "_softmax", "log_softmax", "sum", "mean", "amax", "amin", "max", "min", "var", "std", "cumsum", "prod"),
     1,

@@ -93,7 +93,7 @@ def classifier(
     """A checked classifier around a graph that some importer built.
 
     Raises:
-        CaptureError: the graph does not run at the window, or does not give one score vector a window.
+        CaptureError: the graph does not run at the window, does not give one score vector a window, or mixes windows.
     """
     dtype = next((t.dtype for t in graph.state_dict().values() if t.is_floating_point()), torch.float32)
     device = next((t.device for t in graph.state_dict().values()), torch.device("cpu"))
