@@ -1,0 +1,210 @@
+"""Every classifier of timm and torchvision, scanned in float64 and compared with crops, a process each.
+
+    python -m benchmarks.sweep [--names NAME ...] [--match 'resnet*'] [--most-parameters 30] --results sweep.jsonl
+
+Needs timm or torchvision (names of torchvision begin with ``tv:``), which are no dependencies. Weights are drawn, so
+are the statistics of batch norms: no file is downloaded. Each model gives one line of JSON; models that have theirs are
+left out, so that a sweep may be cut off and go on. A model passes if
+
+- ``exact`` scores of two windows, at steps of 32 and 27 px, equal the crops' to 1e-9 of their spread,
+- the multiply-adds predicted are those that torch's counter finds (it counts no attention that runs as
+  ``_scaled_dot_product_flash_attention_for_cpu``),
+- ``context`` scores, where it has a meaning, equal those of the whole network slid over the image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+import time
+import traceback
+import zlib
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import fullfield
+from fullfield.api.prepare import Settings, prepare, set_up
+from fullfield.api.scan import run_plan
+from fullfield.convert.canonical import canonical
+from fullfield.plan.table import tabulate
+from fullfield.verify.crops import run_crops
+
+TOLERANCE = 1e-9
+BUDGET = "12GB"
+TORCHVISION: dict[str, dict[str, bool]] = {
+    "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": False},
+    "inception_v3": {"aux_logits": False, "init_weights": False},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--names", nargs="+", help="models; all that are installed if left out")
+    parser.add_argument("--match", default="*", help="names to keep, with wildcards")
+    parser.add_argument("--most-parameters", type=float, default=math.inf, help="millions")
+    parser.add_argument("--limit", type=int, default=300, help="seconds a model")
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines, appended to")
+    args = parser.parse_args()
+    done = set()
+    if args.results.exists():
+        done = {json.loads(line)["name"] for line in args.results.read_text().splitlines()}
+    for name in args.names or available():
+        if name in done or not fnmatch(name, args.match):
+            continue
+        facts = apart(name, args)
+        with args.results.open("a") as file:
+            file.write(json.dumps(facts) + "\n")
+        print(f"{name:40} {facts['verdict']:8} {facts.get('error', '')[:100]}", flush=True)
+
+
+def available() -> list[str]:
+    """The models of the libraries that are installed."""
+    names: list[str] = []
+    try:
+        import timm
+
+        names += timm.list_models()
+    except ImportError:
+        pass
+    try:
+        from torchvision import models
+
+        names += [f"tv:{name}" for name in models.list_models(module=models)]
+    except ImportError:
+        pass
+    if not names:
+        sys.exit("neither timm nor torchvision is installed: pip install timm torchvision")
+    return names
+
+
+def apart(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """What a process of its own finds; a crash, too much memory and too much time are findings."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        with os.fdopen(writing, "w") as file:
+            json.dump(tried(name, args), file)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        text = file.read()
+    _, status = os.waitpid(child, 0)
+    if not text:
+        return {"name": name, "verdict": "crashed", "error": f"ended with status {status}"}
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def tried(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """What one model gives, or why it gives nothing."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"more than {args.limit} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(args.limit)
+    facts: dict[str, Any] = {"name": name, "verdict": "refused"}
+    began = time.perf_counter()
+    try:
+        examine(name, args.most_parameters * 1e6, facts)
+    except fullfield.FullfieldError as error:
+        facts["error"] = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever a model does is a finding
+        facts |= {"verdict": "failed", "error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+    return facts | {"seconds": round(time.perf_counter() - began)}
+
+
+def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
+    """Fills in what is found, as far as it gets."""
+    noise = torch.Generator().manual_seed(1)
+    torch.manual_seed(0)
+    module, window = built(name, noise)
+    facts["parameters"] = sum(p.numel() for p in module.parameters())
+    if facts["parameters"] > most_parameters:
+        facts["verdict"] = "large"
+        return
+    net = fullfield.capture(module, window=window, preprocessing="imagenet")
+    step = (32, 27) if zlib.crc32(name.encode()) % 2 else (27, 32)
+    image = 255 * torch.rand(3, window + step[0], window + step[1], generator=noise, dtype=torch.float64)
+    work = set_up(net, image, Settings(step=step, tile=(2, 2), budget=BUDGET))
+    places = work.plan.places
+    first = next((n for n in work.prepared.network if not places[n.name].shared), None)
+    facts["frontier"] = None if first is None else f"{first.path} {first.op}: {places[first.name].reason}"
+    with FlopCounterMode(display=False) as counter:
+        scores = run_plan(work.prepared, work.plan, work.source)
+    facts["macs"] = [tabulate(work.plan).scan.total, counter.get_total_flops() // 2]
+    cells = [(0, 0), (1, 1)]
+    crops = run_crops(net, work.source, cells, work.plan.step)
+    found = scores[:, [i for i, _ in cells], [j for _, j in cells]].T
+    facts["error_over_spread"] = float(abs(found - crops).max() / (crops.max() - crops.min()))
+    facts["context"] = slid(net, window, noise)
+    wrong = max(facts["error_over_spread"], facts["context"] or 0) > TOLERANCE
+    counted = facts["macs"][0] == facts["macs"][1]
+    facts["verdict"] = "wrong" if wrong else "passed" if counted else "counted"
+
+
+def slid(net: fullfield.Classifier, window: int, noise: torch.Generator) -> float | None:
+    """How far ``context`` is from the whole network on the image, over the spread; ``None`` where it is refused."""
+    if canonical(net, slides=True).refused:
+        return None
+    prepared = prepare(net, slides=True)
+    places = prepared.network.places(cap=0)
+    if not all(place.shared for place in places.values()):
+        return None
+    axes = [place.axes for place in places.values() if place.axes is not None]
+    step = math.lcm(*(pair[0].jump for pair in axes))
+    image = 255 * torch.rand(3, window + step, window + step, generator=noise, dtype=torch.float64)
+    work = set_up(net, image, Settings(step=step, mode="context", budget=BUDGET))
+    scores = run_plan(work.prepared, work.plan, work.source)
+    with torch.no_grad():
+        pixels = torch.from_numpy(work.source.read(0, image.shape[1], 0, image.shape[2]))[None]
+        whole = prepared.canonical.graph(pixels)[0]
+    every = [step // axis.jump for axis in axes[-1]]
+    whole = whole[:, :: every[0], :: every[1]][:, :2, :2].numpy()
+    return float(abs(whole - scores).max() / (whole.max() - whole.min()))
+
+
+def built(name: str, noise: torch.Generator) -> tuple[nn.Module, int]:
+    """A model in float64 with moderate weights everywhere, and its window, the least that it takes."""
+    if name.startswith("tv:"):
+        from torchvision import models
+
+        module: nn.Module = models.get_model(name[3:], weights=None, **TORCHVISION.get(name[3:], {}))
+        window = 299 if "inception" in name else 256 if "swin_v2" in name else 224
+    else:
+        import timm
+
+        module = timm.create_model(name, pretrained=False)
+        settings: dict[str, Any] = module.default_cfg  # type: ignore[assignment]
+        window, least = settings["input_size"][1], settings.get("min_input_size")
+        if least and not settings.get("fixed_input_size", False):
+            window = max(least[1], 96)
+    module = module.double().eval()
+    with torch.no_grad():
+        for key, buffer in module.named_buffers():
+            drawn = torch.randn(buffer.shape, generator=noise, dtype=torch.float64)
+            if key.endswith("running_mean"):
+                buffer.copy_(0.1 * drawn)
+            if key.endswith("running_var"):
+                buffer.copy_(drawn.abs() + 0.5)
+        for parameter in module.parameters():
+            drawn = torch.randn(parameter.shape, generator=noise, dtype=torch.float64)
+            if parameter.dim() < 2:
+                parameter.add_(0.1 * drawn)
+            elif not parameter.any():
+                parameter.add_(0.02 * drawn)
+    return module, window
+
+
+if __name__ == "__main__":
+    main()
