@@ -7,7 +7,7 @@ import io
 import itertools
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -89,8 +89,13 @@ def classifier(
     preprocessing: Preprocessing,
     class_names: tuple[str, ...] | None,
     name: str,
+    check: Callable[[torch.fx.GraphModule, torch.Tensor, str], None] = check_apart,
 ) -> Classifier:
     """A checked classifier around a graph that some importer built.
+
+    Args:
+        graph, window, channels, preprocessing, class_names, name: as of ``Classifier``.
+        check: raises where the windows of a batch are mixed; given the graph, two windows and the name.
 
     Raises:
         CaptureError: the graph does not run at the window, does not give one score vector a window, or mixes windows.
@@ -113,7 +118,7 @@ def classifier(
             f"2 windows give an output of shape {shape}, not (2, K)",
             fix="capture the part of the network that ends in one score vector a window",
         )
-    check_apart(graph, probe, name)
+    check(graph, probe, name)
     if class_names is not None and len(class_names) != shape[1]:
         raise CaptureError(
             "class names", f"{len(class_names)} names for {shape[1]} scores", fix="give one name a score"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import onnx
 import torch
 
+from fullfield.capture.batches import check_apart
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.onnx import (
     activations,
@@ -68,17 +70,15 @@ def load_onnx(
     walk = _Walk(model, path, entry, size)
     graph = walk.run(target)
     names = tuple(class_names) if class_names is not None else carried.class_names
-    result = classifier(
+    return classifier(
         graph,
         window=size,
         channels=entry.channels,
         preprocessing=resolve(preprocessing, channels=entry.channels, carried=carried.preprocessing),
         class_names=names,
         name=name or carried.name or path.stem,
+        check=partial(_check_independence, path) if walk.builder.freed else check_apart,
     )
-    if walk.builder.freed:
-        _check_independence(result, path)
-    return result
 
 
 def _own_window(carried: tuple[int, int] | None, entry: Input, path: Path) -> tuple[int, int]:
@@ -192,21 +192,21 @@ def _layer(node: onnx.NodeProto) -> str:
     return ".".join(parts) or node.op_type
 
 
-def _check_independence(result: Classifier, path: Path) -> None:
-    """Refuses a graph in which the windows of one batch touch each other.
+def _check_independence(path: Path, graph: torch.fx.GraphModule, probe: torch.Tensor, _: str) -> None:
+    """Refuses a graph whose batch was freed and in which the windows of one batch touch each other.
 
     Raises:
         CaptureError: scores of three windows together are not the scores of each alone.
     """
     noise = torch.Generator().manual_seed(0)
-    windows = torch.rand(3, result.channels, *result.window, generator=noise, dtype=torch.float64).to(result.dtype)
+    windows = torch.rand(3, *probe.shape[1:], generator=noise, dtype=torch.float64).to(probe)
     with torch.no_grad():
         try:
-            together = result(windows).double()
-            alone = torch.stack([result(w[None])[0] for w in windows]).double()
+            together = graph(windows).double()
+            alone = torch.stack([graph(w[None])[0] for w in windows]).double()
         except Exception as error:  # any failure means that the batch is not free
             raise _stuck(path, first_line(error)) from error
-    slack = 64 * torch.finfo(result.dtype).eps ** 0.75 * max(1.0, float(alone.abs().nan_to_num(0, 0, 0).max()))
+    slack = 64 * torch.finfo(probe.dtype).eps ** 0.75 * max(1.0, float(alone.abs().nan_to_num(0, 0, 0).max()))
     if together.shape != alone.shape:
         raise _stuck(path, f"three windows give {tuple(together.shape)} scores, each alone {tuple(alone.shape[1:])}")
     if not torch.allclose(together, alone, rtol=0, atol=slack, equal_nan=True):
