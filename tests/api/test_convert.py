@@ -16,6 +16,7 @@ import fullfield
 from fullfield import Classifier, UnsupportedError
 from fullfield.capture.save import export_onnx
 from fullfield.capture.torch_module import capture
+from fullfield.nn import fft_layer
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, Positions, made
 from tests.oracle import difference
@@ -145,6 +146,35 @@ def test_the_gradient_on_a_window_is_the_original_s() -> None:
     assert grads[0] is not None
     assert grads[1] is not None
     assert difference(grads[1], grads[0]) <= 1e-12
+
+
+def test_large_kernels_run_by_transforms_where_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 21, padding=10), nn.MaxPool2d(4)]
+    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 64, 5)).eval()
+    net = capture(module, window=32)
+    plain, fast = fullfield.convert(net), fullfield.convert(net, fft="auto")
+    taken: list[tuple[int, ...]] = []
+    by_transforms = fft_layer.fft_conv2d
+
+    def noted(x: Tensor, weight: Tensor, *rest: object) -> Tensor:
+        taken.append(tuple(weight.shape[2:]))
+        return by_transforms(x, weight, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fft_layer, "fft_conv2d", noted)
+    image = torch.randn(1, 3, 160, 150)
+    wanted, found = plain(image), fast(image)
+    assert (21, 21) in taken
+    assert (3, 3) not in taken
+    assert (found - wanted).abs().max() <= 1e-5 * (wanted.max() - wanted.min())
+    gradients = [torch.autograd.grad(m(image).square().sum(), list(m.parameters())) for m in (plain, fast)]
+    for a, b in zip(*gradients, strict=True):
+        assert (a - b).abs().max() <= 1e-4 * a.abs().max()
+    assert set(fast.state_dict()) == set(plain.state_dict())
+    export_onnx(fast, (3, 32, 32), tmp_path / "fast.onnx")
+    assert fullfield.convert(fullfield.load(tmp_path / "fast.onnx", window=32))(image).shape == wanted.shape
+    with pytest.raises(UnsupportedError, match='use False or "auto"'):
+        fullfield.convert(net, fft="always")  # type: ignore[arg-type]
 
 
 def test_its_weights_go_out_and_in() -> None:

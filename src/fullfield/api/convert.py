@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import nn
 
 from fullfield.analysis.specs import network
@@ -12,6 +13,8 @@ from fullfield.api.nets import as_classifier
 from fullfield.api.prepare import Prepared, check_context
 from fullfield.convert.canonical import canonical
 from fullfield.convert.fold import fold_batch_norm as fold
+from fullfield.errors import UnsupportedError
+from fullfield.nn.fft_layer import auto_conv2d
 
 if TYPE_CHECKING:
     from fullfield.api.nets import Net
@@ -22,6 +25,7 @@ def convert(
     *,
     window: int | tuple[int, int] | None = None,
     fold_batch_norm: bool = False,
+    fft: Literal["auto", False] = False,
     trust: bool = False,
 ) -> nn.Module:
     """The network as a module that takes any size from the window up and gives a map of scores.
@@ -34,14 +38,23 @@ def convert(
         net: a classifier, an ``nn.Module`` or the path of a model file.
         window: height and width of the window, px, where the network does not carry it.
         fold_batch_norm: make batch norms part of the convolutions before them.
+        fft: ``"auto"`` runs each convolution by Fourier transforms where these should be faster for the map that
+            comes in: large kernels, such as a VGG's 7x7 head, on large maps on CPUs.
         trust: allow model files that can run code.
 
     Raises:
-        UnsupportedError: layers that look at the whole window, by name and with the reason.
+        UnsupportedError: layers that look at the whole window, by name and with the reason; another value of ``fft``.
     """
+    if fft not in ("auto", False):
+        raise UnsupportedError("fft", f"{fft!r} is not known", fix='use False or "auto"')
     classifier = as_classifier(net, window=window, trust=trust)
     form = canonical(classifier)
     check_context(Prepared(classifier, form, network(form, classifier.dtype)))
     if fold_batch_norm:
         form = replace(form, graph=fold(form.graph)[0])
+    if fft == "auto":
+        for node in form.graph.graph.nodes:
+            if node.target is torch.ops.aten.conv2d.default:
+                node.target = auto_conv2d
+        form.graph.recompile()
     return form.graph

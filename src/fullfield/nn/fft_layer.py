@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fullfield.errors import UnsupportedError
 from fullfield.nn.fft import fft_conv2d
@@ -14,6 +15,33 @@ from fullfield.nn.fft_kept import LAYER_BYTES, KernelSpectra
 from fullfield.nn.sizes import Pair, Size, pair
 
 Choice = bool | Literal["auto"]
+
+
+def auto_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """``conv2d``, by Fourier transforms where the cost model of ``fft_cost`` says so for the map that comes in.
+
+    Strides above 1, other devices than CPUs and half-precision numbers take the direct convolution, and so do graphs
+    that are being captured.
+
+    Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``
+    """
+    steps, pads, spread = pair(stride, "stride"), pair(padding, "padding", least=0), pair(dilation, "dilation")
+    known = input.dtype in (torch.float32, torch.float64) and input.dim() == 4 and input.device.type == "cpu"
+    if known and steps == (1, 1) and not torch.compiler.is_compiling():
+        size = (int(input.shape[2]) + 2 * pads[0], int(input.shape[3]) + 2 * pads[1])
+        kernel, channels = (int(weight.shape[2]), int(weight.shape[3])), (int(input.shape[1]), int(weight.shape[0]))
+        layer = Layer.of(int(input.shape[0]), channels, groups, size, kernel, spread)
+        if min(layer.cells) >= 1 and fft_is_faster(layer):
+            return fft_conv2d(input, weight, bias, pads, spread, groups)
+    return functional.conv2d(input, weight, bias, steps, pads, spread, groups)
 
 
 class FFTConv2d(nn.Conv2d):
