@@ -7,8 +7,7 @@ are the statistics of batch norms: no file is downloaded. Each model gives one l
 left out, so that a sweep may be cut off and go on. A model passes if
 
 - ``exact`` scores of two windows, at steps of 32 and 27 px, equal the crops' to 1e-9 of their spread,
-- the multiply-adds predicted are those that torch's counter finds (it counts no attention that runs as
-  ``_scaled_dot_product_flash_attention_for_cpu``),
+- the multiply-adds predicted are those that torch's counter finds,
 - ``context`` scores, where it has a meaning, equal those of the whole network slid over the image.
 """
 

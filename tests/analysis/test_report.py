@@ -113,6 +113,21 @@ def test_work_is_counted_by_kind(layer: nn.Module, work: Work) -> None:
     assert report(nn.Conv2d(3, 4, 3), layer, *head(channels))["1"].work == work
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_attention_is_two_products_of_queries_keys_and_values(masked: bool, dtype: torch.dtype) -> None:
+    class Attention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = x.flatten(2).mT.unflatten(2, (3, 4)).transpose(1, 2)  # (windows, heads, 49, 4)
+            mask = torch.zeros(49, 49, dtype=x.dtype) if masked else None
+            mixed = nn.functional.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=mask)
+            return mixed.transpose(1, 2).flatten(2).mean(1)
+
+    layers = nn.Sequential(nn.Conv2d(3, 12, 2, 2), Attention(), nn.Linear(12, 2)).to(dtype)
+    found = measure(capture(layers, window=14))
+    assert [row.macs for row in found.rows if row.type.startswith("attention")] == [2 * 3 * 49 * 49 * 4]
+
+
 def test_flops_are_two_a_multiply_add() -> None:
     assert (Work(macs=5, adds=3) + Work(adds=1)).to_dict()["flops"] == 10
     assert (Work(macs=5, adds=3) * 2).other == 6

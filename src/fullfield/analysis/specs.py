@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch.fx import Node
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, register_flop_formula
 
 from fullfield.capture.shapes import looks, propagate
 from fullfield.convert.canonical import Canonical
@@ -20,6 +20,12 @@ from fullfield.nn import operators
 
 aten = torch.ops.aten
 Ops = tuple[Op, Op]
+
+# Attention on a CPU: torch 2.13 has its operator, but no formula for it, and would count nothing.
+for name in ("_scaled_dot_product_flash_attention", "_scaled_dot_product_flash_attention_backward"):
+    on_cpu = getattr(aten, name.replace("attention", "attention_for_cpu"))
+    if on_cpu not in flop_registry:
+        register_flop_formula(on_cpu, get_raw=True)(flop_registry[getattr(aten, name)])
 
 
 def _conv(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
