@@ -44,7 +44,8 @@ class Campaign:
         kills: wanted, over as many outputs as that takes.
         seed: of the moments.
         padded: whether the network pads.
-        life: of an attempt, at most, in times of a whole run.
+        life: of an output's first attempt, at most, in times of a whole run; later ones may live longer, so that one
+            reaches the end of the seal, which begins anew every time.
     """
 
     folder: Path
@@ -134,10 +135,12 @@ class Campaign:
         running: dict[int, tuple[int, float, int, float]] = {}
         waiting = list(range(self.world))
         draw.shuffle(waiting)
+        longest = self.life * seconds
         while running or waiting:
             while waiting:
                 rank = waiting.pop()
-                way, life = draw.choice(WAYS), draw.uniform(0, self.life * seconds)
+                way, life = draw.choice(WAYS), draw.uniform(0, longest)
+                longest += self.life * seconds / 25
                 now = time.perf_counter()
                 running[self.start(output, rank, self.world)] = rank, now + life, way, now
             time.sleep(0.001)
