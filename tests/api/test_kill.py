@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processes import json_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
@@ -26,14 +26,7 @@ def folder() -> Iterator[str]:
 
 def campaign(seconds: float, **options: Any) -> dict[str, Any]:
     """What the harness found."""
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "OMP_NUM_THREADS": "1"}
-    script = Path(__file__).with_name("killing.py")
-    command = [sys.executable, str(script), json.dumps(options)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
-    assert result.returncode == 0, result.stderr
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+    return json_of(Path(__file__).with_name("killing.py"), json.dumps(options), seconds=seconds)
 
 
 def test_fifty_kills_change_no_byte(folder: str) -> None:

@@ -86,12 +86,10 @@ class Digest:
 
     @property
     def liveliest(self) -> int:
-        """The band whose scores span the widest range; of several about as wide the last: "face", not "background"."""
-        import numpy as np
+        """The band whose scores span the widest range."""
+        from fullfield.io.thumbnails import widest
 
-        with np.errstate(over="ignore"):  # of infinite scores
-            span = np.where(self.high < self.low, 0, np.nan_to_num(self.high) - np.nan_to_num(self.low))
-        return int(np.flatnonzero(span >= 0.999 * span.max())[-1])
+        return widest(self.low, self.high)
 
 
 def summary(scores: Scores, digest: Digest, shown: int, seconds: float, written: list[str]) -> dict[str, Any]:

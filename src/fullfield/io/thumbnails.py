@@ -49,11 +49,21 @@ def draw_over(stored: StoredScores, image: object, cls: int | str | None = None,
 
 
 def liveliest_band(stored: StoredScores) -> int:
-    """The band whose scores span the widest range; of several about as wide the last: "face", not "background"."""
+    """The band whose scores span the widest range on a coarse level: `widest`."""
     _, values = stored.coarse(_COARSE)
     flat = values.reshape(values.shape[0], -1)
-    low, high = (np.nan_to_num(f.reduce(flat, axis=1).astype(np.float64)) for f in (np.fmin, np.fmax))
-    span = high - low
+    low, high = (f.reduce(flat, axis=1).astype(np.float64) for f in (np.fmin, np.fmax))
+    return widest(low, high)
+
+
+def widest(low: Any, high: Any) -> int:
+    """The band of the widest range of scores; of several about as wide the last: "face", not "background".
+
+    Args:
+        low, high: least and greatest score of every band, float; NaN, or ``high < low``, of a band without scores.
+    """
+    with np.errstate(over="ignore"):  # of infinite scores
+        span = np.where(high < low, 0, np.nan_to_num(high) - np.nan_to_num(low))
     return int(np.flatnonzero(span >= 0.999 * span.max())[-1])
 
 

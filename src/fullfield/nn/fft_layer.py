@@ -36,12 +36,17 @@ def auto_conv2d(
     steps, pads, spread = pair(stride, "stride"), pair(padding, "padding", least=0), pair(dilation, "dilation")
     known = input.dtype in (torch.float32, torch.float64) and input.dim() == 4 and input.device.type == "cpu"
     if known and steps == (1, 1) and not torch.compiler.is_compiling():
-        size = (int(input.shape[2]) + 2 * pads[0], int(input.shape[3]) + 2 * pads[1])
-        kernel, channels = (int(weight.shape[2]), int(weight.shape[3])), (int(input.shape[1]), int(weight.shape[0]))
-        layer = Layer.of(int(input.shape[0]), channels, groups, size, kernel, spread)
-        if min(layer.cells) >= 1 and fft_is_faster(layer):
+        layer = _layer(tuple(input.shape), tuple(weight.shape), groups, pads, spread)
+        if layer is not None and fft_is_faster(layer):
             return fft_conv2d(input, weight, bias, pads, spread, groups)
     return functional.conv2d(input, weight, bias, steps, pads, spread, groups)
+
+
+def _layer(shape: tuple[int, ...], weight: tuple[int, ...], groups: int, pads: Pair, dilation: Pair) -> Layer | None:
+    """A convolution of an input of some shape, as the cost model takes it; none where the kernel does not fit."""
+    size = shape[2] + 2 * pads[0], shape[3] + 2 * pads[1]
+    layer = Layer.of(shape[0], (weight[1] * groups, weight[0]), groups, size, (weight[2], weight[3]), dilation)
+    return layer if min(layer.cells) >= 1 else None
 
 
 class FFTConv2d(nn.Conv2d):
@@ -116,12 +121,8 @@ class FFTConv2d(nn.Conv2d):
         pads = self._pads()
         if self.fft is False or pads is None or self.stride != (1, 1) or self.padding_mode != "zeros":
             return "direct"
-        kernel, dilation = pair(self.kernel_size, "kernel_size"), pair(self.dilation, "dilation")
-        size = (shape[2] + 2 * pads[0], shape[3] + 2 * pads[1])
-        layer = Layer.of(
-            shape[0], (self.in_channels, self.out_channels), self.groups, size, kernel, dilation
-        )  # fmt: skip
-        if min(layer.cells) < 1:
+        layer = _layer(shape, tuple(self.weight.shape), self.groups, pads, pair(self.dilation, "dilation"))
+        if layer is None:
             return "direct"
         kept = not (torch.is_grad_enabled() and self.weight.requires_grad)
         if self.fft == "auto" and (device != "cpu" or not fft_is_faster(layer, kept=kept)):

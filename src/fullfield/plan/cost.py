@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from functools import cached_property
 
 from fullfield.geometry.network import Network, NodeSpec, Place
 from fullfield.geometry.tile import AxisCells, TileLayout
@@ -53,11 +54,10 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     """
     windows = layout.windows[0] * layout.windows[1]
     batch = min(batch, windows)
-    shared = [n for n in network if n.name in layout.y]
-    rest = [n for n in network if n.name not in layout.y]
+    memory = _Memory(network, layout, batch, itemsize)
+    shared, rest = memory.shared, memory.rest
     size = {n.name: layout.cells(n.name) * n.elements * itemsize for n in shared}
     window_size = {n.name: n.window_elements * itemsize for n in network}
-    memory = _Memory(network, layout, batch, itemsize)
     batch_size = {name: batch * bytes_ for name, bytes_ in window_size.items()}
     in_use, on_heap = memory.peak(size, batch_size), memory.peak(_smaller(size), _smaller(batch_size))
     gathered = sum(window_size[name] for name in layout.crossing) if rest else 0
@@ -88,6 +88,26 @@ class _Memory:
     batch: int
     itemsize: int
 
+    @cached_property
+    def shared(self) -> list[NodeSpec]:
+        """The nodes that windows share."""
+        return [n for n in self.network if n.name in self.layout.y]
+
+    @cached_property
+    def rest(self) -> list[NodeSpec]:
+        """The nodes that run per window."""
+        return [n for n in self.network if n.name not in self.layout.y]
+
+    @cached_property
+    def over(self) -> set[str]:
+        """The nodes that write over an input."""
+        return _overwrites(self.network)
+
+    @property
+    def windows(self) -> int:
+        """Windows of the tile."""
+        return math.prod(self.layout.windows)
+
     def peak(self, size: Mapping[str, int], batch_size: Mapping[str, int]) -> int:
         """Most bytes in use.
 
@@ -95,34 +115,31 @@ class _Memory:
             size: bytes of every shared node.
             batch_size: bytes of every node on one batch of windows.
         """
-        network, layout = self.network, self.layout
-        shared = [n for n in network if n.name in layout.y]
-        rest = [n for n in network if n.name not in layout.y]
-        windows = layout.windows[0] * layout.windows[1]
-        scores = windows * network.output.window_elements * self.itemsize
-        over = _overwrites(network)
-        beside = {n.name: self._beside_shared(n, size) for n in shared}
-        peak = scores + _peak(shared, size, beside, over, keep=set(layout.crossing))
-        if not rest:
+        keep = self.layout.crossing
+        scores = self.windows * self.network.output.window_elements * self.itemsize
+        beside = {n.name: self._beside_shared(n, size) for n in self.shared}
+        peak = scores + _peak(self.shared, size, beside, self.over, keep=set(keep))
+        if not self.rest:
             return peak
-        beside = {n.name: self._beside_window(n, batch_size) for n in rest}
-        held = sum(size[name] + batch_size[name] for name in layout.crossing)
-        return max(peak, held + 2 * scores + _peak(rest, batch_size, beside, over, keep=set()))
+        beside = {n.name: self._beside_window(n, batch_size) for n in self.rest}
+        held = sum(size[name] + batch_size[name] for name in keep)
+        return max(peak, held + 2 * scores + _peak(self.rest, batch_size, beside, self.over, keep=set()))
 
     def _beside_shared(self, node: NodeSpec, size: Mapping[str, int]) -> int:
-        layout, windows = self.layout, math.prod(self.layout.windows)
+        layout = self.layout
         plain = self.itemsize == 4 and all(_is_plain(c[node.name]) for c in (layout.y, layout.x))
         copies = _copies(node, size, self.itemsize, plain=plain) + _indices(node, layout)
-        if layout.few(node.name) and _covers(node, self.network):
-            return copies + windows * self.network[node.inputs[0]].window_elements * self.itemsize
-        return copies + _beside(node, layout.cells(node.name), self.itemsize)
+        head = layout.few(node.name) and _covers(node, self.network)
+        return copies + (self._head(node) if head else _beside(node, layout.cells(node.name), self.itemsize))
 
     def _beside_window(self, node: NodeSpec, size: Mapping[str, int]) -> int:
         copies = _copies(node, size, self.itemsize, plain=False)
-        if _covers(node, self.network):
-            windows = math.prod(self.layout.windows)
-            return copies + windows * self.network[node.inputs[0]].window_elements * self.itemsize
-        return copies + _beside(node, self.batch * math.prod(node.shape[-2:]), self.itemsize)
+        cells = self.batch * math.prod(node.shape[-2:])
+        return copies + (self._head(node) if _covers(node, self.network) else _beside(node, cells, self.itemsize))
+
+    def _head(self, node: NodeSpec) -> int:
+        """Every window's own cells, side by side for a matrix product."""
+        return self.windows * self.network[node.inputs[0]].window_elements * self.itemsize
 
 
 def crop_macs(network: Network) -> int:
