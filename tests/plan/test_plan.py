@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -117,6 +118,21 @@ def test_tiles_grow_while_that_pays() -> None:
     assert min(wide.tile) > 8
     large = make_plan(unpadded((200, 200), 64), image=(1400, 1400), step=(200, 200))
     assert large.tile == (1, 1)
+
+
+@pytest.mark.parametrize("make", [padded, unpadded])
+def test_a_budget_between_those_of_two_doubles_gives_a_tile_between_them(make: Callable[[], Network]) -> None:
+    network, step = make(), (8, 8) if make is padded else (2, 2)
+
+    def ask(**options: Any) -> Plan:
+        return make_plan(network, image=(400, 400), step=step, **options)
+
+    small = ask(tile=(8, 8))
+    budget = int(0.97 * ask(tile=(16, 8)).cost.peak_bytes)
+    found = ask(budget_bytes=budget)
+    assert small.cost.peak_bytes < found.cost.peak_bytes <= budget
+    assert found.tile[0] * found.tile[1] > 64
+    assert found.cost.macs / math.prod(found.tile) < small.cost.macs / math.prod(small.tile)
 
 
 def test_tiles_grow_along_their_shorter_side_in_px() -> None:

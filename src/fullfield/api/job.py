@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +16,7 @@ from fullfield.capture.classifier import Classifier
 from fullfield.engine.stream import AHEAD, READERS
 from fullfield.errors import BudgetError
 from fullfield.io.cache import CachedRaster, row_bytes
+from fullfield.io.edges import PaddedSource
 from fullfield.io.kept import Keep, Kept, keeping
 from fullfield.io.maps import MapSpec
 from fullfield.io.raster import ArrayRaster, array_identity
@@ -26,7 +26,8 @@ from fullfield.plan import Plan, Tile
 from fullfield.plan.choose import DEFAULT_BUDGET_BYTES
 from fullfield.plan.shards import Shards, shard_size
 
-_SHARES = (0.7, 0.5, 0.35, 0.2, 0.1, 0.05)  # of the budget that the computation may take, tried in this order
+_LEAST_SHARE = 0.05  # of the budget for the computation
+_TRIES = 6  # plans, to find how much the computation may take
 _BLOCK = 1 / 16  # of the budget for what is stored of a block
 _BLOCK_BYTES = 64 << 20  # of it at most
 _READ_COPIES = 3  # of a region's raw pixels while it is read: decoded, put together, brought to the network's channels
@@ -106,11 +107,9 @@ def prepare_job(net: Classifier, image: object, keep: Keep, settings: Settings) 
     kept = keeping(keep, classes=net.classes, class_names=net.class_names, dtype=kind)
     ready = ready_to_scan(net, image, replace(settings, budget=budget))
     for rows in (True, False):
-        for share in _SHARES:
-            with suppress(BudgetError):
-                job = _cut(ready.planned(int(share * budget)), kept, budget, rows=rows)
-                if job.predicted_bytes <= budget:
-                    return _with_rest(job, budget)
+        job = _largest(ready, kept, budget, rows=rows)
+        if job is not None:
+            return _with_rest(job, budget)
     least = _least(ready, kept)
     if least > budget:
         raise BudgetError(
@@ -119,6 +118,32 @@ def prepare_job(net: Classifier, image: object, keep: Keep, settings: Settings) 
             fix=f"allow at least {math.ceil(least / 1e6)} MB",
         )
     return _with_rest(_cut(_smallest(ready).planned(budget), kept, budget, rows=False), budget)
+
+
+def _largest(ready: Ready, kept: Kept, budget: int, *, rows: bool) -> StreamJob | None:
+    """The job whose computation takes as much of the budget as everything else leaves it.
+
+    That depends on the tile, and the tile on it: what the last plan would have left is allowed to the next, or the
+    middle between what fitted and what did not.
+    """
+    best: StreamJob | None = None
+    allowed, fitting, most = budget, 0, budget
+    for _ in range(_TRIES):
+        if allowed < _LEAST_SHARE * budget:
+            break
+        try:
+            job = _cut(ready.planned(allowed), kept, budget, rows=rows)
+        except BudgetError:
+            break
+        left = budget - (job.predicted_bytes - job.work.plan.cost.peak_bytes)
+        if job.predicted_bytes > budget:
+            most = allowed
+            allowed = (fitting + most) // 2 if best is not None else max(left, allowed // 2)
+            continue
+        if allowed == budget or (best is not None and job.work.plan.tile == best.work.plan.tile):
+            return job
+        best, fitting, allowed = job, allowed, min(left, most)
+    return best
 
 
 def _cut(work: Work, kept: Kept, budget: int, *, rows: bool) -> StreamJob:
@@ -171,7 +196,8 @@ def _predicted(work: Work, shards: Shards, cell_bytes: int) -> int:
     area = math.prod(_region(plan))
     channels, raw = work.source.shape[0], image_of(work.source).raster
     ready = area * channels * work.prepared.itemsize
-    reading = area * raw.shape[2] * raw.dtype.itemsize * _READ_COPIES + ready
+    reading = area * raw.shape[2] * raw.dtype.itemsize * _READ_COPIES
+    reading += ready if isinstance(work.source, PaddedSource) else 0  # the pixels before they are continued
     scores = 2 * math.prod(plan.tile) * work.prepared.net.classes * work.prepared.itemsize
     blocks = 2 * math.prod(shards.size) * cell_bytes
     held = raw.about.held_bytes + _SLACK

@@ -53,6 +53,8 @@ class PaddedSource:
         rows, inside_y = self._places(top - self.padding[0], bottom - self.padding[0], height)
         columns, inside_x = self._places(left - self.padding[2], right - self.padding[2], width)
         block = self.inner.read(rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+        if inside_y.all() and inside_x.all():
+            return block
         pixels = block[:, (rows - rows.min())[:, None], columns - columns.min()]
         if self.edge == "constant":
             outside = ~(inside_y[:, None] & inside_x)

@@ -19,6 +19,7 @@ _CHUNKS = 64  # batches in one tile's program, at most
 _MACS_PER_BYTE = 4.0  # a byte moved costs as much time as this many multiply-adds
 _MACS_PER_STEP = 2e5  # an operator's call takes as much time as this many multiply-adds
 _PARTS = 8  # places that are tried for the frontier
+_QUARTERS = 7  # by which a tile's sides are grown, one after the other, to almost twice as much
 _GAIN = 0.97  # a larger tile must be at least this much cheaper a window
 
 
@@ -232,25 +233,52 @@ class _TileSearch:
         return min(windows, wanted // tile[1] * tile[1] if wanted > tile[1] else wanted)
 
     def fit(self, largest: Pair) -> _Option:
-        """The tile that is cheapest a window within the budget: doubled while that pays.
+        """The tile that is cheapest a window within the budget: doubled while that pays, then grown by quarters.
 
         Below the network's stride windows share little of a map spread over every pixel: there it may yet pay.
         """
         best = self.cut(self.price((1, 1), self.job.batch or 1, None), 1)
+        shared = best
         tile: Pair = (1, 1)
         misses = 0
         while tile != largest and misses < 3:
-            tile = self._grown(tile, largest)
+            tile = self._grown(tile, largest, tile)
             option = self.within(tile, parts=1)
             if option.cost.peak_bytes > self.job.budget:
                 break
+            if option.places is self.natural:
+                shared = option
             if option.price < best.price * _GAIN:
                 best, misses = option, 0
             elif all(
                 t * s >= far or t == n for t, s, far, n in zip(tile, self.step, self.stride, largest, strict=True)
             ):
                 misses += 1
+        if misses < 3 and shared.tile != largest:
+            best = self._between(shared, best, largest)
         return self.cut(self.price(best.tile, best.batch, None), _PARTS)
+
+    def _between(self, shared: _Option, best: _Option, largest: Pair) -> _Option:
+        """``best``, or a cheaper tile within the budget, up to twice one that shares all it can."""
+        tile, quarter = shared.tile, (-(-shared.tile[0] // 4), -(-shared.tile[1] // 4))
+        for _ in range(_QUARTERS):
+            if tile == largest:
+                break
+            tile = self._grown(tile, largest, quarter)
+            option = self.within(tile, parts=1)
+            if option.cost.peak_bytes > self.job.budget:
+                break
+            if option.price < best.price * _GAIN:
+                best = option
+        return best
+
+    def _grown(self, tile: Pair, largest: Pair, by: Pair) -> Pair:
+        """The tile with so many more windows along its shorter side, in px."""
+        spans = [t * s if t < big else math.inf for t, s, big in zip(tile, self.step, largest, strict=True)]
+        k = 0 if spans[0] <= spans[1] else 1
+        grown = list(tile)
+        grown[k] = min(tile[k] + by[k], largest[k])
+        return grown[0], grown[1]
 
     def take(self, tile: Pair) -> _Option:
         """The tile that was asked for: its windows share all they can, if that fits the budget."""
@@ -265,14 +293,6 @@ class _TileSearch:
             size //= 2
             option = self.cut(self.price(tile, size, None), parts)
         return option
-
-    def _grown(self, tile: Pair, largest: Pair) -> Pair:
-        """The tile with its shorter side, in px, doubled."""
-        spans = [t * s if t < big else math.inf for t, s, big in zip(tile, self.step, largest, strict=True)]
-        k = 0 if spans[0] <= spans[1] else 1
-        grown = list(tile)
-        grown[k] = min(tile[k] * 2, largest[k])
-        return grown[0], grown[1]
 
     def cut(self, option: _Option, parts: int) -> _Option:
         """The same tile with the frontier moved earlier where gathering and borders cost more than sharing saves.
