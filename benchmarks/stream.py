@@ -4,7 +4,7 @@
 
 - *overhead*: the whole call of ``scan_to`` (planning, reading, normalising, storing, syncing, the pyramid) over
   ``engine.run`` of the same plan on pixels that are ready in memory, to a sink that drops the scores. Both run in turn,
-  so many rounds, and the ratio is that of the medians.
+  so many rounds; the ratio is the median of those of neighbours, since the machine's speed drifts.
 - *sizes*: seconds a megapixel of ever larger images of one file layout.
 - *classes*: peak memory above that before the scan, of many classes at a modest budget.
 
@@ -114,16 +114,18 @@ def overhead(args: argparse.Namespace) -> None:
         job = prepare_job(net, open_image(files[0]), Keep(), settings)
         alone = _ready(job)
         alone()  # caches of the libraries
-        engine: list[Time] = []
+        engine: list[list[Time]] = [[] for _ in files]
         scans: list[list[Time]] = [[] for _ in files]
         for _ in range(args.rounds):
-            engine.append(timed(alone))
-            for file, times in zip(files, scans, strict=True):
+            for file, before, times in zip(files, engine, scans, strict=True):
+                before.append(timed(alone))
                 times.append(_scan(net, file, args, case.options))
         megapixels = side * side / 1e6
-        for (kind, tile), times in zip(LAYOUTS, scans, strict=True):
-            each = f"{_wall(engine) / megapixels:.4f} | {_wall(times) / megapixels:.4f}"
-            ratios = f"{_wall(times) / _wall(engine):.3f} | {_cpu(times) / _cpu(engine):.3f}"
+        for (kind, tile), before, times in zip(LAYOUTS, engine, scans, strict=True):
+            each = f"{_wall(before) / megapixels:.4f} | {_wall(times) / megapixels:.4f}"
+            wall = statistics.median(t.wall / b.wall for t, b in zip(times, before, strict=True))
+            cpu = statistics.median(t.cpu / b.cpu for t, b in zip(times, before, strict=True))
+            ratios = f"{wall:.3f} | {cpu:.3f}"
             print(f"| {case.name} | {kind}, {tile} px | {each} | {ratios} |", flush=True)
 
 

@@ -140,6 +140,17 @@ def test_help_answers_in_a_third_of_a_second_without_torch() -> None:
     assert min(seconds) < 0.3
 
 
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+def test_torch_is_asked_for_huge_pages_unless_the_user_says_otherwise(given: str | None, found: str) -> None:
+    code = "import os; from fullfield.cli import main; main(['inspect', '--help'], standalone_mode=False);"
+    code += "print(os.environ['THP_MEM_ALLOC_ENABLE'])"
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    environment |= {} if given is None else {"THP_MEM_ALLOC_ENABLE": given}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.endswith(f"{found}\n")
+
+
 def test_a_process_ends_with_the_exit_codes() -> None:
     for arguments, code in ((["--version"], 0), (["inspect", "missing.onnx"], 1), (["scan"], 2)):
         result = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=120, check=False)

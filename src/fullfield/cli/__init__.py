@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import Any
 
 import click
@@ -13,6 +15,7 @@ from fullfield.errors import FullfieldError
 # In the order of --help; each is `command` in the module of its name.
 COMMANDS = ("inspect", "convert", "plan", "tune", "scan", "export", "verify", "build", "demo")
 INTERRUPTED = 130
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # read by torch, once: maps of megabytes in pages of 2 MB
 
 
 class _Commands(click.Group):
@@ -28,6 +31,8 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        if "torch" not in sys.modules:  # the process is ours
+            os.environ.setdefault(HUGE_PAGES, "1")
         try:
             return super().invoke(ctx)
         except FullfieldError as error:
