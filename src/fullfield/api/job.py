@@ -30,6 +30,8 @@ _LEAST_SHARE = 0.05  # of the budget for the computation
 _TRIES = 6  # plans, to find how much the computation may take
 _BLOCK = 1 / 16  # of the budget for what is stored of a block
 _BLOCK_BYTES = 64 << 20  # of it at most
+_BLOCKS = 16  # at least, so that most are written while others are computed ...
+_LEAST_BLOCK_BYTES = 1 << 20  # ... unless they become smaller than this
 _READ_COPIES = 3  # of a region's raw pixels while it is read: decoded, put together, brought to the network's channels
 _GROWING_COPIES = 8  # of an inner chunk while a coarser level is built: four read, some of them decoded, halved, packed
 _GROWING = 1 / 8  # of the budget for them at most; else the coarser levels are built at the end
@@ -148,8 +150,9 @@ def _largest(ready: Ready, kept: Kept, budget: int, *, rows: bool) -> StreamJob 
 
 def _cut(work: Work, kept: Kept, budget: int, *, rows: bool) -> StreamJob:
     """The work with its map cut into blocks; with ``rows`` the cache holds what all tiles beside each other read."""
-    most = min(int(_BLOCK * budget), _BLOCK_BYTES)
     cell = _cell_bytes(kept)
+    part = max(math.prod(work.plan.shape) * cell // _BLOCKS, _LEAST_BLOCK_BYTES)
+    most = min(int(_BLOCK * budget), _BLOCK_BYTES, part)
     shards = Shards(work.plan, shard_size(work.plan, cell_bytes=cell, most_bytes=most))
     raster = image_of(work.source).raster
     wanted = row_bytes(raster, _region(work.plan))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from fullfield.geometry.axis import Axis, Op
@@ -107,7 +108,7 @@ class AxisCells:
             return self.cut.computed
         return self.extent(family)
 
-    @property
+    @cached_property
     def families(self) -> tuple[Family, ...]:
         """The families that have cells."""
         names: tuple[Family, ...] = ("low", "interior", "high")
@@ -136,11 +137,18 @@ class TileLayout:
 
     def cells(self, name: str) -> int:
         """Cells of one node that the tile computes, over all families."""
-        few = self.few(name)  # run on windows' own cells: no fragments, hence none too many
-        return math.prod(
-            sum((cells.extent(f) if few else cells.computed(f)) * (1 if f == "interior" else n) for f in cells.families)
-            for cells, n in ((self.y[name], self.windows[0]), (self.x[name], self.windows[1]))
-        )
+        if name not in self._counted:
+            few = self.few(name)  # run on windows' own cells: no fragments, hence none too many
+            axes = (self.y[name], self.windows[0]), (self.x[name], self.windows[1])
+            self._counted[name] = math.prod(
+                sum((c.extent(f) if few else c.computed(f)) * (1 if f == "interior" else n) for f in c.families)
+                for c, n in axes
+            )
+        return self._counted[name]
+
+    @cached_property
+    def _counted(self) -> dict[str, int]:
+        return {}
 
     def few(self, name: str) -> bool:
         """Whether a head is wanted at so few places that it runs faster on each window's cells than over its map."""
