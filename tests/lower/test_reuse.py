@@ -12,9 +12,11 @@ from torch.nn import functional as F
 
 import fullfield
 from fullfield.api.prepare import Settings, set_up
+from fullfield.api.scan import run_plan
 from fullfield.lower.program import lower
 from fullfield.lower.reuse import _ONE, _TWO, ALIKE, reuse
 from fullfield.plan.cost import OVERWRITING_ONE, OVERWRITING_TWO
+from tests.oracle import difference, shaken
 
 aten = torch.ops.aten
 
@@ -91,6 +93,44 @@ def test_the_bits_stay_and_so_do_pixels_and_parameters(
     assert inplace["gelu_"] >= 1
     assert (inplace["mul_"] + inplace["add_"] == 0) == casts
     assert sum(inplace.values()) == sum(plain.values())
+
+
+class Dense(nn.Module):
+    """Norms of joined maps before their activations, as in Huang et al. 2017; max pools and convolutions that pad."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.pool = nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(3, 2, 1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(7), nn.BatchNorm2d(10)])
+        self.convs = nn.ModuleList([nn.Conv2d(4, 3, 3, padding=1), nn.Conv2d(7, 3, (3, 1), padding=(1, 0))])
+        self.head = nn.Linear(10, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool(self.stem(x))
+        for norm, conv in zip(self.norms, self.convs, strict=False):
+            x = torch.cat([x, conv(F.relu(norm(x)))], 1)
+        return self.head(F.relu(self.norms[2](x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("tile", "pads"), [(None, 0), ((3, 9), 3), ((9, 3), 3)])
+def test_norms_are_overwritten_and_maps_padded_on_all_sides_are_not_copied(
+    tile: tuple[int, int] | None, pads: int
+) -> None:
+    torch.manual_seed(0)
+    net = fullfield.capture(shaken(Dense()), window=16)
+    image = torch.rand(3, 40, 36, dtype=torch.float64)
+    work = set_up(net, image, Settings(step=(2, 2), mode="context", tile=tile))
+    plan, graph = work.plan, work.prepared.canonical
+    layout = plan.layout(next(plan.tiles()))
+    program = lower(graph, plan.network, layout, batch=3, in_place=True)
+    assert targets(program)["relu_"] == 3
+    assert (
+        targets(program)["constant_pad_nd"] == pads
+    )  # of a corner tile, but for the pool, whose stride leaves the far side out
+    with torch.no_grad():
+        found = torch.from_numpy(run_plan(work.prepared, plan, work.source))
+        whole = graph.graph(image[None])[0, :, :: plan.step[0] // 2, :: plan.step[1] // 2]
+    assert difference(found, whole) <= 1e-12
 
 
 def test_only_new_memory_with_one_reader_is_overwritten() -> None:

@@ -40,7 +40,38 @@ def _conv(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callabl
     weight, bias = const(args["weight"]), const(args["bias"])
     if to.fft and stride == [1, 1] and _by_fft(node, strips, args["groups"]):
         return to.call(operators.fft_conv2d, strip, weight, bias, [0, 0], dilation, args["groups"])
-    return to.call(aten.conv2d.default, strip, weight, bias, stride, [0, 0], dilation, args["groups"])
+    strip, padding = _own_padding(to, strip, strips, kernel, stride, 0.0)
+    return to.call(aten.conv2d.default, strip, weight, bias, stride, padding, dilation, args["groups"])
+
+
+def _own_padding(
+    to: Assembler,
+    strip: Node,
+    strips: Strips,
+    kernel: list[int],
+    stride: list[int],
+    value: float,
+    most: list[int] | None = None,
+) -> tuple[Node, list[int]]:
+    """A strip as it was before it was padded, and the padding, where the operator can pad it itself: without a copy.
+
+    That is as much on both sides, or less on the far one where the stride leaves the rest out.
+
+    Args:
+        value: with which the operator pads.
+        most: cells that it may pad along y and x; any number if left out.
+    """
+    sy, sx = strips
+    padding, pads = [sy.pad_low, sx.pad_low], [sx.pad_low, sx.pad_high, sy.pad_low, sy.pad_high]
+    if not any(pads) or strip.target is not aten.constant_pad_nd.default or list(strip.args[1:]) != [pads, value]:
+        return strip, [0, 0]
+    before: Any = strip.args[0]
+    for s, k, hop, limit in zip(strips, kernel, stride, most or padding, strict=True):
+        rest = (s.length - s.dilation * (k - 1) - 1) % hop
+        if not 0 <= s.pad_low - s.pad_high < hop - rest or s.pad_low > limit:
+            return strip, [0, 0]
+    to.graph.erase_node(strip)
+    return before, padding
 
 
 def _by_fft(node: Node, strips: Strips, groups: int) -> bool:
@@ -56,7 +87,8 @@ def _by_fft(node: Node, strips: Strips, groups: int) -> bool:
 def _max_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
     stride, dilation = [s.stride for s in strips], [s.dilation for s in strips]
     kernel = bind(node)["kernel_size"]
-    return to.call(aten.max_pool2d.default, strip, kernel, stride, [0, 0], dilation, False)
+    strip, padding = _own_padding(to, strip, strips, kernel, stride, -math.inf, [k // 2 for k in kernel])
+    return to.call(aten.max_pool2d.default, strip, kernel, stride, padding, dilation, False)
 
 
 def _average_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:

@@ -31,7 +31,8 @@ _TWO = {aten.add.Tensor: aten.add_.Tensor, aten.mul.Tensor: aten.mul_.Tensor}
 ALIKE = "alike"  # in a node's ``meta``: all tensors that it reads have its own shape and type
 _NEW = {
     *_ONE, *_ONE.values(), *_TWO, *_TWO.values(), aten.conv2d.default, aten.linear.default, aten.max_pool2d.default,
-    aten.avg_pool2d.default, aten.cat.default, aten.constant_pad_nd.default, operators.fft_conv2d,
+    aten.avg_pool2d.default, aten.batch_norm.default, aten.cat.default, aten.constant_pad_nd.default,
+    operators.fft_conv2d,
 }  # fmt: skip
 
 

@@ -201,7 +201,7 @@ def _overwrites(network: Network) -> set[str]:
 
 
 def _is_new(node: NodeSpec) -> bool:
-    return node.kind == "windowed" or node.op in OVERWRITING_ONE | OVERWRITING_TWO | {"cat"}
+    return node.kind == "windowed" or node.op in OVERWRITING_ONE | OVERWRITING_TWO | {"batch_norm", "cat"}
 
 
 def _covers(node: NodeSpec, network: Network) -> bool:
