@@ -21,6 +21,7 @@ from fullfield.io.readers.tiff_check import first_tags, tiff_layout
 
 _ZARR = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
+_MIRAX, _MIRAX_INDEX = ".mrxs", "Slidedat.ini"
 _JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xffO\xffQ")
 _PLAIN = ("generic-tiff", None)  # what OpenSlide says of TIFFs of no vendor, and of what it does not know
 
@@ -38,7 +39,7 @@ def open(
     """An image of any size, of which only what is asked for is read.
 
     The kind is told by content: TIFF and OME-TIFF, GeoTIFF and what else GDAL reads, whole-slide images, Zarr and
-    OME-Zarr, ``.npy``, PNG, JPEG and what else Pillow reads.
+    OME-Zarr, ``.npy``, PNG, JPEG and what else Pillow reads. Only a MIRAX slide is told by its name, ``.mrxs``.
 
     Args:
         path: file, folder of a Zarr, or URL.
@@ -108,6 +109,8 @@ def _opened(path: str, pick: Pick) -> Raster:
         return _reader("gdal")(local, pick)  # by window, with its place; Pillow decodes all of it or, of some, nothing
     if local is not None and _vendor(local) not in _PLAIN:
         return _reader("slide")(local, pick)
+    if path.split("?")[0].lower().endswith(_MIRAX):
+        raise _without_folder(path, local)  # by its name: by what it holds it is any picture, small and of the label
     raster = open_pillow(path, pick)
     return _last_resort(path, local, head, pick) if raster is None else raster
 
@@ -133,7 +136,22 @@ def _gdal_knows(url: str) -> bool:
 def _open_folder(local: str, pick: Pick) -> Raster:
     if any((Path(local) / name).is_file() for name in _ZARR):
         return _reader("zarr")(local, pick)
+    if (Path(local) / _MIRAX_INDEX).is_file():
+        raise ImageError(local, "is the folder of a MIRAX slide", fix=f"give the file {Path(local).name}{_MIRAX}")
     raise ImageError(local, "is a folder, and no Zarr", fix="give one file in it")
+
+
+def _without_folder(path: str, local: str | None) -> ImageError:
+    """The error of a MIRAX slide of which only the picture can be read that it is known by."""
+    if local is None:
+        return ImageError(path, "is a MIRAX slide: its pixels lie in a folder beside it", fix="download both")
+    folder = Path(local).with_suffix("")
+    if not (folder / _MIRAX_INDEX).is_file():
+        what = f"is a MIRAX slide: its pixels lie in the folder {folder}, where {_MIRAX_INDEX} is not found"
+        return ImageError(local, what, fix="copy the folder too, under this name")
+    if find_spec("openslide") is None:
+        return ImageError(local, "is a MIRAX slide, which OpenSlide reads", fix="pip install 'fullfield[slide]'")
+    return ImageError(local, "is a MIRAX slide that OpenSlide does not take", fix=f"call it {folder.name}{_MIRAX}")
 
 
 def _is_zarr_url(url: str) -> bool:
