@@ -85,6 +85,25 @@ def test_a_resolution_picks_the_nearest_finer_level(slide: Path, mpp: float, siz
     assert raster.about.mpp == pytest.approx((mpp, mpp))
 
 
+@pytest.mark.parametrize("level", range(6))
+def test_two_reads_of_a_pixel_have_the_same_bits_where_tiles_lie_between_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: int
+) -> None:
+    monkeypatch.setattr("fullfield.io.readers.slide._BLOCK", 256)
+    pixels = np.asarray(Image.fromarray(COARSE).resize((1024, 1024), Image.Resampling.BICUBIC))
+    places = np.random.default_rng(1).integers(0, 4, (64, 64, 2))
+    path = write_mirax(
+        tmp_path / "a.mrxs", pixels, levels=6, tile=16, moved=lambda i, j: (i * 15 + places[i, j, 0], j * 15)
+    )
+    raster = fullfield.open(path, level=level)
+    full, (height, width, _) = whole(raster), raster.shape
+    rng = np.random.default_rng(level)
+    for _ in range(40):
+        top, left = rng.integers(height - 1), rng.integers(width - 1)
+        bottom, right = rng.integers(top + 1, height + 1), rng.integers(left + 1, width + 1)
+        np.testing.assert_array_equal(raster.read(top, bottom, left, right), full[top:bottom, left:right])
+
+
 def test_a_slide_without_its_folder_names_the_folder(tmp_path: Path) -> None:
     path = write_mirax(tmp_path / "a.mrxs", PIXELS)
     path.with_suffix("").rename(tmp_path / "b")

@@ -1,9 +1,10 @@
 """Whole-slide images through OpenSlide: svs, ndpi, mrxs, scn, bif, vms, DICOM and what else it reads.
 
 OpenSlide takes places in pixels of level 0, whole numbers. On a level whose downsample is no whole number, a read
-starts between that level's pixels, and OpenSlide interpolates: two reads of one pixel differ. Such levels are read in
-fixed blocks of the file's tiles, each always the same call, so that a pixel has one value; it lies within half a
-level-0 pixel of its place.
+starts between that level's pixels, and OpenSlide interpolates: two reads of one pixel differ. So they do on coarse
+levels whose tiles lie between the pixels (of MIRAX): where a read starts decides which of them are drawn. Such levels
+are read in fixed blocks, each always the same call, so that a pixel has one value; it lies within half a level-0 pixel
+of its place.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from fullfield.io.readers.checks import (
 )
 from fullfield.io.readers.handles import Handles
 
-_BLOCK = 1024  # px, about: of levels between whole numbers
+_BLOCK = 1024  # px, about: of levels that are read in fixed blocks
 _CACHE_BYTES = 64 << 20  # of decoded tiles, for all handles of a slide
 _MASKS = 64  # regions whose mask is kept for the call of ``valid`` that follows ``read``
 _MOST_PARTS = 4096  # files of one slide
@@ -57,12 +58,14 @@ class _Look:
         downsample: level-0 pixels a pixel.
         background: colour under what is transparent.
         bands: of red, green and blue.
+        fixed: whether one pixel would differ between two calls, so that blocks are read that are always the same.
     """
 
     level: int
     downsample: float
     background: tuple[int, int, int]
     bands: tuple[int, ...]
+    fixed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +147,7 @@ class SlideRaster:
         """Colours ``(y, x, 3)`` on the background, and alpha ``(y, x)``; ``None`` where all is opaque."""
         top, bottom, left, right = region
         with _errors(self.name, region), self._handles.borrowed() as slide:
-            if self.look.downsample.is_integer():
+            if not self.look.fixed:
                 return _call(slide, self.look, region)
             colours = np.empty((bottom - top, right - left, 3), np.uint8)
             alpha = np.full((bottom - top, right - left), 255, np.uint8)
@@ -188,7 +191,10 @@ def open_slide(path: str, pick: Pick) -> SlideRaster:
         level = _level(mpp, downsamples, pick, path)
         check_size(sizes[level], path)
         bands = picked_bands(pick.bands, 3, where=path)
-        look = _Look(level, float(downsamples[level]), _background(properties), bands)
+        downsample = float(downsamples[level])
+        between = level > 0 and f"openslide.level[{level}].tile-width" not in properties
+        fixed = between or not downsample.is_integer()
+        look = _Look(level, downsample, _background(properties), bands, fixed)
         about = About(
             identity=_identity(path, properties) | {"level": level, "bands": list(bands)},
             tile=_tile(properties, look, sizes[level]),
@@ -281,7 +287,7 @@ def _background(properties: Mapping[str, str]) -> tuple[int, int, int]:
 
 
 def _tile(properties: Mapping[str, str], look: _Look, size: tuple[int, int]) -> tuple[int, int]:
-    """What is decoded at once: the file's tile, or the fixed block of a level between whole numbers."""
+    """What is decoded at once: the file's tile, or the fixed block of a level that is read in such."""
     sides = []
     for axis, most in (("height", size[0]), ("width", size[1])):
         try:
@@ -289,7 +295,7 @@ def _tile(properties: Mapping[str, str], look: _Look, size: tuple[int, int]) -> 
         except (KeyError, ValueError):
             side = 256
         side = side if 16 <= side <= 4096 else 256
-        if not look.downsample.is_integer():
+        if look.fixed:
             side *= max(1, _BLOCK // side)
         sides.append(min(side, most))
     return sides[0], sides[1]
