@@ -24,7 +24,7 @@ from fullfield.io.where.valid import filled
 class ImageSource:
     """An image that hands out network input by region; implements ``engine.protocols.Source``.
 
-    Pixels that hold nothing (nodata) are read as ``fill``.
+    Pixels that hold nothing (nodata) are read as the file's background, or as ``fill`` where it names none.
 
     Args:
         raster: the image in its own depth, resized already.
@@ -33,7 +33,7 @@ class ImageSource:
         channels: channels that the network takes.
         original: the image before it was resized (after EXIF rotation).
         checked: all pixels were looked at when the image was opened; otherwise every region is when it is read.
-        fill: pixel value in place of nodata.
+        fill: pixel value in place of nodata, of a file that names no background.
     """
 
     raster: Raster
@@ -104,7 +104,9 @@ class ImageSource:
         where = f"{self.name}, y {top}:{bottom}, x {left}:{right}"
         mask = getattr(self.raster, "mask", None)  # of readers that tell it from the pixels: nothing is read twice
         valid = self.raster.valid(*region) if mask is None else mask(pixels)
-        pixels = filled(pixels, valid, self.fill, nodata=self.raster.about.nodata)
+        about = self.raster.about
+        fill = self.fill if about.background is None else about.background
+        pixels = filled(pixels, valid, fill, nodata=about.nodata)
         span = self.preprocessing.value_range
         pixels = _numbers(pixels, span)
         masked = valid is not None and pixels.shape[2] in (2, 4) and self.channels in (1, 3)

@@ -55,6 +55,7 @@ class About:
         mpp: micrometres per pixel (y, x) of the level read.
         georeference: of the level read.
         nodata: value of pixels that hold nothing.
+        background: their colour, one value a channel, where the file is shown on one.
         band_names: one a channel, or none.
         reader: name of the reader, for reports.
         held_bytes: of decoded tiles that the reader's library keeps, at most.
@@ -67,6 +68,7 @@ class About:
     mpp: tuple[float, float] | None = None
     georeference: Georeference | None = None
     nodata: float | None = None
+    background: tuple[float, ...] | None = None
     band_names: tuple[str, ...] = ()
     reader: str = "array"
     held_bytes: int = 0

@@ -257,7 +257,8 @@ def _holed_block(source: Raster, y: _Axis, x: _Axis, wanted: ResampledRaster) ->
     pixels = np.where(_any_touched(holes, y, axis=0)[:, :, None], averages, pixels)
     valid = weights[:, :, 0] >= 0.5
     pixels = _finished(pixels, wanted)
-    pixels[~valid] = 0 if wanted.about.nodata is None else wanted.about.nodata
+    about = wanted.about
+    pixels[~valid] = about.background or (0 if about.nodata is None else about.nodata)
     return pixels, valid
 
 

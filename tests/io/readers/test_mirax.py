@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import openslide
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 import fullfield
-from fullfield.errors import ImageError
+from fullfield.errors import ImageError, ResumeError
 from fullfield.io.raster import Raster
 from tests.io.readers.mirax import write_mirax
 
@@ -83,6 +85,15 @@ def test_a_resolution_picks_the_nearest_finer_level(slide: Path, mpp: float, siz
     raster = fullfield.open(slide, mpp=mpp)
     assert raster.shape[:2] == size
     assert raster.about.mpp == pytest.approx((mpp, mpp))
+
+
+def test_what_was_not_scanned_is_white_at_any_resolution(slide: Path) -> None:
+    raster = fullfield.open(slide, mpp=0.4)
+    valid = raster.valid(0, 100, 0, 100)
+    assert valid is not None
+    assert not valid[:80, :80].any()
+    assert valid[81:, 81:].all()
+    assert (raster.read(0, 100, 0, 100)[~valid] == 255).all()
 
 
 @pytest.mark.parametrize("level", range(6))
@@ -161,3 +172,44 @@ def test_a_changed_file_of_the_folder_changes_the_identity(tmp_path: Path, chang
     else:
         file.write_bytes(file.read_bytes() + b"\n")
     assert fullfield.open(path).about.identity != before
+
+
+def network() -> fullfield.Classifier:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
+    return fullfield.capture(nn.Sequential(*layers).eval(), window=32)
+
+
+def test_a_scan_at_a_resolution_is_that_of_openslides_pixels(slide: Path) -> None:
+    net = network()
+    found = fullfield.scan(net, fullfield.open(slide, mpp=0.5), step=8, verify=5)
+    assert found.certificate is not None
+    assert found.certificate["verdict"] == "EXACT"
+    scores = fullfield.scan(net, by_openslide(slide, 1)[0], step=8).array
+    nothing = np.isnan(found.array)
+    assert (nothing.any(axis=0) == nothing.all(axis=0)).all()
+    assert nothing[0, :5, :5].all()  # windows of 32 px, 8 apart, within the 64 px that were never scanned
+    assert nothing[0].sum() == 25
+    np.testing.assert_allclose(found.array[~nothing], scores[~nothing], atol=1e-5)
+
+
+def test_a_scan_goes_on_with_the_same_slide_only(tmp_path: Path) -> None:
+    net, path = network(), write_mirax(tmp_path / "a.mrxs", PIXELS, missing=MISSING)
+    output = tmp_path / "map.zarr"
+
+    def stop(pace: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fullfield.scan_to(net, path, output, step=16, tile=(8, 8), progress=stop)
+    file = tmp_path / "a" / "Data0000.dat"
+    time = file.stat().st_mtime_ns
+    os.utime(file, ns=(0, 0))
+    with pytest.raises(ResumeError, match=r"image\.identity\.parts"):
+        fullfield.scan_to(net, path, output, step=16, tile=(8, 8))
+    os.utime(file, ns=(time, time))
+    found = fullfield.scan_to(net, path, output, step=16, tile=(8, 8))
+    assert found is not None
+    in_one_go = fullfield.scan(net, fullfield.open(path), step=16).array
+    np.testing.assert_allclose(found.read(0, found.shape[1], 0, found.shape[2]), in_one_go, atol=1e-5)
+    assert found.spec.mpp == pytest.approx((0.25, 0.25))

@@ -201,6 +201,7 @@ def open_slide(path: str, pick: Pick) -> SlideRaster:
             levels=sizes,
             level=level,
             mpp=None if mpp is None else (mpp[0] * look.downsample, mpp[1] * look.downsample),
+            background=tuple(look.background[band] for band in bands),
             band_names=tuple(_RGB[band] for band in bands),
             held_bytes=min(_CACHE_BYTES, 4 * sizes[level][0] * sizes[level][1]),
             reader=f"openslide ({properties.get('openslide.vendor', 'unknown vendor')})",
