@@ -158,6 +158,7 @@ def open_tiff(path: str, pick: Pick) -> Raster:
         tags = check_structure(opened[""])
         with ExitStack() as stack:
             tif = stack.enter_context(tifffile.TiffFile(_source(path, opened[""], stack), _multifile=False))
+            _refuse_slides(tif, path)
             if tif.is_ome and (parts := _companions(tif, path)):
                 for part in parts:
                     opened[str(part.resolve())] = blob = open_blob(str(part))
@@ -175,6 +176,14 @@ def open_tiff(path: str, pick: Pick) -> Raster:
             f"cannot be read as TIFF ({reason(error)})",
             fix="it may be damaged or incomplete: copy or download it again",
         ) from error
+
+
+def _refuse_slides(tif: Any, path: str) -> None:
+    """Raises an ImageError where only the vendor's XML says where the pages' tiles lie, or which page is the slide."""
+    for found, vendor in ((tif.is_scn, "Leica"), (tif.is_bif, "Ventana")):
+        if found:
+            fix = "pip install 'fullfield[slide]'" if local_path(path) is not None else "download the file"
+            raise ImageError(path, f"is a {vendor} slide, which OpenSlide reads", fix=fix)
 
 
 def _source(path: str, blob: Blob, stack: ExitStack) -> Any:
