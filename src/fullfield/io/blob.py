@@ -224,15 +224,22 @@ def open_blob(path: str) -> Blob:
             _check_file(Path(local))
             blob = LocalBlob(Path(local))
     except FileNotFoundError as error:
+        cause = error.__cause__  # of an address: fsspec calls whatever a server answers a file that is not found
+        if cause is not None and getattr(cause, "status", None) != 404:
+            raise _unreachable(path, cause) from error
         raise ImageError(path, "there is no such file", fix="check the path") from error
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(path, f"cannot be opened ({reason(error)})", fix="check the path and the rights") from error
+        raise _unreachable(path, error) from error
     if blob.size == 0:
         blob.close()
         raise ImageError(path, "the file is empty (0 bytes)", fix="copy or download it again")
     return blob
+
+
+def _unreachable(path: str, error: BaseException) -> ImageError:
+    return ImageError(path, f"cannot be opened ({reason(error)})", fix="check the path and the rights")
 
 
 def _check_file(path: Path) -> None:

@@ -14,6 +14,7 @@ from fullfield.io.blob import filesystem, local_path, open_blob
 from fullfield.io.pick import Pick
 from fullfield.io.raster import Raster
 from fullfield.io.readers.checks import interruptible
+from fullfield.io.readers.gdal_safety import is_remote
 from fullfield.io.readers.numpy import MAGIC, open_numpy
 from fullfield.io.readers.pillow import open_pillow
 from fullfield.io.readers.tiff import GEO_TAGS, open_tiff
@@ -105,8 +106,10 @@ def _opened(path: str, pick: Pick) -> Raster:
         return open_numpy(path, pick)
     if tags is not None:
         return _open_tiff(path, local, tags, pick)
-    if head.startswith(_JPEG2000) and local is not None and find_spec("rasterio") is not None:
-        return _reader("gdal")(local, pick)  # by window, with its place; Pillow decodes all of it or, of some, nothing
+    if head.startswith(_JPEG2000) and _gdal_reads(path, local):
+        return _reader("gdal")(
+            local or path, pick
+        )  # by window, with its place; Pillow decodes all of it or, of some, nothing
     if local is not None and _vendor(local) not in _PLAIN:
         return _reader("slide")(local, pick)
     if path.split("?")[0].lower().endswith(_MIRAX):
@@ -122,15 +125,14 @@ def _open_tiff(path: str, local: str | None, tags: frozenset[int], pick: Pick) -
     if _NDPI in tags:
         fix = "pip install 'fullfield[slide]'" if local is not None else "download the file"
         raise ImageError(path, "is a Hamamatsu slide, which OpenSlide reads", fix=fix)
-    if tags & GEO_TAGS and find_spec("rasterio") is not None and (local is not None or _gdal_knows(path)):
+    if tags & GEO_TAGS and _gdal_reads(path, local):
         return _reader("gdal")(local or path, pick)
     return open_tiff(path, pick)
 
 
-def _gdal_knows(url: str) -> bool:
-    from fullfield.io.readers.gdal_safety import is_remote
-
-    return is_remote(url)
+def _gdal_reads(path: str, local: str | None) -> bool:
+    """Whether GDAL is there, and knows such addresses where it is no file."""
+    return find_spec("rasterio") is not None and (local is not None or is_remote(path))
 
 
 def _open_folder(local: str, pick: Pick) -> Raster:

@@ -20,6 +20,7 @@ THUMBNAIL_BYTES = 3 * THUMBNAIL_PIXELS
 BLOCK_BYTES = 1 << 30
 #: Longest side of an image, px: what 32-bit coordinates of the decoders hold.
 LONGEST = 2**31 - 1
+_AGAIN = "try again: the server may be gone; else download the file, which may be damaged"
 
 Region = tuple[int, int, int, int]
 
@@ -56,13 +57,14 @@ def damaged(where: str, region: Region, error: BaseException) -> ImageError:
     return ImageError(
         where,
         f"y {top}:{bottom}, x {left}:{right} cannot be read: {reason(error)}",
-        fix="copy or download the file again; it is damaged there",
+        fix="copy or download the file again; it is damaged there" if "://" not in where else _AGAIN,
     )
 
 
 def unreadable(where: str, error: BaseException) -> ImageError:
     """The error of a file that cannot be opened."""
-    return ImageError(where, f"cannot be opened: {reason(error)}", fix="check the path, or copy the file again")
+    fix = "check the path, or copy the file again" if "://" not in where else _AGAIN
+    return ImageError(where, f"cannot be opened: {reason(error)}", fix=fix)
 
 
 def reason(error: BaseException) -> str:

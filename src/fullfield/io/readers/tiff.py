@@ -18,6 +18,7 @@ from fullfield.io.decode import DECODE_ERRORS
 from fullfield.io.pick import Pick, picked_bands, picked_level
 from fullfield.io.raster import About, Raster, differs
 from fullfield.io.readers.checks import check_region, damaged, reason, thumbnail_of
+from fullfield.io.readers.gdal_safety import is_remote
 from fullfield.io.readers.looks import Look, look_of
 from fullfield.io.readers.tiff_check import check_structure
 from fullfield.io.readers.tiff_file import Series, companions, read_series
@@ -229,7 +230,7 @@ def _raster(path: str, pick: Pick, series: Series, page: Any, opened: dict[str, 
         level=level,
         mpp=None if series.mpp is None else _level_mpp(series.mpp, sizes, level),
         nodata=_nodata(page, look),
-        reader="tifffile" + (" (not its place on the map: pip install 'fullfield[geo]')" if geo else ""),
+        reader="tifffile" + (f" (not its place on the map: {_for_its_place(path)})" if geo else ""),
     )
     alpha = bool(page.extrasamples) and int(page.extrasamples[-1]) in (1, 2) and stored == page.samplesperpixel
     alpha = alpha and stored in (2, 4) and look.each and bands == tuple(range(stored))
@@ -238,6 +239,12 @@ def _raster(path: str, pick: Pick, series: Series, page: Any, opened: dict[str, 
         close_quietly(*opened.values())
 
     return upright(TiffRaster(path, series.levels, look, bands, alpha, about, close), page.tags.valueof(274))
+
+
+def _for_its_place(path: str) -> str:
+    """What to do about a GeoTIFF that GDAL does not read: it is not there, or knows no such URL."""
+    known = local_path(path) is not None or is_remote(path)
+    return "pip install 'fullfield[geo]'" if known else "download the file"
 
 
 def _level_mpp(mpp: tuple[float, float], sizes: tuple[tuple[int, int], ...], level: int) -> tuple[float, float]:
