@@ -81,12 +81,15 @@ def test_of_a_large_file_one_window_is_fetched(served: Served, scenes: dict[str,
     [
         ("ranges/none.tif", "there is no such file\n  fix: check the path"),
         ("denied/scene.tif", r"cannot be opened \(403, message='Forbidden'"),
+        ("whole/scene.tif", "the server gives no parts of files, as GDAL needs\n  fix: download the file"),
         ("cut/scene.tif", "y 0:9, x 0:9 cannot be read: (.|\n)*fix: try again: the server may be gone"),
+        ("stalled/scene.tif", "y 0:9, x 0:9 cannot be read: (.|\n)*fix: try again: the server may be gone"),
     ],
 )
 def test_what_a_server_does_wrong_is_one_clear_error(
-    served: Served, scenes: dict[str, Path], address_of: str, text: str
+    served: Served, scenes: dict[str, Path], monkeypatch: pytest.MonkeyPatch, address_of: str, text: str
 ) -> None:
+    monkeypatch.setattr("fullfield.io.readers.gdal_safety._STALLED", 1)
     address, folder, _ = served
     (folder / "scene.tif").symlink_to(scenes["tiles"])
     with pytest.raises(ImageError, match=f"{address}/{address_of}: {text}"):
@@ -104,6 +107,35 @@ def test_a_server_that_goes_away_is_one_clear_error(served: Served, scenes: dict
         raster.read(700, 709, 700, 709)
     with pytest.raises(ImageError, match=r"cannot be opened .*Cannot connect to host"):
         fullfield.open(f"{address}/ranges/scene.tif")
+
+
+def test_a_file_changed_behind_an_address_is_read_anew_and_has_another_identity(served: Served) -> None:
+    address, folder, _ = served
+    found = []
+    for value in (3, 8):
+        write(folder / "scene.tif", np.full((1, 64, 64), value, np.uint8))
+        raster = fullfield.open(f"{address}/ranges/scene.tif")
+        assert (raster.read(0, 64, 0, 64) == value).all()
+        raster.close()
+        found.append(raster.about.identity)
+    assert fullfield.open(f"{address}/ranges/scene.tif").about.identity == found[1] != found[0]
+
+
+def test_behind_an_address_no_file_of_this_machine_is_read(
+    served: Served, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    address, folder, _ = served
+    secret = write(tmp_path_factory.mktemp("home") / "secret.tif", np.full((1, 64, 64), 7, np.uint8))
+    (folder / "a.vrt").write_text(
+        '<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f"<SourceFilename>{secret}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(ImageError, match="is no image that any reader knows"):
+        fullfield.open(f"{address}/ranges/a.vrt")
+    with rasterio.open(write(folder / "a.tif", np.zeros((1, 64, 64), np.uint8)), "r+") as file:
+        file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(secret))
+    with pytest.raises(ImageError, match=rf"names {secret}, which is no file in /vsicurl/{address}/ranges or below"):
+        fullfield.open(f"{address}/ranges/a.tif")
 
 
 def test_jpeg_2000_behind_an_address_keeps_its_place(served: Served) -> None:

@@ -22,7 +22,7 @@ from fullfield.io.pick import Pick, finer_level, picked, picked_bands
 from fullfield.io.raster import About
 from fullfield.io.readers.checks import check_block, check_region, check_size, damaged, thumbnail_of, unreadable
 from fullfield.io.readers.gdal_about import about_dataset, microns_per_pixel
-from fullfield.io.readers.gdal_safety import check_files, check_path, drivers, local, options
+from fullfield.io.readers.gdal_safety import check_files, check_path, drivers, forgetting, local, options
 from fullfield.io.readers.gdal_sparse import is_absent
 from fullfield.io.readers.handles import Handles
 
@@ -153,8 +153,10 @@ def _subdataset(path: str, pick: Pick) -> str:
     """What to open: the file, or the subdataset of it that ``pick.series`` counts."""
     for axis, index in (("z", pick.z), ("t", pick.t)):
         picked(index, 1, what=axis, where=path)
+    import rasterio  # type: ignore[import-untyped]
+
     file = local(path)
-    with _opened(file, 0, path) as dataset:
+    with rasterio.Env(**forgetting()), _opened(file, 0, path) as dataset:
         inside, count, driver = dataset.subdatasets, dataset.count, dataset.driver
     if not inside or (count and pick.series is None):
         if count == 0:
@@ -264,13 +266,13 @@ def _window(region: tuple[int, int, int, int]) -> Any:
 
 def _open(target: str, level: int, path: str) -> Any:
     """A handle of one level, without warnings: what they say is in ``About``."""
-    import rasterio  # type: ignore[import-untyped]
+    import rasterio
     from rasterio.io import DatasetReader  # type: ignore[import-untyped]  # rasterio.open takes one driver or all
 
     kwargs = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
     with _QUIET, rasterio.Env(**options(path)), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return DatasetReader(target, driver=drivers(), sharing=False, **kwargs)
+        return DatasetReader(target, driver=drivers(path), sharing=False, **kwargs)
 
 
 @contextmanager
@@ -307,4 +309,8 @@ def _errors(where: str, region: tuple[int, int, int, int] | None) -> Iterator[No
         raise
     except Exception as error:
         said = error.__cause__ or error  # what GDAL said, where rasterio refers to it
+        if "Range downloading not supported" in str(said):
+            raise ImageError(
+                where, "the server gives no parts of files, as GDAL needs", fix="download the file"
+            ) from error
         raise (unreadable(where, said) if region is None else damaged(where, region, said)) from error

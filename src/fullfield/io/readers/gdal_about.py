@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fullfield.errors import ImageError
+from fullfield.io.blob import open_blob
 from fullfield.io.identity import file_identity
 from fullfield.io.raster import About, Georeference
 from fullfield.io.readers.gdal_safety import CACHE_BYTES
@@ -85,12 +86,22 @@ def _identity(dataset: Any, path: str) -> dict[str, Any]:
     found: dict[str, Any] = {"subdataset": dataset.name} if dataset.name != path else {}
     files = [name for name in dataset.files if Path(name).is_file()]
     if not files:
-        return found | {"address": path, "shape": [dataset.height, dataset.width, dataset.count]}
+        said = {} if path.startswith("/vsi") else _said(path)
+        return found | {"address": path, "shape": [dataset.height, dataset.width, dataset.count], **said}
     try:
         parts = {name: file_identity(name) for name in files[:_MOST_FILES]}
     except OSError as error:
         raise ImageError(path, f"a file of it cannot be read: {error}", fix="check its permissions") from error
     return found | {"files": parts, "count": len(files)}
+
+
+def _said(url: str) -> dict[str, Any]:
+    """What the server says of a file: size, ETag and time of change."""
+    blob = open_blob(url)
+    try:
+        return blob.identity()
+    finally:
+        blob.close()
 
 
 def _nan(value: float | None) -> bool:

@@ -25,6 +25,7 @@ _REFUSED = frozenset({
 _REMOTE = ("http://", "https://", "s3://", "gs://", "az://")
 #: Of GDAL's decoded blocks, all files together; its own default is 5 % of the machine.
 CACHE_BYTES = 64 << 20
+_STALLED = 60  # s without a byte, after which an address is given up; GDAL itself would wait for ever
 _VRT_BYTES = 64 << 20
 _VRT_DEPTH = 4
 _NAMES_FILE = re.compile(r"(file|filename|dataset|datasetname|path|url|dem)$", re.IGNORECASE)
@@ -60,12 +61,16 @@ def check_path(path: str) -> None:
 
 def check_files(path: str, dataset: Any) -> None:
     """Raises an ImageError where an open dataset reads files that are neither beside nor below it."""
-    if is_remote(path):
-        return
     overview = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
-    if overview is not None:
-        raise _outside(path, overview, Path(path).resolve().parent)
+    if is_remote(path):
+        base = dataset.files[0].rsplit("/", 1)[0] if dataset.files else ""
+        for name in (*dataset.files, *([overview] if overview else [])):
+            if not base or not name.startswith(f"{base}/") or "/../" in name:
+                raise _outside(path, name, base)
+        return
     folder = Path(path).resolve().parent
+    if overview is not None:
+        raise _outside(path, overview, folder)
     for name in dataset.files:
         if not _below(Path(name), folder) and not _below(Path(name), Path(path).absolute().parent):
             raise _outside(path, name, folder)
@@ -156,7 +161,7 @@ def _source_file(source: str, base: Path, where: str, folder: Path) -> Path:
     return target
 
 
-def _outside(where: str, source: str, folder: Path) -> ImageError:
+def _outside(where: str, source: str, folder: Path | str) -> ImageError:
     shown = source if len(source) <= 120 else f"{source[:117]}..."
     return ImageError(
         where,
@@ -174,13 +179,23 @@ def options(path: str) -> dict[str, Any]:
         "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",
     }
     if is_remote(path):
-        return found | {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+        patience = {
+            "GDAL_HTTP_CONNECTTIMEOUT": 30,
+            "GDAL_HTTP_LOW_SPEED_TIME": _STALLED,
+            "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
+        }
+        return found | patience | {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
     return found | {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".no-network"}
 
 
-def drivers() -> list[str]:
-    """GDAL's drivers that read files."""
+def forgetting() -> dict[str, str]:
+    """GDAL's settings to forget what it kept of an address when the dataset is closed: the file may have changed."""
+    return {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/"}
+
+
+def drivers(path: str) -> list[str]:
+    """GDAL's drivers that read files; behind an address no VRT, whose sources could be any file of this machine."""
     import rasterio  # type: ignore[import-untyped]
 
     with rasterio.Env() as env:
-        return sorted(set(env.drivers()) - _REFUSED)
+        return sorted(set(env.drivers()) - _REFUSED - ({"VRT"} if is_remote(path) else set()))

@@ -200,7 +200,7 @@ def _file(path: Path) -> Iterator[_Picture]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a mask without a place is fine
             try:
-                dataset = reader(local(str(path)), driver=drivers(), sharing=False)
+                dataset = reader(local(str(path)), driver=drivers(str(path)), sharing=False)
             except rasterio.errors.RasterioIOError as error:
                 raise _unreadable(path, error) from error
         with dataset:
