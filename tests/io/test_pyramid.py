@@ -1,5 +1,6 @@
 """The pyramid: what each level holds, and sealing after anything that may have happened before."""
 
+import json
 import math
 import shutil
 import tracemalloc
@@ -178,8 +179,9 @@ def test_levels_that_grow_beside_the_map_are_those_that_are_built_at_the_end(
     order = np.random.default_rng(1).permutation(120) if shuffled else range(120)
     store = grown(tmp_path / "b.zarr", [int(k) for k in order])
     assert len(store.built) == 5 * 6 + 3 * 3
-    monkeypatch.setattr(pyramid, "_build_shard", None)  # nothing is left to build
-    seal(tmp_path / "b.zarr", built=store.built)
+    monkeypatch.setattr(pyramid, "_build_shard", None)  # nothing is left to build,
+    monkeypatch.setattr(pyramid, "read_array", None)  # or to look at
+    seal(tmp_path / "b.zarr", built=store.built, extremes=store.extremes)
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
 
 
@@ -188,8 +190,32 @@ def test_the_seal_builds_what_earlier_runs_had_the_shards_for(tmp_path: Path, th
     stored(tmp_path / "a.zarr", WIDE)
     store = grown(tmp_path / "b.zarr", list(range(120)), there)
     assert len(store.built) < 39 or there == 1
-    seal(tmp_path / "b.zarr", built=store.built)
+    seal(tmp_path / "b.zarr", built=store.built, extremes=store.extremes)
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_extremes_are_those_of_what_holds_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    values = np.random.default_rng(0).integers(1, 200, (3, 10, 12)).astype(dtype)
+    fill = np.nan if dtype == "float32" else 255
+    values[0, 2:4], values[2] = fill, fill
+    values[1, 0, 0] = np.inf if dtype == "float32" else 255
+    spec = spec_of(values, (8, 8))
+    for name in ("a.zarr", "b.zarr"):
+        store = GrowingStore(create_store(tmp_path / name, spec))
+        for top, bottom, left, right in regions(spec):
+            store.write(top, left, values[:, top:bottom, left:right])
+        if name == "b.zarr":
+            monkeypatch.setattr(pyramid, "read_array", None)
+        seal(tmp_path / name, built=store.built, extremes=store.extremes if name == "b.zarr" else {})
+    assert store.flat
+    assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+    channels = json.loads((tmp_path / "a.zarr/zarr.json").read_text())["attributes"]["ome"]["omero"]["channels"]
+    some = [band[band < 200] for band in values[:2]]
+    wanted = [*((float(band.min()), float(band.max())) for band in some), (0.0, 1.0)]
+    assert [(c["window"]["start"], c["window"]["end"]) for c in channels] == wanted
 
 
 def test_empty_shards_grow_too(tmp_path: Path) -> None:

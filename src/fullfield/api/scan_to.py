@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from fullfield.engine.stream import Report, Stream
 from fullfield.errors import GeometryError, ImageError, ResumeError
 from fullfield.io.files import remove, settle, system_error
 from fullfield.io.kept import Keep
-from fullfield.io.pyramid import GrowingStore, Shard, seal
+from fullfield.io.pyramid import GrowingStore, seal
 from fullfield.io.shards import open_array, plain_bytes, read_array
 from fullfield.io.store import VALID, create_store, read_record, reopen_store
 from fullfield.io.stored import StoredScores, open_scores
@@ -120,12 +119,12 @@ def _go(run: _Run, progress: Report | None) -> StoredScores | None:
         blocks = [block for block in share if block not in journal.finished]
         boxes = map(job.shards.box, journal.finished)
         growing = GrowingStore(store, [(box.row, box.column) for box in boxes])
-        work, sink = job.work, growing if job.grows else store
+        work, sink = job.work, growing if job.grows or growing.flat else store
         beside = job.predicted_bytes - work.plan.cost.peak_bytes
         net = work.prepared.canonical
         stream = Stream(job.shards, net, work.source, sink, job.kept, journal, beside, work.where, job.remark)
         stream.run(blocks, progress)
-        return _complete(run, journal, growing.built)
+        return _complete(run, journal, growing)
 
 
 def _check_share(rank: int, world: int, *, anew: bool) -> None:
@@ -236,13 +235,13 @@ def _create(target: Path, job: StreamJob) -> None:
     remove(old)
 
 
-def _complete(run: _Run, journal: Journal, built: Set[Shard]) -> StoredScores | None:
+def _complete(run: _Run, journal: Journal, grown: GrowingStore) -> StoredScores | None:
     """Seals the store if all blocks are there; one process does, once.
 
     Args:
         run: this process's part.
         journal: of the store.
-        built: shards of coarser levels that it built.
+        grown: the store, and what of its coarser levels this process built.
 
     Raises:
         ResumeError: blocks of this process are gone since they were written.
@@ -259,7 +258,8 @@ def _complete(run: _Run, journal: Journal, built: Set[Shard]) -> StoredScores | 
         if len(done) < len(job.shards):
             return None
         certificate = None if not run.samples else _certify(job, target, run.samples)
-        seal(target, certificate=None if certificate is None else certificate.to_dict(), built=built)
+        said = None if certificate is None else certificate.to_dict()
+        seal(target, certificate=said, built=grown.built, extremes=grown.extremes)
         journal.remove()
     return open_scores(target)
 

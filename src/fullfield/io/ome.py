@@ -7,10 +7,11 @@ Source: OME-Zarr 0.5, https://ngff.openmicroscopy.org/0.5/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fullfield.io.maps import MapSpec
 from fullfield.io.palette import distinct
@@ -107,10 +108,19 @@ def _image_label(spec: MapSpec) -> Attributes:
     }
 
 
-def extremes(numbers: np.ndarray[Any, Any], spec: MapSpec) -> list[tuple[float, float]]:
-    """Least and greatest finite stored number of every band of ``(bands, y, x)``; 0 and 1 where there is none."""
-    found = []
-    for band in numbers:
+def extremes(numbers: NDArray[Any], spec: MapSpec) -> NDArray[np.float64]:
+    """Least and greatest finite stored number of every band. Shape: ``(bands, y, x)`` -> ``(bands, 2)``
+
+    ``inf`` and ``-inf`` of a band that has none.
+    """
+    found = np.empty((len(numbers), 2))
+    for ends, band in zip(found, numbers, strict=True):
         there = band[np.isfinite(band)] if band.dtype.kind == "f" else band[band != band.dtype.type(spec.fill)]
-        found.append((float(there.min()), float(there.max())) if there.size else (0.0, 1.0))
+        ends[:] = (there.min(), there.max()) if there.size else (np.inf, -np.inf)
     return found
+
+
+def together(extremes: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The extremes of several parts of a map as those of the whole."""
+    lows, highs = np.moveaxis(np.stack(list(extremes)), 2, 0)
+    return np.stack([lows.min(axis=0), highs.max(axis=0)], axis=1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,18 +39,31 @@ class GrowingStore:
     Args:
         writer: of the map itself.
         there: first cells of the shards that earlier runs wrote.
+
+    Attributes:
+        built: shards of coarser levels that are there.
+        extremes: of every band in the shards of the coarsest level that are there.
     """
 
     def __init__(self, writer: StoreWriter, there: Iterable[tuple[int, int]] = ()) -> None:
         self.writer = writer
         self.built: set[Shard] = set()
+        self.extremes: dict[Shard, NDArray[np.float64]] = {}
+        self._coarsest = level_count(writer.spec) - 1
         self._known: set[Shard] = {(0, *self._index(cell)) for cell in there}
+
+    @property
+    def flat(self) -> bool:
+        """Whether the map is so small that it has no coarser levels."""
+        return self._coarsest == 0
 
     def write(
         self, row: int, column: int, block: NDArray[Any], valid: NDArray[np.bool_] | None = None
     ) -> tuple[Path, ...]:
         """As ``StoreWriter.write``; the files of coarser levels are not among those returned."""
         files = self.writer.write(row, column, block, valid)
+        if self.flat:
+            self.extremes[(0, *self._index((row, column)))] = ome.extremes(block, self.writer.spec)
         self._grow(*self._index((row, column)))
         return files
 
@@ -73,12 +87,20 @@ class GrowingStore:
             if not all((level - 1, k, m) in self._known for k, m in below if k < rows and m < columns):
                 return
             add_array(path / str(level), level_grid(spec, level))
-            _build_shard(path, spec, (level, i, j))
+            seen = _build_shard(path, spec, (level, i, j), looking=level == self._coarsest)
+            if level == self._coarsest:
+                self.extremes[(level, i, j)] = seen
             self._known.add((level, i, j))
             self.built.add((level, i, j))
 
 
-def seal(path: Path, *, certificate: dict[str, Any] | None = None, built: Set[Shard] = frozenset()) -> None:
+def seal(
+    path: Path,
+    *,
+    certificate: dict[str, Any] | None = None,
+    built: Set[Shard] = frozenset(),
+    extremes: Mapping[Shard, NDArray[np.float64]] = MappingProxyType({}),
+) -> None:
     """Builds the pyramid of a store whose shards are all there, and says as the very last step that it is complete.
 
     May be called again, also after it was killed in the middle. A few inner chunks are in memory at a time.
@@ -87,6 +109,7 @@ def seal(path: Path, *, certificate: dict[str, Any] | None = None, built: Set[Sh
         path: of the store.
         certificate: what verification found; an earlier one stays where ``None`` is given.
         built: shards of coarser levels that this very process built from what is there; all others are built now.
+        extremes: of every band in shards of the coarsest level that this process wrote; they are read unless all are.
 
     Raises:
         ResumeError: shards are missing.
@@ -105,7 +128,7 @@ def seal(path: Path, *, certificate: dict[str, Any] | None = None, built: Set[Sh
         if not record["complete"]:
             _build(path, spec, built)
             settle(path, within=False)  # the levels' names, before anyone may rely on them
-        write_root(path, spec, certificate=certificate, windows=_windows(path, spec))
+        write_root(path, spec, certificate=certificate, windows=_windows(path, spec, extremes))
         settle(path, within=False)
     except OSError as error:
         raise system_error(str(path), error, plain_bytes(spec.shape, spec.dtype)) from error
@@ -145,9 +168,14 @@ def _stale(path: Path) -> Iterator[Path]:
         yield from (folder.rglob("*.partial") if folder != path else folder.glob("*.partial"))
 
 
-def _build_shard(path: Path, spec: MapSpec, shard: Shard) -> None:
-    """Writes a shard of a level from the level below it, an inner chunk at a time."""
+def _build_shard(path: Path, spec: MapSpec, shard: Shard, *, looking: bool = False) -> NDArray[np.float64]:
+    """Writes a shard of a level from the level below it, an inner chunk at a time.
+
+    Returns:
+        Extremes of every band ``(bands, 2)``; with ``looking`` alone.
+    """
     level, *index = shard
+    seen = np.full((spec.shape[0], 2), (np.inf, -np.inf))
     source, grid = open_array(path / str(level - 1)), level_grid(spec, level)
     first = [i * side for i, side in zip(index, grid.shard[1:], strict=True)]
 
@@ -160,9 +188,12 @@ def _build_shard(path: Path, spec: MapSpec, shard: Shard) -> None:
             place = slice(2 * (top + y.start), 2 * (top + y.stop)), slice(2 * (left + x.start), 2 * (left + x.stop))
             for band, numbers in zip(out, read_array(source, (bands, *place), path), strict=True):
                 band[y, x] = halved(numbers, spec)
+        if looking:
+            seen[bands] = ome.together([seen[bands], ome.extremes(out, spec)])
         return out
 
     write_shard(path / str(level) / grid.file((0, *index)), grid, grid.extent((0, *index)), read)
+    return seen
 
 
 def _quarters(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
@@ -228,14 +259,17 @@ def _most_frequent(four: NDArray[Any], fill: float) -> NDArray[Any]:
     return found
 
 
-def _windows(path: Path, spec: MapSpec) -> list[tuple[float, float]]:
-    """Extremes of every band at the coarsest level, for display."""
+def _windows(path: Path, spec: MapSpec, known: Mapping[Shard, NDArray[np.float64]]) -> list[tuple[float, float]]:
+    """Extremes of every band at the coarsest level, for display; 0 and 1 of a band that has none."""
     if spec.kind == "labels":
         return [(0.0, float(max(spec.classes)))]
     last = level_count(spec) - 1
-    array, step = open_array(path / str(last)), level_grid(spec, last).chunk[0]
-    found: list[tuple[float, float]] = []
-    for band in range(0, spec.shape[0], step):
-        everything = slice(None), slice(None)
-        found += ome.extremes(read_array(array, (slice(band, band + step), *everything), path), spec)
-    return found
+    grid = level_grid(spec, last)
+    shards = [(last, i, j) for _, i, j in np.ndindex(grid.shards)]
+    if all(shard in known for shard in shards):
+        found = ome.together(known[shard] for shard in shards)
+    else:
+        array, step, everything = open_array(path / str(last)), grid.chunk[0], (slice(None), slice(None))
+        bands = (slice(first, first + step) for first in range(0, spec.shape[0], step))
+        found = np.concatenate([ome.extremes(read_array(array, (band, *everything), path), spec) for band in bands])
+    return [(float(low), float(high)) if low <= high else (0.0, 1.0) for low, high in found]
