@@ -135,6 +135,7 @@ def sizes(args: argparse.Namespace) -> None:
     print("|---|--:|--:|--:|--:|--:|")
     case = OVERHEAD[1][0]
     net = case.net()
+    _scan(net, tiled(args.folder, 3072, "jpeg", 256), args, case.options)  # caches of the libraries
     first: float | None = None
     for side in (3072, 5376, 10240, 17408, 32768):
         megapixels = side * side / 1e6
