@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from fullfield.errors import BudgetError, FullfieldError, GeometryError
 from fullfield.geometry.network import Network
 from fullfield.plan import CONTEXT, EXACT, Borders, Plan, Tile, make_plan
-from fullfield.plan.cost import _PROGRAM, Cost, crop_macs, frontier, tile_cost
+from fullfield.plan.cost import _HEAP, _PROGRAM, Cost, crop_macs, frontier, tile_cost
 from tests.plan.networks import Draft, attentive, padded, unpadded
 
 MAKERS: list[Callable[[], Network]] = [unpadded, padded, attentive]
@@ -133,6 +133,22 @@ def test_a_budget_between_those_of_two_doubles_gives_a_tile_between_them(make: C
     assert small.cost.peak_bytes < found.cost.peak_bytes <= budget
     assert found.tile[0] * found.tile[1] > 64
     assert found.cost.macs / math.prod(found.tile) < small.cost.macs / math.prod(small.tile)
+
+
+@pytest.mark.parametrize("outputs", [40, 4000])
+def test_of_a_heads_weights_laid_out_anew_only_small_ones_leave_pieces_of_the_heap_idle(outputs: int) -> None:
+    draft = Draft((20, 20))
+    draft.conv(8, 3)
+    draft.head(outputs)
+    weights = 4 * outputs * 8 * 18 * 18
+    few, many = (
+        make_plan(draft.done(), image=(300, 300), step=(1, 1), tile=tile, budget_bytes=10**10).cost.peak_bytes
+        for tile in ((16, 16), (16, 17))
+    )
+    assert (weights >= _HEAP) == (outputs == 4000)
+    copies = 2 * weights if weights >= _HEAP else 2 * 3.2 * weights  # a head of few windows makes none
+    values = 4 * 272 * (outputs + 8 * 18 * 18) * 6
+    assert abs(many - few - copies) <= values
 
 
 def test_tiles_grow_along_their_shorter_side_in_px() -> None:

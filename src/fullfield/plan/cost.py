@@ -59,7 +59,8 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     size = {n.name: layout.cells(n.name) * n.elements * itemsize for n in shared}
     window_size = {n.name: n.window_elements * itemsize for n in network}
     batch_size = {name: batch * bytes_ for name, bytes_ in window_size.items()}
-    in_use, on_heap = memory.peak(size, batch_size), memory.peak(_smaller(size), _smaller(batch_size))
+    in_use = memory.peak(size, batch_size, math.inf)
+    on_heap = memory.peak(_smaller(size), _smaller(batch_size), _HEAP)
     gathered = sum(window_size[name] for name in layout.crossing) if rest else 0
     cut = [n for n in shared if any(c.cut and c.cut.ratio > 1 for c in (layout.y[n.name], layout.x[n.name]))]
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
@@ -108,34 +109,35 @@ class _Memory:
         """Windows of the tile."""
         return math.prod(self.layout.windows)
 
-    def peak(self, size: Mapping[str, int], batch_size: Mapping[str, int]) -> int:
+    def peak(self, size: Mapping[str, int], batch_size: Mapping[str, int], below: float) -> int:
         """Most bytes in use.
 
         Args:
             size: bytes of every shared node.
             batch_size: bytes of every node on one batch of windows.
+            below: bytes; of what operators hold beside their values, only what is smaller counts.
         """
         keep = self.layout.crossing
         scores = self.windows * self.network.output.window_elements * self.itemsize
-        beside = {n.name: self._beside_shared(n, size) for n in self.shared}
+        beside = {n.name: self._beside_shared(n, size, below) for n in self.shared}
         peak = scores + _peak(self.shared, size, beside, self.over, keep=set(keep))
         if not self.rest:
             return peak
-        beside = {n.name: self._beside_window(n, batch_size) for n in self.rest}
+        beside = {n.name: self._beside_window(n, batch_size, below) for n in self.rest}
         held = sum(size[name] + batch_size[name] for name in keep)
         return max(peak, held + 2 * scores + _peak(self.rest, batch_size, beside, self.over, keep=set()))
 
-    def _beside_shared(self, node: NodeSpec, size: Mapping[str, int]) -> int:
+    def _beside_shared(self, node: NodeSpec, size: Mapping[str, int], below: float) -> int:
         layout = self.layout
         plain = self.itemsize == 4 and all(_is_plain(c[node.name]) for c in (layout.y, layout.x))
-        copies = _copies(node, size, self.itemsize, plain=plain) + _indices(node, layout)
         head = layout.few(node.name) and _covers(node, self.network)
-        return copies + (self._head(node) if head else _beside(node, layout.cells(node.name), self.itemsize))
+        held = [self._head(node)] if head else _beside(node, layout.cells(node.name), self.itemsize)
+        return _copies(node, size, self.itemsize, plain=plain) + _sum([*held, _indices(node, layout)], below)
 
-    def _beside_window(self, node: NodeSpec, size: Mapping[str, int]) -> int:
-        copies = _copies(node, size, self.itemsize, plain=False)
+    def _beside_window(self, node: NodeSpec, size: Mapping[str, int], below: float) -> int:
         cells = self.batch * math.prod(node.shape[-2:])
-        return copies + (self._head(node) if _covers(node, self.network) else _beside(node, cells, self.itemsize))
+        held = [self._head(node)] if _covers(node, self.network) else _beside(node, cells, self.itemsize)
+        return _copies(node, size, self.itemsize, plain=False) + _sum(held, below)
 
     def _head(self, node: NodeSpec) -> int:
         """Every window's own cells, side by side for a matrix product."""
@@ -147,15 +149,19 @@ def crop_macs(network: Network) -> int:
     return sum(n.window_macs for n in network)
 
 
-def _beside(node: NodeSpec, cells: int, itemsize: int) -> int:
-    """Bytes that a convolution holds beside its cells: its weights laid out anew, twice on the way.
+def _sum(parts: list[int], below: float) -> int:
+    return sum(part for part in parts if part < below)
+
+
+def _beside(node: NodeSpec, cells: int, itemsize: int) -> list[int]:
+    """Bytes of what a convolution holds beside its cells: its weights laid out anew, twice on the way.
 
     Outside of 32 bits torch multiplies matrices on CPUs: there every cell's taps stand side by side, too.
     """
     if node.kind != "windowed":
-        return 0
+        return []
     taps = cells * node.macs // node.elements if itemsize != 4 else 0
-    return (2 * node.macs + taps) * itemsize
+    return [node.macs * itemsize, node.macs * itemsize, taps * itemsize]
 
 
 def _copies(node: NodeSpec, size: Mapping[str, int], itemsize: int, *, plain: bool) -> int:
