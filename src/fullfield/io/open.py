@@ -107,9 +107,8 @@ def _opened(path: str, pick: Pick) -> Raster:
     if tags is not None:
         return _open_tiff(path, local, tags, pick)
     if head.startswith(_JPEG2000) and _gdal_reads(path, local):
-        return _reader("gdal")(
-            local or path, pick
-        )  # by window, with its place; Pillow decodes all of it or, of some, nothing
+        # By window, with its place on the map; Pillow decodes all of it or, of some, nothing.
+        return _reader("gdal")(local or path, pick)
     if local is not None and _vendor(local) not in _PLAIN:
         return _reader("slide")(local, pick)
     if path.split("?")[0].lower().endswith(_MIRAX):

@@ -59,8 +59,7 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     size = {n.name: layout.cells(n.name) * n.elements * itemsize for n in shared}
     window_size = {n.name: n.window_elements * itemsize for n in network}
     batch_size = {name: batch * bytes_ for name, bytes_ in window_size.items()}
-    in_use = memory.peak(size, batch_size, math.inf)
-    on_heap = memory.peak(_smaller(size), _smaller(batch_size), _HEAP)
+    in_use, on_heap = memory.peak(size, batch_size), memory.peak(size, batch_size, below=_HEAP)
     gathered = sum(window_size[name] for name in layout.crossing) if rest else 0
     cut = [n for n in shared if any(c.cut and c.cut.ratio > 1 for c in (layout.y[n.name], layout.x[n.name]))]
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
@@ -73,11 +72,6 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
         peak_bytes=in_use + int(_PIECES * on_heap) + _PROGRAM * calls,
         calls=calls,
     )
-
-
-def _smaller(size: Mapping[str, int]) -> dict[str, int]:
-    """The sizes of what lies on the heap; larger values are the system's own pages, which go back at once."""
-    return {name: bytes_ if bytes_ < _HEAP else 0 for name, bytes_ in size.items()}
 
 
 @dataclass(frozen=True)
@@ -109,14 +103,16 @@ class _Memory:
         """Windows of the tile."""
         return math.prod(self.layout.windows)
 
-    def peak(self, size: Mapping[str, int], batch_size: Mapping[str, int], below: float) -> int:
+    def peak(self, size: Mapping[str, int], batch_size: Mapping[str, int], below: float = math.inf) -> int:
         """Most bytes in use.
 
         Args:
             size: bytes of every shared node.
             batch_size: bytes of every node on one batch of windows.
-            below: bytes; of what operators hold beside their values, only what is smaller counts.
+            below: bytes; only what is smaller counts: with ``_HEAP`` what lies on the heap, as larger values are the
+                system's own pages, which go back at once.
         """
+        size, batch_size = _smaller(size, below), _smaller(batch_size, below)
         keep = self.layout.crossing
         scores = self.windows * self.network.output.window_elements * self.itemsize
         beside = {n.name: self._beside_shared(n, size, below) for n in self.shared}
@@ -147,6 +143,11 @@ class _Memory:
 def crop_macs(network: Network) -> int:
     """Multiply-adds of one window by itself."""
     return sum(n.window_macs for n in network)
+
+
+def _smaller(size: Mapping[str, int], below: float) -> dict[str, int]:
+    """The sizes, 0 in place of what is no smaller than ``below``."""
+    return {name: bytes_ if bytes_ < below else 0 for name, bytes_ in size.items()}
 
 
 def _sum(parts: list[int], below: float) -> int:
