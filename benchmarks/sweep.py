@@ -1,10 +1,12 @@
 """Every classifier of timm and torchvision, scanned in float64 and compared with crops, a process each.
 
     python -m benchmarks.sweep [--names NAME ...] [--match 'resnet*'] [--most-parameters 30] --results sweep.jsonl
+    python -m benchmarks.sweep --table sweep.jsonl > benchmarks/sweep.md
 
 Needs timm or torchvision (names of torchvision begin with ``tv:``), which are no dependencies. Weights are drawn, so
 are the statistics of batch norms: no file is downloaded. Each model gives one line of JSON; models that have theirs are
-left out, so that a sweep may be cut off and go on. A model passes if
+left out, so that a sweep may be cut off and go on; those that were too large, or took too long, are tried again where
+more is allowed. The order is random, but always the same. A model passes if
 
 - ``exact`` scores of two windows, at steps of 32 and 27 px, equal the crops' to 1e-9 of their spread,
 - the multiply-adds predicted are those that torch's counter finds,
@@ -17,6 +19,8 @@ import argparse
 import json
 import math
 import os
+import random
+import resource
 import signal
 import sys
 import time
@@ -50,14 +54,16 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", help="models; all that are installed if left out")
     parser.add_argument("--match", default="*", help="names to keep, with wildcards")
     parser.add_argument("--most-parameters", type=float, default=math.inf, help="millions")
-    parser.add_argument("--limit", type=int, default=300, help="seconds a model")
-    parser.add_argument("--results", type=Path, required=True, help="JSON lines, appended to")
+    parser.add_argument("--limit", type=int, default=300, help="seconds of the processor a model")
+    parser.add_argument("--memory", type=float, default=18, help="GB of addresses a model")
+    parser.add_argument("--results", type=Path, default=Path("sweep.jsonl"), help="JSON lines, appended to")
+    parser.add_argument("--table", type=Path, nargs="+", metavar="RESULTS", help="print a table of results and end")
     args = parser.parse_args()
-    done = set()
-    if args.results.exists():
-        done = {json.loads(line)["name"] for line in args.results.read_text().splitlines()}
+    if args.table:
+        print(table(args.table))
+        return
     for name in args.names or available():
-        if name in done or not fnmatch(name, args.match):
+        if not fnmatch(name, args.match) or known(name, args):
             continue
         facts = apart(name, args)
         with args.results.open("a") as file:
@@ -65,8 +71,25 @@ def main() -> None:
         print(f"{name:40} {facts['verdict']:8} {facts.get('error', '')[:100]}", flush=True)
 
 
+def known(name: str, args: argparse.Namespace) -> bool:
+    """Whether a model has been tried, with as much as is allowed now. Other sweeps may write the same file."""
+    found = {} if not args.results.exists() else recorded([args.results])
+    facts = found.get(name)
+    if facts is None:
+        return False
+    if facts["verdict"] == "large":
+        return bool(facts["parameters"] > args.most_parameters * 1e6)
+    return facts["verdict"] != "late" or bool(facts["limit"] >= args.limit)
+
+
+def recorded(files: list[Path]) -> dict[str, dict[str, Any]]:
+    """What is known of each model; a later line replaces an earlier one."""
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return {facts["name"]: facts for facts in lines}
+
+
 def available() -> list[str]:
-    """The models of the libraries that are installed."""
+    """The models of the libraries that are installed, in an order that mixes the families."""
     names: list[str] = []
     try:
         import timm
@@ -82,6 +105,7 @@ def available() -> list[str]:
         pass
     if not names:
         sys.exit("neither timm nor torchvision is installed: pip install timm torchvision")
+    random.Random(0).shuffle(names)
     return names
 
 
@@ -91,6 +115,8 @@ def apart(name: str, args: argparse.Namespace) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         os.close(reading)
+        most = int(args.memory * 1e9)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
         with os.fdopen(writing, "w") as file:
             json.dump(tried(name, args), file)
         os._exit(0)
@@ -108,44 +134,57 @@ def tried(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """What one model gives, or why it gives nothing."""
 
     def late(*_: object) -> None:
-        raise TimeoutError(f"more than {args.limit} s")
+        raise _Late
 
-    signal.signal(signal.SIGALRM, late)
-    signal.alarm(args.limit)
+    signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, args.limit)
     facts: dict[str, Any] = {"name": name, "verdict": "refused"}
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         examine(name, args.most_parameters * 1e6, facts)
+    except _Late:
+        facts |= {"verdict": "late", "limit": args.limit, "error": f"over {args.limit} s while {facts.pop('doing')}"}
     except fullfield.FullfieldError as error:
         facts["error"] = str(error)
     except Exception as error:  # noqa: BLE001 - whatever a model does is a finding
         facts |= {"verdict": "failed", "error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
-    return facts | {"seconds": round(time.perf_counter() - began)}
+    facts.pop("doing", None)
+    return facts | {"seconds": round(time.process_time() - began)}
+
+
+class _Late(BaseException):
+    """A model takes too long; no handler of errors holds it up."""
 
 
 def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
     """Fills in what is found, as far as it gets."""
     noise = torch.Generator().manual_seed(1)
     torch.manual_seed(0)
+    facts["doing"] = "built"
     module, window = built(name, noise)
     facts["parameters"] = sum(p.numel() for p in module.parameters())
     if facts["parameters"] > most_parameters:
         facts["verdict"] = "large"
         return
+    facts["doing"] = "captured"
     net = fullfield.capture(module, window=window, preprocessing="imagenet")
     step = (32, 27) if zlib.crc32(name.encode()) % 2 else (27, 32)
     image = 255 * torch.rand(3, window + step[0], window + step[1], generator=noise, dtype=torch.float64)
+    facts["doing"] = "planned"
     work = set_up(net, image, Settings(step=step, tile=(2, 2), budget=BUDGET))
     places = work.plan.places
     first = next((n for n in work.prepared.network if not places[n.name].shared), None)
     facts["frontier"] = None if first is None else f"{first.path} {first.op}: {places[first.name].reason}"
+    facts["doing"] = "scanned"
     with FlopCounterMode(display=False) as counter:
         scores = run_plan(work.prepared, work.plan, work.source)
     facts["macs"] = [tabulate(work.plan).scan.total, counter.get_total_flops() // 2]
+    facts["doing"] = "run as crops"
     cells = [(0, 0), (1, 1)]
     crops = run_crops(net, work.source, cells, work.plan.step)
     found = scores[:, [i for i, _ in cells], [j for _, j in cells]].T
     facts["error_over_spread"] = float(abs(found - crops).max() / (crops.max() - crops.min()))
+    facts["doing"] = "scanned in context"
     facts["context"] = slid(net, window, noise)
     wrong = max(facts["error_over_spread"], facts["context"] or 0) > TOLERANCE
     counted = facts["macs"][0] == facts["macs"][1]
@@ -203,6 +242,51 @@ def built(name: str, noise: torch.Generator) -> tuple[nn.Module, int]:
             elif not parameter.any():
                 parameter.add_(0.02 * drawn)
     return module, window
+
+
+def table(files: list[Path]) -> str:
+    """Results, by module of the library, and what did not pass, by name."""
+    found = recorded(files)
+    families: dict[str, list[dict[str, Any]]] = {}
+    for name in sorted(available()):
+        families.setdefault(family(name), []).append(found.get(name, {"name": name, "verdict": "not tried"}))
+    rows = [
+        "| module | models | tried | pass | also in `context` | largest error | in `context` | s a model |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    every = [facts for each in families.values() for facts in each]
+    for title, each in [*sorted(families.items()), ("all", every)]:
+        tried = [facts for facts in each if facts["verdict"] not in ("not tried", "large")]
+        passed = [facts for facts in tried if facts["verdict"] == "passed"]
+        slides = [facts for facts in passed if facts["context"] is not None]
+        errors = f"{most(passed, 'error_over_spread')} | {most(slides, 'context')}"
+        seconds = f"{sum(facts['seconds'] for facts in tried) / len(tried):.0f}" if tried else ""
+        rows.append(
+            f"| {title} | {len(each)} | {len(tried)} | {len(passed)} | {len(slides)} | {errors} | {seconds} |"
+        )
+    rows += ["", "Tried, and did not pass:", "", "| model | verdict | |", "|---|---|---|"]
+    for facts in every:
+        if facts["verdict"] not in ("not tried", "large", "passed"):
+            what = facts.get("error", "").splitlines() or [""]
+            if facts["verdict"] == "counted":
+                what = [f"exact; multiply-adds predicted {facts['macs'][0]}, counted {facts['macs'][1]}"]
+            rows.append(f"| {facts['name']} | {facts['verdict']} | {what[0][:200]} |")
+    left = [facts["name"] for facts in every if facts["verdict"] in ("not tried", "large")]
+    rows += ["", f"Not tried ({len(left)}): {', '.join(left) or 'none'}."]
+    return "\n".join(rows)
+
+
+def family(name: str) -> str:
+    """The module of a library that a model is made in."""
+    if name.startswith("tv:"):
+        return "torchvision"
+    from timm.models import model_entrypoint
+
+    return model_entrypoint(name).__module__.removeprefix("timm.models.")
+
+
+def most(found: list[dict[str, Any]], key: str) -> str:
+    return f"{max(facts[key] for facts in found):.0e}" if found else ""
 
 
 if __name__ == "__main__":

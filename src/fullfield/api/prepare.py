@@ -158,7 +158,14 @@ class Ready:
 
 
 def prepare(net: Classifier, *, slides: bool = False) -> Prepared:
-    """The network ready to scan; ``slides`` lets gates and norms of the window slide with it (not in exact mode)."""
+    """The network ready to scan; ``slides`` lets gates and norms of the window slide with it (not in exact mode).
+
+    Kept with the network for the next scan, as long as its weights stay as they are.
+    """
+    return net.kept("prepared", lambda: _prepared(net, slides=slides), key=slides)
+
+
+def _prepared(net: Classifier, *, slides: bool) -> Prepared:
     form = canonical(net, slides=slides)
     folded, _ = fold_batch_norm(fold_constants(form.graph))
     form = replace(form, graph=folded)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
+from google_crc32c import Checksum
+from numpy.typing import NDArray
 
 from fullfield.capture.preprocessing import Preprocessing, resolve
+
+T = TypeVar("T")
+_KEPT = "_kept"  # what has been derived from the network, beside its fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +61,54 @@ class Classifier:
         """The same network fed in another way."""
         return replace(self, preprocessing=resolve(choice, channels=self.channels, carried=None))
 
-    @cached_property
+    @property
     def hash(self) -> str:
         """SHA-256 over the operators, the weights, the window and the preprocessing; 16 hex digits."""
+        return self.kept("hash", self._digest)
+
+    def _digest(self) -> str:
         digest = hashlib.sha256(repr((self.window, self.preprocessing)).encode())
         for node in self.graph.graph.nodes:
             digest.update(f"{node.op} {node.target} {node.args} {node.kwargs}\n".encode())
         for name, tensor in sorted(self.graph.state_dict().items()):
             digest.update(name.encode())
-            raw = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(raw.view(torch.uint8).numpy().tobytes() if raw.numel() else b"")
+            digest.update(_raw(tensor))
         return digest.hexdigest()[:16]
+
+    def kept(self, name: str, make: Callable[[], T], *, key: Hashable = None) -> T:
+        """What ``make`` gives, kept until the operators or a single bit of the weights change, or ``key`` does.
+
+        Weights may be trained further, or written to in place, between two scans; their CRC-32C is taken each time, at
+        gigabytes a second.
+        """
+        store: dict[str, tuple[Hashable, Any]] = self.__dict__.setdefault(_KEPT, {})
+        state = key, self._state()
+        known = store.get(name)
+        if known is None or known[0] != state:
+            known = store[name] = state, make()
+        result: T = known[1]
+        return result
+
+    def _state(self) -> Hashable:
+        """Differs when the operators do, or a weight."""
+        check = Checksum()
+        tensors = sorted(self.graph.state_dict().items())
+        for _, tensor in tensors:
+            check.update(_raw(tensor))
+        about = tuple((name, tensor.dtype, tuple(tensor.shape), str(tensor.device)) for name, tensor in tensors)
+        return self.graph.code, about, check.digest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what can be derived anew."""
+        return {name: value for name, value in self.__dict__.items() if name != _KEPT}
 
     def __repr__(self) -> str:
         (h, w), k = self.window, self.classes
         kind = str(self.dtype).removeprefix("torch.")
         return f"Classifier({self.name!r}, window {h}x{w}, {self.channels} channels -> {k} scores, {kind})"
+
+
+def _raw(tensor: torch.Tensor) -> NDArray[Any] | bytes:
+    """The bytes of a tensor."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy() if flat.numel() else b""
