@@ -261,9 +261,7 @@ def table(files: list[Path]) -> str:
         slides = [facts for facts in passed if facts["context"] is not None]
         errors = f"{most(passed, 'error_over_spread')} | {most(slides, 'context')}"
         seconds = f"{sum(facts['seconds'] for facts in tried) / len(tried):.0f}" if tried else ""
-        rows.append(
-            f"| {title} | {len(each)} | {len(tried)} | {len(passed)} | {len(slides)} | {errors} | {seconds} |"
-        )
+        rows.append(f"| {title} | {len(each)} | {len(tried)} | {len(passed)} | {len(slides)} | {errors} | {seconds} |")
     rows += ["", "Tried, and did not pass:", "", "| model | verdict | |", "|---|---|---|"]
     for facts in every:
         if facts["verdict"] not in ("not tried", "large", "passed"):

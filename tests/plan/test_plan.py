@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 from fullfield.errors import BudgetError, FullfieldError, GeometryError
 from fullfield.geometry.network import Network
-from fullfield.plan import CONTEXT, EXACT, Borders, Plan, Tile, make_plan
+from fullfield.plan import CONTEXT, EXACT, Borders, Plan, Prices, Tile, make_plan
 from fullfield.plan.cost import _HEAP, _PROGRAM, Cost, crop_macs, frontier, tile_cost
 from tests.plan.networks import Draft, attentive, padded, unpadded
 
@@ -396,3 +396,37 @@ def test_tiles_finer_than_the_stride_grow_until_their_windows_share() -> None:
     plan = make_plan(draft.done(), image=(176, 176), step=(1, 1), method="atrous")
     assert min(plan.tile) >= 16
     assert plan.fewer > 30
+
+
+@pytest.mark.parametrize("borders", [EXACT, CONTEXT])
+def test_prices_of_earlier_plans_change_no_plan(borders: Borders) -> None:
+    network, prices = padded(), Prices(padded(), 4)
+    asked = [((300, 300), (8, 8), 10**7), ((300, 300), (8, 8), 2 * 10**6), ((90, 300), (3, 8), 10**7)]
+    for image, step, budget in [*asked, *asked]:
+        options = {"image": image, "step": step, "borders": borders, "budget_bytes": budget}
+        found = make_plan(prices.network, prices=prices, **options)  # type: ignore[arg-type]
+        assert replace(found, network=network) == make_plan(network, **options)  # type: ignore[arg-type]
+
+
+def test_the_same_plan_is_priced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    prices, asked = Prices(padded(), 4), []
+
+    def counting(*args: object, **kwargs: object) -> Cost:
+        asked.append(args)
+        return tile_cost(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fullfield.plan.prices.tile_cost", counting)
+    make_plan(prices.network, image=(300, 300), step=(8, 8), prices=prices)
+    first = len(asked)
+    make_plan(prices.network, image=(300, 300), step=(8, 8), budget_bytes=10**9, prices=prices)
+    assert first > 10
+    assert len(asked) == first
+
+
+def test_prices_forget_what_was_asked_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fullfield.plan.prices._COSTS", 5)
+    prices = Prices(padded(), 4)
+    options = {"image": (300, 300), "step": (8, 8)}
+    plan = make_plan(prices.network, prices=prices, **options)  # type: ignore[arg-type]
+    assert len(prices._costs) == 5
+    assert make_plan(prices.network, prices=prices, **options) == plan  # type: ignore[arg-type]

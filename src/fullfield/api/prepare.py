@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from fullfield.io.raster import Raster, array_identity, is_raster
 from fullfield.io.region import CroppedSource, cropped, region_of
 from fullfield.io.where.background import Content, find_content
 from fullfield.io.where.select import where_from
-from fullfield.plan import CONTEXT, EXACT, Borders, Method, Plan, make_plan
+from fullfield.plan import CONTEXT, EXACT, Borders, Method, Plan, Prices, make_plan
 
 Step = int | tuple[int, int]
 Border = int | tuple[int, int] | None
@@ -88,6 +89,11 @@ class Prepared:
     def itemsize(self) -> int:
         """Bytes of one number of the network's type."""
         return torch.empty(0, dtype=self.net.dtype).element_size()
+
+    @cached_property
+    def prices(self) -> Prices:
+        """What its tiles cost, as far as it is known."""
+        return Prices(self.network, self.itemsize)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +159,7 @@ class Ready:
             budget_bytes=budget_bytes,
             tile=parse_tile(self.settings.tile),
             method=self.settings.method,
+            prices=self.prepared.prices,
         )
         return Work(self.prepared, self.source, plan, self.settings, self.where)
 

@@ -171,6 +171,7 @@ class _Bench:
             budget_bytes=self.budget,
             tile=tile,
             method=method,
+            prices=prepared.prices,
         )
 
     def form(self, borders: Borders) -> Prepared:

@@ -191,12 +191,18 @@ def lay_out(
 
     With ``fragments``, operators spread over an interior map run on its fragments.
     """
-    crossing = _crossing(network, places)
-    layers = [_Layer(network, places, k, tile, crossing, fragments).run() for k, tile in enumerate((y, x))]
-    return TileLayout((y.windows, x.windows), layers[0], layers[1], crossing)
+    along = [lay_out_axis(network, places, k, tile, fragments=fragments) for k, tile in enumerate((y, x))]
+    return TileLayout((y.windows, x.windows), along[0], along[1], crossing(network, places))
 
 
-def _crossing(network: Network, places: Mapping[str, Place]) -> tuple[str, ...]:
+def lay_out_axis(
+    network: Network, places: Mapping[str, Place], index: int, tile: AxisTile, *, fragments: bool = False
+) -> dict[str, AxisCells]:
+    """The same along one axis: 0 for y, 1 for x."""
+    return _Layer(network, places, index, tile, crossing(network, places), fragments).run()
+
+
+def crossing(network: Network, places: Mapping[str, Place]) -> tuple[str, ...]:
     """Shared nodes that something per window reads; the output itself when it is shared."""
     if places[network.output.name].shared:
         return (network.output.name,)

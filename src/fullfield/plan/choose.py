@@ -9,9 +9,9 @@ from typing import get_args
 
 from fullfield.errors import BudgetError, GeometryError
 from fullfield.geometry.network import Network, Place
-from fullfield.geometry.tile import AxisTile, lay_out
-from fullfield.plan.cost import Cost, tile_cost
+from fullfield.plan.cost import Cost
 from fullfield.plan.plan import EXACT, Borders, Method, Pair, Plan
+from fullfield.plan.prices import Grid, Prices
 
 DEFAULT_BUDGET_BYTES = 2 * 1024**3
 _BATCH_BYTES = 64 * 1024**2  # of activations at a time where the network runs per window
@@ -34,6 +34,7 @@ def make_plan(
     tile: Pair | None = None,
     batch: int | None = None,
     method: Method = "auto",
+    prices: Prices | None = None,
 ) -> Plan:
     """The cheapest way found to scan ``image`` within the budget.
 
@@ -47,6 +48,7 @@ def make_plan(
             that can be shared if that fits the budget.
         batch: windows at a time where the network runs per window, if not to be chosen.
         method: how steps finer than the network's stride are run; the cheapest by default.
+        prices: what earlier plans of this network found, for numbers of ``itemsize``; they are added to.
 
     Raises:
         BudgetError: one window alone, or the tile asked for, takes more than the budget, and how much it takes.
@@ -57,7 +59,8 @@ def make_plan(
             raise GeometryError(name, f"{pair} is not positive", fix="use 1 or more")
     if method not in get_args(Method):
         raise GeometryError("method", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(Method))}")
-    chooser = _Chooser(network, borders, image, step, itemsize, budget_bytes or DEFAULT_BUDGET_BYTES, tile, batch)
+    prices = prices or Prices(network, itemsize)
+    chooser = _Chooser(prices, borders, image, step, budget_bytes or DEFAULT_BUDGET_BYTES, tile, batch)
     if method == "auto":
         return chooser.cheapest() if chooser.spread else chooser.checked(chooser.plan("atrous"))
     chosen = chooser.plan(method)
@@ -96,14 +99,18 @@ def price(cost: Cost, tile: Pair) -> float:
 class _Chooser:
     """What is to be planned, and the plans for it."""
 
-    network: Network
+    prices: Prices
     borders: Borders
     image: Pair
     step: Pair
-    itemsize: int
     budget: int
     tile: Pair | None
     batch: int | None
+
+    @property
+    def network(self) -> Network:
+        """What is to be scanned with."""
+        return self.prices.network
 
     @property
     def spread(self) -> bool:
@@ -211,24 +218,22 @@ class _TileSearch:
     """Prices tiles, and for each the place of the frontier."""
 
     def __init__(self, job: _Chooser, method: Method, step: Pair, shape: Pair) -> None:
-        self.job, self.method, self.step, self.shape = job, method, step, shape
+        self.job, self.step, self.shape = job, step, shape
+        self.grid = Grid(job.image, step, job.borders, method == "fragments")
         axes = [p.axes for p in job.borders.places(job.network).values() if p.axes is not None]
         self.stride = max(a[0].jump for a in axes), max(a[1].jump for a in axes)
-        self.natural = job.borders.places(job.network, step=step)
+        self.natural = job.prices.places(self.grid)
 
     def price(self, tile: Pair, batch: int, stop: int | None) -> _Option:
         """One tile in the middle of the map, with the network per window from node ``stop`` on."""
-        places = self.natural if stop is None else self.job.borders.places(self.job.network, stop=stop, step=self.step)
-        first = [(n - t) // 2 for n, t in zip(self.shape, tile, strict=True)]
-        axes = [AxisTile(s, t, f, p) for s, t, f, p in zip(self.step, tile, first, self.job.image, strict=True)]
-        layout = lay_out(self.job.network, places, *axes, fragments=self.method == "fragments")
-        cost = tile_cost(self.job.network, layout, batch=batch, itemsize=self.job.itemsize)
-        return _Option(tile, batch, places, cost)
+        places = self.natural if stop is None else self.job.prices.places(self.grid, stop)
+        first = (self.shape[0] - tile[0]) // 2, (self.shape[1] - tile[1]) // 2
+        return _Option(tile, batch, places, self.job.prices.cost(self.grid, tile, first, batch=batch, stop=stop))
 
     def batch(self, tile: Pair) -> int:
         """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
         windows = tile[0] * tile[1]
-        bytes_each = self.job.itemsize * max(n.window_elements for n in self.job.network)
+        bytes_each = self.job.prices.itemsize * max(n.window_elements for n in self.job.network)
         wanted = max(_BATCH_BYTES // bytes_each, windows // _CHUNKS, 1)
         return min(windows, wanted // tile[1] * tile[1] if wanted > tile[1] else wanted)
 
