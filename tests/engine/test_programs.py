@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, get_args
 
 import hypothesis.strategies as st
@@ -12,7 +15,7 @@ from torch import nn
 
 import fullfield
 from fullfield.api.prepare import Settings, set_up
-from fullfield.engine.programs import Programs
+from fullfield.engine.programs import _LOWERED, Programs
 from fullfield.errors import FullfieldError
 from fullfield.plan import Method, Plan
 from tests.architectures import build
@@ -102,3 +105,45 @@ def test_the_programs_used_last_are_kept() -> None:
         seen.append(id(programs.program(plan, tile)))
         assert programs.program(plan, middle) is first
     assert len(set(seen)) > 16
+
+
+def small() -> fullfield.Classifier:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 2))
+    return fullfield.capture(module.double().eval(), window=8)
+
+
+def test_a_second_scan_lowers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, image = small(), torch.rand(3, 40, 36, dtype=torch.float64)
+    first = fullfield.scan(net, image, step=2, tile=(5, 5))
+    monkeypatch.setattr("fullfield.engine.programs.lower", None)
+    again = fullfield.scan(net, image, step=2, tile=(5, 5))
+    assert (first.array == again.array).all()
+    with pytest.raises(TypeError):
+        fullfield.scan(net, image, step=4, tile=(5, 5))
+
+
+def test_batches_of_another_size_are_lowered_anew() -> None:
+    net, image = small(), torch.rand(3, 40, 36, dtype=torch.float64)
+    work = set_up(net, image, Settings(step=2, tile=(5, 5), border=None))
+    programs, tile = Programs(work.prepared.canonical), next(iter(work.plan.tiles()))
+    one, two = (programs.program(replace(work.plan, batch=n), tile) for n in (1, 25))
+    assert one is not two
+    assert programs.program(replace(work.plan, batch=1), tile) is one
+
+
+def test_programs_end_with_their_network() -> None:
+    net = small()
+    fullfield.scan(net, torch.rand(3, 40, 36, dtype=torch.float64), step=2)
+    before = len(_LOWERED)
+    del net
+    gc.collect()
+    assert len(_LOWERED) < before
+
+
+def test_threads_share_the_programs_of_a_network() -> None:
+    net, image = small(), torch.rand(3, 60, 50, dtype=torch.float64)
+    alone = fullfield.scan(small(), image, step=1, tile=(7, 7)).array
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: fullfield.scan(net, image, step=1, tile=(7, 7)).array, range(8)):
+            assert (found == alone).all()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import google_crc32c
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -72,7 +73,7 @@ class Classifier:
             digest.update(f"{node.op} {node.target} {node.args} {node.kwargs}\n".encode())
         for name, tensor in sorted(self.graph.state_dict().items()):
             digest.update(name.encode())
-            digest.update(_raw(tensor))
+            digest.update(_raw(tensor).data)
         return digest.hexdigest()[:16]
 
     def kept(self, name: str, make: Callable[[], T], *, key: Hashable = None) -> T:
@@ -108,7 +109,7 @@ class Classifier:
         return f"Classifier({self.name!r}, window {h}x{w}, {self.channels} channels -> {k} scores, {kind})"
 
 
-def _raw(tensor: torch.Tensor) -> NDArray[Any] | bytes:
+def _raw(tensor: torch.Tensor) -> NDArray[np.uint8]:
     """The bytes of a tensor."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy() if flat.numel() else b""
+    return flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0, np.uint8)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,10 +17,39 @@ from fullfield.lower.program import lower
 from fullfield.nn.fft_kept import KernelSpectra, keeping
 from fullfield.plan import Plan, Tile
 
-_KEPT = 16  # programs kept for tiles like theirs
+_KEPT = 16  # programs of a network kept for tiles like theirs, in the next scan too
 _SPECTRA_BYTES = 2**28  # of kernels that run by transforms, kept from tile to tile where the budget leaves room
 _LAYOUTS = 4096  # layouts known by where their tiles lie; each is one of a few objects
 Region = tuple[int, int, int, int]
+
+
+class _Lowered:
+    """Programs of one network, those used last; threads that scan with it share them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.items: list[tuple[TileLayout, int, torch.fx.GraphModule]] = []
+
+    def known(self, layout: TileLayout) -> TileLayout:
+        """An equal layout that has a program, if any: the same object compares faster."""
+        with self.lock:
+            return next((known for known, _, _ in self.items if known == layout), layout)
+
+    def get(self, layout: TileLayout, batch: int, make: Callable[[], torch.fx.GraphModule]) -> torch.fx.GraphModule:
+        """The program of a layout for so many windows at a time."""
+        with self.lock:
+            found = next(
+                (k for k, (known, size, _) in enumerate(self.items) if known is layout and size == batch), None
+            )
+            if found is None:
+                equal = (k for k, (known, size, _) in enumerate(self.items) if size == batch and known == layout)
+                found = next(equal, None)
+            self.items.append((layout, batch, make()) if found is None else self.items.pop(found))
+            del self.items[:-_KEPT]
+            return self.items[-1][2]
+
+
+_LOWERED: WeakKeyDictionary[Canonical, _Lowered] = WeakKeyDictionary()
 
 
 class Programs:
@@ -31,7 +62,7 @@ class Programs:
         self.dtype, self.device = first.dtype, first.device
         self.channels_last = self.dtype != torch.float64
         self.fft = self.dtype == torch.float32 and self.device.type == "cpu"
-        self.ready: list[tuple[TileLayout, torch.fx.GraphModule]] = []
+        self.lowered = _LOWERED.setdefault(net, _Lowered())
         self.spectra = KernelSpectra(0)
         self.layouts: OrderedDict[Hashable, TileLayout] = OrderedDict()
 
@@ -46,8 +77,7 @@ class Programs:
         key = _kind(plan, tile)
         found = self.layouts.get(key)
         if found is None:
-            found = plan.layout(tile)
-            found = next((known for known, _ in self.ready if known == found), found)
+            found = self.lowered.known(plan.layout(tile))
             self.layouts[key] = found
             if len(self.layouts) > _LAYOUTS:
                 self.layouts.popitem(last=False)
@@ -56,17 +86,10 @@ class Programs:
     def program(self, plan: Plan, tile: Tile) -> torch.fx.GraphModule:
         """The program of a tile; those used last are kept."""
         layout = self.layout(plan, tile)
-        found = next((k for k, (known, _) in enumerate(self.ready) if known is layout), None)
-        if found is None:
-            found = next((k for k, (known, _) in enumerate(self.ready) if known == layout), None)
-        if found is None:
-            fast = {"channels_last": self.channels_last, "fft": self.fft, "in_place": True}
-            program = lower(self.net, plan.network, layout, batch=plan.batch, **fast)
-            del self.ready[: 1 - _KEPT]
-        else:
-            layout, program = self.ready.pop(found)
-        self.ready.append((layout, program))
-        return program
+        fast = {"channels_last": self.channels_last, "fft": self.fft, "in_place": True}
+        return self.lowered.get(
+            layout, plan.batch, lambda: lower(self.net, plan.network, layout, batch=plan.batch, **fast)
+        )
 
     def pixels(self, block: NDArray[np.floating]) -> torch.Tensor:
         """Preprocessed pixels ``(c, y, x)`` as a program takes them. Shape: ``(1, c, y, x)``"""
