@@ -125,3 +125,20 @@ def test_folded_weights_can_be_trained() -> None:
     folded(PIXELS).sum().backward()
     assert all(p.grad is not None for p in folded.parameters())
     assert any(name.endswith("folded_bias") for name, _ in folded.named_parameters())
+
+
+def test_norms_behind_a_gate_are_folded_too() -> None:
+    class Gated(nn.Module):
+        """What the window as a whole decides, and a convolution after it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.conv(x * x.mean((2, 3), keepdim=True).sigmoid()))
+
+    whole = form(Gated())
+    folded, names = fold_batch_norm(whole.graph)
+    assert [norms(whole.graph), norms(folded), names] == [1, 0, ("0.norm",)]
+    assert difference(folded(PIXELS), whole.graph(PIXELS)) <= 1e-12

@@ -15,6 +15,7 @@ from torch import nn
 
 from fullfield.capture.batches import check_apart
 from fullfield.capture.classifier import Classifier
+from fullfield.capture.functional import functionalise
 from fullfield.capture.preprocessing import Preprocessing, from_timm, resolve
 from fullfield.capture.single_nodes import SingleNodes
 from fullfield.errors import CaptureError
@@ -167,8 +168,7 @@ def _export(module: nn.Module, shape: tuple[int, int, int]) -> torch.fx.GraphMod
         with torch.no_grad(), warnings.catch_warnings(), _quiet(), SingleNodes():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-            # an empty table decomposes nothing: it only turns in-place operators into their functional twins
-            exported = program.run_decompositions({}).module(check_guards=False)
+            exported = _functional(program)
     except CaptureError:
         raise
     except Exception as error:
@@ -183,6 +183,19 @@ def _export(module: nn.Module, shape: tuple[int, int, int]) -> torch.fx.GraphMod
     return _plain_graph(exported)
 
 
+def _functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
+    """The exported module with functional operators only."""
+    exported = program.module(check_guards=False)
+    assert isinstance(exported, torch.fx.GraphModule)
+    _drop_checks(exported.graph)
+    if functionalise(exported.graph):
+        # an empty table decomposes little: operators in place, views of what they change, and what may be either
+        exported = program.run_decompositions({}).module(check_guards=False)
+        assert isinstance(exported, torch.fx.GraphModule)
+        _drop_checks(exported.graph)
+    return exported
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Holds back what torch logs and prints about an export that fails; the error says it in one line."""
@@ -195,14 +208,17 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _plain_graph(exported: torch.nn.Module) -> torch.fx.GraphModule:
-    """The exported module without its hooks and guards, its nodes named by their layers."""
-    assert isinstance(exported, torch.fx.GraphModule)
-    graph, root = exported.graph, getattr(exported, "module", exported)
+def _drop_checks(graph: torch.fx.Graph) -> None:
+    """Takes away guards, and weights that nobody reads."""
     for node in reversed(list(graph.nodes)):
         dead = node.op in ("get_attr", "call_module") or "assert" in str(node.target) or "_guards" in str(node.target)
         if dead and not node.users:
             graph.erase_node(node)
+
+
+def _plain_graph(exported: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """The exported module without its hooks, its nodes named by their layers."""
+    graph, root = exported.graph, getattr(exported, "module", exported)
     for node in graph.nodes:
         node.meta = {"path": _path(node)}
         if node.op == "get_attr":

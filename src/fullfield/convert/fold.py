@@ -90,7 +90,7 @@ def _foldable(conv: Node, norm: Node, uses: dict[str, int]) -> bool:
 def _fold(module: GraphModule, conv: Node, norm: Node) -> None:
     args = bind(norm)
     gain, bias, mean, var = (_tensor(module, args[k]) for k in ("weight", "bias", "running_mean", "running_var"))
-    weight, old = _tensor(module, conv.args[1]), _tensor(module, conv.args[2])
+    weight, old = _tensor(module, conv.args[1]), _tensor(module, bind(conv)["bias"])
     assert weight is not None
     mean = torch.zeros(weight.shape[0]).to(weight) if mean is None else mean
     factor = torch.ones_like(mean) if var is None else torch.rsqrt(var + args["eps"])
