@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -24,18 +25,27 @@ def write_npy(grid: Grid, path: Path, *, overwrite: bool = False, progress: Prog
     """
     grid = meant(grid)
     needed = math.prod(grid.shape) * grid.dtype.itemsize
-    with replacing(path, overwrite=overwrite, needed_bytes=needed) as place:
-        fill_npy(grid, place, progress)
+    kind = {"descr": np.lib.format.dtype_to_descr(grid.dtype), "fortran_order": False, "shape": grid.shape}
+    with replacing(path, overwrite=overwrite, needed_bytes=needed) as place, place.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, kind)
+        fill_file(grid, file, progress)
 
 
-def fill_npy(grid: Grid, path: Path, progress: Progress | None) -> None:
-    """The numbers of a grid as they are, in a file mapped into memory a block at a time."""
-    np.lib.format.open_memmap(path, "w+", grid.dtype, grid.shape).flush()
-    total = grid.shape[1] * grid.shape[2]
-    for top, bottom, left, right in counted(blocks(grid, _BLOCK), total, progress):
-        file = np.load(path, mmap_mode="r+")  # opened anew: pages written before are no longer counted as ours
-        file[:, top:bottom, left:right] = grid.read(top, bottom, left, right)
-        del file
+def fill_file(grid: Grid, file: BinaryIO, progress: Progress | None) -> None:
+    """The numbers of a grid as they are, ``(bands, y, x)`` from where the file stands on.
+
+    Written a run of a row at a time: mapped into memory, a run of a few cells would take a whole page of it, eight
+    times what is written of 1000 bands.
+    """
+    (bands, rows, columns), size = grid.shape, grid.dtype.itemsize
+    start = file.tell()
+    file.truncate(start + bands * rows * columns * size)
+    for top, bottom, left, right in counted(blocks(grid, _BLOCK), rows * columns, progress):
+        numbers = np.ascontiguousarray(grid.read(top, bottom, left, right), grid.dtype)
+        runs = numbers.reshape(bands, -1, (right - left) * (bottom - top if right - left == columns else 1))
+        for band, run in np.ndindex(runs.shape[:2]):
+            file.seek(start + ((band * rows + top + run) * columns + left) * size)
+            file.write(runs[band, run].data)
 
 
 def meant(grid: Grid) -> Grid:

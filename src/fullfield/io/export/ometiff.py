@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from fullfield._version import __version__
 from fullfield.errors import ImageError
 from fullfield.io.export.grid import Grid, Progress, widened
-from fullfield.io.export.npy import fill_npy
+from fullfield.io.export.npy import fill_file
 from fullfield.io.files import replacing
 
 _TILE = 512
 _BATCH_BYTES = 32 << 20  # of tiles compressed at once, by all cores
 _LEAST = 256  # cells a side of the coarsest level
-_ROWS = 32  # halved at once: a core's cache holds them
+_HALVED_BYTES = 1 << 20  # of rows halved at once: a core's cache holds them
 
 
 def write_ometiff(grid: Grid, path: Path, *, overwrite: bool = False, progress: Progress | None = None) -> None:
@@ -87,37 +87,32 @@ def _look(grid: Grid) -> dict[str, Any]:
 
 
 def _levels(grid: Grid, work: Path, progress: Progress | None) -> list[tuple[Grid, Path]]:
-    """The numbers of every level of the pyramid in a file of their own, finest first."""
-    source = work / "0.npy"
-    fill_npy(grid, source, progress)
+    """The numbers ``(bands, y, x)`` of every level of the pyramid in a file of their own, finest first."""
+    source = work / "0"
+    with source.open("wb") as file:
+        fill_file(grid, file, progress)
     levels = [(grid, source)]
     while max(grid.shape[1:]) > _LEAST:
-        grid = _halved(grid, source)
-        source = work / f"{len(levels)}.npy"
-        fill_npy(grid, source, None)
+        target = work / str(len(levels))
+        _halve(grid, source, target)
+        (bands, rows, columns), (height, width) = grid.shape, grid.spacing
+        grid = replace(grid, shape=(bands, -(-rows // 2), -(-columns // 2)), spacing=(2 * height, 2 * width))
+        source = target
         levels.append((grid, source))
     return levels
 
 
-def _halved(grid: Grid, source: Path) -> Grid:
-    """Cells of twice the side: the mean of the four that hold something, or the most frequent label."""
+def _halve(grid: Grid, source: Path, target: Path) -> None:
+    """Writes cells of twice the side: the mean of the four that hold something, or the most frequent label."""
     bands, rows, columns = grid.shape
     half = _most_frequent if grid.colours is not None else _mean
-
-    def read(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        numbers = np.load(source, mmap_mode="r")[:, 2 * top : 2 * bottom, 2 * left : 2 * right]
-        out = np.empty((bands, bottom - top, right - left), grid.dtype)
-        for row in range(0, bottom - top, _ROWS):
-            out[:, row : row + _ROWS] = half(_fours(numbers[:, 2 * row : 2 * (row + _ROWS)], grid), grid)
-        return out
-
-    return replace(
-        grid,
-        shape=(bands, -(-rows // 2), -(-columns // 2)),
-        spacing=(2 * grid.spacing[0], 2 * grid.spacing[1]),
-        read=read,
-        cost_bytes=bands * grid.dtype.itemsize * 6,
-    )
+    height = 2 * max(1, _HALVED_BYTES // (2 * columns * grid.dtype.itemsize))
+    with source.open("rb") as fine, target.open("wb") as coarse:
+        for _ in range(bands):
+            for top in range(0, rows, height):
+                count = min(height, rows - top)
+                numbers = np.fromfile(fine, grid.dtype, count * columns).reshape(1, count, columns)
+                coarse.write(half(_fours(numbers, grid), grid).data)
 
 
 def _fours(numbers: NDArray[Any], grid: Grid) -> list[NDArray[Any]]:
@@ -163,16 +158,15 @@ def _most_frequent(four: list[NDArray[Any]], grid: Grid) -> NDArray[Any]:
 
 def _tiles(source: Path, grid: Grid) -> Iterator[NDArray[Any]]:
     """Tiles of a file of numbers, band by band, row by row; whole ones."""
-    bands, rows, columns = grid.shape
-    for band in range(bands):
-        for top in range(0, rows, _TILE):
-            numbers = np.load(source, mmap_mode="r")[band, top : top + _TILE]
-            for left in range(0, columns, _TILE):
-                part = numbers[:, left : left + _TILE]
-                if part.shape != (_TILE, _TILE):
-                    missing = (0, _TILE - part.shape[0]), (0, _TILE - part.shape[1])
-                    part = np.pad(part, missing, constant_values=grid.dtype.type(grid.fill))
-                yield part
+    (bands, rows, columns), size = grid.shape, grid.dtype.itemsize
+    with source.open("rb", buffering=0) as file:
+        for band, i, j in np.ndindex(bands, -(-rows // _TILE), -(-columns // _TILE)):
+            tile = np.full((_TILE, _TILE), grid.fill, grid.dtype)
+            first, left = band * rows + i * _TILE, j * _TILE
+            for row in range(min(_TILE, rows - i * _TILE)):
+                file.seek(((first + row) * columns + left) * size)
+                file.readinto(tile[row, : columns - left].data)
+            yield tile
 
 
 def _software() -> str:

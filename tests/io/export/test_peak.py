@@ -1,0 +1,22 @@
+"""What an export takes grows neither with the map nor with the number of classes: measured in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import json_of
+
+MOST, ORDERING = 300 * 10**6, 500 * 10**6  # bytes, of this process and of the one that orders a COG: docs/results.md
+CASES = ["1000 512 .npy", "1000 512 .ome.tif", "1000 512 .tif", "0 32768 .npy", "0 32768 .ome.tif", "0 32768 .tif"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("case", CASES)
+def test_an_export_takes_no_more_than_is_stated(case: str) -> None:
+    found = json_of(Path(__file__).with_name("export_peak.py"), *case.split(), seconds=1500)
+    assert 10**6 < found["measured"] <= MOST, found
+    assert found["child"] <= ORDERING, found
