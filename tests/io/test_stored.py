@@ -18,6 +18,7 @@ from fullfield.io.kept import Keep, keeping
 from fullfield.io.pyramid import seal
 from fullfield.io.raster import Georeference
 from fullfield.io.scores import Scores
+from fullfield.io.shards import read_array
 from fullfield.io.store import create_store
 from fullfield.io.stored import coarser, open_scores
 from tests.io.maps import fill_store, place, spec_of, stored
@@ -197,3 +198,23 @@ def test_a_damaged_store_is_refused(tmp_path: Path, damage: Any, what: str) -> N
     damage(tmp_path / "a.zarr")
     with pytest.raises(ImageError, match=what):
         open_scores(tmp_path / "a.zarr")
+
+
+def test_the_chunks_of_many_classes_are_not_decoded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = DRAW.standard_normal((150, 20, 30)).astype(np.float32)
+    stored(tmp_path / "a.zarr", array)
+    asked: list[int] = []
+
+    def counting(array: Any, region: tuple[slice, ...], path: Path) -> Any:
+        found = read_array(array, region, path)
+        asked.append(len(found))
+        return found
+
+    monkeypatch.setattr("fullfield.io.stored.read_array", counting)
+    scores = open_scores(tmp_path / "a.zarr")
+    for most, wanted in ((64 << 20, [150]), (130 * 20 * 30 * 4, [128, 22]), (1, [64, 64, 22])):
+        monkeypatch.setattr("fullfield.io.stored._DECODED", most)
+        asked.clear()
+        np.testing.assert_array_equal(scores.read(3, 17, 5, 30), array[:, 3:17, 5:30])
+        assert asked == wanted
+        np.testing.assert_array_equal(scores.scores(3, 4, 5, 6, cls=149), array[149:, 3:4, 5:6])

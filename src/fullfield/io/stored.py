@@ -17,10 +17,11 @@ from fullfield.geometry.placement import Placement
 from fullfield.io.classes import find_class
 from fullfield.io.maps import MapSpec, decoded
 from fullfield.io.scores import Scores, nearest_cell
-from fullfield.io.shards import open_array, read_array
+from fullfield.io.shards import open_array, plain_bytes, read_array
 from fullfield.io.store import VALID, check_complete, level_count, level_grid
 
 _MOST = 4 << 30  # bytes of a map that is brought into memory unasked
+_DECODED = 64 << 20  # bytes of the inner chunks read at once: of one class after another, whatever their number
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +198,26 @@ class StoredScores:
         if not 0 <= level < len(self.levels):
             raise GeometryError("level", f"{level} is none of {len(self.levels)}", fix="0 is the finest")
         array = self.levels[level]
-        return read_array(array, (bands, *_region(edges, array.shape[1:])), self.path)
+        region = _region(edges, array.shape[1:])
+        first, last, _ = bands.indices(array.shape[0])
+        together = self._bands_together(region)
+        if last - first <= together:
+            return read_array(array, (bands, *region), self.path)
+        out = np.empty((last - first, *(part.stop - part.start for part in region)), array.dtype.newbyteorder("="))
+        for low in range(first, last, together):
+            high = min(low + together, last)
+            out[low - first : high - first] = read_array(array, (slice(low, high), *region), self.path)
+        return out
+
+    def _bands_together(self, region: tuple[slice, slice]) -> int:
+        """Bands whose inner chunks zarr may hold at once: as stored, and decoded."""
+        depth, height, width = level_grid(self.spec, 0).chunk
+        rows, columns = (
+            (-(-part.stop // side) - part.start // side) * side
+            for part, side in zip(region, (height, width), strict=True)
+        )
+        chunks = plain_bytes((depth, rows, columns), self.spec.dtype)
+        return depth * max(1, _DECODED // max(1, chunks))
 
     def __repr__(self) -> str:
         (bands, rows, columns), (sy, sx) = self.spec.shape, self.placement.step
