@@ -1,8 +1,6 @@
 """Whatever users call an image: files of every kind, PIL images, arrays, tensors."""
 
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -274,15 +272,3 @@ def test_metadata_that_cannot_be_read_rotate_nothing(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("fullfield.io.decode.ImageOps.exif_transpose", broken)
     np.testing.assert_array_equal(decode(saved(tmp_path, Image.fromarray(RGB)))[0], RGB)
-
-
-def test_sixteen_bit_colour_is_read_at_eight_bits(tmp_path: Path) -> None:
-    deep = RNG.integers(0, 65536, (2, 3, 3), dtype=np.uint16)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)  # Pillow writes no such file
-    header = struct.pack(">IIBBBBB", 3, 2, 16, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    data = b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
-    np.testing.assert_allclose(decode(tmp_path / "a.png")[0], deep / 257, rtol=0, atol=1)

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fullfield.errors import ImageError
+from fullfield.io.deep import deep_pixels, deep_reader, is_deep, turned
 
 #: What Pillow's and NumPy's readers raise on broken bytes; there is no common base.
 DECODE_ERRORS = (
@@ -41,7 +42,8 @@ def decode(image: object, *, max_pixels: int | None = None, bands: int | None = 
 
     Files and PIL images: EXIF rotation is applied, palettes become RGB, 1-bit becomes 0 and 255, other colour spaces
     become RGB by Pillow's conversion, a transparent picture is laid on white (opaque alpha just goes). Of several
-    frames the first is taken. Pillow reads 16-bit colour at 8 bits; 16-bit grey keeps its depth.
+    frames the first is taken. Of a PIL image that was loaded already, and where imagecodecs is missing, Pillow has
+    16-bit colour at 8 bits.
 
     Args:
         image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, or path (``.npy`` too).
@@ -147,6 +149,8 @@ def silence() -> Iterator[None]:
 
 def _from_pil(picture: Image.Image, where: str, bands: int | None) -> NDArray[Any]:
     try:
+        if is_deep(picture) and deep_reader():
+            return _from_array(turned(deep_pixels(picture, bands), _orientation(picture)), where)
         with silence():
             plain = _plain(_upright(picture), bands)
             array = np.asarray(plain)
@@ -163,6 +167,13 @@ def _upright(picture: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(picture)
     except DECODE_ERRORS:  # metadata that nobody can read rotate nothing
         return picture
+
+
+def _orientation(picture: Image.Image) -> object:
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation)
+    except DECODE_ERRORS:  # as above
+        return None
 
 
 def _plain(picture: Image.Image, bands: int | None) -> Image.Image:

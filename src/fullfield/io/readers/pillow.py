@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from typing import Any, BinaryIO
 
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fullfield.errors import ImageError
 from fullfield.io.blob import Blob, open_blob
 from fullfield.io.decode import DECODE_ERRORS, decode, limit_lifted, silence
+from fullfield.io.deep import DEEP_BYTES, deep_reader, is_deep
 from fullfield.io.pick import Pick, picked, picked_bands, picked_level
 from fullfield.io.raster import About, ArrayRaster, Raster
 from fullfield.io.readers.checks import reason
@@ -18,6 +20,7 @@ from fullfield.io.readers.checks import reason
 MOST_BYTES = 2 * 2**30
 _NEVER = frozenset({"EPS", "WMF"})  # programs are run to draw these
 _BYTES = {"1": 1, "L": 1, "LA": 2, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # a pixel, as Pillow holds it
+_AT_8_BITS = "Pillow (colours of 16 bits at 8: pip install 'fullfield[tiff]')"
 
 
 def open_pillow(path: str, pick: Pick) -> Raster | None:
@@ -36,9 +39,10 @@ def open_pillow(path: str, pick: Pick) -> Raster | None:
     blob = open_blob(path)
     try:
         with _file(blob) as file:
-            pixels = _pixels(file, path, blob.size, pick)
-        if pixels is None:
+            found = _pixels(file, path, blob.size, pick)
+        if found is None:
             return None
+        pixels, reader = found
         bands = picked_bands(pick.bands, pixels.shape[2], where=path)
         picked_level(pick, 1, None, where=path)
         for name, index in (("z", pick.z), ("t", pick.t)):
@@ -47,7 +51,8 @@ def open_pillow(path: str, pick: Pick) -> Raster | None:
             pixels = pixels[:, :, bands]
         size = (pixels.shape[0], pixels.shape[1])
         identity = {**blob.identity(), "series": pick.series or 0, "bands": list(bands)}
-        return ArrayRaster(pixels, path, About(identity, size, (size,), reader="Pillow"))
+        identity["dtype"] = str(pixels.dtype)
+        return ArrayRaster(pixels, path, About(identity, size, (size,), reader=reader))
     finally:
         blob.close()
 
@@ -63,8 +68,8 @@ def _file(blob: Blob) -> BinaryIO:
         return io.BytesIO(blob.read(0, blob.size))
 
 
-def _pixels(file: BinaryIO, path: str, size: int, pick: Pick) -> Any:
-    """The pixels ``(y, x, c)`` of a frame; ``None`` where Pillow does not know the file."""
+def _pixels(file: BinaryIO, path: str, size: int, pick: Pick) -> tuple[NDArray[Any], str] | None:
+    """The pixels ``(y, x, c)`` of a frame, and what read them; ``None`` where Pillow does not know the file."""
     try:
         Image.init()
         known = [name for name in Image.OPEN if name not in _NEVER]
@@ -80,15 +85,17 @@ def _pixels(file: BinaryIO, path: str, size: int, pick: Pick) -> Any:
                 picture.seek(picked(pick.series, getattr(picture, "n_frames", 1), what="series", where=path))
         except DECODE_ERRORS as error:
             raise _damaged(path, error) from error
-        _check_memory(picture, path, size)
+        deep, able = is_deep(picture), deep_reader()
+        _check_memory(picture, path, size, DEEP_BYTES if deep and able else _BYTES.get(picture.mode, 4))
+        reader = "Pillow" if not deep else "imagecodecs" if able else _AT_8_BITS
         try:
-            return decode(picture, bands=None if pick.bands is None else len(picture.getbands()))[0]
+            return decode(picture, bands=None if pick.bands is None else len(picture.getbands()))[0], reader
         except ImageError as error:
             raise ImageError(path, error.what, fix=error.fix) from error
 
 
-def _check_memory(picture: Image.Image, path: str, size: int) -> None:
-    needed = picture.width * picture.height * _BYTES.get(picture.mode, 4)
+def _check_memory(picture: Image.Image, path: str, size: int, pixel_bytes: int) -> None:
+    needed = picture.width * picture.height * pixel_bytes
     if needed > MOST_BYTES:
         raise ImageError(
             path,
