@@ -9,7 +9,7 @@ import pytest
 
 from tests.processes import json_of
 
-MOST, ORDERING = 300 * 10**6, 500 * 10**6  # bytes, of this process and of the one that orders a COG: docs/results.md
+MOST, ORDERING = 300 * 10**6, 300 * 10**6  # bytes, of this process and of the one that orders a COG: docs/results.md
 CASES = ["1000 512 .npy", "1000 512 .ome.tif", "1000 512 .tif", "0 32768 .npy", "0 32768 .ome.tif", "0 32768 .tif"]
 
 

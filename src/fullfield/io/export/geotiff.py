@@ -22,6 +22,7 @@ Compression = Literal["deflate", "zstd", "lzw", "none"]
 _TILE = 512
 _TILE_BYTES = 66 << 20  # of all bands of a tile: they must find room in GDAL's cache together, twice
 _CACHE_BYTES = 192 << 20  # of GDAL's blocks; rasterio sets it at once, and back afterwards
+_ORDER_BYTES = 64 << 20  # of the same while a Cloud-optimised file is ordered; more is slower
 _ROOM_BYTES = 16 << 20  # a disk with less is full
 _MIXED = 32  # bands that may lie interleaved
 
@@ -75,7 +76,8 @@ def write_geotiff(
                     _write(rasterio, grid, plain, "none" if cloud else compression, progress)
                     if cloud and not told:
                         options = _cog(rasterio, grid, compression)
-                        cog_file.copy(rasterio, plain, place, settings=settings, options=options)
+                        ordering = settings | {"GDAL_CACHEMAX": _ordering_bytes(grid)}
+                        cog_file.copy(rasterio, plain, place, settings=ordering, options=options)
                     elif not told:
                         _add_overviews(rasterio, grid, place)
                 _check_whole(place, told)
@@ -113,6 +115,11 @@ def tile_side(grid: Grid) -> int:
     while side > 16 and grid.shape[0] * grid.dtype.itemsize * side * side > _TILE_BYTES:
         side = side // 32 * 16
     return side
+
+
+def _ordering_bytes(grid: Grid) -> int:
+    """Of GDAL's cache while a file is ordered: room for a tile of all bands, twice."""
+    return min(_CACHE_BYTES, _ORDER_BYTES + 2 * grid.shape[0] * grid.dtype.itemsize * _TILE**2)
 
 
 def _write(rasterio: Any, grid: Grid, path: Path, compression: str, progress: Progress | None) -> None:
