@@ -162,8 +162,62 @@ def test_long_sides_stay_within_half_a_cell_in_degrees(tmp_path: Path) -> None:
     assert np.abs(sides).min(axis=0).max() < 0.5 * 16 * metres
 
 
-def test_a_region_across_the_antimeridian_is_refused_in_degrees(tmp_path: Path) -> None:
-    scores = lone("EPSG:32601", (0.2e6, 4.0e6), 300.0)
-    with pytest.raises(ImageError, match="reaches across longitude 180"):
+@pytest.mark.parametrize(
+    ("crs", "origin", "metres"),
+    [("EPSG:32601", (0.2e6, 4.0e6), 300.0), ("EPSG:32760", (0.6e6, 6.5e6), 300.0), ("EPSG:3832", (1.0e6, 5e6), 4000.0)],
+)
+def test_a_region_across_the_antimeridian_is_cut_there(
+    tmp_path: Path, crs: str, origin: tuple[float, float], metres: float
+) -> None:
+    scores = lone(crs, origin, metres)
+    scores.array[0, 20:30, 2:50] = 0  # a bay
+    scores.array[0, 40:44, 6:54] = 0  # a hole
+    (feature,) = features(scores, tmp_path, [0], threshold=0.5, coordinates="wgs84")
+    assert feature["geometry"]["type"] == "MultiPolygon"
+    polygons = [[np.array(ring) for ring in polygon] for polygon in feature["geometry"]["coordinates"]]
+    west = [polygon for polygon in polygons if polygon[0][:, 0].min() > 0]
+    assert 0 < len(west) < len(polygons)
+    for rings in polygons:
+        assert all((np.abs(ring[:, 0]) <= 180).all() and (np.abs(np.diff(ring[:, 0])) < 180).all() for ring in rings)
+        assert [shoelace(ring - ring[0]) > 0 for ring in rings] == [True] + [False] * (len(rings) - 1)
+        assert (np.abs(rings[0][:, 0]) == 180).any()
+    there = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    for i in range(60):
+        for j in range(60):
+            y, x = scores.spec.placement.centre(i, j)
+            lon, lat = there.transform(origin[0] + metres * x, origin[1] - metres * y)
+            holding = sum(all(inside(ring, lon, lat) == (n == 0) for n, ring in enumerate(rings)) for rings in polygons)
+            assert holding == scores.array[0, i, j]
+
+
+def inside(ring: Any, x: float, y: float) -> bool:
+    """Whether a point lies in a closed ring."""
+    (x0, y0), (x1, y1) = ring[:-1].T, ring[1:].T
+    crossing = (y0 > y) != (y1 > y)
+    at = x0[crossing] + (y - y0[crossing]) / (y1[crossing] - y0[crossing]) * (x1[crossing] - x0[crossing])
+    return int((at > x).sum()) % 2 == 1
+
+
+@pytest.mark.parametrize(
+    ("west", "parts"), [(0.0, [(-180, -8), (8, 180)]), (-180.0, [(-172, 172)]), (130.0, [(-180, -58), (138, 180)])]
+)
+def test_a_region_round_the_earth_is_where_it_is(tmp_path: Path, west: float, parts: list[tuple[float, float]]) -> None:
+    place = placed(step=(2, 4), window=(2, 4), image=(160, 360), scanned=(160, 360), padding=(0, 0, 0, 0))
+    scores = score_map(
+        1, placement=place, holes=False, georeference=Georeference("OGC:CRS84", (1.0, 0.0, west, 0.0, -1.0, 80.0))
+    )
+    scores.array[:] = 0
+    scores.array[0, 10:20, 2 : 88 if west < 130 else 43] = 1
+    (feature,) = features(scores, tmp_path, [0], threshold=0.5, coordinates="wgs84")
+    found = feature["geometry"]["coordinates"] if len(parts) > 1 else [feature["geometry"]["coordinates"]]
+    ends = [(min(x for x, _ in ring), max(x for x, _ in ring)) for (ring,) in found]
+    assert sorted(ends) == parts
+    points = features(scores, tmp_path, [0], threshold=0.5, coordinates="wgs84", geometry="points")
+    assert all(-180 <= point["geometry"]["coordinates"][0] <= 180 for point in points)
+
+
+def test_a_region_that_holds_a_pole_is_refused_in_degrees(tmp_path: Path) -> None:
+    scores = lone("EPSG:3413", (-488_000.0, 488_000.0), 1000.0)
+    with pytest.raises(ImageError, match="a region holds a pole"):
         features(scores, tmp_path, [0], threshold=0.5, coordinates="wgs84")
     assert features(scores, tmp_path, [0], threshold=0.5, coordinates="map")

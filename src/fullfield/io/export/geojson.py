@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.io.export.degrees import Floats, Place, dense
+from fullfield.io.export.antimeridian import Floats
+from fullfield.io.export.degrees import Place, on_earth
 from fullfield.io.export.geotiff import rasterio_or_error
 from fullfield.io.export.grid import Grid, Progress
 from fullfield.io.export.maxima import local_maxima, reach_of
@@ -137,9 +138,14 @@ def _placing(grid: Grid, coordinates: Coordinates) -> tuple[Place, dict[str, str
     def on_earth(y: Floats, x: Floats) -> tuple[Floats, Floats]:
         px, py = on_map(y, x)
         lon, lat = rasterio.warp.transform(source, "OGC:CRS84", px.tolist(), py.tolist())
-        return np.array(lon), np.array(lat)
+        return _turned(np.array(lon)), np.array(lat)
 
     return on_earth, header
+
+
+def _turned(longitudes: Floats) -> Floats:
+    """Longitudes from -180 to 180."""
+    return np.where(np.abs(longitudes) > 180, (longitudes + 180) % 360 - 180, longitudes)
 
 
 def _urn(crs: str) -> str | None:
@@ -262,30 +268,31 @@ def _polygons(
 
 def _region_feature(region: Region, place: Place, look: dict[str, Any], *, curved: bool) -> dict[str, Any]:
     rings = sorted(region.rings, key=lambda ring: (signed_area(ring) < 0, ring))
-    drawn = [_ring(ring, place, outer=n == 0, curved=curved) for n, ring in enumerate(rings)]
-    shape = {"type": "Polygon", "coordinates": drawn}
+    if curved:
+        polygons = [[_closed(ring.tolist()) for ring in polygon] for polygon in on_earth(rings, place)]
+    else:
+        polygons = [[_ring(ring, place, outer=n == 0) for n, ring in enumerate(rings)]]
+    one = len(polygons) == 1
+    shape = (
+        {"type": "Polygon", "coordinates": polygons[0]} if one else {"type": "MultiPolygon", "coordinates": polygons}
+    )
     measured: dict[str, float] = {"cells": region.cells}
     if not math.isnan(region.greatest):
         measured = {"score": region.greatest, "mean score": region.total / region.cells, **measured}
     return _feature(shape, "annotation", look, measured)
 
 
-def _ring(ring: list[Point], place: Place, *, outer: bool, curved: bool) -> list[list[float]]:
-    """A closed ring in the coordinates wanted; counter-clockwise where it is the outer one.
-
-    Raises:
-        ImageError: it crosses the antimeridian, where degrees jump.
-    """
-    corners = np.array(ring, np.float64)
-    x, y = place(*dense(corners, place)) if curved else place(*corners.T)
-    if curved and (np.abs(np.diff(x, append=x[:1])) > 180).any():
-        raise ImageError(
-            "coordinates", "a region reaches across longitude 180", fix='pass coordinates="map", or geometry="points"'
-        )
+def _ring(ring: list[Point], place: Place, *, outer: bool) -> list[list[float]]:
+    """A closed ring in the coordinates wanted; counter-clockwise where it is the outer one."""
+    x, y = place(*np.array(ring, np.float64).T)
     points = list(zip(x.tolist(), y.tolist(), strict=True))
     if (signed_area([(b, a) for a, b in points]) > 0) != outer:
         points.reverse()
-    return [list(point) for point in (*points, points[0])]
+    return _closed([list(point) for point in points])
+
+
+def _closed(points: list[list[float]]) -> list[list[float]]:
+    return [*points, points[0]]
 
 
 def _feature(shape: dict[str, Any], kind: str, look: dict[str, Any], measured: dict[str, float]) -> dict[str, Any]:
