@@ -15,8 +15,8 @@ import numpy as np
 from fullfield.errors import ImageError
 from fullfield.io.blob import Blob
 from fullfield.io.pick import Pick, picked
-from fullfield.io.readers.tiff_check import BOUNDED, check_tile
 from fullfield.io.readers.tiff_plane import Plane, page_decoder, raw_strips
+from fullfield.io.readers.tile_check import BOUNDED, check_tile
 
 _MOST_TILE = 512 * 2**20  # bytes of a tile or strip decoded; larger ones decode only whole
 _MICROMETRES = {

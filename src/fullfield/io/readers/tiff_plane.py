@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.io.blob import Blob, read_parts
-from fullfield.io.readers.tiff_check import check_tile
+from fullfield.io.readers.tile_check import check_tile
 
 Region = tuple[int, int, int, int]
 _STRIP = 2**18  # bytes of an uncompressed strip that are read at once
