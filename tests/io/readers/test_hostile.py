@@ -63,6 +63,8 @@ def samples() -> dict[str, bytes]:
         "lzw": {"rowsperstrip": 9, "compression": "lzw"},
         "webp": {"tile": (32, 32), "compression": "webp"},
         "zstd": {"tile": (32, 32), "compression": "zstd"},
+        "jpegxl": {"tile": (32, 32), "compression": "jpegxl"},
+        "lerc": {"tile": (32, 32), "compression": "lerc"},
         "raw": {},
     }
     for name, options in kinds.items():
@@ -116,7 +118,9 @@ def test_a_tile_beyond_the_file_is_an_error_that_names_the_region(tmp_path: Path
     open_tiff(str(path), Pick()).read(32, 80, 0, 70)
 
 
-@pytest.mark.parametrize("codec", ["zlib", "zstd", "lzma", "lzw", "packbits", "jpeg", "jpeg2000", "png", "webp"])
+@pytest.mark.parametrize(
+    "codec", ["zlib", "zstd", "lzma", "lzw", "packbits", "jpeg", "jpeg2000", "png", "webp", "jpegxl", "lerc"]
+)
 def test_a_tile_that_would_decode_to_far_more_than_a_tile_is_refused_in_little_memory(
     tmp_path: Path, codec: str
 ) -> None:

@@ -172,7 +172,7 @@ def _plane(series: Any, index: int, blobs: _Blobs, where: str) -> Plane:
     if key.compression == 7 and page is not None:
         options = {"jpegtables": page.jpegtables, "jpegheader": key.jpegheader}
         if page.jpegtables:
-            check_tile(page.jpegtables, 7, tile)
+            check_tile(page.jpegtables, 7, tile, samples)
     plane = Plane(
         blob=None if page is None else blobs(page.parent.filehandle.path),
         size=(height, width),

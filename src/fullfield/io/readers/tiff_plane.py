@@ -76,7 +76,7 @@ class Plane:
         Raises:
             ValueError: it is not what the page says. The codecs raise errors of their own too.
         """
-        check_tile(data, self.compression, self.tile)
+        check_tile(data, self.compression, self.tile, self.samples)
         top, left = self.place(index)
         height, width = min(self.tile[0], self.size[0] - top), min(self.tile[1], self.size[1] - left)
         found = self.decode(data, index, **self.options)

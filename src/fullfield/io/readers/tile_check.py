@@ -6,20 +6,25 @@ import io
 import struct
 from collections.abc import Iterator
 
-_JPEG, _JPEG2000, _PNG, _WEBP = (6, 7, 34892), (33003, 33004, 33005, 34712), (34933,), (50001,)
+from fullfield.io.readers.jpegxl_head import jpegxl_size
+
+_JPEG, _JPEG2000, _PNG, _WEBP = (6, 7, 34892), (33003, 33004, 33005, 34712), (34933,), (50001, 34927)
+_LERC, _JPEGXL = (34887,), (50002, 52546)
+_LERC2 = b"Lerc2 "
 #: Compressions whose decoded size is known beforehand: by the tile's, or by what the tile itself says.
 BOUNDED = frozenset(
-    {1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000, 50013, *_JPEG, *_JPEG2000, *_PNG, *_WEBP}
+    {1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013, *_JPEG, *_JPEG2000, *_PNG, *_WEBP, *_LERC, *_JPEGXL}
 )  # fmt: skip
 
 
-def check_tile(data: bytes, compression: int, tile: tuple[int, int]) -> None:
+def check_tile(data: bytes, compression: int, tile: tuple[int, int], samples: int) -> None:
     """Raises where an encoded picture says that it is larger than the tile that it is.
 
     Args:
         data: the tile as stored.
         compression: TIFF's number for it.
         tile: height and width, px.
+        samples: values of a pixel.
 
     Raises:
         ValueError: it is larger, or says nothing of its size.
@@ -30,6 +35,10 @@ def check_tile(data: bytes, compression: int, tile: tuple[int, int]) -> None:
         sizes = list(_jpeg2000_sizes(data))
     elif compression in (*_PNG, *_WEBP):
         sizes = [_pillow_size(data)]
+    elif compression in _LERC:
+        sizes = list(lerc_sizes(data, samples))
+    elif compression in _JPEGXL:
+        sizes = [jpegxl_size(data, samples)]
     else:
         return
     for height, width in sizes:
@@ -75,3 +84,29 @@ def _pillow_size(data: bytes) -> tuple[int, int]:
 
     with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as picture:
         return picture.height, picture.width
+
+
+def lerc_sizes(data: bytes, samples: int) -> Iterator[tuple[int, int]]:
+    """What each blob of a LERC tile says, whose pixels all have a value.
+
+    Raises:
+        ValueError: it is another kind of LERC, packed once more, or holds more values than the tile.
+
+    Source: LERC 4, Lerc2.h, HeaderInfo
+    """
+    if not data.startswith(_LERC2):
+        raise ValueError("no LERC of version 2, or packed once more with Deflate or Zstandard")
+    at, values = 0, 0
+    while at >= 0:
+        (version,) = struct.unpack_from("<i", data, at + 6)
+        if not 1 <= version <= 6:
+            raise ValueError(f"LERC of version 2.{version}")
+        form = "<3i" if version < 4 else "<4i"
+        height, width, *depth, known = struct.unpack_from(form, data, at + (10 if version < 3 else 14))
+        values += depth[0] if depth else 1
+        if values > samples or min(height, width, *depth) < 1:
+            raise ValueError(f"LERC of {values} values a pixel, {height}x{width} px, in a tile of {samples} values")
+        if known != height * width:
+            raise ValueError(f"LERC where {height * width - known} pixels have no value")
+        yield height, width
+        at = data.find(_LERC2, at + 6)
