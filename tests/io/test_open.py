@@ -1,11 +1,8 @@
 """Files opened by what they hold: each kind by its reader, from disk and behind URLs."""
 
 import ctypes
-import http.server
 import importlib.util
 import io
-import re
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +20,7 @@ import fullfield
 from fullfield.errors import ImageError
 from fullfield.io.raster import Raster
 from fullfield.io.readers.checks import interruptible
+from tests.io.serving import fetched, serving
 
 RGB = np.random.default_rng(3).integers(0, 256, (90, 70, 3), dtype=np.uint8)
 
@@ -235,88 +233,43 @@ def test_a_damaged_picture_names_its_file(tmp_path: Path) -> None:
         fullfield.open(tmp_path / "a.png")
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Files by range of bytes."""
-
-    files: dict[str, bytes]
-    ranges: bool
-    log: list[str]
-
-    def do_HEAD(self) -> None:
-        self.answer(False)
-
-    def do_GET(self) -> None:
-        self.answer(True)
-
-    def answer(self, body: bool) -> None:
-        data = self.files.get(self.path)
-        if data is None:
-            self.send_error(404)
-            return
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        part = data
-        if asked and self.ranges:
-            start, stop = int(asked[1]), int(asked[2]) + 1 if asked[2] else len(data)
-            part = data[start:stop]
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(data)}")
-        else:
-            self.send_response(200)
-        self.log.append(f"{self.command} {self.path} {len(part) if body else 0}")
-        self.send_header("Accept-Ranges", "bytes" if self.ranges else "none")
-        self.send_header("Content-Length", str(len(part)))
-        self.send_header("ETag", f'"{len(data)}"')
-        self.end_headers()
-        if body:
-            self.wfile.write(part)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(params=[True, False], ids=["ranges", "whole"])
-def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, type[Server]]]:
-    handler = type("Handler", (Server,), {"files": {}, "ranges": request.param, "log": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
-        threading.Thread(target=http_server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http_server.server_address[1]}", handler
-        http_server.shutdown()
+@pytest.fixture(params=["ranges", "whole"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address at which the files of ``tmp_path`` are given."""
+    with serving(tmp_path) as (address, _):
+        yield f"{address}/{request.param}"
 
 
 @pytest.mark.parametrize("kind", sorted(READERS))
-def test_a_url_gives_the_bits_of_the_file(server: tuple[str, type[Server]], kind: str) -> None:
-    address, handler = server
-    handler.files[f"/a.{kind}"] = encoded(kind)
-    raster = fullfield.open(f"{address}/a.{kind}")
+def test_a_url_gives_the_bits_of_the_file(server: str, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"a.{kind}"
+    file.write_bytes(encoded(kind))
+    raster = fullfield.open(f"{server}/{file.name}")
     with ThreadPoolExecutor(4) as workers:
         for y, found in zip(
             range(0, 60, 5), workers.map(lambda y: raster.read(y, y + 30, y, 70), range(0, 60, 5)), strict=True
         ):
             np.testing.assert_array_equal(found, RGB[y : y + 30, y:])
-    assert raster.about.identity["etag"] == f'"{len(handler.files[f"/a.{kind}"])}"'
+    assert raster.about.identity["etag"] == f'"{file.stat().st_mtime_ns}"'
     raster.close()
 
 
-def test_of_a_large_file_behind_a_url_only_what_is_needed_is_fetched(server: tuple[str, type[Server]]) -> None:
-    address, handler = server
-    file = io.BytesIO()
+def test_of_a_large_file_behind_a_url_only_what_is_needed_is_fetched(server: str, tmp_path: Path) -> None:
     tifffile.imwrite(
-        file,
+        tmp_path / "a.tif",
         np.random.default_rng(0).integers(0, 255, (2048, 2048, 3), dtype=np.uint8),
         photometric="rgb",
         tile=(128, 128),
     )
-    handler.files["/a.tif"] = file.getvalue()
-    raster = fullfield.open(f"{address}/a.tif")
+    raster = fullfield.open(f"{server}/a.tif")
     raster.read(1000, 1100, 1000, 1100)
-    fetched = sum(int(line.rsplit(" ", 1)[1]) for line in handler.log)
-    assert (fetched < 10**6) == handler.ranges
+    assert (fetched(tmp_path) < 10**6) == server.endswith("ranges")
     raster.close()
 
 
-def test_a_url_that_leads_nowhere_is_an_error(server: tuple[str, type[Server]]) -> None:
+def test_a_url_that_leads_nowhere_is_an_error(server: str) -> None:
     with pytest.raises(ImageError, match="there is no such file"):
-        fullfield.open(f"{server[0]}/none.tif")
+        fullfield.open(f"{server}/none.tif")
 
 
 @pytest.mark.parametrize("kind", sorted(READERS))

@@ -13,7 +13,7 @@ import rasterio
 
 import fullfield
 from fullfield.errors import ImageError
-from tests.io.readers.serving import serving
+from tests.io.serving import fetched, serving
 
 SIDE = 1024
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), dtype=np.uint8)
@@ -44,10 +44,6 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def served(tmp_path: Path) -> Iterator[Served]:
     with serving(tmp_path) as (address, process):
         yield address, tmp_path, process
-
-
-def fetched(folder: Path) -> int:
-    return sum(int(line) for line in (folder / "log").read_text().split())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -73,6 +73,11 @@ def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             process.kill()
 
 
+def fetched(folder: Path) -> int:
+    """Bytes that the server of a folder has given."""
+    return sum(int(line) for line in (folder / "log").read_text().split())
+
+
 if __name__ == "__main__":
     Handler.folder = Path(sys.argv[1])
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
