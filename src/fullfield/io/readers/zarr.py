@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +16,8 @@ from fullfield.io.readers.checks import check_block, check_region, check_size, d
 from fullfield.io.readers.zarr_axes import Axes, axes_of, channel_names, ome_axes, ome_mpp
 from fullfield.io.readers.zarr_bounds import bounded
 from fullfield.io.readers.zarr_find import Found, errors, find_image, open_store
+from fullfield.io.readers.zarr_identity import zarr_identity
 
-_SAMPLES = 256  # chunks whose size and time of change are part of the identity
 _CHUNKS_PER_SHARD = 1 << 22  # an index of 64 MiB
 _LEAST_CHUNK = 16  # px; a megapixel of smaller chunks would take 65536 reads
 _DECLARED = ("_FillValue", "missing_value", "nodata")
@@ -145,7 +142,7 @@ def _opened(store: Any, found: Found, pick: Pick, where: str) -> ZarrRaster:
     bands = picked_bands(pick.bands, 1 if axes.c is None else first.shape[axes.c], where=where)
     fixed = {"level": level, "bands": list(bands), "fixed": [list(pair) for pair in axes.fixed]}
     about = About(
-        identity=_identity(store, array, found, where) | fixed,
+        identity=zarr_identity(store, array, found, where) | fixed,
         tile=(min(array.chunks[axes.y], array.shape[axes.y]), min(array.chunks[axes.x], array.shape[axes.x])),
         levels=tuple((int(a.shape[axes.y]), int(a.shape[axes.x])) for a in found.levels),
         level=level,
@@ -220,40 +217,3 @@ def _channel_pick(bands: tuple[int, ...]) -> tuple[Any, Any]:
         return slice(low, high), slice(None)
     distinct = np.array(sorted(set(bands)))
     return distinct, np.searchsorted(distinct, bands)
-
-
-def _identity(store: Any, array: Any, found: Found, where: str) -> dict[str, Any]:
-    """Hash of the metadata; of a folder also sizes and times of change of sampled chunks; of a zip file its own."""
-    text = json.dumps([array.metadata.to_dict(), dict(found.attributes)], sort_keys=True, default=str)
-    digest = hashlib.blake2b(text.encode(), digest_size=16)
-    root, archive = getattr(store.inner, "root", None), getattr(store.inner, "path", None)
-    if isinstance(root, Path):
-        for key in _sampled_keys(array):
-            try:
-                status = (root / array.path / key).stat()
-                entry = f"{key} {status.st_size} {status.st_mtime_ns}"
-            except OSError:
-                entry = f"{key} is not there"
-            digest.update(entry.encode())
-    elif isinstance(archive, Path):
-        status = archive.stat()
-        digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-    return {"zarr": array.path, "blake2b": digest.hexdigest(), **({"address": where} if "://" in where else {})}
-
-
-def _sampled_keys(array: Any) -> list[str]:
-    """Keys of files of an array: all of few, else evenly spaced over the grid."""
-    sides = getattr(array, "shards", None) or array.chunks
-    grid = tuple(-(-n // s) for n, s in zip(array.shape, sides, strict=True))
-    count = math.prod(grid)
-    chosen = range(count) if count <= _SAMPLES else [i * (count - 1) // (_SAMPLES - 1) for i in range(_SAMPLES)]
-    return [array.metadata.encode_chunk_key(_unravel(index, grid)) for index in chosen]
-
-
-def _unravel(index: int, grid: tuple[int, ...]) -> tuple[int, ...]:
-    """Position in a grid of any size (NumPy's stops at 2^63)."""
-    found = []
-    for side in reversed(grid):
-        index, remainder = divmod(index, side)
-        found.append(remainder)
-    return tuple(reversed(found))
