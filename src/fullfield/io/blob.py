@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from fullfield.errors import ImageError
-from fullfield.io.identity import file_identity, sampled_hash
+from fullfield.io.identity import file_identity, plain_names, sampled_hash
 from fullfield.io.readers.checks import reason
 
 _WHOLE = 256 * 2**20  # bytes of a URL that may be held where the server gives no parts
@@ -159,7 +159,7 @@ class RemoteBlob:
 
     def identity(self) -> dict[str, Any]:
         """Size with ETag and time of change, or with the hash of samples where the server gives neither."""
-        known = {key.lower().replace("-", "").replace("_", ""): value for key, value in self._info.items()}
+        known = plain_names(self._info)
         found = {name: str(known[name]) for name in ("etag", "lastmodified") if known.get(name)}
         if not found:
             with self.file() as file:

@@ -8,6 +8,8 @@ from typing import Any, BinaryIO
 
 _BLOCK = 64 * 1024
 _SAMPLES = 16
+_STATE = ("size", "etag", "lastmodified", "updated", "mtime", "created", "contentmd5")
+_ABSENT = (403, 404, 410)  # servers of buckets that may not be listed say 403 of what is not there
 
 
 def file_identity(path: str | Path) -> dict[str, Any]:
@@ -46,3 +48,28 @@ def sample_starts(size: int) -> list[int]:
     if size <= count * _BLOCK:
         return list(range(0, size, _BLOCK))
     return [i * (size - _BLOCK) // (count - 1) for i in range(count)]
+
+
+def remote_state(fs: Any, path: str) -> dict[str, str] | None:
+    """What a file system says of a file that differs when the file does; ``None`` where there is none.
+
+    Raises:
+        Exception: what the file system raises where it does not know.
+    """
+    try:
+        known = plain_names(fs.info(path))
+    except FileNotFoundError as error:
+        if getattr(error.__cause__, "status", 404) in _ABSENT:
+            return None
+        raise
+    return {name: str(known[name]) for name in _STATE if known.get(name) is not None}
+
+
+def plain_names(info: dict[str, Any]) -> dict[str, Any]:
+    """What a file system of fsspec says of a file, without the spelling that each has for itself.
+
+    Examples:
+        >>> plain_names({"ETag": "a", "Last-Modified": "b"}), plain_names({"last_modified": "b"})
+        ({'etag': 'a', 'lastmodified': 'b'}, {'lastmodified': 'b'})
+    """
+    return {key.lower().replace("-", "").replace("_", ""): value for key, value in info.items()}

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from fullfield.errors import ImageError
 from fullfield.io.pick import Pick
 from fullfield.io.readers.zarr import open_zarr
+from tests.io.serving import serving
 
 RNG = np.random.default_rng(0)
 SIZES = {"t": 2, "c": 3, "z": 3, "y": 70, "x": 90}
@@ -252,6 +253,54 @@ def test_a_changed_chunk_or_level_changes_the_identity(tmp_path):
     json.dumps(before)
     zarr.open_array(f"{path}/0", mode="r+")[0, 0, 0] = 0
     assert before != open_zarr(path, Pick()).about.identity
+
+
+def test_a_chunk_that_a_server_gives_anew_changes_the_identity(tmp_path):
+    array(tmp_path / "a.zarr", SHARDED[0], chunks=(50, 50))
+    chunk = tmp_path / "a.zarr" / "c" / "0" / "1"
+    with serving(tmp_path) as (address, _):
+        path = f"{address}/ranges/a.zarr"
+        before = open_zarr(path, Pick()).about.identity
+        assert before == open_zarr(path, Pick()).about.identity
+        chunk.write_bytes(chunk.read_bytes())
+        changed = open_zarr(path, Pick()).about.identity
+        chunk.unlink()
+        found = [before, changed, open_zarr(path, Pick()).about.identity]
+    assert len({json.dumps(one) for one in found}) == 3
+
+
+def test_of_many_chunks_behind_an_address_a_few_are_asked_for(monkeypatch):
+    fs = fsspec.filesystem("memory")
+    asked = []
+    plain = type(fs).info
+    monkeypatch.setattr(type(fs), "info", lambda self, path, **kw: asked.append(path) or plain(self, path, **kw))
+    try:
+        zarr.create_array("memory://fullfield-many", shape=(400, 400), chunks=(16, 16), dtype="u1")
+        open_zarr("memory://fullfield-many", Pick())
+        chunks = [path for path in asked if "/c/" in path]
+        assert len(chunks) == 16
+        assert {"0/0", "24/24"} <= {path.rsplit("/c/")[1] for path in chunks}
+    finally:
+        fs.rm("/fullfield-many", recursive=True)
+
+
+def test_a_server_that_does_not_know_is_an_error_and_no_other_image(monkeypatch):
+    fs = fsspec.filesystem("memory")
+
+    def broken(self, path, **_):
+        error = FileNotFoundError(path)
+        error.__cause__ = OSError("503")
+        error.__cause__.status = 503
+        raise error
+
+    try:
+        zarr.create_array("memory://fullfield-broken", shape=(40, 40), chunks=(16, 16), dtype="u1")
+        monkeypatch.setattr(type(fs), "info", broken)
+        with pytest.raises(ImageError, match="fullfield-broken: is no Zarr that can be read"):
+            open_zarr("memory://fullfield-broken", Pick())
+    finally:
+        monkeypatch.undo()
+        fs.rm("/fullfield-broken", recursive=True)
 
 
 def test_a_damaged_chunk_names_the_region(tmp_path):
