@@ -13,6 +13,7 @@ from fullfield.api.nets import as_classifier
 from fullfield.api.prepare import Prepared, check_context
 from fullfield.convert.canonical import canonical
 from fullfield.convert.fold import fold_batch_norm as fold
+from fullfield.convert.meetings import cut_to_common
 from fullfield.errors import UnsupportedError
 from fullfield.nn.fft_layer import auto_conv2d
 
@@ -49,7 +50,9 @@ def convert(
         raise UnsupportedError("fft", f"{fft!r} is not known", fix='use False or "auto"')
     classifier = as_classifier(net, window=window, trust=trust)
     form = canonical(classifier)
-    check_context(Prepared(classifier, form, network(form, classifier.dtype)))
+    prepared = Prepared(classifier, form, network(form, classifier.dtype))
+    check_context(prepared)
+    form = replace(form, graph=cut_to_common(form.graph, prepared.network))
     if fold_batch_norm:
         form = replace(form, graph=fold(form.graph)[0])
     if fft == "auto":
