@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fullfield.capture.torch_module import capture
 from fullfield.convert.canonical import Canonical, canonical
-from fullfield.convert.fold import fold_batch_norm
+from fullfield.convert.fold import fold_batch_norm, fold_constants
 from tests.oracle import difference, shaken
 
 aten = torch.ops.aten
@@ -142,3 +142,27 @@ def test_norms_behind_a_gate_are_folded_too() -> None:
     folded, names = fold_batch_norm(whole.graph)
     assert [norms(whole.graph), norms(folded), names] == [1, 0, ("0.norm",)]
     assert difference(folded(PIXELS), whole.graph(PIXELS)) <= 1e-12
+
+
+def test_a_graph_without_constants_to_compute_stays_as_it_is() -> None:
+    plain = form(nn.Conv2d(3, 6, 3)).graph
+    assert fold_constants(plain) is plain
+
+
+def test_what_hangs_on_weights_alone_is_computed_once() -> None:
+    class Standardised(nn.Module):
+        """A kernel without its mean."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(6, 3, 3, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True))
+
+    whole = form(Standardised()).graph
+    folded = fold_constants(whole)
+    computed = [[n.op for n in g.graph.nodes if n.meta["kind"] == "const"] for g in (whole, folded)]
+    assert "call_function" in computed[0]
+    assert "call_function" not in computed[1]
+    assert difference(folded(PIXELS), whole(PIXELS)) == 0

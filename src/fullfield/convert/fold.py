@@ -19,10 +19,12 @@ def fold_constants(module: GraphModule) -> GraphModule:
     """A canonical graph in which all that the network computes from its weights alone is a tensor.
 
     Standardised kernels, position tables made by a small network and their like, once instead of once a tile; they
-    no longer follow the weights.
+    no longer follow the weights. A graph without any is returned as it is.
 
     Exact: yes
     """
+    if not any(n.meta["kind"] == "const" and n.op != "get_attr" for n in module.graph.nodes):
+        return module
     new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
     values: dict[Node, Any] = {}
     for node in [n for n in new.graph.nodes if n.meta["kind"] == "const"]:
