@@ -76,7 +76,7 @@ class Prepared:
     canonical: Canonical
     network: Network
 
-    @property
+    @cached_property
     def stride(self) -> tuple[int, int]:
         """Px between neighbouring cells of the network's coarsest map: the natural step (y, x)."""
         nodes = self.network
@@ -303,7 +303,7 @@ def ready_to_scan(net: Classifier, image: object, settings: Settings) -> Ready:
     """The same but for the plan."""
     borders = parse_borders(settings.mode, settings.border)
     prepared = prepare(net, slides=borders.mode == "context")
-    step = parse_step(settings.step, prepared.stride)
+    step = prepared.stride if settings.step is None else parse_step(settings.step, (1, 1))
     source = _source(net, image, settings, step)
     if borders.cells == 0:
         check_context(prepared)
