@@ -14,7 +14,7 @@ from PIL import Image
 import fullfield
 from fullfield.errors import ImageError
 from fullfield.io.raster import Raster
-from tests.io.readers.vendors import WRITERS, write_leica, write_ventana
+from tests.io.readers.vendors import WRITERS, write_leica, write_philips, write_ventana
 
 H, W = 512, 768
 COARSE = np.random.default_rng(0).integers(0, 256, (12, 18, 3), dtype=np.uint8)
@@ -72,16 +72,51 @@ def test_what_of_a_leica_slide_was_not_scanned_is_white_and_not_valid(tmp_path: 
     assert np.abs(pixels[64:-64, 128:-128].astype(int) - PIXELS).mean() < 4
 
 
-@pytest.mark.parametrize("vendor", ["Leica", "Ventana"])
-def test_what_only_openslide_can_place_is_refused_without_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vendor: str
+@pytest.fixture
+def without_openslide(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr("fullfield.io.open.find_spec", lambda name: None if name == "openslide" else real(name))
+
+
+@pytest.mark.parametrize("kind", ["philips", "trestle"])
+def test_without_openslide_pixels_are_as_large_as_with_it(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
-    path = WRITERS[vendor.lower()](tmp_path / "a.tif", PIXELS)
+    path = WRITERS[kind](tmp_path / "a.tif", PIXELS, mpp=0.4)
+    slides = [fullfield.open(path, level=level).about for level in range(3)]
+    request.getfixturevalue("without_openslide")
+    for level, slide in enumerate(slides):
+        plain = fullfield.open(path, level=level).about
+        assert (plain.reader, slide.reader != "tifffile") == ("tifffile", True)
+        assert plain.levels == slide.levels
+        assert plain.mpp == pytest.approx(slide.mpp, rel=0.02)  # of sizes that are rounded up to tiles
+    assert fullfield.open(path).about.mpp == pytest.approx((0.4, 0.4))
+    assert fullfield.open(path, mpp=0.8).about.level == 1
+
+
+@pytest.mark.usefixtures("without_openslide")
+def test_of_a_philips_slide_the_spacing_is_the_slides_own(tmp_path: Path) -> None:
+    other = '<DataObject><Attribute Name="PIM_DP_IMAGE_TYPE">MACROIMAGE</Attribute>'
+    other += '<Attribute Name="DICOM_PIXEL_SPACING">"0.0001" "0.0001"</Attribute></DataObject>'
+    assert fullfield.open(write_philips(tmp_path / "a.tif", PIXELS, glass=other)).about.mpp == pytest.approx((0.5, 0.5))
+    uneven = other.replace("MACROIMAGE", "WSI").replace('" "0.0001', '" "0.0003')
+    assert fullfield.open(write_philips(tmp_path / "b.tif", PIXELS, glass=uneven)).about.mpp == pytest.approx(
+        (0.1, 0.3)
+    )
+    for broken in ("<!-- a remark -->", "<Array>", other.replace("0.0001", "eee").replace("MACROIMAGE", "WSI")):
+        mpp = fullfield.open(write_philips(tmp_path / "c.tif", PIXELS, glass=broken)).about.mpp
+        assert mpp is None or mpp == pytest.approx((0.5, 0.5))
+
+
+@pytest.mark.parametrize("vendor", ["Leica", "Ventana", "Trestle"])
+def test_what_only_openslide_can_place_is_refused_without_it(
+    tmp_path: Path, request: pytest.FixtureRequest, vendor: str
+) -> None:
+    path = WRITERS[vendor.lower()](tmp_path / "a.tif", PIXELS, **({"overlap": 4} if vendor == "Trestle" else {}))
     fsspec.filesystem("memory").pipe_file("/vendors/a.tif", path.read_bytes())
     with pytest.raises(ImageError, match=rf"is a {vendor} slide, which OpenSlide reads\n  fix: download the file"):
         fullfield.open("memory://vendors/a.tif")
     fsspec.filesystem("memory").rm("/vendors", recursive=True)
-    real = importlib.util.find_spec
-    monkeypatch.setattr("fullfield.io.open.find_spec", lambda name: None if name == "openslide" else real(name))
+    request.getfixturevalue("without_openslide")
     with pytest.raises(ImageError, match=rf"is a {vendor} slide(.|\n)*fullfield\[slide\]"):
         fullfield.open(path)

@@ -91,8 +91,8 @@ def write_leica(path: Path, pixels: np.ndarray, *, mpp: float = 0.5, offset: tup
     return path
 
 
-def write_philips(path: Path, pixels: np.ndarray, *, mpp: float = 0.5) -> Path:
-    """A Philips TIFF: levels whose sizes are rounded up to whole tiles, described in XML."""
+def write_philips(path: Path, pixels: np.ndarray, *, mpp: float = 0.5, glass: str = "") -> Path:
+    """A Philips TIFF: levels whose sizes are rounded up to whole tiles, described in XML, after ``glass``."""
 
     def attribute(name: str, value: object) -> str:
         return f'<Attribute Name="{name}">{value}</Attribute>'
@@ -105,7 +105,7 @@ def write_philips(path: Path, pixels: np.ndarray, *, mpp: float = 0.5) -> Path:
     slide = f"<DataObject>{attribute('PIM_DP_IMAGE_TYPE', 'WSI')}{spacing(1)}{levels}</DataObject>"
     text = (
         '<?xml version="1.0"?><DataObject ObjectType="DPUfsImport">'
-        f"{attribute('PIM_DP_SCANNED_IMAGES', f'<Array>{slide}</Array>')}</DataObject>"
+        f"{attribute('PIM_DP_SCANNED_IMAGES', f'<Array>{glass}{slide}</Array>')}</DataObject>"
     )
     with tifffile.TiffWriter(path, bigtiff=True) as file:
         for factor, level, options in _levels(pixels):
@@ -115,11 +115,11 @@ def write_philips(path: Path, pixels: np.ndarray, *, mpp: float = 0.5) -> Path:
     return path
 
 
-def write_trestle(path: Path, pixels: np.ndarray, *, mpp: float = 0.5) -> Path:
-    """A Trestle TIFF, whose resolution tags hold micrometres."""
+def write_trestle(path: Path, pixels: np.ndarray, *, mpp: float = 0.5, overlap: int = 0) -> Path:
+    """A Trestle TIFF, whose resolution tags hold micrometres; ``overlap`` px of its finest tiles are the next one's."""
     with tifffile.TiffWriter(path) as file:
         for factor, level, options in _levels(pixels):
-            said = "Background Color=E6E6E6;Objective Power=20;OverlapsXY= 0 0 0 0 0 0"
+            said = f"Background Color=E6E6E6;Objective Power=20;OverlapsXY= {overlap} {overlap} 0 0 0 0"
             file.write(level, **options, description=said, software="MedScan",
                        resolution=(mpp * factor, mpp * factor), resolutionunit="NONE")  # fmt: skip
     return path

@@ -22,6 +22,7 @@ from fullfield.io.readers.gdal_safety import is_remote
 from fullfield.io.readers.looks import Look, look_of
 from fullfield.io.readers.tiff_check import check_structure
 from fullfield.io.readers.tiff_file import Series, companions, read_series
+from fullfield.io.readers.tiff_mpp import is_trestle, trestle_overlaps
 from fullfield.io.readers.tiff_plane import Plane, read_region, wants
 from fullfield.io.readers.turn import upright
 
@@ -180,8 +181,10 @@ def open_tiff(path: str, pick: Pick) -> Raster:
 
 
 def _refuse_slides(tif: Any, path: str) -> None:
-    """Raises an ImageError where only the vendor's XML says where the pages' tiles lie, or which page is the slide."""
-    for found, vendor in ((tif.is_scn, "Leica"), (tif.is_bif, "Ventana")):
+    """Raises an ImageError where only the vendor's text says where the pages' tiles lie, or which page is the slide."""
+    page = tif.pages.first if tif.pages else None
+    trestle = page is not None and is_trestle(page) and trestle_overlaps(page)
+    for found, vendor in ((tif.is_scn, "Leica"), (tif.is_bif, "Ventana"), (trestle, "Trestle")):
         if found:
             fix = "pip install 'fullfield[slide]'" if local_path(path) is not None else "download the file"
             raise ImageError(path, f"is a {vendor} slide, which OpenSlide reads", fix=fix)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from html import unescape
 from typing import Any
+from xml.etree import ElementTree
 
 _MICROMETRES = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
@@ -15,14 +17,18 @@ _MICROMETRES = {
 
 
 def microns(tif: Any, series: Any, index: int, images: int) -> tuple[float, float] | None:
-    """Micrometres per pixel (y, x) of a series: of OME, ImageJ, Aperio, or of TIFF's resolution."""
+    """Micrometres per pixel (y, x) of a series: of OME, ImageJ, Aperio, Philips, Trestle, or of TIFF's resolution."""
     page = series.keyframe
     if tif.is_ome and tif.ome_metadata:
         return _ome_mpp(tif.ome_metadata, index, images)
     found = re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", page.description)
     if tif.is_svs and found:
         return _positive(float(found[1]), float(found[1]))
+    if tif.is_philips:
+        return _philips_mpp(tif.pages.first.description)
     per_unit = [_ratio(page.tags.valueof(code)) for code in (283, 282)]
+    if is_trestle(page):
+        return _positive(*(ratio or 0.0 for ratio in per_unit))  # no pixels a unit: micrometres
     if tif.is_imagej:
         scale = _MICROMETRES.get(str((tif.imagej_metadata or {}).get("unit", "")))
     else:
@@ -31,6 +37,36 @@ def microns(tif: Any, series: Any, index: int, images: int) -> tuple[float, floa
         return None
     y, x = (scale / ratio if ratio else 0.0 for ratio in per_unit)
     return _positive(y, x)
+
+
+def is_trestle(page: Any) -> bool:
+    """Whether a page is of a Trestle slide."""
+    return str(page.tags.valueof(305)).startswith("MedScan") and "OverlapsXY=" in page.description
+
+
+def trestle_overlaps(page: Any) -> bool:
+    """Whether the tiles of a Trestle slide overlap, on any level."""
+    found = re.search(r"OverlapsXY=([\d\s]*)", page.description)
+    return found is None or any(int(number) for number in found[1].split())
+
+
+def _philips_mpp(text: str) -> tuple[float, float] | None:
+    """The spacing of the finest level of the slide, which lies among pictures of its label and of the whole glass."""
+    if "<!" in text:
+        return None
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314  no declarations, so no entities to expand
+    except (ElementTree.ParseError, ValueError):
+        return None
+    sizes = []
+    for image in root.iter("DataObject"):
+        kinds = [node.text for node in image.findall("Attribute[@Name='PIM_DP_IMAGE_TYPE']")]
+        for node in image.iter("Attribute") if "WSI" in kinds else ():
+            said = re.findall(r'"([0-9.eE+-]+)"', node.text or "")
+            if node.get("Name") == "DICOM_PIXEL_SPACING" and len(said) == 2:  # millimetres between rows, columns
+                with suppress(ValueError):
+                    sizes.append((1000 * float(said[0]), 1000 * float(said[1])))
+    return _positive(*min(sizes)) if sizes else None
 
 
 def _ome_mpp(text: str, index: int, images: int) -> tuple[float, float] | None:
