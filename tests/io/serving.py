@@ -36,8 +36,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(403 if how == "denied" else 404)
             return
         data = file.read_bytes()
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")) if how != "whole" else None
-        start, stop = (int(asked[1]), int(asked[2] or len(data) - 1) + 1) if asked else (0, len(data))
+        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "")) if how != "whole" else None
+        start, stop = (int(asked[1] or 0), int(asked[2] or len(data) - 1) + 1) if asked else (0, len(data))
+        if asked and not asked[1]:  # so many of the last ones
+            start, stop = max(0, len(data) - int(asked[2])), len(data)
         part = data[start:stop]
         self.send_response(206 if asked else 200)
         if asked:

@@ -269,6 +269,16 @@ def test_a_chunk_that_a_server_gives_anew_changes_the_identity(tmp_path):
     assert len({json.dumps(one) for one in found}) == 3
 
 
+def test_a_server_that_gives_no_parts_of_files_gives_chunks_but_no_shards(tmp_path):
+    array(tmp_path / "chunks.zarr", SHARDED[0], chunks=(50, 50))
+    array(tmp_path / "shards.zarr", SHARDED[0], chunks=(25, 25), shards=(50, 50))
+    with serving(tmp_path) as (address, _):
+        for name in ("ranges/chunks", "whole/chunks", "ranges/shards"):
+            np.testing.assert_array_equal(whole(open_zarr(f"{address}/{name}.zarr", Pick()))[:, :, 0], SHARDED[0])
+        with pytest.raises(ImageError, match=r"no parts of files, as shards need \(c/\d/\d\)\n  fix: download the image"):
+            whole(open_zarr(f"{address}/whole/shards.zarr", Pick()))
+
+
 def test_of_many_chunks_behind_an_address_a_few_are_asked_for(monkeypatch):
     fs = fsspec.filesystem("memory")
     asked = []

@@ -14,7 +14,7 @@ from fullfield.io.pick import Pick, finer_level, picked, picked_bands
 from fullfield.io.raster import About, differs
 from fullfield.io.readers.checks import check_block, check_region, check_size, damaged, thumbnail_of
 from fullfield.io.readers.zarr_axes import Axes, axes_of, channel_names, ome_axes, ome_mpp
-from fullfield.io.readers.zarr_bounds import bounded
+from fullfield.io.readers.zarr_bounds import NoPartsError, bounded
 from fullfield.io.readers.zarr_find import Found, errors, find_image, open_store
 from fullfield.io.readers.zarr_identity import zarr_identity
 
@@ -93,6 +93,8 @@ class ZarrRaster:
             where[axes.c] = picks
         try:
             found = np.asarray(array.oindex[tuple(where)])
+        except NoPartsError as error:
+            raise ImageError(self.name, error.what, fix=error.fix) from error
         except Exception as error:
             raise damaged(self.name, region, error) from error
         order = [axis for axis in range(array.ndim) if axis not in dict(axes.fixed)]

@@ -20,7 +20,7 @@ import numpy as np
 from numcodecs.abc import Codec  # type: ignore[import-untyped]
 from zarr import Array, AsyncArray
 from zarr.abc.codec import BytesBytesCodec
-from zarr.abc.store import RangeByteRequest, Store
+from zarr.abc.store import RangeByteRequest, Store, SuffixByteRequest
 from zarr.codecs import ShardingCodec
 from zarr.storage import LocalStore, StorePath, WrapperStore, ZipStore
 
@@ -38,6 +38,10 @@ _RESIZING = frozenset({"astype", "fixedscaleoffset", "packbits"})  # between 1 a
 _CHECKSUMS = 1 << 16  # bytes beyond a chunk's own: of checksums
 _UNTOLD = 1 << 26  # bytes beyond, where a compressor wrote no size and only the number of its blocks is known
 _DICTIONARY = 1 << 28  # bytes of LZMA's window
+
+
+class NoPartsError(ImageError):
+    """A server gives whole files only, and parts are needed."""
 
 
 class BoundedStore(WrapperStore[Store]):
@@ -61,6 +65,7 @@ class BoundedStore(WrapperStore[Store]):
 
         Raises:
             ImageError: it is longer than the limit.
+            NoPartsError: all came where a part was asked for.
         """
         if isinstance(byte_range, RangeByteRequest):
             self._check(key, byte_range.end - byte_range.start)
@@ -73,13 +78,24 @@ class BoundedStore(WrapperStore[Store]):
             found = await self.inner.get(key, prototype, RangeByteRequest(0, self.most_bytes + 1))
             self._check(key, 0 if found is None else len(found))
             return found
-        return await self.inner.get(key, prototype, byte_range)
+        found = await self.inner.get(key, prototype, byte_range)
+        if found is not None and len(found) > _asked_for(byte_range):
+            what = f"the server gives no parts of files, as shards need ({key})"
+            raise NoPartsError(str(self.inner), what, fix="download the image")
+        return found
 
     def _check(self, key: str, size: int) -> None:
         if size > self.most_bytes:
             raise ImageError(
                 str(self.inner), f"{key} has {size} bytes, at most {self.most_bytes} are read", fix="check the store"
             )
+
+
+def _asked_for(byte_range: Any) -> float:
+    """Bytes of a part; of a whole, any number."""
+    if isinstance(byte_range, RangeByteRequest):
+        return byte_range.end - byte_range.start
+    return byte_range.suffix if isinstance(byte_range, SuffixByteRequest) else math.inf
 
 
 def bounded(array: Any, store: BoundedStore, where: str) -> Any:
