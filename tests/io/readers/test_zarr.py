@@ -275,7 +275,9 @@ def test_a_server_that_gives_no_parts_of_files_gives_chunks_but_no_shards(tmp_pa
     with serving(tmp_path) as (address, _):
         for name in ("ranges/chunks", "whole/chunks", "ranges/shards"):
             np.testing.assert_array_equal(whole(open_zarr(f"{address}/{name}.zarr", Pick()))[:, :, 0], SHARDED[0])
-        with pytest.raises(ImageError, match=r"no parts of files, as shards need \(c/\d/\d\)\n  fix: download the image"):
+        with pytest.raises(
+            ImageError, match=r"no parts of files, as shards need \(c/\d/\d\)\n  fix: download the image"
+        ):
             whole(open_zarr(f"{address}/whole/shards.zarr", Pick()))
 
 
