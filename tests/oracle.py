@@ -71,19 +71,21 @@ def difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 @dataclass(frozen=True)
 class Scan:
-    """One network ready to be scanned by tiles; ``cap`` and ``stop`` as ``Network.places`` takes them."""
+    """One network ready to be scanned by tiles; ``cap``, ``small`` and ``stop`` as ``Network.places`` takes them."""
 
     net: Classifier
     cap: int | None = None
     stop: int | None = None
     batch: int = 8
     fragments: bool = False
+    slides: bool = False
+    small: int = 0
     executed: list[int] = field(default_factory=list)
     predicted: list[int] = field(default_factory=list)
 
     @cached_property
     def canonical(self) -> Canonical:
-        return canonical(self.net)
+        return canonical(self.net, slides=self.slides)
 
     @cached_property
     def network(self) -> Network:
@@ -91,7 +93,7 @@ class Scan:
 
     @cached_property
     def places(self) -> dict[str, Place]:
-        return self.network.places(cap=self.cap, stop=self.stop)
+        return self.network.places(cap=self.cap, small=self.small, stop=self.stop)
 
     def tiles(
         self, image: torch.Tensor, step: Pair, tile: Pair | None
@@ -100,7 +102,7 @@ class Scan:
         rows, columns = score_grid(image, self.net.window, step)
         ty, tx = tile or (rows, columns)
         height, width = image.shape[-2:]
-        places = self.network.places(cap=self.cap, stop=self.stop, step=step)
+        places = self.network.places(cap=self.cap, small=self.small, stop=self.stop, step=step)
         for i in range(0, rows, ty):
             for j in range(0, columns, tx):
                 y = AxisTile(step[0], min(ty, rows - i), i, height)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fullfield.convert.canonical import Canonical, canonical
+from fullfield.convert.canonical import Canonical
 from tests.oracle import Scan, captured, crops, difference
 
 WINDOW = (12, 10)
@@ -143,6 +143,13 @@ CONVERTED: dict[str, Body] = {
     "computed weight": standardised,
     "adaptive identity": lambda n, x: F.adaptive_avg_pool2d(x, (10, 8)),
     "adaptive that divides": lambda n, x: F.adaptive_max_pool2d(x, (5, 4)),
+    "channels repeated": lambda n, x: x.mean(1, keepdim=True).expand(-1, 4, -1, -1),
+    "mean of groups of channels": lambda n, x: x.unflatten(1, (2, 2, 2)).mean((1, 3)),
+    "largest of all tokens and channels": lambda n, x: x.flatten(1).max(1, keepdim=True).values,
+    "mean of all": lambda n, x: x.mean((1, 2, 3), keepdim=True),
+    "norm of all": lambda n, x: x.norm(2, (1, 2, 3), keepdim=True),
+    "variance and mean of channels": lambda n, x: torch.sub(*torch.var_mean(x, 1, keepdim=True)) + x,
+    "variance of groups of channels": lambda n, x: x.unflatten(1, (2, 2, 2)).var((1, 3), correction=0).flatten(1),
     "global mean": lambda n, x: x.mean((2, 3)),
     "global mean kept": lambda n, x: x.mean((-2, -1), keepdim=True),
     "global sum": lambda n, x: x.sum((2, 3)),
@@ -208,6 +215,7 @@ def dynamic(n: Network, x: Tensor) -> Tensor:
 
 REFUSED: dict[str, tuple[Body, str]] = {
     "gate": (gate, "a gate"),
+    "gate laid over the map": (lambda n, x: x * x.mean((2, 3), keepdim=True).expand_as(x), "over many positions"),
     "position embedding": (lambda n, x: x + n.place, "differs from place to place"),
     "attention": (lambda n, x: x.flatten(2).softmax(-1), "attention"),
     "attention in one operator": (
@@ -235,7 +243,6 @@ REFUSED: dict[str, tuple[Body, str]] = {
     ),
     "variance of the map": (lambda n, x: x.var((2, 3), keepdim=True) + x, "variance of positions"),
     "variance of everything": (lambda n, x: x + x.var((1, 2, 3), keepdim=True), "variance of positions"),
-    "largest of tokens and channels": (lambda n, x: x.flatten(1).max(1, keepdim=True).values, "channels and positions"),
     "joined rows": (lambda n, x: torch.cat([x, x], 2), "joins positions"),
     "split rows": (lambda n, x: torch.add(*x.chunk(2, 2)), "splits the positions"),
     "unbound rows": (lambda n, x: torch.add(*x[:, :, :2].unbind(2)), "takes the positions of the window apart"),
@@ -246,19 +253,20 @@ REFUSED: dict[str, tuple[Body, str]] = {
         "do not come",
     ),
     "glu of rows": (lambda n, x: F.glu(x, 2), "gates one half"),
-    "mean of everything": (lambda n, x: x - x.mean((1, 2, 3), keepdim=True), "channels and positions at once"),
+    "mean of everything": (lambda n, x: x - x.mean((1, 2, 3), keepdim=True), "a gate"),
     "rows that do not divide": (lambda n, x: x.reshape(-1, 8, 4, 20), "mixes positions"),
     "blocks as windows of a batch": (
         lambda n, x: blocks(x).permute(0, 2, 4, 1, 3, 5).reshape(-1, 8, 2, 2).relu().reshape(-1, 8, 10, 8),
         "batch",
     ),
     "uneven upsampling": (lambda n, x: F.interpolate(x, size=(13, 8)), "10x8 cells unevenly to 13x8"),
+    "scaled map": (lambda n, x: F.layer_norm(x, [10, 8], n.place[0, 0]), "scales positions of the window differently"),
     "upsampled tokens": (lambda n, x: F.interpolate(x.permute(0, 2, 3, 1), scale_factor=2), "not \\(channels, y, x\\)"),
     "shuffled tokens": (lambda n, x: F.pixel_shuffle(x.permute(0, 3, 2, 1), 2), "not \\(channels, y, x\\)"),
     "unshuffled tokens": (lambda n, x: F.pixel_unshuffle(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
     "unfolded tokens": (lambda n, x: F.unfold(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
     "convolution along positions": (lambda n, x: F.conv1d(x.flatten(2), n.kernel[:, :, 0]), "positions of the window"),
-    "norm of everything": (lambda n, x: x / x.norm(2, (1, 2, 3), keepdim=True), "channels and positions at once"),
+    "norm of everything": (lambda n, x: x / x.norm(2, (1, 2, 3), keepdim=True), "a gate"),
     "norm of another order": (lambda n, x: x / x.norm(p=3, dim=1, keepdim=True), "norm of order 3"),
     "linear over rows": (lambda n, x: F.linear(x, n.matrix), "mixes the positions"),
     "stacked constants": (
@@ -273,7 +281,7 @@ REFUSED: dict[str, tuple[Body, str]] = {
     ),
     "unknown operator": (lambda n, x: torch.roll(x, 1, 2), "is in no list"),
     "pooled tokens": (lambda n, x: F.max_pool2d(x.permute(0, 2, 3, 1), 2), "not \\(channels, y, x\\)"),
-    "spread": (lambda n, x: x.mean(1, keepdim=True).expand(-1, 4, -1, -1), "spreads one value"),
+    "spread": (lambda n, x: x.expand(1, *x.shape).flatten(0, 1), "spreads one value over a dimension of its own"),
     "indices": (lambda n, x: torch.add(*F.max_pool2d(x, 2, return_indices=True)), "indices of a pool"),
     "padded tokens": (lambda n, x: F.pad(x.flatten(1), (1, 2)), "pads dim"),
 }
@@ -294,27 +302,3 @@ def test_scores_that_are_cells_of_a_map_are_given_per_window() -> None:
     assert [r.reason for r in canonical.refused] == ["the scores are cells of a map, not one vector a window"]
     assert one == 0
     assert scan <= 1e-9
-
-
-def sliding_mean(x: Tensor) -> Tensor:
-    """The mean of ten rows and eight columns round every cell, or of what the map has of them."""
-    mean = F.avg_pool2d(x, (10, 8), 1, (5, 4), count_include_pad=False)
-    return mean[:, :, :-1, :-1]
-
-
-def chosen(x: Tensor, gates: Tensor) -> Tensor:
-    """Two halves of the channels, weighed by gates that are one half each."""
-    a, b = gates.chunk(2, 1)
-    return x[:, :4] * a + x[:, 4:] * b
-
-
-def test_gates_that_are_parts_of_a_vector_slide() -> None:
-    torch.manual_seed(5)
-    module = Network(lambda n, x: chosen(x, x.mean((2, 3), keepdim=True)).mean((2, 3)), flat=False)
-    form = canonical(captured(module, WINDOW), slides=True)
-    assert form.refused == ()
-    image = torch.randn(1, 3, 17, 19, dtype=torch.float64)
-    with torch.no_grad():
-        x = torch.tanh(module.stem(image))
-        wanted = F.avg_pool2d(chosen(x, sliding_mean(x)), (10, 8), 1)
-        assert difference(form.graph(image), wanted) <= 1e-12

@@ -138,3 +138,16 @@ def test_the_lectures_seven_by_seven_input(kernel: int, stride: int, cells: int,
 
 def test_upsampling_leaves_no_cell_over() -> None:
     assert Op(1, up=3).leftover(7) == 0
+
+
+@given(st.integers(1, 5), st.integers(0, 9), st.integers(1, 4), st.integers(0, 12))
+def test_a_kernel_is_moved_inside_along_its_own_cells_and_no_further_than_it_must(
+    kernel: int, first: int, ratio: int, more: int
+) -> None:
+    op = Op(kernel, low=kernel // 2, high=(kernel - 1) // 2, edge="inside")
+    stop = first + (kernel - 1) * ratio + 1 + more
+    for tap in range(first - 2 * kernel * ratio, stop + kernel * ratio):
+        fitting = [t for t in range(first, stop - (kernel - 1) * ratio) if (t - tap) % ratio == 0]
+        found = op.inside(tap, first, stop, ratio=ratio)
+        assert first <= found <= stop - 1 - (kernel - 1) * ratio
+        assert not fitting or found == min(fitting, key=lambda t: abs(t - tap))

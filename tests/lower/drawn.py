@@ -27,15 +27,15 @@ class Builder:
         self.image = self.graph.placeholder("x")
         self.image.meta["val"] = torch.zeros(1, CHANNELS, *window, dtype=torch.float64)
 
-    def call(self, target: Any, *args: Any) -> Node | None:
+    def call(self, target: Any, *args: Any, **kwargs: Any) -> Node | None:
         """The node of one operator, or ``None`` where it does not fit what it is given."""
         try:
-            value = target(*torch.fx.node.map_arg(args, lambda n: n.meta["val"]))
+            value = target(*torch.fx.node.map_arg(args, lambda n: n.meta["val"]), **kwargs)
         except RuntimeError:
             return None
         if isinstance(value, torch.Tensor) and 0 in value.shape:
             return None
-        node = self.graph.call_function(target, args)
+        node = self.graph.call_function(target, args, kwargs)
         node.meta["val"] = value
         return node
 
@@ -221,6 +221,21 @@ def channel_gate(draw: Any, b: Builder, x: Node) -> Node | None:
     return b.call(aten.mul.Tensor, x, spread)
 
 
+def deviation(draw: Any, b: Builder, x: Node) -> Node | None:
+    """EvoNorm: each group of channels over its deviation, expanded."""
+    c, h, w = x.meta["val"].shape[1:]
+    groups = draw(st.sampled_from([g for g in (1, 2, c) if c % g == 0]))
+    shape = [-1, groups, c // groups, h, w]
+    variance = b.call(aten.var.correction, b.call(aten.view.default, x, shape), [2, 3, 4], correction=0, keepdim=True)
+    spread = b.call(aten.expand.default, b.call(aten.sqrt.default, b.call(aten.add.Tensor, variance, 0.1)), shape)
+    return b.call(aten.div.Tensor, x, b.call(aten.reshape.default, spread, [-1, c, h, w]))
+
+
+def group_norm(draw: Any, b: Builder, x: Node) -> Node | None:
+    c = _channels(x)
+    return b.call(aten.group_norm.default, x, draw(st.sampled_from([1, c])), b.tensor(c), b.tensor(c), 0.1)
+
+
 INTEGER_LAYERS = [
     conv,
     conv,
@@ -236,8 +251,16 @@ INTEGER_LAYERS = [
     unfold,
     upsample,
 ]
-SHARED_LAYERS = [*INTEGER_LAYERS, average_pool, average_pool, smooth, batch_norm, channel_norm, vector_norm]
-GATES = [gate, channel_gate, response_norm]
+SHARED_LAYERS = [
+    *INTEGER_LAYERS,
+    average_pool,
+    average_pool,
+    smooth,
+    batch_norm,
+    channel_norm,
+    vector_norm,
+]
+GATES = [gate, channel_gate, response_norm, deviation, group_norm]
 ALL_LAYERS = [*SHARED_LAYERS, *GATES]
 
 

@@ -10,10 +10,11 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import assume, given, note, settings
+from torch import nn
 
 from tests.lower import drawn
 from tests.lower.test_random_networks import random_networks, tiles
-from tests.oracle import Pair, Scan, difference, score_grid, whole
+from tests.oracle import Pair, Scan, captured, crops, difference, score_grid, whole
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -42,7 +43,7 @@ def image_for(data: Any, scan: Scan, step: Pair) -> torch.Tensor:
 
 
 def drawn_scan(data: Any, layers: Any = drawn.SHARED_LAYERS) -> Scan:
-    scan = Scan(data.draw(drawn.networks(layers=layers)), cap=0, fragments=data.draw(st.booleans()))
+    scan = Scan(data.draw(drawn.networks(layers=layers)), cap=0, fragments=data.draw(st.booleans()), slides=True)
     assume(scan.places[scan.network.output.name].shared)
     note(f"{scan.net.window} {scan.net.graph.code}")
     return scan
@@ -51,7 +52,7 @@ def drawn_scan(data: Any, layers: Any = drawn.SHARED_LAYERS) -> Scan:
 @settings(random_networks, max_examples=60)
 @given(st.data())
 def test_at_multiples_of_the_stride_it_is_one_pass_over_the_image(data: Any) -> None:
-    scan = drawn_scan(data)
+    scan = drawn_scan(data, drawn.ALL_LAYERS)
     (ty, tx), (jy, jx) = coarsest(scan), strides(scan)
     every = data.draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     step = (ty * every[0], tx * every[1])
@@ -88,3 +89,45 @@ def test_at_any_step_it_is_shifted_passes_stitched_together(data: Any) -> None:
                 passes[y, x] = whole(scan.canonical, image[:, :, y:, x:])
             wanted = passes[y, x][i * step[0] // stride[0], j * step[1] // stride[1]]
             assert float((found[i, j] - wanted).abs().max()) <= 1e-9 * float(passes[y, x].abs().max() + 1)
+
+
+@settings(random_networks, max_examples=40)
+@given(st.data())
+def test_with_borders_as_large_as_the_maps_it_is_the_crops(data: Any) -> None:
+    """Gates and norms of a window's border are the window's own."""
+    layers = [*drawn.GATES, *drawn.GATES, *drawn.SHARED_LAYERS]
+    scan = Scan(data.draw(drawn.networks(layers=layers, depth=3)), cap=99, slides=True)
+    step = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
+    image = image_for(data, scan, step)
+    note(f"{scan.net.window} {step} {tuple(image.shape)} {scan.net.graph.code}")
+    with torch.no_grad():
+        assert difference(scan(image, step, data.draw(tiles)), crops(scan.net, image, step)) <= 1e-9
+
+
+class Gated(nn.Module):
+    """A gate of padded cells, and a norm over the map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.head = nn.Conv2d(3, 4, 3, 2, 1), nn.InstanceNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(self.stem(x))
+        x = torch.relu(self.norm(x * torch.sigmoid(x.mean((2, 3), keepdim=True)))) + x
+        scores: torch.Tensor = self.head(x.mean((2, 3)))
+        return scores
+
+
+@torch.no_grad()
+def test_the_wider_the_border_the_nearer_gates_come_to_the_crops() -> None:
+    torch.manual_seed(3)
+    net = captured(Gated(), 24)
+    image = torch.randn(1, 3, 65, 61, dtype=torch.float64).cumsum(3)  # gates differ from place to place
+    wanted = crops(net, image, (4, 5))
+    errors = [
+        float((Scan(net, cap=cap, slides=True)(image, (4, 5)) - wanted).abs().mean()) for cap in (0, 1, 2, 3, 4, 5)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[3] < 0.75 * errors[0]
+    whole_maps = Scan(net, cap=0, small=12, slides=True)
+    assert difference(whole_maps(image, (4, 5)), wanted) <= 1e-9

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 
 from fullfield.errors import BudgetError, FullfieldError, GeometryError
-from fullfield.geometry.network import Network
+from fullfield.geometry.axis import Op
+from fullfield.geometry.network import Network, NodeSpec
 from fullfield.plan import CONTEXT, EXACT, Borders, Plan, Prices, Tile, make_plan
 from fullfield.plan.cost import _HEAP, _PROGRAM, Cost, crop_macs, frontier, tile_cost
 from tests.plan.networks import Draft, attentive, padded, unpadded
@@ -430,3 +431,25 @@ def test_prices_forget_what_was_asked_long_ago(monkeypatch: pytest.MonkeyPatch) 
     plan = make_plan(prices.network, prices=prices, **options)  # type: ignore[arg-type]
     assert len(prices._costs) == 5
     assert make_plan(prices.network, prices=prices, **options) == plan  # type: ignore[arg-type]
+
+
+def test_numbers_of_twice_the_bytes_move_twice_as_many() -> None:
+    plain = padded()
+    wide = Network(tuple(replace(node, wide=2) for node in plain), plain.window)
+    plan = make_plan(plain, image=(300, 300), step=(4, 4))
+    layout = plan.layout(next(plan.tiles()))
+    costs = [tile_cost(network, layout, batch=8, itemsize=4) for network in (plain, wide)]
+    assert costs[1].moved_bytes == 2 * costs[0].moved_bytes
+    assert costs[1].peak_bytes > costs[0].peak_bytes
+
+
+def test_a_pool_that_slides_holds_sums_of_few_neighbours_beside_its_own() -> None:
+    slid = tuple(Op(n, low=n // 2, high=(n - 1) // 2, edge="inside") for n in (15, 16))
+    peaks = []
+    for ops in ((Op(1), Op(1)), slid):
+        nodes = (NodeSpec("x", "", "image", "input", (), shape=(3, 15, 16)),)
+        nodes += (NodeSpec("pool", "", "mean", "windowed", ("x",), (ops[0], ops[1]), (3, 15, 16)),)
+        plan = make_plan(Network(nodes, (15, 16)), image=(64, 64), step=(1, 1), borders=CONTEXT)
+        layout = plan.layout(Tile(0, 0, 8, 8))
+        peaks.append(tile_cost(plan.network, layout, batch=8, itemsize=4).peak_bytes)
+    assert peaks[1] >= peaks[0] + 5 * 4 * 3 * 22 * 23

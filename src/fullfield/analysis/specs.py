@@ -56,6 +56,11 @@ def _edges(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
     return Op(1, 1, top, bottom, edge=args["mode"]), Op(1, 1, left, right, edge=args["mode"])
 
 
+def _slid_pool(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    y, x = (Op(k, 1, k // 2, (k - 1) // 2, edge="inside") if k > 1 else Op(1) for k in args["kernel_size"])
+    return y, x
+
+
 def _slice(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
     end = 0 if args["end"] == sys.maxsize else int(args["end"])
     op = Op(1, args["step"], -args["start"], end)
@@ -87,6 +92,7 @@ WINDOWED: dict[Any, Callable[[Mapping[str, Any], Node, tuple[int, ...]], Ops]] =
     aten.upsample_nearest2d.vec: _upsample,
     aten.pixel_shuffle.default: _pixel_shuffle,
     operators.neighbourhood.default: _neighbourhood,
+    operators.slid_pool.default: _slid_pool,
 }
 _SPENDING = (aten.conv3d.default,)  # operators on one cell that multiply and add
 
@@ -98,14 +104,16 @@ def network(net: Canonical, dtype: torch.dtype) -> Network:
         n for n in net.graph.graph.nodes if n.meta["kind"] in ("input", "windowed", "pointwise", "per_cell", "whole")
     }
     counts: dict[Hashable, int] = {}
-    specs = [_spec(node, values, active, counts) for node in net.graph.graph.nodes if node in active]
+    specs = [_spec(node, values, active, counts, dtype) for node in net.graph.graph.nodes if node in active]
     result = net.graph.graph.output_node().args[0]
     assert isinstance(result, Node)
     order = [s for s in specs if s.name != result.name] + [s for s in specs if s.name == result.name]
     return Network(tuple(order), net.window)
 
 
-def _spec(node: Node, values: Mapping[Node, Any], active: set[Node], counts: dict[Hashable, int]) -> NodeSpec:
+def _spec(
+    node: Node, values: Mapping[Node, Any], active: set[Node], counts: dict[Hashable, int], dtype: torch.dtype
+) -> NodeSpec:
     kind = {"pointwise": "cell", "per_cell": "cell"}.get(node.meta["kind"], node.meta["kind"])
     value = values[node]
     shape = (
@@ -126,9 +134,9 @@ def _spec(node: Node, values: Mapping[Node, Any], active: set[Node], counts: dic
     elif kind == "whole":
         macs = _count_macs(node, values, counts)
     inputs = tuple(dict.fromkeys(n.name for n in node.all_input_nodes if n in active))
-    return NodeSpec(
-        node.name, node.meta["path"], node.meta["op"], kind, inputs, ops, shape, macs, node.meta.get("reason", "")
-    )
+    wide = -(-value.itemsize // dtype.itemsize) if isinstance(value, torch.Tensor) else 1
+    path, op, reason = node.meta["path"], node.meta["op"], node.meta.get("reason", "")
+    return NodeSpec(node.name, path, op, kind, inputs, ops, shape, macs, reason, wide)
 
 
 def _count_macs(node: Node, values: Mapping[Node, Any], counts: dict[Hashable, int]) -> int:

@@ -18,7 +18,8 @@ class Op:
     Negative padding crops, so an ``Op`` also describes a slice. ``ceil`` rounds the count of cells up as
     pools with ``ceil_mode`` do; a last cell that would start beyond the low padding and the data is dropped.
     With ``up`` every cell becomes as many (an upsampling), and all else is neutral. ``edge`` says what padding holds
-    where that is no constant: ``reflect`` or ``replicate``, with kernel 1.
+    where that is no constant: ``reflect`` or ``replicate``, with kernel 1. With ``inside`` there is none: a kernel that
+    would read padding is moved until it does not.
 
     Examples:
         >>> Op(3, stride=2).cells(7), Op(3).cells(7)
@@ -74,6 +75,22 @@ class Op:
         else:
             return cell
         return min(max(2 * end - cell if self.edge == "reflect" else end, first), stop - 1)
+
+    def inside(self, tap: int, first: int, stop: int, *, ratio: int = 1) -> int:
+        """The first tap of a kernel that would start at ``tap``, moved until all of it lies in ``[first, stop)``.
+
+        Every ``ratio``-th cell belongs to one map. On maps too small for the kernel, which no window has, it lies on
+        others' cells.
+
+        Examples:
+            >>> [Op(3, edge="inside").inside(tap, 0, 5) for tap in range(-1, 4)]
+            [0, 0, 1, 2, 2]
+            >>> [Op(2, edge="inside").inside(tap, 0, 6, ratio=2) for tap in range(-2, 6)]
+            [0, 1, 0, 1, 2, 3, 2, 3]
+        """
+        reach = (self.extent - 1) * ratio
+        low, high = first + (tap - first) % ratio, stop - 1 - (stop - 1 - tap) % ratio - reach
+        return min(max(tap, low), high) if low <= high else stop - 1 - reach
 
     def leftover(self, count: int) -> int:
         """Padded cells that no tap reads because the stride does not divide; 0 when the operator fits.

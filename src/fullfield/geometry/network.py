@@ -27,6 +27,7 @@ class NodeSpec:
         shape: its cells per window (channels of all kinds, y, x), or the shape of a ``whole`` node's value.
         macs: multiply-adds a cell; for a ``whole`` node those a window.
         reason: why a ``whole`` node is one.
+        wide: bytes of one of its numbers over those of the network's type.
     """
 
     name: str
@@ -38,6 +39,7 @@ class NodeSpec:
     shape: tuple[int, ...] = ()
     macs: int = 0
     reason: str = ""
+    wide: int = 1
 
     @property
     def elements(self) -> int:

@@ -48,7 +48,8 @@ class Strip:
         over: trailing cells of ``pad_high`` that lie beyond the operator's own padding (``ceil_mode``).
         up: cells that each of the strip becomes.
         crop: of these, how many at the strip's low and high ends nobody wants.
-        index: the operator's cells as cells of the strip, where its padding repeats some; empty if it repeats none.
+        index: the operator's cells as cells of what it gives for the strip, where its padding repeats some; empty if
+            it repeats none.
     """
 
     pieces: tuple[Piece, ...]
@@ -336,18 +337,18 @@ class _Layer:
         """Interior from interior, where cells beyond the image's edge are others again."""
         first, last = self.first[source], -((self.tile.start - self.exist[source]) // self.grid(source))
         r = self.ratio(source)
-        cells = [op.behind(cell, first, last, ratio=r) for cell in range(lo - op.low * r, hi - op.low * r)]
-        inner, outer = min(cells), max(cells) + 1
+        cells = _behind(op, range(lo - op.low * r, hi - op.low * r), first, last, r)
+        inner, outer = min(cells), max(cells) + (op.extent - 1) * r + 1
         self._want(source, inner, outer)
-        return Strip((Piece("interior", inner, outer),), index=_index(cells, inner))
+        return Strip((Piece("interior", inner, outer),), dilation=r if op.kernel > 1 else 1, index=_index(cells, inner))
 
     def _border(self, op: Op, source: str, first: int, stop: int) -> Strip:
         """A border's cells ``[first, stop)`` of each window, from that window's own cells and padding."""
         axis = self.axes[source]
         index: tuple[int, ...] = ()
         if op.edge:
-            cells = [op.behind(cell, 0, axis.count) for cell in range(first - op.low, stop - op.low)]
-            start, end = min(cells), max(cells) + 1
+            cells = _behind(op, range(first - op.low, stop - op.low), 0, axis.count, 1)
+            start, end = min(cells), max(cells) + op.extent
             crop, index = (0, 0), _index(cells, start)
         elif op.up > 1:
             start, end = first // op.up, -(-stop // op.up)
@@ -364,6 +365,12 @@ class _Layer:
         dilation = op.dilation if op.kernel > 1 else 1
         over = 0 if op.edge else max(0, end - axis.count - op.high)
         return Strip(pieces, inner - start, end - outer, op.stride, dilation, over, op.up, crop, index)
+
+
+def _behind(op: Op, cells: range, first: int, last: int, ratio: int) -> list[int]:
+    """The cells that stand for some that may lie beyond the map's edge, or the first ones of kernels moved off it."""
+    stand = op.inside if op.edge == "inside" else op.behind
+    return [stand(cell, first, last, ratio=ratio) for cell in cells]
 
 
 def _index(cells: list[int], start: int) -> tuple[int, ...]:

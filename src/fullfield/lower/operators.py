@@ -180,6 +180,19 @@ def _edges(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callab
     return strip
 
 
+def _slid_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
+    """One axis after the other over all of the strip; then the cells whose kernels were moved off the edge."""
+    args = bind(node)
+    kernel = args["kernel_size"]
+    if not args["largest"]:
+        total = _sums(to, strip, strips, kernel)
+        return _edges(to, node, to.call(aten.div.Tensor, total, math.prod(kernel)), strips, const)
+    (ky, kx), (sy, sx) = kernel, strips
+    strip = to.call(aten.max_pool2d.default, strip, [ky, 1], [1, 1], [0, 0], [sy.dilation, 1], False)
+    strip = to.call(aten.max_pool2d.default, strip, [1, kx], [1, 1], [0, 0], [1, sx.dilation], False)
+    return _edges(to, node, strip, strips, const)
+
+
 def _slice(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
     for dim, s in zip((-2, -1), strips, strict=True):
         if s.stride > 1:
@@ -227,4 +240,5 @@ EMIT: dict[Any, Emit] = {
     aten.upsample_nearest2d.vec: _upsample,
     aten.pixel_shuffle.default: _pixel_shuffle,
     operators.neighbourhood.default: _neighbourhood,
+    operators.slid_pool.default: _slid_pool,
 }

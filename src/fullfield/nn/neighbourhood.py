@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from fullfield.nn.registry import register_composite
 
 _SCHEMA = "(Tensor x, SymInt[2] kernel_size, SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation) -> Tensor"
 
@@ -26,15 +26,4 @@ def _neighbourhood(
     return x.movedim((-2, -1), (-4, -3)).contiguous()
 
 
-def _register() -> Any:
-    """The library that holds the operator; it lives as long as this module."""
-    kind: Any = torch.library.Library  # untyped
-    library = kind("fullfield", "FRAGMENT")
-    library.define(f"neighbourhood{_SCHEMA}")
-    library.impl("neighbourhood", _neighbourhood, "CompositeImplicitAutograd")
-    return library
-
-
-# A module that is imported anew finds the operator there already.
-_LIBRARY = None if hasattr(torch.ops.fullfield, "neighbourhood") else _register()
-neighbourhood = torch.ops.fullfield.neighbourhood
+neighbourhood = register_composite("neighbourhood", _SCHEMA, _neighbourhood)

@@ -10,6 +10,7 @@ from fullfield.nn.neighbourhood import neighbourhood as neighbourhood
 from fullfield.nn.pools import feature_l2_pool as feature_l2_pool
 from fullfield.nn.pools import l2_pool2d as l2_pool2d
 from fullfield.nn.pools import root as root
+from fullfield.nn.slid_pool import slid_pool as slid_pool
 
 __all__ = [
     "feature_l2_pool",
@@ -20,4 +21,5 @@ __all__ = [
     "locally_connected2d",
     "neighbourhood",
     "root",
+    "slid_pool",
 ]

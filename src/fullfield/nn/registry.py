@@ -40,3 +40,20 @@ def register(
     if flops is not None:
         register_flop_formula(packet)(flops)
     return packet
+
+
+def register_composite(name: str, schema: str, run: Callable[..., Any]) -> Any:
+    """The operator ``torch.ops.fullfield.<name>``, which graphs keep as one node and exporters take apart.
+
+    Args:
+        schema: arguments and result as torch writes them.
+        run: computes the result from operators of torch, which bring derivatives and shapes.
+    """
+    if not hasattr(torch.ops.fullfield, name):  # a module that is imported anew finds it there already
+        _LIBRARY.define(f"{name}{schema}")
+        _LIBRARY.impl(name, run, "CompositeImplicitAutograd")
+    return getattr(torch.ops.fullfield, name)
+
+
+_kind: Any = torch.library.Library  # untyped
+_LIBRARY: Any = _kind("fullfield", "FRAGMENT")

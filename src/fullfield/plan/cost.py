@@ -56,8 +56,8 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     batch = min(batch, windows)
     memory = _Memory(network, layout, batch, itemsize)
     shared, rest = memory.shared, memory.rest
-    size = {n.name: layout.cells(n.name) * n.elements * itemsize for n in shared}
-    window_size = {n.name: n.window_elements * itemsize for n in network}
+    size = {n.name: layout.cells(n.name) * n.elements * n.wide * itemsize for n in shared}
+    window_size = {n.name: n.window_elements * n.wide * itemsize for n in network}
     batch_size = {name: batch * bytes_ for name, bytes_ in window_size.items()}
     in_use, on_heap = memory.peak(size, batch_size), memory.peak(size, batch_size, below=_HEAP)
     gathered = sum(window_size[name] for name in layout.crossing) if rest else 0
@@ -128,11 +128,13 @@ class _Memory:
         plain = self.itemsize == 4 and all(_is_plain(c[node.name]) for c in (layout.y, layout.x))
         head = layout.few(node.name) and _covers(node, self.network)
         held = [self._head(node)] if head else _beside(node, layout.cells(node.name), self.itemsize)
-        return _copies(node, size, self.itemsize, plain=plain) + _sum([*held, _indices(node, layout)], below)
+        held += [_indices(node, layout), *_partial_sums(node, size[node.name])]
+        return _copies(node, size, self.itemsize, plain=plain) + _sum(held, below)
 
     def _beside_window(self, node: NodeSpec, size: Mapping[str, int], below: float) -> int:
         cells = self.batch * math.prod(node.shape[-2:])
         held = [self._head(node)] if _covers(node, self.network) else _beside(node, cells, self.itemsize)
+        held += _partial_sums(node, size[node.name])
         return _copies(node, size, self.itemsize, plain=False) + _sum(held, below)
 
     def _head(self, node: NodeSpec) -> int:
@@ -192,6 +194,12 @@ def _indices(node: NodeSpec, layout: TileLayout) -> int:
         return 0
     strips = (strip for axis in (layout.y, layout.x) for by in axis[node.name].strips.values() for strip in by.values())
     return 8 * layout.cells(node.name) * node.elements if any(s.dilation > 1 for s in strips) else 0
+
+
+def _partial_sums(node: NodeSpec, own: int) -> list[int]:
+    """Bytes of the sums of 1, 2, 4, … neighbours that a pool which slides with the window holds at once."""
+    taps = [op.kernel for op in node.ops if op.edge == "inside"]
+    return [own] * max((k.bit_count() + 1 for k in taps), default=0)
 
 
 def _overwrites(network: Network) -> set[str]:

@@ -16,12 +16,13 @@ from fullfield.convert.rules import (
     padding,
     pointwise,
     pools,
+    reductions,
     removed,
     upsampling,
     views,
 )
 
-FAMILIES = (removed, conv, pools, linear, norms, views, channels, padding, upsampling, layers)
+FAMILIES = (removed, conv, pools, reductions, linear, norms, views, channels, padding, upsampling, layers)
 REGISTRY: dict[Any, Rule] = {op: rule for family in FAMILIES for op, rule in family.RULES.items()}
 
 

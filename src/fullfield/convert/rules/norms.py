@@ -1,4 +1,4 @@
-"""Normalisation: over channels it stays per cell; over the window's map it is refused."""
+"""Normalisation: over channels it stays per cell; over the window's map it slides, or is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch.fx import Node
 from fullfield.convert.layout import BATCH, CHANNEL
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Mapped, Parts, Rewriter
-from fullfield.convert.rules.pools import slide
+from fullfield.convert.rules.pointwise import as_type
+from fullfield.convert.rules.reductions import moments
 
 aten = torch.ops.aten
 
@@ -44,7 +45,7 @@ def layer_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
     normalised = range(len(layout.dims) - len(args["normalized_shape"]), len(layout.dims))
     indices = [layout.channel_index(d) for d in normalised]
     if any(i is None for i in indices):
-        return Refusal("normalises over the positions of the window")
+        return _layer_norm_of_map(rewriter, node, args, list(normalised))
     others = [i for i in range(rank) if i not in indices]
     order = [0, *(1 + i for i in others), rank + 1, rank + 2, *(1 + i for i in indices if i is not None)]
     cells_at = (len(others), len(others) + 1)
@@ -55,49 +56,53 @@ def layer_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
     return Mapped(rewriter.emit(aten.permute.default, [normed, back], kind="per_cell"), layout)
 
 
-def group_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def _layer_norm_of_map(rewriter: Rewriter, node: Node, args: dict[str, Any], dims: list[int]) -> Mapped | Refusal:
+    if args["weight"] is not None:
+        return Refusal("scales positions of the window differently")
+    if not rewriter.slides or node.target is aten.rms_norm.default:
+        return Refusal("normalises over the positions of the window")
+    return _sliding_norm(rewriter, args, rewriter.value(args["input"]), dims)
+
+
+def group_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
     """Group and instance norm need the whole window; where it may slide, each cell has its own neighbourhood.
 
-    Exact: no, and only on request
+    Exact: no, and only on request; yes with stored statistics
     """
     x = rewriter.value(args["input"])
+    if args.get("use_input_stats") is False:
+        return batch_norm(rewriter, node, args)
     if not rewriter.slides or not x.layout.is_plain or not isinstance(rewriter.shapes[node], torch.Tensor):
         return Refusal("normalises over the positions of the window")
-    groups = args["num_groups"] if "num_groups" in args else x.layout.channels[0]
-    return _sliding_norm(rewriter, args, x, groups)
-
-
-def _sliding_norm(rewriter: Rewriter, args: dict[str, Any], x: Mapped, groups: int) -> Mapped:
-    """Mean and deviation of the window's map taken round every cell.
-
-    Exact: no: each cell has its own neighbourhood, where the window's cells share one
-    Source: Chu et al. 2022 (arXiv 2112.04491), section 3.2
-    """
-
-    def call(target: Any, *operands: Any) -> Node:
-        return rewriter.emit(target, operands, kind="pointwise")
-
-    def split(node: Node) -> Node:
-        return rewriter.to_channels(Mapped(node, x.layout), grouped, [0]).node
-
-    def mean_of(node: Node) -> Node:
-        around = split(slide(rewriter, Mapped(node, x.layout), "mean"))
-        return rewriter.emit(aten.mean.dim, [around, [2], True], kind="per_cell")
-
-    channels = x.layout.channels[0]
+    (channels,) = x.layout.channels
+    groups = args.get("num_groups", channels)
     dims = (BATCH, CHANNEL, CHANNEL, ("y",), ("x",))
     grouped = replace(x.layout, dims=dims, channels=(groups, channels // groups))
-    mean = mean_of(x.node)
-    squares = mean_of(call(aten.mul.Tensor, x.node, x.node))
-    variance = call(aten.clamp.default, call(aten.sub.Tensor, squares, call(aten.mul.Tensor, mean, mean)), 0.0)
-    factor = call(aten.rsqrt.default, call(aten.add.Tensor, variance, args["eps"]))
-    normed = call(aten.mul.Tensor, call(aten.sub.Tensor, split(x.node), mean), factor)
-    result = rewriter.to_channels(Mapped(normed, grouped), x.layout, [0, 1]).node
+    normed = _sliding_norm(rewriter, args, rewriter.to_channels(x, grouped, [0]), [2, 3, 4])
+    result = rewriter.to_channels(normed, x.layout, [0, 1]).node
     for name, target in (("weight", aten.mul.Tensor), ("bias", aten.add.Tensor)):
         if args[name] is not None:
             shape = [1, channels, 1, 1]
-            result = call(target, result, rewriter.weight(args[name], shape, range(4), shape).node)
+            fitted = rewriter.weight(args[name], shape, range(4), shape)
+            result = rewriter.emit(target, [result, fitted], kind="pointwise")
     return Mapped(result, x.layout)
+
+
+def _sliding_norm(rewriter: Rewriter, args: dict[str, Any], x: Mapped, dims: list[int]) -> Mapped:
+    """Mean and deviation of the window's map taken round every cell.
+
+    Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
+    Source: Chu et al. 2022 (arXiv 2112.04491), section 3.2
+    """
+
+    def call(target: Any, *operands: Any) -> Mapped:
+        return Mapped(rewriter.emit(target, operands, kind="pointwise"), x.layout)
+
+    mean, variance = moments(rewriter, x, args["input"], dims, keep=True, slid=True)
+    factor = call(aten.rsqrt.default, call(aten.add.Tensor, variance, args["eps"]))
+    dtype = rewriter.shapes[args["input"]].dtype
+    centred = call(aten.sub.Tensor, x, as_type(rewriter, mean, dtype, torch.float64))
+    return call(aten.mul.Tensor, centred, as_type(rewriter, factor, dtype, torch.float64))
 
 
 RULES: dict[Any, Any] = {

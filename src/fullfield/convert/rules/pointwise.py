@@ -71,11 +71,27 @@ def cast(rewriter: Rewriter, x: Mapped, source: Any, dtype: torch.dtype) -> Mapp
 
     Exact: yes
     """
-    if rewriter.shapes[source].dtype == dtype:
+    return as_type(rewriter, x, dtype, rewriter.shapes[source].dtype)
+
+
+def as_type(rewriter: Rewriter, x: Mapped, dtype: torch.dtype, before: torch.dtype) -> Mapped:
+    """``x``, of type ``before``, as numbers of ``dtype``."""
+    if before == dtype:
         return x
     result = rewriter.emit(aten._to_copy.default, [x], kind="pointwise")
     result.kwargs = {"dtype": dtype}
     return replace(x, node=result)
+
+
+def lay_over(rewriter: Rewriter, arg: Any) -> Mapped | Refusal:
+    """The one value of a window as a map of such values that slides with it, laid over the map it was taken from.
+
+    Exact: no, and only on request; yes on one window
+    """
+    slid = rewriter.slide(arg) if rewriter.slides and rewriter.value(arg).layout.single else None
+    if not isinstance(slid, Mapped) or slid.layout.slides is None:
+        return Refusal("spreads one value over many positions or channels")
+    return Mapped(slid.node, replace(slid.layout.with_cells(*slid.layout.slides), slides=None))
 
 
 def _slid(rewriter: Rewriter, arg: Any, value: Any, operands: list[Any]) -> Any:

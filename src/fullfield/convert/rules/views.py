@@ -5,6 +5,7 @@ Views that cut rows and columns into blocks make the places within a block chann
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from fullfield.capture.shapes import PROBE_BATCH
 from fullfield.convert.layout import BATCH, CHANNEL, Layout
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Mapped, Rewriter
+from fullfield.convert.rules.pointwise import lay_over
 from fullfield.geometry.axis import Op
 from fullfield.nn import operators
 
@@ -97,20 +99,31 @@ def permute(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Re
 
 
 def expand(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """An expansion that changes nothing, or that lays one value over the map with which it slides.
+    """One channel as several, cell by cell; one value for the window over the map with which it slides.
 
     Exact: yes
     """
     x = rewriter.value(node.args[0])
-    if rewriter.slides and x.layout.single and len(rewriter.shape(node)) == len(x.layout.dims):
-        pairs = zip(x.layout.dims, x.layout.shape(PROBE_BATCH), rewriter.shape(node), strict=True)
-        if all(before == after or dim in (("y",), ("x",)) for dim, before, after in pairs):
-            assert isinstance(x, Mapped)
-            return x
-    if rewriter.shape(node) != x.layout.shape(PROBE_BATCH):
-        return Refusal("spreads one value over many positions or channels")
-    assert isinstance(x, Mapped)
-    return x
+    before, after = x.layout.shape(PROBE_BATCH), rewriter.shape(node)
+    if len(after) != len(before):
+        return Refusal("spreads one value over a dimension of its own")
+    wider = [d for d, (n, m) in enumerate(zip(before, after, strict=True)) if n != m]
+    if any(s in "yx" for d in wider for s in x.layout.dims[d]):
+        laid = lay_over(rewriter, node.args[0])
+        if isinstance(laid, Refusal):
+            return laid
+        x = laid
+    sizes = list(x.layout.channels)
+    for d in wider:
+        if "c" in x.layout.dims[d]:
+            cells = math.prod(x.layout.size(s) for s in x.layout.dims[d] if s != "c")
+            sizes[sum("c" in dim for dim in x.layout.dims[:d])] = after[d] // cells
+    layout = x.layout.with_channels(sizes)
+    if layout.shape(PROBE_BATCH) != after:
+        return Refusal("spreads a value of the window over other cells than those it was taken from")
+    if sizes == list(x.layout.channels):
+        return Mapped(x.node, layout)
+    return Mapped(rewriter.emit(aten.expand.default, [x, [-1, *sizes, -1, -1]], kind="per_cell"), layout)
 
 
 VIEWS = (
