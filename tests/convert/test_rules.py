@@ -176,7 +176,13 @@ CONVERTED: dict[str, Body] = {
     "upsampled": lambda n, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2),
     "upsampled to a size": lambda n, x: F.interpolate(F.max_pool2d(x, 2, padding=1), (18, 5)),
     "upsampled exactly": lambda n, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="nearest-exact"),
+    "upsampled, mixed": lambda n, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="bilinear"),
+    "upsampled by three, mixed": lambda n, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=3, mode="bilinear"),
+    "upsampled by cubes": lambda n, x: F.interpolate(F.max_pool2d(x, 2), (10, 8), mode="bicubic"),
+    "every other cell": lambda n, x: F.interpolate(x, scale_factor=0.5),
+    "means of two by two": lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bilinear"),
     "upsampled by one": lambda n, x: F.interpolate(x, scale_factor=1),
+    "mixed to its own size": lambda n, x: F.interpolate(x, scale_factor=1.05, mode="bilinear"),
     "pixel shuffle": lambda n, x: F.pixel_shuffle(F.avg_pool2d(x, 2), 2),
     "average pool": lambda n, x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
 }
@@ -259,7 +265,28 @@ REFUSED: dict[str, tuple[Body, str]] = {
         lambda n, x: blocks(x).permute(0, 2, 4, 1, 3, 5).reshape(-1, 8, 2, 2).relu().reshape(-1, 8, 10, 8),
         "batch",
     ),
-    "uneven upsampling": (lambda n, x: F.interpolate(x, size=(13, 8)), "10x8 cells unevenly to 13x8"),
+    "uneven upsampling": (lambda n, x: F.interpolate(x, size=(13, 8)), "10x8 cells to 13x8 unevenly: which cells"),
+    "uneven mixing": (lambda n, x: F.interpolate(x, (13, 8), mode="bilinear"), "10x8 cells to 13x8 unevenly: which"),
+    "corner to corner": (
+        lambda n, x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
+        "stretches 10x8 cells to 20x16 from corner to corner: which cells",
+    ),
+    "mixed by more than its sizes": (
+        lambda n, x: F.interpolate(x, scale_factor=2.05, mode="bilinear"),
+        "by other factors",
+    ),
+    "weighed otherwise at the edges": (
+        lambda n, x: F.interpolate(x, scale_factor=2, mode="bicubic", antialias=True),
+        "weights of its own at the edges",
+    ),
+    "blocks that are not square": (
+        lambda n, x: F.interpolate(x, (20, 8), mode="bilinear"),
+        "blocks of 2x1, which pixel shuffle cannot place",
+    ),
+    "half the map, by cubes": (
+        lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bicubic"),
+        "reads cells of several of the blocks",
+    ),
     "scaled map": (lambda n, x: F.layer_norm(x, [10, 8], n.place[0, 0]), "scales positions of the window differently"),
     "upsampled tokens": (lambda n, x: F.interpolate(x.permute(0, 2, 3, 1), scale_factor=2), "not \\(channels, y, x\\)"),
     "shuffled tokens": (lambda n, x: F.pixel_shuffle(x.permute(0, 3, 2, 1), 2), "not \\(channels, y, x\\)"),

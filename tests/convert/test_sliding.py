@@ -119,6 +119,10 @@ SLIDING: dict[str, tuple[Body, Body]] = {
             )
         ),
     ),
+    "upsampled gate": (
+        lambda n, x: x * F.interpolate(F.adaptive_avg_pool2d(x, 1), x.shape[2:], mode="bilinear"),
+        lambda n, x: x * around(x, lambda a: a.mean((2, 3))),
+    ),
     "tokens' mean": (
         lambda n, x: (x.flatten(2).mT * x.flatten(2).mT.mean(1, keepdim=True)).mT.reshape(x.shape),
         lambda n, x: x * around(x, lambda a: a.mean((2, 3))),

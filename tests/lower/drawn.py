@@ -200,6 +200,13 @@ def upsample(draw: Any, b: Builder, x: Node) -> Node | None:
     return b.call(aten.upsample_nearest2d.vec, pooled, None, [2.0, 3.0]) if pooled else None
 
 
+def mixed_upsample(draw: Any, b: Builder, x: Node) -> Node | None:
+    """A map at half its size and back, its cells mixed."""
+    pooled = b.call(aten.max_pool2d.default, x, [2, 2], [2, 2], [1, 1])
+    mode = draw(st.sampled_from([aten.upsample_bilinear2d, aten.upsample_bicubic2d]))
+    return b.call(mode.vec, pooled, None, False, [2.0, 2.0]) if pooled else None
+
+
 def vector_norm(draw: Any, b: Builder, x: Node) -> Node | None:
     length = b.call(aten.linalg_vector_norm.default, x, 2, [1], True)
     return b.call(aten.div.Tensor, x, b.call(aten.add.Tensor, length, 1.0))
@@ -259,6 +266,7 @@ SHARED_LAYERS = [
     batch_norm,
     channel_norm,
     vector_norm,
+    mixed_upsample,
 ]
 GATES = [gate, channel_gate, response_norm, deviation, group_norm]
 ALL_LAYERS = [*SHARED_LAYERS, *GATES]

@@ -20,17 +20,17 @@ from tests.oracle import Scan, captured, crops, difference, whole
 class Fused(nn.Module):
     """Two resolutions that exchange what they have (HRNet), the coarser upsampled by repeats or from channels."""
 
-    def __init__(self, *, shuffled: bool, padding: int = 1) -> None:
+    def __init__(self, *, shuffled: bool, padding: int = 1, mode: str = "nearest") -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 4, 3, 2, padding)
         self.fine, self.coarse = nn.Conv2d(4, 4, 3, 1, 1), nn.Conv2d(4, 16 if shuffled else 4, 3, 2, 1)
         self.last, self.head = nn.Conv2d(4, 4, 3, 2, 1), nn.Linear(4, 3)
-        self.shuffled = shuffled
+        self.shuffled, self.mode = shuffled, mode
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.tanh(self.stem(x))
         coarse = torch.tanh(self.coarse(x))
-        up = F.pixel_shuffle(coarse, 2) if self.shuffled else F.interpolate(coarse, scale_factor=2)
+        up = F.pixel_shuffle(coarse, 2) if self.shuffled else F.interpolate(coarse, scale_factor=2, mode=self.mode)
         x = torch.tanh(self.fine(x) + up)
         scores: Tensor = self.head(torch.tanh(self.last(x)).mean((2, 3)))
         return scores
@@ -55,6 +55,20 @@ def test_a_scan_is_exact_and_shares_upsampled_maps_where_cells_coincide(step: tu
     up = next(n.name for n in scan.network if n.ops[0].up > 1)
     assert places[up].shared == (step[0] % 4 == step[1] % 4 == 0)
     assert places[up].shared or "puts elsewhere in each window" in places[up].reason
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("step", [(8, 4), (2, 8)], ids=str)
+@torch.no_grad()
+def test_cells_that_are_mixed_are_shared_where_they_coincide(step: tuple[int, int], mode: str) -> None:
+    torch.manual_seed(2)
+    scan = Scan(captured(Fused(shuffled=False, mode=mode), 32))
+    image = torch.randn(1, 3, 57, 49, dtype=torch.float64)
+    assert difference(scan(image, step, (2, 3)), crops(scan.net, image, step)) <= 1e-9
+    assert scan.executed == scan.predicted
+    places = scan.network.places(step=step)
+    up = next(n.name for n in scan.network if n.ops[0].up > 1)
+    assert places[up].shared == (step[0] % 4 == step[1] % 4 == 0)
 
 
 def scores(net: fullfield.Classifier, image: Any, **settings: Any) -> Tensor:

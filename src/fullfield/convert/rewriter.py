@@ -139,6 +139,13 @@ class Rewriter:
         changed = self.reshaped.setdefault(key, changed)
         return Const(self._get_attr(target, changed), tuple(shape))
 
+    def fixed(self, node: Node, tensor: torch.Tensor) -> Const:
+        """A tensor of the rule's own for ``node``, in the type and on the device of its value."""
+        like = self.shapes[node]
+        key = (node.name, "fixed")
+        kept = self.reshaped.setdefault(key, tensor.to(like.device, like.dtype))
+        return Const(self._get_attr(f"{node.name}_fixed", kept), tuple(kept.shape))
+
     def to_channels(self, mapped: Mapped, layout: Layout, order: Sequence[int]) -> Mapped:
         """``mapped`` with its canonical channel dimensions brought to ``order`` and then to ``layout.channels``."""
         node = mapped.node
