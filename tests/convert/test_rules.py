@@ -150,6 +150,13 @@ CONVERTED: dict[str, Body] = {
     "norm of all": lambda n, x: x.norm(2, (1, 2, 3), keepdim=True),
     "variance and mean of channels": lambda n, x: torch.sub(*torch.var_mean(x, 1, keepdim=True)) + x,
     "variance of groups of channels": lambda n, x: x.unflatten(1, (2, 2, 2)).var((1, 3), correction=0).flatten(1),
+    "sums of channels": lambda n, x: torch.einsum("bchw,oc->bohw", x, n.matrix),
+    "sums of tokens' channels": lambda n, x: torch.einsum("bnc, cgo->bngo", x.flatten(2).mT, n.kernel[:, :3, 0]),
+    "sums of groups of channels": lambda n, x: torch.einsum(
+        "bgchw,ogc->bohw", x.unflatten(1, (2, 4)), n.matrix.unflatten(1, (2, 4))
+    ),
+    "sums of everything": lambda n, x: torch.einsum("ochw,bchw->bo", n.kernel.repeat(1, 1, 4, 3)[:, :, :10, :8], x),
+    "one sum of channels": lambda n, x: torch.einsum("c,bchw->bhw", n.matrix[0], x),
     "global mean": lambda n, x: x.mean((2, 3)),
     "global mean kept": lambda n, x: x.mean((-2, -1), keepdim=True),
     "global sum": lambda n, x: x.sum((2, 3)),
@@ -287,6 +294,13 @@ REFUSED: dict[str, tuple[Body, str]] = {
         lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bicubic"),
         "reads cells of several of the blocks",
     ),
+    "products of positions": (lambda n, x: torch.einsum("bchw,bdhw->bcd", x, x), "multiplies activations"),
+    "sums of groups": (
+        lambda n, x: torch.einsum("bgchw,gc->bghw", x.unflatten(1, (2, 4)), n.matrix[:2, :4]),
+        "no linear layer: bgchw,gc->bghw",
+    ),
+    "batches moved": (lambda n, x: torch.einsum("bchw,oc->obhw", x, n.matrix).transpose(0, 1), "moves the batch"),
+    "summed rows": (lambda n, x: torch.einsum("bchw,ph->bcpw", x, n.matrix[:4, :1].expand(4, 10)), "mixes the pos"),
     "scaled map": (lambda n, x: F.layer_norm(x, [10, 8], n.place[0, 0]), "scales positions of the window differently"),
     "upsampled tokens": (lambda n, x: F.interpolate(x.permute(0, 2, 3, 1), scale_factor=2), "not \\(channels, y, x\\)"),
     "shuffled tokens": (lambda n, x: F.pixel_shuffle(x.permute(0, 3, 2, 1), 2), "not \\(channels, y, x\\)"),

@@ -10,6 +10,7 @@ from fullfield.convert.rewriter import Rule
 from fullfield.convert.rules import (
     channels,
     conv,
+    einsum,
     layers,
     linear,
     norms,
@@ -22,7 +23,7 @@ from fullfield.convert.rules import (
     views,
 )
 
-FAMILIES = (removed, conv, pools, reductions, linear, norms, views, channels, padding, upsampling, layers)
+FAMILIES = (removed, conv, pools, reductions, linear, einsum, norms, views, channels, padding, upsampling, layers)
 REGISTRY: dict[Any, Rule] = {op: rule for family in FAMILIES for op, rule in family.RULES.items()}
 
 
