@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 import pytest
@@ -186,3 +187,15 @@ def described(form: Canonical) -> list[tuple[str, str, str]]:
         else (n.op, str(n.target), str(torch.fx.node.map_arg((n.args, n.kwargs), place.__getitem__)))
         for n in form.graph.graph.nodes
     ]
+
+
+def test_parts_of_a_result_that_nobody_reads_are_dropped() -> None:
+    class Largest(nn.Module):
+        """The largest of all channels, without its place."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.max(1).values.flatten(1)
+
+    net = capture(Largest(), window=4)
+    parts = [node for node in net.graph.graph.nodes if node.target is operator.getitem]
+    assert [node.args[1] for node in parts] == [0]

@@ -193,6 +193,7 @@ def _functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
         exported = program.run_decompositions({}).module(check_guards=False)
         assert isinstance(exported, torch.fx.GraphModule)
         _drop_checks(exported.graph)
+    exported.graph.eliminate_dead_code()  # such as the places of maxima
     return exported
 
 
