@@ -22,7 +22,8 @@ from tests.api.networks import WINDOW, Attention, Branches, Positions, made
 from tests.oracle import difference
 
 Make = Callable[[], nn.Module]
-CONVERTIBLE: list[Make] = [networks.unpadded, networks.padded, Branches]
+UNGATED: list[Make] = [networks.unpadded, networks.padded, Branches]
+CONVERTIBLE = [*UNGATED, networks.gated, networks.normed]
 
 
 def alexnet(width: int) -> nn.Module:
@@ -102,6 +103,16 @@ def test_without_padding_every_cell_is_a_crop() -> None:
             assert float((found[:, i, j] - crop).abs().max()) <= 1e-12
 
 
+@pytest.mark.parametrize("make", [networks.gated, networks.normed])
+def test_on_an_image_gates_and_norms_slide_as_in_context(make: Make) -> None:
+    net = made(make)
+    image = networks.picture(44, 52)
+    with torch.no_grad():
+        found = fullfield.convert(net)(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
+    wanted = fullfield.scan(net, image, mode="context").array
+    assert difference(found, torch.from_numpy(wanted)) <= 1e-9
+
+
 @pytest.mark.parametrize("make", CONVERTIBLE)
 def test_folding_changes_no_score_and_leaves_the_original_alone(make: Make) -> None:
     net = made(make)
@@ -115,7 +126,7 @@ def test_folding_changes_no_score_and_leaves_the_original_alone(make: Make) -> N
     assert not any("batch_norm" in layer for layer in layers)
 
 
-@pytest.mark.parametrize("make", CONVERTIBLE)
+@pytest.mark.parametrize("make", UNGATED)
 def test_it_trains(make: Make) -> None:
     torch.manual_seed(0)
     net = capture(make().eval(), window=WINDOW)
@@ -134,8 +145,9 @@ def test_it_trains(make: Make) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_the_gradient_on_a_window_is_the_original_s() -> None:
-    net = made(networks.padded)
+@pytest.mark.parametrize("make", [networks.padded, networks.gated, networks.normed])
+def test_the_gradient_on_a_window_is_the_original_s(make: Make) -> None:
+    net = made(make)
     x = torch.randn(2, 3, *WINDOW, dtype=torch.float64)
     module = fullfield.convert(net)
     grads = []
@@ -200,7 +212,16 @@ def test_it_moves_to_another_type() -> None:
     assert all(p.dtype == torch.float32 for p in half.parameters())
 
 
-@pytest.mark.parametrize(("make", "fold"), [(networks.unpadded, False), (networks.padded, True), (Branches, False)])
+@pytest.mark.parametrize(
+    ("make", "fold"),
+    [
+        (networks.unpadded, False),
+        (networks.padded, True),
+        (Branches, False),
+        (networks.gated, False),
+        (networks.normed, False),
+    ],
+)
 def test_onnxruntime_runs_it_at_any_size(make: Make, fold: bool, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
@@ -244,11 +265,9 @@ class Unshared(nn.Module):
         (Attention, "position embedding"),
         (networks.tokens, "attention"),
         (Positions, "position embedding"),
-        (networks.gated, "gate"),
-        (networks.normed, "norm"),
         (Unshared, "unshared weights"),
     ],
-    ids=["attention and positions", "attention", "positions", "gate", "instance norm", "unshared"],
+    ids=["attention and positions", "attention", "positions", "unshared"],
 )
 def test_what_looks_at_the_whole_window_is_refused_by_name(make: Make, reason: str) -> None:
     net: Classifier = made(make)

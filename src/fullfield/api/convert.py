@@ -32,7 +32,8 @@ def convert(
     """The network as a module that takes any size from the window up and gives a map of scores.
 
     On one window it equals the original. On a larger image, layers that pad see neighbouring pixels instead of
-    zeros: the scores are those of ``context`` mode, and those of the crops only where nothing pads.
+    zeros, and gates and norms over the window slide with it: the scores are those of ``context`` mode, and those of
+    the crops only where nothing pads, gates or normalises.
 
     Shape: ``(n, c, y, x)``, preprocessed -> ``(n, k, y', x')``
     Args:
@@ -49,7 +50,7 @@ def convert(
     if fft not in ("auto", False):
         raise UnsupportedError("fft", f"{fft!r} is not known", fix='use False or "auto"')
     classifier = as_classifier(net, window=window, trust=trust)
-    form = canonical(classifier)
+    form = canonical(classifier, slides=True)
     prepared = Prepared(classifier, form, network(form, classifier.dtype))
     check_context(prepared)
     form = replace(form, graph=cut_to_common(form.graph, prepared.network))

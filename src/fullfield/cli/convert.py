@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Make MODEL fully convolutional: an ONNX file that takes images of any size from the window up.
 
-    Where layers pad, its scores on larger images are those of context mode.
+    Where layers pad, gate or normalise over the window, its scores on larger images are those of context mode.
 
     A Caffe network, given by its .prototxt and its .caffemodel, can also be written as Caffe's two files.
     """
