@@ -257,20 +257,22 @@ def table(files: list[Path]) -> str:
     every = [facts for each in families.values() for facts in each]
     for title, each in [*sorted(families.items()), ("all", every)]:
         tried = [facts for facts in each if facts["verdict"] not in ("not tried", "large")]
+        if not tried:
+            continue
         passed = [facts for facts in tried if facts["verdict"] == "passed"]
         slides = [facts for facts in passed if facts["context"] is not None]
         errors = f"{most(passed, 'error_over_spread')} | {most(slides, 'context')}"
-        seconds = f"{sum(facts['seconds'] for facts in tried) / len(tried):.0f}" if tried else ""
+        seconds = f"{sum(facts['seconds'] for facts in tried) / len(tried):.0f}"
         rows.append(f"| {title} | {len(each)} | {len(tried)} | {len(passed)} | {len(slides)} | {errors} | {seconds} |")
-    rows += ["", "Tried, and did not pass:", "", "| model | verdict | |", "|---|---|---|"]
+    failed = []
     for facts in every:
         if facts["verdict"] not in ("not tried", "large", "passed"):
             what = facts.get("error", "").splitlines() or [""]
             if facts["verdict"] == "counted":
                 what = [f"exact; multiply-adds predicted {facts['macs'][0]}, counted {facts['macs'][1]}"]
-            rows.append(f"| {facts['name']} | {facts['verdict']} | {what[0][:200]} |")
-    left = [facts["name"] for facts in every if facts["verdict"] in ("not tried", "large")]
-    rows += ["", f"Not tried ({len(left)}): {', '.join(left) or 'none'}."]
+            failed.append(f"- {facts['name']}, {facts['verdict']}: {what[0][:200]}")
+    names = [facts["name"] for facts in every if facts["verdict"] == "passed"]
+    rows += ["", f"Passed: {', '.join(names)}.", "", "Did not pass:", "", *(failed or ["none"])]
     return "\n".join(rows)
 
 
