@@ -85,6 +85,14 @@ class Prepared:
         axes = [p.axes for p in nodes.places(cap=0).values() if p.axes is not None]
         return max(a[0].jump for a in axes), max(a[1].jump for a in axes)
 
+    def steps(self, step: Step | None) -> tuple[int, int]:
+        """The step along y and x, px: the network's stride, which is looked for only then, if none is given.
+
+        Raises:
+            GeometryError: not one or two positive integers.
+        """
+        return self.stride if step is None else parse_step(step)
+
     @property
     def itemsize(self) -> int:
         """Bytes of one number of the network's type."""
@@ -179,14 +187,12 @@ def _prepared(net: Classifier, *, slides: bool) -> Prepared:
     return Prepared(net, form, network(form, net.dtype))
 
 
-def parse_step(step: Step | None, stride: tuple[int, int]) -> tuple[int, int]:
-    """The step along y and x, px; the network's stride by default.
+def parse_step(step: Step) -> tuple[int, int]:
+    """The step along y and x, px.
 
     Raises:
         GeometryError: not one or two positive integers.
     """
-    if step is None:
-        return stride
     return _pair("step", step, step, least=1, fix="use 1 or more, such as 32")
 
 
@@ -246,7 +252,7 @@ def read_image(
 ) -> AnySource:
     """The image as the network's source, continued beyond its edges or cut to a region if asked."""
     settings = Settings(scale=scale, edge=edge, region=region)
-    return _source(net, image, settings, parse_step(step, (1, 1)))
+    return _source(net, image, settings, parse_step(step))
 
 
 def _source(net: Classifier, image: object, settings: Settings, step: tuple[int, int]) -> AnySource:
@@ -303,7 +309,7 @@ def ready_to_scan(net: Classifier, image: object, settings: Settings) -> Ready:
     """The same but for the plan."""
     borders = parse_borders(settings.mode, settings.border)
     prepared = prepare(net, slides=borders.mode == "context")
-    step = prepared.stride if settings.step is None else parse_step(settings.step, (1, 1))
+    step = prepared.steps(settings.step)
     source = _source(net, image, settings, step)
     if borders.cells == 0:
         check_context(prepared)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.api.nets import as_classifier, parse_bytes
-from fullfield.api.prepare import Prepared, Step, check_context, parse_step, prepare, read_image
+from fullfield.api.prepare import Prepared, Step, check_context, prepare, read_image
 from fullfield.api.trials import Check, Trial, Tuning, Wish
 from fullfield.api.verify import verify
 from fullfield.capture.classifier import Classifier
@@ -155,7 +155,7 @@ class _Bench:
         cls, net: Classifier, image: object, *, step: Step | None, scale: float, edge: str, budget: int | str | None
     ) -> _Bench:
         exact = prepare(net)
-        pair = parse_step(step, exact.stride)
+        pair = exact.steps(step)
         source = read_image(net, image, scale=scale, edge=edge, step=pair)
         return cls(exact, prepare(net, slides=True), source, pair, parse_bytes(budget))
 
