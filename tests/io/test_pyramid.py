@@ -252,7 +252,7 @@ def test_a_damaged_shard_is_not_sealed(tmp_path: Path) -> None:
     fill_store(writer, TALL)
     shard = tmp_path / "a.zarr/0/c/0/3/0"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    with pytest.raises(ImageError, match=r"a\.zarr: scores cannot be read"):
+    with pytest.raises(ImageError, match=r"c/0/3/0: scores cannot be read .*checksum"):
         seal(tmp_path / "a.zarr")
     assert read_record(tmp_path / "a.zarr")["complete"] is False
 

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from zarr.codecs import ZstdCodec
 
 from fullfield.errors import GeometryError, ImageError
-from fullfield.io.shards import Grid, count_files, cut, default_shard, metadata, open_array, read_array, write_shard
+from fullfield.io.shards import (
+    Grid,
+    count_files,
+    cut,
+    default_shard,
+    metadata,
+    open_array,
+    read_array,
+    read_cells,
+    write_shard,
+)
 
 
 def written(folder: Path, array: np.ndarray, grid: Grid) -> Path:
@@ -40,8 +50,33 @@ def test_zarr_reads_every_array_as_it_was_written(
     draw = np.random.default_rng(data.draw(st.integers(0, 99)))
     array = draw.integers(0, 2**8 if dtype == "uint8" else 2**10, shape).astype(dtype)
     array[:, : shape[1] // 2] = fill_of(dtype)
-    folder = written(tmp_path_factory.mktemp("a") / "0", array, cut(shape, dtype, fill_of(dtype), shard))
+    grid = cut(shape, dtype, fill_of(dtype), shard)
+    folder = written(tmp_path_factory.mktemp("a") / "0", array, grid)
     np.testing.assert_array_equal(zarr.open_array(str(folder), mode="r")[:], array)
+    ends = [sorted((data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, n)))) for n in shape]
+    region = tuple(slice(start, max(stop, start + 1)) for start, stop in ends)
+    np.testing.assert_array_equal(read_cells(folder, grid, region), array[region])
+
+
+@pytest.mark.parametrize("damage", ["index", "chunk", "cut", "empty", "gone"])
+def test_a_damaged_shard_is_named(tmp_path: Path, damage: str) -> None:
+    array = np.random.default_rng(0).random((3, 70, 90)).astype(np.float32)
+    grid = cut(array.shape, "float32", math.nan, (64, 64))
+    folder = written(tmp_path / "0", array, grid)
+    file = folder / grid.file((0, 1, 0))
+    data = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    elif damage in ("index", "chunk"):
+        data[-3 if damage == "index" else 0] ^= 1
+        file.write_bytes(data)
+    else:
+        file.write_bytes(data[: 10 if damage == "empty" else -20])
+    everything = tuple(slice(0, count) for count in array.shape)
+    sound = (slice(0, 3), slice(0, 64), slice(5, 90))
+    with pytest.raises(ImageError, match=r"c/0/1/0.*cannot be read"):
+        read_cells(folder, grid, everything)
+    np.testing.assert_array_equal(read_cells(folder, grid, sound), array[:, :64, 5:])
 
 
 @pytest.mark.parametrize(("dtype", "fill"), [("float32", math.nan), ("uint8", 255), ("uint16", 65535)])

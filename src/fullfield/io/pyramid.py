@@ -15,7 +15,7 @@ from fullfield.io import ome
 from fullfield.io.files import settle, system_error
 from fullfield.io.maps import MapSpec
 from fullfield.io.record import from_record
-from fullfield.io.shards import Region, count_files, open_array, plain_bytes, read_array, write_shard
+from fullfield.io.shards import Region, count_files, open_array, plain_bytes, read_array, read_cells, write_shard
 from fullfield.io.store import (
     VALID,
     StoreWriter,
@@ -176,17 +176,20 @@ def _build_shard(path: Path, spec: MapSpec, shard: Shard, *, looking: bool = Fal
     """
     level, *index = shard
     seen = np.full((spec.shape[0], 2), (np.inf, -np.inf))
-    source, grid = open_array(path / str(level - 1)), level_grid(spec, level)
+    finer, grid = level_grid(spec, level - 1), level_grid(spec, level)
     first = [i * side for i, side in zip(index, grid.shard[1:], strict=True)]
 
     def read(region: Region) -> NDArray[Any]:
         bands, *cells = region
         out = np.empty([r.stop - r.start for r in region], grid.dtype)
         top, left = (start + r.start for start, r in zip(first, cells, strict=True))
-        whole = 4 * out.nbytes <= _AT_ONCE  # zarr decodes inner chunks that are read together side by side
+        whole = 4 * out.nbytes <= _AT_ONCE
         for y, x in [(slice(0, out.shape[1]), slice(0, out.shape[2]))] if whole else _quarters(*out.shape[1:]):
-            place = slice(2 * (top + y.start), 2 * (top + y.stop)), slice(2 * (left + x.start), 2 * (left + x.stop))
-            for band, numbers in zip(out, read_array(source, (bands, *place), path), strict=True):
+            place = [
+                slice(2 * (start + part.start), min(2 * (start + part.stop), count))
+                for start, part, count in zip((top, left), (y, x), finer.shape[1:], strict=True)
+            ]
+            for band, numbers in zip(out, read_cells(path / str(level - 1), finer, (bands, *place)), strict=True):
                 band[y, x] = halved(numbers, spec)
         if looking:
             seen[bands] = ome.together([seen[bands], ome.extremes(out, spec)])

@@ -3,17 +3,21 @@
 zarr's own writer gathers a shard in memory, reads what lies there before it writes one that the array's end cuts off,
 and needs an event loop, which a forked process lacks. Here one inner chunk is in memory at a time.
 
+The pyramid reads them here as well, beside the computation: zarr's event loop takes Python's lock, chunk by chunk.
+
 Source: Zarr v3 sharding-indexed codec, https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,8 +179,6 @@ def _packed(
     grid: Grid, extent: tuple[int, ...], place: tuple[int, ...], read: Callable[[Region], NDArray[Any]]
 ) -> bytes:
     """An inner chunk as zstd leaves it; nothing, where it holds the fill value alone."""
-    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]  # has no hints
-
     starts = [i * side for i, side in zip(place, grid.chunk, strict=True)]
     if any(start >= stop for start, stop in zip(starts, extent, strict=True)):
         return b""
@@ -189,8 +191,14 @@ def _packed(
     numbers = np.ascontiguousarray(numbers, grid.dtype.newbyteorder("<"))
     if _all(numbers, grid.fill):
         return b""
-    packed: bytes = Zstd(level=LEVEL).encode(numbers)
+    packed: bytes = _zstd().encode(numbers)
     return packed
+
+
+def _zstd() -> Any:
+    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]  # has no hints
+
+    return Zstd(level=LEVEL)
 
 
 def _all(numbers: NDArray[Any], fill: float) -> bool:
@@ -207,6 +215,79 @@ def _sealed(index: NDArray[np.uint64]) -> bytes:
     data = index.tobytes()
     checksum: int = google_crc32c.value(data)
     return data + checksum.to_bytes(4, "little")
+
+
+def read_cells(folder: Path, grid: Grid, region: Region) -> NDArray[Any]:
+    """Numbers of a region of an array all of whose shards are there, in the machine's byte order.
+
+    Args:
+        folder: of the array.
+        grid: of the array.
+        region: of the array, not beyond its end.
+
+    Raises:
+        ImageError: a shard there is missing or damaged.
+    """
+    out = np.empty([r.stop - r.start for r in region], grid.dtype)
+    for index in np.ndindex(*(_last(r, side) - r.start // side for r, side in zip(region, grid.shard, strict=True))):
+        shard = tuple(r.start // side + i for r, side, i in zip(region, grid.shard, index, strict=True))
+        try:
+            with (folder / grid.file(shard)).open("rb") as file:
+                _unpack(file, grid, shard, region, out)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise _unreadable(folder / grid.file(shard), error) from error
+    return out
+
+
+def _last(part: slice, side: int) -> int:
+    """The first of the pieces of ``side`` cells that begins behind a range."""
+    behind: int = -(-part.stop // side)
+    return behind
+
+
+def _unpack(file: BinaryIO, grid: Grid, shard: tuple[int, ...], region: Region, out: NDArray[Any]) -> None:
+    """Copies what a shard has of a region.
+
+    Raises:
+        ValueError: it is damaged. The codec raises RuntimeError.
+    """
+    codec, index = _zstd(), _read_index(file, grid)
+    stored = grid.dtype.newbyteorder("<")
+    starts = [i * side for i, side in zip(shard, grid.shard, strict=True)]
+    along = [
+        range(max(r.start - start, 0) // part, _last(slice(0, min(r.stop - start, side)), part))
+        for r, start, side, part in zip(region, starts, grid.shard, grid.chunk, strict=True)
+    ]
+    for place in itertools.product(*along):
+        first = [start + i * part for start, i, part in zip(starts, place, grid.chunk, strict=True)]
+        shared = [
+            slice(max(r.start, at), min(r.stop, at + part))
+            for r, at, part in zip(region, first, grid.chunk, strict=True)
+        ]
+        target = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(shared, region, strict=True))
+        offset, count = map(int, index[place])
+        if offset == _NOTHING:
+            out[target] = grid.fill
+            continue
+        file.seek(offset)
+        numbers = np.frombuffer(codec.decode(file.read(count)), stored).reshape(grid.chunk)
+        out[target] = numbers[tuple(slice(s.start - at, s.stop - at) for s, at in zip(shared, first, strict=True))]
+
+
+def _read_index(file: BinaryIO, grid: Grid) -> NDArray[np.uint64]:
+    """Where a shard's inner chunks lie.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    import google_crc32c
+
+    empty = _no_chunks(grid)
+    file.seek(-empty.nbytes - 4, os.SEEK_END)
+    data = file.read()
+    if google_crc32c.value(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise ValueError("the checksum of a shard's index is wrong")
+    return np.frombuffer(data[:-4], empty.dtype).reshape(empty.shape)
 
 
 def count_files(folder: Path, grid: Grid) -> int:
