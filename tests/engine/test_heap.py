@@ -94,3 +94,13 @@ def test_elsewhere_nothing_happens(error: type[Exception], monkeypatch: pytest.M
     monkeypatch.setattr(heap.ctypes, "CDLL", missing)
     heap.give_back()
     heap._trimmer.cache_clear()
+
+
+def test_a_system_without_proc_does_not_say_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(path: str, flags: int) -> int:
+        raise FileNotFoundError(path)
+
+    heap._statm.cache_clear()
+    monkeypatch.setattr(heap.os, "open", missing)
+    monkeypatch.delattr(heap.os, "pread", raising=False)  # as on Windows
+    assert heap.held_bytes() == 0

@@ -180,7 +180,7 @@ def test_levels_that_grow_beside_the_map_are_those_that_are_built_at_the_end(
     store = grown(tmp_path / "b.zarr", [int(k) for k in order])
     assert len(store.built) == 5 * 6 + 3 * 3
     monkeypatch.setattr(pyramid, "_build_shard", None)  # nothing is left to build,
-    monkeypatch.setattr(pyramid, "read_array", None)  # or to look at
+    monkeypatch.setattr(pyramid, "read_cells", None)  # or to look at
     seal(tmp_path / "b.zarr", built=store.built, extremes=store.extremes)
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
 
@@ -208,7 +208,7 @@ def test_extremes_are_those_of_what_holds_something(
         for top, bottom, left, right in regions(spec):
             store.write(top, left, values[:, top:bottom, left:right])
         if name == "b.zarr":
-            monkeypatch.setattr(pyramid, "read_array", None)
+            monkeypatch.setattr(pyramid, "read_cells", None)
         seal(tmp_path / name, built=store.built, extremes=store.extremes if name == "b.zarr" else {})
     assert store.flat
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")

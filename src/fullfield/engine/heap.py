@@ -42,7 +42,8 @@ class Heap:
 def held_bytes() -> int:
     """Memory that the process holds; 0 where the system does not say."""
     try:
-        return int(os.pread(_statm(os.getpid()), 128, 0).split()[1]) * _PAGE
+        statm = _statm(os.getpid())  # first: where there is none, there may be no pread either
+        return int(os.pread(statm, 128, 0).split()[1]) * _PAGE
     except OSError:
         return 0
 

@@ -15,7 +15,7 @@ from fullfield.io import ome
 from fullfield.io.files import settle, system_error
 from fullfield.io.maps import MapSpec
 from fullfield.io.record import from_record
-from fullfield.io.shards import Region, count_files, open_array, plain_bytes, read_array, read_cells, write_shard
+from fullfield.io.shards import Region, count_files, plain_bytes, read_cells, write_shard
 from fullfield.io.store import (
     VALID,
     StoreWriter,
@@ -272,7 +272,8 @@ def _windows(path: Path, spec: MapSpec, known: Mapping[Shard, NDArray[np.float64
     if all(shard in known for shard in shards):
         found = ome.together(known[shard] for shard in shards)
     else:
-        array, step, everything = open_array(path / str(last)), grid.chunk[0], (slice(None), slice(None))
-        bands = (slice(first, first + step) for first in range(0, spec.shape[0], step))
-        found = np.concatenate([ome.extremes(read_array(array, (band, *everything), path), spec) for band in bands])
+        (count, rows, columns), step = grid.shape, grid.chunk[0]
+        bands = (slice(first, min(first + step, count)) for first in range(0, count, step))
+        chunks = (read_cells(path / str(last), grid, (band, slice(0, rows), slice(0, columns))) for band in bands)
+        found = np.concatenate([ome.extremes(numbers, spec) for numbers in chunks])
     return [(float(low), float(high)) if low <= high else (0.0, 1.0) for low, high in found]

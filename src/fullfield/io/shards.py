@@ -14,7 +14,7 @@ import itertools
 import math
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -229,49 +229,43 @@ def read_cells(folder: Path, grid: Grid, region: Region) -> NDArray[Any]:
         ImageError: a shard there is missing or damaged.
     """
     out = np.empty([r.stop - r.start for r in region], grid.dtype)
-    for index in np.ndindex(*(_last(r, side) - r.start // side for r, side in zip(region, grid.shard, strict=True))):
-        shard = tuple(r.start // side + i for r, side, i in zip(region, grid.shard, index, strict=True))
+    for index, target, inside in _pieces(region, grid.shard):
+        path = folder / grid.file(index)
         try:
-            with (folder / grid.file(shard)).open("rb") as file:
-                _unpack(file, grid, shard, region, out)
+            with path.open("rb") as file:
+                _unpack(file, grid, inside, out[target])
         except (OSError, ValueError, RuntimeError) as error:
-            raise _unreadable(folder / grid.file(shard), error) from error
+            raise _unreadable(path, error) from error
     return out
 
 
-def _last(part: slice, side: int) -> int:
-    """The first of the pieces of ``side`` cells that begins behind a range."""
-    behind: int = -(-part.stop // side)
-    return behind
+def _pieces(region: Region, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Region, Region]]:
+    """What a region has of each piece of so many cells a side: the piece's index, and the place in both."""
+    along = [range(r.start // side, -(-r.stop // side)) for r, side in zip(region, sides, strict=True)]
+    for index in itertools.product(*along):
+        first = [i * side for i, side in zip(index, sides, strict=True)]
+        ends = zip(region, first, sides, strict=True)
+        shared = [(max(r.start, at), min(r.stop, at + side)) for r, at, side in ends]
+        target = tuple(slice(low - r.start, high - r.start) for (low, high), r in zip(shared, region, strict=True))
+        inside = tuple(slice(low - at, high - at) for (low, high), at in zip(shared, first, strict=True))
+        yield index, target, inside
 
 
-def _unpack(file: BinaryIO, grid: Grid, shard: tuple[int, ...], region: Region, out: NDArray[Any]) -> None:
-    """Copies what a shard has of a region.
+def _unpack(file: BinaryIO, grid: Grid, region: Region, out: NDArray[Any]) -> None:
+    """Copies a region of a shard.
 
     Raises:
         ValueError: it is damaged. The codec raises RuntimeError.
     """
     codec, index = _zstd(), _read_index(file, grid)
     stored = grid.dtype.newbyteorder("<")
-    starts = [i * side for i, side in zip(shard, grid.shard, strict=True)]
-    along = [
-        range(max(r.start - start, 0) // part, _last(slice(0, min(r.stop - start, side)), part))
-        for r, start, side, part in zip(region, starts, grid.shard, grid.chunk, strict=True)
-    ]
-    for place in itertools.product(*along):
-        first = [start + i * part for start, i, part in zip(starts, place, grid.chunk, strict=True)]
-        shared = [
-            slice(max(r.start, at), min(r.stop, at + part))
-            for r, at, part in zip(region, first, grid.chunk, strict=True)
-        ]
-        target = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(shared, region, strict=True))
+    for place, target, inside in _pieces(region, grid.chunk):
         offset, count = map(int, index[place])
         if offset == _NOTHING:
             out[target] = grid.fill
             continue
         file.seek(offset)
-        numbers = np.frombuffer(codec.decode(file.read(count)), stored).reshape(grid.chunk)
-        out[target] = numbers[tuple(slice(s.start - at, s.stop - at) for s, at in zip(shared, first, strict=True))]
+        out[target] = np.frombuffer(codec.decode(file.read(count)), stored).reshape(grid.chunk)[inside]
 
 
 def _read_index(file: BinaryIO, grid: Grid) -> NDArray[np.uint64]:
