@@ -6,7 +6,7 @@
 Needs timm or torchvision (names of torchvision begin with ``tv:``), which are no dependencies. Weights are drawn, so
 are the statistics of batch norms: no file is downloaded. Each model gives one line of JSON; models that have theirs are
 left out, so that a sweep may be cut off and go on; those that were too large, or took too long, are tried again where
-more is allowed. The order is random, but always the same. A model passes if
+more is allowed. Modules of the library of which the fewest models passed come first. A model passes if
 
 - ``exact`` scores of two windows, at steps of 32 and 27 px, equal the crops' to 1e-9 of their spread,
 - the multiply-adds predicted are those that torch's counter finds,
@@ -26,6 +26,7 @@ import sys
 import time
 import traceback
 import zlib
+from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -62,19 +63,19 @@ def main() -> None:
     if args.table:
         print(table(args.table))
         return
-    for name in args.names or available():
-        if not fnmatch(name, args.match) or known(name, args):
-            continue
+    found = recorded([args.results])
+    wanted = [
+        name for name in args.names or available() if fnmatch(name, args.match) and not known(found.get(name), args)
+    ]
+    for name in fewest_first(wanted, found):
         facts = apart(name, args)
         with args.results.open("a") as file:
             file.write(json.dumps(facts) + "\n")
         print(f"{name:40} {facts['verdict']:8} {facts.get('error', '')[:100]}", flush=True)
 
 
-def known(name: str, args: argparse.Namespace) -> bool:
-    """Whether a model has been tried, with as much as is allowed now. Other sweeps may write the same file."""
-    found = {} if not args.results.exists() else recorded([args.results])
-    facts = found.get(name)
+def known(facts: dict[str, Any] | None, args: argparse.Namespace) -> bool:
+    """Whether a model has been tried, with as much as is allowed now."""
     if facts is None:
         return False
     if facts["verdict"] == "large":
@@ -82,14 +83,24 @@ def known(name: str, args: argparse.Namespace) -> bool:
     return facts["verdict"] != "late" or bool(facts["limit"] >= args.limit)
 
 
+def fewest_first(names: list[str], found: dict[str, dict[str, Any]]) -> list[str]:
+    """The models, one of each family in turn, after as many as passed of it."""
+    count = Counter(family(name) for name, facts in found.items() if facts["verdict"] == "passed")
+    turns = []
+    for name in names:
+        turns.append(count[family(name)])
+        count[family(name)] += 1
+    return [name for _, name in sorted(zip(turns, names, strict=True), key=lambda pair: pair[0])]
+
+
 def recorded(files: list[Path]) -> dict[str, dict[str, Any]]:
     """What is known of each model; a later line replaces an earlier one."""
-    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    lines = [json.loads(line) for file in files if file.exists() for line in file.read_text().splitlines()]
     return {facts["name"]: facts for facts in lines}
 
 
 def available() -> list[str]:
-    """The models of the libraries that are installed, in an order that mixes the families."""
+    """The models of the libraries that are installed, in an order that is random, but always the same."""
     names: list[str] = []
     try:
         import timm

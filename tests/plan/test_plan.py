@@ -117,7 +117,7 @@ def test_a_larger_budget_never_makes_the_scan_dearer() -> None:
 def test_tiles_grow_while_that_pays() -> None:
     wide = make_plan(unpadded(), image=(400, 400), step=(2, 2))
     assert min(wide.tile) > 8
-    large = make_plan(unpadded((200, 200), 64), image=(1400, 1400), step=(200, 200))
+    large = make_plan(unpadded((400, 400), 128), image=(2800, 2800), step=(400, 400))
     assert large.tile == (1, 1)
 
 

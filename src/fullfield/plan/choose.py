@@ -18,6 +18,7 @@ _BATCH_BYTES = 64 * 1024**2  # of activations at a time where the network runs p
 _CHUNKS = 64  # batches in one tile's program, at most
 _MACS_PER_BYTE = 4.0  # a byte moved costs as much time as this many multiply-adds
 _MACS_PER_STEP = 2e5  # an operator's call takes as much time as this many multiply-adds
+_MACS_PER_TILE = 5e7  # preparing, handing over and writing a tile take as much time as this many multiply-adds
 _PARTS = 8  # places that are tried for the frontier
 _QUARTERS = 7  # by which a tile's sides are grown, one after the other, to almost twice as much
 _GAIN = 0.97  # a larger tile must be at least this much cheaper a window
@@ -80,8 +81,8 @@ class _Option:
 
     @property
     def work(self) -> float:
-        """Time a window, in multiply-adds, without that of calling operators: what an ever larger tile comes to."""
-        return price(replace(self.cost, calls=0), self.tile)
+        """Time a window, in multiply-adds, without what a tile takes however small: what ever larger tiles come to."""
+        return (self.cost.macs + _MACS_PER_BYTE * self.cost.moved_bytes) / (self.tile[0] * self.tile[1])
 
     @property
     def price(self) -> float:
@@ -91,7 +92,7 @@ class _Option:
 
 def price(cost: Cost, tile: Pair) -> float:
     """Time a window of a tile, in multiply-adds."""
-    work = cost.macs + _MACS_PER_BYTE * cost.moved_bytes + _MACS_PER_STEP * cost.calls
+    work = cost.macs + _MACS_PER_BYTE * cost.moved_bytes + _MACS_PER_STEP * cost.calls + _MACS_PER_TILE
     return work / (tile[0] * tile[1])
 
 
