@@ -1,5 +1,6 @@
 """The pyramid: what each level holds, and sealing after anything that may have happened before."""
 
+import itertools
 import json
 import math
 import shutil
@@ -15,7 +16,8 @@ import zarr
 from fullfield.errors import ImageError
 from fullfield.io import pyramid
 from fullfield.io.pyramid import GrowingStore, _fours, _mean, halved, seal
-from fullfield.io.store import create_store, level_count, read_record
+from fullfield.io.shards import Grid, Region, read_cells
+from fullfield.io.store import create_store, level_count, level_grid, read_record
 from fullfield.io.stored import open_scores
 from tests.io.maps import contents, fill_store, regions, spec_of, stored
 
@@ -265,3 +267,31 @@ def test_sealing_takes_the_memory_of_a_few_inner_chunks(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6 * (16 << 20)
+
+
+@pytest.mark.parametrize("shape", [(1, 601, 70), (1, 601, 701)])
+def test_no_inner_chunk_is_decoded_twice_where_one_is_read_at_a_time(
+    shape: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = DRAW.standard_normal(shape).astype(np.float32)
+    stored(tmp_path / "a.zarr", array)
+    reads: list[tuple[Path, tuple[int, ...]]] = []
+
+    def read(path: Path, grid: Grid, region: Region) -> np.ndarray:
+        first = (tuple(range(r.start // side, -(-r.stop // side))) for r, side in zip(region, grid.chunk, strict=True))
+        reads.extend((path, chunk) for chunk in itertools.product(*first))
+        return read_cells(path, grid, region)
+
+    monkeypatch.setattr(pyramid, "_AT_ONCE", 0)
+    monkeypatch.setattr(pyramid, "read_cells", read)
+    spec = spec_of(array)
+    writer = create_store(tmp_path / "b.zarr", spec)
+    fill_store(writer, array)
+    pyramid._build(tmp_path / "b.zarr", spec, frozenset())
+    chunks = [
+        math.prod(-(-n // c) for n, c in zip(g.shape, g.chunk, strict=True))
+        for g in (level_grid(spec, 0), level_grid(spec, 1))
+    ]
+    assert len(reads) == len(set(reads)) == sum(chunks)
+    for level in "12":
+        assert contents(tmp_path / "a.zarr" / level) == contents(tmp_path / "b.zarr" / level)

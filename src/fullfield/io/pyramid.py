@@ -184,7 +184,8 @@ def _build_shard(path: Path, spec: MapSpec, shard: Shard, *, looking: bool = Fal
         out = np.empty([r.stop - r.start for r in region], grid.dtype)
         top, left = (start + r.start for start, r in zip(first, cells, strict=True))
         whole = 4 * out.nbytes <= _AT_ONCE
-        for y, x in [(slice(0, out.shape[1]), slice(0, out.shape[2]))] if whole else _quarters(*out.shape[1:]):
+        rows, columns = out.shape[1:]
+        for y, x in [(slice(0, rows), slice(0, columns))] if whole else _apart(rows, columns, finer.chunk):
             place = [
                 slice(2 * (start + part.start), min(2 * (start + part.stop), count))
                 for start, part, count in zip((top, left), (y, x), finer.shape[1:], strict=True)
@@ -199,9 +200,9 @@ def _build_shard(path: Path, spec: MapSpec, shard: Shard, *, looking: bool = Fal
     return seen
 
 
-def _quarters(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
-    """Up to four regions that a region of so many cells is made of."""
-    height, width = -(-rows // 2), -(-columns // 2)
+def _apart(rows: int, columns: int, finer: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Regions of so many cells, each of what one inner chunk ``(bands, y, x)`` of the finer level holds."""
+    height, width = (-(-side // 2) for side in finer[1:])
     for top in range(0, rows, height):
         for left in range(0, columns, width):
             yield slice(top, min(top + height, rows)), slice(left, min(left + width, columns))
