@@ -39,6 +39,15 @@ def test_an_array_that_is_not_the_placements_map_is_refused() -> None:
         Scores(np.zeros((2, 8, 14)), PLACE, class_names=NAMES)
 
 
+def test_scores_are_an_array_for_numpy() -> None:
+    found = scores()
+    assert found.shape == found.array.shape
+    assert np.asarray(found) is found.array
+    assert np.asarray(found, np.float64).dtype == np.float64
+    assert not np.shares_memory(np.array(found, copy=True), found.array)
+    assert np.mean(found) == found.array.mean()
+
+
 def test_a_short_text_says_what_the_scores_are() -> None:
     assert repr(scores()) == "Scores(3 x 8x14 float32, exact, step 4x3, window 12x11, image 40x50)"
     square = Placement((2, 2), (4, 4), (9, 9), (9, 9))

@@ -94,6 +94,14 @@ def test_a_whole_map_comes_into_memory_and_goes_back_to_disk(path: Path, tmp_pat
     np.testing.assert_array_equal(open_scores(tmp_path / "b.zarr").valid(0, 130, 0, 300), VALID)
 
 
+def test_a_stored_map_is_an_array_for_numpy(path: Path) -> None:
+    stored = open_scores(path)
+    np.testing.assert_array_equal(np.asarray(stored), stored.to_scores().array)
+    assert np.asarray(stored, np.float16).dtype == np.float16
+    with pytest.raises(ValueError, match="without a copy"):
+        np.array(stored, copy=False)
+
+
 def test_a_map_too_large_for_memory_is_refused_before_it_is_read(path: Path) -> None:
     with pytest.raises(BudgetError, match=r"3 x 130x300 scores need 468000 bytes of memory, 467999 are allowed"):
         open_scores(path).to_scores(budget_bytes=467_999)

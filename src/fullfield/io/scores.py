@@ -78,6 +78,16 @@ class Scores:
                 "class names", f"{len(names)} names for {array.shape[0]} classes", fix="give one name a class"
             )
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Classes, rows and columns."""
+        classes, rows, columns = self.array.shape
+        return classes, rows, columns
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """``array``, for ``np.asarray(scores)``. Shape: ``(k, y, x)``"""
+        return np.array(self.array, dtype, copy=copy)
+
     def at(self, y: float, x: float) -> NDArray[np.floating]:
         """Scores ``(k,)`` of the cell whose centre is nearest to a point of the original image.
 

@@ -141,6 +141,12 @@ class StoredScores:
         _, rows, columns = self.levels[level].shape
         return level, self.scores(0, rows, 0, columns, level=level)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The whole map, for ``np.asarray(stored)``, as ``to_scores`` gives it. Shape: ``(bands, y, x)``"""
+        if copy is False:
+            raise ValueError("scores on a disk cannot be an array without a copy")
+        return np.asarray(self.to_scores().array, dtype)
+
     def placement_at(self, level: int) -> Placement:
         """Where the cells of a level lie: each in the middle of those that it stands for."""
         return coarser(self.placement, 2**level)
