@@ -121,6 +121,13 @@ def test_tiles_grow_while_that_pays() -> None:
     assert large.tile == (1, 1)
 
 
+@pytest.mark.parametrize(("step", "every"), [(2, 33), (2, 35), (3, 66)])
+def test_a_map_a_little_larger_than_a_power_of_two_is_not_cut(step: int, every: int) -> None:
+    side = 20 + step * (every - 1)
+    plan = make_plan(unpadded(), image=(side, side), step=(step, step))
+    assert plan.shape == plan.tile == (every, every)
+
+
 @pytest.mark.parametrize("make", [padded, unpadded])
 def test_a_budget_between_those_of_two_doubles_gives_a_tile_between_them(make: Callable[[], Network]) -> None:
     network, step = make(), (8, 8) if make is padded else (2, 2)

@@ -75,6 +75,7 @@ def make_plan(
 @dataclass(frozen=True)
 class _Option:
     tile: Pair
+    shape: Pair
     batch: int
     places: Mapping[str, Place]
     cost: Cost
@@ -87,13 +88,19 @@ class _Option:
     @property
     def price(self) -> float:
         """Time a window, in multiply-adds."""
-        return price(self.cost, self.tile)
+        return self.work + _fixed(self.cost, self.tile, self.shape)
 
 
-def price(cost: Cost, tile: Pair) -> float:
-    """Time a window of a tile, in multiply-adds."""
-    work = cost.macs + _MACS_PER_BYTE * cost.moved_bytes + _MACS_PER_STEP * cost.calls + _MACS_PER_TILE
-    return work / (tile[0] * tile[1])
+def price(plan: Plan) -> float:
+    """Time a window of a plan, in multiply-adds."""
+    shape = plan.passes[0].shape if plan.passes else plan.shape
+    return _Option(plan.tile, shape, plan.batch, plan.places, plan.cost).price
+
+
+def _fixed(cost: Cost, tile: Pair, shape: Pair) -> float:
+    """What tiles take however small, over the windows of the map: two tiles where one is a row too short for it."""
+    tiles = math.prod(-(-count // side) for count, side in zip(shape, tile, strict=True))
+    return (_MACS_PER_STEP * cost.calls + _MACS_PER_TILE) * tiles / math.prod(shape)
 
 
 @dataclass(frozen=True)
@@ -123,9 +130,9 @@ class _Chooser:
         plans = [self.plan("atrous"), self.plan("fragments"), self.plan("shifted")]
         plans = [p for p in plans if self.defined(p)]
         fitting = [p for p in plans if p.cost.peak_bytes <= self.budget] or plans[:1]
-        best = min(fitting, key=lambda p: price(p.cost, p.tile))
-        least = price(best.cost, best.tile)
-        prices = ", ".join(f"{p.method} {price(p.cost, p.tile) / least:.2f}" for p in plans)
+        best = min(fitting, key=price)
+        least = price(best)
+        prices = ", ".join(f"{p.method} {price(p) / least:.2f}" for p in plans)
         return replace(self.checked(best), why=f"predicted time over that of the cheapest: {prices}")
 
     def defined(self, plan: Plan) -> bool:
@@ -229,7 +236,9 @@ class _TileSearch:
         """One tile in the middle of the map, with the network per window from node ``stop`` on."""
         places = self.natural if stop is None else self.job.prices.places(self.grid, stop)
         first = (self.shape[0] - tile[0]) // 2, (self.shape[1] - tile[1]) // 2
-        return _Option(tile, batch, places, self.job.prices.cost(self.grid, tile, first, batch=batch, stop=stop))
+        return _Option(
+            tile, self.shape, batch, places, self.job.prices.cost(self.grid, tile, first, batch=batch, stop=stop)
+        )
 
     def batch(self, tile: Pair) -> int:
         """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
