@@ -188,6 +188,9 @@ CONVERTED: dict[str, Body] = {
     "upsampled by cubes": lambda n, x: F.interpolate(F.max_pool2d(x, 2), (10, 8), mode="bicubic"),
     "every other cell": lambda n, x: F.interpolate(x, scale_factor=0.5),
     "means of two by two": lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bilinear"),
+    "half the map, by cubes": lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bicubic"),
+    "a part of the map, by cubes": lambda n, x: F.interpolate(x, (2, 4), mode="bicubic"),
+    "a quarter of the rows": lambda n, x: F.interpolate(F.pad(x, [0, 0, 0, 2]), (3, 8), mode="bicubic"),
     "upsampled by one": lambda n, x: F.interpolate(x, scale_factor=1),
     "mixed to its own size": lambda n, x: F.interpolate(x, scale_factor=1.05, mode="bilinear"),
     "pixel shuffle": lambda n, x: F.pixel_shuffle(F.avg_pool2d(x, 2), 2),
@@ -290,9 +293,9 @@ REFUSED: dict[str, tuple[Body, str]] = {
         lambda n, x: F.interpolate(x, (20, 8), mode="bilinear"),
         "blocks of 2x1, which pixel shuffle cannot place",
     ),
-    "half the map, by cubes": (
-        lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bicubic"),
-        "reads cells of several of the blocks",
+    "half the map, weighed otherwise at the edges": (
+        lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
+        "weights of its own at the edges",
     ),
     "products of positions": (lambda n, x: torch.einsum("bchw,bdhw->bcd", x, x), "multiplies activations"),
     "sums of groups": (

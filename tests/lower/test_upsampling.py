@@ -71,6 +71,44 @@ def test_cells_that_are_mixed_are_shared_where_they_coincide(step: tuple[int, in
     assert places[up].shared == (step[0] % 4 == step[1] % 4 == 0)
 
 
+class Thinned(nn.Module):
+    """A map made coarser by a kernel that is wider than its blocks: (y, x) by 2 and 4."""
+
+    def __init__(self, factors: tuple[int, int]) -> None:
+        super().__init__()
+        self.stem, self.last, self.head = nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 3, 1, 1), nn.Linear(4, 3)
+        self.factors = factors
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.stem(x))
+        x = F.interpolate(x, (x.shape[2] // self.factors[0], x.shape[3] // self.factors[1]), mode="bicubic")
+        scores: Tensor = self.head(torch.tanh(self.last(x)).mean((2, 3)))
+        return scores
+
+
+@pytest.mark.parametrize("factors", [(2, 2), (2, 4), (4, 1)], ids=str)
+@torch.no_grad()
+def test_a_map_made_coarser_by_cubes_is_shared(factors: tuple[int, int]) -> None:
+    torch.manual_seed(2)
+    scan = Scan(captured(Thinned(factors), 32))
+    image = torch.randn(1, 3, 57, 49, dtype=torch.float64)
+    for step in ((8, 4), (3, 5)):
+        assert difference(scan(image, step, (2, 3)), crops(scan.net, image, step)) <= 1e-9
+        assert scan.executed == scan.predicted
+        places = scan.network.places(step=step)
+        assert all(places[n.name].shared for n in scan.network if n.op == "conv2d")
+    found = scores(scan.net, image[0, :, :56, :48], step=4, mode="context")
+    assert (
+        difference(
+            found,
+            whole(prepare(scan.net, slides=True).canonical, image[:, :, :56, :48])[
+                :: 4 // factors[0], :: 4 // factors[1]
+            ],
+        )
+        <= 1e-9
+    )
+
+
 def scores(net: fullfield.Classifier, image: Any, **settings: Any) -> Tensor:
     work = set_up(net, image, Settings(**settings))
     return torch.from_numpy(run_plan(work.prepared, work.plan, work.source)).permute(1, 2, 0)

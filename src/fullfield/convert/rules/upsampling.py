@@ -101,13 +101,34 @@ def _upsampled(rewriter: Rewriter, node: Node, x: Mapped, factors: list[int], re
 
 
 def _thinned(rewriter: Rewriter, node: Node, x: Mapped, factors: list[int], resize: _Resize) -> Node | Refusal:
-    """One kernel over each block of cells."""
-    fy, fx = factors
-    alone = torch.eye(fy * fx, dtype=torch.float64).reshape(fy * fx, 1, fy, fx)
-    kernel = resize(F.pad(alone, [fx, fx, fy, fy]), (3, 3))[:, 0, 1, 1].reshape(1, 1, fy, fx)
-    if not resize.is_form(x, lambda cells: F.conv2d(cells, kernel, stride=factors)):
-        return Refusal("reads cells of several of the blocks that it makes one cell each")
+    """One kernel over each block of cells, and over those around it that the mode reads too; the edge is replicated."""
+    (rows, fy), (columns, fx) = (_line(resize, k, factor) for k, factor in enumerate(factors))
+    kernel = torch.outer(rows, columns)[None, None]
+    pads = [fx, len(columns) - factors[1] - fx, fy, len(rows) - factors[0] - fy]
+
+    def blocks(cells: Tensor) -> Tensor:
+        return F.conv2d(F.pad(cells, pads, mode="replicate"), kernel, stride=factors)
+
+    if not resize.is_form(x, blocks):
+        return Refusal(_OTHERWISE)
+    if any(pads):
+        x = Mapped(rewriter.emit(aten.pad.default, [x, pads, "replicate"], kind="windowed"), x.layout)
     return _by_channel(rewriter, node, x.node, kernel, x.layout.channels[0], factors)
+
+
+def _line(resize: _Resize, axis: int, factor: int) -> tuple[Tensor, int]:
+    """Weights along one axis of the cells that become one, and how many of them lie before its block.
+
+    The operator's answers, in the middle of five blocks, to one line of cells after the other.
+    """
+    count = (2 * _REACH + 1) * factor
+    lines = torch.eye(count, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, 2 * _REACH + 1)
+    sizes = (2 * _REACH + 1, 2 * _REACH + 1)
+    answers = resize(lines if axis == 0 else lines.mT, sizes)[:, 0, _REACH, _REACH]
+    first = _REACH * factor
+    read = answers.nonzero().flatten().tolist()
+    start, stop = min(first, *read), max(first + factor - 1, *read) + 1
+    return answers[start:stop], first - start
 
 
 def _by_channel(rewriter: Rewriter, node: Node, x: Node, kernels: Tensor, channels: int, stride: list[int]) -> Node:
