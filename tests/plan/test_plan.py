@@ -121,6 +121,13 @@ def test_tiles_grow_while_that_pays() -> None:
     assert large.tile == (1, 1)
 
 
+def test_a_window_alone_is_a_tile_where_nearly_all_arithmetic_is_its_own_also_below_the_stride() -> None:
+    draft = Draft((16, 16))
+    draft.conv(8, 3, stride=4)
+    draft.add("whole", 5, macs=10**11, reason="looks at all positions at once")
+    assert make_plan(draft.done(), image=(24, 24), step=(1, 1)).tile == (1, 1)
+
+
 @pytest.mark.parametrize(("step", "every"), [(2, 33), (2, 35), (3, 66)])
 def test_a_map_a_little_larger_than_a_power_of_two_is_not_cut(step: int, every: int) -> None:
     side = 20 + step * (every - 1)
