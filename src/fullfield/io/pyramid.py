@@ -15,7 +15,7 @@ from fullfield.io import ome
 from fullfield.io.files import settle, system_error
 from fullfield.io.maps import MapSpec
 from fullfield.io.record import from_record
-from fullfield.io.shards import Region, count_files, plain_bytes, read_cells, write_shard
+from fullfield.io.shards import Region, count_files, pieces, plain_bytes, read_cells, write_shard
 from fullfield.io.store import (
     VALID,
     StoreWriter,
@@ -183,9 +183,9 @@ def _build_shard(path: Path, spec: MapSpec, shard: Shard, *, looking: bool = Fal
         bands, *cells = region
         out = np.empty([r.stop - r.start for r in region], grid.dtype)
         top, left = (start + r.start for start, r in zip(first, cells, strict=True))
-        whole = 4 * out.nbytes <= _AT_ONCE
-        rows, columns = out.shape[1:]
-        for y, x in [(slice(0, rows), slice(0, columns))] if whole else _apart(rows, columns, finer.chunk):
+        everything = tuple(slice(0, count) for count in out.shape[1:])
+        halves = out.shape[1:] if 4 * out.nbytes <= _AT_ONCE else tuple(-(-side // 2) for side in finer.chunk[1:])
+        for _, (y, x), _ in pieces(everything, halves):  # of what one inner chunk of the finer level holds, or all
             place = [
                 slice(2 * (start + part.start), min(2 * (start + part.stop), count))
                 for start, part, count in zip((top, left), (y, x), finer.shape[1:], strict=True)
@@ -198,14 +198,6 @@ def _build_shard(path: Path, spec: MapSpec, shard: Shard, *, looking: bool = Fal
 
     write_shard(path / str(level) / grid.file((0, *index)), grid, grid.extent((0, *index)), read)
     return seen
-
-
-def _apart(rows: int, columns: int, finer: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Regions of so many cells, each of what one inner chunk ``(bands, y, x)`` of the finer level holds."""
-    height, width = (-(-side // 2) for side in finer[1:])
-    for top in range(0, rows, height):
-        for left in range(0, columns, width):
-            yield slice(top, min(top + height, rows)), slice(left, min(left + width, columns))
 
 
 def halved(numbers: NDArray[Any], spec: MapSpec) -> NDArray[Any]:

@@ -229,7 +229,7 @@ def read_cells(folder: Path, grid: Grid, region: Region) -> NDArray[Any]:
         ImageError: a shard there is missing or damaged.
     """
     out = np.empty([r.stop - r.start for r in region], grid.dtype)
-    for index, target, inside in _pieces(region, grid.shard):
+    for index, target, inside in pieces(region, grid.shard):
         path = folder / grid.file(index)
         try:
             with path.open("rb") as file:
@@ -239,7 +239,7 @@ def read_cells(folder: Path, grid: Grid, region: Region) -> NDArray[Any]:
     return out
 
 
-def _pieces(region: Region, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Region, Region]]:
+def pieces(region: Region, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Region, Region]]:
     """What a region has of each piece of so many cells a side: the piece's index, and the place in both."""
     along = [range(r.start // side, -(-r.stop // side)) for r, side in zip(region, sides, strict=True)]
     for index in itertools.product(*along):
@@ -259,7 +259,7 @@ def _unpack(file: BinaryIO, grid: Grid, region: Region, out: NDArray[Any]) -> No
     """
     codec, index = _zstd(), _read_index(file, grid)
     stored = grid.dtype.newbyteorder("<")
-    for place, target, inside in _pieces(region, grid.chunk):
+    for place, target, inside in pieces(region, grid.chunk):
         offset, count = map(int, index[place])
         if offset == _NOTHING:
             out[target] = grid.fill

@@ -87,20 +87,15 @@ class _Option:
 
     @property
     def price(self) -> float:
-        """Time a window, in multiply-adds."""
-        return self.work + _fixed(self.cost, self.tile, self.shape)
+        """Time a window, in multiply-adds, of all the tiles that the map needs: two where one is a row too short."""
+        tiles = math.prod(-(-count // side) for count, side in zip(self.shape, self.tile, strict=True))
+        return self.work + (_MACS_PER_STEP * self.cost.calls + _MACS_PER_TILE) * tiles / math.prod(self.shape)
 
 
 def price(plan: Plan) -> float:
     """Time a window of a plan, in multiply-adds."""
     shape = plan.passes[0].shape if plan.passes else plan.shape
     return _Option(plan.tile, shape, plan.batch, plan.places, plan.cost).price
-
-
-def _fixed(cost: Cost, tile: Pair, shape: Pair) -> float:
-    """What tiles take however small, over the windows of the map: two tiles where one is a row too short for it."""
-    tiles = math.prod(-(-count // side) for count, side in zip(shape, tile, strict=True))
-    return (_MACS_PER_STEP * cost.calls + _MACS_PER_TILE) * tiles / math.prod(shape)
 
 
 @dataclass(frozen=True)
@@ -236,9 +231,8 @@ class _TileSearch:
         """One tile in the middle of the map, with the network per window from node ``stop`` on."""
         places = self.natural if stop is None else self.job.prices.places(self.grid, stop)
         first = (self.shape[0] - tile[0]) // 2, (self.shape[1] - tile[1]) // 2
-        return _Option(
-            tile, self.shape, batch, places, self.job.prices.cost(self.grid, tile, first, batch=batch, stop=stop)
-        )
+        cost = self.job.prices.cost(self.grid, tile, first, batch=batch, stop=stop)
+        return _Option(tile, self.shape, batch, places, cost)
 
     def batch(self, tile: Pair) -> int:
         """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""

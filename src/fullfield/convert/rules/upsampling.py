@@ -111,9 +111,8 @@ def _thinned(rewriter: Rewriter, node: Node, x: Mapped, factors: list[int], resi
 
     if not resize.is_form(x, blocks):
         return Refusal(_OTHERWISE)
-    if any(pads):
-        x = Mapped(rewriter.emit(aten.pad.default, [x, pads, "replicate"], kind="windowed"), x.layout)
-    return _by_channel(rewriter, node, x.node, kernel, x.layout.channels[0], factors)
+    padded = rewriter.emit(aten.pad.default, [x, pads, "replicate"], kind="windowed") if any(pads) else x.node
+    return _by_channel(rewriter, node, padded, kernel, x.layout.channels[0], factors)
 
 
 def _line(resize: _Resize, axis: int, factor: int) -> tuple[Tensor, int]:
@@ -121,10 +120,9 @@ def _line(resize: _Resize, axis: int, factor: int) -> tuple[Tensor, int]:
 
     The operator's answers, in the middle of five blocks, to one line of cells after the other.
     """
-    count = (2 * _REACH + 1) * factor
-    lines = torch.eye(count, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, 2 * _REACH + 1)
-    sizes = (2 * _REACH + 1, 2 * _REACH + 1)
-    answers = resize(lines if axis == 0 else lines.mT, sizes)[:, 0, _REACH, _REACH]
+    wide = 2 * _REACH + 1
+    lines = torch.eye(wide * factor, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, wide)
+    answers = resize(lines if axis == 0 else lines.mT, (wide, wide))[:, 0, _REACH, _REACH]
     first = _REACH * factor
     read = answers.nonzero().flatten().tolist()
     start, stop = min(first, *read), max(first + factor - 1, *read) + 1
