@@ -47,6 +47,18 @@ class Joined(nn.Module):
         return self.head(torch.cat(ways, 1).mean((2, 3)))
 
 
+class Spread(nn.Module):
+    """A map made finer by transposed convolutions, along both axes and along one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 4, 3, (4, 2), 1), nn.ConvTranspose2d(4, 4, 3, 2, 1, 1, groups=2)
+        self.rows, self.head = nn.ConvTranspose2d(4, 4, (2, 1), (2, 1)), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.rows(torch.tanh(self.up(self.down(x))))).mean((2, 3)))
+
+
 MAKES: list[Callable[[], nn.Module]] = [HighResolution, Twofold, Joined]
 WINDOW = 48
 SIZES = [(48, 48), (55, 61), (58, 97)]
@@ -57,7 +69,7 @@ def made(make: Callable[[], nn.Module], dtype: torch.dtype = torch.float64) -> f
     return fullfield.capture(shaken(make()).to(dtype), window=WINDOW)
 
 
-@pytest.mark.parametrize(("make", "every"), [(HighResolution, 3), (Twofold, 12), (Joined, 12)])
+@pytest.mark.parametrize(("make", "every"), [(HighResolution, 3), (Twofold, 12), (Joined, 12), (Spread, 12)])
 def test_the_module_gives_what_a_scan_in_context_gives(make: Callable[[], nn.Module], every: int) -> None:
     net = made(make)
     module = fullfield.convert(net)
@@ -69,7 +81,7 @@ def test_the_module_gives_what_a_scan_in_context_gives(make: Callable[[], nn.Mod
         assert difference(found, scores) <= 1e-12
 
 
-@pytest.mark.parametrize("make", [HighResolution, Joined])
+@pytest.mark.parametrize("make", [HighResolution, Joined, Spread])
 def test_onnxruntime_runs_it_at_any_size(make: Callable[[], nn.Module], tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     module = fullfield.convert(made(make, torch.float32))

@@ -111,6 +111,13 @@ CONVERTED: dict[str, Body] = {
     "one channel": lambda n, x: x[:, 2].unsqueeze(1),
     "slice of the map": lambda n, x: x[:, :, 1:, ::2],
     "slice off the end": lambda n, x: x[:, :, :-2, 3:-1],
+    "split rows": lambda n, x: torch.add(*x.chunk(2, 2)),
+    "split columns": lambda n, x: torch.mul(*x.split([3, 2, 3], 3)[::2]),
+    "unbound rows": lambda n, x: torch.add(*x[:, :, :2].unbind(2)),
+    "one row": lambda n, x: x[:, :, 3],
+    "the middle": lambda n, x: x[:, :, 5, -4],
+    "one token": lambda n, x: x.flatten(2)[:, :, 37],
+    "one token, columns first": lambda n, x: x.transpose(2, 3).flatten(2)[:, :, -2],
     "glu": lambda n, x: F.glu(x, 1),
     "written channels": lambda n, x: torch.slice_scatter(x, 2 * x[:, 1:3], 1, 0, 2),
     "a map written over": lambda n, x: torch.slice_scatter(x, 2 * x, 2),
@@ -156,6 +163,26 @@ CONVERTED: dict[str, Body] = {
         "bgchw,ogc->bohw", x.unflatten(1, (2, 4)), n.matrix.unflatten(1, (2, 4))
     ),
     "sums of everything": lambda n, x: torch.einsum("ochw,bchw->bo", n.kernel.repeat(1, 1, 4, 3)[:, :, :10, :8], x),
+    "sums within groups": lambda n, x: torch.einsum("bgchw,gc->bghw", x.unflatten(1, (2, 4)), n.matrix[:2, :4]),
+    "sums within groups, several": lambda n, x: torch.einsum(
+        "bghcyx,oghc->bhoygx", x.unflatten(1, (2, 2, 2)), n.matrix.view(8, 2, 2, 2)
+    ).permute(0, 2, 1, 4, 3, 5),
+    "sums within one of two groups": lambda n, x: torch.einsum(
+        "gco,bagcyx->bagoyx", n.matrix.view(2, 2, 16), x.unflatten(1, (2, 2, 2))
+    ).flatten(1, 3),
+    "weighed channels": lambda n, x: torch.einsum("bchw,c->bchw", x, n.matrix[0]),
+    "channels times numbers": lambda n, x: torch.einsum("bchw,o->bochw", x, n.matrix[0]).flatten(1, 2),
+    "weighed means of channels": lambda n, x: torch.einsum("bchw,chw->bc", x, n.kernel[0].repeat(1, 4, 3)[:, :10, :8]),
+    "linear over a part of the channels": lambda n, x: (
+        F.linear(x.permute(0, 2, 3, 1).unflatten(3, (2, 4)), n.matrix[:, :4], n.matrix[0])
+        .flatten(3)
+        .permute(0, 3, 1, 2)
+    ),
+    "matrix times tokens": lambda n, x: (n.matrix @ x.flatten(2)).view(x.shape),
+    "matrices times groups": lambda n, x: (n.matrix.view(2, 8, 4) @ x.unflatten(1, (2, 4)).flatten(3)).flatten(1, 2),
+    "tokens of groups times matrices": lambda n, x: (
+        (x.unflatten(1, (2, 4)).flatten(3).mT @ n.matrix.view(1, 2, 4, 8)).transpose(2, 3).flatten(1, 2)
+    ),
     "one sum of channels": lambda n, x: torch.einsum("c,bchw->bhw", n.matrix[0], x),
     "global mean": lambda n, x: x.mean((2, 3)),
     "global mean kept": lambda n, x: x.mean((-2, -1), keepdim=True),
@@ -176,6 +203,8 @@ CONVERTED: dict[str, Body] = {
     "unfold": lambda n, x: F.unfold(x, (3, 2), dilation=(2, 1), padding=(1, 0), stride=(2, 1)),
     "unfold, then a convolution": lambda n, x: F.conv2d(F.unfold(x, 2).unflatten(2, (9, 7))[:, 4:12], n.kernel),
     "norm of channels": lambda n, x: x / x.norm(dim=1, keepdim=True),
+    "largest of channels, as a norm": lambda n, x: x / x.norm(float("inf"), dim=1, keepdim=True),
+    "cubes of channels": lambda n, x: x / x.norm(p=3, dim=1, keepdim=True),
     "norm of channels dropped": lambda n, x: torch.linalg.vector_norm(x, dim=1).unsqueeze(1) * x,
     "norm of the map (2)": lambda n, x: x.norm(dim=(2, 3)),
     "channel attention (ECA)": lambda n, x: along_channels(n, x.mean((2, 3)).unsqueeze(1)),
@@ -186,6 +215,20 @@ CONVERTED: dict[str, Body] = {
     "upsampled, mixed": lambda n, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="bilinear"),
     "upsampled by three, mixed": lambda n, x: F.interpolate(F.max_pool2d(x, 2), scale_factor=3, mode="bilinear"),
     "upsampled by cubes": lambda n, x: F.interpolate(F.max_pool2d(x, 2), (10, 8), mode="bicubic"),
+    "upsampled along one side, mixed": lambda n, x: F.interpolate(x, (20, 8), mode="bilinear"),
+    "upsampled unlike, by cubes": lambda n, x: F.interpolate(F.max_pool2d(x, 2), (10, 12), mode="bicubic"),
+    "finer rows, coarser columns": lambda n, x: F.interpolate(x, (20, 4), mode="bilinear"),
+    "finer rows, fewer columns": lambda n, x: F.interpolate(x, (30, 4)),
+    "transposed": lambda n, x: F.conv_transpose2d(x, n.kernel, n.matrix[0], stride=2),
+    "transposed, of the stride's size": lambda n, x: F.conv_transpose2d(x, n.kernel[:, :, :2, :2], stride=2),
+    "transposed and padded": lambda n, x: F.conv_transpose2d(x, n.kernel, stride=2, padding=1, output_padding=1),
+    "transposed, strides unlike": lambda n, x: F.conv_transpose2d(x, n.kernel, stride=(3, 2), padding=(0, 1)),
+    "transposed past its kernels": lambda n, x: F.conv_transpose2d(
+        x, n.kernel[:, :, :2, :1], n.matrix[0], stride=(2, 3), output_padding=(1, 2)
+    ),
+    "transposed in groups": lambda n, x: F.conv_transpose2d(x, n.kernel[:, :3], n.matrix[0, :6], 2, 1, groups=2),
+    "transposed and dilated": lambda n, x: F.conv_transpose2d(x, n.kernel, stride=(1, 2), padding=1, dilation=(2, 3)),
+    "transposed at a stride of one": lambda n, x: F.conv_transpose2d(x, n.kernel, padding=(1, 2)),
     "every other cell": lambda n, x: F.interpolate(x, scale_factor=0.5),
     "means of two by two": lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bilinear"),
     "half the map, by cubes": lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bicubic"),
@@ -225,10 +268,6 @@ def gate(n: Network, x: Tensor) -> Tensor:
     return x * torch.sigmoid(x.mean((2, 3), keepdim=True))
 
 
-def dynamic(n: Network, x: Tensor) -> Tensor:
-    return F.conv2d(x, x.mean(0)[None, :, :3, :3])
-
-
 REFUSED: dict[str, tuple[Body, str]] = {
     "gate": (gate, "a gate"),
     "gate laid over the map": (lambda n, x: x * x.mean((2, 3), keepdim=True).expand_as(x), "over many positions"),
@@ -252,7 +291,10 @@ REFUSED: dict[str, tuple[Body, str]] = {
         lambda n, x: F.pad(x.permute(0, 2, 3, 1), (1, 1, 1, 1), mode="reflect"),
         "own edge \\(reflect\\)",
     ),
-    "transposed": (lambda n, x: F.conv_transpose2d(x, n.kernel, stride=2), "transposed convolution"),
+    "transposed tokens": (
+        lambda n, x: F.conv_transpose2d(x.permute(0, 3, 2, 1), n.kernel[:, :, :2]),
+        "not \\(channels, y, x\\)",
+    ),
     "class token": (
         lambda n, x: torch.cat([n.place.expand(x.shape[0], -1, -1, -1), x], 1),
         "do not come from the image",
@@ -260,9 +302,8 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "variance of the map": (lambda n, x: x.var((2, 3), keepdim=True) + x, "variance of positions"),
     "variance of everything": (lambda n, x: x + x.var((1, 2, 3), keepdim=True), "variance of positions"),
     "joined rows": (lambda n, x: torch.cat([x, x], 2), "joins positions"),
-    "split rows": (lambda n, x: torch.add(*x.chunk(2, 2)), "splits the positions"),
-    "unbound rows": (lambda n, x: torch.add(*x[:, :, :2].unbind(2)), "takes the positions of the window apart"),
-    "one row": (lambda n, x: x[:, :, 3], "picks one position"),
+    "split tokens": (lambda n, x: torch.add(*x.flatten(2).chunk(2, 2)), "takes a part of dimensions"),
+    "one number of the map": (lambda n, x: x.flatten(1)[:, 3:4] + x.flatten(1)[:, 5].unsqueeze(1), "picks one of"),
     "written rows": (lambda n, x: torch.slice_scatter(x, x[:, :, :1], 2, 0, 1), "some positions of the window only"),
     "written constants": (
         lambda n, x: torch.slice_scatter(x, torch.ones(1, 1, 1, 1).expand_as(x[:, :1]), 1, 0, 1),
@@ -289,19 +330,18 @@ REFUSED: dict[str, tuple[Body, str]] = {
         lambda n, x: F.interpolate(x, scale_factor=2, mode="bicubic", antialias=True),
         "weights of its own at the edges",
     ),
-    "blocks that are not square": (
-        lambda n, x: F.interpolate(x, (20, 8), mode="bilinear"),
-        "blocks of 2x1, which pixel shuffle cannot place",
-    ),
     "half the map, weighed otherwise at the edges": (
         lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
         "weights of its own at the edges",
     ),
     "products of positions": (lambda n, x: torch.einsum("bchw,bdhw->bcd", x, x), "multiplies activations"),
-    "sums of groups": (
-        lambda n, x: torch.einsum("bgchw,gc->bghw", x.unflatten(1, (2, 4)), n.matrix[:2, :4]),
-        "no linear layer: bgchw,gc->bghw",
+    "weights of each row": (lambda n, x: torch.einsum("bchw,hoc->bohw", x, n.matrix.expand(10, 8, 8)), "each position"),
+    "a matrix for each row": (lambda n, x: x.permute(0, 2, 3, 1) @ n.matrix.repeat(10, 1, 1), "each position"),
+    "sums of the tensor alone": (
+        lambda n, x: torch.einsum("bchw,cr->bchw", x, n.matrix),
+        "is no linear layer: bchw,cr->bchw",
     ),
+    "a vector": (lambda n, x: (x.permute(0, 2, 3, 1) @ n.matrix[0]).unsqueeze(1), "by a vector"),
     "batches moved": (lambda n, x: torch.einsum("bchw,oc->obhw", x, n.matrix).transpose(0, 1), "moves the batch"),
     "summed rows": (lambda n, x: torch.einsum("bchw,ph->bcpw", x, n.matrix[:4, :1].expand(4, 10)), "mixes the pos"),
     "scaled map": (lambda n, x: F.layer_norm(x, [10, 8], n.place[0, 0]), "scales positions of the window differently"),
@@ -311,7 +351,7 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "unfolded tokens": (lambda n, x: F.unfold(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
     "convolution along positions": (lambda n, x: F.conv1d(x.flatten(2), n.kernel[:, :, 0]), "positions of the window"),
     "norm of everything": (lambda n, x: x / x.norm(2, (1, 2, 3), keepdim=True), "a gate"),
-    "norm of another order": (lambda n, x: x / x.norm(p=3, dim=1, keepdim=True), "norm of order 3"),
+    "norm of another order": (lambda n, x: x / x.norm(p=3, dim=2, keepdim=True), "norm of order 3 over positions"),
     "linear over rows": (lambda n, x: F.linear(x, n.matrix), "mixes the positions"),
     "stacked constants": (
         lambda n, x: torch.stack([n.place.expand_as(x), x], 1).sum(1),

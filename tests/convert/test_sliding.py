@@ -108,6 +108,14 @@ SLIDING: dict[str, tuple[Body, Body]] = {
             (x - around(x, lambda a: a.mean((2, 3)))) / (around(x, lambda a: a.var((2, 3), False)) + 1e-5).sqrt()
         ),
     ),
+    "rms norm of the map": (
+        lambda n, x: F.rms_norm(x, [10, 8], eps=0.1),
+        lambda n, x: x * (around(x, lambda a: a.square().mean((2, 3))) + 0.1).rsqrt(),
+    ),
+    "rms norm of everything": (
+        lambda n, x: F.rms_norm(x, [8, 10, 8]),
+        lambda n, x: x * around(x, lambda a: a.square().mean((1, 2, 3), keepdim=True)[:, :, 0, 0]).rsqrt(),
+    ),
     "group norm": (
         lambda n, x: F.group_norm(x, 2, n.matrix[0], n.matrix[1]),
         lambda n, x: (
@@ -158,7 +166,6 @@ NOT_SLIDING: dict[str, tuple[Body, str]] = {
         lambda n, x: x * F.adaptive_avg_pool2d(x, (1, 2)).var((2, 3), correction=2, keepdim=True),
         "variance of 2 values by 2",
     ),
-    "rms norm of the map": (lambda n, x: F.rms_norm(x, [10, 8]), "normalises over the positions"),
 }
 
 

@@ -201,10 +201,21 @@ def upsample(draw: Any, b: Builder, x: Node) -> Node | None:
 
 
 def mixed_upsample(draw: Any, b: Builder, x: Node) -> Node | None:
-    """A map at half its size and back, its cells mixed."""
-    pooled = b.call(aten.max_pool2d.default, x, [2, 2], [2, 2], [1, 1])
+    """A map at a part of its size and back, its cells mixed."""
+    fy, fx = draw(st.sampled_from([(2, 2), (2, 1), (2, 3)]))
+    pooled = b.call(aten.max_pool2d.default, x, [2, 2], [fy, fx], [1, 1])
     mode = draw(st.sampled_from([aten.upsample_bilinear2d, aten.upsample_bicubic2d]))
-    return b.call(mode.vec, pooled, None, False, [2.0, 2.0]) if pooled else None
+    return b.call(mode.vec, pooled, None, False, [float(fy), float(fx)]) if pooled else None
+
+
+def transposed(draw: Any, b: Builder, x: Node) -> Node | None:
+    """A convolution and a transposed one of the same stride."""
+    stride = draw(st.sampled_from([[1, 1], [2, 2], [1, 2]]))
+    kernel, padding = draw(st.sampled_from([(2, 0), (3, 1), (4, 1)]))
+    strided = b.call(aten.conv2d.default, x, b.tensor(2, _channels(x), 3, 3), None, stride, [1, 1])
+    options = [stride, [padding] * 2, [draw(st.integers(0, s - 1)) for s in stride]]
+    weight = b.tensor(2, 2, kernel, kernel)
+    return b.call(aten.conv_transpose2d.input, strided, weight, b.tensor(2), *options) if strided else None
 
 
 def vector_norm(draw: Any, b: Builder, x: Node) -> Node | None:
@@ -267,6 +278,7 @@ SHARED_LAYERS = [
     channel_norm,
     vector_norm,
     mixed_upsample,
+    transposed,
 ]
 GATES = [gate, channel_gate, response_norm, deviation, group_norm]
 ALL_LAYERS = [*SHARED_LAYERS, *GATES]

@@ -82,6 +82,11 @@ def _pixel_shuffle(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...])
     return Op(1, up=args["upscale_factor"]), Op(1, up=args["upscale_factor"])
 
 
+def _depth_to_space(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+    y, x = args["factors"]
+    return Op(1, up=y), Op(1, up=x)
+
+
 WINDOWED: dict[Any, Callable[[Mapping[str, Any], Node, tuple[int, ...]], Ops]] = {
     aten.conv2d.default: _conv,
     aten.max_pool2d.default: _max_pool,
@@ -91,6 +96,7 @@ WINDOWED: dict[Any, Callable[[Mapping[str, Any], Node, tuple[int, ...]], Ops]] =
     aten.slice.Tensor: _slice,
     aten.upsample_nearest2d.vec: _upsample,
     aten.pixel_shuffle.default: _pixel_shuffle,
+    operators.depth_to_space.default: _depth_to_space,
     operators.neighbourhood.default: _neighbourhood,
     operators.slid_pool.default: _slid_pool,
 }

@@ -87,7 +87,10 @@ VIEWS = frozenset(
 )
 COPIES = frozenset({"clone", "contiguous", "_to_copy", "to", "dropout"})
 _MOVES = (
-    VIEWS | COPIES | {"constant_pad_nd", "pad", "cat", "stack", "channel_shuffle", "native_channel_shuffle", "roll"}
+    VIEWS
+    | COPIES
+    | {"constant_pad_nd", "pad", "cat", "stack", "roll", "upsample_nearest2d"}
+    | {"channel_shuffle", "native_channel_shuffle", "pixel_shuffle", "depth_to_space", "neighbourhood"}
 )
 
 

@@ -222,6 +222,14 @@ def _pixel_shuffle(to: Assembler, node: Node, strip: Node, strips: Strips, const
     return _cropped(to, to.call(aten.pixel_shuffle.default, strip, strips[0].up), strips)
 
 
+def _depth_to_space(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
+    fy, fx = (s.up for s in strips)
+    apart = to.call(aten.unflatten.int, strip, 1, [-1, fy, fx])
+    moved = to.call(aten.permute.default, apart, [0, 1, 4, 2, 5, 3])
+    rows = to.call(aten.flatten.using_ints, to.call(aten.flatten.using_ints, moved, 4, 5), 2, 3)
+    return _cropped(to, rows, strips)
+
+
 def _cropped(to: Assembler, value: Node, strips: Strips) -> Node:
     """An upsampled strip without the cells at its ends that nobody wants."""
     for dim, s in zip((-2, -1), strips, strict=True):
@@ -239,6 +247,7 @@ EMIT: dict[Any, Emit] = {
     aten.slice.Tensor: _slice,
     aten.upsample_nearest2d.vec: _upsample,
     aten.pixel_shuffle.default: _pixel_shuffle,
+    operators.depth_to_space.default: _depth_to_space,
     operators.neighbourhood.default: _neighbourhood,
     operators.slid_pool.default: _slid_pool,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fullfield.nn.depth_to_space import depth_to_space as depth_to_space
 from fullfield.nn.fft import fft_conv2d_operator as fft_conv2d
 from fullfield.nn.local_contraction import locally_connected2d as locally_connected2d
 from fullfield.nn.lrn import across as local_response_norm
@@ -13,6 +14,7 @@ from fullfield.nn.pools import root as root
 from fullfield.nn.slid_pool import slid_pool as slid_pool
 
 __all__ = [
+    "depth_to_space",
     "feature_l2_pool",
     "fft_conv2d",
     "l2_pool2d",

@@ -66,31 +66,31 @@ def _unlike(layouts: list[Layout]) -> Refusal | None:
 
 
 def split(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Parts | Refusal:
-    """``split`` or ``chunk`` of channels, as slices.
+    """``split`` or ``chunk`` of channels, rows or columns, as slices.
 
     Exact: yes
     """
     x = rewriter.value(node.args[0])
     dim = args["dim"] % len(x.layout.dims)
-    index = x.layout.channel_index(dim)
-    if index is None:
-        return Refusal("splits the positions of the window")
     sizes = [part.shape[dim] for part in rewriter.shapes[node]]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return Parts(tuple(_slice_channels(rewriter, x, index, a, a + n, 1) for a, n in zip(starts, sizes, strict=True)))
+    return _parts([_part(rewriter, x, dim, a, a + n) for a, n in zip(starts, sizes, strict=True)])
 
 
 def unbind(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Parts | Refusal:
-    """``unbind`` of channels, as slices without the dimension.
+    """``unbind`` of channels, rows or columns, as slices without the dimension.
 
     Exact: yes
     """
     x = rewriter.value(node.args[0])
     dim = args["dim"] % len(x.layout.dims)
-    index = x.layout.channel_index(dim)
-    if index is None:
-        return Refusal("takes the positions of the window apart")
-    return Parts(tuple(_select_channel(rewriter, x, dim, index, i) for i in range(x.layout.channels[index])))
+    return _parts([_one(rewriter, x, dim, i) for i in range(x.layout.shape(2)[dim])])
+
+
+def _parts(items: list[Mapped | Refusal]) -> Parts | Refusal:
+    """Several values, or why one of them is refused."""
+    refused = next((item for item in items if isinstance(item, Refusal)), None)
+    return refused or Parts(tuple(item for item in items if isinstance(item, Mapped)))
 
 
 def take_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
@@ -103,22 +103,7 @@ def take_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
     size = x.layout.shape(2)[dim]
     if dim == 0:
         return x if args["start"] in (None, 0) and args["step"] == 1 else Refusal("slices the batch")
-    start, stop, step = slice(args["start"], args["end"], args["step"]).indices(size)
-    if (start, stop, step) == (0, size, 1):
-        assert isinstance(x, Mapped)
-        return x
-    index = x.layout.channel_index(dim)
-    if index is not None:
-        return _slice_channels(rewriter, x, index, start, stop, step)
-    axis = x.layout.dims[dim]
-    if axis not in (("y",), ("x",)):
-        return Refusal("takes a part of dimensions that hold positions and channels")
-    rank = len(x.layout.channels)
-    place = rank + 1 + (axis == ("x",))
-    end = sys.maxsize if stop == size else stop - size
-    result = rewriter.emit(aten.slice.Tensor, [x, place, start, end, step], kind="windowed", cells=size)
-    cells = {"y": x.layout.height, "x": x.layout.width} | {axis[0]: len(range(start, stop, step))}
-    return Mapped(result, x.layout.with_cells(cells["y"], cells["x"]))
+    return _part(rewriter, x, dim, *slice(args["start"], args["end"], args["step"]).indices(size))
 
 
 def scatter_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
@@ -142,18 +127,15 @@ def scatter_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mappe
 
 
 def select(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """One channel, or the only cell.
+    """One channel, row, column or token.
 
     Exact: yes
     """
     x = rewriter.value(node.args[0])
     dim = args["dim"] % len(x.layout.dims)
-    index = x.layout.channel_index(dim)
-    if index is not None and dim != 0:
-        return _select_channel(rewriter, x, dim, index, int(args["index"]) % x.layout.channels[index])
-    if x.layout.spatial(dim) and x.layout.shape(2)[dim] == 1:
-        return Mapped(x.node, x.layout.without(dim))
-    return Refusal("picks one position of the window")
+    if dim == 0:
+        return Refusal("picks one window of the batch")
+    return _one(rewriter, x, dim, int(args["index"]) % x.layout.shape(2)[dim])
 
 
 def softmax(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
@@ -206,6 +188,45 @@ def pool_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mappe
     sizes = [x.layout.channels[0], rewriter.shape(node)[2]]
     operands = [x, kernel, stride, *node.args[3:]]
     return Mapped(rewriter.emit(node.target, operands, kind="per_cell"), x.layout.with_channels(sizes))
+
+
+def _part(rewriter: Rewriter, x: Mapped, dim: int, start: int, stop: int, step: int = 1) -> Mapped | Refusal:
+    """A part of an original dimension, which holds channels, rows or columns."""
+    if (start, stop, step) == (0, x.layout.shape(2)[dim], 1):
+        return x
+    index = x.layout.channel_index(dim)
+    if index is not None:
+        return _slice_channels(rewriter, x, index, start, stop, step)
+    axis = x.layout.dims[dim]
+    if axis not in (("y",), ("x",)):
+        return Refusal("takes a part of dimensions that hold positions and channels")
+    return _slice_axis(rewriter, x, axis[0], start, stop, step)
+
+
+def _slice_axis(rewriter: Rewriter, x: Mapped, axis: str, start: int, stop: int, step: int) -> Mapped:
+    """Rows or columns, counted from the window's ends."""
+    size = x.layout.size(axis)
+    if (start, stop, step) == (0, size, 1):
+        return x
+    end = sys.maxsize if stop == size else stop - size
+    place = len(x.layout.channels) + 1 + (axis == "x")
+    result = rewriter.emit(aten.slice.Tensor, [x, place, start, end, step], kind="windowed", cells=size)
+    cells = {"y": x.layout.height, "x": x.layout.width} | {axis: len(range(start, stop, step))}
+    return Mapped(result, x.layout.with_cells(cells["y"], cells["x"]))
+
+
+def _one(rewriter: Rewriter, x: Mapped, dim: int, which: int) -> Mapped | Refusal:
+    """One channel, row, column or token, without its dimension."""
+    index = x.layout.channel_index(dim)
+    if index is not None:
+        return _select_channel(rewriter, x, dim, index, which)
+    axes = x.layout.spatial(dim)
+    if axes is None:
+        return Refusal("picks one of dimensions that hold positions and channels")
+    places = torch.unravel_index(torch.tensor(which), [x.layout.size(axis) for axis in axes])
+    for axis, place in zip(axes, places, strict=True):
+        x = _slice_axis(rewriter, x, axis, int(place), int(place) + 1, 1)
+    return Mapped(x.node, x.layout.without(dim))
 
 
 def _slice_channels(rewriter: Rewriter, x: Mapped, index: int, start: int, stop: int, step: int) -> Mapped:

@@ -1,4 +1,7 @@
-"""Convolutions: already in canonical form; ``same`` padding becomes numbers. Over channels they stay per cell."""
+"""Convolutions: already in canonical form; ``same`` padding becomes numbers. Over channels they stay per cell.
+
+Transposed ones become convolutions whose channels are the places within blocks of cells.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from fullfield.capture.shapes import PROBE_BATCH
 from fullfield.convert.layout import BATCH, CHANNEL, Layout
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Const, Mapped, Rewriter
+from fullfield.convert.rules.upsampling import emit_blocks
 
 aten = torch.ops.aten
 
@@ -89,9 +93,70 @@ def convolve_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> M
     return Mapped(result, lines.layout.with_channels(rewriter.shape(node)[1:]))
 
 
-def refuse_transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Refusal:
-    """Transposed convolutions spread one cell over many, at places that depend on the window."""
-    return Refusal("is a transposed convolution, whose output grid hangs on the window's own corner")
+def transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """A transposed convolution: one turned kernel a place in a block of ``stride`` cells, put there from channels.
+
+    The block's places read the same cells, as many as the kernel has blocks; what the padding cuts off is cut off.
+
+    Exact: yes, other summation order
+    Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``
+    Source: Shi et al. 2016 (arXiv 1609.07009), section 3
+    """
+    x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
+    if not isinstance(x, Mapped) or not isinstance(weight, Const):
+        return Refusal("has a kernel that depends on the image")
+    if not x.layout.is_plain or len(weight.shape) != 4:
+        return Refusal("convolves dimensions that are not (channels, y, x)")
+    if x.layout.slides:
+        return Refusal("spreads the one value of a window over a map")
+    _, kernels, height, width = rewriter.shape(node)
+    stride, dilation, padding = (_pair(args[name]) for name in ("stride", "dilation", "padding"))
+    before, after = (x.layout.height, x.layout.width), (height, width)
+    # cells of the kernel, or past it where the result is larger, in blocks
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    reaches = [
+        -(-max(span, p + m - (n - 1) * s) // s)
+        for span, p, m, n, s in zip(spans, padding, after, before, stride, strict=True)
+    ]
+    groups = args["groups"]
+    turned = _turned(rewriter, args["weight"], reaches, stride, dilation, groups)
+    bias = rewriter.value(args["bias"])
+    if isinstance(bias, Const):
+        places = stride[0] * stride[1]
+        bias = rewriter.emit(aten.repeat_interleave.self_int, [bias, places], kind="const")
+    operands = [x, turned, bias, [1, 1], [r - 1 for r in reaches], [1, 1], groups]
+    result = emit_blocks(rewriter, rewriter.emit(aten.conv2d.default, operands, kind="windowed"), stride)
+    ends = [(n + r - 1) * s - p - m for n, r, s, p, m in zip(before, reaches, stride, padding, after, strict=True)]
+    crop = [-padding[1], -ends[1], -padding[0], -ends[0]]
+    if any(crop):
+        result = rewriter.emit(aten.constant_pad_nd.default, [result, crop, 0.0], kind="windowed")
+    return Mapped(result, Layout.plain(kernels, height, width))
+
+
+def _turned(
+    rewriter: Rewriter, weight: Node, reaches: list[int], stride: list[int], dilation: list[int], groups: int
+) -> Node:
+    """The kernels that give each place in a block, dilated, filled up with zeros and turned round.
+
+    Shape: ``(c, k, ky, kx)`` -> ``(groups*k*sy*sx, c/groups, ry, rx)``
+    """
+
+    def call(target: Any, *operands: Any) -> Node:
+        return rewriter.emit(target, operands, kind="const")
+
+    inputs, kernels, ky, kx = rewriter.value(weight).shape
+    node = rewriter.value(weight).node
+    (dy, dx), (ry, rx), (sy, sx) = dilation, reaches, stride
+    if dilation != [1, 1]:
+        apart = call(aten.reshape.default, node, [inputs, kernels, ky, 1, kx, 1])
+        apart = call(aten.constant_pad_nd.default, apart, [0, dx - 1, 0, 0, 0, dy - 1])
+        node = call(aten.reshape.default, apart, [inputs, kernels, ky * dy, kx * dx])
+    fill = [0, rx * sx - kx * dx, 0, ry * sy - ky * dy]
+    if any(fill):
+        node = call(aten.constant_pad_nd.default, node, fill)
+    node = call(aten.reshape.default, node, [groups, inputs // groups, kernels, ry, sy, rx, sx])
+    node = call(aten.permute.default, call(aten.flip.default, node, [3, 5]), [0, 2, 4, 6, 1, 3, 5])
+    return call(aten.reshape.default, node, [groups * kernels * sy * sx, inputs // groups, ry, rx])
 
 
 RULES: dict[Any, Any] = {
@@ -99,5 +164,5 @@ RULES: dict[Any, Any] = {
     aten.conv2d.padding: convolve,
     aten.conv1d.default: convolve_channels,
     aten.conv1d.padding: convolve_channels,
-    aten.conv_transpose2d.input: refuse_transposed,
+    aten.conv_transpose2d.input: transposed,
 }

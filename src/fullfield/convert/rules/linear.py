@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +16,16 @@ from fullfield.convert.rewriter import Const, Mapped, Rewriter
 aten = torch.ops.aten
 
 
-def linear(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def linear(rewriter: Rewriter, node: Node, args: dict[str, Any], groups: int = 1) -> Mapped | Refusal:
     """FC -> CONV: the rows of the weight become kernels, in the order in which ``flatten`` read the map.
+
+    Of several channel dimensions the last is read; every place in the others has the same weights, in a convolution
+    of as many groups.
 
     Exact: yes, other summation order
     Shape: weight ``(k, c*y*x)`` -> ``(k, c, y, x)``
+    Args:
+        groups: places in the channel dimensions before the last that have weights of their own, in rows of the weight.
     Source: CS231n notes, "Converting FC layers to CONV layers"; Long, Shelhamer & Darrell 2015, section 3.1
     """
     x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
@@ -32,34 +38,26 @@ def linear(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     read = layout.dims[-1]
     if "c" not in read:
         return Refusal("mixes the positions of the window")
-    if len(layout.channels) != 1:
-        return Refusal("mixes one of several channel dimensions")
     left = {s for dim in layout.dims[:-1] for s in dim if s in "yx"}
     if any(layout.size(s) > 1 and s in left for s in "yx") and read != CHANNEL:
         return Refusal("mixes channels with one of two spatial axes")
-    kernels = weight.shape[0]
-    sizes = [layout.size(s) for s in read]
+    *others, channels = layout.channels
+    apart, kernels = math.prod(others), weight.shape[0] // groups
+    sizes = [channels if s == "c" else layout.size(s) for s in read]
     order = [1 + read.index(s) if s in read else None for s in ("c", "y", "x")]
-    shape = [kernels, layout.channels[0], *(layout.size(s) if s in read else 1 for s in "yx")]
-    kernel = rewriter.weight(args["weight"], [kernels, *sizes], [0, *(o for o in order if o)], shape)
-    operands = [x, kernel, rewriter.value(args["bias"]), [1, 1], [0, 0], [1, 1], 1]
+    shape = [groups * kernels, channels, *(layout.size(s) if s in read else 1 for s in "yx")]
+    kernel = rewriter.weight(args["weight"], [groups * kernels, *sizes], [0, *(o for o in order if o)], shape).node
+    bias = rewriter.value(args["bias"])
+    if apart > groups:
+        kernel = rewriter.emit(aten.repeat.default, [kernel, [apart // groups, 1, 1, 1]], kind="const")
+        if bias is not None:
+            bias = rewriter.emit(aten.repeat.default, [bias, [apart // groups]], kind="const")
+    flat = rewriter.to_channels(x, layout.with_channels([apart * channels]), range(len(layout.channels)))
+    operands = [flat, kernel, bias, [1, 1], [0, 0], [1, 1], apart]
     result = rewriter.emit(aten.conv2d.default, operands, kind="windowed")
-    after = replace(layout, dims=(*layout.dims[:-1], CHANNEL), channels=(kernels,))
-    return Mapped(result, after.with_cells(layout.height - shape[2] + 1, layout.width - shape[3] + 1))
-
-
-def matmul(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """``x @ w`` with a fixed matrix, as a linear layer without bias.
-
-    Exact: yes, other summation order
-    """
-    x, weight = rewriter.value(node.args[0]), rewriter.value(node.args[1])
-    if not isinstance(x, Mapped) or not isinstance(weight, Const) or len(weight.shape) != 2:
-        return Refusal("multiplies activations with each other")
-    rows, columns = weight.shape
-    turned = rewriter.weight(node.args[1], [rows, columns], [1, 0], [columns, rows])
-    rewriter.values[turned.node] = turned
-    return linear(rewriter, node, {"input": node.args[0], "weight": turned.node, "bias": None})
+    after = replace(layout, dims=(*layout.dims[:-1], CHANNEL), channels=(*others, kernels))
+    after = after.with_cells(layout.height - shape[2] + 1, layout.width - shape[3] + 1)
+    return rewriter.to_channels(Mapped(result, after.with_channels([apart * kernels])), after, [0])
 
 
 def refuse_attention(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Refusal:
@@ -69,8 +67,5 @@ def refuse_attention(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Re
 
 RULES: dict[Any, Any] = {
     aten.linear.default: linear,
-    aten.matmul.default: matmul,
-    aten.mm.default: matmul,
-    aten.bmm.default: matmul,
     aten.scaled_dot_product_attention.default: refuse_attention,
 }

@@ -12,7 +12,7 @@ from fullfield.convert.layout import BATCH, CHANNEL
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Mapped, Parts, Rewriter
 from fullfield.convert.rules.pointwise import as_type
-from fullfield.convert.rules.reductions import moments
+from fullfield.convert.rules.reductions import collapse, moments, pointwise
 
 aten = torch.ops.aten
 
@@ -59,9 +59,12 @@ def layer_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
 def _layer_norm_of_map(rewriter: Rewriter, node: Node, args: dict[str, Any], dims: list[int]) -> Mapped | Refusal:
     if args["weight"] is not None:
         return Refusal("scales positions of the window differently")
-    if not rewriter.slides or node.target is aten.rms_norm.default:
+    if not rewriter.slides:
         return Refusal("normalises over the positions of the window")
-    return _sliding_norm(rewriter, args, rewriter.value(args["input"]), dims)
+    x = rewriter.value(args["input"])
+    if node.target is aten.rms_norm.default:
+        return _sliding_rms_norm(rewriter, args, x, dims)
+    return _sliding_norm(rewriter, args, x, dims)
 
 
 def group_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
@@ -94,15 +97,30 @@ def _sliding_norm(rewriter: Rewriter, args: dict[str, Any], x: Mapped, dims: lis
     Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
     Source: Chu et al. 2022 (arXiv 2112.04491), section 3.2
     """
-
-    def call(target: Any, *operands: Any) -> Mapped:
-        return Mapped(rewriter.emit(target, operands, kind="pointwise"), x.layout)
-
     mean, variance = moments(rewriter, x, args["input"], dims, keep=True, slid=True)
-    factor = call(aten.rsqrt.default, call(aten.add.Tensor, variance, args["eps"]))
     dtype = rewriter.shapes[args["input"]].dtype
-    centred = call(aten.sub.Tensor, x, as_type(rewriter, mean, dtype, torch.float64))
-    return call(aten.mul.Tensor, centred, as_type(rewriter, factor, dtype, torch.float64))
+    centred = pointwise(rewriter, aten.sub.Tensor, x, as_type(rewriter, mean, dtype, torch.float64))
+    return _scaled(rewriter, centred, variance, args["eps"], dtype)
+
+
+def _sliding_rms_norm(rewriter: Rewriter, args: dict[str, Any], x: Mapped, dims: list[int]) -> Mapped:
+    """The root of the window's mean square taken round every cell.
+
+    Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
+    Source: Zhang & Sennrich 2019 (arXiv 1910.07467); Chu et al. 2022 (arXiv 2112.04491), section 3.2
+    """
+    dtype = rewriter.shapes[args["input"]].dtype
+    wide = as_type(rewriter, x, torch.float64, dtype)
+    square = collapse(rewriter, pointwise(rewriter, aten.mul.Tensor, wide, wide), dims, "mean", keep=True, slid=True)
+    eps = torch.finfo(dtype).eps if args["eps"] is None else args["eps"]
+    return _scaled(rewriter, x, square, eps, dtype)
+
+
+def _scaled(rewriter: Rewriter, x: Mapped, square: Mapped, eps: float, dtype: torch.dtype) -> Mapped:
+    """``x`` over the root of a mean square in double precision, ``eps`` added."""
+    raised = pointwise(rewriter, aten.add.Tensor, square, eps)
+    factor = pointwise(rewriter, aten.rsqrt.default, raised)
+    return pointwise(rewriter, aten.mul.Tensor, x, as_type(rewriter, factor, dtype, torch.float64))
 
 
 RULES: dict[Any, Any] = {

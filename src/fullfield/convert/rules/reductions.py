@@ -67,9 +67,9 @@ def spread(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Par
         return Refusal(f"corrects the variance of {count} values by {correction}")
     source = args["self"]
     mean, variance = moments(rewriter, x, source, dims, keep=keep, slid=rewriter.sliding)
-    variance = _pointwise(rewriter, aten.mul.Tensor, variance, count / (count - correction))
+    variance = pointwise(rewriter, aten.mul.Tensor, variance, count / (count - correction))
     if name.startswith("std"):
-        variance = _pointwise(rewriter, aten.sqrt.default, variance)
+        variance = pointwise(rewriter, aten.sqrt.default, variance)
     both = [as_type(rewriter, value, rewriter.shapes[source].dtype, torch.float64) for value in (variance, mean)]
     return Parts(tuple(both)) if name.endswith("mean") else both[0]
 
@@ -90,25 +90,26 @@ def _spread_of_channels(
 
 
 def norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """The 2-norm: over channels per cell, with the window's map the root of a sum of squares.
+    """A norm: over channels per cell, the 2-norm with the window's map as the root of a sum of squares.
 
     Exact: yes, other summation order
     """
     x = rewriter.value(args["self"])
     order = args["ord"] if "ord" in args else args["p"]
+    order = 2 if order is None else order
     dims, keep = _dims(x, args["dim"]), bool(args["keepdim"])
     if 0 in dims:
         return Refusal("takes a norm over the batch")
-    if order not in (2, None):
-        return Refusal(f"takes a norm of order {order}")
     x = cast(rewriter, x, args["self"], rewriter.shapes[node].dtype)
     if not _axes(x, dims):
-        operands = [x, 2, [1 + i for i in _channels(x, dims)], True]
+        operands = [x, order, [1 + i for i in _channels(x, dims)], True]
         result = rewriter.emit(aten.linalg_vector_norm.default, operands, kind="per_cell")
         return _without(rewriter, result, x, dims, keep=keep)
-    squares = _pointwise(rewriter, aten.mul.Tensor, x, x)
+    if order != 2:
+        return Refusal(f"takes a norm of order {order} over positions of the window")
+    squares = pointwise(rewriter, aten.mul.Tensor, x, x)
     total = collapse(rewriter, squares, dims, "sum", keep=keep, slid=rewriter.sliding)
-    return _pointwise(rewriter, operators.root.default, total)
+    return pointwise(rewriter, operators.root.default, total)
 
 
 def moments(
@@ -124,10 +125,10 @@ def moments(
     """
     wide = as_type(rewriter, x, torch.float64, rewriter.shapes[source].dtype)
     mean = collapse(rewriter, wide, dims, "mean", keep=keep, slid=slid)
-    squares = _pointwise(rewriter, aten.mul.Tensor, wide, wide)
+    squares = pointwise(rewriter, aten.mul.Tensor, wide, wide)
     square = collapse(rewriter, squares, dims, "mean", keep=keep, slid=slid)
-    off = _pointwise(rewriter, aten.sub.Tensor, square, _pointwise(rewriter, aten.mul.Tensor, mean, mean))
-    return mean, _pointwise(rewriter, aten.clamp.default, off, 0.0)
+    off = pointwise(rewriter, aten.sub.Tensor, square, pointwise(rewriter, aten.mul.Tensor, mean, mean))
+    return mean, pointwise(rewriter, aten.clamp.default, off, 0.0)
 
 
 def collapse(rewriter: Rewriter, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, slid: bool) -> Mapped:
@@ -189,7 +190,8 @@ def _channels(x: Mapped, dims: Sequence[int]) -> list[int]:
     return [sum("c" in d for d in x.layout.dims[:dim]) for dim in dims if "c" in x.layout.dims[dim]]
 
 
-def _pointwise(rewriter: Rewriter, target: Any, x: Mapped, *operands: Any) -> Mapped:
+def pointwise(rewriter: Rewriter, target: Any, x: Mapped, *operands: Any) -> Mapped:
+    """The operator on every number of ``x``."""
     return replace(x, node=rewriter.emit(target, [x, *operands], kind="pointwise"))
 
 

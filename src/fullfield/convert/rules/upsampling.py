@@ -15,6 +15,7 @@ from fullfield.convert.layout import Layout
 from fullfield.convert.refusal import Refusal
 from fullfield.convert.rewriter import Mapped, Rewriter
 from fullfield.convert.rules.pointwise import lay_over
+from fullfield.nn import operators
 
 aten = torch.ops.aten
 _REACH = 2  # cells on either side that the widest kernel, the bicubic one, reads
@@ -45,7 +46,7 @@ class _Resize:
 
 
 def interpolate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """Resizing by whole factors: a kernel for each place in a block of cells, or one for each block.
+    """Resizing by whole factors, each axis by its own: a kernel for each place in the block that comes of one.
 
     Nearest upsampling stays. The window's one value is laid over the map with which it slides.
 
@@ -67,87 +68,70 @@ def interpolate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped 
     sizes = f"{before[0]}x{before[1]} cells to {after[0]}x{after[1]}"
     if args.get("align_corners"):
         return Refusal(f"stretches {sizes} from corner to corner: {_PLACE}")
-    resize = _Resize(node.target, args)
-    if all(m % n == 0 for n, m in zip(before, after, strict=True)):
-        result = _upsampled(rewriter, node, x, [m // n for n, m in zip(before, after, strict=True)], resize)
-    elif all(n % m == 0 for n, m in zip(before, after, strict=True)):
-        result = _thinned(rewriter, node, x, [n // m for n, m in zip(before, after, strict=True)], resize)
-    else:
+    if any(m % n and n % m for n, m in zip(before, after, strict=True)):
         return Refusal(f"resizes {sizes} unevenly: {_PLACE}")
+    up, down = ([max(1, a // b) for a, b in zip(*pair, strict=True)] for pair in ((after, before), (before, after)))
+    if down == [1, 1] and "nearest" in str(node.target):
+        result: Node | Refusal = rewriter.emit(
+            aten.upsample_nearest2d.vec, [x, None, [float(f) for f in up]], kind="windowed"
+        )
+    else:
+        result = _mixed(rewriter, node, x, up, down, _Resize(node.target, args))
     return Mapped(result, Layout.plain(*rewriter.shape(node)[1:])) if isinstance(result, Node) else result
 
 
-def _upsampled(rewriter: Rewriter, node: Node, x: Mapped, factors: list[int], resize: _Resize) -> Node | Refusal:
-    """Each cell repeated; or neighbours mixed by one kernel a place in a block, which pixel shuffle puts there.
+def _mixed(
+    rewriter: Rewriter, node: Node, x: Mapped, up: list[int], down: list[int], resize: _Resize
+) -> Node | Refusal:
+    """Every block of ``down`` cells, with those around it that the mode reads too, makes one of ``up`` cells.
+
+    One kernel a place in the block that comes out, put there from channels; the edge is replicated.
 
     Source: Shi et al. 2016 (arXiv 1609.05158), section 3.2
     """
-    if "nearest" in str(node.target):
-        return rewriter.emit(aten.upsample_nearest2d.vec, [x, None, [float(f) for f in factors]], kind="windowed")
-    factor, channels = factors[0], x.layout.channels[0]
-    if factors[1] != factor:
-        return Refusal(f"mixes cells for blocks of {factor}x{factors[1]}, which pixel shuffle cannot place")
-    kernels = _kernels(resize, factor)
-    reach = kernels.shape[-1] // 2
+    (rows, above), (columns, left) = (_lines(resize, axis, up[axis], down[axis]) for axis in (0, 1))
+    kernels = torch.einsum("pk,ql->pqkl", rows, columns).flatten(0, 1)[:, None]
+    pads = [left, columns.shape[1] - down[1] - left, above, rows.shape[1] - down[0] - above]
 
     def blocks(cells: Tensor) -> Tensor:
-        return F.pixel_shuffle(F.conv2d(F.pad(cells, [reach] * 4, mode="replicate"), kernels), factor)
-
-    if not resize.is_form(x, blocks):
-        return Refusal(_OTHERWISE)
-    padded = rewriter.emit(aten.pad.default, [x, [reach] * 4, "replicate"], kind="windowed")
-    mixed = _by_channel(rewriter, node, padded, kernels, channels, [1, 1])
-    return rewriter.emit(aten.pixel_shuffle.default, [mixed, factor], kind="windowed")
-
-
-def _thinned(rewriter: Rewriter, node: Node, x: Mapped, factors: list[int], resize: _Resize) -> Node | Refusal:
-    """One kernel over each block of cells, and over those around it that the mode reads too; the edge is replicated."""
-    (rows, fy), (columns, fx) = (_line(resize, k, factor) for k, factor in enumerate(factors))
-    kernel = torch.outer(rows, columns)[None, None]
-    pads = [fx, len(columns) - factors[1] - fx, fy, len(rows) - factors[0] - fy]
-
-    def blocks(cells: Tensor) -> Tensor:
-        return F.conv2d(F.pad(cells, pads, mode="replicate"), kernel, stride=factors)
+        mixed = F.conv2d(F.pad(cells, pads, mode="replicate"), kernels, stride=down)
+        result: Tensor = operators.depth_to_space(mixed, up)
+        return result
 
     if not resize.is_form(x, blocks):
         return Refusal(_OTHERWISE)
     padded = rewriter.emit(aten.pad.default, [x, pads, "replicate"], kind="windowed") if any(pads) else x.node
-    return _by_channel(rewriter, node, padded, kernel, x.layout.channels[0], factors)
+    (channels,) = x.layout.channels
+    weight = rewriter.fixed(node, kernels.repeat(channels, 1, 1, 1))
+    operands = [padded, weight, None, down, [0, 0], [1, 1], channels]
+    return emit_blocks(rewriter, rewriter.emit(aten.conv2d.default, operands, kind="windowed"), up)
 
 
-def _line(resize: _Resize, axis: int, factor: int) -> tuple[Tensor, int]:
-    """Weights along one axis of the cells that become one, and how many of them lie before its block.
+def _lines(resize: _Resize, axis: int, up: int, down: int) -> tuple[Tensor, int]:
+    """Weights along one axis of the cells that become a block, and how many of them lie before its own.
 
     The operator's answers, in the middle of five blocks, to one line of cells after the other.
+
+    Shape: ``(up, cells)``
     """
     wide = 2 * _REACH + 1
-    lines = torch.eye(wide * factor, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, wide)
-    answers = resize(lines if axis == 0 else lines.mT, (wide, wide))[:, 0, _REACH, _REACH]
-    first = _REACH * factor
-    read = answers.nonzero().flatten().tolist()
-    start, stop = min(first, *read), max(first + factor - 1, *read) + 1
-    return answers[start:stop], first - start
+    lines = torch.eye(wide * down, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, wide)
+    size = (wide * up, wide)
+    answers = resize(lines, size) if axis == 0 else resize(lines.mT, size[::-1]).mT
+    weights = answers[:, 0, _REACH * up : (_REACH + 1) * up, _REACH].mT
+    first = _REACH * down
+    read = weights.any(0).nonzero().flatten().tolist()
+    start, stop = min(first, *read), max(first + down - 1, *read) + 1
+    return weights[:, start:stop], first - start
 
 
-def _by_channel(rewriter: Rewriter, node: Node, x: Node, kernels: Tensor, channels: int, stride: list[int]) -> Node:
-    weight = rewriter.fixed(node, kernels.repeat(channels, 1, 1, 1))
-    operands = [x, weight, None, stride, [0, 0], [1, 1], channels]
-    return rewriter.emit(aten.conv2d.default, operands, kind="windowed")
-
-
-def _kernels(resize: _Resize, factor: int) -> Tensor:
-    """What each place of a block takes of the cells round it: the operator's answers to one cell alone.
-
-    Shape: ``(factor * factor, 1, cells, cells)``
-    """
-    size, wide = 4 * _REACH + 1, 2 * _REACH + 1
-    alone = torch.eye(size * size, dtype=torch.float64).reshape(size, size, 1, size, size)
-    near = alone[_REACH:-_REACH, _REACH:-_REACH].flatten(0, 1)
-    block = slice(2 * _REACH * factor, wide * factor)
-    answers = resize(near, (size * factor, size * factor))[:, 0, block, block]
-    kernels = answers.reshape(wide, wide, -1).permute(2, 0, 1).unsqueeze(1)
-    inner = kernels[:, :, 1:-1, 1:-1]
-    return inner if torch.equal(F.pad(inner, [1] * 4), kernels) else kernels
+def emit_blocks(rewriter: Rewriter, x: Node, factors: list[int]) -> Node:
+    """The operator that makes channels the places within blocks of cells, if there are any."""
+    if factors == [1, 1]:
+        return x
+    if factors[0] == factors[1]:
+        return rewriter.emit(aten.pixel_shuffle.default, [x, factors[0]], kind="windowed")
+    return rewriter.emit(operators.depth_to_space.default, [x, factors], kind="windowed")
 
 
 def depth_to_space(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
