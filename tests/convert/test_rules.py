@@ -142,6 +142,7 @@ CONVERTED: dict[str, Body] = {
     "dropout": lambda n, x: F.dropout(x, 0.5, n.training),
     "same padding, even kernel": lambda n, x: F.conv2d(x, n.kernel[:, :, :2, :2], padding="same"),
     "uneven padding": lambda n, x: F.conv2d(F.pad(x, (2, 0, 1, 3), value=0.5), n.kernel),
+    "dilated over the whole map": lambda n, x: F.conv2d(x[:, :, 1:, 1:], n.kernel, dilation=(4, 3)),
     "negative padding": lambda n, x: F.pad(x, (-1, 0, 1, -2)),
     "reflection": lambda n, x: F.conv2d(F.pad(x, (2, 1, 0, 3), mode="reflect"), n.kernel),
     "reflected twice": lambda n, x: F.pad(F.pad(x, (1, 1, 1, 1), mode="reflect"), (2, 2, 1, 1), mode="replicate"),

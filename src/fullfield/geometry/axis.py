@@ -40,6 +40,15 @@ class Op:
         """Cells from the first tap to the last, both included."""
         return self.dilation * (self.kernel - 1) + 1
 
+    def covers(self, count: int) -> bool:
+        """Whether the kernel reads each of ``count`` cells, and nothing else.
+
+        Examples:
+            >>> Op(5).covers(5), Op(3, dilation=2).covers(5)
+            (True, False)
+        """
+        return self.kernel == self.extent == count and self.low == self.high == 0
+
     def cells(self, count: int) -> int:
         """Cells that come out of ``count`` cells; 0 where the kernel is larger than the padded input.
 

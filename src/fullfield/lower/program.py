@@ -243,9 +243,7 @@ class _Lowering:
         source = node.args[0]
         assert isinstance(source, Node)
         cells = self.network[source.name].shape[-2:]
-        return all(
-            op.extent == n and op.low == op.high == 0 for op, n in zip(self.network[node.name].ops, cells, strict=True)
-        )
+        return all(op.covers(n) for op, n in zip(self.network[node.name].ops, cells, strict=True))
 
     def _linear(self, x: Node, weight: Node, bias: Node | None, count: int) -> Node:
         """A convolution as large as its map, as the matrix product it is."""
