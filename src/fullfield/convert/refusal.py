@@ -11,6 +11,8 @@ class Refusal:
 
     Args:
         reason: completes the sentence "this operator …", in plain words.
+        in_order: its bits hang on the order of its inputs in memory, which must be that of their dimensions.
     """
 
     reason: str
+    in_order: bool = False

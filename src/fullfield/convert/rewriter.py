@@ -87,7 +87,7 @@ class Rewriter:
     """Rebuilds a graph node by node; rules call its ``emit``, ``weight`` and ``value``."""
 
     def __init__(self, net: Classifier, rules: Callable[[Any], Rule | None], *, slides: bool = False) -> None:
-        self.source = net.graph
+        self.source, self.dtype = net.graph, net.dtype
         self.rules = rules
         self.slides = slides
         self.sliding = False
@@ -249,13 +249,18 @@ class Rewriter:
 
     def _refuse(self, node: Node, refusal: Refusal) -> Raw:
         self.refused.append(Refused(node.meta.get("path", node.name), op_name(node), refusal.reason))
-        return self._copy(node, refusal.reason)
+        return self._copy(node, refusal.reason, in_order=refusal.in_order)
 
-    def _copy(self, node: Node, reason: str = "") -> Raw:
+    def _copy(self, node: Node, reason: str = "", *, in_order: bool = False) -> Raw:
         """The node as it is, on inputs in their original shape."""
 
         def new_arg(n: Node) -> Any:
-            return self._restore(n, reason)
+            restored = self._restore(n, reason)
+            if not in_order or not isinstance(restored, Node):
+                return restored
+            ordered = self.emit(aten.clone.default, [restored], kind="whole", reason=reason)
+            ordered.kwargs = {"memory_format": torch.contiguous_format}
+            return ordered
 
         # the strides are no longer the original's, and a view asks for those
         target = aten.reshape.default if node.target in STRIDED_VIEWS else node.target

@@ -23,15 +23,29 @@ _OVER_CHANNELS = {"mean": aten.mean.dim, "sum": aten.sum.dim_IntList, "max": ate
 def reduce(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
     """``mean``, ``sum`` or ``amax``: over the window's map a pool as large as the map, over channels per cell.
 
+    Sums over the map in fewer digits than the network's stay as they are: another order of them would be seen.
+
     Exact: yes, other summation order
     """
     x = rewriter.value(args["self"])
     dims = _dims(x, args.get("dim"))
     if 0 in dims:
         return Refusal("reduces over the batch")
-    x = cast(rewriter, x, args["self"], rewriter.shapes[node].dtype)
     name = {"mean": "mean", "sum": "sum", "amax": "max"}[str(node.target).split(".")[1]]
-    return collapse(rewriter, x, dims, name, keep=bool(args.get("keepdim")), slid=rewriter.sliding)
+    dtype = taken = rewriter.shapes[node].dtype
+    if name != "max" and _axes(x, dims) and _is_narrower(dtype, rewriter.dtype):
+        if not rewriter.slides:
+            reason = f"sums positions of the window in {str(dtype)[6:]}, where another order of them has other bits"
+            return Refusal(reason, in_order=True)
+        taken = rewriter.dtype  # no crop's bits to keep
+    x = cast(rewriter, x, args["self"], taken)
+    result = collapse(rewriter, x, dims, name, keep=bool(args.get("keepdim")), slid=rewriter.sliding)
+    return as_type(rewriter, result, dtype, taken)
+
+
+def _is_narrower(dtype: torch.dtype, other: torch.dtype) -> bool:
+    """Whether numbers are kept to fewer digits."""
+    return dtype.is_floating_point and other.is_floating_point and torch.finfo(dtype).eps > torch.finfo(other).eps
 
 
 def largest(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
