@@ -10,11 +10,13 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from fullfield.api.nets import as_classifier
 from fullfield.api.prepare import Settings, set_up
@@ -39,29 +41,46 @@ def vgg(width: int, *, padding: int = 1) -> nn.Module:
 class Block(nn.Module):
     """ResNet's bottleneck."""
 
-    def __init__(self, before: int, width: int, stride: int) -> None:
+    def __init__(self, before: int, width: int, stride: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.long = nn.Sequential(
-            *(nn.Conv2d(before, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
-            *(nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
-            *(nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)),
+            *(nn.Conv2d(before, width, 1, bias=False), norm(width), nn.ReLU()),
+            *(nn.Conv2d(width, width, 3, stride, 1, bias=False), norm(width), nn.ReLU()),
+            *(nn.Conv2d(width, 4 * width, 1, bias=False), norm(4 * width)),
         )
-        self.short = nn.Sequential(nn.Conv2d(before, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
+        self.short = nn.Sequential(nn.Conv2d(before, 4 * width, 1, stride, bias=False), norm(4 * width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.long(x) + self.short(x))
 
 
-def resnet(width: int) -> nn.Module:
+def resnet(width: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Module:
     """ResNet-50 with ``width`` channels in its stem."""
-    layers: list[nn.Module] = [nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 7, 2, 3, bias=False), norm(width), nn.ReLU()]
     layers.append(nn.MaxPool2d(3, 2, 1))
     channels = width
     for i, depth in enumerate((3, 4, 6, 3)):
         for k in range(depth):
-            layers.append(Block(channels, width << i, 2 if i and not k else 1))
+            layers.append(Block(channels, width << i, 2 if i and not k else 1, norm))
             channels = 4 * (width << i)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 100))
+
+
+class Spread(nn.Module):
+    """Maps halved and made finer again by transposed convolutions (U-Net), and by cubes along one side."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem, self.down = nn.Conv2d(3, width, 3, 1, 1), nn.Conv2d(width, 2 * width, 3, 2, 1)
+        self.up, self.thin = nn.ConvTranspose2d(2 * width, width, 4, 2, 1), nn.Conv2d(width, width, 3, (1, 2), 1)
+        self.last, self.head = nn.Conv2d(width, width, 3, 2, 1), nn.Linear(width, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        x = torch.relu(self.up(torch.relu(self.down(x))) + x)
+        x = F.interpolate(torch.relu(self.thin(x)), scale_factor=(1, 2), mode="bicubic") + x
+        scores: torch.Tensor = self.head(self.last(x).mean((2, 3)))
+        return scores
 
 
 NETWORKS = {
@@ -69,6 +88,8 @@ NETWORKS = {
     "vgg-full": (lambda: vgg(64), 224),
     "resnet-full": (lambda: resnet(64), 224),
     "resnet": (lambda: resnet(32), 224),
+    "group-norm": (lambda: resnet(32, lambda channels: nn.GroupNorm(8, channels)), 224),
+    "spread": (lambda: Spread(32), 96),
     "unpadded": (lambda: vgg(32, padding=0), 212),
 }
 
