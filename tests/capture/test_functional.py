@@ -98,7 +98,7 @@ UNSAFE: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], str]] = {
     "a weight is written": (lambda m, x: m.conv(x) * m.seen.add_(0.0), "something else may read"),
     "the type would change": (lambda m, x: m.conv(x) * m.conv(x).gt_(0.0), "keeps a type that"),
     "numbers are drawn": (lambda m, x: m.conv(x) + 0 * F.dropout(m.conv(x), 0.5, training=True), "draws numbers"),
-    "an operator is taken apart": (lambda m, x: m.conv(x).relu_().swapaxes(2, 3), "is taken apart"),
+    "an operator is taken apart": (lambda m, x: m.conv(x).relu_().movedim(2, 3), "is taken apart"),
 }
 
 

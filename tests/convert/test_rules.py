@@ -95,6 +95,10 @@ CONVERTED: dict[str, Body] = {
     "flatten y,x,c": lambda n, x: x.permute(0, 2, 3, 1),
     "flatten x,y,c (R-Net)": lambda n, x: x.permute(0, 3, 2, 1),
     "flatten twice": lambda n, x: x.flatten(2).flatten(1),
+    "other names of views": lambda n, x: (
+        x.swapaxes(1, -1).swapdims(1, 3).reshape(-1, 2, 4, 80).view_as(x.unflatten(1, (2, 4)).flatten(3)).reshape_as(x)
+        * x.mean(1, keepdim=True).expand_as(x)
+    ),
     "layer norm channels last": last(lambda n, x: n.norm(x)),
     "linear channels last": last(lambda n, x: F.linear(x, n.matrix)),
     "matmul channels last": last(lambda n, x: x @ n.matrix),
@@ -204,6 +208,9 @@ CONVERTED: dict[str, Body] = {
     "unfold": lambda n, x: F.unfold(x, (3, 2), dilation=(2, 1), padding=(1, 0), stride=(2, 1)),
     "unfold, then a convolution": lambda n, x: F.conv2d(F.unfold(x, 2).unflatten(2, (9, 7))[:, 4:12], n.kernel),
     "norm of channels": lambda n, x: x / x.norm(dim=1, keepdim=True),
+    "norm of one cell": lambda n, x: F.max_pool2d(x, (10, 8)) * F.max_pool2d(x, (10, 8)).norm(dim=(2, 3), keepdim=True),
+    "norm of one cell dropped": lambda n, x: F.max_pool2d(x, (10, 8)).norm(3, dim=(2, 3)),
+    "variance of one cell": lambda n, x: torch.add(*torch.var_mean(F.max_pool2d(x, (10, 8)), (2, 3), correction=0)),
     "largest of channels, as a norm": lambda n, x: x / x.norm(float("inf"), dim=1, keepdim=True),
     "cubes of channels": lambda n, x: x / x.norm(p=3, dim=1, keepdim=True),
     "norm of channels dropped": lambda n, x: torch.linalg.vector_norm(x, dim=1).unsqueeze(1) * x,

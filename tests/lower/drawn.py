@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import getitem
 from typing import Any
 
 import hypothesis.strategies as st
@@ -218,6 +219,64 @@ def transposed(draw: Any, b: Builder, x: Node) -> Node | None:
     return b.call(aten.conv_transpose2d.input, strided, weight, b.tensor(2), *options) if strided else None
 
 
+def products(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Linear over channels last, a matrix times tokens, or a product within groups of channels."""
+    c, h, w = x.meta["val"].shape[1:]
+    which = draw(st.integers(0, 2))
+    if which == 0:
+        last = b.call(aten.linear.default, b.call(aten.permute.default, x, [0, 2, 3, 1]), b.tensor(3, c), b.tensor(3))
+        return b.call(aten.permute.default, last, [0, 3, 1, 2])
+    if which == 1:
+        tokens = b.call(aten.matmul.default, b.tensor(2, c), b.call(aten.flatten.using_ints, x, 2))
+        return b.call(aten.view.default, tokens, [-1, 2, h, w])
+    groups = draw(st.sampled_from([g for g in (1, 2, c) if c % g == 0]))
+    apart = b.call(aten.view.default, x, [-1, groups, c // groups, h, w])
+    found = b.call(aten.einsum.default, "bgchw,gkc->bkghw", [apart, b.tensor(groups, 2, c // groups)])
+    return b.call(aten.reshape.default, found, [-1, 2 * groups, h, w])
+
+
+def spanning(draw: Any, b: Builder, x: Node) -> Node | None:
+    """A dilated kernel whose first and last taps are the first and last cells of the map."""
+    n = x.meta["val"].shape[2:]
+    kernel = [draw(st.sampled_from([k for k in (1, 2, 3, m) if (m - 1) % max(1, k - 1) == 0])) for m in n]
+    dilation = [max(1, (m - 1) // max(1, k - 1)) for m, k in zip(n, kernel, strict=True)]
+    weight = b.tensor(3, _channels(x), *kernel)
+    return b.call(aten.conv2d.default, x, weight, b.tensor(3), [1, 1], [0, 0], dilation)
+
+
+def picked(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Rows taken apart, of which the first and the last come together again."""
+    rows = b.call(aten.unbind.int, x, 2)
+    first = b.graph.call_function(getitem, (rows, 0))
+    first.meta["val"] = rows.meta["val"][0] if rows else None
+    last = b.call(aten.select.int, x, 2, -1)
+    return b.call(aten.unsqueeze.default, b.call(aten.add.Tensor, first, last), 2)
+
+
+def attention(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Tokens weighed by each other; with a place of their own, or a class token before them."""
+    c, h, w = x.meta["val"].shape[1:]
+    tokens = b.call(aten.transpose.int, b.call(aten.flatten.using_ints, x, 2), 1, 2)
+    if draw(st.booleans()):
+        tokens = b.call(aten.add.Tensor, tokens, b.tensor(1, h * w, c))
+    query, key, value = (b.call(aten.linear.default, tokens, b.tensor(c, c)) for _ in range(3))
+    mixed = b.call(aten.scaled_dot_product_attention.default, query, key, value)
+    return b.call(aten.view.default, b.call(aten.transpose.int, mixed, 1, 2), [-1, c, h, w])
+
+
+def unshared(draw: Any, b: Builder, x: Node) -> Node | None:
+    """What hangs on the place in the window: circular shifts and padding, irregular pools, uneven resizing."""
+    n = x.meta["val"].shape[2:]
+    which = draw(st.integers(0, 3))
+    if which == 0:
+        return b.call(aten.roll.default, x, [draw(st.integers(-2, 2)), 1], [2, 3])
+    if which == 1:
+        return b.call(aten.pad.default, x, [1, 0, 0, 1], "circular")
+    if which == 2:
+        return b.call(aten.adaptive_avg_pool2d.default, x, [max(1, m * 2 // 3) for m in n])
+    return b.call(aten.upsample_bilinear2d.vec, x, [m + 1 for m in n], draw(st.booleans()), None)
+
+
 def vector_norm(draw: Any, b: Builder, x: Node) -> Node | None:
     length = b.call(aten.linalg_vector_norm.default, x, 2, [1], True)
     return b.call(aten.div.Tensor, x, b.call(aten.add.Tensor, length, 1.0))
@@ -279,9 +338,13 @@ SHARED_LAYERS = [
     vector_norm,
     mixed_upsample,
     transposed,
+    products,
+    spanning,
+    picked,
 ]
 GATES = [gate, channel_gate, response_norm, deviation, group_norm]
 ALL_LAYERS = [*SHARED_LAYERS, *GATES]
+EVERY_LAYER = [*ALL_LAYERS, attention, unshared]
 
 
 def flat_head(draw: Any, b: Builder, x: Node) -> Node | None:

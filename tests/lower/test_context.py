@@ -19,7 +19,16 @@ from tests.oracle import Pair, Scan, captured, crops, difference, score_grid, wh
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
-CROPPING = (drawn.crop, drawn.pad, drawn.edges, drawn.blocks, drawn.upsample, drawn.mixed_upsample, drawn.transposed)
+CROPPING = (
+    drawn.crop,
+    drawn.pad,
+    drawn.edges,
+    drawn.blocks,
+    drawn.upsample,
+    drawn.mixed_upsample,
+    drawn.transposed,
+    drawn.picked,
+)
 
 
 def strides(scan: Scan) -> Pair:

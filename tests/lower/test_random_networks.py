@@ -34,7 +34,7 @@ def images(draw: Any, net: Classifier, *, integers: bool = False) -> tuple[torch
 @random_networks
 @given(st.data())
 def test_a_scan_equals_the_crops_whatever_the_tile_and_runs_the_macs_it_predicts(data: Any) -> None:
-    net = data.draw(drawn.networks())
+    net = data.draw(drawn.networks(layers=drawn.EVERY_LAYER))
     image, step = data.draw(images(net))
     stop = data.draw(st.one_of(st.none(), st.none(), st.integers(1, 14)))
     note(f"{net.window} {step} {tuple(image.shape)} {net.graph.code}")

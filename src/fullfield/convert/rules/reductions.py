@@ -91,16 +91,26 @@ def spread(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Par
 def _spread_of_channels(
     rewriter: Rewriter, x: Mapped, name: str, dims: Sequence[int], correction: int, *, keep: bool
 ) -> Mapped | Parts:
-    places = [1 + i for i in _channels(x, dims)]
-
-    def taken(target: Any, **options: Any) -> Mapped:
-        result = rewriter.emit(target, [x, places], kind="per_cell")
-        result.kwargs = {**options, "keepdim": True}
-        return _without(rewriter, result, x, dims, keep=keep)
-
     target = aten.std.correction if name.startswith("std") else aten.var.correction
-    found = taken(target, correction=correction)
-    return Parts((found, taken(aten.mean.dim))) if name.endswith("mean") else found
+    found = _per_cell(rewriter, target, x, dims, keep=keep, correction=correction)
+    if not name.endswith("mean"):
+        return found
+    return Parts((found, _per_cell(rewriter, aten.mean.dim, x, dims, keep=keep)))
+
+
+def _per_cell(rewriter: Rewriter, target: Any, x: Mapped, dims: Sequence[int], *, keep: bool, **options: Any) -> Mapped:
+    """A reduction over channels, cell by cell; over a map of one cell, of each number alone."""
+    channels = x.layout.channels
+    places = _channels(x, dims)
+    wide = x
+    if not places:  # to torch, no dimensions are all of them
+        places = [len(channels)]
+        wide = rewriter.to_channels(x, x.layout.with_channel(len(x.layout.dims), 1), range(len(channels)))
+    node = rewriter.emit(target, [wide], kind="per_cell")
+    node.kwargs = {**options, "dim": [1 + i for i in places], "keepdim": True}
+    if wide is not x:
+        node = rewriter.to_channels(Mapped(node, wide.layout), x.layout, range(len(wide.layout.channels))).node
+    return _without(rewriter, node, x, dims, keep=keep)
 
 
 def norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
@@ -116,9 +126,7 @@ def norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refus
         return Refusal("takes a norm over the batch")
     x = cast(rewriter, x, args["self"], rewriter.shapes[node].dtype)
     if not _axes(x, dims):
-        operands = [x, order, [1 + i for i in _channels(x, dims)], True]
-        result = rewriter.emit(aten.linalg_vector_norm.default, operands, kind="per_cell")
-        return _without(rewriter, result, x, dims, keep=keep)
+        return _per_cell(rewriter, aten.linalg_vector_norm.default, x, dims, keep=keep, ord=order)
     if order != 2:
         return Refusal(f"takes a norm of order {order} over positions of the window")
     squares = pointwise(rewriter, aten.mul.Tensor, x, x)

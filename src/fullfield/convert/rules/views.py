@@ -87,11 +87,11 @@ def permute(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Re
     x = rewriter.value(node.args[0])
     rank = len(x.layout.dims)
     order = list(range(rank))
-    if "dim0" in args:
-        a, b = args["dim0"] % rank, args["dim1"] % rank
-        order[a], order[b] = b, a
-    else:
+    if "dims" in args:
         order = [d % rank for d in args["dims"]]
+    else:
+        a, b = (int(d) % rank for d in node.args[1:3])  # type: ignore[arg-type]
+        order[a], order[b] = b, a
     if order[0] != 0:
         return Refusal("moves the batch from the first dimension")
     layout, channel_order = x.layout.permuted(order)
@@ -104,6 +104,8 @@ def expand(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     Exact: yes
     """
     x = rewriter.value(node.args[0])
+    if not isinstance(x, Mapped):
+        return Refusal("spreads values that do not come from the image")
     before, after = x.layout.shape(PROBE_BATCH), rewriter.shape(node)
     if len(after) != len(before):
         return Refusal("spreads one value over a dimension of its own")
@@ -130,6 +132,8 @@ VIEWS = (
     aten.view.default,
     aten.reshape.default,
     aten._unsafe_view.default,
+    aten.reshape_as.default,
+    aten.view_as.default,
     aten.flatten.using_ints,
     aten.unflatten.int,
     aten.squeeze.dim,
@@ -141,8 +145,8 @@ VIEWS = (
 RULES: dict[Any, Any] = {
     **dict.fromkeys(VIEWS, view),
     aten.permute.default: permute,
-    aten.transpose.int: permute,
-    aten.expand.default: expand,
+    **dict.fromkeys((aten.transpose.int, aten.swapaxes.default, aten.swapdims.default), permute),
+    **dict.fromkeys((aten.expand.default, aten.expand_as.default), expand),
     aten.pixel_unshuffle.default: space_to_depth,
     aten.im2col.default: neighbourhoods,
 }
