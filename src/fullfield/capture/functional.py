@@ -27,7 +27,7 @@ _NEW = frozenset(
 _READ = frozenset(
     (
         *(aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int, aten.contiguous.default),
-        *(aten.reshape_as.default, aten.view_as.default, aten.expand_as.default),
+        *(aten.reshape_as.default, aten.view_as.default, aten.expand_as.default, aten.to.dtype, aten.to.dtype_layout),
         *(aten.swapaxes.default, aten.swapdims.default, aten.chunk.default, aten.batch_norm.default),
         *(aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default),
     )
