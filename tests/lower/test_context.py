@@ -113,6 +113,38 @@ def test_with_borders_as_large_as_the_maps_it_is_the_crops(data: Any) -> None:
         assert difference(scan(image, step, data.draw(tiles)), crops(scan.net, image, step)) <= 1e-9
 
 
+class Met(nn.Module):
+    """A padded branch that meets one that has read the whole of a map of one cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Tanh())
+        self.long, self.short = nn.Conv2d(4, 4, 3, 2, 1, bias=False), nn.Conv2d(4, 4, 1, 2, bias=False)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        scores: torch.Tensor = self.head(torch.tanh(self.long(x) + self.short(x)).flatten(1))
+        return scores
+
+
+@pytest.mark.parametrize("step", [(8, 8), (4, 12), (6, 3), (5, 9)], ids=str)
+@torch.no_grad()
+def test_a_head_meets_a_branch_that_has_more_cells(step: Pair) -> None:
+    torch.manual_seed(3)
+    net = captured(Met(), 7)  # one cell of 4 px, three of them left over
+    image = torch.randn(1, 3, 49, 45, dtype=torch.float64)
+    assert difference(Scan(net)(image, step, (3, 2)), crops(net, image, step)) <= 1e-9
+    scan = Scan(net, cap=0, slides=True)
+    found = scan(image, step)
+    assert difference(scan(image, step, (3, 2)), found) <= 1e-9
+    for i, j in itertools.product(range(1, found.shape[0]), range(1, found.shape[1])):
+        wanted = whole(scan.canonical, image[:, :, i * step[0] % 8 :, j * step[1] % 8 :])
+        row, column = i * step[0] // 8, j * step[1] // 8
+        if row and column:
+            assert difference(found[i, j], wanted[row, column]) <= 1e-9
+
+
 class Gated(nn.Module):
     """A gate of padded cells, and a norm over the map."""
 

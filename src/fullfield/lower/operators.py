@@ -194,10 +194,15 @@ def _slid_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Ca
 
 
 def _slice(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
+    return thinned(to, strip, strips)
+
+
+def thinned(to: Assembler, value: Node, strips: Strips) -> Node:
+    """The cells of a strip that its stride leaves: a head has fewer of them than a branch that meets it."""
     for dim, s in zip((-2, -1), strips, strict=True):
         if s.stride > 1:
-            strip = to.call(aten.slice.Tensor, strip, dim, 0, s.length, s.stride)
-    return strip
+            value = to.call(aten.slice.Tensor, value, dim, 0, s.length, s.stride)
+    return value
 
 
 def _neighbourhood(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:

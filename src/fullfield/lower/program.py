@@ -23,7 +23,7 @@ from fullfield.geometry.network import Network
 from fullfield.geometry.tile import Strip, TileLayout
 from fullfield.lower.assemble import Assembler, Box, Pair
 from fullfield.lower.fragments import on_fragments
-from fullfield.lower.operators import EMIT, divides_evenly, fill
+from fullfield.lower.operators import EMIT, divides_evenly, fill, thinned
 from fullfield.lower.reuse import ALIKE, reuse
 from fullfield.nn import operators
 
@@ -110,6 +110,7 @@ class _Lowering:
             if node.target is operators.neighbourhood.default:
                 return self._neighbourhood(node, family, source, read[source])
             return self._windowed(node, family, read[source], strips[source])
+        read = {s: thinned(self.to, value, strips[s]) for s, value in read.items()}
         if node.target is aten.reshape.default:
             (source,) = strips
             cells = self.layout.y[node.name].extent(family[0]), self.layout.x[node.name].extent(family[1])
