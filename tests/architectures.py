@@ -293,6 +293,22 @@ class HighResolution(nn.Module):
         return self.head((self.last(fine) + coarse).mean((2, 3)))
 
 
+class EncoderDecoder(nn.Module):
+    """Ronneberger et al. 2015 (U-Net) as a classifier: halved twice, made finer by transposed convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = unit(3, 4), unit(4, 6, 3, 2), unit(6, 8, 3, 2)
+        self.up, self.out = nn.ConvTranspose2d(8, 6, 2, 2), nn.ConvTranspose2d(6, 4, 4, 2, 1, groups=2)
+        self.last, self.head = unit(8, 6, 3, 4), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(x)
+        second = self.second(first)
+        x = F.relu(self.up(self.third(second))) + second
+        return self.head(self.last(torch.cat([self.out(x), first], 1)).mean((2, 3)))
+
+
 class Attention(nn.Module):
     """Vaswani et al. 2017, one layer, before an MLP; norms first."""
 
@@ -361,7 +377,17 @@ class Mixer(nn.Module):
         return self.head((x + self.channels(x)).mean(1))
 
 
-WINDOW = {"lenet5": 32, "alexnet": 67, "vgg": 32, "vit": 32, "swin": 24, "mixer": 24, "tresnet": 64, "hrnet": 64}
+WINDOW = {
+    "lenet5": 32,
+    "alexnet": 67,
+    "vgg": 32,
+    "vit": 32,
+    "swin": 24,
+    "mixer": 24,
+    "tresnet": 64,
+    "hrnet": 64,
+    "unet": 64,
+}
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "lenet5": lenet5,
     "alexnet": alexnet,
@@ -378,6 +404,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "convnextv2": convnextv2,
     "tresnet": tresnet,
     "hrnet": HighResolution,
+    "unet": EncoderDecoder,
     "vit": lambda: VisionTransformer(16),
     "swin": WindowAttention,
     "mixer": lambda: Mixer(9),

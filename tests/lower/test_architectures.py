@@ -36,6 +36,7 @@ FIRST_UNSHARED = {
     "resnet-groupnorm": "group_norm",
     "tresnet": "mean",
     "hrnet": "mean",
+    "unet": "mean",
 }
 
 

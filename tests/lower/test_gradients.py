@@ -9,7 +9,7 @@ from tests.architectures import build
 from tests.oracle import Scan, captured, crops, difference
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet", "convnext", "convnextv2", "tresnet", "hrnet"])
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet", "convnext", "convnextv2", "tresnet", "hrnet", "unet"])
 def test_gradients_of_a_scans_loss_are_those_of_the_crops(name: str) -> None:
     module, window = build(name)
     net = captured(module, window)
