@@ -353,6 +353,7 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "batches moved": (lambda n, x: torch.einsum("bchw,oc->obhw", x, n.matrix).transpose(0, 1), "moves the batch"),
     "summed rows": (lambda n, x: torch.einsum("bchw,ph->bcpw", x, n.matrix[:4, :1].expand(4, 10)), "mixes the pos"),
     "sums in another type": (lambda n, x: x.float().mean((2, 3)).to(x.dtype), "in float32, where another order"),
+    "variance in another type": (lambda n, x: x.float().var((2, 3)).to(x.dtype), "variance of positions"),
     "scaled map": (lambda n, x: F.layer_norm(x, [10, 8], n.place[0, 0]), "scales positions of the window differently"),
     "upsampled tokens": (lambda n, x: F.interpolate(x.permute(0, 2, 3, 1), scale_factor=2), "not \\(channels, y, x\\)"),
     "shuffled tokens": (lambda n, x: F.pixel_shuffle(x.permute(0, 3, 2, 1), 2), "not \\(channels, y, x\\)"),
