@@ -240,8 +240,10 @@ def spanning(draw: Any, b: Builder, x: Node) -> Node | None:
     n = x.meta["val"].shape[2:]
     kernel = [draw(st.sampled_from([k for k in (1, 2, 3, m) if (m - 1) % max(1, k - 1) == 0])) for m in n]
     dilation = [max(1, (m - 1) // max(1, k - 1)) for m, k in zip(n, kernel, strict=True)]
-    weight = b.tensor(3, _channels(x), *kernel)
-    return b.call(aten.conv2d.default, x, weight, b.tensor(3), [1, 1], [0, 0], dilation)
+    c = _channels(x)
+    groups = draw(st.sampled_from([1, c]))
+    weight, bias = b.tensor(2 * groups, c // groups, *kernel), b.tensor(2 * groups)
+    return b.call(aten.conv2d.default, x, weight, bias, [1, 1], [0, 0], dilation, groups)
 
 
 def picked(draw: Any, b: Builder, x: Node) -> Node | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from tests.architectures import ARCHITECTURES, build
 from tests.oracle import Pair, Scan, captured, crops, difference
@@ -25,6 +26,21 @@ def test_an_architecture_scans_exactly(scan: Scan, step: Pair) -> None:
     assert difference(scan(image, step), wanted) <= 1e-9
     assert difference(scan(image, step, (2, 3)), wanted) <= 1e-9
     assert scan.executed == scan.predicted
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("fragments", [False, True], ids=["atrous", "fragments"])
+@torch.no_grad()
+def test_a_head_of_one_kernel_a_channel_runs_the_macs_it_predicts(groups: int, fragments: bool) -> None:
+    """Chen et al. 2018 (MobileFaceNet): the map's last layer before the vector is a depthwise convolution."""
+    torch.manual_seed(1)
+    stem, over = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 4, groups=groups)
+    module = nn.Sequential(stem, nn.ReLU(), over, nn.ReLU(), nn.Flatten(), nn.Linear(4, 3))
+    scan = Scan(captured(module, 16), fragments=fragments)
+    for step in ((1, 1), (6, 5)):
+        image = torch.randn(1, 3, 16 + 3 * step[0], 16 + 2 * step[1], dtype=torch.float64)
+        assert difference(scan(image, step, (2, 2)), crops(scan.net, image, step)) <= 1e-9
+        assert scan.executed == scan.predicted
 
 
 # At these windows: the padded ones share until borders meet, gates and attention end the sharing where they stand.

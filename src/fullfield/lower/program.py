@@ -169,7 +169,8 @@ class _Lowering:
         strips = self.layout.y[source.name].whole(), self.layout.x[source.name].whole()
         windows = self.to.strip(source.name, ("window", "window"), strips, 0.0)
         rows, columns = self.layout.windows
-        result = self._linear(windows, self._const(args["weight"]), self._const(args["bias"]), rows * columns)
+        operands = windows, self._const(args["weight"]), self._const(args["bias"])
+        result = self._linear(*operands, args["groups"], rows * columns)
         result = self.to.call(aten.reshape.default, result, [1, rows, columns, -1])
         return self.to.call(aten.permute.default, result, [0, 3, 1, 2])
 
@@ -232,22 +233,24 @@ class _Lowering:
         args, kwargs = map_arg((node.args, node.kwargs), fetch)
         if self._covers(node):
             x, weight, bias = args[:3]
-            env[node] = self._linear(x, weight, bias, count)  # type: ignore[arg-type]
+            env[node] = self._linear(x, weight, bias, bind(node)["groups"], count)  # type: ignore[arg-type]
             return
         env[node] = self.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
         env[node].meta[ALIKE] = self._alike(node)
 
     def _covers(self, node: Node) -> bool:
         """Whether the node is a convolution as large as its map: a linear layer, which runs faster as one."""
-        if node.target is not aten.conv2d.default or node.meta["kind"] != "windowed" or bind(node)["groups"] != 1:
+        if node.target is not aten.conv2d.default or node.meta["kind"] != "windowed":
             return False
         source = node.args[0]
         assert isinstance(source, Node)
         cells = self.network[source.name].shape[-2:]
         return all(op.covers(n) for op, n in zip(self.network[node.name].ops, cells, strict=True))
 
-    def _linear(self, x: Node, weight: Node, bias: Node | None, count: int) -> Node:
-        """A convolution as large as its map, as the matrix product it is."""
+    def _linear(self, x: Node, weight: Node, bias: Node | None, groups: int, count: int) -> Node:
+        """A convolution as large as its map, as the matrix product it is; in groups on each window's cells."""
+        if groups > 1:
+            return self.to.call(aten.conv2d.default, x, weight, bias, [1, 1], [0, 0], [1, 1], groups)
         flat, rows = (self.to.call(aten.flatten.using_ints, value, 1) for value in (x, weight))
         result = self.to.call(aten.linear.default, flat, rows, bias)
         return self.to.call(aten.reshape.default, result, [count, -1, 1, 1])
