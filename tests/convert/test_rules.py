@@ -122,6 +122,7 @@ CONVERTED: dict[str, Body] = {
     "the middle": lambda n, x: x[:, :, 5, -4],
     "one token": lambda n, x: x.flatten(2)[:, :, 37],
     "one token, columns first": lambda n, x: x.transpose(2, 3).flatten(2)[:, :, -2],
+    "glu of rows": lambda n, x: F.glu(x, 2),
     "glu": lambda n, x: F.glu(x, 1),
     "written channels": lambda n, x: torch.slice_scatter(x, 2 * x[:, 1:3], 1, 0, 2),
     "a map written over": lambda n, x: torch.slice_scatter(x, 2 * x, 2),
@@ -214,6 +215,8 @@ CONVERTED: dict[str, Body] = {
     "largest of channels, as a norm": lambda n, x: x / x.norm(float("inf"), dim=1, keepdim=True),
     "cubes of channels": lambda n, x: x / x.norm(p=3, dim=1, keepdim=True),
     "norm of channels dropped": lambda n, x: torch.linalg.vector_norm(x, dim=1).unsqueeze(1) * x,
+    "cubes of the map": lambda n, x: x.norm(3, dim=(2, 3)),
+    "largest of the map, as a norm": lambda n, x: x.norm(float("inf"), dim=(2, 3)),
     "norm of the map (2)": lambda n, x: x.norm(dim=(2, 3)),
     "channel attention (ECA)": lambda n, x: along_channels(n, x.mean((2, 3)).unsqueeze(1)),
     "convolution along channels": lambda n, x: along_channels(n, x.unflatten(1, (1, 8)).mean((3, 4))),
@@ -242,6 +245,9 @@ CONVERTED: dict[str, Body] = {
     "half the map, by cubes": lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bicubic"),
     "a part of the map, by cubes": lambda n, x: F.interpolate(x, (2, 4), mode="bicubic"),
     "a quarter of the rows": lambda n, x: F.interpolate(F.pad(x, [0, 0, 0, 2]), (3, 8), mode="bicubic"),
+    "means that overlap, fewer at the edges": lambda n, x: F.interpolate(x, (5, 2), mode="bilinear", antialias=True),
+    "by cubes, fewer at the edges": lambda n, x: F.interpolate(x, (20, 4), mode="bicubic", antialias=True),
+    "upsampled by cubes, fewer at the edges": lambda n, x: F.interpolate(x, (30, 16), mode="bicubic", antialias=True),
     "upsampled by one": lambda n, x: F.interpolate(x, scale_factor=1),
     "mixed to its own size": lambda n, x: F.interpolate(x, scale_factor=1.05, mode="bilinear"),
     "pixel shuffle": lambda n, x: F.pixel_shuffle(F.avg_pool2d(x, 2), 2),
@@ -317,7 +323,6 @@ REFUSED: dict[str, tuple[Body, str]] = {
         lambda n, x: torch.slice_scatter(x, torch.ones(1, 1, 1, 1).expand_as(x[:, :1]), 1, 0, 1),
         "do not come",
     ),
-    "glu of rows": (lambda n, x: F.glu(x, 2), "gates one half"),
     "mean of everything": (lambda n, x: x - x.mean((1, 2, 3), keepdim=True), "a gate"),
     "rows that do not divide": (lambda n, x: x.reshape(-1, 8, 4, 20), "mixes positions"),
     "blocks as windows of a batch": (
@@ -333,14 +338,6 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "mixed by more than its sizes": (
         lambda n, x: F.interpolate(x, scale_factor=2.05, mode="bilinear"),
         "by other factors",
-    ),
-    "weighed otherwise at the edges": (
-        lambda n, x: F.interpolate(x, scale_factor=2, mode="bicubic", antialias=True),
-        "weights of its own at the edges",
-    ),
-    "half the map, weighed otherwise at the edges": (
-        lambda n, x: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
-        "weights of its own at the edges",
     ),
     "products of positions": (lambda n, x: torch.einsum("bchw,bdhw->bcd", x, x), "multiplies activations"),
     "weights of each row": (lambda n, x: torch.einsum("bchw,hoc->bohw", x, n.matrix.expand(10, 8, 8)), "each position"),
@@ -361,7 +358,10 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "unfolded tokens": (lambda n, x: F.unfold(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
     "convolution along positions": (lambda n, x: F.conv1d(x.flatten(2), n.kernel[:, :, 0]), "positions of the window"),
     "norm of everything": (lambda n, x: x / x.norm(2, (1, 2, 3), keepdim=True), "a gate"),
-    "norm of another order": (lambda n, x: x / x.norm(p=3, dim=2, keepdim=True), "norm of order 3 over positions"),
+    "norm of another order": (
+        lambda n, x: x / (1 + x.norm(p=0, dim=2, keepdim=True)),
+        "norm of order 0 over positions",
+    ),
     "linear over rows": (lambda n, x: F.linear(x, n.matrix), "mixes the positions"),
     "stacked constants": (
         lambda n, x: torch.stack([n.place.expand_as(x), x], 1).sum(1),

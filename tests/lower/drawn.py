@@ -205,7 +205,7 @@ def mixed_upsample(draw: Any, b: Builder, x: Node) -> Node | None:
     """A map at a part of its size and back, its cells mixed."""
     fy, fx = draw(st.sampled_from([(2, 2), (2, 1), (2, 3)]))
     pooled = b.call(aten.max_pool2d.default, x, [2, 2], [fy, fx], [1, 1])
-    mode = draw(st.sampled_from([aten.upsample_bilinear2d, aten.upsample_bicubic2d]))
+    mode = draw(st.sampled_from([aten.upsample_bilinear2d, aten.upsample_bicubic2d, aten._upsample_bicubic2d_aa]))
     return b.call(mode.vec, pooled, None, False, [float(fy), float(fx)]) if pooled else None
 
 

@@ -28,13 +28,13 @@ def test_an_architecture_scans_exactly(scan: Scan, step: Pair) -> None:
     assert scan.executed == scan.predicted
 
 
-@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize(("groups", "dilation"), [(2, 1), (4, 1), (4, 3), (1, 3)])
 @pytest.mark.parametrize("fragments", [False, True], ids=["atrous", "fragments"])
 @torch.no_grad()
-def test_a_head_of_one_kernel_a_channel_runs_the_macs_it_predicts(groups: int, fragments: bool) -> None:
+def test_a_head_of_one_kernel_a_channel_runs_the_macs_it_predicts(groups: int, dilation: int, fragments: bool) -> None:
     """Chen et al. 2018 (MobileFaceNet): the map's last layer before the vector is a depthwise convolution."""
     torch.manual_seed(1)
-    stem, over = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 4, groups=groups)
+    stem, over = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 3 // dilation + 1, dilation=dilation, groups=groups)
     module = nn.Sequential(stem, nn.ReLU(), over, nn.ReLU(), nn.Flatten(), nn.Linear(4, 3))
     scan = Scan(captured(module, 16), fragments=fragments)
     for step in ((1, 1), (6, 5)):

@@ -142,7 +142,7 @@ class Rewriter:
     def fixed(self, node: Node, tensor: torch.Tensor) -> Const:
         """A tensor of the rule's own for ``node``, in the type and on the device of its value."""
         like = self.shapes[node]
-        key = (node.name, "fixed")
+        key = (node.name, "fixed", *tensor.shape)
         kept = self.reshaped.setdefault(key, tensor.to(like.device, like.dtype))
         return Const(self._get_attr(f"{node.name}_fixed", kept), tuple(kept.shape))
 

@@ -87,6 +87,7 @@ class AxisCells:
         region: the part of the interior map that the tile needs.
         strips: for each family, what is read from each input.
         cut: how the interior's strip is cut into fragments, where the tile runs on fragments.
+        covers: whether its operator's kernel reads each cell of a window's map, and nothing else.
     """
 
     axis: Axis
@@ -96,6 +97,7 @@ class AxisCells:
     region: tuple[int, int]
     strips: Mapping[Family, Mapping[str, Strip]]
     cut: Fragments | None = None
+    covers: bool = False
 
     def extent(self, family: Family) -> int:
         """Cells of ``family``."""
@@ -154,7 +156,8 @@ class TileLayout:
     def few(self, name: str) -> bool:
         """Whether a head is wanted at so few places that it runs faster on each window's cells than over its map."""
         y, x = self.y[name], self.x[name]
-        return y.axis.closed and x.axis.closed and y.extent("interior") * x.extent("interior") <= _FEW
+        closed = all(c.axis.closed and c.covers for c in (y, x))
+        return closed and y.extent("interior") * x.extent("interior") <= _FEW
 
     def pixels(self, name: str) -> tuple[int, int, int, int]:
         """Top, bottom, left and right of the image that the tile reads, px from its first window's corner."""
@@ -299,7 +302,8 @@ class _Layer:
         hop = self.tile.step // self.grid(node.name)
         spread = self.fragments and node.kind == "windowed" and op.up == 1 and not op.edge
         cut = self._cut(node, op, strips["interior"]) if spread else None
-        return AxisCells(axis, self.grid(node.name), self.ratio(node.name), hop, (lo, hi), strips, cut)
+        covers = all(op.covers(self.axes[i].count) for i in node.inputs)
+        return AxisCells(axis, self.grid(node.name), self.ratio(node.name), hop, (lo, hi), strips, cut, covers)
 
     def _cut(self, node: NodeSpec, op: Op, strips: Mapping[str, Strip]) -> Fragments:
         ((source, strip),) = strips.items()

@@ -152,14 +152,21 @@ def softmax(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Re
 
 
 def halve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """Gated linear unit over channels.
+    """Gated linear unit over channels, or over rows or columns as two slices.
 
     Exact: yes
     """
     x = rewriter.value(node.args[0])
-    index = x.layout.channel_index(args["dim"] % len(x.layout.dims))
+    dim = args["dim"] % len(x.layout.dims)
+    index = x.layout.channel_index(dim)
     if index is None:
-        return Refusal("gates one half of the window's positions with the other")
+        size = x.layout.shape(2)[dim]
+        parts = _parts([_part(rewriter, x, dim, 0, size // 2), _part(rewriter, x, dim, size // 2, size)])
+        if isinstance(parts, Refusal):
+            return parts
+        first, second = parts.items
+        gate = rewriter.emit(aten.sigmoid.default, [second], kind="pointwise")
+        return Mapped(rewriter.emit(aten.mul.Tensor, [first, gate], kind="pointwise"), first.layout)  # type: ignore[union-attr]
     sizes = [c // 2 if i == index else c for i, c in enumerate(x.layout.channels)]
     return Mapped(rewriter.emit(node.target, [x, 1 + index], kind="per_cell"), x.layout.with_channels(sizes))
 

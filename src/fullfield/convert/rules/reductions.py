@@ -114,7 +114,7 @@ def _per_cell(rewriter: Rewriter, target: Any, x: Mapped, dims: Sequence[int], *
 
 
 def norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """A norm: over channels per cell, the 2-norm with the window's map as the root of a sum of squares.
+    """A norm: over channels per cell, with the window's map as the root of a sum of powers, or the largest number.
 
     Exact: yes, other summation order
     """
@@ -127,11 +127,18 @@ def norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refus
     x = cast(rewriter, x, args["self"], rewriter.shapes[node].dtype)
     if not _axes(x, dims):
         return _per_cell(rewriter, aten.linalg_vector_norm.default, x, dims, keep=keep, ord=order)
-    if order != 2:
+    if order <= 0:
         return Refusal(f"takes a norm of order {order} over positions of the window")
-    squares = pointwise(rewriter, aten.mul.Tensor, x, x)
-    total = collapse(rewriter, squares, dims, "sum", keep=keep, slid=rewriter.sliding)
-    return pointwise(rewriter, operators.root.default, total)
+    if order == 2:
+        squares = pointwise(rewriter, aten.mul.Tensor, x, x)
+        total = collapse(rewriter, squares, dims, "sum", keep=keep, slid=rewriter.sliding)
+        return pointwise(rewriter, operators.root.default, total)
+    sizes = pointwise(rewriter, aten.abs.default, x)
+    if order == math.inf:
+        return collapse(rewriter, sizes, dims, "max", keep=keep, slid=rewriter.sliding)
+    powers = pointwise(rewriter, aten.pow.Tensor_Scalar, sizes, order)
+    total = collapse(rewriter, powers, dims, "sum", keep=keep, slid=rewriter.sliding)
+    return pointwise(rewriter, aten.pow.Tensor_Scalar, total, 1 / order)
 
 
 def moments(

@@ -20,7 +20,7 @@ from fullfield.nn import operators
 aten = torch.ops.aten
 _REACH = 2  # cells on either side that the widest kernel, the bicubic one, reads
 _PLACE = "which cells it reads hangs on their place in the window"
-_OTHERWISE = f"scales by other factors than its sizes do, or has weights of its own at the edges: {_PLACE}"
+_OTHERWISE = f"scales by other factors than its sizes do: {_PLACE}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def _mixed(
 ) -> Node | Refusal:
     """Every block of ``down`` cells, with those around it that the mode reads too, makes one of ``up`` cells.
 
-    One kernel a place in the block that comes out, put there from channels; the edge is replicated.
+    One kernel a place in the block that comes out, put there from channels; the edge is replicated, or what of the
+    kernel lies beyond it left out and the rest weighed up (antialiased).
 
     Source: Shi et al. 2016 (arXiv 1609.05158), section 3.2
     """
@@ -93,18 +94,26 @@ def _mixed(
     kernels = torch.einsum("pk,ql->pqkl", rows, columns).flatten(0, 1)[:, None]
     pads = [left, columns.shape[1] - down[1] - left, above, rows.shape[1] - down[0] - above]
 
-    def blocks(cells: Tensor) -> Tensor:
-        mixed = F.conv2d(F.pad(cells, pads, mode="replicate"), kernels, stride=down)
+    def blocks(cells: Tensor, mode: str) -> Tensor:
+        mixed = F.conv2d(F.pad(cells, pads, mode=mode), kernels, stride=down)
         result: Tensor = operators.depth_to_space(mixed, up)
         return result
 
-    if not resize.is_form(x, blocks):
-        return Refusal(_OTHERWISE)
-    padded = rewriter.emit(aten.pad.default, [x, pads, "replicate"], kind="windowed") if any(pads) else x.node
+    def emitted(value: Node, channels: int, *mode: Any) -> Node:
+        target = aten.pad.default if mode == ("replicate",) else aten.constant_pad_nd.default
+        padded = rewriter.emit(target, [value, pads, *mode], kind="windowed") if any(pads) else value
+        weight = rewriter.fixed(node, kernels.repeat(channels, 1, 1, 1))
+        operands = [padded, weight, None, down, [0, 0], [1, 1], channels]
+        return emit_blocks(rewriter, rewriter.emit(aten.conv2d.default, operands, kind="windowed"), up)
+
     (channels,) = x.layout.channels
-    weight = rewriter.fixed(node, kernels.repeat(channels, 1, 1, 1))
-    operands = [padded, weight, None, down, [0, 0], [1, 1], channels]
-    return emit_blocks(rewriter, rewriter.emit(aten.conv2d.default, operands, kind="windowed"), up)
+    if resize.is_form(x, lambda cells: blocks(cells, "replicate")):
+        return emitted(x.node, channels, "replicate")
+    if resize.is_form(x, lambda cells: blocks(cells, "constant") / blocks(torch.ones_like(cells), "constant")):
+        one = rewriter.emit(aten.slice.Tensor, [x, 1, 0, 1], kind="per_cell")
+        weights = emitted(rewriter.emit(aten.ones_like.default, [one], kind="pointwise"), 1, 0.0)
+        return rewriter.emit(aten.div.Tensor, [emitted(x.node, channels, 0.0), weights], kind="pointwise")
+    return Refusal(_OTHERWISE)
 
 
 def _lines(resize: _Resize, axis: int, up: int, down: int) -> tuple[Tensor, int]:
