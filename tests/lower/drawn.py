@@ -34,8 +34,8 @@ class Builder:
             value = target(*torch.fx.node.map_arg(args, lambda n: n.meta["val"]), **kwargs)
         except RuntimeError:
             return None
-        if isinstance(value, torch.Tensor) and 0 in value.shape:
-            return None
+        if isinstance(value, torch.Tensor) and (0 in value.shape or not value.isfinite().all()):
+            return None  # nothing, or no numbers: a dilated pool may read nothing but its padding
         node = self.graph.call_function(target, args, kwargs)
         node.meta["val"] = value
         return node

@@ -69,7 +69,6 @@ def test_at_multiples_of_the_stride_it_is_one_pass_over_the_image(data: Any) -> 
     with torch.no_grad():
         rows, columns = score_grid(image, scan.net.window, step)
         wanted = whole(scan.canonical, image)[:: step[0] // jy, :: step[1] // jx][:rows, :columns]
-        assume(bool(wanted.isfinite().all()))
         assert difference(scan(image, step), wanted) <= 1e-9
         assert difference(scan(image, step, data.draw(tiles)), wanted) <= 1e-9
 
@@ -97,7 +96,6 @@ def test_at_any_step_it_is_shifted_passes_stitched_together(data: Any) -> None:
                 continue
             if (y, x) not in passes:
                 passes[y, x] = whole(scan.canonical, image[:, :, y:, x:])
-            assume(bool(passes[y, x].isfinite().all()))
             wanted = passes[y, x][i * step[0] // stride[0], j * step[1] // stride[1]]
             assert float((found[i, j] - wanted).abs().max()) <= 1e-9 * float(passes[y, x].abs().max() + 1)
 
@@ -113,7 +111,6 @@ def test_with_borders_as_large_as_the_maps_it_is_the_crops(data: Any) -> None:
     note(f"{scan.net.window} {step} {tuple(image.shape)} {scan.net.graph.code}")
     with torch.no_grad():
         wanted = crops(scan.net, image, step)
-        assume(bool(wanted.isfinite().all()))
         assert difference(scan(image, step, data.draw(tiles)), wanted) <= 1e-9
 
 

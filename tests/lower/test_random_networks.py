@@ -7,7 +7,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import HealthCheck, given, note, settings
 
 from fullfield.capture.classifier import Classifier
 from tests.lower import drawn
@@ -41,7 +41,6 @@ def test_a_scan_equals_the_crops_whatever_the_tile_and_runs_the_macs_it_predicts
     scan = Scan(net, stop=stop, batch=data.draw(st.integers(1, 9)), fragments=data.draw(st.booleans()))
     with torch.no_grad():
         wanted = crops(net, image, step)
-        assume(bool(wanted.isfinite().all()))  # a dilated pool may read nothing but its padding: no number compares
         assert difference(scan(image, step, data.draw(tiles)), wanted) <= 1e-9
         assert difference(scan(image, step), wanted) <= 1e-9
     assert scan.executed == scan.predicted

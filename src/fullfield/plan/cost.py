@@ -221,8 +221,9 @@ def _is_new(node: NodeSpec) -> bool:
 
 def _covers(node: NodeSpec, network: Network) -> bool:
     """Whether a node is a convolution as large as its map, which runs as a matrix product on windows' own cells."""
-    cells = network[node.inputs[0]].shape[-2:] if node.kind == "windowed" else ()
-    return bool(cells) and all(op.covers(n) for op, n in zip(node.ops, cells, strict=True))
+    return node.kind == "windowed" and all(
+        op.covers(n) for op, n in zip(node.ops, network[node.inputs[0]].shape[-2:], strict=True)
+    )
 
 
 def _peak(

@@ -160,13 +160,12 @@ def halve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refu
     dim = args["dim"] % len(x.layout.dims)
     index = x.layout.channel_index(dim)
     if index is None:
-        size = x.layout.shape(2)[dim]
-        parts = _parts([_part(rewriter, x, dim, 0, size // 2), _part(rewriter, x, dim, size // 2, size)])
-        if isinstance(parts, Refusal):
-            return parts
-        first, second = parts.items
+        half = x.layout.shape(2)[dim] // 2
+        first, second = (_part(rewriter, x, dim, start, start + half) for start in (0, half))
+        if isinstance(first, Refusal) or isinstance(second, Refusal):
+            return first
         gate = rewriter.emit(aten.sigmoid.default, [second], kind="pointwise")
-        return Mapped(rewriter.emit(aten.mul.Tensor, [first, gate], kind="pointwise"), first.layout)  # type: ignore[union-attr]
+        return Mapped(rewriter.emit(aten.mul.Tensor, [first, gate], kind="pointwise"), first.layout)
     sizes = [c // 2 if i == index else c for i, c in enumerate(x.layout.channels)]
     return Mapped(rewriter.emit(node.target, [x, 1 + index], kind="per_cell"), x.layout.with_channels(sizes))
 

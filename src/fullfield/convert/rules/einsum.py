@@ -32,10 +32,10 @@ def einsum(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     tensors = list(args["tensors"])
     terms, _, wanted = args["equation"].replace(" ", "").partition("->")
     letters = terms.split(",")
-    if len(tensors) == 2 and isinstance(rewriter.value(tensors[1]), Mapped):
-        tensors, letters = tensors[::-1], letters[::-1]
     if len(tensors) != 2:
         return _OF_ACTIVATIONS
+    if isinstance(rewriter.value(tensors[1]), Mapped):
+        tensors, letters = tensors[::-1], letters[::-1]
     return _product(rewriter, node, tensors, (letters[0], letters[1], wanted))
 
 
@@ -46,7 +46,9 @@ def matmul(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     """
     tensors = list(node.args[:2])
     last = isinstance(rewriter.value(tensors[1]), Mapped)
-    x, const = (rewriter.value(tensor) for tensor in (tensors[::-1] if last else tensors))
+    if last:
+        tensors.reverse()
+    x, const = map(rewriter.value, tensors)
     if not isinstance(x, Mapped) or not isinstance(const, Const):
         return _OF_ACTIVATIONS
     rank, extra = len(x.layout.dims), len(const.shape) - 2
@@ -57,9 +59,7 @@ def matmul(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     before = "".join(o if n == 1 else s for n, s, o in zip(const.shape, places, ones, strict=False))
     summed = of_map[-2 if last else -1]
     of_tensor = before + (fresh + summed if last else summed + fresh)
-    return _product(
-        rewriter, node, tensors[::-1] if last else tensors, (of_map, of_tensor, of_map.replace(summed, fresh))
-    )
+    return _product(rewriter, node, tensors, (of_map, of_tensor, of_map.replace(summed, fresh)))
 
 
 def _product(rewriter: Rewriter, node: Node, tensors: Sequence[Any], letters: tuple[str, str, str]) -> Mapped | Refusal:

@@ -154,7 +154,7 @@ def depth_to_space(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapp
         return Refusal("rearranges dimensions that are not (channels, y, x)")
     if x.layout.slides:
         return Refusal("spreads the one value of a window over a map")
-    result = rewriter.emit(aten.pixel_shuffle.default, [x, args["upscale_factor"]], kind="windowed")
+    result = emit_blocks(rewriter, x.node, [args["upscale_factor"]] * 2)
     return Mapped(result, Layout.plain(*rewriter.shape(node)[1:]))
 
 
