@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from fullfield import BudgetError, FullfieldError, UnsupportedError
 from fullfield.api.plan import plan
+from fullfield.api.scan import scan
 from tests.api import networks
 from tests.api.networks import Attention, Branches, made, picture
 
@@ -29,6 +32,16 @@ def test_a_plan_answers_to_the_arguments_of_a_scan() -> None:
     assert found.mode == "context"
     assert found.budget_bytes == 64_000_000
     assert json.loads(json.dumps(found.to_dict()))["map"] == [13, 15]
+
+
+@pytest.mark.parametrize("settings", [{}, {"mode": "context"}, {"border": 1}, {"method": "shifted"}], ids=str)
+def test_the_table_of_a_plan_has_the_multiply_adds_that_the_scan_runs(settings: dict[str, Any]) -> None:
+    net = made(networks.padded)
+    table = plan(net, picture(), step=(3, 5), tile=(4, 4), **settings).table
+    with FlopCounterMode(display=False) as counter:
+        scan(net, picture(), step=(3, 5), tile=(4, 4), **settings)
+    assert 2 * table.scan.total == counter.get_total_flops()
+    assert table.crops == table.plan.windows * table.plan.to_dict()["crop_macs"]
 
 
 def test_what_cannot_be_shared_is_named() -> None:

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 
 def plan(net: Net, image: object, **settings: Any) -> Plan:
-    """How ``scan`` would run with the same arguments: where each layer runs, tiles, cost, memory.
+    """How ``scan`` would run with the same arguments: method, tile, cost, memory.
+
+    Printed, it is one line; its ``table`` is what ``fullfield plan`` prints: where each layer runs, and the
+    multiply-adds of each part of the scan, which are those that ``torch.utils.flop_counter`` finds when it runs.
 
     Args:
         net: as for ``scan``.
         image: as for ``scan``.
-        settings: ``scan``'s ``step``, ``mode``, ``border``, ``edge``, ``scale``, ``budget`` and ``tile``.
+        settings: ``scan``'s ``step``, ``mode``, ``border``, ``edge``, ``scale``, ``budget``, ``tile``, ``method`` and
+            ``region``.
 
     Raises:
         FullfieldError: as for ``scan``.

@@ -26,11 +26,10 @@ def command(*, load: Load, pick: Pick, image: str, as_json: bool, **settings: An
     """
     from fullfield.api.prepare import Settings, set_up
     from fullfield.api.rate import crop_seconds
-    from fullfield.plan.table import tabulate
 
     net = load()
     work = set_up(net, pick(image), Settings(**settings))
-    table = tabulate(work.plan)
+    table = work.plan.table
     seconds = crop_seconds(net, work.source)
     scan, crops = table.seconds(seconds), seconds * work.plan.windows
     if as_json:

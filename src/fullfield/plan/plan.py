@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fullfield.geometry.network import Network, Place
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.plan.cost import Cost, crop_macs, frontier
+
+if TYPE_CHECKING:
+    from fullfield.plan.table import Table
 
 Mode = Literal["exact", "context"]
 Method = Literal["auto", "atrous", "fragments", "shifted"]
@@ -123,8 +126,15 @@ class Plan:
         """How many times fewer multiply-adds a full tile takes than its windows crop by crop."""
         return crop_macs(self.network) * self.tile[0] * self.tile[1] / max(1, self.cost.macs)
 
+    @property
+    def table(self) -> Table:
+        """Layer by layer: where each runs, what each part of it costs in the whole scan, against crop by crop."""
+        from fullfield.plan.table import tabulate
+
+        return tabulate(self)
+
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON-able values."""
+        """The plan as JSON-able values, multiply-adds those of a full tile; ``table.to_dict()`` has the scan's."""
         first = frontier(self.network, self.places)
         return {
             "mode": self.mode,
