@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 import fullfield
+from fullfield import BudgetError
 from fullfield.api.job import StreamJob, prepare_job
 from fullfield.api.prepare import Settings
 from fullfield.io.kept import Keep
 
 
-def job(budget: int, **options: object) -> StreamJob:
+def job(budget: int | None, **options: object) -> StreamJob:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 16, 5, stride=4, padding=2), nn.ReLU()]
     layers += [nn.Conv2d(16, 16, 5, padding=2, dilation=1) for _ in range(4)]
@@ -28,6 +29,18 @@ def job(budget: int, **options: object) -> StreamJob:
 def test_the_computation_takes_what_the_rest_of_the_budget_leaves_it(megabytes: int) -> None:
     found = job(megabytes * 10**6)
     assert 0.8 * megabytes * 10**6 <= found.predicted_bytes <= megabytes * 10**6
+
+
+def test_where_no_budget_is_set_one_window_may_take_more_than_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("fullfield.api.job", "fullfield.plan.choose"):
+        monkeypatch.setattr(f"{place}.DEFAULT_BUDGET_BYTES", 10**6)
+    found = job(None)
+    assert found.work.plan.tile == (1, 1)
+    assert found.predicted_bytes > 10**6
+    with pytest.raises(BudgetError, match="a scan to disk takes"):
+        job(10**6)
+    with pytest.raises(BudgetError, match="a scan to disk takes"):
+        job(None, tile=(2, 2))
 
 
 def test_an_image_continued_beyond_its_edges_is_predicted_to_take_more() -> None:

@@ -17,6 +17,7 @@ from fullfield.errors import BudgetError, FullfieldError, GeometryError
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, NodeSpec
 from fullfield.plan import CONTEXT, EXACT, Borders, Plan, Prices, Tile, make_plan
+from fullfield.plan.choose import DEFAULT_BUDGET_BYTES
 from fullfield.plan.cost import _HEAP, _PROGRAM, Cost, crop_macs, frontier, tile_cost
 from tests.plan.networks import Draft, attentive, padded, unpadded
 
@@ -94,6 +95,21 @@ def test_the_least_budget_that_is_named_is_the_least_that_works(make: Callable[[
     wanted = float(re.search(r"less than the ([\d.]+) MB", caught.value.what)[1]) * 1e6  # type: ignore[index]
     assert _works(ask, int(wanted + 0.5e5))  # the text gives a tenth of a megabyte
     assert not any(_works(ask, int(wanted * share - 0.5e5)) for share in (1.0, 0.99, 0.9, 0.7, 0.5, 0.2))
+
+
+def test_where_no_budget_is_set_one_window_may_take_more_than_the_default() -> None:
+    network = unpadded((4000, 4000), 40)  # a window's map is 5 GB
+
+    def ask(**options: Any) -> Plan:
+        return make_plan(network, image=(4040, 4040), step=(4, 4), **options)
+
+    assert DEFAULT_BUDGET_BYTES < ask().cost.peak_bytes == ask().budget_bytes
+    assert ask().tile == (1, 1)
+    assert ask(budget_bytes=ask().budget_bytes) == ask()
+    with pytest.raises(BudgetError, match="one window"):
+        ask(budget_bytes=DEFAULT_BUDGET_BYTES)
+    with pytest.raises(BudgetError, match="tile of 2x2 windows"):
+        ask(tile=(2, 2))
 
 
 def _works(ask: Callable[[int], Plan], budget: int) -> bool:

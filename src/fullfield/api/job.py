@@ -113,7 +113,9 @@ def prepare_job(net: Classifier, image: object, keep: Keep, settings: Settings) 
         if job is not None:
             return _with_rest(job, budget)
     least = _least(ready, kept)
-    if least > budget:
+    if settings.budget is None and settings.tile is None:
+        budget = max(least, budget)
+    elif least > budget:
         raise BudgetError(
             "budget",
             f"{budget / 1e6:.1f} MB is less than the {least / 1e6:.1f} MB that a scan to disk takes",

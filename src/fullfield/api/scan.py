@@ -68,7 +68,8 @@ def scan(
         edge: ``valid`` scores windows inside the image; ``reflect``, ``replicate`` and ``constant`` (black) continue
             the image so that a window is centred on every step of it, corner to corner.
         scale: factor on the image's size before scanning.
-        budget: memory allowed, bytes or a text such as ``"2GB"``, above that of the image, the network and the scores.
+        budget: memory allowed, bytes or a text such as ``"2GB"``, above that of the image, the network and the scores;
+            2 GiB by default, or what one window takes where that is more.
         tile: rows and columns of windows computed together; chosen by the plan by default.
         method: how steps that the network's stride does not divide are run: ``atrous`` spreads operators over one
             fine map, ``fragments`` runs them on its interleaved parts, ``shifted`` scans the image several times. The

@@ -99,7 +99,11 @@ method = click.option(
 scale = click.option(
     "--scale", type=float, default=1.0, show_default=True, help="Resize the image by this factor first."
 )
-budget = click.option("--budget", metavar="SIZE", help="Memory allowed, such as 2GB or 512MiB.")
+budget = click.option(
+    "--budget",
+    metavar="SIZE",
+    help="Memory allowed, such as 2GB or 512MiB.  [default: 2 GiB, or what one window takes]",
+)
 device = click.option("--device", help="Where to compute, such as cpu or cuda:0.")
 trust = click.option("--trust", is_flag=True, help="Read model files that can run code (.pt2, pickles).")
 weights = click.option("--weights", metavar="FILE", help="The .caffemodel of a .prototxt.")

@@ -45,6 +45,7 @@ def make_plan(
         step: px between windows (y, x).
         borders: what is recomputed as the crops would; all by default.
         itemsize: bytes of one number.
+        budget_bytes: memory allowed; 2 GiB if none is given, or what one window takes where that is more.
         tile: rows and columns of windows computed together, if not to be chosen; all of a smaller map. They share all
             that can be shared if that fits the budget.
         batch: windows at a time where the network runs per window, if not to be chosen.
@@ -61,7 +62,8 @@ def make_plan(
     if method not in get_args(Method):
         raise GeometryError("method", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(Method))}")
     prices = prices or Prices(network, itemsize)
-    chooser = _Chooser(prices, borders, image, step, budget_bytes or DEFAULT_BUDGET_BYTES, tile, batch)
+    budget = DEFAULT_BUDGET_BYTES if budget_bytes is None else budget_bytes
+    chooser = _Chooser(prices, borders, image, step, budget, budget_bytes is not None, tile, batch)
     if method == "auto":
         return chooser.cheapest() if chooser.spread else chooser.checked(chooser.plan("atrous"))
     chosen = chooser.plan(method)
@@ -107,6 +109,7 @@ class _Chooser:
     image: Pair
     step: Pair
     budget: int
+    strict: bool
     tile: Pair | None
     batch: int | None
 
@@ -142,7 +145,7 @@ class _Chooser:
         return all(place.shared or not shared[name].shared for name, place in plan.places.items())
 
     def checked(self, plan: Plan) -> Plan:
-        """The plan, if it keeps to the budget.
+        """The plan, if it keeps to the budget; where none was set, one window may take more.
 
         Raises:
             BudgetError: it takes more.
@@ -150,6 +153,8 @@ class _Chooser:
         least = plan.cost.peak_bytes
         if least <= self.budget:
             return plan
+        if not self.strict and plan.tile == (1, 1):
+            return replace(plan, budget_bytes=least)
         what = "one window" if self.tile is None else "a tile of {}x{} windows".format(*plan.tile)
         raise BudgetError(
             "budget",
