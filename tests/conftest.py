@@ -3,6 +3,7 @@
 import signal
 
 import hypothesis
+import pytest
 import torch
 
 hypothesis.settings.register_profile("fullfield", deadline=None, derandomize=True, print_blob=True)
@@ -10,3 +11,15 @@ hypothesis.settings.load_profile("fullfield")
 torch.set_num_threads(1)
 # A shell that starts the tests in the background has them ignore Ctrl-C, and all processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _seed_fixtures() -> None:
+    """Weights that a module's fixtures draw are the same in every run."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Weights that a test draws are the same in every run, whatever ran before it."""
+    torch.manual_seed(0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import fullfield
@@ -19,7 +20,7 @@ from fullfield.verify.spread import errors, largest, spread
 from tests.oracle import captured
 
 
-def padded() -> nn.Module:
+def padded() -> nn.Sequential:
     """Padding on maps of 32, 16 and 8 cells, where the windows' share runs out only at the head."""
     layers: list[nn.Module] = []
     channels = 1
@@ -208,8 +209,16 @@ def test_both_wishes_count() -> None:
 def test_the_spread_is_what_classes_vary_by() -> None:
     crops = np.array([[0.0, 100.0, np.inf], [2.0, 104.0, 1.0]])
     assert spread(crops) == math.sqrt((1 + 4) / 2)
-    assert spread(np.full((3, 2), 7.0)) == 1
-    assert spread(np.full((3, 2), np.nan)) == 1
+    assert spread(np.full((3, 2), 7.0)) == 0
+    assert spread(np.full((3, 2), np.nan)) == 0
+
+
+@pytest.mark.parametrize(("kind", "noise"), [(np.float64, 1e-15), (np.float32, 1e-6)])
+def test_rounding_is_no_spread(kind: type[np.floating], noise: float) -> None:
+    crops = np.array([[5.0, 0.0], [5.0, noise]], kind)
+    assert spread(crops) == 0
+    assert errors(crops, crops[::-1]).tolist() == pytest.approx([noise / 2] * 2)
+    assert spread(1e3 * crops * [[1], [1 + 1e-3]]) == pytest.approx(math.sqrt(2.5**2 / 2), rel=1e-3)
 
 
 def test_errors_are_means_over_the_classes() -> None:
@@ -274,6 +283,17 @@ def test_a_wish_is_missed_beyond_the_noise(
 
 def test_an_exact_scan_must_be_exact_too() -> None:
     assert not Check(certificate(1.0, mode="exact"), Wish(0.5), 0.0, 0.0).holds
+
+
+def test_where_scores_do_not_vary_errors_are_absolute_and_the_cheapest_setting_without_is_found() -> None:
+    module = padded()
+    with torch.no_grad():
+        module[8].weight.zero_()
+    tuning = tune(captured(module, 32, channels=1).with_preprocessing("unit-grey"), photo(), step=2, samples=12)
+    assert tuning.spread == 0
+    assert tuning.best is tuning.trials[0]
+    assert all(trial.error < 1e-12 for trial in tuning.trials)
+    assert "scores do not vary: errors are absolute\n" in str(tuning)
 
 
 def test_the_check_looks_at_other_windows(net: fullfield.Classifier) -> None:

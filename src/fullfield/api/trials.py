@@ -107,7 +107,7 @@ class Tuning:
         windows: windows of the whole map.
         step: px between them (y, x).
         spread: how much a score of the crops varies between the sampled windows: the root of its variance, averaged
-            over the classes.
+            over the classes; 0 where they vary by rounding alone, so that errors are absolute.
         crop_macs: multiply-adds of the whole map crop by crop.
         crop_seconds: that these should take here.
     """
@@ -133,10 +133,8 @@ class Tuning:
         return asdict(self) | {"step": list(self.step), "trials": trials, "best": trials[self.trials.index(self.best)]}
 
     def __str__(self) -> str:
-        head = (
-            f"{self.samples} of {self.windows} windows compared with their crops (seed {self.seed}); "
-            f"scores vary by {self.spread:.3g}"
-        )
+        vary = f"scores vary by {self.spread:.3g}" if self.spread else "scores do not vary: errors are absolute"
+        head = f"{self.samples} of {self.windows} windows compared with their crops (seed {self.seed}); {vary}"
         return "\n".join([head, "", *self._table(), "", *_legend(), "", self.verdict])
 
     @property
