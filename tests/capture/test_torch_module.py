@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fullfield.capture.batches import check_apart
 from fullfield.capture.preprocessing import PRESETS
 from fullfield.capture.torch_module import capture, parse_window
 from fullfield.errors import CaptureError
@@ -141,12 +142,53 @@ def test_names_must_be_as_many_as_scores() -> None:
         lambda y: y / y.norm(),
         lambda y: y.softmax(0),
         lambda y: torch.einsum("nk,mk->mk", y, y),
+        lambda y: y.transpose(0, 1).softmax(1).transpose(0, 1),
+        lambda y: y + y.flip(0),
+        lambda y: y.cumsum(0),
+        lambda y: y / y.max(),
+        lambda y: y + y.roll(1, 0),
+        lambda y: y + y.roll(1),
+        lambda y: y + y[:1],
+        lambda y: y + y[-1],
+        lambda y: y + y.reshape(6, -1).softmax(0).reshape(-1, 6),
+        lambda y: nn.functional.batch_norm(y, None, None, training=True),
+        lambda y: (y[:, None] - y[None]).abs().sum(1),
     ],
 )
 def test_a_network_that_mixes_the_windows_of_a_batch_is_refused(wrap: object) -> None:
     torch.manual_seed(0)
     with pytest.raises(CaptureError, match="it mixes the windows"):
         capture(Small(wrap).eval(), window=9)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y: y * y.shape[0],
+        lambda y: y + torch.arange(y.shape[0] * 6).reshape(-1, 6).amax(),
+        lambda y: y / y.numel(),
+    ],
+)
+def test_a_network_that_computes_with_the_size_of_the_batch_is_refused(wrap: object) -> None:
+    with pytest.raises(CaptureError, match="other scores in a batch of two than alone"):
+        capture(Small(wrap).eval(), window=9)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y: y.reshape(y.shape[0], 2, 3).flip(1).flatten(1),
+        lambda y: y + torch.zeros(y.shape[0], 6),
+        lambda y: y + torch.ones(1, 6).expand(y.shape[0], -1),
+        lambda y: y[torch.arange(y.shape[0]), :],
+        lambda y: y.reshape(3 * y.shape[0], 2).softmax(1).reshape(-1, 6),
+        lambda y: y.reshape(6, -1).reshape(-1, 6),
+    ],
+)
+def test_sizes_and_places_within_a_window_are_no_mixing(wrap: object) -> None:
+    module = Small(wrap).eval()
+    windows = torch.rand(3, 3, 9, 9)
+    assert torch.allclose(capture(module, window=9)(windows), torch.cat([module(w[None]) for w in windows]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +202,17 @@ def test_a_network_that_mixes_the_windows_of_a_batch_is_refused(wrap: object) ->
 def test_products_within_a_window_are_no_mixing(wrap: object) -> None:
     net = capture(Small(wrap).eval(), window=9)
     assert net.window == (9, 9)
+
+
+def test_nothing_is_run_to_see_that_windows_are_apart_where_operators_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def attention(y: Tensor) -> Tensor:
+        rows = y.reshape(-1, 2, 3)
+        rows = nn.functional.scaled_dot_product_attention(rows, rows, rows) + rows @ torch.ones(3, 3)
+        return (rows @ rows.transpose(1, 2)).softmax(-1).flatten(1)
+
+    graph = capture(Small(attention).eval(), window=9).graph
+    monkeypatch.setattr("torch.randn", None)
+    check_apart(graph, torch.zeros(2, 3, 9, 9), "Small")
 
 
 def test_a_failed_export_prints_nothing_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
 import torch
+from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
+from fullfield.capture.shapes import PROBE_BATCH, propagate
 from fullfield.errors import CaptureError
 
-_PRODUCTS = {"matmul", "mm", "bmm", "baddbmm", "addbmm", "einsum", "scaled_dot_product_attention"}
-_ALONG = dict.fromkeys(
-    ("softmax", "_softmax", "log_softmax", "sum", "mean", "amax", "amin", "max", "min", "var", "std", "cumsum", "prod"),
-    1,
-) | {"norm": 2, "linalg_vector_norm": 2}  # and which argument says along what
+# Operators that treat what lies along the first dimension apart wherever they leave its size as it is.
+_APART = frozenset(
+    (
+        *("view", "reshape", "flatten", "unflatten", "swapaxes", "swapdims", "t", "squeeze"),
+        *("unsqueeze", "expand", "expand_as", "view_as", "reshape_as", "detach", "alias"),
+        *("_unsafe_view", "movedim", "to", "_to_copy", "type_as", "lift_fresh_copy", "dropout"),
+        *("feature_dropout", "alpha_dropout", "slice", "narrow", "split", "split_with_sizes", "chunk"),
+        *("cat", "concat", "pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d"),
+        *("linear", "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d"),
+        *("instance_norm", "group_norm", "layer_norm", "rms_norm", "prelu", "relu6", "hardswish"),
+        *("native_layer_norm", "native_group_norm", "_native_batch_norm_legit_no_training"),
+        *("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "max_pool2d_with_indices"),
+        *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d"),
+        *("upsample_nearest2d", "upsample_bilinear2d", "_upsample_bilinear2d_aa"),
+        *("upsample_bicubic2d", "_upsample_bicubic2d_aa", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
+        *("im2col", "max", "min", "var", "std", "var_mean", "norm", "logsumexp"),
+        *("linalg_vector_norm", "glu"),
+    )
+)
+# Operators that take how many windows there are as a size.
+_SIZED = frozenset(
+    (
+        *("view", "reshape", "unflatten", "expand", "_unsafe_view", "slice", "narrow", "split", "split_with_sizes"),
+        *("zeros", "ones", "empty", "new_zeros", "new_ones", "new_empty", "repeat", "tile"),
+    )
+)
+# Operators that do so wherever the windows' dimension lies: what they give would else lack it.
+_ANYWHERE = frozenset(
+    (
+        *("permute", "transpose", "unbind", "select", "stack", "contiguous", "clone", "mean", "sum", "amax", "amin"),
+        "getitem",
+    )
+)
+_NUMBERS = (int, float, bool)
 
 
-def check_apart(graph: GraphModule, probe: torch.Tensor, name: str) -> None:
-    """Passes if a window's scores do not depend on the other windows of its batch.
+def check_apart(graph: GraphModule, probe: Tensor, name: str) -> None:
+    """Passes if a window's scores depend neither on the other windows of its batch nor on how many there are.
 
-    Only operators that join positions can do that; a network without any is not run. The window has the same place in
-    two batches of the same size, so that all that differs is the window beside it.
+    Nothing is run where every operator is known to treat the windows apart, as most networks' are. Otherwise a window
+    is run at the same place of two batches of the same size, so that all that differs is the window beside it; and
+    alone, where a number of windows is more to the network than a size.
 
     Args:
         graph: of the network.
@@ -28,27 +65,122 @@ def check_apart(graph: GraphModule, probe: torch.Tensor, name: str) -> None:
     Raises:
         CaptureError: they do.
     """
-    if not any(_may_join(node) for node in graph.graph.nodes):
+    values = propagate(graph, (PROBE_BATCH, *probe.shape[1:]), probe.dtype)
+    counts = _counts(values)
+    operators = (n for n in graph.graph.nodes if n.op not in ("placeholder", "get_attr", "output"))
+    if not counts and all(_apart(node, values) for node in operators):
         return
     noise = torch.Generator().manual_seed(0)
-    first, second, third = torch.randn((3, *probe.shape[1:]), generator=noise).to(probe)
+    a, b, c = torch.randn((3, *probe.shape[1:]), generator=noise).to(probe)
     with torch.no_grad():
-        one, other = (graph(torch.stack([first, beside]))[0] for beside in (second, third))
-    if (one - other).abs().max() > 1000 * torch.finfo(one.dtype).eps * one.abs().max():
+        ab, ac, cb = (graph(torch.stack(pair)) for pair in ((a, b), (a, c), (c, b)))
+        alone = graph(torch.stack((a,)))[0] if counts else ab[0]
+    eps = torch.finfo(ab.dtype).eps
+    rounding = min(1000 * eps, 0.05)
+    if _differ(ab[0], ac[0], rounding) or _differ(ab[1], cb[1], rounding):
         raise CaptureError(
             name,
             "gives a window other scores when another window is beside it in its batch: it mixes the windows",
             fix="correct the network: some layer takes the first dimension for positions or channels",
         )
+    if _differ(ab[0], alone, eps**0.25):  # a batch of another size is rounded otherwise
+        raise CaptureError(
+            name,
+            "gives a window other scores in a batch of two than alone",
+            fix="correct the network: some layer computes with the size of the batch",
+        )
 
 
-def _may_join(node: Node) -> bool:
-    """Whether an operator may join numbers along the first dimension."""
-    if node.op != "call_function":
+def _differ(one: Tensor, other: Tensor, relative: float) -> bool:
+    """Whether two windows' scores differ by more than rounding."""
+    return bool((one - other).abs().max() > relative * one.abs().max())
+
+
+def _apart(node: Node, values: Mapping[Node, Any]) -> bool:
+    """Whether an operator is known to treat windows apart; they come first in what it reads and gives.
+
+    A reshaped tensor whose first dimension stays the number of windows has each window's numbers where they were.
+    """
+    reads = [values[n] for n in node.all_input_nodes]
+    before, after = (list(_tensors(v)) for v in (reads, values[node]))
+    if not any(map(_holds_windows, before + after)) or not after:
+        return True
+    name = _name(node)
+    first = name not in _ANYWHERE
+    if not all(_windows_apart(t, first=first) for t in (*filter(_holds_windows, before), *after)):
         return False
-    name = str(node.target).split(".")[1] if "." in str(node.target) else ""
-    if name not in _ALONG:
-        return name in _PRODUCTS
-    at = _ALONG[name]
-    dims = node.args[at] if len(node.args) > at else node.kwargs.get("dim")
-    return dims is None or 0 in (dims if isinstance(dims, (list, tuple)) else [dims])
+    if isinstance(node.target, OpOverload) and torch.Tag.pointwise in node.target.tags:
+        return True
+    return name in _APART | _ANYWHERE or (name in _SPECIAL and _SPECIAL[name](node, values))
+
+
+def _softmax(node: Node, values: Mapping[Node, Any]) -> bool:
+    """Along another dimension."""
+    dim = _argument(node, 1, "dim")
+    return isinstance(dim, int) and dim % values[node].dim() != 0
+
+
+def _product(node: Node, values: Mapping[Node, Any]) -> bool:
+    """Sums over the last dimension of the first factor and the last but one of the second, neither the windows'."""
+    first, second = (values[n] for n in node.all_input_nodes[-2:])  # behind what is added
+    if _holds_windows(first) and _holds_windows(second):
+        return bool(first.dim() == second.dim() > 2)
+    return bool(first.dim() > 1 if _holds_windows(first) else second.dim() > 2)
+
+
+def _attention(node: Node, values: Mapping[Node, Any]) -> bool:
+    """As for a product; queries, keys and values have their windows at the same place."""
+    return all(values[n].dim() == values[node].dim() > 2 for n in node.all_input_nodes[:3])
+
+
+def _argument(node: Node, at: int, name: str) -> Any:
+    """What an operator is given; ``None`` where that is nothing."""
+    return node.args[at] if len(node.args) > at else node.kwargs.get(name)
+
+
+_SPECIAL: dict[str, Callable[[Node, Mapping[Node, Any]], bool]] = {
+    **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), _softmax),
+    **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm"), _product),
+    "scaled_dot_product_attention": _attention,
+    "batch_norm": lambda node, _: _argument(node, 5, "training") is False,
+    "index": lambda node, _: _argument(node, 1, "indices")[0] is None,
+}
+
+
+def _name(node: Node) -> str:
+    """The operator's, without its overload."""
+    if isinstance(node.target, OpOverload):
+        return node.target._schema.name.split("::")[-1]
+    return "getitem" if node.target is operator.getitem else ""
+
+
+def _counts(values: Mapping[Node, Any]) -> bool:
+    """Whether some operator takes the number of windows, or what is computed from it, for more than a size."""
+    counts: set[Node] = set()
+    for node in values:
+        value, reads = values[node], not counts.isdisjoint(node.all_input_nodes)
+        if isinstance(value, _NUMBERS):
+            if reads or (value and value % PROBE_BATCH == 0):
+                counts.add(node)
+        elif reads and node.op != "output" and _name(node) not in _SIZED:
+            return True
+    return False
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in a value."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _holds_windows(tensor: Tensor) -> bool:
+    return any(n and n % PROBE_BATCH == 0 for n in tensor.shape)
+
+
+def _windows_apart(tensor: Tensor, *, first: bool) -> bool:
+    """Whether one dimension is the windows', the first one where it is to be, and no other is."""
+    found = [d for d, n in enumerate(tensor.shape) if n and n % PROBE_BATCH == 0]
+    return len(found) == 1 and tensor.shape[found[0]] == PROBE_BATCH and found[0] <= (0 if first else tensor.dim())
