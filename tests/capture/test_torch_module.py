@@ -177,6 +177,21 @@ def test_a_network_that_computes_with_the_size_of_the_batch_is_refused(wrap: obj
 @pytest.mark.parametrize(
     "wrap",
     [
+        nn.functional.dropout,
+        lambda y: nn.functional.rrelu(y - 10, training=True),
+        lambda y: y + torch.randn_like(y),
+        lambda y: y * torch.bernoulli(torch.full_like(y, 0.5)),
+    ],
+)
+def test_a_network_that_draws_random_numbers_is_refused(wrap: object) -> None:
+    with pytest.raises(CaptureError, match="it draws random numbers"):
+        capture(Small(wrap).eval(), window=9)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y: nn.functional.rrelu(nn.functional.dropout(y, training=False)),
         lambda y: y.reshape(y.shape[0], 2, 3).flip(1).flatten(1),
         lambda y: y + torch.zeros(y.shape[0], 6),
         lambda y: y + torch.ones(1, 6).expand(y.shape[0], -1),

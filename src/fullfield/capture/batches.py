@@ -1,4 +1,4 @@
-"""Networks that mix the windows of a batch: what a window scores would depend on its neighbours in the queue."""
+"""Networks of which a window's scores hang on more than the window: on its neighbours in the batch, or on chance."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def check_apart(graph: GraphModule, probe: Tensor, name: str) -> None:
     """Passes if a window's scores depend neither on the other windows of its batch nor on how many there are.
 
     Nothing is run where every operator is known to treat the windows apart, as most networks' are. Otherwise a window
-    is run at the same place of two batches of the same size, so that all that differs is the window beside it; and
-    alone, where a number of windows is more to the network than a size.
+    is run at the same place of two batches of the same size, so that all that differs is the window beside it; alone,
+    where a number of windows is more to the network than a size; twice, where an operator may draw random numbers.
 
     Args:
         graph: of the network.
@@ -63,20 +63,28 @@ def check_apart(graph: GraphModule, probe: Tensor, name: str) -> None:
         name: of the network, for the error.
 
     Raises:
-        CaptureError: they do.
+        CaptureError: they do, or are not the same each time.
     """
     values = propagate(graph, (PROBE_BATCH, *probe.shape[1:]), probe.dtype)
     counts = _counts(values)
-    operators = (n for n in graph.graph.nodes if n.op not in ("placeholder", "get_attr", "output"))
-    if not counts and all(_apart(node, values) for node in operators):
+    operators = [n for n in graph.graph.nodes if n.op not in ("placeholder", "get_attr", "output")]
+    draws = any(map(_draws, operators))
+    if not counts and not draws and all(_apart(node, values) for node in operators):
         return
     noise = torch.Generator().manual_seed(0)
     a, b, c = torch.randn((3, *probe.shape[1:]), generator=noise).to(probe)
     with torch.no_grad():
         ab, ac, cb = (graph(torch.stack(pair)) for pair in ((a, b), (a, c), (c, b)))
+        again = graph(torch.stack((a, b))) if draws else ab
         alone = graph(torch.stack((a,)))[0] if counts else ab[0]
     eps = torch.finfo(ab.dtype).eps
     rounding = min(1000 * eps, 0.05)
+    if _differ(ab, again, rounding):
+        raise CaptureError(
+            name,
+            "gives the same window other scores each time: it draws random numbers",
+            fix="give functional dropout and its like training=self.training, or training=False",
+        )
     if _differ(ab[0], ac[0], rounding) or _differ(ab[1], cb[1], rounding):
         raise CaptureError(
             name,
@@ -94,6 +102,16 @@ def check_apart(graph: GraphModule, probe: Tensor, name: str) -> None:
 def _differ(one: Tensor, other: Tensor, relative: float) -> bool:
     """Whether two windows' scores differ by more than rounding."""
     return bool((one - other).abs().max() > relative * one.abs().max())
+
+
+def _draws(node: Node) -> bool:
+    """Whether an operator draws random numbers; dropout and its like do where they are told that the network learns."""
+    if not isinstance(node.target, OpOverload) or torch.Tag.nondeterministic_seeded not in node.target.tags:
+        return False
+    name = _name(node)
+    switches = {"rrelu": (3, "training"), "scaled_dot_product_attention": (4, "dropout_p")}
+    switch = switches.get(name, (2, "train") if "dropout" in name else None)
+    return switch is None or bool(_argument(node, *switch))
 
 
 def _apart(node: Node, values: Mapping[Node, Any]) -> bool:
