@@ -7,8 +7,11 @@ import json
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import fullfield
 from fullfield import BudgetError, FullfieldError, UnsupportedError
 from fullfield.api.plan import plan
 from fullfield.api.scan import scan
@@ -42,6 +45,28 @@ def test_the_table_of_a_plan_has_the_multiply_adds_that_the_scan_runs(settings: 
         scan(net, picture(), step=(3, 5), tile=(4, 4), **settings)
     assert 2 * table.scan.total == counter.get_total_flops()
     assert table.crops == table.plan.windows * table.plan.to_dict()["crop_macs"]
+
+
+class Joined(nn.Module):
+    """Multiplies the windows of a batch by each other, to no effect: the weights of each sum to one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x).relu().mean((2, 3))
+        return self.head(x * (x @ x.transpose(0, 1)).softmax(-1).sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("tile", [None, (3, 2)])
+def test_windows_that_a_network_multiplies_by_each_other_run_one_at_a_time(tile: tuple[int, int] | None) -> None:
+    net = fullfield.capture(Joined().double().eval(), window=16)
+    found = plan(net, picture(40, 40), step=4, tile=tile)
+    assert (found.tile, found.batch) == (tile or (1, 1), 1)
+    with FlopCounterMode(display=False) as counter:
+        scan(net, picture(40, 40), step=4, tile=tile)
+    assert 2 * found.table.scan.total == counter.get_total_flops()
 
 
 def test_what_cannot_be_shared_is_named() -> None:

@@ -114,7 +114,7 @@ def network(net: Canonical, dtype: torch.dtype) -> Network:
     result = net.graph.graph.output_node().args[0]
     assert isinstance(result, Node)
     order = [s for s in specs if s.name != result.name] + [s for s in specs if s.name == result.name]
-    return Network(tuple(order), net.window)
+    return Network(tuple(order), net.window, alone=any(node.meta.get("joins") for node in active))
 
 
 def _spec(

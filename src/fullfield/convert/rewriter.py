@@ -268,6 +268,7 @@ class Rewriter:
             node.op, target, map_arg(node.args, new_arg), map_arg(node.kwargs, new_arg), name=node.name
         )
         copy.meta = {"path": node.meta.get("path", node.name), "op": op_name(node), "kind": "whole", "reason": reason}
+        copy.meta["joins"] = _joins(self.shapes[node])
         return Raw(copy)
 
     def _restore(self, node: Node, reason: str = "") -> Any:
@@ -318,6 +319,11 @@ class Rewriter:
         node = self.graph.get_attr(target)
         node.meta = {"path": target, "op": "weight", "kind": "const"}
         return node
+
+
+def _joins(value: Any) -> bool:
+    """Whether a tensor has the windows along two dimensions: each of a batch beside each."""
+    return isinstance(value, torch.Tensor) and sum(n % PROBE_BATCH == 0 for n in value.shape if n) > 1
 
 
 def _single(value: Value) -> bool:

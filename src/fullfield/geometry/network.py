@@ -75,10 +75,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Network:
-    """The nodes of a network in the order in which they run; the last one gives the scores."""
+    """The nodes of a network in the order in which they run; the last one gives the scores.
+
+    Args:
+        nodes: that depend on the image.
+        window: height and width, px.
+        alone: whether it multiplies the windows of a batch by each other, to no effect: these are to run one at a time.
+    """
 
     nodes: tuple[NodeSpec, ...]
     window: tuple[int, int]
+    alone: bool = False
     _index: Mapping[str, NodeSpec] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:

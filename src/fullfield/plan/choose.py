@@ -62,6 +62,8 @@ def make_plan(
     if method not in get_args(Method):
         raise GeometryError("method", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(Method))}")
     prices = prices or Prices(network, itemsize)
+    if network.alone:
+        tile, batch = tile or (1, 1), 1
     budget = DEFAULT_BUDGET_BYTES if budget_bytes is None else budget_bytes
     chooser = _Chooser(prices, borders, image, step, budget, budget_bytes is not None, tile, batch)
     if method == "auto":
