@@ -10,6 +10,7 @@ from fullfield.capture.batches import check_apart
 from fullfield.capture.preprocessing import PRESETS
 from fullfield.capture.torch_module import capture, parse_window
 from fullfield.errors import CaptureError
+from fullfield.nn import LocalResponseNorm2d
 
 
 class Small(nn.Module):
@@ -221,6 +222,7 @@ def test_products_within_a_window_are_no_mixing(wrap: object) -> None:
 
 def test_nothing_is_run_to_see_that_windows_are_apart_where_operators_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def attention(y: Tensor) -> Tensor:
+        y = LocalResponseNorm2d(3)(y[:, :, None, None]).flatten(1)
         rows = y.reshape(-1, 2, 3)
         rows = nn.functional.scaled_dot_product_attention(rows, rows, rows) + rows @ torch.ones(3, 3)
         return (rows @ rows.transpose(1, 2)).softmax(-1).flatten(1)
@@ -228,6 +230,11 @@ def test_nothing_is_run_to_see_that_windows_are_apart_where_operators_say_so(mon
     graph = capture(Small(attention).eval(), window=9).graph
     monkeypatch.setattr("torch.randn", None)
     check_apart(graph, torch.zeros(2, 3, 9, 9), "Small")
+
+
+def test_a_network_without_numbers_is_captured() -> None:
+    net = capture(Small(lambda y: y.flip(1)).to("meta").eval(), window=9)
+    assert net.device.type == "meta"
 
 
 def test_a_failed_export_prints_nothing_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
