@@ -146,6 +146,35 @@ def test_a_head_meets_a_branch_that_has_more_cells(step: Pair) -> None:
             assert difference(found[i, j], wanted[row, column]) <= 1e-9
 
 
+class Row(nn.Module):
+    """A map of one row, or column, that is padded along it by its own cells."""
+
+    def __init__(self, mode: str, *, tall: bool) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3, 2, dtype=torch.float64), nn.Linear(4, 3, dtype=torch.float64)
+        self.mode, self.tall = mode, tall
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        x = x[:, :, :, 1:2] if self.tall else x[:, :, 1:2]
+        x = nn.functional.pad(x, (0, 0, 2, 1) if self.tall else (2, 1, 0, 0), mode=self.mode)
+        scores: torch.Tensor = self.head(nn.functional.max_pool2d(x, 2, 1, 1).amax((2, 3)))
+        return scores
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+@pytest.mark.parametrize("tall", [False, True], ids=["row", "column"])
+@torch.no_grad()
+def test_a_row_alone_is_padded_by_its_own_cells(mode: str, tall: bool) -> None:
+    net = captured(Row(mode, tall=tall), 11)
+    image = torch.randn(1, 3, 31, 35, dtype=torch.float64)
+    for step in ((4, 6), (3, 5)):
+        assert difference(Scan(net)(image, step, (3, 2)), crops(net, image, step)) <= 1e-9
+    scan = Scan(net, cap=0, slides=True)
+    found = scan(image, (4, 6), (3, 2))
+    assert difference(found, whole(scan.canonical, image)[::2, ::3][: found.shape[0], : found.shape[1]]) <= 1e-9
+
+
 class Gated(nn.Module):
     """A gate of padded cells, and a norm over the map."""
 

@@ -53,7 +53,9 @@ def _pad(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
 
 def _edges(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
     left, right, top, bottom = args["pad"]
-    return Op(1, 1, top, bottom, edge=args["mode"]), Op(1, 1, left, right, edge=args["mode"])
+    pads = (top, bottom), (left, right)
+    y, x = (Op(1, 1, low, high, edge=args["mode"]) if low or high else Op(1) for low, high in pads)
+    return y, x
 
 
 def _slid_pool(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
