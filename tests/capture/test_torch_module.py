@@ -154,6 +154,10 @@ def test_names_must_be_as_many_as_scores() -> None:
         lambda y: y + y.reshape(6, -1).softmax(0).reshape(-1, 6),
         lambda y: nn.functional.batch_norm(y, None, None, training=True),
         lambda y: (y[:, None] - y[None]).abs().sum(1),
+        lambda y: torch.cat([y, -y]).reshape(-1, 2, 6).sum(1),
+        lambda y: y.reshape(-1, 3).cumsum(0).reshape(-1, 6),
+        lambda y: y.transpose(0, 1).reshape(-1, 6),
+        lambda y: torch.einsum("nk,nl->nl", y, y.flip(0)),
     ],
 )
 def test_a_network_that_mixes_the_windows_of_a_batch_is_refused(wrap: object) -> None:
@@ -225,7 +229,11 @@ def test_nothing_is_run_to_see_that_windows_are_apart_where_operators_say_so(mon
         y = LocalResponseNorm2d(3)(y[:, :, None, None]).flatten(1)
         rows = y.reshape(-1, 2, 3)
         rows = nn.functional.scaled_dot_product_attention(rows, rows, rows) + rows @ torch.ones(3, 3)
-        return (rows @ rows.transpose(1, 2)).softmax(-1).flatten(1)
+        rows = (rows @ rows.transpose(1, 2)).softmax(-1).reshape(-1, 2, 2, 1).transpose(1, 2)
+        blocks = nn.functional.layer_norm(rows.reshape(-1, 2) @ torch.ones(2, 2), [2])  # two of each window
+        blocks = torch.einsum("nij,njk->nik", blocks.reshape(-1, 2, 2), torch.ones(2, 2).expand(y.shape[0], 2, 2))
+        two = torch.stack([blocks, blocks]).reshape(2, -1, 2)  # behind another dimension
+        return two.unbind(0)[1].reshape(-1, 2, 2).roll((1, 1), (1, 2)).flatten(1)
 
     graph = capture(Small(attention).eval(), window=9).graph
     monkeypatch.setattr("torch.randn", None)

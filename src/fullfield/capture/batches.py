@@ -14,13 +14,16 @@ from torch.fx import GraphModule, Node
 from fullfield.capture.shapes import PROBE_BATCH, propagate
 from fullfield.errors import CaptureError
 
+# Operators that leave all numbers in their order.
+_RESHAPES = frozenset(
+    ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "_unsafe_view")
+)
 # Operators that treat what lies along the first dimension apart wherever they leave its size as it is.
 _APART = frozenset(
     (
-        *("view", "reshape", "flatten", "unflatten", "swapaxes", "swapdims", "t", "squeeze"),
-        *("unsqueeze", "expand", "expand_as", "view_as", "reshape_as", "detach", "alias"),
-        *("_unsafe_view", "movedim", "to", "_to_copy", "type_as", "lift_fresh_copy", "dropout"),
-        *("feature_dropout", "alpha_dropout", "slice", "narrow", "split", "split_with_sizes", "chunk"),
+        *("swapaxes", "swapdims", "t", "movedim", "expand", "expand_as", "detach", "alias", "unfold"),
+        *("to", "_to_copy", "type_as", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout"),
+        *("slice", "narrow", "split", "split_with_sizes", "chunk"),
         *("cat", "concat", "pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d"),
         *("linear", "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d"),
         *("instance_norm", "group_norm", "layer_norm", "rms_norm", "prelu", "relu6", "hardswish"),
@@ -117,19 +120,24 @@ def _draws(node: Node) -> bool:
 
 
 def _apart(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Whether an operator is known to treat windows apart; they come first in what it reads and gives.
+    """Whether an operator is known to treat windows apart; they lie along one dimension of what it reads and gives.
 
-    A reshaped tensor whose first dimension stays the number of windows has each window's numbers where they were.
+    There each window may be a block of several, all of its own: nothing but a reshape makes those, of a dimension that
+    comes first, or behind others that stay as they are.
     """
     reads = [values[n] for n in node.all_input_nodes]
     before, after = (list(_tensors(v)) for v in (reads, values[node]))
-    if not any(map(_holds_windows, before + after)) or not after:
+    if not any(map(_dims, before + after)) or not after:
         return True
-    name = _name(node)
-    first = name not in _ANYWHERE
-    if not all(_windows_apart(t, first=first) for t in (*filter(_holds_windows, before), *after)):
+    held = [t for t in before if _dims(t)] + after
+    if any(len(_dims(t)) != 1 for t in held):
         return False
-    target = node.target
+    name, target = _name(node), node.target
+    sizes, before_them = ({t.shape[_dims(t)[0]] for t in held}, {tuple(t.shape[: _dims(t)[0]]) for t in held})
+    if name in _RESHAPES:
+        return len(before_them) == 1
+    if len(sizes) > 1 or (name not in _ANYWHERE and before_them != {()}):
+        return False
     if isinstance(target, OpOverload) and (torch.Tag.pointwise in target.tags or target.namespace == "fullfield"):
         return True
     return name in _APART | _ANYWHERE or (name in _SPECIAL and _SPECIAL[name](node, values))
@@ -144,14 +152,28 @@ def _softmax(node: Node, values: Mapping[Node, Any]) -> bool:
 def _product(node: Node, values: Mapping[Node, Any]) -> bool:
     """Sums over the last dimension of the first factor and the last but one of the second, neither the windows'."""
     first, second = (values[n] for n in node.all_input_nodes[-2:])  # behind what is added
-    if _holds_windows(first) and _holds_windows(second):
+    if _dims(first) and _dims(second):
         return bool(first.dim() == second.dim() > 2)
-    return bool(first.dim() > 1 if _holds_windows(first) else second.dim() > 2)
+    return bool(first.dim() > 1 if _dims(first) else second.dim() > 2)
 
 
 def _attention(node: Node, values: Mapping[Node, Any]) -> bool:
     """As for a product; queries, keys and values have their windows at the same place."""
     return all(values[n].dim() == values[node].dim() > 2 for n in node.all_input_nodes[:3])
+
+
+def _einsum(node: Node, values: Mapping[Node, Any]) -> bool:
+    """Of tensors that have the windows first, and under one letter, as has what comes out."""
+    equation = str(node.args[0]).replace(" ", "")
+    reads, _, gives = equation.partition("->")
+    letters = {r[:1] for r, n in zip(reads.split(","), node.all_input_nodes, strict=False) if _dims(values[n])}
+    return len(letters) == 1 and gives[:1] in letters and gives[:1].isalpha()
+
+
+def _roll(node: Node, values: Mapping[Node, Any]) -> bool:
+    """Along other dimensions."""
+    dims = _argument(node, 2, "dims")
+    return bool(dims) and all(dim % values[node].dim() for dim in dims)
 
 
 def _argument(node: Node, at: int, name: str) -> Any:
@@ -163,6 +185,8 @@ _SPECIAL: dict[str, Callable[[Node, Mapping[Node, Any]], bool]] = {
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), _softmax),
     **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm"), _product),
     "scaled_dot_product_attention": _attention,
+    "einsum": _einsum,
+    "roll": _roll,
     "batch_norm": lambda node, _: _argument(node, 5, "training") is False,
     "index": lambda node, _: _argument(node, 1, "indices")[0] is None,
 }
@@ -197,11 +221,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _holds_windows(tensor: Tensor) -> bool:
-    return any(n and n % PROBE_BATCH == 0 for n in tensor.shape)
-
-
-def _windows_apart(tensor: Tensor, *, first: bool) -> bool:
-    """Whether one dimension is the windows', the first one where it is to be, and no other is."""
-    found = [d for d, n in enumerate(tensor.shape) if n and n % PROBE_BATCH == 0]
-    return len(found) == 1 and tensor.shape[found[0]] == PROBE_BATCH and found[0] <= (0 if first else tensor.dim())
+def _dims(tensor: Tensor) -> list[int]:
+    """Dimensions along which there are windows."""
+    return [d for d, n in enumerate(tensor.shape) if n and n % PROBE_BATCH == 0]
