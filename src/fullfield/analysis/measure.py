@@ -15,10 +15,10 @@ from fullfield.analysis.report import Report, Row
 from fullfield.analysis.specs import network
 from fullfield.analysis.summary import summarise
 from fullfield.analysis.work import COPIES, VIEWS, Work, work
+from fullfield.capture.calls import bind, op_name
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.shapes import propagate
 from fullfield.convert.canonical import Canonical, canonical
-from fullfield.convert.rewriter import bind, op_name
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Axis, Op
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec

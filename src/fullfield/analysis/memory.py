@@ -9,7 +9,7 @@ import torch
 from torch.fx import Graph, Node
 
 from fullfield.analysis.work import VIEWS
-from fullfield.convert.rewriter import op_name
+from fullfield.capture.calls import op_name
 
 _ACTIVE = ("input", "windowed", "pointwise", "per_cell", "whole")
 

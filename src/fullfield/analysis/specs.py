@@ -11,9 +11,9 @@ import torch
 from torch.fx import Node
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, register_flop_formula
 
+from fullfield.capture.calls import bind
 from fullfield.capture.shapes import looks, propagate
 from fullfield.convert.canonical import Canonical
-from fullfield.convert.rewriter import bind
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec
 from fullfield.nn import operators

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fullfield.convert.rewriter import bind, op_name
+from fullfield.capture.calls import bind, op_name
 
 
 @dataclass(frozen=True)

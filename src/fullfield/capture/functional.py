@@ -11,6 +11,8 @@ from torch import Tensor
 from torch._ops import OperatorBase, OpOverload
 from torch.fx import Graph, Node
 
+from fullfield.capture.calls import bind
+
 aten = torch.ops.aten
 
 # Composite operators that give new memory; of all other composite ones the result may share what they read.
@@ -72,7 +74,7 @@ def _unread(node: Node) -> str:
     if not isinstance(target, OpOverload):
         number = not isinstance(target, OperatorBase) and isinstance(node.meta.get("val"), _NUMBERS)
         return "" if number or target is operator.getitem else f"{target} is no single operator"
-    given = _given(node, target)
+    given = bind(node)
     if any(given.get(name) for name in _RANDOM) and given.get("running_mean", True) is not None:
         return f"{target} draws numbers, or keeps statistics"
     if not _composite(target) or target._schema.is_mutable or target in _READ:
@@ -115,13 +117,8 @@ def _sharing(node: Node) -> list[Node]:
     found: list[Node] = []
     for argument in target._schema.arguments:
         if argument.alias_info is not None:
-            torch.fx.node.map_arg(_given(node, target).get(argument.name), found.append)
+            torch.fx.node.map_arg(bind(node).get(argument.name), found.append)
     return found
-
-
-def _given(node: Node, target: OpOverload) -> dict[str, Any]:
-    """The arguments by their names, those left out left out."""
-    return dict(zip([a.name for a in target._schema.arguments], node.args, strict=False)) | dict(node.kwargs)
 
 
 def _composite(target: OpOverload) -> bool:

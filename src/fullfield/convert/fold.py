@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from fullfield.convert.rewriter import bind
+from fullfield.capture.calls import bind
 
 aten = torch.ops.aten
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
+from fullfield.capture.calls import bind, op_name
 from fullfield.capture.classifier import Classifier
 from fullfield.capture.shapes import PROBE_BATCH, propagate
 from fullfield.convert.layout import Layout
@@ -330,21 +331,6 @@ def _single(value: Value) -> bool:
     """Whether it is one cell for the window, or parts of such a cell."""
     items = value.items if isinstance(value, Parts) else (value,)
     return any(isinstance(item, Mapped) and item.layout.single for item in items)
-
-
-def bind(node: Node) -> dict[str, Any]:
-    """The node's arguments by the names of its operator's schema and in its order, defaults filled in."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return {}
-    given = dict(zip([a.name for a in schema.arguments], node.args, strict=False)) | dict(node.kwargs)
-    return {a.name: given.get(a.name, a.default_value) for a in schema.arguments}
-
-
-def op_name(node: Node) -> str:
-    """The operator's short name: ``conv2d``, ``relu``."""
-    packet = getattr(node.target, "_overloadpacket", node.target)
-    return str(getattr(packet, "__name__", packet))
 
 
 def _attribute(module: nn.Module, target: str) -> torch.Tensor:

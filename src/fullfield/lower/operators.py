@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fullfield.convert.rewriter import bind
+from fullfield.capture.calls import bind
 from fullfield.geometry.tile import Strip
 from fullfield.lower.assemble import Assembler
 from fullfield.nn import operators

@@ -16,8 +16,8 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
+from fullfield.capture.calls import bind
 from fullfield.convert.canonical import Canonical
-from fullfield.convert.rewriter import bind
 from fullfield.geometry.fragments import cut
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import Strip, TileLayout

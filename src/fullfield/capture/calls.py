@@ -1,0 +1,22 @@
+"""What a node of a graph calls, and with what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.fx import Node
+
+
+def bind(node: Node) -> dict[str, Any]:
+    """The node's arguments by the names of its operator's schema and in its order, defaults filled in."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {}
+    given = dict(zip([a.name for a in schema.arguments], node.args, strict=False)) | dict(node.kwargs)
+    return {a.name: given.get(a.name, a.default_value) for a in schema.arguments}
+
+
+def op_name(node: Node) -> str:
+    """The operator's short name: ``conv2d``, ``relu``."""
+    packet = getattr(node.target, "_overloadpacket", node.target)
+    return str(getattr(packet, "__name__", packet))
