@@ -84,10 +84,8 @@ class Placed:
 
 
 def test_costs_are_those_of_the_plan(net: fullfield.Classifier, tuning: Tuning) -> None:
-    from fullfield.plan.table import tabulate
-
     for trial in tuning.trials:
-        table = tabulate(fullfield.plan(net, photo(), step=2, border=trial.border))
+        table = fullfield.plan(net, photo(), step=2, border=trial.border).table
         assert (trial.macs, trial.fewer) == (table.scan.total, table.fewer)
 
 

@@ -23,7 +23,7 @@ from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
 from fullfield.geometry.network import Network, Place
 from fullfield.plan import EXACT, Borders, Method, Plan, Tile, make_plan
-from fullfield.plan.table import Table, tabulate
+from fullfield.plan.table import Table
 from fullfield.verify.crops import Cell, run_crops, sample_cells
 from fullfield.verify.spread import errors, largest, spread
 
@@ -190,7 +190,7 @@ class _Bench:
         return [*sorted(others.values(), key=lambda o: o.seconds), exact]
 
     def _option(self, borders: Borders, plan: Plan, crop_seconds: float) -> _Option:
-        table = tabulate(plan)
+        table = plan.table
         return _Option(borders, self.form(borders), table, table.seconds(crop_seconds))
 
 
