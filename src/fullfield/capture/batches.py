@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
-from fullfield.capture.shapes import PROBE_BATCH, propagate
+from fullfield.capture.calls import bind, op_name
+from fullfield.capture.shapes import PROBE_BATCH, propagate, window_dims
 from fullfield.errors import CaptureError
 
 # Operators that leave all numbers in their order.
@@ -113,10 +115,9 @@ def _draws(node: Node) -> bool:
     """Whether an operator draws random numbers; dropout and its like do where they are told that the network learns."""
     if not isinstance(node.target, OpOverload) or torch.Tag.nondeterministic_seeded not in node.target.tags:
         return False
-    name = _name(node)
-    switches = {"rrelu": (3, "training"), "scaled_dot_product_attention": (4, "dropout_p")}
-    switch = switches.get(name, (2, "train") if "dropout" in name else None)
-    return switch is None or bool(_argument(node, *switch))
+    given = bind(node)
+    switches = [given[name] for name in ("train", "training", "dropout_p") if name in given]
+    return not switches or any(switches)
 
 
 def _apart(node: Node, values: Mapping[Node, Any]) -> bool:
@@ -125,18 +126,20 @@ def _apart(node: Node, values: Mapping[Node, Any]) -> bool:
     There each window may be a block of several, all of its own: nothing but a reshape makes those, of a dimension that
     comes first, or behind others that stay as they are.
     """
-    reads = [values[n] for n in node.all_input_nodes]
-    before, after = (list(_tensors(v)) for v in (reads, values[node]))
-    if not any(map(_dims, before + after)) or not after:
+    before, after = _tensors([values[n] for n in node.all_input_nodes]), _tensors(values[node])
+    if not any(map(window_dims, before + after)) or not after:
         return True
-    held = [t for t in before if _dims(t)] + after
-    if any(len(_dims(t)) != 1 for t in held):
+    name, target = op_name(node), node.target
+    if not isinstance(target, OpOverload) and target is not operator.getitem:
         return False
-    name, target = _name(node), node.target
-    sizes, before_them = ({t.shape[_dims(t)[0]] for t in held}, {tuple(t.shape[: _dims(t)[0]]) for t in held})
+    held = [(tuple(t.shape), window_dims(t)) for t in before if window_dims(t)]
+    held += [(tuple(t.shape), window_dims(t)) for t in after]
+    if any(len(dims) != 1 for _, dims in held):
+        return False
+    in_front, sizes = ({shape[: dims[0]] for shape, dims in held}, {shape[dims[0]] for shape, dims in held})
     if name in _RESHAPES:
-        return len(before_them) == 1
-    if len(sizes) > 1 or (name not in _ANYWHERE and before_them != {()}):
+        return len(in_front) == 1
+    if len(sizes) > 1 or (name not in _ANYWHERE and in_front != {()}):
         return False
     if isinstance(target, OpOverload) and (torch.Tag.pointwise in target.tags or target.namespace == "fullfield"):
         return True
@@ -145,16 +148,16 @@ def _apart(node: Node, values: Mapping[Node, Any]) -> bool:
 
 def _softmax(node: Node, values: Mapping[Node, Any]) -> bool:
     """Along another dimension."""
-    dim = _argument(node, 1, "dim")
+    dim = bind(node)["dim"]
     return isinstance(dim, int) and dim % values[node].dim() != 0
 
 
 def _product(node: Node, values: Mapping[Node, Any]) -> bool:
     """Sums over the last dimension of the first factor and the last but one of the second, neither the windows'."""
     first, second = (values[n] for n in node.all_input_nodes[-2:])  # behind what is added
-    if _dims(first) and _dims(second):
+    if window_dims(first) and window_dims(second):
         return bool(first.dim() == second.dim() > 2)
-    return bool(first.dim() > 1 if _dims(first) else second.dim() > 2)
+    return bool(first.dim() > 1 if window_dims(first) else second.dim() > 2)
 
 
 def _attention(node: Node, values: Mapping[Node, Any]) -> bool:
@@ -166,19 +169,14 @@ def _einsum(node: Node, values: Mapping[Node, Any]) -> bool:
     """Of tensors that have the windows first, and under one letter, as has what comes out."""
     equation = str(node.args[0]).replace(" ", "")
     reads, _, gives = equation.partition("->")
-    letters = {r[:1] for r, n in zip(reads.split(","), node.all_input_nodes, strict=False) if _dims(values[n])}
+    letters = {r[:1] for r, n in zip(reads.split(","), node.all_input_nodes, strict=False) if window_dims(values[n])}
     return len(letters) == 1 and gives[:1] in letters and gives[:1].isalpha()
 
 
 def _roll(node: Node, values: Mapping[Node, Any]) -> bool:
     """Along other dimensions."""
-    dims = _argument(node, 2, "dims")
+    dims = bind(node)["dims"]
     return bool(dims) and all(dim % values[node].dim() for dim in dims)
-
-
-def _argument(node: Node, at: int, name: str) -> Any:
-    """What an operator is given; ``None`` where that is nothing."""
-    return node.args[at] if len(node.args) > at else node.kwargs.get(name)
 
 
 _SPECIAL: dict[str, Callable[[Node, Mapping[Node, Any]], bool]] = {
@@ -187,16 +185,9 @@ _SPECIAL: dict[str, Callable[[Node, Mapping[Node, Any]], bool]] = {
     "scaled_dot_product_attention": _attention,
     "einsum": _einsum,
     "roll": _roll,
-    "batch_norm": lambda node, _: _argument(node, 5, "training") is False,
-    "index": lambda node, _: _argument(node, 1, "indices")[0] is None,
+    "batch_norm": lambda node, _: bind(node)["training"] is False,
+    "index": lambda node, _: bind(node)["indices"][0] is None,
 }
-
-
-def _name(node: Node) -> str:
-    """The operator's, without its overload."""
-    if isinstance(node.target, OpOverload):
-        return node.target._schema.name.split("::")[-1]
-    return "getitem" if node.target is operator.getitem else ""
 
 
 def _counts(values: Mapping[Node, Any]) -> bool:
@@ -207,20 +198,11 @@ def _counts(values: Mapping[Node, Any]) -> bool:
         if isinstance(value, _NUMBERS):
             if reads or (value and value % PROBE_BATCH == 0):
                 counts.add(node)
-        elif reads and node.op != "output" and _name(node) not in _SIZED:
+        elif reads and node.op != "output" and op_name(node) not in _SIZED:
             return True
     return False
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(value: Any) -> list[Tensor]:
     """All tensors in a value."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors(item)
-
-
-def _dims(tensor: Tensor) -> list[int]:
-    """Dimensions along which there are windows."""
-    return [d for d, n in enumerate(tensor.shape) if n and n % PROBE_BATCH == 0]
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]

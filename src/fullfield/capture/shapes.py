@@ -53,6 +53,11 @@ def looks(value: Any) -> Hashable:
     return type(value), value
 
 
+def window_dims(tensor: torch.Tensor) -> list[int]:
+    """Dimensions along which there are windows, of a tensor for ``PROBE_BATCH`` of them."""
+    return [d for d, n in enumerate(tensor.shape) if n and n % PROBE_BATCH == 0]
+
+
 def propagate(module: GraphModule, shape: tuple[int, ...], dtype: torch.dtype) -> dict[Node, Any]:
     """What every node gives for an input of ``shape``: fake tensors (shape and type, no data), integers, tuples."""
     weights = itertools.chain(module.parameters(), module.buffers())

@@ -14,7 +14,7 @@ from torch.fx.node import map_arg
 
 from fullfield.capture.calls import bind, op_name
 from fullfield.capture.classifier import Classifier
-from fullfield.capture.shapes import PROBE_BATCH, propagate
+from fullfield.capture.shapes import PROBE_BATCH, propagate, window_dims
 from fullfield.convert.layout import Layout
 from fullfield.convert.refusal import Refusal
 
@@ -269,7 +269,8 @@ class Rewriter:
             node.op, target, map_arg(node.args, new_arg), map_arg(node.kwargs, new_arg), name=node.name
         )
         copy.meta = {"path": node.meta.get("path", node.name), "op": op_name(node), "kind": "whole", "reason": reason}
-        copy.meta["joins"] = _joins(self.shapes[node])
+        given = self.shapes[node]  # each window of a batch beside each?
+        copy.meta["joins"] = isinstance(given, torch.Tensor) and len(window_dims(given)) > 1
         return Raw(copy)
 
     def _restore(self, node: Node, reason: str = "") -> Any:
@@ -320,11 +321,6 @@ class Rewriter:
         node = self.graph.get_attr(target)
         node.meta = {"path": target, "op": "weight", "kind": "const"}
         return node
-
-
-def _joins(value: Any) -> bool:
-    """Whether a tensor has the windows along two dimensions: each of a batch beside each."""
-    return isinstance(value, torch.Tensor) and sum(n % PROBE_BATCH == 0 for n in value.shape if n) > 1
 
 
 def _single(value: Value) -> bool:
