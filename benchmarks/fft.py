@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fullfield.nn.fft import fft_conv2d
-from fullfield.nn.fft_cost import Constants, Layer, best_tile, direct_terms, fft_is_faster, fft_terms
-from fullfield.nn.fft_kept import LAYER_BYTES, KernelSpectra
+from fullfield.layers.fft import fft_conv2d
+from fullfield.layers.fft_cost import Constants, Layer, best_tile, direct_terms, fft_is_faster, fft_terms
+from fullfield.layers.spectrum_cache import LAYER_BYTES, KernelSpectra
 
 KERNELS = (3, 5, 7, 9, 11, 15, 21, 31)
 CHANNELS = (16, 64, 256)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fullfield.nn import LocallyConnected2d
+from fullfield.layers import LocallyConnected2d
 
 # batch, in, out, size, kernel, stride; the last is a face network's (DeepFace, L4)
 LAYERS = [

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import nn
-
 from tests.analysis import classics
+from torch import nn
 
 
 class DenseLayer(nn.Module):

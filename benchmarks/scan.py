@@ -18,15 +18,15 @@ import numpy as np
 import torch
 
 from benchmarks.networks import NETWORKS
-from fullfield.api.prepare import Prepared, prepare, read_image
-from fullfield.capture.classifier import Classifier
-from fullfield.capture.torch_module import capture
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import FullfieldError
-from fullfield.plan import CONTEXT, EXACT, Plan, Tile, make_plan
-from fullfield.plan.cost import crop_macs
-from fullfield.verify.crops import run_crops, sample_cells
+from fullfield.jobs.prepare import Prepared, prepare, read_image
+from fullfield.model.model import Classifier
+from fullfield.model.torch_export import capture
+from fullfield.planning import CONTEXT, EXACT, Plan, Tile, make_plan
+from fullfield.planning.cost import crop_macs
+from fullfield.verification.crops import run_crops, sample_cells
 
 ROUNDS = 3
 

@@ -34,20 +34,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from tests.analysis import classics
 from torch import nn
 
 from benchmarks.networks import lenet
-from fullfield.api.job import StreamJob, prepare_job
-from fullfield.api.nets import parse_bytes
-from fullfield.api.prepare import Settings
 from fullfield.api.scan_to import scan_to
-from fullfield.capture.classifier import Classifier
-from fullfield.capture.torch_module import capture
 from fullfield.engine.programs import Programs
 from fullfield.engine.run import run
-from fullfield.io.kept import Keep
-from fullfield.io.open import open as open_image
-from tests.analysis import classics
+from fullfield.image.open import open as open_image
+from fullfield.importers.as_model import parse_bytes
+from fullfield.jobs.prepare import Settings
+from fullfield.jobs.stream_job import StreamJob, prepare_job
+from fullfield.model.model import Classifier
+from fullfield.model.torch_export import capture
+from fullfield.store.encoding import Keep
 
 PHOTO = Path(__file__).parents[1] / "src/fullfield/data/astronaut.png"
 LAYOUTS = [("jpeg", 256), ("jpeg", 512), ("deflate", 256), ("deflate", 512)]

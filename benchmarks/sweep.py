@@ -36,11 +36,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fullfield
-from fullfield.api.prepare import Settings, prepare, set_up
 from fullfield.api.scan import run_plan
-from fullfield.convert.canonical import canonical
-from fullfield.plan.table import tabulate
-from fullfield.verify.crops import run_crops
+from fullfield.canonical.pipeline import canonical
+from fullfield.jobs.prepare import Settings, prepare, set_up
+from fullfield.planning.table import tabulate
+from fullfield.verification.crops import run_crops
 
 TOLERANCE = 1e-9
 BUDGET = "12GB"

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 import fullfield
-from fullfield.nn import LocallyConnected2d
+from fullfield.layers import LocallyConnected2d
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = Path(str(files("fullfield") / "data"))

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fullfield.analysis.specs import network
-from fullfield.capture.classifier import Classifier
-from fullfield.capture.torch_module import capture
-from fullfield.convert.canonical import Canonical, canonical
+from fullfield.canonical.integers import network
+from fullfield.canonical.pipeline import Canonical, canonical
 from fullfield.geometry.network import Network, Place
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.lower.program import lower
+from fullfield.model.model import Classifier
+from fullfield.model.torch_export import capture
 
 Pair = tuple[int, int]
 

@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 import fullfield
-import fullfield.capture.classifier  # must not hide the verb of the same name
+import fullfield.model.model  # must not hide the verb of the same name
 from fullfield import Classifier, Scores, capture, load, scan
 
 

@@ -36,7 +36,7 @@ def test_imports_point_down() -> None:
         ("geometry/axis.py", "import torch", "import no torch BROKEN"),
         ("errors.py", "from fullfield.geometry import axis", "point down the layers BROKEN"),
         ("engine/protocols.py", "import fullfield.api", "point down the layers BROKEN"),
-        ("capture/preprocessing.py", "def later():\n    import torch", "import no torch BROKEN"),
+        ("model/preprocessing.py", "def later():\n    import torch", "import no torch BROKEN"),
     ],
 )
 def test_a_wrong_import_is_found(package: Path, module: str, line: str, contract: str) -> None:

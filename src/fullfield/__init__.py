@@ -10,34 +10,24 @@ Importing this package imports no torch: every public name is looked up when it 
 """
 
 import importlib
-import inspect as _inspect
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fullfield._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from fullfield.api.build import build as build
-    from fullfield.api.build import describe as describe
     from fullfield.api.convert import convert as convert
     from fullfield.api.export import export as export
     from fullfield.api.inspect import Report as Report
     from fullfield.api.inspect import inspect as inspect
-    from fullfield.api.matrices import to_conv as to_conv
-    from fullfield.api.matrices import to_fc as to_fc
-    from fullfield.api.matrices import unroll as unroll
     from fullfield.api.plan import plan as plan
     from fullfield.api.scan import scan as scan
     from fullfield.api.scan_to import scan_to as scan_to
-    from fullfield.api.trials import Tuning as Tuning
+    from fullfield.api.scores import Scores as Scores
+    from fullfield.api.stored import StoredScores as StoredScores
+    from fullfield.api.stored import open_scores as open_scores
     from fullfield.api.tune import tune as tune
+    from fullfield.api.tuning import Tuning as Tuning
     from fullfield.api.verify import verify as verify
-    from fullfield.capture.classifier import Classifier as Classifier
-    from fullfield.capture.load import load as load
-    from fullfield.capture.preprocessing import Preprocessing as Preprocessing
-    from fullfield.capture.save import save as save
-    from fullfield.capture.torch_module import capture as capture
     from fullfield.errors import BudgetError as BudgetError
     from fullfield.errors import CaptureError as CaptureError
     from fullfield.errors import FullfieldError as FullfieldError
@@ -45,92 +35,71 @@ if TYPE_CHECKING:
     from fullfield.errors import ImageError as ImageError
     from fullfield.errors import ResumeError as ResumeError
     from fullfield.errors import UnsupportedError as UnsupportedError
-    from fullfield.io.kept import Keep as Keep
-    from fullfield.io.open import open as open
-    from fullfield.io.scores import Scores as Scores
-    from fullfield.io.stored import StoredScores as StoredScores
-    from fullfield.io.stored import open_scores as open_scores
-    from fullfield.plan.plan import Plan as Plan
-    from fullfield.verify.certificate import Certificate as Certificate
+    from fullfield.image.open import open as open
+    from fullfield.importers.load import load as load
+    from fullfield.model.model import Classifier as Classifier
+    from fullfield.model.preprocessing import Preprocessing as Preprocessing
+    from fullfield.model.save import save as save
+    from fullfield.model.torch_export import capture as capture
+    from fullfield.planning.plan import Plan as Plan
+    from fullfield.store.encoding import Keep as Keep
+    from fullfield.verification.certificate import Certificate as Certificate
+    from fullfield.workbench.build import build as build
+    from fullfield.workbench.build import describe as describe
+    from fullfield.workbench.matrices.verbs import to_conv as to_conv
+    from fullfield.workbench.matrices.verbs import to_fc as to_fc
+    from fullfield.workbench.matrices.verbs import unroll as unroll
 
 # Public name -> the module that defines it under the same name. tests/test_package.py holds the two lists equal.
 _HOME = {
     "BudgetError": "fullfield.errors",
     "CaptureError": "fullfield.errors",
-    "Certificate": "fullfield.verify.certificate",
-    "Classifier": "fullfield.capture.classifier",
+    "Certificate": "fullfield.verification.certificate",
+    "Classifier": "fullfield.model.model",
     "FullfieldError": "fullfield.errors",
     "GeometryError": "fullfield.errors",
     "ImageError": "fullfield.errors",
-    "Keep": "fullfield.io.kept",
-    "Plan": "fullfield.plan.plan",
-    "Preprocessing": "fullfield.capture.preprocessing",
+    "Keep": "fullfield.store.encoding",
+    "Plan": "fullfield.planning.plan",
+    "Preprocessing": "fullfield.model.preprocessing",
     "Report": "fullfield.api.inspect",
     "ResumeError": "fullfield.errors",
-    "Scores": "fullfield.io.scores",
-    "StoredScores": "fullfield.io.stored",
-    "Tuning": "fullfield.api.trials",
+    "Scores": "fullfield.api.scores",
+    "StoredScores": "fullfield.api.stored",
+    "Tuning": "fullfield.api.tuning",
     "UnsupportedError": "fullfield.errors",
-    "build": "fullfield.api.build",
-    "capture": "fullfield.capture.torch_module",
+    "build": "fullfield.workbench.build",
+    "capture": "fullfield.model.torch_export",
     "convert": "fullfield.api.convert",
-    "describe": "fullfield.api.build",
+    "describe": "fullfield.workbench.build",
     "export": "fullfield.api.export",
     "inspect": "fullfield.api.inspect",
-    "load": "fullfield.capture.load",
-    "open": "fullfield.io.open",
-    "open_scores": "fullfield.io.stored",
+    "load": "fullfield.importers.load",
+    "open": "fullfield.image.open",
+    "open_scores": "fullfield.api.stored",
     "plan": "fullfield.api.plan",
-    "save": "fullfield.capture.save",
+    "save": "fullfield.model.save",
     "scan": "fullfield.api.scan",
     "scan_to": "fullfield.api.scan_to",
-    "to_conv": "fullfield.api.matrices",
-    "to_fc": "fullfield.api.matrices",
+    "to_conv": "fullfield.workbench.matrices.verbs",
+    "to_fc": "fullfield.workbench.matrices.verbs",
     "tune": "fullfield.api.tune",
-    "unroll": "fullfield.api.matrices",
+    "unroll": "fullfield.workbench.matrices.verbs",
     "verify": "fullfield.api.verify",
 }
-# Verbs that are also the name of a layer: the layer's package is made callable, so that both meanings hold.
-_LAYERS = frozenset({"capture", "convert", "plan", "verify"})
 
 __all__ = ["__version__", *_HOME]
 
 
-def _public(name: str) -> Any:
-    return getattr(importlib.import_module(_HOME[name]), name)
+if not TYPE_CHECKING:  # type checkers know the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'fullfield' has no attribute {name!r}", name=name)
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
 
 
-class _CallableLayer(ModuleType):
-    """A layer's package that can be called as the verb of the same name."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _public(self.__name__.removeprefix("fullfield."))(*args, **kwargs)
-
-    @property
-    def __signature__(self) -> _inspect.Signature:
-        return _inspect.signature(_public(self.__name__.removeprefix("fullfield.")))
-
-
-class _Package(ModuleType):
-    """This package: public names on first use, and layers that are verbs too."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _LAYERS:
-            return importlib.import_module(f"fullfield.{name}")
-        if name in _HOME:
-            value = _public(name)
-            setattr(self, name, value)
-            return value
-        raise AttributeError(f"module 'fullfield' has no attribute {name!r}", name=name, obj=self)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # The import system binds every imported submodule to its parent exactly here, whoever imports it and when.
-        if name in _LAYERS and type(value) is ModuleType:
-            value.__class__ = _CallableLayer
-        super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted(__all__)
-
-
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted(__all__)

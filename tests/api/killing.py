@@ -24,9 +24,9 @@ import zarr  # takes a second, which children would take again
 from torch import nn
 
 import fullfield
-from fullfield.api import job
 from fullfield.api.scan_to import scan_to
 from fullfield.errors import FullfieldError
+from fullfield.jobs import stream_job as job
 
 assert zarr.__version__
 WAYS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)

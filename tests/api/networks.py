@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fullfield.capture.classifier import Classifier
-from fullfield.capture.torch_module import capture
+from fullfield.model.model import Classifier
+from fullfield.model.torch_export import capture
 from tests.oracle import shaken
 
 WINDOW = (20, 24)

@@ -21,13 +21,13 @@ import zarr
 from numpy.typing import NDArray
 from torch import nn
 
-from fullfield.api.job import prepare_job
-from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Settings
 from fullfield.api.scan_to import scan_to
-from fullfield.capture.torch_module import capture
-from fullfield.io.kept import Keep
-from fullfield.io.raster import About
+from fullfield.image.raster import About
+from fullfield.importers.as_model import as_classifier
+from fullfield.jobs.prepare import Settings
+from fullfield.jobs.stream_job import prepare_job
+from fullfield.model.torch_export import capture
+from fullfield.store.encoding import Keep
 from tests.engine.peak import Watch, resident
 
 assert zarr.__version__

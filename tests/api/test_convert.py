@@ -14,9 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fullfield
 from fullfield import Classifier, UnsupportedError
-from fullfield.capture.save import export_onnx
-from fullfield.capture.torch_module import capture
-from fullfield.nn import fft_layer
+from fullfield.layers import fft_layer
+from fullfield.model.save import export_onnx
+from fullfield.model.torch_export import capture
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, Positions, made
 from tests.oracle import difference

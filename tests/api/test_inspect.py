@@ -8,8 +8,8 @@ import pytest
 from torch import nn
 
 import fullfield
-from fullfield.api.nets import as_classifier, parse_bytes
 from fullfield.errors import BudgetError, CaptureError, GeometryError
+from fullfield.importers.as_model import as_classifier, parse_bytes
 
 MODEL = Path(fullfield.__file__).parent / "data" / "rnet.onnx"
 

@@ -17,9 +17,9 @@ from torch import nn
 import fullfield
 from fullfield import BudgetError, FullfieldError, GeometryError, ImageError, UnsupportedError
 from fullfield.api.plan import plan
-from fullfield.api.prepare import Settings, set_up
-from fullfield.capture.classifier import Classifier
-from fullfield.capture.torch_module import capture
+from fullfield.jobs.prepare import Settings, set_up
+from fullfield.model.model import Classifier
+from fullfield.model.torch_export import capture
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, Gate, Positions, made, picture
 

@@ -17,12 +17,12 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield.api import job
 from fullfield.api.scan_to import scan_to
-from fullfield.engine.journal import journal_folder
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, ImageError, ResumeError
-from fullfield.io.kept import Keep
-from fullfield.io.raster import About, ArrayRaster
+from fullfield.image.raster import About, ArrayRaster
+from fullfield.jobs import stream_job as job
+from fullfield.store.encoding import Keep
+from fullfield.store.journal import journal_folder
 from tests.api.killing import contents, differing
 
 WINDOW = 12

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield.api.prepare import prepare
-from fullfield.api.trials import Check, Trial, Tuning, Wish
 from fullfield.api.tune import check, coarse_step, settings, tune
+from fullfield.api.tuning import Check, Trial, Tuning, Wish
 from fullfield.errors import FullfieldError, GeometryError
-from fullfield.plan import Borders
-from fullfield.verify.certificate import Certificate
-from fullfield.verify.spread import errors, largest, spread
+from fullfield.jobs.prepare import prepare
+from fullfield.planning import Borders
+from fullfield.verification.certificate import Certificate
+from fullfield.verification.metrics import errors, largest, spread
 from tests.oracle import captured
 
 

@@ -13,8 +13,8 @@ from torch import nn
 
 import fullfield
 from fullfield import FullfieldError, GeometryError, Scores
-from fullfield.capture.torch_module import capture
-from fullfield.verify.crops import sample_cells
+from fullfield.model.torch_export import capture
+from fullfield.verification.crops import sample_cells
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, made, picture
 

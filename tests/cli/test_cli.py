@@ -21,7 +21,7 @@ from PIL import Image
 import fullfield
 from fullfield.cli import COMMANDS, main
 from fullfield.cli.options import pair
-from fullfield.verify.certificate import Certificate
+from fullfield.verification.certificate import Certificate
 
 DATA = Path(fullfield.__file__).parent / "data"
 MODEL, PHOTO = str(DATA / "rnet.onnx"), str(DATA / "astronaut.png")

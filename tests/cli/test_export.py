@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from fullfield.api.scores import Scores
 from fullfield.cli import main
 from fullfield.geometry.placement import Placement
-from fullfield.io.scores import Scores
 
 
 @pytest.fixture

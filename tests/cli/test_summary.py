@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fullfield.api.stored import open_scores
 from fullfield.cli.summary import Digest, stored_summary, summary
-from fullfield.io.stored import open_scores
-from tests.io.maps import stored
+from tests.store.maps import stored
 
 DRAW = np.random.default_rng(0)
 

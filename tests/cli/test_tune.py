@@ -10,10 +10,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import fullfield
-from fullfield.api.trials import Wish
+from fullfield.api.tuning import Wish
 from fullfield.cli import main
 from fullfield.cli.tune import picture
-from fullfield.io.chart import Point, best, draw_chart, ticks
+from fullfield.drawing.chart import Point, best, draw_chart, ticks
 from tests.api.test_tune import example
 
 DATA = Path(fullfield.__file__).parent / "data"

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Settings, set_up
 from fullfield.api.scan import run_plan
-from fullfield.capture.torch_module import capture
+from fullfield.importers.as_model import as_classifier
+from fullfield.jobs.prepare import Settings, set_up
+from fullfield.model.torch_export import capture
 
 
 def vgg(width: int, *, padding: int = 1) -> nn.Module:

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield.api.prepare import Settings, set_up
 from fullfield.engine.run import run_tiles
+from fullfield.jobs.prepare import Settings, set_up
 from fullfield.lower.program import lower
-from fullfield.plan import Method
+from fullfield.planning import Method
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from torch import nn
 
 import fullfield
-from fullfield.api.prepare import Settings, set_up
 from fullfield.engine.programs import _LOWERED, Programs
 from fullfield.errors import FullfieldError
-from fullfield.plan import Method, Plan
+from fullfield.jobs.prepare import Settings, set_up
+from fullfield.planning import Method, Plan
 from tests.architectures import build
 from tests.lower.drawn import CHANNELS, networks
 

@@ -12,11 +12,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fullfield
-from fullfield.api.prepare import Settings, set_up
 from fullfield.api.scan import run_plan
 from fullfield.engine.run import run
-from fullfield.io.memory import ArraySink
-from fullfield.plan.cost import tile_cost
+from fullfield.jobs.prepare import Settings, set_up
+from fullfield.planning.cost import tile_cost
+from fullfield.store.memory import ArraySink
 from tests.api import networks
 from tests.api.networks import Attention, Branches, Positions, made, picture
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield.api import job
 from fullfield.api.scan_to import scan_to
+from fullfield.api.stored import StoredScores
 from fullfield.engine.stream import Pace
-from fullfield.io.kept import Encoded, Keep, Kept, keeping
-from fullfield.io.stored import StoredScores
+from fullfield.jobs import stream_job as job
+from fullfield.store.encoding import Encoded, Keep, Kept, keeping
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
-from fullfield.capture.classifier import Classifier
-from fullfield.capture.preprocessing import Preprocessing
-from fullfield.capture.torch_module import classifier
 from fullfield.geometry.axis import Op
+from fullfield.model.model import Classifier
+from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.torch_export import classifier
 
 aten = torch.ops.aten
 CHANNELS = 2

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, note, settings
 
-from fullfield.capture.classifier import Classifier
+from fullfield.model.model import Classifier
 from tests.lower import drawn
 from tests.oracle import Pair, Scan, crops, difference
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fullfield
-from fullfield.api.prepare import Settings, prepare, set_up
 from fullfield.api.scan import run_plan
 from fullfield.errors import GeometryError
-from fullfield.plan import Method
+from fullfield.jobs.prepare import Settings, prepare, set_up
+from fullfield.planning import Method
 from tests.oracle import Scan, captured, crops, difference, whole
 
 

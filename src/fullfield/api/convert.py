@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from fullfield.analysis.specs import network
-from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Prepared, check_context
-from fullfield.convert.canonical import canonical
-from fullfield.convert.fold import fold_batch_norm as fold
-from fullfield.convert.meetings import cut_to_common
+from fullfield.canonical.align_branches import cut_to_common
+from fullfield.canonical.fold import fold_batch_norm as fold
+from fullfield.canonical.integers import network
+from fullfield.canonical.pipeline import canonical
 from fullfield.errors import UnsupportedError
-from fullfield.nn.fft_layer import auto_conv2d
+from fullfield.importers.as_model import as_classifier
+from fullfield.jobs.prepare import Prepared, check_context
+from fullfield.layers.fft_layer import auto_conv2d
 
 if TYPE_CHECKING:
-    from fullfield.api.nets import Net
+    from fullfield.importers.as_model import Net
 
 
 def convert(

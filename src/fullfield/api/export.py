@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullfield.io.export import Options, Resolution
-from fullfield.io.export import export as write
-from fullfield.io.scores import Scores
-from fullfield.io.stored import open_scores
+from fullfield.api.scores import Scores
+from fullfield.api.stored import open_scores
+from fullfield.exporters import Options, Resolution
+from fullfield.exporters import export as write
 
 if TYPE_CHECKING:
-    from fullfield.io.export.geojson import Coordinates, Geometry
-    from fullfield.io.export.geotiff import Compression
-    from fullfield.io.export.grid import Progress
-    from fullfield.io.export.resample import Method
-    from fullfield.io.maps import ScoreMap
+    from fullfield.exporters.geojson import Coordinates, Geometry
+    from fullfield.exporters.geotiff import Compression
+    from fullfield.exporters.grid import Progress
+    from fullfield.exporters.resample import Method
+    from fullfield.store.maps import ScoreMap
 
 
 def export(

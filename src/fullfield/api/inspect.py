@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fullfield.analysis.measure import measure
-from fullfield.analysis.report import Report as Report
-from fullfield.api.nets import Net, as_classifier
-from fullfield.capture.preprocessing import Preprocessing
 from fullfield.errors import GeometryError
+from fullfield.importers.as_model import Net, as_classifier
+from fullfield.model.preprocessing import Preprocessing
+from fullfield.report.measure import measure
+from fullfield.report.report import Report as Report
 
 
 def inspect(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Settings, set_up
-from fullfield.plan import Plan
+from fullfield.importers.as_model import as_classifier
+from fullfield.jobs.prepare import Settings, set_up
+from fullfield.planning import Plan
 
 if TYPE_CHECKING:
-    from fullfield.api.nets import Net
+    from fullfield.importers.as_model import Net
 
 
 def plan(net: Net, image: object, **settings: Any) -> Plan:

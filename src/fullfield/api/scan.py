@@ -11,23 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Border, Prepared, Region, Settings, Step, image_of, provenance, set_up
-from fullfield.capture.classifier import Classifier
+from fullfield.api.scores import Scores
 from fullfield.engine.protocols import Source, Where
 from fullfield.engine.run import Progress, run
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
-from fullfield.io.maps import MapSpec, ScoreMap
-from fullfield.io.memory import ArraySink
-from fullfield.io.scores import Scores
-from fullfield.io.where.background import Content
-from fullfield.plan import Method, Plan
-from fullfield.verify.certificate import Certificate, compare
-from fullfield.verify.crops import Cell, check_samples, run_crops, sample_valid
+from fullfield.importers.as_model import as_classifier
+from fullfield.jobs.prepare import Border, Prepared, Region, Settings, Step, image_of, provenance, set_up
+from fullfield.mask.background import Content
+from fullfield.model.model import Classifier
+from fullfield.planning import Method, Plan
+from fullfield.store.maps import MapSpec, ScoreMap
+from fullfield.store.memory import ArraySink
+from fullfield.verification.certificate import Certificate, compare
+from fullfield.verification.crops import Cell, check_samples, run_crops, sample_valid
 
 if TYPE_CHECKING:
-    from fullfield.api.nets import Net
+    from fullfield.importers.as_model import Net
 
 
 def scan(

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.api.job import StreamJob, prepare_job
-from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import Settings
 from fullfield.api.scan import certificate_of, check_verifiable
-from fullfield.engine.journal import Begin, Journal, differences, has_begun, journal_folder, open_journal, sync
+from fullfield.api.stored import StoredScores, open_scores
 from fullfield.engine.stream import Report, Stream
 from fullfield.errors import GeometryError, ImageError, ResumeError
-from fullfield.io.files import remove, settle, system_error
-from fullfield.io.kept import Keep
-from fullfield.io.pyramid import GrowingStore, seal
-from fullfield.io.shards import open_array, plain_bytes, read_array
-from fullfield.io.store import VALID, create_store, read_record, reopen_store
-from fullfield.io.stored import StoredScores, open_scores
-from fullfield.verify.certificate import Certificate
-from fullfield.verify.crops import check_samples, sample_valid
+from fullfield.files import remove, settle, sync, system_error
+from fullfield.importers.as_model import as_classifier
+from fullfield.jobs.prepare import Settings
+from fullfield.jobs.stream_job import StreamJob, prepare_job
+from fullfield.store.encoding import Keep
+from fullfield.store.journal import Begin, Journal, differences, has_begun, journal_folder, open_journal
+from fullfield.store.ome_zarr import VALID, create_store, read_record, reopen_store
+from fullfield.store.pyramid import GrowingStore, seal
+from fullfield.store.shards import open_array, plain_bytes, read_array
+from fullfield.verification.certificate import Certificate
+from fullfield.verification.crops import check_samples, sample_valid
 
 if TYPE_CHECKING:
-    from fullfield.api.nets import Net
+    from fullfield.importers.as_model import Net
 
 
 def scan_to(

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.api.nets import as_classifier, parse_bytes
-from fullfield.api.prepare import Prepared, Step, check_context, prepare, read_image
-from fullfield.api.trials import Check, Trial, Tuning, Wish
+from fullfield.api.tuning import Check, Trial, Tuning, Wish
 from fullfield.api.verify import verify
-from fullfield.capture.classifier import Classifier
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
 from fullfield.geometry.network import Network, Place
-from fullfield.plan import EXACT, Borders, Method, Plan, Tile, make_plan
-from fullfield.plan.table import Table
-from fullfield.verify.crops import Cell, run_crops, sample_cells
-from fullfield.verify.spread import errors, largest, spread
+from fullfield.importers.as_model import as_classifier, parse_bytes
+from fullfield.jobs.prepare import Prepared, Step, check_context, prepare, read_image
+from fullfield.model.model import Classifier
+from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan
+from fullfield.planning.table import Table
+from fullfield.verification.crops import Cell, run_crops, sample_cells
+from fullfield.verification.metrics import errors, largest, spread
 
 if TYPE_CHECKING:
-    from fullfield.api.nets import Net
-    from fullfield.io.scores import Scores
+    from fullfield.api.scores import Scores
+    from fullfield.importers.as_model import Net
 
 Pair = tuple[int, int]
 Progress = Callable[[int, int, int], None]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from fullfield.api.nets import as_classifier
-from fullfield.api.prepare import read_image
 from fullfield.api.scan import certify, check_verifiable, scan
+from fullfield.api.scores import Scores
+from fullfield.api.stored import StoredScores, open_scores
 from fullfield.errors import GeometryError
-from fullfield.io.maps import ScoreMap
-from fullfield.io.scores import Scores
-from fullfield.io.stored import StoredScores, open_scores
-from fullfield.verify.certificate import Certificate
-from fullfield.verify.crops import check_samples
+from fullfield.importers.as_model import as_classifier
+from fullfield.jobs.prepare import read_image
+from fullfield.store.maps import ScoreMap
+from fullfield.verification.certificate import Certificate
+from fullfield.verification.crops import check_samples
 
 if TYPE_CHECKING:
-    from fullfield.api.nets import Net
+    from fullfield.importers.as_model import Net
 
 
 def verify(

@@ -19,10 +19,10 @@ def command(pattern: str, output: str, budget: str | None, as_json: bool, overwr
     PATTERN is such as "INPUT(3x32x32) -> [[CONV(16|32) -> RELU]*2 -> POOL]*2 -> FC(10)", or the name of a classic:
     LeNet-5, AlexNet, "AlexNet one-column", ZFNet, VGG-11, VGG-13, VGG-16, VGG-19.
     """
-    from fullfield.api.build import build, describe, input_channels
-    from fullfield.capture.save import save
-    from fullfield.capture.torch_module import capture
-    from fullfield.io.files import check_writable
+    from fullfield.files import check_writable
+    from fullfield.model.save import save
+    from fullfield.model.torch_export import capture
+    from fullfield.workbench.build import build, describe, input_channels
 
     target = check_writable(output, overwrite, suffixes=(".onnx",))
     net = build(pattern) if budget is None else build(pattern, budget=budget)

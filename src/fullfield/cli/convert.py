@@ -10,7 +10,7 @@ import click
 from fullfield.cli import options
 
 if TYPE_CHECKING:
-    from fullfield.capture.classifier import Classifier
+    from fullfield.model.model import Classifier
 
 
 @click.command()
@@ -48,8 +48,8 @@ def command(
         _net_surgery(models, output, window=window, as_json=as_json, overwrite=overwrite)
         return
     from fullfield.api.convert import convert
-    from fullfield.capture.save import describe, export_onnx
-    from fullfield.io.files import check_writable
+    from fullfield.files import check_writable
+    from fullfield.model.save import describe, export_onnx
 
     if len(models) > 2:
         raise click.UsageError("one MODEL and, for Caffe, its WEIGHTS: " + ", ".join(models))
@@ -68,7 +68,7 @@ def command(
 
 def _read(models: tuple[str, ...], *, window: tuple[int, int] | None, trust: bool) -> Classifier:
     """The network of one path, or of a definition and its weights."""
-    from fullfield.capture.load import load
+    from fullfield.importers.load import load
 
     if len(models) == 1:
         return options.read_network(models[0], window=window, trust=trust)
@@ -79,8 +79,8 @@ def _net_surgery(
     paths: tuple[str, ...], prototxt: str, *, window: tuple[int, int] | None, as_json: bool, overwrite: bool
 ) -> None:
     """The network in the first path or two as a definition and, the last path, its weights."""
-    from fullfield.capture.caffe.importer import read_network
-    from fullfield.capture.caffe.writer import save_caffe
+    from fullfield.importers.caffe.importer import read_network
+    from fullfield.importers.caffe.writer import save_caffe
 
     if len(paths) not in (2, 3):
         raise click.UsageError("name both files that are written: -o FILE.prototxt FILE.caffemodel")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from fullfield.capture.classifier import Classifier
-    from fullfield.io.scores import Scores
+    from fullfield.api.scores import Scores
+    from fullfield.model.model import Classifier
 
 SCALE, STEP, SAMPLES, TIMED = 0.25, 1, 64, 1024
 
@@ -98,8 +98,8 @@ class _Demo:
 
     def _time(self, net: Classifier, scores: Scores, seconds: float) -> None:
         """The same network crop by crop, at the fastest of three batch sizes."""
-        from fullfield.api.prepare import read_image
-        from fullfield.verify.crops import run_crops, sample_cells
+        from fullfield.jobs.prepare import read_image
+        from fullfield.verification.crops import run_crops, sample_cells
 
         windows = scores.array[0].size
         _step("How long would the crops have taken?", None, f"# {TIMED} of the {windows} windows as crops, in batches")
@@ -135,7 +135,7 @@ class _Demo:
         )
 
     def _write(self, scores: Scores) -> None:
-        from fullfield.io.scores import save_picture
+        from fullfield.api.scores import save_picture
 
         _step(
             "Write the map",

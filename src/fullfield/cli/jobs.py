@@ -11,8 +11,8 @@ import click
 from fullfield.errors import ImageError
 
 if TYPE_CHECKING:
-    from fullfield.capture.classifier import Classifier
-    from fullfield.io.kept import Keep
+    from fullfield.model.model import Classifier
+    from fullfield.store.encoding import Keep
 
 _STREAMED = (".zarr", ".tif", ".tiff", ".npy", ".geojson")
 _SCAN = ("step", "mode", "border", "edge", "scale", "budget", "method")
@@ -75,7 +75,7 @@ class Job:
     @property
     def plain(self) -> bool:
         """Whether all scores are kept as they are."""
-        from fullfield.io.kept import Keep
+        from fullfield.store.encoding import Keep
 
         return self.keep == Keep()
 
@@ -91,8 +91,8 @@ class Job:
         Raises:
             ImageError: it does not.
         """
-        from fullfield.io.classes import find_class
-        from fullfield.io.kept import keeping
+        from fullfield.store.classes import find_class
+        from fullfield.store.encoding import keeping
 
         if self.cls is not None:
             find_class(self.cls, net.classes, net.class_names or ())
@@ -101,7 +101,7 @@ class Job:
 
 def job_of(images: tuple[str, ...], **given: Any) -> Job:
     """The job of a command line's options."""
-    from fullfield.io.kept import Keep
+    from fullfield.store.encoding import Keep
 
     settings = {name: given.pop(name) for name in (*_SCAN, *_LOOK)}
     classes, argmax, activation, dtype, span = (given.pop(name) for name in _KEEP)
@@ -135,7 +135,7 @@ def check_job(job: Job) -> None:
         UsageError: options that exclude each other.
         ImageError: a place that cannot be written to.
     """
-    from fullfield.io.files import PICTURES, check_writable
+    from fullfield.files import PICTURES, check_writable
 
     if len(job.images) > 1 and (job.output is None or job.overlay is not None):
         raise click.UsageError("several images need -o FOLDER, and no --overlay")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from fullfield.capture.classifier import Classifier
+    from fullfield.model.model import Classifier
 
 Load = Callable[[], "Classifier"]
 Pick = Callable[[str], Any]
@@ -186,7 +186,7 @@ def open_image(path: str, **chosen: Any) -> Any:
     """An image file of a command line: the path itself, where no part of it is picked."""
     if all(value is None for value in chosen.values()):
         return path
-    from fullfield.io.open import open
+    from fullfield.image.open import open
 
     return open(path, **chosen)
 
@@ -202,7 +202,7 @@ def read_network(
     trust: bool,
 ) -> Classifier:
     """The network of a command line, on ``device``; ``class_names`` is a file with one name a line."""
-    from fullfield.capture.load import load, read_class_names
+    from fullfield.importers.load import load, read_class_names
 
     names = None if class_names is None else read_class_names(class_names)
     net = load(path, weights=weights, window=window, preprocessing=preprocessing, class_names=names, trust=trust)

@@ -24,8 +24,8 @@ def command(*, load: Load, pick: Pick, image: str, as_json: bool, **settings: An
 
     One window is run to time the machine.
     """
-    from fullfield.api.prepare import Settings, set_up
-    from fullfield.api.rate import crop_seconds
+    from fullfield.jobs.prepare import Settings, set_up
+    from fullfield.jobs.timing import crop_seconds
 
     net = load()
     work = set_up(net, pick(image), Settings(**settings))

@@ -15,10 +15,10 @@ from fullfield.cli.progress import progress_bar, stream_progress
 from fullfield.errors import FullfieldError
 
 if TYPE_CHECKING:
-    from fullfield.api.trials import Tuning
-    from fullfield.capture.classifier import Classifier
-    from fullfield.io.scores import Scores
-    from fullfield.io.stored import StoredScores
+    from fullfield.api.scores import Scores
+    from fullfield.api.stored import StoredScores
+    from fullfield.api.tuning import Tuning
+    from fullfield.model.model import Classifier
 
 
 @dataclass
@@ -103,9 +103,9 @@ def scan_one(job: Job, net: Classifier, pick: Pick, path: str) -> Result:
 
 def _content(image: Any, place: Path | None) -> Any:
     """What of an image is not background, said, and drawn beside the result."""
-    from fullfield.io.open import open
-    from fullfield.io.scores import save_picture
-    from fullfield.io.where.background import find_content
+    from fullfield.api.scores import save_picture
+    from fullfield.image.open import open
+    from fullfield.mask.background import find_content
 
     raster = open(image) if isinstance(image, str) else image
     content = find_content(raster)
@@ -142,8 +142,8 @@ def _in_memory(
 ) -> Result:
     """A scan whose scores are kept in memory, and written at once or not at all."""
     from fullfield.api.scan import scan
+    from fullfield.api.scores import save_picture
     from fullfield.cli.summary import Digest, summary
-    from fullfield.io.scores import save_picture
 
     started = time.perf_counter()
     with progress_bar(Path(path).name) as progress:
@@ -167,9 +167,9 @@ def _to_disk(
 ) -> Result:
     """A streamed scan; other formats than Zarr are made of the store, which then goes."""
     from fullfield.api.scan_to import scan_to
+    from fullfield.api.scores import save_picture
+    from fullfield.api.thumbnails import draw_over
     from fullfield.cli.summary import stored_summary
-    from fullfield.io.scores import save_picture
-    from fullfield.io.thumbnails import draw_over
 
     place = job.place(path)
     assert place is not None
@@ -208,8 +208,8 @@ def _to_disk(
 
 def _export(job: Job, stored: StoredScores, place: Path) -> None:
     """Another format of a store, which then is no longer needed."""
-    from fullfield.io.export import export
-    from fullfield.io.files import remove
+    from fullfield.exporters import export
+    from fullfield.files import remove
 
     one = job.cls is not None and place.suffix.lower() == ".geojson"
     classes = [named(job.cls)] if one and job.cls is not None else None

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fullfield.api.scores import Scores
+    from fullfield.api.stored import StoredScores
     from fullfield.geometry.placement import Placement
-    from fullfield.io.scores import Scores
-    from fullfield.io.stored import StoredScores
 
 _SHOWN = 5  # classes named in the summary
 _READ = 1 << 30  # bytes of a stored map that are read for it, in pieces: a second or two
@@ -87,7 +87,7 @@ class Digest:
     @property
     def liveliest(self) -> int:
         """The band whose scores span the widest range."""
-        from fullfield.io.thumbnails import widest
+        from fullfield.api.thumbnails import widest
 
         return widest(self.low, self.high)
 

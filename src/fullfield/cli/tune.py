@@ -13,7 +13,7 @@ from fullfield.cli.progress import progress_bar
 if TYPE_CHECKING:
     from PIL import Image
 
-    from fullfield.api.trials import Tuning
+    from fullfield.api.tuning import Tuning
 
 _FLOOR = 1e-6  # errors below are rounding
 
@@ -37,9 +37,9 @@ def command(
 
     Names the fastest setting that meets the wish; without one, a tolerance of 0.02.
     """
+    from fullfield.api.scores import save_picture
     from fullfield.api.tune import tune
-    from fullfield.io.files import PICTURES, check_writable
-    from fullfield.io.scores import save_picture
+    from fullfield.files import PICTURES, check_writable
 
     if output is not None:
         check_writable(output, overwrite, suffixes=PICTURES)
@@ -58,7 +58,7 @@ def command(
 
 def picture(tuning: Tuning, name: str) -> Image.Image:
     """Error against time, the chosen setting marked."""
-    from fullfield.io.chart import Point, draw_chart
+    from fullfield.drawing.chart import Point, draw_chart
 
     points = [Point(t.seconds, t.error, t.name, t is tuning.best) for t in tuning.trials]
     return draw_chart(

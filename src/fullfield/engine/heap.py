@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from fullfield.plan import Plan
+from fullfield.planning import Plan
 
 _PAGE = mmap.PAGESIZE
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullfield.convert.canonical import Canonical
+from fullfield.canonical.pipeline import Canonical
 from fullfield.geometry.tile import TileLayout
+from fullfield.layers.spectrum_cache import KernelSpectra, keeping
 from fullfield.lower.program import lower
-from fullfield.nn.fft_kept import KernelSpectra, keeping
-from fullfield.plan import Plan, Tile
+from fullfield.planning import Plan, Tile
 
 _KEPT = 16  # programs of a network kept for tiles like theirs, in the next scan too
 _SPECTRA_BYTES = 2**28  # of kernels that run by transforms, kept from tile to tile where the budget leaves room

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.convert.canonical import Canonical
+from fullfield.canonical.pipeline import Canonical
 from fullfield.engine.heap import Heap
 from fullfield.engine.programs import Programs
 from fullfield.engine.protocols import Sink, Source, Where
-from fullfield.plan import Plan, Tile
-from fullfield.plan.shards import first_cell
+from fullfield.planning import Plan, Tile
+from fullfield.planning.shards import first_cell
 
 Progress = Callable[[int, int, int], None]
 

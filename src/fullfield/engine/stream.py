@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.convert.canonical import Canonical
+from fullfield.canonical.pipeline import Canonical
 from fullfield.engine.heap import Heap
-from fullfield.engine.journal import Journal
 from fullfield.engine.programs import Programs, Region
 from fullfield.engine.protocols import BlockSink, Encoder, Source, Where
 from fullfield.engine.run import wanted
-from fullfield.plan import Plan, Tile
-from fullfield.plan.shards import Shards, first_cell
+from fullfield.planning import Plan, Tile
+from fullfield.planning.shards import Shards, first_cell
+from fullfield.store.journal import Journal
 
 READERS = 2  # threads that read
 _TURN = 0.0005  # s until a thread that waits for the interpreter gets it; Python's 0.005 holds the engine up

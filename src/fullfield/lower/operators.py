@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fullfield.capture.calls import bind
 from fullfield.geometry.tile import Strip
+from fullfield.graph.calls import bind
+from fullfield.layers import custom_operators as operators
+from fullfield.layers.fft_cost import Layer, fft_is_faster
 from fullfield.lower.assemble import Assembler
-from fullfield.nn import operators
-from fullfield.nn.fft_cost import Layer, fft_is_faster
 
 aten = torch.ops.aten
 _NATIVE = 64  # taps up to which torch's pool, which adds all of them for every cell, beats sums along the axes

@@ -16,16 +16,16 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from fullfield.capture.calls import bind
-from fullfield.convert.canonical import Canonical
+from fullfield.canonical.pipeline import Canonical
 from fullfield.geometry.fragments import cut
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import Strip, TileLayout
+from fullfield.graph.calls import bind
+from fullfield.layers import custom_operators as operators
 from fullfield.lower.assemble import Assembler, Box, Pair
 from fullfield.lower.fragments import on_fragments
+from fullfield.lower.inplace import ALIKE, reuse
 from fullfield.lower.operators import EMIT, divides_evenly, fill, thinned
-from fullfield.lower.reuse import ALIKE, reuse
-from fullfield.nn import operators
 
 aten = torch.ops.aten
 _CASTS = {aten._to_copy.default}

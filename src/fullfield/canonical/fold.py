@@ -1,0 +1,127 @@
+"""What can be known before an image comes: constants, and batch norms folded into the convolutions before them."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from fullfield.graph.calls import bind
+
+aten = torch.ops.aten
+
+
+def fold_constants(module: GraphModule) -> GraphModule:
+    """A canonical graph in which all that the network computes from its weights alone is a tensor.
+
+    Standardised kernels, position tables made by a small network and their like, once instead of once a tile; they
+    no longer follow the weights. A graph without any is returned as it is.
+
+    Exact: yes
+    """
+    if not any(n.meta["kind"] == "const" and n.op != "get_attr" for n in module.graph.nodes):
+        return module
+    new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
+    values: dict[Node, Any] = {}
+    for node in [n for n in new.graph.nodes if n.meta["kind"] == "const"]:
+        if node.op == "get_attr":
+            values[node] = _tensor(new, node)
+            continue
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        with torch.no_grad():
+            values[node] = node.target(*args, **kwargs)
+        if isinstance(values[node], torch.Tensor):
+            values[_keep(new, node, values[node])] = values[node]
+    new.graph.eliminate_dead_code()
+    new.delete_all_unused_submodules()
+    new.recompile()
+    return new
+
+
+def _keep(module: GraphModule, node: Node, value: torch.Tensor) -> Node:
+    """The buffer, in a submodule of its own, that the readers of ``node`` read instead."""
+    holder = next(name for k in itertools.count() if not hasattr(module, name := f"constant_{k}"))
+    setattr(module, holder, nn.Module())
+    getattr(module, holder).register_buffer("value", value)
+    with module.graph.inserting_before(node):
+        kept = module.graph.get_attr(f"{holder}.value")
+    kept.meta = {**node.meta, "op": "weight"}
+    node.replace_all_uses_with(kept)
+    return kept
+
+
+def fold_batch_norm(module: GraphModule) -> tuple[GraphModule, tuple[str, ...]]:
+    """A canonical graph whose batch norms are part of the convolutions before them, and the folded layers' names.
+
+    ``w' = w * gain / sqrt(var + eps)``, ``b' = (b - mean) * gain / sqrt(var + eps) + bias``. A norm stays where the
+    convolution's result has other readers too, or where its weights are computed in the graph or used twice.
+
+    Exact: yes, other rounding
+    Source: Jacob et al. 2018 (arXiv 1712.05877), section 3.2
+    """
+    new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
+    uses: dict[str, int] = {}
+    for node in new.graph.nodes:
+        if node.op == "get_attr":
+            uses[str(node.target)] = uses.get(str(node.target), 0) + len(node.users)
+    folded = []
+    for norm in list(new.graph.nodes):
+        conv = norm.args[0] if norm.target is aten.batch_norm.default else None
+        if isinstance(conv, Node) and _foldable(conv, norm, uses):
+            _fold(new, conv, norm)
+            folded.append(norm.meta["path"])
+    new.graph.eliminate_dead_code()
+    new.delete_all_unused_submodules()
+    new.recompile()
+    return new, tuple(folded)
+
+
+def _foldable(conv: Node, norm: Node, uses: dict[str, int]) -> bool:
+    if conv.target is not aten.conv2d.default or len(conv.users) != 1:
+        return False
+    operands = [*conv.args[1:3], *norm.args[1:5]]
+    weights = [n for n in operands if n is not None]
+    fixed = all(isinstance(n, Node) and n.op == "get_attr" for n in weights)
+    return fixed and all(uses[str(n.target)] == 1 for n in conv.args[1:3] if isinstance(n, Node))
+
+
+def _fold(module: GraphModule, conv: Node, norm: Node) -> None:
+    args = bind(norm)
+    gain, bias, mean, var = (_tensor(module, args[k]) for k in ("weight", "bias", "running_mean", "running_var"))
+    weight, old = _tensor(module, conv.args[1]), _tensor(module, bind(conv)["bias"])
+    assert weight is not None
+    mean = torch.zeros(weight.shape[0]).to(weight) if mean is None else mean
+    factor = torch.ones_like(mean) if var is None else torch.rsqrt(var + args["eps"])
+    factor = factor if gain is None else factor * gain
+    shift = -mean if old is None else old - mean
+    shift = shift * factor if bias is None else shift * factor + bias
+    assert isinstance(conv.args[1], Node)
+    target = str(conv.args[1].target)
+    _set(module, target, weight * factor[:, None, None, None])
+    holder, _, _ = target.rpartition(".")
+    _set(module, f"{holder}.folded_bias" if holder else "folded_bias", shift)
+    with module.graph.inserting_before(conv):
+        new_bias = module.graph.get_attr(f"{holder}.folded_bias" if holder else "folded_bias")
+    new_bias.meta = dict(conv.args[1].meta)
+    conv.args = (*conv.args[:2], new_bias, *conv.args[3:])
+    norm.replace_all_uses_with(conv)
+    module.graph.erase_node(norm)
+
+
+def _tensor(module: nn.Module, node: Any) -> torch.Tensor | None:
+    if node is None:
+        return None
+    holder, _, leaf = str(node.target).rpartition(".")
+    tensor = getattr(module.get_submodule(holder), leaf)
+    assert isinstance(tensor, torch.Tensor)
+    return tensor.detach()
+
+
+def _set(module: nn.Module, target: str, tensor: torch.Tensor) -> None:
+    """Puts a parameter in place; submodules that hold weights are the graph module's own, never the original's."""
+    holder, _, leaf = target.rpartition(".")
+    setattr(module.get_submodule(holder), leaf, nn.Parameter(tensor))

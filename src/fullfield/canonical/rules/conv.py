@@ -1,0 +1,168 @@
+"""Convolutions: already in canonical form; ``same`` padding becomes numbers. Over channels they stay per cell.
+
+Transposed ones become convolutions whose channels are the places within blocks of cells.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.canonical.layout import BATCH, CHANNEL, Layout
+from fullfield.canonical.refusal import Refusal
+from fullfield.canonical.rewriter import Const, Mapped, Rewriter
+from fullfield.canonical.rules.upsampling import emit_blocks
+from fullfield.graph.shapes import PROBE_BATCH
+
+aten = torch.ops.aten
+
+
+def convolve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``conv2d`` on the canonical map.
+
+    Exact: yes
+    Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``
+    """
+    x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
+    if not isinstance(x, Mapped) or not isinstance(weight, Const):
+        return Refusal("has a kernel that depends on the image")
+    if not x.layout.is_plain or len(weight.shape) != 4:
+        return Refusal("convolves dimensions that are not (channels, y, x)")
+    bias = rewriter.value(args["bias"])
+    stride, dilation = _pair(args["stride"]), _pair(args["dilation"])
+    padding = args["padding"]
+    if isinstance(padding, str):
+        total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        low, high = [t // 2 for t in total], [t - t // 2 for t in total]
+        if low != high:
+            x = _padded(rewriter, x, low, high)
+            low = [0, 0]
+        padding = low
+    operands = [x, weight, bias, stride, _pair(padding), dilation, args["groups"]]
+    if x.layout.slides and any(k != 1 for k in weight.shape[2:]):
+        return Refusal("reads beside the one value of a window")
+    result = rewriter.emit(aten.conv2d.default, operands, kind="windowed")
+    _, channels, height, width = rewriter.shape(node)
+    return Mapped(result, replace(Layout.plain(channels, height, width), slides=x.layout.slides))
+
+
+def _padded(rewriter: Rewriter, x: Mapped, low: list[int], high: list[int]) -> Mapped:
+    """The map with the rows and columns that an uneven ``same`` padding adds."""
+    pads = [low[1], high[1], low[0], high[0]]
+    node = rewriter.emit(aten.constant_pad_nd.default, [x, pads, 0.0], kind="windowed")
+    cells = x.layout.height + low[0] + high[0], x.layout.width + low[1] + high[1]
+    return Mapped(node, x.layout.with_cells(*cells))
+
+
+def _pair(value: Any) -> list[int]:
+    numbers = [value] if isinstance(value, int) else list(value)
+    return numbers * 2 if len(numbers) == 1 else numbers
+
+
+def convolve_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``conv1d`` along a channel dimension (efficient channel attention), cell by cell.
+
+    Exact: yes
+    Shape: ``(n, i, c)`` at every cell -> ``(n, o, c')``; canonical ``(n, i, c, y, x)`` -> ``(n, o, c', y, x)``
+    """
+    x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
+    if not isinstance(x, Mapped) or not isinstance(weight, Const):
+        return Refusal("has a kernel that depends on the image")
+    dims = (BATCH, CHANNEL, CHANNEL)
+    if len(x.layout.dims) != 3 or x.layout.channel_index(2) is None:
+        return Refusal("convolves the positions of the window")
+    sizes = x.layout.shape(PROBE_BATCH)[1:]
+    if math.prod(sizes) != math.prod(x.layout.channels):
+        return Refusal("has positions of the window as its channels")
+    lines = rewriter.to_channels(x, replace(x.layout, dims=dims, channels=sizes), range(len(x.layout.channels)))
+    shape = [*weight.shape, 1, 1]
+    kernel = rewriter.weight(args["weight"], shape, range(5), shape)
+    padding = args["padding"]
+    if isinstance(padding, str):
+        total = args["dilation"][0] * (weight.shape[2] - 1) if padding == "same" else 0
+        if total % 2:
+            return Refusal("pads channels unevenly")
+        padding = [total // 2]
+    options = [[args["stride"][0], 1, 1], [padding[0], 0, 0], [args["dilation"][0], 1, 1], args["groups"]]
+    operands = [lines, kernel, rewriter.value(args["bias"]), *options]
+    result = rewriter.emit(aten.conv3d.default, operands, kind="per_cell")
+    return Mapped(result, lines.layout.with_channels(rewriter.shape(node)[1:]))
+
+
+def transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """A transposed convolution: one turned kernel a place in a block of ``stride`` cells, put there from channels.
+
+    The block's places read the same cells, as many as the kernel has blocks; what the padding cuts off is cut off.
+
+    Exact: yes, other summation order
+    Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``
+    Source: Shi et al. 2016 (arXiv 1609.07009), section 3
+    """
+    x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
+    if not isinstance(x, Mapped) or not isinstance(weight, Const):
+        return Refusal("has a kernel that depends on the image")
+    if not x.layout.is_plain or len(weight.shape) != 4:
+        return Refusal("convolves dimensions that are not (channels, y, x)")
+    if x.layout.slides:
+        return Refusal("spreads the one value of a window over a map")
+    _, kernels, height, width = rewriter.shape(node)
+    stride, dilation, padding = (_pair(args[name]) for name in ("stride", "dilation", "padding"))
+    before, after = (x.layout.height, x.layout.width), (height, width)
+    # cells of the kernel, or past it where the result is larger, in blocks
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    reaches = [
+        -(-max(span, p + m - (n - 1) * s) // s)
+        for span, p, m, n, s in zip(spans, padding, after, before, stride, strict=True)
+    ]
+    groups = args["groups"]
+    turned = _turned(rewriter, args["weight"], reaches, stride, dilation, groups)
+    bias = rewriter.value(args["bias"])
+    if isinstance(bias, Const):
+        places = stride[0] * stride[1]
+        bias = rewriter.emit(aten.repeat_interleave.self_int, [bias, places], kind="const")
+    operands = [x, turned, bias, [1, 1], [r - 1 for r in reaches], [1, 1], groups]
+    result = emit_blocks(rewriter, rewriter.emit(aten.conv2d.default, operands, kind="windowed"), stride)
+    ends = [(n + r - 1) * s - p - m for n, r, s, p, m in zip(before, reaches, stride, padding, after, strict=True)]
+    crop = [-padding[1], -ends[1], -padding[0], -ends[0]]
+    if any(crop):
+        result = rewriter.emit(aten.constant_pad_nd.default, [result, crop, 0.0], kind="windowed")
+    return Mapped(result, Layout.plain(kernels, height, width))
+
+
+def _turned(
+    rewriter: Rewriter, weight: Node, reaches: list[int], stride: list[int], dilation: list[int], groups: int
+) -> Node:
+    """The kernels that give each place in a block, dilated, filled up with zeros and turned round.
+
+    Shape: ``(c, k, ky, kx)`` -> ``(groups*k*sy*sx, c/groups, ry, rx)``
+    """
+
+    def call(target: Any, *operands: Any) -> Node:
+        return rewriter.emit(target, operands, kind="const")
+
+    inputs, kernels, ky, kx = rewriter.value(weight).shape
+    node = rewriter.value(weight).node
+    (dy, dx), (ry, rx), (sy, sx) = dilation, reaches, stride
+    if dilation != [1, 1]:
+        apart = call(aten.reshape.default, node, [inputs, kernels, ky, 1, kx, 1])
+        apart = call(aten.constant_pad_nd.default, apart, [0, dx - 1, 0, 0, 0, dy - 1])
+        node = call(aten.reshape.default, apart, [inputs, kernels, ky * dy, kx * dx])
+    fill = [0, rx * sx - kx * dx, 0, ry * sy - ky * dy]
+    if any(fill):
+        node = call(aten.constant_pad_nd.default, node, fill)
+    node = call(aten.reshape.default, node, [groups, inputs // groups, kernels, ry, sy, rx, sx])
+    node = call(aten.permute.default, call(aten.flip.default, node, [3, 5]), [0, 2, 4, 6, 1, 3, 5])
+    return call(aten.reshape.default, node, [groups * kernels * sy * sx, inputs // groups, ry, rx])
+
+
+RULES: dict[Any, Any] = {
+    aten.conv2d.default: convolve,
+    aten.conv2d.padding: convolve,
+    aten.conv1d.default: convolve_channels,
+    aten.conv1d.padding: convolve_channels,
+    aten.conv_transpose2d.input: transposed,
+}

@@ -1,0 +1,134 @@
+"""Normalisation: over channels it stays per cell; over the window's map it slides, or is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.canonical.layout import BATCH, CHANNEL
+from fullfield.canonical.refusal import Refusal
+from fullfield.canonical.rewriter import Mapped, Parts, Rewriter
+from fullfield.canonical.rules.pointwise import as_type
+from fullfield.canonical.rules.reductions import collapse, moments, pointwise
+
+aten = torch.ops.aten
+
+
+def batch_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+    """Batch norm with its stored statistics.
+
+    Exact: yes
+    """
+    x = rewriter.value(args["input"])
+    if args.get("training"):
+        return Refusal("normalises over the batch; capture the network in evaluation mode")
+    if len(x.layout.channels) != 1 or x.layout.channel_index(1) != 0:
+        return Refusal("scales positions of the window differently")
+    names = ("weight", "bias", "running_mean", "running_var")
+    moments = [rewriter.value(args[name]) for name in names]
+    operands = [x, *moments, False, args["momentum"], args["eps"], False]
+    result = Mapped(rewriter.emit(aten.batch_norm.default, operands, kind="per_cell"), x.layout)
+    return Parts((result, None, None)) if isinstance(rewriter.shapes[node], (tuple, list)) else result
+
+
+def layer_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """Layer norm over channels, cell by cell: channels moved last, normalised, moved back.
+
+    Exact: yes
+    """
+    x = rewriter.value(args["input"])
+    layout = x.layout
+    rank = len(layout.channels)
+    normalised = range(len(layout.dims) - len(args["normalized_shape"]), len(layout.dims))
+    indices = [layout.channel_index(d) for d in normalised]
+    if any(i is None for i in indices):
+        return _layer_norm_of_map(rewriter, node, args, list(normalised))
+    others = [i for i in range(rank) if i not in indices]
+    order = [0, *(1 + i for i in others), rank + 1, rank + 2, *(1 + i for i in indices if i is not None)]
+    cells_at = (len(others), len(others) + 1)
+    moved = rewriter.emit(aten.permute.default, [x, order], kind="per_cell", cells_at=cells_at)
+    operands = [moved, *(rewriter.value(v) for name, v in args.items() if name not in ("input", "cudnn_enable"))]
+    normed = rewriter.emit(node.target, operands, kind="per_cell", cells_at=cells_at)
+    back = [order.index(i) for i in range(rank + 3)]
+    return Mapped(rewriter.emit(aten.permute.default, [normed, back], kind="per_cell"), layout)
+
+
+def _layer_norm_of_map(rewriter: Rewriter, node: Node, args: dict[str, Any], dims: list[int]) -> Mapped | Refusal:
+    if args["weight"] is not None:
+        return Refusal("scales positions of the window differently")
+    if not rewriter.slides:
+        return Refusal("normalises over the positions of the window")
+    x = rewriter.value(args["input"])
+    if node.target is aten.rms_norm.default:
+        return _sliding_rms_norm(rewriter, args, x, dims)
+    return _sliding_norm(rewriter, args, x, dims)
+
+
+def group_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+    """Group and instance norm need the whole window; where it may slide, each cell has its own neighbourhood.
+
+    Exact: no, and only on request; yes with stored statistics
+    """
+    x = rewriter.value(args["input"])
+    if args.get("use_input_stats") is False:
+        return batch_norm(rewriter, node, args)
+    if not rewriter.slides or not x.layout.is_plain or not isinstance(rewriter.shapes[node], torch.Tensor):
+        return Refusal("normalises over the positions of the window")
+    (channels,) = x.layout.channels
+    groups = args.get("num_groups", channels)
+    dims = (BATCH, CHANNEL, CHANNEL, ("y",), ("x",))
+    grouped = replace(x.layout, dims=dims, channels=(groups, channels // groups))
+    normed = _sliding_norm(rewriter, args, rewriter.to_channels(x, grouped, [0]), [2, 3, 4])
+    result = rewriter.to_channels(normed, x.layout, [0, 1]).node
+    for name, target in (("weight", aten.mul.Tensor), ("bias", aten.add.Tensor)):
+        if args[name] is not None:
+            shape = [1, channels, 1, 1]
+            fitted = rewriter.weight(args[name], shape, range(4), shape)
+            result = rewriter.emit(target, [result, fitted], kind="pointwise")
+    return Mapped(result, x.layout)
+
+
+def _sliding_norm(rewriter: Rewriter, args: dict[str, Any], x: Mapped, dims: list[int]) -> Mapped:
+    """Mean and deviation of the window's map taken round every cell.
+
+    Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
+    Source: Chu et al. 2022 (arXiv 2112.04491), section 3.2
+    """
+    mean, variance = moments(rewriter, x, args["input"], dims, keep=True, slid=True)
+    dtype = rewriter.shapes[args["input"]].dtype
+    centred = pointwise(rewriter, aten.sub.Tensor, x, as_type(rewriter, mean, dtype, torch.float64))
+    return _scaled(rewriter, centred, variance, args["eps"], dtype)
+
+
+def _sliding_rms_norm(rewriter: Rewriter, args: dict[str, Any], x: Mapped, dims: list[int]) -> Mapped:
+    """The root of the window's mean square taken round every cell.
+
+    Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
+    Source: Zhang & Sennrich 2019 (arXiv 1910.07467); Chu et al. 2022 (arXiv 2112.04491), section 3.2
+    """
+    dtype = rewriter.shapes[args["input"]].dtype
+    wide = as_type(rewriter, x, torch.float64, dtype)
+    square = collapse(rewriter, pointwise(rewriter, aten.mul.Tensor, wide, wide), dims, "mean", keep=True, slid=True)
+    eps = torch.finfo(dtype).eps if args["eps"] is None else args["eps"]
+    return _scaled(rewriter, x, square, eps, dtype)
+
+
+def _scaled(rewriter: Rewriter, x: Mapped, square: Mapped, eps: float, dtype: torch.dtype) -> Mapped:
+    """``x`` over the root of a mean square in double precision, ``eps`` added."""
+    raised = pointwise(rewriter, aten.add.Tensor, square, eps)
+    factor = pointwise(rewriter, aten.rsqrt.default, raised)
+    return pointwise(rewriter, aten.mul.Tensor, x, as_type(rewriter, factor, dtype, torch.float64))
+
+
+RULES: dict[Any, Any] = {
+    aten.batch_norm.default: batch_norm,
+    aten._native_batch_norm_legit_no_training.default: batch_norm,
+    aten.layer_norm.default: layer_norm,
+    aten.rms_norm.default: layer_norm,
+    aten.group_norm.default: group_norm,
+    aten.native_group_norm.default: group_norm,
+    aten.instance_norm.default: group_norm,
+}

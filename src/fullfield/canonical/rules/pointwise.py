@@ -1,0 +1,145 @@
+"""Pointwise operators: every one that torch tags so, with tensors that broadcast cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.canonical.layout import Layout
+from fullfield.canonical.refusal import Refusal
+from fullfield.canonical.rewriter import Const, Mapped, Raw, Rewriter, Scalar
+
+aten = torch.ops.aten
+
+ALIASES: dict[Any, Any] = {
+    aten.multiply.Tensor: aten.mul.Tensor,
+    aten.divide.Tensor: aten.div.Tensor,
+    aten.subtract.Tensor: aten.sub.Tensor,
+    aten.special_expit.default: aten.sigmoid.default,
+}
+UNTAGGED = frozenset(
+    {
+        *ALIASES,
+        aten.where.ScalarOther,
+        aten.where.ScalarSelf,
+        aten.hardswish.default,
+        aten.log_sigmoid.default,
+        aten.prelu.default,
+        aten._prelu_kernel.default,
+    }
+)
+
+
+def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """The operator on canonical maps of the same cells; fixed tensors reshaped to ``(1, channels, 1, 1)``.
+
+    Exact: yes
+    """
+    operands = [rewriter.value(a) for a in node.args]
+    if rewriter.slides:
+        operands = [_slid(rewriter, a, v, operands) for a, v in zip(node.args, operands, strict=True)]
+    if any(isinstance(v, Raw) for v in operands):
+        return Refusal("combines a map with one value for the whole window (a gate)")
+    if node.kwargs and any(isinstance(v, Node) for v in node.kwargs.values()):
+        return Refusal("takes a tensor by name")
+    if any(isinstance(v, Scalar) for v in operands):
+        return Refusal("computes with the batch size")
+    layout = _meeting([v.layout for v in operands if isinstance(v, Mapped)])
+    if isinstance(layout, Refusal):
+        return layout
+    new: list[Any] = []
+    for arg, operand in zip(node.args, operands, strict=True):
+        fitted = operand
+        if isinstance(operand, Const):
+            per_channel = node.target in (aten.prelu.default, aten._prelu_kernel.default)
+            fitted = _fit(rewriter, arg, operand, layout, per_channel=per_channel)
+        if isinstance(fitted, Refusal):
+            return fitted
+        new.append(fitted)
+    result = rewriter.emit(ALIASES.get(node.target, node.target), new, kind="pointwise")
+    result.kwargs = dict(node.kwargs)
+    if rewriter.shape(node) != layout.shape(_batch(rewriter, node, layout)):
+        return Refusal("broadcasts to another shape")
+    return Mapped(result, layout)
+
+
+def cast(rewriter: Rewriter, x: Mapped, source: Any, dtype: torch.dtype) -> Mapped:
+    """``x``, the canonical form of ``source``, as numbers of another type if they are not of it.
+
+    Exact: yes
+    """
+    return as_type(rewriter, x, dtype, rewriter.shapes[source].dtype)
+
+
+def as_type(rewriter: Rewriter, x: Mapped, dtype: torch.dtype, before: torch.dtype) -> Mapped:
+    """``x``, of type ``before``, as numbers of ``dtype``."""
+    if before == dtype:
+        return x
+    result = rewriter.emit(aten._to_copy.default, [x], kind="pointwise")
+    result.kwargs = {"dtype": dtype}
+    return replace(x, node=result)
+
+
+def lay_over(rewriter: Rewriter, arg: Any) -> Mapped | Refusal:
+    """The one value of a window as a map of such values that slides with it, laid over the map it was taken from.
+
+    Exact: no, and only on request; yes on one window
+    """
+    slid = rewriter.slide(arg) if rewriter.slides and rewriter.value(arg).layout.single else None
+    if not isinstance(slid, Mapped) or slid.layout.slides is None:
+        return Refusal("spreads one value over many positions or channels")
+    return Mapped(slid.node, replace(slid.layout.with_cells(*slid.layout.slides), slides=None))
+
+
+def _slid(rewriter: Rewriter, arg: Any, value: Any, operands: list[Any]) -> Any:
+    """A gate as a map that slides with the window, where it meets a map; any other value as it is."""
+    gate = isinstance(value, Mapped) and value.layout.single
+    maps = any(isinstance(v, Mapped) and not v.layout.single for v in operands)
+    return rewriter.slide(arg) if gate and maps else value
+
+
+def _batch(rewriter: Rewriter, node: Node, layout: Layout) -> int:
+    return rewriter.shape(node)[0]
+
+
+def _meeting(layouts: list[Layout]) -> Layout | Refusal:
+    """The layout of the result, if all operands lie on the same cells."""
+    first = max(layouts, key=lambda o: o.height * o.width)
+    for other in layouts:
+        if other.dims != first.dims or len(other.channels) != len(first.channels):
+            return Refusal("combines tensors whose dimensions are arranged differently")
+        if (other.height, other.width) != (first.height, first.width) and other.slides != (first.height, first.width):
+            return Refusal("combines a map with one value for the whole window (a gate)")
+        if (other.height, other.width) == (first.height, first.width) and other.slides != first.slides:
+            return Refusal("combines a value of the window with one that slides")
+    channels = [max(sizes) for sizes in zip(*(o.channels for o in layouts), strict=True)]
+    if any(s not in (1, c) for o in layouts for s, c in zip(o.channels, channels, strict=True)):
+        return Refusal("combines different numbers of channels")
+    return first.with_channels(channels)
+
+
+def _fit(rewriter: Rewriter, arg: Any, const: Const, layout: Layout, *, per_channel: bool) -> Const | Refusal:
+    """A fixed tensor shaped to broadcast against the canonical map."""
+    rank = len(layout.channels)
+    if len(const.shape) == 0 or (per_channel and const.shape == (1,)):
+        return const
+    if per_channel:
+        if rank != 1:
+            return Refusal("has one slope a channel for several channel dimensions")
+        return const if const.shape == (layout.channels[0],) else Refusal("has slopes for other channels")
+    aligned = (1,) * (len(layout.dims) - len(const.shape)) + const.shape
+    if len(aligned) > len(layout.dims):
+        return Refusal("broadcasts against a tensor of more dimensions")
+    shape = [1] * rank
+    for index, (_dim, size) in enumerate(zip(layout.dims, aligned, strict=True)):
+        if size == 1:
+            continue
+        channel = layout.channel_index(index)
+        if channel is None:
+            return Refusal("differs from place to place in the window (a position embedding or unshared weights)")
+        shape[channel] = size
+    wanted = (1, *shape, 1, 1)
+    return const if const.shape == wanted else rewriter.weight(arg, wanted, range(len(wanted)), wanted)

@@ -1,0 +1,141 @@
+"""Pools: windowed ones stay; global and adaptive ones become windowed over the map that the window has."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.canonical.layout import Layout
+from fullfield.canonical.refusal import Refusal
+from fullfield.canonical.rewriter import Mapped, Parts, Rewriter
+from fullfield.layers import custom_operators as operators
+
+aten = torch.ops.aten
+
+
+def max_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+    """``max_pool2d`` on the canonical map.
+
+    Exact: yes
+    Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
+    """
+    x = rewriter.value(args["self"])
+    if not x.layout.is_plain:
+        return Refusal("pools dimensions that are not (channels, y, x)")
+    kernel, stride, padding = _window(args)
+    operands = [x, kernel, stride, padding, _pair(args["dilation"]), bool(args["ceil_mode"])]
+    result = rewriter.emit(aten.max_pool2d.default, operands, kind="windowed")
+    tuple_result = isinstance(rewriter.shapes[node], (tuple, list))
+    _, channels, height, width = (rewriter.shapes[node][0] if tuple_result else rewriter.shapes[node]).shape
+    mapped = Mapped(result, Layout.plain(channels, height, width))
+    return Parts((mapped, None)) if tuple_result else mapped
+
+
+def average_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """``avg_pool2d`` on the canonical map.
+
+    Exact: yes
+    Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
+    """
+    x = rewriter.value(args["self"])
+    if not x.layout.is_plain:
+        return Refusal("pools dimensions that are not (channels, y, x)")
+    kernel, stride, padding = _window(args)
+    options = [bool(args["ceil_mode"]), bool(args["count_include_pad"]), args["divisor_override"]]
+    result = rewriter.emit(aten.avg_pool2d.default, [x, kernel, stride, padding, *options], kind="windowed")
+    _, channels, height, width = rewriter.shape(node)
+    return Mapped(result, Layout.plain(channels, height, width))
+
+
+def adaptive_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+    """An adaptive pool as the fixed pool that it is at the window: kernel = stride = cells in / cells out.
+
+    Exact: yes
+    """
+    x = rewriter.value(args["self"])
+    if not x.layout.is_plain:
+        return Refusal("pools dimensions that are not (channels, y, x)")
+    cells, wanted = (x.layout.height, x.layout.width), _pair(args["output_size"])
+    if any(n % o for n, o in zip(cells, wanted, strict=True)):
+        return Refusal(f"pools {cells[0]}x{cells[1]} cells into {wanted[0]}x{wanted[1]} of unequal sizes")
+    kernel = [n // o for n, o in zip(cells, wanted, strict=True)]
+    largest = "max" in str(node.target)
+    result = x
+    if kernel != [1, 1]:
+        node, slides = emit_pool(rewriter, x, kernel, "max" if largest else "mean", slid=rewriter.sliding)
+        result = Mapped(node, replace(x.layout.with_cells(*wanted), slides=slides))
+    return Parts((result, None)) if largest else result
+
+
+def emit_pool(
+    rewriter: Rewriter, x: Mapped, kernel: list[int], name: str, *, slid: bool
+) -> tuple[Node, tuple[int, int] | None]:
+    """The pool, and the cells of its canonical form where it slides instead of closing the window's map.
+
+    Args:
+        name: ``max``, ``mean`` or ``sum``.
+        slid: whether a pool over the window's map slides with it.
+    """
+    cells = (x.layout.height, x.layout.width)
+    if slid and tuple(kernel) == cells:
+        return _slid_pool(rewriter, x, name), cells
+    return _closing_pool(rewriter, x, kernel, name), None
+
+
+def _slid_pool(rewriter: Rewriter, x: Mapped, name: str) -> Node:
+    """A pool over the window's map round each cell; near the image's border over the last whole window inside.
+
+    Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
+    Shape: ``(n, c, y, x)`` -> ``(n, c, y, x)``
+    """
+    kernel = [x.layout.height, x.layout.width]
+    node = rewriter.emit(operators.slid_pool.default, [x, kernel, name == "max"], kind="windowed")
+    if name != "sum":
+        return node
+    return rewriter.emit(aten.mul.Tensor, [node, kernel[0] * kernel[1]], kind="pointwise")
+
+
+def _closing_pool(rewriter: Rewriter, x: Mapped, kernel: list[int], name: str) -> Node:
+    if name == "max":
+        operands = [x, kernel, kernel, [0, 0], [1, 1], False]
+        return rewriter.emit(aten.max_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+    operands = [x, kernel, kernel, [0, 0], False, True, None]
+    mean = rewriter.emit(aten.avg_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+    if name != "sum":
+        return mean
+    return rewriter.emit(aten.mul.Tensor, [mean, kernel[0] * kernel[1]], kind="pointwise")  # ONNX knows no divisor
+
+
+def _sliding(operands: list[Any], x: Mapped, kernel: list[int]) -> list[Any]:
+    """A pool over the whole map slides cell by cell on a larger one; one over parts of it keeps its stride."""
+    cells = (x.layout.height, x.layout.width)
+    operands[2] = [1 if k == n else k for k, n in zip(kernel, cells, strict=True)]
+    return operands
+
+
+def _window(args: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
+    kernel = _pair(args["kernel_size"])
+    return kernel, _pair(args["stride"]) if args["stride"] else kernel, _pair(args["padding"])
+
+
+def _pair(value: Any) -> list[int]:
+    numbers = _list(value)
+    return numbers * 2 if len(numbers) == 1 else numbers
+
+
+def _list(value: Any) -> list[int]:
+    return [value] if isinstance(value, int) else [min(int(v), sys.maxsize) for v in value]
+
+
+RULES: dict[Any, Any] = {
+    aten.max_pool2d.default: max_pool,
+    aten.max_pool2d_with_indices.default: max_pool,
+    aten.avg_pool2d.default: average_pool,
+    aten.adaptive_avg_pool2d.default: adaptive_pool,
+    aten._adaptive_avg_pool2d.default: adaptive_pool,
+    aten.adaptive_max_pool2d.default: adaptive_pool,
+}

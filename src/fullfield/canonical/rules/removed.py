@@ -1,0 +1,46 @@
+"""Operators that do nothing at evaluation: dropout, copies, changes of memory layout. A change of type stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.canonical.refusal import Refusal
+from fullfield.canonical.rewriter import Mapped, Rewriter
+from fullfield.canonical.rules.pointwise import cast
+
+aten = torch.ops.aten
+
+
+def remove(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """The input itself, or every cell of it as another number type.
+
+    Exact: yes
+    """
+    if args.get("train"):
+        return Refusal("drops activations at random; capture the network in evaluation mode")
+    value = rewriter.value(node.args[0])
+    if not isinstance(value, Mapped):
+        return Refusal("gives values that do not come from the image its number type")
+    return cast(rewriter, value, node.args[0], rewriter.shapes[node].dtype)
+
+
+RULES = dict.fromkeys(
+    (
+        aten.dropout.default,
+        aten.feature_dropout.default,
+        aten.alpha_dropout.default,
+        aten.clone.default,
+        aten.contiguous.default,
+        aten.alias.default,
+        aten.detach.default,
+        aten.lift_fresh_copy.default,
+        aten._to_copy.default,
+        aten.to.dtype,
+        aten.to.dtype_layout,
+        aten.type_as.default,
+    ),
+    remove,
+)

@@ -1,5 +1,0 @@
-"""ONNX files in: read with care, mapped operator by operator to ATen."""
-
-from fullfield.capture.onnx.importer import load_onnx
-
-__all__ = ["load_onnx"]

@@ -1,0 +1,1 @@
+"""Pictures of scores: colour maps, legend, overlay."""

@@ -1,0 +1,70 @@
+"""The colour bar below an overlay: outside the picture, whose pixels stay where they are."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fullfield.drawing.colours import table
+
+_PAPER, _INK = (255, 255, 255), (34, 34, 34)
+
+
+def with_legend(
+    picture: Image.Image, *, title: str, note: str, colours: str, limits: tuple[float, float]
+) -> Image.Image:
+    """The picture, unchanged at the top left, above a bar of its colours with the least, middle and greatest value.
+
+    A picture too narrow for a legible bar gets white paper at its right.
+    """
+    size = min(48, max(13, round(picture.width / 45)))
+    font = ImageFont.load_default(size)
+    margin, width = round(0.7 * size), max(picture.width, 18 * size)
+    stacked = font.getlength(title) + font.getlength(note) + 4 * margin > width
+    lines = [(title, ""), (note, "")] if stacked else [(title, note)]
+    leading = round(1.3 * size)
+    height = margin + (len(lines) + 1) * leading + size + margin
+    sheet = Image.new("RGB", (width, picture.height + height), _PAPER)
+    sheet.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    y = picture.height + margin
+    for left, right in lines:
+        draw.text((margin, y), _fitted(left, font, width - 2 * margin), _INK, font)
+        draw.text((width - margin, y), right, _INK, font, anchor="ra")
+        y += leading
+    ramp = np.broadcast_to(table(colours), (size, 256, 3))
+    sheet.paste(Image.fromarray(np.ascontiguousarray(ramp)).resize((width - 2 * margin, size)), (margin, y))
+    y += size + round(0.2 * size)
+    low, middle, high = ticks(limits)
+    if max(map(font.getlength, (low, high))) + font.getlength(middle) / 2 + margin < width / 2 - margin:
+        draw.text((width / 2, y), middle, _INK, font, anchor="ma")
+    draw.text((margin, y), low, _INK, font)
+    draw.text((width - margin, y), high, _INK, font, anchor="ra")
+    return sheet
+
+
+def ticks(limits: tuple[float, float]) -> tuple[str, str, str]:
+    """Least, middle and greatest value in as few digits as tell them apart, at least 3; of one value the middle only.
+
+    Examples:
+        >>> ticks((0.0, 1.0)), ticks((100.001, 100.003))
+        (('0', '0.5', '1'), ('100.001', '100.002', '100.003'))
+    """
+    low, high = limits
+    if low == high:
+        return "", f"{low:.3g}", ""
+    for digits in range(3, 10):
+        texts = tuple(f"{value:.{digits}g}" for value in (low, low + (high - low) / 2, high))
+        if len(set(texts)) == 3:
+            break
+    return texts[0], texts[1], texts[2]
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    """The text, cut to a width in px."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."

@@ -1,0 +1,146 @@
+"""A score map drawn over its image: every cell exactly on the pixels that it speaks for.
+
+Cell ``(i, j)`` covers the rectangle one step wide round its window's centre. A pixel that several cells share shows
+their mean by area, so no map is ever shifted, not even by the half pixel that an even window with an odd step would
+cost a picture made of whole cells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.drawing.colours import paint
+from fullfield.errors import ImageError
+from fullfield.geometry.placement import Placement
+from fullfield.image.decode import decode
+from fullfield.image.pixels import luma
+
+_BAND = 1 << 20  # pixels drawn together: bounds the memory of a picture
+
+
+def photograph(image: object, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
+    """Any image as 8-bit RGB for the eye: 16 bits halved, floats 0..1 stretched, many channels as their mean.
+
+    Shape: ``(y, x, 3)``
+    """
+    pixels, _ = decode(image, max_pixels=max_pixels)
+    if pixels.shape[2] in (2, 4):
+        pixels = pixels[:, :, :-1]
+    if pixels.shape[2] not in (1, 3):
+        pixels = pixels.mean(axis=2, keepdims=True)
+    return np.repeat(_eight_bits(pixels), 3 // pixels.shape[2], axis=2)
+
+
+def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        same: NDArray[np.uint8] = pixels
+        return same
+    if pixels.dtype == np.uint16:
+        return np.rint(pixels / np.float32(257)).astype(np.uint8)
+    numbers = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
+    low, high = float(numbers.min()), float(numbers.max())
+    if low >= 0 and high <= 255:
+        shown = numbers * (255 if high <= 1 else 1)
+    else:
+        shown = (numbers - low) * (255 / max(high - low, 1e-30))
+    bright: NDArray[np.uint8] = np.rint(shown).astype(np.uint8)
+    return bright
+
+
+def blend(
+    photo: NDArray[np.uint8],
+    values: NDArray[np.floating],
+    placement: Placement,
+    *,
+    limits: tuple[float, float],
+    alpha: float = 0.6,
+    colours: str = "viridis",
+    smooth: bool = False,
+) -> NDArray[np.uint8]:
+    """The photograph with the map of one class on it; grey below the map, untouched where no window is centred.
+
+    Shape: photo ``(y, x, 3)``, values ``(rows, columns)`` -> ``(y, x, 3)``
+
+    Args:
+        photo: the original image, 8-bit RGB.
+        values: one number a cell; NaN leaves its cell undrawn.
+        placement: where the cells lie.
+        limits: values of the first and the last colour.
+        alpha: opacity of the map, 0..1.
+        colours: a name in ``colours.NAMES``.
+        smooth: interpolate between the centres of cells instead of drawing them as rectangles.
+
+    Raises:
+        ImageError: the photograph is not the size of the image scanned, or ``alpha`` is not in 0..1.
+    """
+    if photo.shape[:2] != placement.image:
+        (height, width), (h, w) = placement.image, photo.shape[:2]
+        raise ImageError(
+            "overlay",
+            f"the picture is {h}x{w} px, the scores are of an image of {height}x{width} px",
+            fix="give the image that was scanned",
+        )
+    if not 0 <= alpha <= 1:
+        raise ImageError("alpha", f"{alpha} is not in 0..1", fix="0 shows the photograph, 1 the map alone")
+    (cells, shares), across = (_weights(placement, axis, smooth) for axis in (0, 1))
+    out = np.empty_like(photo)
+    rows = max(1, _BAND // photo.shape[1])
+    for top in range(0, photo.shape[0], rows):
+        band = slice(top, top + rows)
+        drawn, cover = _draw(values, (cells[band], shares[band]), across)
+        opacity = cover[:, :, None]
+        under = luma(photo[band]) * (1 - alpha) + paint(drawn, colours, limits) * alpha
+        out[band] = np.rint(photo[band] * (1 - opacity) + under * opacity)
+    return out
+
+
+Weights = tuple[NDArray[np.intp], NDArray[np.float64]]
+
+
+def _weights(placement: Placement, axis: int, smooth: bool) -> Weights:
+    """For every pixel along an axis the cells that it shows and their shares; the shares add up to the pixel's cover.
+
+    Shape: ``(pixels, n)`` both
+    """
+    count, cells, spacing = placement.image[axis], placement.shape[axis], placement.spacing[axis]
+    edge = placement.centre(-0.5, -0.5)[axis]
+    low = np.round((np.arange(count) - edge) / spacing, 9)  # in cells; rounded so that a whole edge is whole
+    high = np.round((np.arange(1, count + 1) - edge) / spacing, 9)
+    reach = int(np.ceil(1 / spacing)) + 1
+    index: NDArray[np.float64] = np.floor(low)[:, None] + np.arange(reach)
+    share = np.minimum(high[:, None], index + 1) - np.maximum(low[:, None], index)
+    share = np.where((index >= 0) & (index < cells), share.clip(0) / (high - low)[:, None], 0)
+    if smooth:
+        index, share = _interpolated((low + high) / 2 - 0.5, cells, share.sum(axis=1))
+    return np.clip(index, 0, cells - 1).astype(np.intp), share
+
+
+def _interpolated(
+    place: NDArray[np.float64], cells: int, cover: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Linear shares of the two cells round every place; beyond the outermost centres, those cells alone."""
+    place = place.clip(0, cells - 1)
+    first = np.floor(place)
+    part = (place - first)[:, None]
+    return first[:, None] + np.arange(2), np.concatenate([1 - part, part], axis=1) * cover[:, None]
+
+
+def _draw(values: NDArray[np.floating], y: Weights, x: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean value at every pixel of a band and how much of the pixel the map covers (0 where a value is NaN)."""
+    rows = _mixed(values, *y)
+    cover = y[1].sum(axis=1)[:, None] * x[1].sum(axis=1)
+    total = _mixed(rows.T, *x).T
+    mean = total / np.where(cover > 0, cover, 1)
+    return mean, np.where(np.isnan(mean), 0, np.round(cover, 9))
+
+
+def _mixed(values: NDArray[np.floating], cells: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over n of ``shares[p, n] * values[cells[p, n]]``; a share of nothing ignores even NaN."""
+    out = np.zeros((cells.shape[0], values.shape[1]))
+    for index, share in zip(cells.T, shares.T, strict=True):
+        used = share > 0
+        out[used] += values[index[used]] * share[used, None]
+    return out

@@ -1,0 +1,86 @@
+"""Outlines in degrees, where what is straight on the map is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.errors import ImageError
+from fullfield.exporters.antimeridian import Floats, area, cut, unwrapped
+from fullfield.exporters.trace import Point
+
+Place = Callable[[Floats, Floats], tuple[Floats, Floats]]
+_LONGEST = 90.0  # degrees of longitude that a side may have
+_STRAY = 0.25  # cells that a straight line in degrees may be off: half of what is promised
+
+
+def on_earth(rings: list[list[Point]], place: Place) -> list[list[Floats]]:
+    """The polygons in degrees that a region is, cut at the antimeridian: each an outer ring and its holes.
+
+    Args:
+        rings: corners in cells, the outer ring first.
+        place: degrees of points in cells.
+
+    Raises:
+        ImageError: it holds a pole, round which longitudes have no end.
+    """
+    found = []
+    for number, ring in enumerate(rings):
+        x, y = place(*dense(np.array(ring, np.float64), place))
+        longitudes = unwrapped(x)
+        if longitudes is None:
+            what = "a region holds a pole, and is no polygon in degrees"
+            raise ImageError("coordinates", what, fix='pass coordinates="map", or geometry="points"')
+        points = np.stack([longitudes, y], axis=1)
+        found.append(points if (area(points) > 0) == (number == 0) else points[::-1])
+    return cut(found)
+
+
+def dense(corners: Floats, place: Place) -> tuple[Floats, Floats]:
+    """Corners of a ring with so many points between them that straight lines in degrees stay on its sides.
+
+    Every side is halved until a quarter, its middle and three quarters of it lie within ``_STRAY`` cells of the line,
+    and until it is no longer than a quarter of the earth, so that its longitudes are followed over their jump.
+    """
+    starts, stops = corners, np.roll(corners, -1, axis=0)
+    order = np.arange(len(corners), dtype=np.float64)  # along the ring
+    length = 1.0
+    found, places = [corners], [order]
+    while len(starts):
+        bent = _bent(starts, stops, place)
+        starts, stops, order, length = starts[bent], stops[bent], order[bent], length / 2
+        middle = (starts + stops) / 2
+        found.append(middle)
+        places.append(order + length)
+        if length < 2**-30 or not len(starts):
+            break
+        starts, stops = np.concatenate([starts, middle]), np.concatenate([middle, stops])
+        order = np.concatenate([order, order + length])
+    y, x = np.concatenate(found)[np.argsort(np.concatenate(places), kind="stable")].T
+    return y, x
+
+
+def _bent(starts: Floats, stops: Floats, place: Place) -> NDArray[np.bool_]:
+    """Which sides leave their straight lines in degrees by more than ``_STRAY`` cells."""
+    shares = (0.25, 0.5, 0.75)
+    probes = [starts + share * (stops - starts) for share in shares]
+    around = [one + step for one in probes for step in ((0, 0), (0, 1), (1, 0))]
+    x, y = place(*np.concatenate([starts, stops, *around]).T)  # at once: a call takes far longer than its points
+    (x0, x1, *xs), (y0, y1, *ys) = np.split(x, 2 + len(around)), np.split(y, 2 + len(around))
+    x0, *middles, x1 = np.unwrap(np.stack([x0, *xs[::3], x1]), period=360, axis=0)
+    found: NDArray[np.bool_] = np.abs(x1 - x0) > _LONGEST
+    for n, (share, px) in enumerate(zip(shares, middles, strict=True)):
+        (at, rx, dx), (py, ry, dy) = xs[3 * n : 3 * n + 3], ys[3 * n : 3 * n + 3]
+        a, b, c, d = _turn(rx - at), _turn(dx - at), ry - py, dy - py  # degrees a cell
+        off_x, off_y = x0 + share * (x1 - x0) - px, y0 + share * (y1 - y0) - py
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cells = np.hypot(d * off_x - b * off_y, a * off_y - c * off_x) / np.abs(a * d - b * c)
+        found |= ~(cells <= _STRAY)
+    return found
+
+
+def _turn(degrees: Floats) -> Floats:
+    """A difference of longitudes, the short way round."""
+    return np.where(np.abs(degrees) > 180, (degrees + 180) % 360 - 180, degrees)

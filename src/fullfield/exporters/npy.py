@@ -1,0 +1,63 @@
+"""NumPy files, written by region."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fullfield.exporters.grid import Grid, Progress, blocks, counted
+from fullfield.files import replacing
+
+_BLOCK = 256
+
+
+def write_npy(grid: Grid, path: Path, *, overwrite: bool = False, progress: Progress | None = None) -> None:
+    """Writes ``(bands, y, x)`` as ``.npy``: scores as floats, NaN for none; labels as they are.
+
+    The format has no room for a scale: scaled integers become float32.
+
+    Raises:
+        ImageError: no space, or no right to write.
+    """
+    grid = meant(grid)
+    needed = math.prod(grid.shape) * grid.dtype.itemsize
+    kind = {"descr": np.lib.format.dtype_to_descr(grid.dtype), "fortran_order": False, "shape": grid.shape}
+    with replacing(path, overwrite=overwrite, needed_bytes=needed) as place, place.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, kind)
+        fill_file(grid, file, progress)
+
+
+def fill_file(grid: Grid, file: BinaryIO, progress: Progress | None) -> None:
+    """The numbers of a grid as they are, ``(bands, y, x)`` from where the file stands on.
+
+    Written a run of a row at a time: mapped into memory, a run of a few cells would take a whole page of it, eight
+    times what is written of 1000 bands.
+    """
+    (bands, rows, columns), size = grid.shape, grid.dtype.itemsize
+    start = file.tell()
+    file.truncate(start + bands * rows * columns * size)
+    for top, bottom, left, right in counted(blocks(grid, _BLOCK), rows * columns, progress):
+        numbers = np.ascontiguousarray(grid.read(top, bottom, left, right), grid.dtype)
+        runs = numbers.reshape(bands, -1, (right - left) * (bottom - top if right - left == columns else 1))
+        for band, run in np.ndindex(runs.shape[:2]):
+            file.seek(start + ((band * rows + top + run) * columns + left) * size)
+            file.write(runs[band, run].data)
+
+
+def meant(grid: Grid) -> Grid:
+    """The same with scaled integers as the floats that they mean."""
+    if grid.dtype.kind == "f" or grid.colours is not None:
+        return grid
+    return replace(
+        grid,
+        dtype=np.dtype(np.float32),
+        fill=math.nan,
+        scale=1.0,
+        offset=0.0,
+        read=lambda *region: grid.decoded(grid.read(*region)),
+        cost_bytes=grid.cost_bytes + 8 * grid.shape[0],
+    )

@@ -1,0 +1,184 @@
+"""Pyramidal OME-TIFF: one plane a band, tiled, with its place over the image."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield._version import __version__
+from fullfield.errors import ImageError
+from fullfield.exporters.grid import Grid, Progress, widened
+from fullfield.exporters.npy import fill_file
+from fullfield.files import replacing
+
+_TILE = 512
+_BATCH_BYTES = 32 << 20  # of tiles compressed at once, by all cores
+_LEAST = 256  # cells a side of the coarsest level
+_HALVED_BYTES = 1 << 20  # of rows halved at once: a core's cache holds them
+
+
+def write_ometiff(grid: Grid, path: Path, *, overwrite: bool = False, progress: Progress | None = None) -> None:
+    """Writes a grid as OME-TIFF: channels named, pixel size and position in micrometres, or in pixels of the image.
+
+    Positions are those of the first cell's centre from the centre of the image's first pixel, as OME-Zarr counts. The
+    numbers are the stored ones; of scaled integers the description says the scale. The planes lie one after another in
+    the file, so the numbers pass through a temporary file beside it.
+
+    Raises:
+        ImageError: tifffile is missing, or no space.
+    """
+    tifffile = _tifffile()
+    grid = widened(grid)
+    needed = math.prod(grid.shape) * grid.dtype.itemsize * 3
+    with replacing(path, overwrite=overwrite, needed_bytes=needed) as place:
+        levels = _levels(grid, place.parent, progress)
+        with tifffile.TiffWriter(place, bigtiff=needed > 3 << 30, ome=True) as file:
+            for number, (level, source) in enumerate(levels):
+                options = _look(level) | {"shape": level.shape, "dtype": level.dtype, "tile": (_TILE, _TILE)}
+                options |= {"compression": "zlib", "predictor": level.colours is None, "software": _software()}
+                options |= {"maxworkers": os.cpu_count(), "buffersize": _BATCH_BYTES}
+                if number == 0:
+                    options |= {"subifds": len(levels) - 1, "metadata": metadata(level)}
+                else:
+                    options |= {"subfiletype": 1, "metadata": None}
+                file.write(_tiles(source, level), **options)
+
+
+def metadata(grid: Grid) -> dict[str, Any]:
+    """What OME-XML says, as tifffile takes it."""
+    mpp = grid.mpp or (1.0, 1.0)
+    unit = "µm" if grid.mpp else "pixel"
+    y, x = (
+        (origin + (spacing - 1) / 2) * size
+        for origin, spacing, size in zip(grid.origin, grid.spacing, mpp, strict=True)
+    )
+    bands = grid.shape[0]
+    return {
+        "axes": "CYX",
+        "Name": "scores" if grid.colours is None else "labels",
+        "Description": f'{{"scale": {grid.scale!r}, "offset": {grid.offset!r}, "fullfield": {grid.about}}}',
+        "PhysicalSizeX": grid.spacing[1] * mpp[1],
+        "PhysicalSizeY": grid.spacing[0] * mpp[0],
+        "PhysicalSizeXUnit": unit,
+        "PhysicalSizeYUnit": unit,
+        "Channel": {"Name": list(grid.names)},
+        "Plane": {
+            "PositionX": [x] * bands, "PositionXUnit": [unit] * bands,
+            "PositionY": [y] * bands, "PositionYUnit": [unit] * bands,
+        },
+    }  # fmt: skip
+
+
+def _look(grid: Grid) -> dict[str, Any]:
+    """Grey levels, or the colour table of labels."""
+    if grid.colours is None:
+        return {"photometric": "minisblack"}
+    table = np.zeros((3, int(np.iinfo(grid.dtype).max) + 1), np.uint16)
+    for value, (colour, _) in enumerate(grid.colours):
+        table[:, value] = np.array(colour, np.uint16) * 257
+    return {"photometric": "palette", "colormap": table}
+
+
+def _levels(grid: Grid, work: Path, progress: Progress | None) -> list[tuple[Grid, Path]]:
+    """The numbers ``(bands, y, x)`` of every level of the pyramid in a file of their own, finest first."""
+    source = work / "0"
+    with source.open("wb") as file:
+        fill_file(grid, file, progress)
+    levels = [(grid, source)]
+    while max(grid.shape[1:]) > _LEAST:
+        target = work / str(len(levels))
+        _halve(grid, source, target)
+        (bands, rows, columns), (height, width) = grid.shape, grid.spacing
+        grid = replace(grid, shape=(bands, -(-rows // 2), -(-columns // 2)), spacing=(2 * height, 2 * width))
+        source = target
+        levels.append((grid, source))
+    return levels
+
+
+def _halve(grid: Grid, source: Path, target: Path) -> None:
+    """Writes cells of twice the side: the mean of the four that hold something, or the most frequent label."""
+    bands, rows, columns = grid.shape
+    half = _most_frequent if grid.colours is not None else _mean
+    height = 2 * max(1, _HALVED_BYTES // (2 * columns * grid.dtype.itemsize))
+    with source.open("rb") as fine, target.open("wb") as coarse:
+        for _ in range(bands):
+            for top in range(0, rows, height):
+                count = min(height, rows - top)
+                numbers = np.fromfile(fine, grid.dtype, count * columns).reshape(1, count, columns)
+                coarse.write(half(_fours(numbers, grid), grid).data)
+
+
+def _fours(numbers: NDArray[Any], grid: Grid) -> list[NDArray[Any]]:
+    """The four cells that become one; beyond the end, the fill value."""
+    odd = (0, 0), (0, numbers.shape[1] % 2), (0, numbers.shape[2] % 2)
+    if odd != ((0, 0), (0, 0), (0, 0)):
+        numbers = np.pad(numbers, odd, constant_values=grid.dtype.type(grid.fill))
+    return [np.ascontiguousarray(numbers[:, i::2, j::2]) for i in (0, 1) for j in (0, 1)]
+
+
+def _mean(four: list[NDArray[Any]], grid: Grid) -> NDArray[Any]:
+    wide = np.float64 if grid.dtype == np.float64 else np.float32
+    total, count = np.zeros(four[0].shape, wide), np.zeros(four[0].shape, np.uint8)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # infinite scores; none at all
+        for one in four:
+            there = one == one if grid.dtype.kind == "f" else one != grid.dtype.type(grid.fill)
+            np.add(total, one, out=total, where=there)
+            count += there
+        total /= count.astype(wide)
+        if grid.dtype.kind == "u":
+            np.rint(total, out=total)
+            total[count == 0] = grid.fill
+        return total.astype(grid.dtype)  # 0 / 0 is NaN, which is what floats are filled with
+
+
+def _most_frequent(four: list[NDArray[Any]], grid: Grid) -> NDArray[Any]:
+    """The most frequent of four labels; of equally frequent ones the first in reading order.
+
+    That is the first that occurs again later on; if none does, the first that is a label.
+    """
+    fill = grid.dtype.type(grid.fill)
+    found = np.full_like(four[0], fill)
+    for one in reversed(four):
+        np.copyto(found, one, where=one != fill)
+    for first in (2, 1, 0):
+        one = four[first]
+        again = one == four[first + 1]
+        for other in four[first + 2 :]:
+            again |= one == other
+        np.copyto(found, one, where=again & (one != fill))
+    return found
+
+
+def _tiles(source: Path, grid: Grid) -> Iterator[NDArray[Any]]:
+    """Tiles of a file of numbers, band by band, row by row; whole ones."""
+    (bands, rows, columns), size = grid.shape, grid.dtype.itemsize
+    with source.open("rb", buffering=0) as file:
+        for band, i, j in np.ndindex(bands, -(-rows // _TILE), -(-columns // _TILE)):
+            tile = np.full((_TILE, _TILE), grid.fill, grid.dtype)
+            first, left = band * rows + i * _TILE, j * _TILE
+            for row in range(min(_TILE, rows - i * _TILE)):
+                file.seek(((first + row) * columns + left) * size)
+                file.readinto(tile[row, : columns - left].data)
+            yield tile
+
+
+def _software() -> str:
+    return f"fullfield {__version__}"
+
+
+def _tifffile() -> Any:
+    try:
+        import imagecodecs  # noqa: F401 (tifffile compresses floats with it)
+        import tifffile
+    except ImportError as error:
+        raise ImageError(
+            "OME-TIFF", "needs the packages tifffile and imagecodecs", fix="pip install 'fullfield[tiff]'"
+        ) from error
+    return tifffile

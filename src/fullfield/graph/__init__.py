@@ -1,0 +1,1 @@
+"""Reading a graph: the arguments, names and shapes of its nodes."""

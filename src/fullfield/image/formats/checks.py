@@ -1,0 +1,124 @@
+"""What readers of large files check and word alike."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.errors import ImageError
+from fullfield.image.raster import shrunk
+
+#: Pixels of the level a thumbnail is made from: a fraction of a second to decode; and their bytes, as of RGB.
+THUMBNAIL_PIXELS = 1 << 24
+THUMBNAIL_BYTES = 3 * THUMBNAIL_PIXELS
+#: Bytes of a file's tile or chunk, decoded, above which it is refused.
+BLOCK_BYTES = 1 << 30
+#: Longest side of an image, px: what 32-bit coordinates of the decoders hold.
+LONGEST = 2**31 - 1
+_AGAIN = "try again: the server may be gone; else download the file, which may be damaged"
+
+Region = tuple[int, int, int, int]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Around calls by ctypes: it makes an error of the argument of a Ctrl-C that comes while it converts one.
+
+    Raises:
+        KeyboardInterrupt: that Ctrl-C.
+    """
+    try:
+        yield
+    except ctypes.ArgumentError as error:
+        if KeyboardInterrupt.__name__ in str(error):
+            raise KeyboardInterrupt from error
+        raise
+
+
+def check_region(region: Region, shape: tuple[int, ...], where: str) -> None:
+    """Raises an ImageError where ``(top, bottom, left, right)`` is empty or leaves the image ``(y, x, ...)``."""
+    top, bottom, left, right = region
+    if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
+        raise ImageError(
+            where,
+            f"region y {top}:{bottom}, x {left}:{right} does not lie in the image of {shape[0]}x{shape[1]} px",
+            fix="ask for pixels of the image only",
+        )
+
+
+def damaged(where: str, region: Region, error: BaseException) -> ImageError:
+    """The error of a region that cannot be decoded."""
+    top, bottom, left, right = region
+    return ImageError(
+        where,
+        f"y {top}:{bottom}, x {left}:{right} cannot be read: {reason(error)}",
+        fix="copy or download the file again; it is damaged there" if "://" not in where else _AGAIN,
+    )
+
+
+def unreadable(where: str, error: BaseException) -> ImageError:
+    """The error of a file that cannot be opened."""
+    fix = "check the path, or copy the file again" if "://" not in where else _AGAIN
+    return ImageError(where, f"cannot be opened: {reason(error)}", fix=fix)
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error's text, 200 characters at most; its type where it has none."""
+    text = str(error).strip()
+    first = text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    return first if len(first) <= 200 else f"{first[:197]}..."
+
+
+def check_size(shape: tuple[int, int], where: str) -> None:
+    """Raises an ImageError where a side is empty or longer than decoders can address."""
+    if min(shape) < 1 or max(shape) > LONGEST:
+        raise ImageError(
+            where, f"the image is {shape[0]}x{shape[1]} px, sides of 1..{LONGEST} can be read", fix="check the file"
+        )
+
+
+def check_block(block: Sequence[int], itemsize: int, where: str) -> None:
+    """Raises an ImageError where the file decodes more than 1 GiB at once."""
+    count = itemsize
+    for side in block:
+        count *= int(side)
+    if count > BLOCK_BYTES:
+        sides = "x".join(str(side) for side in block)
+        raise ImageError(
+            where,
+            f"is stored in blocks of {sides} px, {count} bytes each; at most {BLOCK_BYTES} are decoded at once",
+            fix="rewrite it in tiles of 512x512 px, for example with gdal_translate -co TILED=YES",
+        )
+
+
+def thumbnail_level(levels: Sequence[tuple[int, int]], side: int, *, pixel_bytes: int = 3) -> int | None:
+    """The level to make a thumbnail from: the coarsest that has ``side`` px, else the finest; ``None`` if it is large.
+
+    Examples:
+        >>> thumbnail_level([(8000, 9000), (2000, 2250), (500, 562)], 1000)
+        1
+        >>> thumbnail_level([(80000, 90000)], 1000) is None
+        True
+        >>> thumbnail_level([(80000, 90000), (500, 562)], 1000)
+        1
+    """
+    cheap = [i for i, size in enumerate(levels) if size[0] * size[1] * pixel_bytes <= THUMBNAIL_BYTES]
+    if not cheap:
+        return None
+    enough = [i for i in cheap if max(levels[i]) >= side]
+    if enough:
+        return min(enough, key=lambda i: max(levels[i]))
+    return max(cheap, key=lambda i: max(levels[i]))
+
+
+def thumbnail_of(
+    levels: Sequence[tuple[int, int]], side: int, read: Callable[[int], NDArray[Any]], *, pixel_bytes: int = 3
+) -> NDArray[Any] | None:
+    """The thumbnail from the level that fits; ``read`` gives a whole level ``(y, x, c)``."""
+    level = thumbnail_level(levels, side, pixel_bytes=pixel_bytes)
+    return None if level is None else shrunk(np.ascontiguousarray(read(level)), side)

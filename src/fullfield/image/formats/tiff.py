@@ -1,0 +1,276 @@
+"""TIFF, BigTIFF and OME-TIFF, tile by tile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.errors import ImageError
+from fullfield.image.blob import Blob, close_quietly, local_path, open_blob
+from fullfield.image.decode import DECODE_ERRORS
+from fullfield.image.formats.checks import check_region, damaged, reason, thumbnail_of
+from fullfield.image.formats.gdal_safety import is_remote
+from fullfield.image.formats.tiff_check import check_structure
+from fullfield.image.formats.tiff_file import Series, companions, read_series
+from fullfield.image.formats.tiff_mpp import is_trestle, trestle_overlaps
+from fullfield.image.formats.tiff_plane import Plane, read_region, wants
+from fullfield.image.orientation import upright
+from fullfield.image.photometric import Look, look_of
+from fullfield.image.pick import Pick, picked_bands, picked_level
+from fullfield.image.raster import About, Raster, differs
+
+GEO_TAGS = frozenset({33550, 34264, 34735})
+_ERRORS = (*DECODE_ERRORS, AssertionError)
+
+
+@dataclass(frozen=True, eq=False)
+class TiffRaster:
+    """One level of one image of a TIFF.
+
+    Args:
+        name: the file.
+        levels: the planes of every level, for the thumbnail.
+        look: from stored values to pixels.
+        bands: channels picked, of the picture after ``look``.
+        alpha: the last channel is alpha, and picked.
+        about: beside the pixels.
+        closing: gives the files back.
+    """
+
+    name: str
+    levels: tuple[tuple[Plane, ...], ...]
+    look: Look
+    bands: tuple[int, ...]
+    alpha: bool
+    about: About
+    closing: Callable[[], None]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height and width, px, and channels."""
+        return *self.levels[self.about.level][0].size, len(self.bands)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the pixels."""
+        return self.look.dtype
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+        """Pixels ``(y, x, c)`` of a region; only the tiles that it touches are decoded, in the thread that asks.
+
+        Raises:
+            ImageError: the file is damaged there, or the region leaves the image.
+        """
+        check_region((top, bottom, left, right), self.shape, self.name)
+        return self._read(self.about.level, (top, bottom, left, right))
+
+    def _read(self, level: int, region: tuple[int, int, int, int]) -> NDArray[Any]:
+        planes = self.levels[level]
+        stored = sum(plane.channels for plane in planes)
+        bands = self.bands if self.look.each else tuple(range(stored))
+        try:
+            pixels = self.look.apply(read_region(planes, wants(planes, bands), region, len(bands)))
+        except _ERRORS as error:
+            where = f"{self.name}, level {level}" if level else self.name
+            raise damaged(where, region, error) from error
+        if self.look.each or self.bands == tuple(range(self.look.channels)):
+            return pixels
+        return pixels[:, :, self.bands]
+
+    def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Which of some pixels read hold something: are not nodata, and not wholly transparent."""
+        valid = differs(pixels, self.about.nodata)
+        if not self.alpha:
+            return valid
+        alpha = pixels[:, :, -1]
+        opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1
+        there: NDArray[np.bool_] = alpha == opaque
+        if there.all() or not (there | (alpha == 0)).all():
+            return valid  # opaque all over, or half transparent: not for a mask to say
+        return there if valid is None else there & valid
+
+    def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
+        """Which pixels of a region hold something."""
+        if self.about.nodata is None and not self.alpha:
+            return None
+        return self.mask(self.read(top, bottom, left, right))
+
+    def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
+        """Whether the file has no tile that a region touches, and what stands for these is nothing."""
+        planes = self.levels[self.about.level]
+        if self.about.nodata is None and not self.alpha:
+            return False
+        fill = np.concatenate([np.full((1, 1, plane.channels), plane.fill, plane.dtype) for plane in planes], axis=2)
+        pixel = self.look.apply(fill[:, :, self.bands] if self.look.each else fill)
+        valid = self.mask(pixel)
+        if valid is None or valid.any():
+            return False
+        region = (top, bottom, left, right)
+        wanted = wants(planes, self.bands if self.look.each else tuple(range(fill.shape[2])))
+        return all(
+            planes[want.plane].blob is None or planes[want.plane].counts[index] == 0
+            for want in wanted
+            for index in planes[want.plane].tiles(want.picture, region)
+        )
+
+    def thumbnail(self, side: int) -> NDArray[Any] | None:
+        """The whole image from the level that is just large enough; ``None`` where that is large."""
+        sizes = self.about.levels
+        pixel_bytes = sum(plane.channels * plane.dtype.itemsize for plane in self.levels[0])
+
+        def whole(level: int) -> NDArray[Any]:
+            return self._read(level, (0, sizes[level][0], 0, sizes[level][1]))
+
+        return thumbnail_of(self.about.levels, side, whole, pixel_bytes=pixel_bytes)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.closing()
+
+
+def open_tiff(path: str, pick: Pick) -> Raster:
+    """A TIFF of any kind, of which nothing but its directories has been read.
+
+    Args:
+        path: file or URL.
+        pick: what of it is wanted.
+
+    Raises:
+        ImageError: tifffile is not installed, or the file is none that can be read by tiles.
+    """
+    try:
+        import imagecodecs  # noqa: F401  tifffile alone would read no compressed tile
+        import tifffile
+    except ModuleNotFoundError as error:
+        raise ImageError(
+            path, f"TIFF needs tifffile and imagecodecs ({error})", fix="pip install 'fullfield[tiff]'"
+        ) from error
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # what matters is raised; the rest would go to the screen
+    opened: dict[str, Blob] = {"": open_blob(path)}
+    try:
+        tags = check_structure(opened[""])
+        with ExitStack() as stack:
+            tif = stack.enter_context(tifffile.TiffFile(_source(path, opened[""], stack), _multifile=False))
+            _refuse_slides(tif, path)
+            if tif.is_ome and (parts := _companions(tif, path)):
+                for part in parts:
+                    opened[str(part.resolve())] = blob = open_blob(str(part))
+                    check_structure(blob)
+                tif = stack.enter_context(tifffile.TiffFile(path))
+            series, page = read_series(tif, pick, lambda name: _blob(opened, name, tif.filehandle.path), path)
+            return _raster(path, pick, series, page, opened, bool(tags & GEO_TAGS))
+    except ImageError:
+        close_quietly(*opened.values())
+        raise
+    except _ERRORS as error:
+        close_quietly(*opened.values())
+        raise ImageError(
+            path,
+            f"cannot be read as TIFF ({reason(error)})",
+            fix="it may be damaged or incomplete: copy or download it again",
+        ) from error
+
+
+def _refuse_slides(tif: Any, path: str) -> None:
+    """Raises an ImageError where only the vendor's text says where the pages' tiles lie, or which page is the slide."""
+    page = tif.pages.first if tif.pages else None
+    trestle = page is not None and is_trestle(page) and trestle_overlaps(page)
+    for found, vendor in ((tif.is_scn, "Leica"), (tif.is_bif, "Ventana"), (trestle, "Trestle")):
+        if found:
+            fix = "pip install 'fullfield[slide]'" if local_path(path) is not None else "download the file"
+            raise ImageError(path, f"is a {vendor} slide, which OpenSlide reads", fix=fix)
+
+
+def _source(path: str, blob: Blob, stack: ExitStack) -> Any:
+    """What tifffile opens: a path, or a file object for what lies elsewhere."""
+    local = local_path(path)
+    return local if local is not None else stack.enter_context(blob.file())
+
+
+def _companions(tif: Any, path: str) -> tuple[Path, ...]:
+    local = local_path(path)
+    if local is None or not tif.pages:
+        return ()
+    return companions(str(tif.pages.first.description), Path(local))
+
+
+def _blob(opened: dict[str, Blob], name: str, first: str) -> Blob:
+    """The bytes of one of the files of a set."""
+    return opened[""] if name == first else opened[str(Path(name).resolve())]
+
+
+def _raster(path: str, pick: Pick, series: Series, page: Any, opened: dict[str, Blob], geo: bool) -> Raster:
+    """The raster of a series."""
+    planes = series.levels[0]
+    stored = sum(plane.channels for plane in planes)
+    jpeg = page.compression in (7, 50001)
+    look = look_of(
+        int(page.photometric),
+        bits=page.bitspersample,
+        dtype=planes[0].dtype,
+        channels=stored,
+        palette=page.colormap if page.photometric == 3 else None,
+        jpeg=jpeg,
+        where=path,
+    )
+    bands = picked_bands(pick.bands, look.channels, where=path)
+    sizes = series.sizes
+    mpps = None if series.mpp is None else [max(_level_mpp(series.mpp, sizes, k)) for k in range(len(sizes))]
+    level = picked_level(pick, len(sizes), mpps, where=path)
+    about = About(
+        identity=_identity(opened, series, level, bands),
+        tile=series.levels[level][0].tile,
+        levels=sizes,
+        level=level,
+        mpp=None if series.mpp is None else _level_mpp(series.mpp, sizes, level),
+        nodata=_nodata(page, look),
+        reader="tifffile" + (f" (not its place on the map: {_for_its_place(path)})" if geo else ""),
+    )
+    alpha = bool(page.extrasamples) and int(page.extrasamples[-1]) in (1, 2) and stored == page.samplesperpixel
+    alpha = alpha and stored in (2, 4) and look.each and bands == tuple(range(stored))
+
+    def close() -> None:
+        close_quietly(*opened.values())
+
+    return upright(TiffRaster(path, series.levels, look, bands, alpha, about, close), page.tags.valueof(274))
+
+
+def _for_its_place(path: str) -> str:
+    """What to do about a GeoTIFF that GDAL does not read: it is not there, or knows no such URL."""
+    known = local_path(path) is not None or is_remote(path)
+    return "pip install 'fullfield[geo]'" if known else "download the file"
+
+
+def _level_mpp(mpp: tuple[float, float], sizes: tuple[tuple[int, int], ...], level: int) -> tuple[float, float]:
+    return mpp[0] * sizes[0][0] / sizes[level][0], mpp[1] * sizes[0][1] / sizes[level][1]
+
+
+def _nodata(page: Any, look: Look) -> float | None:
+    """GDAL's value for nothing, if the file names one that its pixels can have."""
+    text = page.tags.valueof(42113)
+    if not isinstance(text, str) or not look.each:
+        return None
+    try:
+        value = float(text.strip("\0 ").replace(",", "."))
+        stored = np.array(value).astype(look.dtype)
+    except (ValueError, OverflowError):
+        return None
+    if not np.isnan(value) and stored != value:
+        return None
+    return float(look.apply(stored.reshape(1, 1, 1))[0, 0, 0])
+
+
+def _identity(opened: dict[str, Blob], series: Series, level: int, bands: tuple[int, ...]) -> dict[str, Any]:
+    """The file's identity and what was picked of it."""
+    files = {Path(name).name: blob.identity() for name, blob in opened.items() if name}
+    which = {"series": series.index, "level": level, "z": series.z, "t": series.t, "bands": list(bands)}
+    return {**opened[""].identity(), **which, **({"parts": files} if files else {})}

@@ -1,0 +1,140 @@
+"""Which axis of a Zarr array is which, and what OME-Zarr says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fullfield.errors import ImageError
+from fullfield.image.pick import Pick, picked
+
+Attributes = Mapping[str, Any]
+
+_MEANINGS = {
+    "y": "y", "lat": "y", "latitude": "y", "row": "y", "height": "y",
+    "x": "x", "lon": "x", "longitude": "x", "column": "x", "col": "x", "width": "x",
+    "c": "c", "channel": "c", "channels": "c", "band": "c", "bands": "c", "s": "c", "class": "c", "classes": "c",
+    "z": "z", "depth": "z",
+    "t": "t", "time": "t",
+}  # fmt: skip
+_MICRONS = {
+    "angstrom": 1e-4, "picometer": 1e-6, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4,
+    "decimeter": 1e5, "meter": 1e6, "kilometer": 1e9, "inch": 25_400.0, "foot": 304_800.0, "yard": 914_400.0,
+    "nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6, "km": 1e9,
+    "nanometre": 1e-3, "micrometre": 1.0, "millimetre": 1e3, "metre": 1e6, "micron": 1.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Which axis of an array is which.
+
+    Args:
+        y, x: their indexes.
+        c: index of the channels; ``None`` where there is one.
+        fixed: for all others, index of the axis and position on it.
+    """
+
+    y: int
+    x: int
+    c: int | None
+    fixed: tuple[tuple[int, int], ...]
+
+
+def axes_of(names: Sequence[str] | None, shape: Sequence[int], pick: Pick, where: str) -> Axes:
+    """The axes of an array, by name where they have names, else by what is usual.
+
+    Without names: ``(y, x)``; ``(y, x, c)`` with at most 4 channels, else ``(c, y, x)``; ``(t, c, z, y, x)``.
+
+    Raises:
+        ImageError: no y and x, an axis of many positions that no pick chooses from, or no such position.
+
+    Examples:
+        >>> axes_of(("t", "y", "x", "c"), (5, 60, 70, 3), Pick(t=2), "a.zarr")
+        Axes(y=1, x=2, c=3, fixed=((0, 2),))
+        >>> axes_of(None, (7, 60, 70), Pick(), "a.zarr")
+        Axes(y=1, x=2, c=0, fixed=())
+    """
+    found = _usual(shape, where) if names is None else [_MEANINGS.get(name.lower(), name) for name in names]
+    for axis in "yxczt":
+        if found.count(axis) > 1 or (axis in "yx" and axis not in found):
+            raise ImageError(
+                where,
+                f"has axes {', '.join(names or found)}, {found.count(axis)} of them {axis}",
+                fix="name the array's axes c, y, x (dimension_names in Zarr v3)",
+            )
+    fixed = tuple((i, _position(name, shape[i], pick, where)) for i, name in enumerate(found) if name not in "yxc")
+    for axis, index in (("z", pick.z), ("t", pick.t)):
+        if axis not in found:
+            picked(index, 1, what=axis, where=where)
+    return Axes(found.index("y"), found.index("x"), found.index("c") if "c" in found else None, fixed)
+
+
+def _position(name: str, count: int, pick: Pick, where: str) -> int:
+    if name in ("z", "t"):
+        return picked(pick.z if name == "z" else pick.t, count, what=name, where=where)
+    if count > 1:
+        raise ImageError(
+            where, f"axis {name} has {count} positions", fix="write an array with axes t, c, z, y, x, or some of them"
+        )
+    return 0
+
+
+def _usual(shape: Sequence[int], where: str) -> list[str]:
+    if len(shape) == 2:
+        return ["y", "x"]
+    if len(shape) == 3:
+        return ["y", "x", "c"] if shape[2] <= 4 else ["c", "y", "x"]
+    if len(shape) == 5:
+        return ["t", "c", "z", "y", "x"]
+    raise ImageError(
+        where, f"has {len(shape)} axes without names", fix="name them (dimension_names in Zarr v3), or write (c, y, x)"
+    )
+
+
+def ome_axes(multiscale: Attributes) -> list[str] | None:
+    """Names of the axes; ``None`` in OME-Zarr before 0.3, where they are ``t, c, z, y, x``."""
+    axes = multiscale.get("axes")
+    if not isinstance(axes, list):
+        return None
+    kinds = {"channel": "c", "time": "t"}
+    return [str(kinds.get(str(a.get("type")), a.get("name"))) if isinstance(a, dict) else str(a) for a in axes]
+
+
+def ome_mpp(multiscale: Attributes, dataset: Attributes, axes: Axes) -> tuple[float, float] | None:
+    """Micrometres per pixel (y, x) of a level; ``None`` where the file names no unit of length."""
+    listed = multiscale.get("axes")
+    if not isinstance(listed, list):
+        return None
+    result = []
+    for axis in (axes.y, axes.x):
+        entry = listed[axis] if axis < len(listed) else None
+        unit = entry.get("unit") if isinstance(entry, dict) else None
+        factor = _MICRONS.get(unit.lower()) if isinstance(unit, str) else None
+        if factor is None:
+            return None
+        result.append(_scale(dataset, axis) * _scale(multiscale, axis) * factor)
+    return (result[0], result[1]) if all(math.isfinite(r) and r > 0 for r in result) else None
+
+
+def _scale(holder: Attributes, axis: int) -> float:
+    """The factor of an axis in ``coordinateTransformations``, 1 where there is none; NaN where it is no number."""
+    transformations = holder.get("coordinateTransformations")
+    for step in transformations if isinstance(transformations, list) else []:
+        if isinstance(step, dict) and step.get("type") == "scale":
+            values = step.get("scale")
+            value = values[axis] if isinstance(values, list) and axis < len(values) else None
+            return float(value) if isinstance(value, (int, float)) else math.nan
+    return 1.0
+
+
+def channel_names(attributes: Attributes, bands: Sequence[int]) -> tuple[str, ...]:
+    """Labels of the channels picked, as ``omero`` has them; none where it has not."""
+    omero = attributes.get("omero")
+    channels = omero.get("channels") if isinstance(omero, dict) else None
+    if not isinstance(channels, list):
+        return ()
+    labels = [channel.get("label") if isinstance(channel, dict) else None for channel in channels]
+    return tuple(str(labels[b]) if b < len(labels) and labels[b] else "" for b in bands)

@@ -1,0 +1,187 @@
+"""Where in a Zarr hierarchy the image is: store, series, levels."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fullfield.errors import ImageError
+from fullfield.image.formats.checks import reason
+from fullfield.image.pick import Pick, picked
+
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+_METADATA_BYTES = 16 << 20
+_MOST_LEVELS = 32
+_MOST_DEPTH = 4
+_QUIET = threading.Lock()  # filters of warnings belong to the process
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image in a Zarr hierarchy.
+
+    Args:
+        levels: arrays, finest first.
+        multiscale: its entry in ``multiscales``; empty for a plain array.
+        datasets: entries of the levels there.
+        attributes: those of the group or array (the content of ``ome`` in OME-Zarr 0.5).
+    """
+
+    levels: tuple[Any, ...]
+    multiscale: Mapping[str, Any]
+    datasets: tuple[Mapping[str, Any], ...]
+    attributes: Mapping[str, Any]
+
+
+@contextmanager
+def errors(where: str) -> Iterator[None]:
+    """Turns what Zarr raises on a broken hierarchy into an ImageError."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(where, f"is no Zarr that can be read: {reason(error)}", fix="check the path") from error
+
+
+def open_store(path: str) -> tuple[Any, str]:
+    """The store behind a folder, a zip file or an address, and the path inside.
+
+    Raises:
+        ImageError: there is none, or no fsspec for an address.
+    """
+    from zarr.storage import FsspecStore, LocalStore, ZipStore
+
+    from fullfield.image.formats.zarr_bounds import BoundedStore
+
+    if "://" in path:
+        try:
+            return BoundedStore(FsspecStore.from_url(path, read_only=True), _METADATA_BYTES), ""
+        except ImportError as error:
+            raise ImageError(
+                path, f"is read through fsspec: {reason(error)}", fix="pip install 'fullfield[remote]'"
+            ) from error
+    place = Path(path)
+    place = place.parent if place.name in _METADATA else place
+    if place.is_dir():
+        return BoundedStore(LocalStore(place, read_only=True), _METADATA_BYTES), ""
+    if place.is_file() and zipfile.is_zipfile(place):
+        return BoundedStore(ZipStore(place, mode="r", read_only=True), _METADATA_BYTES), ""
+    raise ImageError(path, "there is no such folder", fix="check the path")
+
+
+def find_image(store: Any, path: str, pick: Pick, where: str, depth: int = 0) -> Found:
+    """The image that ``pick.series`` chooses in the group or array at ``path``.
+
+    Raises:
+        ImageError: there is none, or several of which none is chosen.
+    """
+    if depth > _MOST_DEPTH:
+        raise ImageError(where, f"groups lie more than {_MOST_DEPTH} deep in each other", fix="give the image's path")
+    node = open_node(store, path, where)
+    attributes = dict(node.attrs)
+    if hasattr(node, "chunks"):
+        picked(pick.series, 1, what="series", where=where)
+        return Found((node,), {}, ({},), attributes)
+    ome = attributes.get("ome")
+    attributes = ome if isinstance(ome, dict) else attributes
+    if "multiscales" in attributes:
+        return _multiscale(store, path, attributes, pick, where)
+    series = _series(store, path, attributes, where)
+    if series is not None:
+        chosen = series[picked(pick.series, len(series), what="series", where=where)]
+        inner = Pick(pick.level, pick.mpp, pick.bands, None, pick.z, pick.t)
+        return find_image(store, _joined(path, chosen, where), inner, where, depth + 1)
+    return _lone_array(node, store, path, pick, where)
+
+
+def open_node(store: Any, path: str, where: str) -> Any:
+    """The group or array at a path, its metadata bounded in size."""
+    import zarr
+
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return zarr.open_array(store, path=path, mode="r")
+        except FileNotFoundError:
+            pass
+        except ValueError as error:  # the node is a group, says Zarr v3
+            if "group" not in str(error).lower():
+                raise
+        return zarr.open_group(store, path=path, mode="r", use_consolidated=False)
+
+
+def _multiscale(store: Any, path: str, attributes: Mapping[str, Any], pick: Pick, where: str) -> Found:
+    entries = attributes["multiscales"]
+    if not isinstance(entries, list) or not entries:
+        raise ImageError(where, "multiscales lists no image", fix="check the metadata")
+    entry = entries[picked(pick.series, len(entries), what="series", where=where)]
+    datasets = entry.get("datasets") if isinstance(entry, dict) else None
+    if not isinstance(datasets, list) or not 1 <= len(datasets) <= _MOST_LEVELS:
+        raise ImageError(where, "multiscales lists no levels", fix=f"write 1 to {_MOST_LEVELS} datasets in it")
+    levels = [open_node(store, _joined(path, dataset["path"], where), where) for dataset in datasets]
+    if any(not hasattr(level, "chunks") or level.ndim != levels[0].ndim for level in levels):
+        raise ImageError(where, "a level is no array, or has other axes than the first", fix="check multiscales")
+    return Found(tuple(levels), entry, tuple(datasets), attributes)
+
+
+def _series(store: Any, path: str, attributes: Mapping[str, Any], where: str) -> list[str] | None:
+    """Paths of the images of a bioformats2raw file or a well; ``None`` for another group."""
+    if "plate" in attributes:
+        raise ImageError(where, "is a plate of many wells", fix="give the path of one field, such as plate.zarr/A/1/0")
+    if isinstance(attributes.get("well"), dict):
+        return [image["path"] for image in attributes["well"].get("images", [])]
+    if "bioformats2raw.layout" not in attributes:
+        return None
+    try:
+        inner = dict(open_node(store, _joined(path, "OME", where), where).attrs)
+    except (FileNotFoundError, ValueError):
+        inner = {}
+    ome = inner.get("ome", inner)
+    listed = ome.get("series") if isinstance(ome, dict) else None
+    if isinstance(listed, list) and listed:
+        return [str(name) for name in listed]
+    return _counted(store, path, where)
+
+
+def _counted(store: Any, path: str, where: str) -> list[str]:
+    """Images ``0``, ``1``, … as far as there are any."""
+    found: list[str] = []
+    while len(found) < 10_000:
+        try:
+            open_node(store, _joined(path, str(len(found)), where), where)
+        except (FileNotFoundError, ValueError):
+            break
+        found.append(str(len(found)))
+    return found
+
+
+def _lone_array(node: Any, store: Any, path: str, pick: Pick, where: str) -> Found:
+    names = sorted(name for name, _ in zip(node.array_keys(), range(1000), strict=False))
+    if len(names) != 1:
+        shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+        raise ImageError(
+            where,
+            f"is a group with {len(names)} arrays ({shown}) and no multiscales" if names else "is a group of no arrays",
+            fix="give the path of the array in it",
+        )
+    picked(pick.series, 1, what="series", where=where)
+    array = open_node(store, _joined(path, names[0], where), where)
+    return Found((array,), {}, ({},), dict(array.attrs))
+
+
+def _joined(path: str, name: object, where: str) -> str:
+    """A path below another.
+
+    Raises:
+        ImageError: it leaves the store.
+    """
+    if not isinstance(name, str) or ".." in name.split("/") or "\\" in name or name.startswith("/"):
+        raise ImageError(where, f"names a part {name!r}, which does not lie in it", fix="check the metadata")
+    return f"{path}/{name}".strip("/")

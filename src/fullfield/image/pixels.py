@@ -1,0 +1,186 @@
+"""Pixel values: what the network's channels and value range ask of a decoded image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.errors import ImageError
+from fullfield.model.preprocessing import Preprocessing
+
+_ROWS = 256  # rows looked at together: bounds the memory of a check
+_MARGIN = 0.1  # of the value range: sharpened and enlarged pictures overshoot a little
+
+
+def bands(pixels: NDArray[Any], *, order: str, channels: int, where: str) -> NDArray[Any]:
+    """The image ``(y, x, c)`` with 1 or ``channels`` channels: opaque alpha gone, colour as grey where grey is wanted.
+
+    Grey is ITU-R 601-2 luma, for 8 bits the very integers of Pillow's ``convert("L")``.
+
+    Raises:
+        ImageError: the channels do not lead to what the network takes.
+    """
+    wanted = {"RGB": 3, "BGR": 3, "grey": 1}.get(order, channels)
+    if wanted != channels:
+        raise ImageError(
+            "preprocessing",
+            f"order {order!r} has {wanted} channels, the network takes {channels}",
+            fix="use a preprocessing of order 'any'" + (", or 'grey'" if channels == 1 else ""),
+        )
+    found = pixels.shape[2]
+    if found == channels or (found == 1 and order in ("RGB", "BGR")):
+        return pixels
+    if found in (2, 4) and (channels == found - 1 or order != "any"):
+        _check_opaque(pixels, channels, where)
+        return bands(pixels[:, :, :-1], order=order, channels=channels, where=where)
+    if found == 3 and order == "grey":
+        return luma(pixels)
+    raise ImageError(where, f"has {found} channels, the network takes {channels}", fix=_channels_fix(pixels, channels))
+
+
+def _channels_fix(pixels: NDArray[Any], channels: int) -> str:
+    if pixels.shape[0] in {channels, 1, 3, 4} and pixels.shape[2] > 4:
+        return f"shape {pixels.shape} looks like (c, y, x): give image.transpose(1, 2, 0)"
+    if (pixels.shape[2], channels) in {(1, 3), (3, 1)}:
+        order = "RGB" if channels == 3 else "grey"
+        return f"name a preprocessing of order {order!r}, which converts grey and colour"
+    return f"give an image of {channels} channels (y, x, {channels})"
+
+
+def _check_opaque(pixels: NDArray[Any], channels: int, where: str) -> None:
+    alpha = pixels[:, :, -1]
+    full = (np.iinfo(alpha.dtype).max,) if alpha.dtype in (np.uint8, np.uint16) else (1, 255)
+    level = alpha.flat[0]
+    if level in full and bool((alpha == level).all()):
+        return
+    found = pixels.shape[2]
+    raise ImageError(
+        where,
+        f"has {found} channels, the last not opaque; the network takes {channels}",
+        fix=f"drop transparency yourself: image[:, :, :{found - 1}], or blend it with a background",
+    )
+
+
+def luma(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Grey ``(y, x, 1)`` of RGB ``(y, x, 3)``: 0.299 R + 0.587 G + 0.114 B, in the depth of the image.
+
+    Source: ITU-R BT.601-2; the integers are Pillow's.
+    """
+    floating = pixels.dtype.kind == "f"
+    kind = np.result_type(pixels.dtype, np.float32) if floating else pixels.dtype
+    out = np.empty((*pixels.shape[:2], 1), dtype=kind)
+    for rows in _blocks(pixels):
+        block = pixels[rows]
+        if pixels.dtype == np.uint8:
+            red, green, blue = (block[:, :, i].astype(np.uint32) for i in range(3))
+            out[rows, :, 0] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+            continue
+        grey = block.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+        out[rows, :, 0] = grey if floating else np.rint(grey)
+    return out
+
+
+def expand(pixels: NDArray[Any], *, order: str, channels: int) -> NDArray[Any]:
+    """The channels in the network's order, without a copy: grey repeated, BGR turned round."""
+    if pixels.shape[2] == 1 and channels > 1:
+        return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
+    return pixels[:, :, ::-1] if order == "BGR" else pixels
+
+
+def check_values(
+    pixels: NDArray[Any],
+    *,
+    span: tuple[float, float] | None,
+    dtype: np.dtype[Any],
+    where: str,
+    part: bool = False,
+) -> None:
+    """Raises where pixels are NaN, infinite, or evidently of another range than ``span``.
+
+    8- and 16-bit unsigned integers have a depth of their own and pass; others are taken to be in ``span`` already. Of a
+    ``part`` of an image only values outside the range are evident: it may be dark.
+    """
+    if pixels.dtype in (np.uint8, np.uint16, np.bool_):
+        return
+    if pixels.dtype.kind == "f":
+        _check_finite(pixels, where)
+    extremes = [(block.min(), block.max()) for block in (pixels[rows] for rows in _blocks(pixels))]
+    low, high = float(min(e[0] for e in extremes)), float(max(e[1] for e in extremes))
+    if max(-low, high) > float(np.finfo(dtype).max):
+        raise ImageError(
+            where, f"has a pixel of {max(-low, high):g}, beyond {dtype}", fix="bring it to a smaller range"
+        )
+    if span is not None:
+        _check_span(low, high, span, where, part=part)
+
+
+def _check_finite(pixels: NDArray[Any], where: str) -> None:
+    bad, first = 0, None
+    for rows in _blocks(pixels):
+        wrong = ~np.isfinite(pixels[rows])
+        count = int(wrong.sum())
+        if count and first is None:
+            y, x, c = (int(i) for i in np.argwhere(wrong)[0])
+            first = (rows.start + y, x, c)
+        bad += count
+    if first is None:
+        return
+    y, x, c = first
+    raise ImageError(
+        where,
+        f"{bad} of {pixels.size} values are NaN or infinite, the first ({pixels[first]}) at y={y}, x={x}, channel {c}",
+        fix="replace them: numpy.nan_to_num(image), or cut the image so that they lie outside",
+    )
+
+
+def _check_span(low: float, high: float, span: tuple[float, float], where: str, *, part: bool) -> None:
+    least, most = span
+    values = f"values {low:g}..{high:g}"
+    wanted = f"the network was trained on {least:g}..{most:g}"
+    if not part and most > 2 and low >= -1 and 0 < high <= 1:
+        fix = f"multiply by {most:g}" if low >= 0 else f"give (image + 1) * {most / 2:g}"
+        raise ImageError(where, f"{values} look like {0 if low >= 0 else -1}..1, {wanted}", fix=fix)
+    margin = _MARGIN * (most - least)
+    if low < least - margin or high > most + margin:
+        if 2 < high <= 255 and low >= 0 and most <= 1:
+            fix = "divide by 255" if least == 0 else "give image / 127.5 - 1"
+        elif 255 < high <= 65535 and low >= 0:
+            fix = "give 16-bit pixels as image.astype(numpy.uint16)"
+        else:
+            fix = f"bring the image to {least:g}..{most:g}, or name another preprocessing"
+        raise ImageError(where, f"{values} lie outside the range: {wanted}", fix=fix)
+
+
+def _blocks(pixels: NDArray[Any]) -> Iterator[slice]:
+    return (slice(top, top + _ROWS) for top in range(0, pixels.shape[0], _ROWS))
+
+
+def network_input(pixels: NDArray[Any], preprocessing: Preprocessing, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A new array ``(c, y, x)``: ``(value * scale - mean) / std`` of every pixel, value by value in ``dtype``.
+
+    No value depends on its neighbours, so any region of an image comes out in the same bits as in the whole. In memory
+    it lies as ``(y, x, c)``: as images do, and as convolutions take it.
+    """
+    out = np.array(pixels, dtype=dtype, order="C", copy=True)
+    rows = out.reshape(out.shape[0], -1)  # long rows: three values at a time would be slow
+    number = dtype.type
+    span = preprocessing.value_range
+    if span is not None and pixels.dtype in (np.uint8, np.uint16):
+        factor = (span[1] - span[0]) / np.iinfo(pixels.dtype).max
+        _apply(np.multiply, rows, number(factor), identity=1)
+        _apply(np.add, rows, number(span[0]), identity=0)
+    _apply(np.multiply, rows, number(preprocessing.scale), identity=1)
+    _apply(np.subtract, rows, np.array(preprocessing.mean, dtype), identity=0)
+    _apply(np.divide, rows, np.array(preprocessing.std, dtype), identity=1)
+    return out.transpose(2, 0, 1)
+
+
+def _apply(operator: np.ufunc, rows: NDArray[Any], operand: Any, *, identity: int) -> None:
+    """In place on rows ``(y, x*c)``, with one operand or one a channel."""
+    numbers = np.atleast_1d(operand)
+    if (numbers == identity).all():
+        return
+    operator(rows, numbers if numbers.size == 1 else np.tile(numbers, rows.shape[1] // numbers.size), out=rows)

@@ -1,0 +1,131 @@
+"""Caffe files to a ``Classifier``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fullfield.errors import CaptureError
+from fullfield.importers.caffe.network import CaffeNet, build
+from fullfield.importers.caffe.plan import Plan, plan
+from fullfield.importers.caffe.reader import kind, read
+from fullfield.importers.caffe.schema import Message
+from fullfield.importers.caffe.weights import FACTORS, Weights, blob_shape
+from fullfield.model.model import Classifier
+from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.torch_export import Size, capture, parse_window
+
+
+@dataclass(frozen=True)
+class Network:
+    """A read Caffe network: its module, the window's ``(c, y, x)`` and what its data layer does to pixels.
+
+    ``definition`` is the file in today's syntax without blobs, ``blobs`` the file that has them.
+    ``entered`` has the shape of what enters each layer at the window, by the module's names.
+    """
+
+    module: CaffeNet
+    shape: tuple[int, int, int]
+    preprocessing: Preprocessing | None
+    definition: Message
+    plan: Plan
+    entered: dict[str, tuple[int, ...]]
+    mean_file: str = ""
+
+
+def load_caffe(
+    path: Path,
+    *,
+    weights: Path | None = None,
+    window: Size | None = None,
+    preprocessing: str | Preprocessing | None = None,
+    class_names: tuple[str, ...] | list[str] | None = None,
+    output: int | str | None = None,
+    name: str | None = None,
+) -> Classifier:
+    """The classifier in a ``.prototxt``, its weights in a ``.caffemodel``; or all in a ``.caffemodel``.
+
+    Without weights the file's fillers draw them. Of a file for training its test phase is taken, and of a loss
+    the softmax or sigmoid in it.
+
+    Args:
+        window: height and width, px; by default the input layer's, or the crop's of a data layer.
+        preprocessing: by default what ``transform_param`` says, in the order BGR.
+        output: name of a value (``"fc7"``, say), or index among those that no layer reads.
+
+    Raises:
+        CaptureError: a file is damaged, too large, has unknown layers, or weights that do not fit.
+    """
+    net = read_network(path, weights=weights, window=window, output=output)
+    if net.mean_file and preprocessing is None:
+        what = f"takes its mean from another file, {net.mean_file!r}, which is not read"
+        raise CaptureError(str(path), what, fix='pass preprocessing="caffe" (ImageNet\'s mean), or your own')
+    classifier = capture(
+        net.module,
+        window=net.shape[1:],
+        channels=net.shape[0],
+        preprocessing=preprocessing if preprocessing is not None else net.preprocessing,
+        class_names=class_names,
+        name=name or net.definition.name or path.stem,
+    )
+    factors = {id(p): net.module.caffe_factors[n] for n, p in net.module.named_parameters()}
+    named = classifier.graph.named_parameters()
+    classifier.graph.meta[FACTORS] = {name: factors[id(p)] for name, p in named if id(p) in factors}
+    return classifier
+
+
+def read_network(
+    path: Path, *, weights: Path | None = None, window: Size | None = None, output: int | str | None = None
+) -> Network:
+    """The network as a trainable module, with ``lr_mult`` and ``decay_mult`` of its parameters.
+
+    Raises:
+        CaptureError: as ``load_caffe``.
+    """
+    deployed = kind(path) == "text"
+    definition = read(path)
+    if weights is not None and kind(weights) == "text" and not any(layer.blobs for layer in read(weights).layer):
+        raise CaptureError(str(weights), "is a .prototxt, which has no weights", fix="give the .prototxt first")
+    blobs = definition if weights is None else read(weights)
+    if weights is None and not any(layer.blobs for layer in definition.layer):
+        blobs = None
+    chosen = plan(definition, path, output=output, deployed=deployed)
+    if window is not None:
+        size = parse_window(window)
+    elif chosen.shape[2] and chosen.shape[3]:
+        size = chosen.shape[2], chosen.shape[3]
+    else:
+        raise CaptureError(str(path), "does not say its window", fix="pass window=227, say")
+    shape = (_channels(chosen, blobs), *size)
+    module, entered = build(chosen, Weights(blobs), shape, path)
+    for layer in definition.layer:
+        layer.ClearField("blobs")
+    transform = chosen.source.transform_param
+    carried = _preprocessing(chosen.source, shape[0])
+    return Network(module.train(), shape, carried, definition, chosen, entered, transform.mean_file)
+
+
+def _channels(chosen: Plan, blobs: Message | None) -> int:
+    """Channels of the input: as declared, else as the first convolution's weights or the mean have it."""
+    if chosen.shape[1]:
+        return chosen.shape[1]
+    kept = {layer.name: layer.blobs for layer in blobs.layer if layer.blobs} if blobs is not None else {}
+    for layer in chosen.layers:
+        if layer.type == "Convolution" and chosen.image in layer.bottom and layer.name in kept:
+            shape = blob_shape(kept[layer.name][0])
+            if len(shape) == 4 and shape[1] > 0:
+                return int(shape[1] * max(1, layer.convolution_param.group))
+    transform = chosen.source.transform_param
+    if len(transform.mean_value) > 1:
+        return len(transform.mean_value)
+    return 1 if transform.force_gray else 3
+
+
+def _preprocessing(source: Message, channels: int) -> Preprocessing | None:
+    """``(pixel - mean) * scale``, as ``transform_param`` has it; ``None`` where it says nothing."""
+    p = source.transform_param
+    if not (p.HasField("scale") or p.mean_value or p.mean_file):
+        return None
+    mean = tuple(float(value) * p.scale for value in p.mean_value) or (0.0,)
+    order = {1: "grey", 3: "BGR"}.get(channels, "any")
+    return Preprocessing(scale=p.scale, mean=mean, order=order, value_range=(0.0, 255.0))  # type: ignore[arg-type]

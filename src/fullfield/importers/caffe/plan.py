@@ -1,0 +1,153 @@
+"""Which layers of a file make the classifier: its input, its phase, its score, and the layers between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from fullfield.errors import CaptureError
+from fullfield.importers.caffe.schema import Message, message
+
+_DATA = frozenset({"Input", "Data", "ImageData", "WindowData", "MemoryData", "DummyData", "HDF5Data"})
+_DROPPED = frozenset({
+    "Accuracy", "ContrastiveLoss", "EuclideanLoss", "HDF5Output", "HingeLoss", "InfogainLoss",
+    "MultinomialLogisticLoss", "Silence",
+})  # fmt: skip
+_LOSSES = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
+"""Losses with the activation that they contain, which is what a classifier gives."""
+_TEST = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The input, the layers that lead from it to the score, and the score's name.
+
+    ``shape`` is the input's ``(batch, channels, height, width)`` as far as the file says; 0 is unsaid.
+    """
+
+    source: Message
+    image: str
+    shape: tuple[int, int, int, int]
+    layers: tuple[Message, ...]
+    output: str
+
+
+def plan(net: Message, path: Path, *, output: int | str | None, deployed: bool) -> Plan:
+    """The part of the network that scores a window.
+
+    Args:
+        output: name of a value, or index among those that no layer reads; by default the only one of these.
+        deployed: whether the file chooses layers by phase; a ``.caffemodel`` has done so already.
+
+    Raises:
+        CaptureError: there is no input or not one score.
+    """
+    layers = [layer for layer in net.layer if not deployed or _in_test(layer)]
+    sources = [layer for layer in layers if layer.type in _DATA]
+    source = next((layer for layer in sources if layer.top), None)
+    if source is None:
+        raise CaptureError(str(path), "has no input layer", fix='add one: layer { type: "Input" ... }')
+    labels = {top for layer in sources for top in layer.top} - {source.top[0]}
+    body = [_scoring(layer, labels) for layer in layers if layer.type not in _DATA | _DROPPED]
+    score = _score(body, output, path)
+    kept = _leading_to(body, score)
+    needed = {name for layer in kept for name in layer.bottom} & (labels - {n for layer in kept for n in layer.top})
+    if needed:
+        what = f"has more than one input: {source.top[0]}, {', '.join(sorted(needed))}"
+        raise CaptureError(str(path), what, fix="cut the network to the part that scores an image")
+    return Plan(source, source.top[0], _input_shape(source), tuple(kept), score)
+
+
+def check_types(layers: tuple[Message, ...], known: frozenset[str], path: Path) -> None:
+    """Refuses layers that have no mapping, naming all of them.
+
+    Raises:
+        CaptureError: there are such layers.
+    """
+    unknown = Counter(layer.type for layer in layers if layer.type not in known)
+    if unknown:
+        listed = ", ".join(f"{name or 'of no type'} ({count})" for name, count in sorted(unknown.items()))
+        raise CaptureError(
+            str(path), f"has layers that fullfield cannot read: {listed}", fix="build the network without them"
+        )
+
+
+def _in_test(layer: Message) -> bool:
+    if layer.include:
+        return any(_met(rule) for rule in layer.include)
+    return not any(_met(rule) for rule in layer.exclude)
+
+
+def _met(rule: Message) -> bool:
+    """Whether a rule holds at level 0 of the test phase without stages."""
+    if rule.HasField("phase") and rule.phase != _TEST:
+        return False
+    if (rule.HasField("min_level") and rule.min_level > 0) or (rule.HasField("max_level") and rule.max_level < 0):
+        return False
+    return not rule.stage
+
+
+def _scoring(layer: Message, labels: set[str]) -> Message:
+    """The layer itself, or the activation inside a loss."""
+    if layer.type not in _LOSSES:
+        return layer
+    made = message("LayerParameter")(name=layer.name, type=_LOSSES[layer.type])
+    made.bottom.extend(name for name in layer.bottom[:1] if name not in labels)
+    made.top.extend(layer.top[:1] or [layer.name])
+    made.softmax_param.CopyFrom(layer.softmax_param)
+    return made
+
+
+def _score(layers: list[Message], output: int | str | None, path: Path) -> str:
+    made = {top: None for layer in layers for top in layer.top}
+    if isinstance(output, str):
+        if output not in made:
+            raise CaptureError(str(path), f"has no value {output!r}", fix=f"name one of {', '.join(list(made)[-8:])}")
+        return output
+    unread: dict[str, None] = {}
+    for layer in layers:
+        for bottom in layer.bottom:
+            unread.pop(bottom, None)
+        unread |= dict.fromkeys(layer.top)
+    names = list(unread)
+    if output is not None and -len(names) <= output < len(names):
+        return names[output]
+    if len(names) != 1 or output is not None:
+        what = f"has {len(names)} outputs: {', '.join(names[:8]) or 'none'}"
+        raise CaptureError(str(path), what, fix="name the score: output='prob', say")
+    return names[0]
+
+
+def _leading_to(layers: list[Message], score: str) -> list[Message]:
+    """The layers that the score depends on, in the file's order."""
+    needed, kept = {score}, []
+    for layer in reversed(layers):
+        if needed.intersection(layer.top):
+            needed -= set(layer.top)
+            needed |= set(layer.bottom)
+            kept.append(layer)
+    return kept[::-1]
+
+
+def _input_shape(source: Message) -> tuple[int, int, int, int]:
+    """Batch, channels, height and width that an input layer declares; 0 where it does not."""
+    crop = source.transform_param.crop_size
+    match source.type:
+        case "Input":
+            dims = list(source.input_param.shape[0].dim) if source.input_param.shape else []
+        case "DummyData":
+            p = source.dummy_data_param
+            each = [list(p.num), list(p.channels), list(p.height), list(p.width)]
+            dims = list(p.shape[0].dim) if p.shape else [values[0] for values in each if values]
+        case "MemoryData":
+            p = source.memory_data_param
+            dims = [p.batch_size, p.channels, crop or p.height, crop or p.width]
+        case "ImageData":
+            p = source.image_data_param
+            dims = [p.batch_size, 0, crop or p.new_height, crop or p.new_width]
+        case _:
+            dims = [source.data_param.batch_size, 0, crop, crop]
+    if len(dims) != 4 or any(d < 0 for d in dims):
+        return 0, 0, 0, 0
+    return dims[0], dims[1], dims[2], dims[3]

@@ -1,0 +1,154 @@
+"""A Caffe file to one ``NetParameter`` of today's syntax, told from other files by its content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from google.protobuf import text_format  # type: ignore[import-untyped]  # ships no types
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from fullfield.errors import CaptureError
+from fullfield.importers.caffe.fields import unknown_fields
+from fullfield.importers.caffe.schema import Message, message
+from fullfield.importers.caffe.upgrade import upgrade
+from fullfield.importers.limits import first_line, read_bytes
+
+TEXT_BYTES = 2**24
+"""The longest ``.prototxt``."""
+_HEAD_BYTES = 2**16
+_FIELDS_NAMED = 8
+_TEXT = re.compile(r"^\s*(?:(?:layers?|input_shape|state)\s*:?\s*\{|(?:input|input_dim|name)\s*:)", re.MULTILINE)
+_UNKNOWN_ENUM = re.compile(r"\btype\s*:\s*([A-Z][A-Z0-9_]*)\b")
+
+
+def kind(path: Path) -> str | None:
+    """``text`` or ``binary`` for what looks like Caffe's files, ``None`` for others and what cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+            if _is_text(head):
+                return "text"
+            return "binary" if _is_binary(stream) else None
+    except OSError:
+        return None
+
+
+def read(path: Path) -> Message:
+    """The network in the file, of whatever syntax, as ``NetParameter`` with today's layers; ``raw`` blobs.
+
+    Raises:
+        CaptureError: the file cannot be read, is damaged, too large, or holds no layers.
+    """
+    data = read_bytes(path)
+    if _is_text(data[:_HEAD_BYTES]):
+        net = _parse_text(path, data)
+    else:
+        net = message("NetParameter")()
+        try:
+            net.ParseFromString(data)
+        except DecodeError as error:
+            raise _broken(path, "is not a Caffe network, or is damaged or cut short") from error
+    if not net.layer and not net.layers:
+        raise _broken(path, "is not a Caffe network: it has no layers")
+    if not all(isinstance(text, str) for text in _texts(net)):
+        raise _broken(path, "is damaged: a name in it is not UTF-8 text")
+    return upgrade(net, path)
+
+
+def _texts(net: Message) -> Iterator[object]:
+    """Every text that matters; protobuf hands over bytes where one is not UTF-8."""
+    yield from (net.name, *net.input)
+    for layer in (*net.layer, *net.layers, *(old.layer for old in net.layers)):
+        yield layer.name
+        if isinstance(layer.type, (str, bytes)):
+            yield layer.type
+        for rule in (*getattr(layer, "include", ()), *getattr(layer, "exclude", ())):
+            yield from (*rule.stage, *rule.not_stage)
+        yield from (*getattr(layer, "bottom", ()), *getattr(layer, "top", ()))
+        for spec in getattr(layer, "param", ()):
+            yield spec if isinstance(spec, (str, bytes)) else spec.name
+
+
+def _parse_text(path: Path, data: bytes) -> Message:
+    if len(data) > TEXT_BYTES:
+        raise CaptureError(str(path), f"has {len(data)} bytes, too many for a .prototxt", fix="is it the file?")
+    written = message("NetParameter", raw=False)()
+    text = data.decode("utf-8", errors="replace")
+    try:
+        text_format.Parse(text, written, allow_unknown_field=True)
+        net = message("NetParameter")()
+        net.ParseFromString(written.SerializeToString())
+    except (text_format.ParseError, DecodeError, RecursionError, ValueError, OverflowError) as error:
+        unknown = _unknown_types(text) if "no value named" in str(error) else ""
+        what = f"has layers that fullfield cannot read: {unknown}" if unknown else f"is damaged ({first_line(error)})"
+        raise CaptureError(str(path), what, fix="check the file; lines and columns count from 1") from error
+    if fields := list(islice(unknown_fields(text), _FIELDS_NAMED)):
+        what = f"has fields that Caffe does not know: {', '.join(map(str, fields))}"
+        raise CaptureError(str(path), what, fix="correct them, or remove them if they change nothing")
+    return net
+
+
+def _unknown_types(text: str) -> str:
+    """The layer types of the old syntax that Caffe never had."""
+    field = message("V1LayerParameter").DESCRIPTOR.fields_by_name["type"]
+    return ", ".join(sorted(set(_UNKNOWN_ENUM.findall(text)) - set(field.enum_type.values_by_name)))
+
+
+def _is_text(head: bytes) -> bool:
+    if b"\0" in head:
+        return False
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:
+            return False
+        text = head[: error.start].decode("utf-8-sig")
+    return _TEXT.search(text) is not None and not any(c < " " and c not in "\t\r\n\f" for c in text)
+
+
+def _is_binary(stream: BinaryIO) -> bool:
+    """Whether the top-level fields are those of ``NetParameter`` and not of ONNX.
+
+    Both number their fields from 1, with other types: the name is Caffe's field 1, a number is ONNX's.
+    """
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    layers = False
+    for _ in range(10_000):
+        if stream.tell() >= size:
+            return layers
+        tag = _varint(stream)
+        if tag is None or (tag >> 3, tag & 7) not in _TOP:
+            return False
+        length = _varint(stream)
+        if length is None:
+            return False
+        layers = layers or tag >> 3 in (2, 100)
+        if tag & 7 == 2:
+            if stream.tell() + length > size:
+                return layers and tag >> 3 == 100
+            stream.seek(length, 1)
+    return layers
+
+
+_TOP = frozenset({(1, 2), (2, 2), (3, 2), (4, 0), (4, 2), (5, 0), (6, 2), (7, 0), (8, 2), (100, 2)})
+
+
+def _varint(stream: BinaryIO) -> int | None:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = stream.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    return None
+
+
+def _broken(path: Path, what: str) -> CaptureError:
+    return CaptureError(str(path), what, fix="export or download the file again")

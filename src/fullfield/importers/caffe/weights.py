@@ -1,0 +1,242 @@
+"""A layer's parameters: from the blobs of a file, matched by the layer's name, or from its fillers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fullfield.importers.caffe.schema import Message, message
+from fullfield.importers.limits import FILE_BYTES, Refusal, check_elements
+
+Layout = tuple[tuple[int, ...], bool]
+"""A blob's shape, and whether the parameter is it transposed."""
+Factors = tuple[float, float]
+"""What learning rate and weight decay are multiplied by."""
+
+
+class Weights:
+    """What a network's layers take their parameters from.
+
+    Args:
+        net: whose blobs to take; ``None`` for none, so that fillers draw the parameters.
+    """
+
+    def __init__(self, net: Message | None) -> None:
+        self._blobs = None if net is None else {layer.name: layer.blobs for layer in net.layer if layer.blobs}
+        self._left = FILE_BYTES
+        self.missing: list[str] = []
+        self.specs: dict[nn.Parameter, Message] = {}
+        self._named: dict[str, tuple[nn.Parameter, Layout]] = {}
+
+    def parameter(
+        self, layer: Message, index: int, shape: Sequence[int], filler: Message | None, *, turned: bool = False
+    ) -> nn.Parameter:
+        """The layer's blob of that index; one that layers share by its name is one parameter, the last blob its data.
+
+        Args:
+            shape: as the file has it.
+            turned: whether the parameter is the blob transposed.
+
+        Raises:
+            Refusal: the file's blob has another shape, all parameters together are too large, or layers that share
+                one do not agree about it.
+        """
+        tensor = self.tensor(layer, index, shape)
+        spec = layer.param[index] if index < len(layer.param) else message("ParamSpec")()
+        layout = (tuple(shape), turned)
+        if spec.name in self._named:
+            return self._shared(spec, layout, tensor)
+        if tensor is None:
+            tensor = torch.empty(*shape)
+            fill(tensor, filler)
+        parameter = nn.Parameter(tensor.T.contiguous() if turned else tensor)
+        self.specs[parameter] = message("ParamSpec").FromString(spec.SerializeToString())
+        if spec.name:
+            self._named[spec.name] = parameter, layout
+        return parameter
+
+    def _shared(self, spec: Message, layout: Layout, tensor: torch.Tensor | None) -> nn.Parameter:
+        """The parameter of that name, which an earlier layer has."""
+        parameter, known = self._named[spec.name]
+        if known != layout:
+            raise Refusal(f"shares the parameter {spec.name!r} of {_times(known[0])}, but needs {_times(layout[0])}")
+        if tensor is not None:
+            parameter.data.copy_(tensor.T if layout[1] else tensor)
+        owner = self.specs[parameter]
+        for name in ("lr_mult", "decay_mult"):
+            if owner.HasField(name) and spec.HasField(name) and getattr(owner, name) != getattr(spec, name):
+                what = f"{name} {getattr(spec, name)} and {getattr(owner, name)}"
+                raise Refusal(f"shares the parameter {spec.name!r} with another {name}: {what}")
+            if spec.HasField(name):
+                setattr(owner, name, getattr(spec, name))
+        return parameter
+
+    def factors(self, module: nn.Module) -> dict[str, Factors]:
+        """``lr_mult`` and ``decay_mult`` of a module's parameters, by their names."""
+        specs = {name: self.specs.get(parameter) for name, parameter in module.named_parameters()}
+        return {name: (spec.lr_mult, spec.decay_mult) for name, spec in specs.items() if spec is not None}
+
+    def tensor(self, layer: Message, index: int, shape: Sequence[int]) -> torch.Tensor | None:
+        """The layer's blob of that index; ``None`` where no file gives blobs, or it gives none to this layer."""
+        self._left -= 4 * check_elements(shape)
+        if self._left < 0:
+            raise Refusal(f"the parameters together are more than the {FILE_BYTES} bytes allowed")
+        if self._blobs is None:
+            return None
+        blobs = self._blobs.get(layer.name, ())
+        if index >= len(blobs):
+            if layer.name not in self.missing:
+                self.missing.append(layer.name)
+            return None
+        return read_blob(blobs[index], shape)
+
+    def shape(self, layer: Message, index: int = 0) -> tuple[int, ...] | None:
+        """The shape of a layer's blob as the file has it."""
+        blobs = (self._blobs or {}).get(layer.name, ())
+        return blob_shape(blobs[index]) if index < len(blobs) else None
+
+
+def blob_shape(blob: Message) -> tuple[int, ...]:
+    """A blob's shape, of old files ``(num, channels, height, width)``."""
+    if blob.HasField("shape"):
+        return tuple(int(size) for size in blob.shape.dim)
+    return blob.num, blob.channels, blob.height, blob.width
+
+
+def read_blob(blob: Message, shape: Sequence[int]) -> torch.Tensor:
+    """A blob's numbers in the shape that the layer wants; leading axes of size 1 may be more or fewer.
+
+    Raises:
+        Refusal: the blob has another shape, or not so many numbers.
+    """
+    found = blob_shape(blob)
+    if _core(found) != _core(shape):
+        raise Refusal(f"a blob of {_times(found)} where the layer needs {_times(shape)}")
+    if not blob.data and not blob.double_data:
+        blob = _unpacked(blob)
+    kind, chunks = ("<f8", blob.double_data) if blob.double_data else ("<f4", blob.data)
+    raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    wanted = math.prod(shape)
+    if len(raw) != wanted * int(kind[-1]):
+        raise Refusal(f"a blob of {_times(found)} with {len(raw) // int(kind[-1])} numbers, not {wanted}")
+    return torch.from_numpy(np.frombuffer(raw, dtype=kind).astype(np.float32).reshape(tuple(shape)))
+
+
+def write_blob(blob: Message, tensor: torch.Tensor) -> None:
+    """Puts a tensor into an empty blob."""
+    blob.shape.dim.extend(tensor.shape)
+    blob.data.append(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
+
+
+def _unpacked(blob: Message) -> Message:
+    """The blob of a file that writes every number with a tag of its own."""
+    numbers = message("BlobProto", raw=False)()
+    numbers.ParseFromString(blob.SerializeToString())
+    return message("BlobProto").FromString(numbers.SerializeToString())
+
+
+def _core(shape: Sequence[int]) -> tuple[int, ...]:
+    ones = next((i for i, size in enumerate(shape) if size != 1), len(shape))
+    return tuple(shape[ones:])
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
+
+
+def fill(tensor: torch.Tensor, filler: Message | None) -> None:
+    """Draws a parameter as the filler says; zeros without one, as Caffe has it.
+
+    Raises:
+        Refusal: an unknown filler.
+    Source: Caffe ``filler.hpp``; Glorot & Bengio 2010 (xavier); He et al. 2015 (msra).
+    """
+    kind = "constant" if filler is None else filler.type
+    if kind not in _FILLERS:
+        raise Refusal(f"an unknown filler {kind!r}")
+    with torch.no_grad():
+        _FILLERS[kind](tensor, filler if filler is not None else message("FillerParameter")())
+
+
+def _gaussian(tensor: torch.Tensor, filler: Message) -> None:
+    tensor.normal_(filler.mean, abs(filler.std))
+    if filler.sparse >= 0:
+        tensor.mul_(torch.bernoulli(torch.full_like(tensor, min(1.0, filler.sparse / max(1, tensor.shape[0])))))
+
+
+def _unit_ball(tensor: torch.Tensor, filler: Message) -> None:
+    tensor.uniform_(0, 1)
+    rows = tensor.view(tensor.shape[0], -1)
+    rows.div_(rows.sum(1, keepdim=True))
+
+
+def _fan(tensor: torch.Tensor, filler: Message) -> float:
+    count = tensor.numel()
+    inputs, outputs = count / max(1, tensor.shape[0]), count / max(1, tensor.shape[1] if tensor.dim() > 1 else 1)
+    return max(1.0, (inputs, outputs, (inputs + outputs) / 2)[filler.variance_norm])
+
+
+def _xavier(tensor: torch.Tensor, filler: Message) -> None:
+    bound = math.sqrt(3 / _fan(tensor, filler))
+    tensor.uniform_(-bound, bound)
+
+
+def _msra(tensor: torch.Tensor, filler: Message) -> None:
+    tensor.normal_(0, math.sqrt(2 / _fan(tensor, filler)))
+
+
+def _bilinear(tensor: torch.Tensor, filler: Message) -> None:
+    if tensor.dim() != 4 or tensor.shape[2] != tensor.shape[3]:
+        raise Refusal("a bilinear filler for a kernel that is not square")
+    size = tensor.shape[3]
+    half = math.ceil(size / 2)
+    centre = (2 * half - 1 - half % 2) / (2.0 * half)
+    ramp = 1 - (torch.arange(size) / half - centre).abs()
+    tensor.copy_((ramp[:, None] * ramp[None, :]).expand_as(tensor))
+
+
+FACTORS = "caffe_factors"
+"""Where a module keeps them: an attribute, of a graph an entry of its ``meta``; of parameters copies would lose it."""
+_FILLERS: dict[str, Any] = {
+    "constant": lambda tensor, filler: tensor.fill_(filler.value),
+    "uniform": lambda tensor, filler: tensor.uniform_(min(filler.min, filler.max), max(filler.min, filler.max)),
+    "gaussian": _gaussian,
+    "positive_unitball": _unit_ball,
+    "xavier": _xavier,
+    "msra": _msra,
+    "bilinear": _bilinear,
+}
+
+
+def parameter_groups(module: nn.Module, *, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+    """Groups for any ``torch.optim`` optimiser that train each parameter as ``lr_mult`` and ``decay_mult`` say.
+
+    Parameters of which no file says anything count as 1 and 1; those that Caffe would not train (``lr_mult: 0``) are
+    left out. Factors go with the parameters' names: copies and modules moved to another type or device keep them.
+
+    Args:
+        module: a Caffe network, the graph of the classifier that ``load`` made of one, or a module that holds either.
+        lr: the solver's ``base_lr``.
+        weight_decay: the solver's ``weight_decay``.
+
+    Examples:
+        >>> [group["lr"] for group in parameter_groups(nn.Linear(2, 2), lr=0.01)]
+        [0.01]
+    """
+    known: dict[str, Factors] = {}
+    for path, part in module.named_modules():
+        own = part.meta.get(FACTORS) if isinstance(part, torch.fx.GraphModule) else getattr(part, FACTORS, None)
+        known |= {f"{path}.{name}" if path else name: factors for name, factors in (own or {}).items()}
+    groups: dict[Factors, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        groups.setdefault(known.get(name, (1.0, 1.0)), []).append(parameter)
+    return [
+        {"params": parameters, "lr": lr * rate, "weight_decay": weight_decay * decay}
+        for (rate, decay), parameters in sorted(groups.items())
+        if rate != 0
+    ]

@@ -1,0 +1,248 @@
+"""The new graph as it grows: emits ATen nodes, folds constants, registers weights."""
+
+from __future__ import annotations
+
+import keyword
+import operator
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from fullfield.importers.onnx.values import BATCHES, Known, Traced, Value, affine
+
+aten = torch.ops.aten
+Target = Callable[..., Any]
+
+MAX_TENSOR_BYTES = 2**31
+"""The most that one folded constant, or one node's result on one window, may take."""
+
+
+class Refusal(Exception):
+    """Why a node cannot be mapped; the importer adds file and node."""
+
+
+class Builder:
+    """A graph under construction with its weights.
+
+    Args:
+        batch: the batch size that the file is frozen at; 1 for files with a free batch.
+        frozen: whether the file declares a fixed batch.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype, *, batch: int, frozen: bool) -> None:
+        self.graph = fx.Graph()
+        self.root = nn.Module()
+        self.batch = batch
+        self.frozen = frozen
+        self.freed = frozen
+        self.path = "x"
+        self._attributes: dict[tuple[int, bool], fx.Node] = {}
+        self._kept: list[torch.Tensor] = []
+        self._batch_node: fx.Node | None = None
+        node = self.graph.placeholder("x")
+        node.meta = {"path": "x"}
+        low, high = (torch.empty(n, *shape, dtype=dtype, device="meta") for n in BATCHES)
+        self.input = Traced(node, (low, high))
+        self._last_attribute = node
+
+    def call(self, target: Target, *args: Any, **kwargs: Any) -> Value:
+        """The operator's result: numbers when every argument is known, else a new node."""
+        values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, (Known, Traced))]
+        results = [self._dry(target, index, args, kwargs) for index in (0, 1)]
+        if all(isinstance(v, Known) for v in values):
+            return self._fold(target, args, kwargs, values)
+        return self._emit(target, args, kwargs, results)
+
+    def calls(self, target: Target, *args: Any) -> tuple[Value, ...]:
+        """``call`` for operators that return several tensors."""
+        values = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, (Known, Traced))]
+        results = [self._dry(target, index, args, {}) for index in (0, 1)]
+        if all(isinstance(v, Known) for v in values):
+            parts = range(len(results[0]))
+            return tuple(self._fold(_part(target, i), args, {}, values) for i in parts)
+        whole = self._node(target, args, {})
+        return tuple(
+            Traced(self._node(operator.getitem, (whole, i), {}), (a, b))
+            for i, (a, b) in enumerate(zip(*results, strict=True))
+        )
+
+    def scalar(self, value: Value | None) -> float | int | bool | None:
+        """The one number of a constant without dimensions, to stand in the graph's text; ``None`` if it is none."""
+        if not isinstance(value, Known) or not value.fixed or value.at[0].numel() != 1:
+            return None
+        if value.at[0].dim() > 0 and value.name:
+            return None
+        number: float | int | bool = value.at[0].item()
+        return number
+
+    def sizes(self, pairs: Sequence[tuple[int, int]]) -> list[int | fx.Node]:
+        """Sizes given at the two batch sizes, as arguments of a node: integers, or arithmetic on the batch."""
+        return [self._size(*pair) for pair in pairs]
+
+    def reshape(self, x: Value, shapes: tuple[Sequence[int], Sequence[int]]) -> Value:
+        """``x`` in another shape, given at the two batch sizes; written without the batch size where it can be."""
+        low, high = (tuple(s) for s in shapes)
+        if (low, high) == x.shapes:
+            return x
+        if isinstance(x, Known):
+            return Known.of(x.at[0].reshape(low), x.at[1].reshape(high), x.name)
+        if len(low) == 2 and len(x.shapes[0]) > 2 and low[0] == x.shapes[0][0] and high[0] == x.shapes[1][0]:
+            return self.call(aten.flatten.using_ints, x, 1)
+        free = [i for i, (a, b) in enumerate(zip(low, high, strict=True)) if a != b]
+        if len(free) == 1 and 0 not in low:
+            target: list[Any] = [-1 if i in free else a for i, a in enumerate(low)]
+        else:
+            target = list(self.sizes(list(zip(low, high, strict=True))))
+        at = (x.at[0].reshape(low), x.at[1].reshape(high))
+        return Traced(self._node(aten.reshape.default, (x, target), {}), at)
+
+    def expand(self, x: Value, shapes: tuple[Sequence[int], Sequence[int]]) -> Value:
+        """``x`` repeated along its dimensions of size 1 to a shape given at the two batch sizes."""
+        low, high = (tuple(s) for s in shapes)
+        if (low, high) == x.shapes:
+            return x
+        _check_size(low, x.dtype)
+        if isinstance(x, Known) and low == high:
+            return Known.of(x.at[0].expand(low), x.at[1].expand(high), x.name)
+        target = self.sizes(list(zip(low, high, strict=True)))
+        at = (x.at[0].to("meta").expand(low), x.at[1].to("meta").expand(high))
+        return Traced(self._node(aten.expand.default, (x, target), {}), at)
+
+    def full(self, shapes: tuple[Sequence[int], Sequence[int]], number: float, dtype: torch.dtype) -> Value:
+        """A tensor of one number in a shape given at the two batch sizes."""
+        for shape in shapes:
+            _check_size(shape, dtype)
+        low, high = (tuple(s) for s in shapes)
+        if low == high:
+            return Known.constant(torch.full(low, number, dtype=dtype))
+        return self.expand(Known.constant(torch.full([1] * len(low), number, dtype=dtype)), (low, high))
+
+    def extend(self, x: Traced, argument: Value) -> Traced:
+        """``x`` with one more argument to its node: a bias that the file adds in a node of its own."""
+        assert isinstance(argument, Known)
+        x.node.args = (*x.node.args, self._attribute(argument))
+        return x
+
+    def _dry(self, target: Target, index: int, args: Any, kwargs: Any) -> Any:
+        """The operator on tensors without data: its result's shape, and any complaint."""
+
+        def bare(leaf: Any) -> Any:
+            if isinstance(leaf, (Known, Traced)):
+                return leaf.at[index].to("meta")
+            return leaf
+
+        result = target(*pytree.tree_map(bare, args), **pytree.tree_map(bare, kwargs))
+        for tensor in result if isinstance(result, (list, tuple)) else (result,):
+            _check_size(tensor.shape, tensor.dtype, windows=BATCHES[index])
+        return result
+
+    def _fold(self, target: Target, args: Any, kwargs: Any, values: list[Any]) -> Known:
+        name = next((v.name for v in values if v.name), "")
+        both = []
+        for index in (0, 1):
+            real_args, real_kwargs = pytree.tree_map(
+                lambda leaf, i=index: leaf.at[i] if isinstance(leaf, Known) else leaf, (args, kwargs)
+            )
+            with torch.no_grad():
+                both.append(target(*real_args, **real_kwargs))
+            if all(v.fixed for v in values):
+                return Known.constant(both[0], name)
+        return Known.of(both[0], both[1], name)
+
+    def _emit(self, target: Target, args: Any, kwargs: Any, results: list[torch.Tensor]) -> Traced:
+        return Traced(self._node(target, args, kwargs), (results[0], results[1]))
+
+    def _node(self, target: Target, args: Any, kwargs: Any) -> fx.Node:
+        def plain(leaf: Any) -> Any:
+            if isinstance(leaf, Traced):
+                return leaf.node
+            return self._attribute(leaf) if isinstance(leaf, Known) else leaf
+
+        args, kwargs = pytree.tree_map(plain, (args, kwargs))
+        node = self.graph.call_function(target, tuple(args), kwargs)
+        node.meta = {"path": self.path}
+        return node
+
+    def _size(self, low: int, high: int) -> int | fx.Node:
+        slope, offset = affine(low, high)
+        if slope == 0:
+            return offset
+        if self._batch_node is None:
+            with self.graph.inserting_after(self.input.node):
+                self._batch_node = self.graph.call_function(aten.sym_size.int, (self.input.node, 0))
+            self._batch_node.meta = {"path": "batch"}
+        node = self._batch_node
+        for function, number, idle in ((operator.mul, slope, 1), (operator.add, offset, 0)):
+            if number != idle:
+                node = self.graph.call_function(function, (node, number))
+                node.meta = {"path": self.path}
+        return node
+
+    def _attribute(self, known: Known) -> fx.Node:
+        """The node that reads a constant, registered on the root at its first use."""
+        if not known.fixed:
+            raise Refusal("uses the batch size as data, not only as a size")
+        tensor = known.at[0]
+        learned = (bool(known.name) if known.learned is None else known.learned) and tensor.is_floating_point()
+        key = (id(tensor), learned)
+        if key not in self._attributes:
+            self._kept.append(tensor)
+            module, leaf, target = self._place(known.name or f"{self.path}.constant")
+            data = tensor.detach().clone(memory_format=torch.contiguous_format)
+            if learned:
+                module.register_parameter(leaf, nn.Parameter(data))
+            else:
+                module.register_buffer(leaf, data)
+            with self.graph.inserting_after(self._last_attribute):
+                node = self.graph.create_node("get_attr", target)
+            node.meta = {"path": self.path}
+            self._attributes[key] = self._last_attribute = node
+        return self._attributes[key]
+
+    def _place(self, name: str) -> tuple[nn.Module, str, str]:
+        """The (new) module and free attribute name for a tensor called ``name``."""
+        parts = [_identifier(p) for p in re.split(r"[./]", name) if p] or ["constant"]
+        while True:
+            module, *_ = [self.root]
+            for part in parts[:-1]:
+                child = module._modules.get(part)
+                if child is None and not hasattr(module, part):
+                    child = nn.Module()
+                    module.add_module(part, child)
+                if child is None:
+                    break
+                module = child
+            else:
+                if not hasattr(module, parts[-1]):
+                    return module, parts[-1], ".".join(parts)
+                parts[-1] = _next_name(parts[-1])
+                continue
+            parts = ["_".join(parts)]
+
+
+def _part(target: Target, index: int) -> Target:
+    return lambda *args, **kwargs: target(*args, **kwargs)[index]
+
+
+def _check_size(shape: Sequence[int], dtype: torch.dtype, *, windows: int = 1) -> None:
+    count = 1
+    for size in shape:
+        count *= size
+    if count * dtype.itemsize > MAX_TENSOR_BYTES * windows:
+        raise Refusal(f"makes a tensor of shape {tuple(shape)}, more than {MAX_TENSOR_BYTES >> 30} GiB a window")
+
+
+def _identifier(text: str) -> str:
+    clean = re.sub(r"\W", "_", text, flags=re.ASCII).strip("_") or "tensor"
+    if keyword.iskeyword(clean) or hasattr(nn.Module, clean) or clean in ("training", "forward"):
+        clean += "_"
+    return clean
+
+
+def _next_name(name: str) -> str:
+    stem, _, digits = name.rpartition("_")
+    return f"{stem}_{int(digits) + 1}" if stem and digits.isdigit() else f"{name}_1"

@@ -1,0 +1,220 @@
+"""A read ONNX model to a ``Classifier``: the walk over its nodes, its input, its output and its metadata."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import onnx
+import torch
+
+from fullfield.errors import CaptureError
+from fullfield.importers.onnx import (
+    activations,
+    arithmetic,
+    constants,
+    layout,
+    linear,
+    norms,
+    pooling,
+    reductions,
+    slicing,
+    windowed,
+)
+from fullfield.importers.onnx.builder import MAX_TENSOR_BYTES, Builder, Refusal
+from fullfield.importers.onnx.interface import Input, choose_output, find_input, metadata
+from fullfield.importers.onnx.reader import CAP_BYTES, broken, check_operators, first_line, opset, read_model
+from fullfield.importers.onnx.registry import REGISTRY, Call
+from fullfield.importers.onnx.tensors import to_torch
+from fullfield.importers.onnx.values import Known, Traced, Value
+from fullfield.model.batch_independence import check_apart
+from fullfield.model.model import Classifier
+from fullfield.model.preprocessing import Preprocessing, resolve
+from fullfield.model.torch_export import Size, classifier, parse_window
+
+aten = torch.ops.aten
+
+FAMILIES = (activations, arithmetic, constants, layout, linear, norms, pooling, reductions, slicing, windowed)
+"""The modules whose import fills the registry."""
+
+
+def load_onnx(
+    path: Path,
+    *,
+    window: Size | None = None,
+    preprocessing: str | Preprocessing | None = None,
+    class_names: tuple[str, ...] | list[str] | None = None,
+    output: int | str | None = None,
+    name: str | None = None,
+    cap_bytes: int = CAP_BYTES,
+) -> Classifier:
+    """The classifier in an ONNX file, its batch made free.
+
+    Args:
+        window: height and width, px; by default what fullfield's metadata or the file's input says.
+        output: index or name of the score among several outputs.
+        cap_bytes: the most that the file, and all its weights together, may take.
+
+    Raises:
+        CaptureError: the file is damaged, too large, has unknown operators, or is not a classifier of windows.
+    """
+    model = read_model(path, cap_bytes=cap_bytes)
+    check_operators(model.graph.node, path)
+    carried = metadata(model, path)
+    entry = find_input(model.graph, path)
+    size = parse_window(window if window is not None else _own_window(carried.window, entry, path))
+    target = choose_output(model.graph, output, path)
+    walk = _Walk(model, path, entry, size)
+    graph = walk.run(target)
+    names = tuple(class_names) if class_names is not None else carried.class_names
+    return classifier(
+        graph,
+        window=size,
+        channels=entry.channels,
+        preprocessing=resolve(preprocessing, channels=entry.channels, carried=carried.preprocessing),
+        class_names=names,
+        name=name or carried.name or path.stem,
+        check=partial(_check_independence, path) if walk.builder.freed else check_apart,
+    )
+
+
+def _own_window(carried: tuple[int, int] | None, entry: Input, path: Path) -> tuple[int, int]:
+    if carried is not None:
+        return carried
+    if entry.height is None or entry.width is None:
+        raise CaptureError(str(path), "does not say its window: height and width are free", fix="pass window=224, say")
+    return entry.height, entry.width
+
+
+class _Walk:
+    """One pass over the nodes with the values that their names stand for."""
+
+    def __init__(self, model: onnx.ModelProto, path: Path, entry: Input, window: tuple[int, int]) -> None:
+        self.path, self.model, self.opset = path, model, opset(model)
+        batch = entry.batch or 1
+        shape = (entry.channels, *window)
+        if math.prod(shape) * entry.dtype.itemsize > MAX_TENSOR_BYTES:
+            raise broken(path, f"takes windows of {shape}, more than {MAX_TENSOR_BYTES >> 30} GiB each")
+        self.builder = Builder(shape, entry.dtype, batch=batch, frozen=entry.batch is not None)
+        self.initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.values: dict[str, Value] = {entry.name: self._input(entry)}
+        self.readers = Counter(name for node in model.graph.node for name in node.input if name)
+        self.readers.update(o.name for o in model.graph.output)
+
+    def run(self, output: str) -> torch.fx.GraphModule:
+        """The graph up to the output."""
+        wanted = _needed(self.model.graph, output)
+        for index, node in enumerate(self.model.graph.node):
+            if index in wanted:
+                self._map(node)
+        b = self.builder
+        score = self._lookup(output, "the output")
+        if not isinstance(score, Traced):
+            raise broken(self.path, f"output {output!r} does not depend on the input")
+        b.path = "output"
+        b.graph.output(self._flat(score).node).meta = {"path": "output"}
+        b.graph.eliminate_dead_code()
+        b.graph.lint()
+        return torch.fx.GraphModule(b.root, b.graph, "Network")
+
+    def _input(self, entry: Input) -> Value:
+        """The input as the file's nodes want it: a file for ``(n, h, w, c)`` gets its axes turned."""
+        if not entry.channels_last:
+            return self.builder.input
+        self.builder.path = entry.name
+        return self.builder.call(aten.permute.default, self.builder.input, [0, 2, 3, 1])
+
+    def _map(self, node: onnx.NodeProto) -> None:
+        self.builder.path = _layer(node)
+        inputs = tuple(self._lookup(name, self.builder.path) if name else None for name in node.input)
+        try:
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            outputs = len([name for name in node.output if name and self.readers[name]])
+            readers = tuple(self.readers[name] for name in node.input)
+            named = len(node.output) if node.op_type == "Split" else outputs
+            call = Call(node.op_type, inputs, attributes, named, self.opset, readers)
+            result = REGISTRY[node.op_type](self.builder, call)
+        except Exception as error:  # whatever torch says of a damaged file's numbers is the reason
+            raise CaptureError(
+                f"{self.path}: {self.builder.path} ({node.op_type})",
+                first_line(error),
+                fix="check the window; else export the network again, or in another opset",
+            ) from error
+        for name, value in zip(node.output, result if isinstance(result, tuple) else (result,), strict=False):
+            self.values[name] = value
+
+    def _lookup(self, name: str, reader: str) -> Value:
+        if name not in self.values:
+            if name not in self.initialisers:
+                raise broken(self.path, f"{reader} reads {name!r}, which nothing gives")
+            try:
+                tensor = to_torch(self.initialisers[name], folder=self.path.parent)
+            except Refusal as refusal:
+                raise broken(self.path, f"tensor {name!r}: {refusal}") from refusal
+            self.values[name] = Known.constant(tensor, name)
+        return self.values[name]
+
+    def _flat(self, score: Traced) -> Traced:
+        """Scores ``(n, k, 1, 1)``, in whichever order of axes, as ``(n, k)``."""
+        low, high = score.shapes
+        if len(low) <= 2 or sum(size != 1 for size in low[1:]) > 1 or low[1:] != high[1:]:
+            return score
+        flat = self.builder.call(aten.flatten.using_ints, score, 1)
+        assert isinstance(flat, Traced)
+        return flat
+
+
+def _needed(graph: onnx.GraphProto, output: str) -> set[int]:
+    """The nodes that the output depends on."""
+    names, wanted = {output}, set()
+    for index in range(len(graph.node) - 1, -1, -1):
+        node = graph.node[index]
+        if names.intersection(node.output):
+            wanted.add(index)
+            names.update(node.input)
+    return wanted
+
+
+def _layer(node: onnx.NodeProto) -> str:
+    """A layer's name for reports: the exporter's module path, else the node's own name, else operator and output."""
+    for entry in node.metadata_props:
+        if entry.key == "fullfield.path":
+            return str(entry.value)
+    text = node.name or f"{node.op_type}_{next(iter(node.output), '')}"
+    parts: list[str] = []
+    for part in filter(None, re.sub(r"[^\w./-]+", "_", text).split("/")):
+        if parts and part.startswith(parts[-1] + "."):
+            parts.pop()
+        parts.append(part)
+    return ".".join(parts) or node.op_type
+
+
+def _check_independence(path: Path, graph: torch.fx.GraphModule, probe: torch.Tensor, _: str) -> None:
+    """Refuses a graph whose batch was freed and in which the windows of one batch touch each other.
+
+    Raises:
+        CaptureError: scores of three windows together are not the scores of each alone.
+    """
+    noise = torch.Generator().manual_seed(0)
+    windows = torch.rand(3, *probe.shape[1:], generator=noise, dtype=torch.float64).to(probe)
+    with torch.no_grad():
+        try:
+            together = graph(windows).double()
+            alone = torch.stack([graph(w[None])[0] for w in windows]).double()
+        except Exception as error:  # any failure means that the batch is not free
+            raise _stuck(path, first_line(error)) from error
+    slack = 64 * torch.finfo(probe.dtype).eps ** 0.75 * max(1.0, float(alone.abs().nan_to_num(0, 0, 0).max()))
+    if together.shape != alone.shape:
+        raise _stuck(path, f"three windows give {tuple(together.shape)} scores, each alone {tuple(alone.shape[1:])}")
+    if not torch.allclose(together, alone, rtol=0, atol=slack, equal_nan=True):
+        difference = float((together - alone).abs().max())
+        raise _stuck(path, f"scores of windows together and alone differ by {difference:.3g}")
+
+
+def _stuck(path: Path, why: str) -> CaptureError:
+    return CaptureError(
+        str(path), f"is frozen at one window at a time and cannot be freed: {why}", fix="export it with a free batch"
+    )

@@ -1,0 +1,142 @@
+"""What an ONNX model says of its input, its outputs and itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+
+from fullfield.errors import CaptureError
+from fullfield.importers.onnx.reader import broken
+from fullfield.importers.onnx.tensors import torch_dtype
+from fullfield.model.preprocessing import Preprocessing
+
+LARGEST_WINDOW = 2**15
+"""More pixels than this along an axis of a window are taken for damage."""
+
+_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class Input:
+    """The image input. ``batch`` is the number it is frozen at, ``height`` and ``width`` are ``None`` where free."""
+
+    name: str
+    dtype: torch.dtype
+    batch: int | None
+    channels: int
+    height: int | None
+    width: int | None
+    channels_last: bool
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What fullfield wrote into the file."""
+
+    window: tuple[int, int] | None
+    preprocessing: Preprocessing | None
+    class_names: tuple[str, ...] | None
+    name: str | None
+
+
+def find_input(graph: onnx.GraphProto, path: Path) -> Input:
+    """The one input that is not a weight.
+
+    Raises:
+        CaptureError: there are several, or it is not a batch of images.
+    """
+    weights = {tensor.name for tensor in graph.initializer}
+    read = {name for node in graph.node for name in node.input}
+    inputs = [value for value in graph.input if value.name not in weights and value.name in read]
+    if len(inputs) != 1:
+        listed = ", ".join(value.name for value in inputs) or "none"
+        what = f"has {len(inputs)} inputs ({listed}), not one image"
+        raise CaptureError(str(path), what, fix="export the part with one")
+    tensor = inputs[0].type.tensor_type
+    sizes = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
+    dtype = torch_dtype(tensor.elem_type)
+    if len(sizes) != 4 or dtype is None:
+        what = f"input {inputs[0].name!r} has {len(sizes)} dimensions, not (n, c, h, w)"
+        raise CaptureError(str(path), what, fix="export an image classifier")
+    last = _channels_last(graph, inputs[0].name, sizes)
+    height, width, channels = (sizes[1], sizes[2], sizes[3]) if last else (sizes[2], sizes[3], sizes[1])
+    channels = channels or _from_weights(graph)
+    if channels is None:
+        raise CaptureError(str(path), "does not say its number of input channels", fix="export with fixed channels")
+    if max(channels, height or 0, width or 0) > LARGEST_WINDOW:
+        raise broken(path, f"input {inputs[0].name!r} has sizes {sizes}")
+    if not dtype.is_floating_point:
+        dtype = torch.float32
+    return Input(inputs[0].name, dtype, sizes[0], channels, height, width, last)
+
+
+def choose_output(graph: onnx.GraphProto, choice: int | str | None, path: Path) -> str:
+    """The name of the score.
+
+    Raises:
+        CaptureError: the choice is none of the outputs, or there are several and no choice.
+    """
+    names = [str(value.name) for value in graph.output]
+    listed = ", ".join(f"{i}: {name}" for i, name in enumerate(names))
+    if isinstance(choice, int) and 0 <= choice < len(names):
+        return names[choice]
+    if isinstance(choice, str) and choice in names:
+        return choice
+    if choice is not None:
+        raise CaptureError(str(path), f"has no output {choice!r}, but {listed}", fix="name one of these: output=0, say")
+    if len(names) != 1:
+        raise CaptureError(str(path), f"has {len(names)} outputs ({listed})", fix="name the score: output=0, say")
+    return names[0]
+
+
+def metadata(model: onnx.ModelProto, path: Path) -> Metadata:
+    """What fullfield's keys in the file say; all ``None`` in files from elsewhere.
+
+    Raises:
+        CaptureError: a key's value is not what fullfield writes.
+    """
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    try:
+        window, classes = entries.get("fullfield.window"), entries.get("fullfield.classes")
+        size = None if window is None else json.loads(window)
+        if size is not None:
+            height, width = size
+            size = (int(height), int(width))
+            if not all(0 < side <= LARGEST_WINDOW for side in size):
+                raise ValueError(f"window {window}")
+        names = None if classes is None else tuple(str(name) for name in json.loads(classes))
+    except (ValueError, TypeError) as error:
+        raise broken(path, f"has damaged metadata ({error})") from error
+    prepared = entries.get("fullfield.preprocessing")
+    return Metadata(
+        window=size,
+        preprocessing=None if prepared is None else Preprocessing.from_json(prepared),
+        class_names=names,
+        name=entries.get("fullfield.name"),
+    )
+
+
+def _channels_last(graph: onnx.GraphProto, name: str, sizes: list[int | None]) -> bool:
+    """Whether the input is ``(n, h, w, c)``: by its sizes, else by the transposition that every reader starts with."""
+    readers = [node for node in graph.node if name in node.input]
+    orders = [list(a.ints) for n in readers if n.op_type == "Transpose" for a in n.attribute if a.name == "perm"]
+    turned = bool(readers) and len(orders) == len(readers) and all(order == [0, 3, 1, 2] for order in orders)
+    if turned:
+        return True
+    if sizes[1] is not None and sizes[1] == _from_weights(graph) != sizes[3]:
+        return False
+    return sizes[3] in _CHANNELS and sizes[1] not in _CHANNELS and sizes[1] is not None
+
+
+def _from_weights(graph: onnx.GraphProto) -> int | None:
+    """Input channels of the first convolution."""
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Conv" and len(node.input) > 1 and len(shapes.get(node.input[1], ())) == 4:
+            groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+            return int(shapes[node.input[1]][1] * groups)
+    return None

@@ -1,0 +1,206 @@
+"""The same numbers in another shape or order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from fullfield.importers.onnx.builder import Builder
+from fullfield.importers.onnx.registry import Call, Refusal, operator
+from fullfield.importers.onnx.values import BATCHES, Known, Traced, Value, affine, at_batch
+
+aten = torch.ops.aten
+
+_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+
+
+@operator("Reshape")
+def reshape(b: Builder, call: Call) -> Value:
+    """The same numbers, row-major, in another shape; a batch frozen into the target becomes free."""
+    x = call.input(0)
+    zeros = bool(call.integer("allowzero", 0))
+    if "shape" in call.attributes:
+        target = Known.constant(torch.tensor(call.ints("shape"), dtype=torch.int64))
+    else:
+        target = call.known(1)
+    low, high = ([int(v) for v in t.reshape(-1).tolist()] for t in target.at)
+    literal = target.fixed and isinstance(x, Traced)
+    if not (literal and b.frozen):
+        shapes = [resolve(t, shape, zeros) for t, shape in zip((low, high), x.shapes, strict=True)]
+        if all(math.prod(s) == math.prod(shape) for s, shape in zip(shapes, x.shapes, strict=True)):
+            return b.reshape(x, (shapes[0], shapes[1]))
+    if not literal:
+        raise Refusal(f"shape {low} does not fit an input of shape {at_batch(x.shapes, 1)} a window")
+    b.freed = True
+    return b.reshape(x, freed(low, x, b.batch, zeros=zeros))
+
+
+def resolve(target: Sequence[int], shape: Sequence[int], zeros: bool) -> list[int]:
+    """ONNX's target with 0 (this input's own size) and -1 (what is left) worked out.
+
+    Examples:
+        >>> resolve([0, -1], [2, 3, 4], False)
+        [2, 12]
+    """
+    if not zeros:
+        target = [shape[i] if size == 0 else size for i, size in enumerate(target)]
+    if list(target).count(-1) != 1:
+        return list(target)
+    others = math.prod(size for size in target if size != -1)
+    return [math.prod(shape) // others if size == -1 and others else size for size in target]
+
+
+def freed(target: list[int], x: Value, batch: int, *, zeros: bool) -> tuple[list[int], list[int]]:
+    """The target at the two batch sizes when it was written down at one batch size only.
+
+    Row-major order fixes where the batch goes: to the first axis that as many cells precede as precede it in ``x``.
+    """
+    here = at_batch(x.shapes, batch)
+    wanted = resolve(target, here, zeros)
+    if math.prod(wanted) != math.prod(here):
+        raise Refusal(f"shape {target} does not fit an input of shape {list(here)}")
+    axis = next((i for i, (a, c) in enumerate(zip(*x.shapes, strict=True)) if a != c), None)
+    if axis is None:
+        return wanted, wanted
+    _, offset = affine(x.shapes[0][axis], x.shapes[1][axis])
+    before = math.prod(here[:axis])
+    for i, size in enumerate(wanted):
+        if math.prod(wanted[:i]) == before and size % batch == 0 and offset == 0:
+            low, high = ([*wanted[:i], size // batch * n, *wanted[i + 1 :]] for n in BATCHES)
+            return low, high
+    raise Refusal(f"shape {target} has a batch of {batch} frozen in where it cannot be freed")
+
+
+@operator("Flatten")
+def flatten(b: Builder, call: Call) -> Value:
+    """Two axes: all before ``axis`` and all from it on."""
+    x, axis = call.input(0), call.integer("axis", 1)
+    rank = len(x.shapes[0])
+    axis = axis % rank if axis < 0 else axis
+    shapes = [[math.prod(shape[:axis]), math.prod(shape[axis:])] for shape in x.shapes]
+    return b.reshape(x, (shapes[0], shapes[1]))
+
+
+@operator("Transpose")
+def transpose(b: Builder, call: Call) -> Value:
+    """The axes in another order; one that undoes the order before it leaves nothing."""
+    x = call.input(0)
+    order = call.ints("perm", list(range(len(x.shapes[0])))[::-1]) or []
+    if isinstance(x, Traced) and x.node.target is aten.permute.default:
+        first: list[int] = list(x.node.args[1])  # type: ignore[arg-type]  # an fx argument: the list given below
+        inner, together = x.node.args[0], [first[i] for i in order]
+        back = [together.index(i) for i in range(len(together))]
+        at = (x.at[0].permute(order).permute(back), x.at[1].permute(order).permute(back))
+        assert isinstance(inner, torch.fx.Node)
+        x, order = Traced(inner, at), together
+    if order == list(range(len(order))):
+        return x
+    return b.call(aten.permute.default, x, order)
+
+
+@operator("Squeeze")
+def squeeze(b: Builder, call: Call) -> Value:
+    """Without the named axes of size 1; without all of them, but for the batch, when none is named."""
+    x, axes = call.input(0), call.integers("axes", 1)
+    rank = len(x.shapes[0])
+    if axes is None:
+        axes = [i for i in range(rank) if x.shapes[0][i] == x.shapes[1][i] == 1]
+    axes = [a % rank for a in axes]
+    batch = [a for a in axes if x.shapes[0][a] != x.shapes[1][a]]
+    if batch and not b.frozen:
+        raise Refusal(f"squeezes axis {batch[0]}, the batch")
+    axes = [a for a in axes if a not in batch]
+    return b.call(aten.squeeze.dims, x, axes) if axes else x
+
+
+@operator("Unsqueeze")
+def unsqueeze(b: Builder, call: Call) -> Value:
+    """With axes of size 1 put in."""
+    x, axes = call.input(0), call.integers("axes", 1) or []
+    rank = len(x.shapes[0]) + len(axes)
+    for axis in sorted(a % rank for a in axes):
+        x = b.call(aten.unsqueeze.default, x, axis)
+    return x
+
+
+@operator("Expand")
+def expand(b: Builder, call: Call) -> Value:
+    """Repeated along axes of size 1 so that it broadcasts to the shape."""
+    x, target = call.input(0), call.known(1)
+    shapes = [broadcast(shape, t.reshape(-1).tolist()) for shape, t in zip(x.shapes, target.at, strict=True)]
+    added = len(shapes[0]) - len(x.shapes[0])
+    for _ in range(added):
+        x = b.call(aten.unsqueeze.default, x, 0)
+    return b.expand(x, (shapes[0], shapes[1]))
+
+
+def broadcast(first: Sequence[int], second: Sequence[int]) -> list[int]:
+    """The shape that both broadcast to.
+
+    Examples:
+        >>> broadcast([3, 1], [2, 1, 4])
+        [2, 3, 4]
+    """
+    rank = max(len(first), len(second))
+    pairs = zip([1] * (rank - len(first)) + [*first], [1] * (rank - len(second)) + [*second], strict=True)
+    shape = []
+    for a, c in pairs:
+        if a != c and 1 not in (a, c):
+            raise Refusal(f"shapes {list(first)} and {list(second)} do not broadcast")
+        shape.append(c if a == 1 else a)
+    return shape
+
+
+@operator("DepthToSpace")
+def depth_to_space(b: Builder, call: Call) -> Value:
+    """Blocks of channels become blocks of cells."""
+    x, size = call.input(0), call.integer("blocksize", 1)
+    if call.text("mode", "DCR") == "CRD":
+        return b.call(aten.pixel_shuffle.default, x, size)
+    split = [(n, size, size, c // size**2, h, w) for n, c, h, w in x.shapes]
+    joined = [(n, c // size**2, h * size, w * size) for n, c, h, w in x.shapes]
+    blocks = b.call(aten.permute.default, b.reshape(x, (split[0], split[1])), [0, 3, 4, 1, 5, 2])
+    return b.reshape(blocks, (joined[0], joined[1]))
+
+
+@operator("SpaceToDepth")
+def space_to_depth(b: Builder, call: Call) -> Value:
+    """Blocks of cells become blocks of channels."""
+    x, size = call.input(0), call.integer("blocksize", 1)
+    split = [(n, c, h // size, size, w // size, size) for n, c, h, w in x.shapes]
+    joined = [(n, c * size**2, h // size, w // size) for n, c, h, w in x.shapes]
+    blocks = b.call(aten.permute.default, b.reshape(x, (split[0], split[1])), [0, 3, 5, 1, 2, 4])
+    return b.reshape(blocks, (joined[0], joined[1]))
+
+
+@operator("Pad")
+def pad(b: Builder, call: Call) -> Value:
+    """More cells round the input, of a number, mirrored, repeated or wrapped."""
+    x, rank = call.input(0), len(call.input(0).shapes[0])
+    pads = call.integers("pads", 1) or call.ints("paddings") or []
+    axes = call.integers("axes", 3) or list(range(rank))
+    mode = call.text("mode", "constant")
+    if mode not in _MODES or len(pads) != 2 * len(axes):
+        raise Refusal(f"mode {mode!r} with {len(pads)} pads for {len(axes)} axes")
+    low, high = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
+    for i, axis in enumerate(axes):
+        low[axis % rank], high[axis % rank] = pads[i], pads[i + len(axes)]
+    used = [axis for axis in range(rank) if low[axis] or high[axis]]
+    if not used:
+        return x
+    first = min(used) if mode == "constant" else min(2, *used)
+    pairs = [size for axis in reversed(range(first, rank)) for size in (low[axis], high[axis])]
+    if mode != "constant":
+        return b.call(aten.pad.default, x, pairs, _MODES[mode])
+    return b.call(aten.pad.default, x, pairs, "constant", _filling(call))
+
+
+def _filling(call: Call) -> float:
+    if call.optional(2) is None:
+        return call.real("value", 0.0)
+    number = call.known(2)
+    if not number.fixed or number.at[0].numel() != 1:
+        raise Refusal("its filling is not one number")
+    return float(number.at[0].item())

@@ -1,0 +1,85 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from fullfield.importers.onnx.builder import Builder
+from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.values import Known, Value
+
+aten = torch.ops.aten
+
+
+@operator("MatMul")
+def matmul(b: Builder, call: Call) -> Value:
+    """A matrix product; a linear layer when the right side is a constant matrix, transposed once here."""
+    x, y = call.input(0), call.input(1)
+    matrix = call.constant(1)
+    if matrix is None or matrix.at[0].dim() != 2 or isinstance(x, Known):
+        return b.call(aten.matmul.default, x, y)
+    return b.call(aten.linear.default, x, _transposed(b, matrix))
+
+
+@operator("Gemm")
+def gemm(b: Builder, call: Call) -> Value:
+    """``alpha * A @ B + beta * C``; a linear layer when B is a constant, its factors folded into the weights."""
+    x, alpha, beta = call.input(0), call.real("alpha", 1.0), call.real("beta", 1.0)
+    if call.integer("transA", 0):
+        x = b.call(aten.permute.default, x, [1, 0])
+    matrix, bias = call.constant(1), call.optional(2)
+    if matrix is None or isinstance(x, Known):
+        return _product(b, call, x, alpha, beta)
+    weight = matrix if call.integer("transB", 0) else _transposed(b, matrix)
+    weight = _scaled(b, replace(weight, learned=True), alpha)
+    vector = call.constant(2)
+    features = weight.shapes[0][0]
+    if bias is None or beta == 0:
+        return b.call(aten.linear.default, x, weight)
+    if vector is not None and _is_vector(vector.at[0], features):
+        flat = b.expand(b.reshape(vector, ([vector.at[0].numel()],) * 2), ([features], [features]))
+        assert isinstance(flat, Known)
+        return b.call(aten.linear.default, x, weight, replace(_scaled(b, flat, beta), learned=True))
+    return _plus(b, b.call(aten.linear.default, x, weight), bias, beta)
+
+
+@operator("Einsum")
+def einsum(b: Builder, call: Call) -> Value:
+    """A sum of products over named axes."""
+    return b.call(aten.einsum.default, call.text("equation", "").replace(" ", ""), list(call.inputs))
+
+
+def _is_vector(tensor: torch.Tensor, features: int) -> bool:
+    return tensor.numel() == 1 or (tensor.numel() == features and tensor.shape[-1] == features)
+
+
+def _transposed(b: Builder, matrix: Known) -> Known:
+    turned = b.call(aten.t.default, replace(matrix, learned=True))
+    assert isinstance(turned, Known)
+    return replace(turned, learned=True)
+
+
+def _scaled(b: Builder, value: Known, factor: float) -> Known:
+    if factor == 1:
+        return value
+    scaled = b.call(aten.mul.Tensor, value, factor)
+    assert isinstance(scaled, Known)
+    return replace(scaled, learned=True)
+
+
+def _product(b: Builder, call: Call, x: Value, alpha: float, beta: float) -> Value:
+    y, bias = call.input(1), call.optional(2)
+    if call.integer("transB", 0):
+        y = b.call(aten.permute.default, y, [1, 0])
+    product = b.call(aten.matmul.default, x, y)
+    if alpha != 1:
+        product = b.call(aten.mul.Tensor, product, alpha)
+    return product if bias is None or beta == 0 else _plus(b, product, bias, beta)
+
+
+def _plus(b: Builder, product: Value, bias: Value, beta: float) -> Value:
+    if beta != 1:
+        bias = b.call(aten.mul.Tensor, bias, beta)
+    return b.call(aten.add.Tensor, product, bias)

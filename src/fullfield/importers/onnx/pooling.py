@@ -1,0 +1,153 @@
+"""Pools: over a kernel and over the whole map."""
+
+from __future__ import annotations
+
+import torch
+
+from fullfield.importers.onnx.builder import Builder
+from fullfield.importers.onnx.padding import Frame, frame, pad
+from fullfield.importers.onnx.registry import Call, Refusal, operator
+from fullfield.importers.onnx.values import Known, Value
+from fullfield.layers import custom_operators as operators
+
+aten = torch.ops.aten
+
+_MAX = {1: aten.max_pool1d.default, 2: aten.max_pool2d.default, 3: aten.max_pool3d.default}
+_AVERAGE = {1: aten.avg_pool1d.default, 2: aten.avg_pool2d.default, 3: aten.avg_pool3d.default}
+
+
+@operator("MaxPool")
+def max_pool(b: Builder, call: Call) -> Value:
+    """The largest value under the kernel; padding never wins."""
+    if call.outputs > 1:
+        raise Refusal("its second output (indices) is used")
+    x, f = _framed(call)
+    ceil = f.ceil
+    padding = list(f.low)
+    if not f.even or any(2 * p > k for p, k in zip(f.low, f.kernel, strict=True)):
+        low, high = _explicit(f, x)
+        x, padding, ceil = pad(b, x, low, high, _least(x)), [0] * len(f.kernel), False
+    kernel, strides, dilations = list(f.kernel), list(f.strides), list(f.dilations)
+    return b.call(_MAX[len(kernel)], x, kernel, strides, padding, dilations, ceil)
+
+
+@operator("AveragePool")
+def average_pool(b: Builder, call: Call) -> Value:
+    """The mean of the values under the kernel, with or without the padding among them."""
+    x, f = _framed(call)
+    counted = bool(call.integer("count_include_pad", 0))
+    small = all(2 * p <= k for p, k in zip(f.low, f.kernel, strict=True))
+    if f.even and small and set(f.dilations) == {1}:
+        kernel, strides, low = list(f.kernel), list(f.strides), list(f.low)
+        return b.call(_AVERAGE[len(kernel)], x, kernel, strides, low, f.ceil, counted)
+    total = _mean(b, x, f)
+    count = _mean_share(f, x.shapes[0][2:], x.dtype, counted=counted)
+    return total if bool((count == 1).all()) else b.call(aten.div.Tensor, total, Known.constant(count))
+
+
+@operator("LpPool")
+def lp_pool(b: Builder, call: Call) -> Value:
+    """``(sum |x| ** p) ** (1 / p)`` under the kernel."""
+    x, f = _framed(call)
+    p = call.integer("p", 2)
+    if p == 2 and len(f.kernel) == 2 and set(f.dilations) == {1}:
+        return _root_of_squares(b, x, f)
+    powers = b.call(aten.pow.Tensor_Scalar, b.call(aten.abs.default, x), p)
+    taps = 1
+    for k in f.kernel:
+        taps *= k
+    total = b.call(aten.mul.Tensor, _mean(b, powers, f), taps)
+    return b.call(aten.pow.Tensor_Scalar, total, 1 / p)
+
+
+@operator("GlobalAveragePool")
+def global_average_pool(b: Builder, call: Call) -> Value:
+    """The mean over the whole map."""
+    x = call.input(0)
+    if len(x.shapes[0]) == 4:
+        return b.call(aten.adaptive_avg_pool2d.default, x, [1, 1])
+    return b.call(aten.mean.dim, x, _map(x), True)
+
+
+@operator("GlobalMaxPool")
+def global_max_pool(b: Builder, call: Call) -> Value:
+    """The largest value of the whole map."""
+    x = call.input(0)
+    return b.call(aten.amax.default, x, _map(x), True)
+
+
+@operator("GlobalLpPool")
+def global_lp_pool(b: Builder, call: Call) -> Value:
+    """``(sum |x| ** p) ** (1 / p)`` over the whole map."""
+    x, p = call.input(0), call.integer("p", 2)
+    if p == 2 and len(x.shapes[0]) == 4:
+        size = list(x.shapes[0][2:])
+        return b.call(operators.l2_pool2d.default, x, size, size, [0, 0], False)
+    powers = b.call(aten.pow.Tensor_Scalar, b.call(aten.abs.default, x), p)
+    return b.call(aten.pow.Tensor_Scalar, b.call(aten.sum.dim_IntList, powers, _map(x), True), 1 / p)
+
+
+def _root_of_squares(b: Builder, x: Value, f: Frame) -> Value:
+    """A pool of squares as one node; zeros that it cannot pad by itself before it."""
+    padding = list(f.low)
+    if f.ceil or not f.even or any(2 * p > k for p, k in zip(f.low, f.kernel, strict=True)):
+        x, padding = pad(b, x, *_explicit(f, x), 0.0), [0, 0]
+    return b.call(operators.l2_pool2d.default, x, list(f.kernel), list(f.strides), padding, False)
+
+
+def _map(x: Value) -> list[int]:
+    return list(range(2, len(x.shapes[0])))
+
+
+def _framed(call: Call) -> tuple[Value, Frame]:
+    x, kernel = call.input(0), call.ints("kernel_shape")
+    if not kernel or len(kernel) not in _MAX or len(x.shapes[0]) != len(kernel) + 2:
+        raise Refusal(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")
+    f = frame(call, x, kernel)
+    if min(*f.low, *f.high) < 0 or min(f.cells(x.shapes[0][2:])) < 1:
+        raise Refusal(f"kernel {kernel}, pads {f.low} and {f.high} do not fit a map of {x.shapes[0][2:]} cells")
+    return x, f
+
+
+def _explicit(f: Frame, x: Value) -> tuple[list[int], list[int]]:
+    """Padding that makes the pool fit without a remainder: no more and no fewer cells than ONNX counts."""
+    high = []
+    for op, size in zip(f.axes(), x.shapes[0][2:], strict=True):
+        high.append((op.cells(size) - 1) * op.stride + op.extent - size - op.low)
+    return list(f.low), high
+
+
+def _least(x: Value) -> float:
+    return float("-inf") if x.dtype.is_floating_point else float(torch.iinfo(x.dtype).min)
+
+
+def _mean(b: Builder, x: Value, f: Frame) -> Value:
+    """The sum under the kernel over the number of its taps, zeros where it hangs over."""
+    low, high = _explicit(f, x)
+    x = pad(b, x, low, high, 0.0)
+    kernel, strides, rank = list(f.kernel), list(f.strides), len(f.kernel)
+    if set(f.dilations) == {1}:
+        return b.call(_AVERAGE[rank], x, kernel, strides, [0] * rank, False, True)
+    return _dilated_mean(b, x, f)
+
+
+def _dilated_mean(b: Builder, x: Value, f: Frame) -> Value:
+    """The mean with gaps between the taps: a convolution of every channel with one constant kernel."""
+    channels, taps = x.shapes[0][1], 1
+    for k in f.kernel:
+        taps *= k
+    weight = Known.constant(torch.full((channels, 1, *f.kernel), 1 / taps, dtype=x.dtype))
+    conv = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)[len(f.kernel) - 1]
+    return b.call(conv, x, weight, None, list(f.strides), [0] * len(f.kernel), list(f.dilations), channels)
+
+
+def _mean_share(f: Frame, sizes: tuple[int, ...], dtype: torch.dtype, *, counted: bool) -> torch.Tensor:
+    """The share of the kernel's taps that counts, for each cell of the result."""
+    share = torch.ones((), dtype=torch.float64)
+    for op, size in zip(f.axes(), sizes, strict=True):
+        first = torch.arange(op.cells(size)) * op.stride - op.low
+        taps = first[:, None] + torch.arange(op.kernel) * op.dilation
+        low, high = (-op.low, size + op.high) if counted else (0, size)
+        inside = ((taps >= low) & (taps < high)).sum(1).double() / op.kernel
+        share = share[..., None] * inside
+    return share.to(dtype)

@@ -1,0 +1,144 @@
+"""An ONNX file to a model that the mappings know: parsed, bounded, inlined.
+
+The mappings read every opset as it is: lifting old ones with ``onnx.version_converter`` needs fixed sizes and
+misplaces the axis that operators before opset 7 broadcast along.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
+
+from fullfield.errors import CaptureError
+from fullfield.importers.onnx.builder import Refusal
+from fullfield.importers.onnx.registry import REGISTRY
+from fullfield.importers.onnx.tensors import declared_bytes
+
+CAP_BYTES = 4 * 2**30
+"""The most that a file, and all its weights together, may take by default."""
+
+
+def read_model(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
+    """The model in the file, nothing of its weights allocated beyond the file's own bytes.
+
+    Raises:
+        CaptureError: the file is too large, damaged, not ONNX, or in an opset that cannot be read.
+    """
+    model = parse(path, cap_bytes=cap_bytes)
+    _check_weights(model, path, cap_bytes)
+    if model.functions:
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except Exception as error:  # the inliner reports damage by whatever its C++ throws
+            raise broken(path, f"its functions cannot be inlined ({first_line(error)})") from error
+    _check_opset(model, path)
+    return model
+
+
+def parse(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
+    """The file as a protobuf message that has a graph.
+
+    Raises:
+        CaptureError: the file is too large, cannot be opened, or is damaged.
+    """
+    try:
+        size = path.stat().st_size
+        if size > cap_bytes:
+            raise CaptureError(
+                str(path), f"has {size} bytes, more than the {cap_bytes} allowed", fix="raise the cap if you trust it"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise CaptureError(str(path), f"cannot be read ({error.strerror})", fix="check the path") from error
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise broken(path, "is not an ONNX model, or is damaged or cut short") from error
+    if not model.graph.node or not model.graph.output:
+        raise broken(path, "is not an ONNX model, or is damaged or cut short: it has no graph")
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise broken(path, "is damaged: a name in it is not UTF-8 text")
+    return model
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Every name that the import reads; protobuf hands over bytes where one is not UTF-8."""
+    graph = model.graph
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+    for named in (*graph.initializer, *graph.input, *graph.output):
+        yield named.name
+    for tensor in graph.initializer:
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+        for entry in node.metadata_props:
+            yield from (entry.key, entry.value)
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of the standard operators that the model uses."""
+    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    return max(versions, default=1)
+
+
+def check_operators(nodes: Iterable[onnx.NodeProto], path: Path) -> None:
+    """Refuses a graph with operators that have no mapping, naming all of them.
+
+    Raises:
+        CaptureError: there are such operators.
+    """
+    unknown = Counter(full_name(node) for node in nodes if full_name(node) not in REGISTRY)
+    if unknown:
+        listed = ", ".join(f"{name} ({count})" for name, count in sorted(unknown.items()))
+        raise CaptureError(
+            str(path), f"uses operators that fullfield cannot read: {listed}", fix="export the network without them"
+        )
+
+
+def full_name(node: onnx.NodeProto) -> str:
+    """The operator's name, with its domain if that is not the standard one."""
+    return str(node.op_type) if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def broken(path: Path, what: str) -> CaptureError:
+    """The error for a file that does not hold what it should."""
+    return CaptureError(str(path), what, fix="export or download the file again")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def _check_weights(model: onnx.ModelProto, path: Path, cap_bytes: int) -> None:
+    """Refuses weights that together declare more than the cap, before any of them is allocated."""
+    used = {name for node in model.graph.node for name in node.input}
+    total = 0
+    for tensor in model.graph.initializer:
+        if tensor.name not in used:
+            continue
+        try:
+            total += declared_bytes(tensor)
+        except Refusal as refusal:
+            raise broken(path, f"tensor {tensor.name!r}: {refusal}") from refusal
+    if total > cap_bytes:
+        what = f"declares {total} bytes of weights, more than the {cap_bytes} allowed"
+        raise CaptureError(str(path), what, fix="raise the cap if you trust it")
+
+
+def _check_opset(model: onnx.ModelProto, path: Path) -> None:
+    version, newest = opset(model), onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise CaptureError(
+            str(path), f"uses opset {version}, newer than {newest}, the newest known", fix="upgrade the package onnx"
+        )

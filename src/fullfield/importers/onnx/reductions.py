@@ -1,0 +1,56 @@
+"""Sums, means and extremes over axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from fullfield.importers.onnx.builder import Builder
+from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.values import Value
+
+aten = torch.ops.aten
+
+Reduction = Callable[[Builder, Value, list[int], bool], Value]
+
+
+def _sum(b: Builder, x: Value, axes: list[int], keep: bool) -> Value:
+    return b.call(aten.sum.dim_IntList, x, axes, keep)
+
+
+def _product(b: Builder, x: Value, axes: list[int], keep: bool) -> Value:
+    for axis in sorted(axes, reverse=True):
+        x = b.call(aten.prod.dim_int, x, axis, keep)
+    return x
+
+
+def _squares(b: Builder, x: Value, axes: list[int], keep: bool) -> Value:
+    return _sum(b, b.call(aten.mul.Tensor, x, x), axes, keep)
+
+
+_REDUCTIONS: dict[str, Reduction] = {
+    "ReduceSum": _sum,
+    "ReduceMean": lambda b, x, axes, keep: b.call(aten.mean.dim, x, axes, keep),
+    "ReduceMax": lambda b, x, axes, keep: b.call(aten.amax.default, x, axes, keep),
+    "ReduceMin": lambda b, x, axes, keep: b.call(aten.amin.default, x, axes, keep),
+    "ReduceProd": _product,
+    "ReduceL1": lambda b, x, axes, keep: _sum(b, b.call(aten.abs.default, x), axes, keep),
+    "ReduceL2": lambda b, x, axes, keep: b.call(aten.sqrt.default, _squares(b, x, axes, keep)),
+    "ReduceSumSquare": _squares,
+    "ReduceLogSumExp": lambda b, x, axes, keep: b.call(aten.logsumexp.default, x, axes, keep),
+}
+
+
+@operator(*_REDUCTIONS)
+def reduce(b: Builder, call: Call) -> Value:
+    """One number for all along the axes; over every axis when none is named."""
+    x, axes = call.input(0), call.integers("axes", 1)
+    if not axes:
+        if call.integer("noop_with_empty_axes", 0):
+            return x
+        axes = list(range(len(x.shapes[0])))
+    if not x.shapes[0]:
+        return x
+    rank = len(x.shapes[0])
+    return _REDUCTIONS[call.op](b, x, [a % rank for a in axes], bool(call.integer("keepdims", 1)))

@@ -1,0 +1,137 @@
+"""ONNX tensors to torch, sizes checked before anything is allocated, outside data only from the model's own folder."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto
+
+from fullfield.importers.onnx.builder import Refusal
+
+_DTYPES: dict[int, torch.dtype] = {
+    TensorProto.FLOAT: torch.float32,
+    TensorProto.DOUBLE: torch.float64,
+    TensorProto.FLOAT16: torch.float16,
+    TensorProto.BFLOAT16: torch.bfloat16,
+    TensorProto.INT64: torch.int64,
+    TensorProto.INT32: torch.int32,
+    TensorProto.INT16: torch.int16,
+    TensorProto.INT8: torch.int8,
+    TensorProto.UINT8: torch.uint8,
+    TensorProto.BOOL: torch.bool,
+}
+_FIELDS: dict[int, str] = {
+    TensorProto.FLOAT: "float_data",
+    TensorProto.DOUBLE: "double_data",
+    TensorProto.INT64: "int64_data",
+}
+
+
+def torch_dtype(number: int) -> torch.dtype | None:
+    """The torch type of an ONNX element type; ``None`` where torch has none."""
+    return _DTYPES.get(number)
+
+
+def declared_bytes(proto: onnx.TensorProto) -> int:
+    """Bytes that the declared shape and type take.
+
+    Raises:
+        Refusal: a negative size, or an element type that networks do not compute in.
+    """
+    dtype = torch_dtype(proto.data_type)
+    if dtype is None:
+        raise Refusal(f"element type {proto.data_type} is not one that torch computes in")
+    if any(size < 0 for size in proto.dims):
+        raise Refusal(f"shape {list(proto.dims)} has a negative size")
+    count: int = math.prod(proto.dims)
+    return count * dtype.itemsize
+
+
+def to_torch(proto: onnx.TensorProto, *, folder: Path | None) -> torch.Tensor:
+    """The tensor, a copy of its own.
+
+    Args:
+        folder: where outside data may lie; ``None`` forbids them.
+
+    Raises:
+        Refusal: the data are missing, too short, too long, or outside the folder.
+    """
+    size, dtype = declared_bytes(proto), _DTYPES[proto.data_type]
+    if proto.data_location == TensorProto.EXTERNAL:
+        raw = _outside(proto, size, folder)
+    elif proto.raw_data or size == 0:
+        raw = proto.raw_data
+    else:
+        return _from_fields(proto, dtype)
+    if len(raw) != size:
+        raise Refusal(f"shape {list(proto.dims)} takes {size} bytes, the file has {len(raw)}")
+    if size == 0:
+        return torch.empty(tuple(proto.dims), dtype=dtype)
+    return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(tuple(proto.dims))
+
+
+def _from_fields(proto: onnx.TensorProto, dtype: torch.dtype) -> torch.Tensor:
+    """Numbers from the typed list that the element type uses."""
+    field = getattr(proto, _FIELDS.get(proto.data_type, "int32_data"))
+    count = math.prod(proto.dims)
+    if len(field) != count:
+        raise Refusal(f"shape {list(proto.dims)} takes {count} numbers, the file has {len(field)}")
+    if dtype in (torch.float16, torch.bfloat16):
+        bits = np.array(field, dtype=np.int64).astype(np.uint16).view(np.int16)
+        return torch.from_numpy(bits).view(dtype).reshape(tuple(proto.dims))
+    return torch.tensor(list(field), dtype=dtype).reshape(tuple(proto.dims))
+
+
+def _outside(proto: onnx.TensorProto, size: int, folder: Path | None) -> bytes:
+    """Bytes from the file beside the model that the tensor names."""
+    entries = {entry.key: entry.value for entry in proto.external_data}
+    location = entries.get("location", "")
+    if folder is None:
+        raise Refusal(f"a constant in the graph reads outside data from {location!r}")
+    path = inside(folder, location)
+    offset, length = _whole(entries, "offset", 0), _whole(entries, "length", size)
+    try:
+        with path.open("rb") as stream:
+            there = os.fstat(stream.fileno()).st_size
+            if length != size or offset + size > there:
+                raise Refusal(
+                    f"takes {size} bytes, {location!r} is said to hold {length} of them from byte {offset} "
+                    f"and has {there} bytes"
+                )
+            stream.seek(offset)
+            return stream.read(size)
+    except OSError as error:
+        raise Refusal(f"outside data {location!r} cannot be read ({error.strerror})") from error
+
+
+def inside(folder: Path, location: str) -> Path:
+    """The regular file that a location names, if it lies in the folder once every link is followed.
+
+    Raises:
+        Refusal: it is absolute, climbs with ``..``, leads out through a link, or is no file.
+    """
+    path, foreign = Path(location), PureWindowsPath(location)
+    if not location or "\0" in location or path.is_absolute() or foreign.drive or foreign.root:
+        raise Refusal(f"outside data {location!r} is not a path below the model's folder")
+    if ".." in path.parts or ".." in foreign.parts:
+        raise Refusal(f"outside data {location!r} climbs out of the model's folder")
+    home, real = folder.resolve(), (folder / path).resolve()
+    if not real.is_relative_to(home):
+        raise Refusal(f"outside data {location!r} leads out of the model's folder")
+    if not real.is_file():
+        raise Refusal(f"outside data {location!r} is not beside the model")
+    return real
+
+
+def _whole(entries: dict[str, str], key: str, default: int) -> int:
+    text = entries.get(key)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Refusal(f"{key} {text!r} is not a whole number")
+    return int(text)

@@ -1,0 +1,86 @@
+"""Convolutions."""
+
+from __future__ import annotations
+
+import torch
+
+from fullfield.importers.onnx.builder import Builder
+from fullfield.importers.onnx.padding import frame, pad
+from fullfield.importers.onnx.registry import Call, Refusal, operator
+from fullfield.importers.onnx.values import Known, Value
+
+aten = torch.ops.aten
+
+_CONV = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
+_TRANSPOSED = {1: aten.conv_transpose1d.default, 2: aten.conv_transpose2d.input, 3: aten.conv_transpose3d.input}
+
+
+@operator("Conv")
+def conv(b: Builder, call: Call) -> Value:
+    """A convolution; uneven padding becomes a node of its own before it."""
+    x, weight = call.input(0), call.weight(1)
+    if weight is None:
+        raise Refusal("lacks its weights")
+    kernel = weight.shapes[0][2:]
+    if len(kernel) not in _CONV or len(x.shapes[0]) != len(kernel) + 2:
+        raise Refusal(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")
+    f = frame(call, x, kernel)
+    if f.even:
+        padding = list(f.low)
+    else:
+        x, padding = pad(b, x, f.low, f.high, 0.0), [0] * len(kernel)
+    strides, dilations, groups = list(f.strides), list(f.dilations), call.integer("group", 1)
+    return b.call(_CONV[len(kernel)], x, weight, _bias(call), strides, padding, dilations, groups)
+
+
+def _bias(call: Call) -> Value | None:
+    """The bias; none for the zeros that exporters compute in the graph where a layer has no bias."""
+    bias = call.weight(2)
+    if isinstance(bias, Known) and bias.fixed and not bias.name and not bias.at[0].any():
+        return None
+    return bias
+
+
+@operator("ConvTranspose")
+def conv_transpose(b: Builder, call: Call) -> Value:
+    """A transposed convolution; uneven padding is cut off after it."""
+    x, weight = call.input(0), call.weight(1)
+    if weight is None:
+        raise Refusal("lacks its weights")
+    kernel = weight.shapes[0][2:]
+    rank = len(kernel)
+    if rank not in _TRANSPOSED or len(x.shapes[0]) != rank + 2:
+        raise Refusal(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")
+    low, high, extra = _transposed_pads(call, x.shapes[0][2:], kernel)
+    strides, dilations = call.ints("strides", [1] * rank), call.ints("dilations", [1] * rank)
+    even = low == high and min(low) >= 0
+    padding = low if even else [0] * rank
+    bias, groups = call.weight(2), call.integer("group", 1)
+    y = b.call(_TRANSPOSED[rank], x, weight, bias, strides, padding, extra, groups, dilations)
+    return y if even else pad(b, y, [-p for p in low], [-p for p in high], 0.0)
+
+
+def _transposed_pads(call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[list[int], ...]:
+    """What is cut off at the start and end of each axis, and what is added at the end.
+
+    Source: ONNX operator ConvTranspose, the formulas for ``output_shape`` and ``pads``.
+    """
+    rank = len(kernel)
+    strides = call.ints("strides", [1] * rank) or []
+    dilations = call.ints("dilations", [1] * rank) or []
+    extra = call.ints("output_padding", [0] * rank) or []
+    auto = call.text("auto_pad", "NOTSET")
+    wanted = call.ints("output_shape")
+    if wanted is None and auto in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = [n * s for n, s in zip(sizes, strides, strict=True)]
+    if wanted is None:
+        pads = call.ints("pads", [0] * 2 * rank) if auto == "NOTSET" else [0] * 2 * rank
+        return list(pads or [])[:rank], list(pads or [])[rank:], extra
+    low, high = [], []
+    for i, want in enumerate(wanted[-rank:]):
+        full = strides[i] * (sizes[i] - 1) + extra[i] + (kernel[i] - 1) * dilations[i] + 1
+        total = full - want
+        first = total // 2 if auto == "SAME_UPPER" else total - total // 2
+        low.append(first)
+        high.append(total - first)
+    return low, high, extra

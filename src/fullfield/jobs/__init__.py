@@ -1,0 +1,1 @@
+"""A request becomes a prepared model, a source and a plan, and is run."""

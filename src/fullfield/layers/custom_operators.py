@@ -1,0 +1,27 @@
+"""The operators of fullfield's own; importing this makes torch know them, which graphs that hold them need."""
+
+from __future__ import annotations
+
+from fullfield.layers.depth_to_space import depth_to_space as depth_to_space
+from fullfield.layers.fft import fft_conv2d_operator as fft_conv2d
+from fullfield.layers.local_contraction import locally_connected2d as locally_connected2d
+from fullfield.layers.lrn import across as local_response_norm
+from fullfield.layers.lrn import within as local_response_norm_within
+from fullfield.layers.neighbourhood import neighbourhood as neighbourhood
+from fullfield.layers.pools import feature_l2_pool as feature_l2_pool
+from fullfield.layers.pools import l2_pool2d as l2_pool2d
+from fullfield.layers.pools import root as root
+from fullfield.layers.sliding_pool import slid_pool as slid_pool
+
+__all__ = [
+    "depth_to_space",
+    "feature_l2_pool",
+    "fft_conv2d",
+    "l2_pool2d",
+    "local_response_norm",
+    "local_response_norm_within",
+    "locally_connected2d",
+    "neighbourhood",
+    "root",
+    "slid_pool",
+]

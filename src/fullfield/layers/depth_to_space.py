@@ -1,0 +1,23 @@
+"""Channels become the places within a block of cells: pixel shuffle, by a factor of its own along each axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from fullfield.layers.registry import register_composite
+
+
+def _depth_to_space(x: Tensor, factors: Sequence[int]) -> Tensor:
+    """Blocks of cells from channels, of which the place within the block counts fastest.
+
+    Shape: ``(n, c*fy*fx, y, x)`` -> ``(n, c, y*fy, x*fx)``
+    Source: Shi et al. 2016 (arXiv 1609.05158), section 3.2, for one factor
+    """
+    (n, c, height, width), (fy, fx) = x.shape, factors
+    apart = x.reshape(n, c // (fy * fx), fy, fx, height, width)
+    return apart.permute(0, 1, 4, 2, 5, 3).reshape(n, c // (fy * fx), height * fy, width * fx)
+
+
+depth_to_space = register_composite("depth_to_space", "(Tensor x, SymInt[2] factors) -> Tensor", _depth_to_space)

@@ -1,0 +1,362 @@
+"""Pools: largest, mean, root of squares; over cells and over neighbouring maps. None of them learns anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fullfield.errors import GeometryError
+from fullfield.geometry.axis import Op
+from fullfield.layers.registry import register
+from fullfield.layers.sizes import Pair, Size, cells, check_fit, operators, pair, positive
+
+
+def _root(x: Tensor) -> Tensor:
+    return torch.sqrt(x)
+
+
+def _root_save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(output)
+
+
+def _root_backward(ctx: Any, grad: Tensor) -> Tensor:
+    (result,) = ctx.saved_tensors
+    flat = result == 0
+    return grad * torch.where(flat, 0, 0.5 / torch.where(flat, 1, result))
+
+
+root = register(
+    "root", "(Tensor x) -> Tensor", _root,
+    fake=torch.empty_like, save=_root_save, backward=_root_backward, tags=(torch.Tag.pointwise,),
+)  # fmt: skip
+
+
+def _l2_pool(x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], mean: bool) -> Tensor:
+    divisor = kernel[0] * kernel[1] if mean else 1
+    return F.avg_pool2d(x * x, kernel, stride, padding, divisor_override=divisor).sqrt_()  # type: ignore[arg-type]
+
+
+def _l2_pool_shape(
+    x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], mean: bool
+) -> Tensor:
+    ops = operators((kernel[0], kernel[1]), (stride[0], stride[1]), (padding[0], padding[1]))
+    return x.new_empty(*x.shape[:2], *cells(ops, x.shape[2:], "l2_pool2d"))
+
+
+def _l2_pool_save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0], output)
+    ctx.numbers = inputs[1:]
+
+
+def _l2_pool_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """``x * sum of grad / result`` over the windows that a cell is in; nothing where the result is zero."""
+    x, result = ctx.saved_tensors
+    kernel, stride, padding, mean = ctx.numbers
+    if mean:
+        grad = grad / (kernel[0] * kernel[1])
+    share = _over(grad, result)
+    maps = x.shape[1]
+    ones = x.new_ones(maps, 1, *kernel)
+    ends = [
+        n + 2 * p - k - (o - 1) * s
+        for n, p, k, o, s in zip(x.shape[2:], padding, kernel, grad.shape[2:], stride, strict=True)
+    ]
+    spread = F.conv_transpose2d(share, ones, None, stride, 0, 0, maps)
+    spread = F.pad(spread, (-padding[1], ends[1] - padding[1], -padding[0], ends[0] - padding[0]))
+    return x * spread, None, None, None, None
+
+
+def _over(grad: Tensor, result: Tensor) -> Tensor:
+    flat = result == 0
+    return torch.where(flat, 0, grad / torch.where(flat, 1, result))
+
+
+l2_pool2d = register(
+    "l2_pool2d", "(Tensor x, int[2] kernel_size, int[2] stride, int[2] padding, bool mean) -> Tensor", _l2_pool,
+    fake=_l2_pool_shape, save=_l2_pool_save, backward=_l2_pool_backward,
+)  # fmt: skip
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    return x.reshape(x.shape[0], groups, -1, *x.shape[2:])
+
+
+def _feature_pool(x: Tensor, width: int, stride: int, groups: int) -> Tensor:
+    grouped = _grouped(x * x, groups)
+    summed = F.avg_pool3d(grouped, (width, 1, 1), (stride, 1, 1), divisor_override=1)
+    return summed.flatten(1, 2).sqrt_()
+
+
+def _feature_pool_shape(x: Tensor, width: int, stride: int, groups: int) -> Tensor:
+    maps = x.shape[1] // groups
+    return x.new_empty(x.shape[0], groups * ((maps - width) // stride + 1), *x.shape[2:])
+
+
+def _feature_pool_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, result = ctx.saved_tensors
+    width, stride, groups = ctx.numbers
+    share = _grouped(_over(grad, result), groups)
+    pooled = share.shape[2]
+    spread = _grouped(torch.zeros_like(x), groups)
+    for tap in range(width):
+        spread[:, :, tap : tap + (pooled - 1) * stride + 1 : stride] += share
+    return x * spread.flatten(1, 2), None, None, None
+
+
+feature_l2_pool = register(
+    "feature_l2_pool", "(Tensor x, int width, int stride, int groups) -> Tensor", _feature_pool,
+    fake=_feature_pool_shape, save=_l2_pool_save, backward=_feature_pool_backward,
+)  # fmt: skip
+
+
+class _Fits:
+    """What pools over cells know of their own geometry."""
+
+    kernel_size: Any
+    stride: Any
+    padding: Any
+    must_fit: bool
+
+    @property
+    def F(self) -> Pair:
+        """Kernel along y and x (cells)."""
+        return pair(self.kernel_size, "kernel_size")
+
+    @property
+    def S(self) -> Pair:
+        """Stride along y and x (cells)."""
+        return pair(self.stride, "stride")
+
+    @property
+    def ops(self) -> list[Op]:
+        """The pool as geometry has it, along y and x."""
+        dilation = pair(getattr(self, "dilation", 1), "dilation")
+        ceil = bool(getattr(self, "ceil_mode", False))
+        return operators(self.F, self.S, pair(self.padding, "padding", least=0), dilation, ceil=ceil)
+
+    def fits(self, size: Size) -> bool:
+        """Whether every cell of a padded map of ``size`` is read and no window hangs over its edge.
+
+        Examples:
+            >>> MaxPool2d(3, 2).fits(55), MaxPool2d(3, 3).fits(7)
+            (True, False)
+        """
+        height, width = pair(size, "size")
+        return all(op.cells(n) > 0 and op.leftover(n) == 0 for op, n in zip(self.ops, (height, width), strict=True))
+
+    def check(self, size: Size) -> None:
+        """Passes if the pool fits.
+
+        Raises:
+            GeometryError: it does not; the text shows the arithmetic.
+        """
+        check_fit(self.ops, pair(size, "size"), type(self).__name__)
+
+    def _checked(self, x: Tensor) -> Tensor:
+        if self.must_fit:
+            self.check((int(x.shape[-2]), int(x.shape[-1])))
+        return x
+
+
+class MaxPool2d(_Fits, nn.MaxPool2d):
+    """The largest of ``F`` x ``F`` cells every ``S`` cells, as torch has it, with its fit checked.
+
+    Args:
+        kernel_size, stride, padding, dilation, ceil_mode: as in torch.
+        must_fit: whether a map that it does not fit is an error.
+
+    Examples:
+        >>> MaxPool2d(2)(torch.arange(16.0).reshape(1, 1, 4, 4)).flatten().tolist()
+        [5.0, 7.0, 13.0, 15.0]
+    """
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        *,
+        padding: Size = 0,
+        dilation: Size = 1,
+        ceil_mode: bool = False,
+        must_fit: bool = True,
+    ) -> None:
+        numbers = _numbers(kernel_size, stride, padding)
+        super().__init__(*numbers, pair(dilation, "dilation"), ceil_mode=ceil_mode)
+        self.must_fit = must_fit
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The pooled map. Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``"""
+        result: Tensor = super().forward(self._checked(input))
+        return result
+
+
+class AvgPool2d(_Fits, nn.AvgPool2d):
+    """The mean of ``F`` x ``F`` cells every ``S`` cells, as torch has it, with its fit checked.
+
+    Args:
+        kernel_size, stride, padding, ceil_mode, count_include_pad: as in torch.
+        must_fit: whether a map that it does not fit is an error.
+
+    Examples:
+        >>> AvgPool2d(2)(torch.arange(16.0).reshape(1, 1, 4, 4)).flatten().tolist()
+        [2.5, 4.5, 10.5, 12.5]
+    """
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        *,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        must_fit: bool = True,
+    ) -> None:
+        super().__init__(*_numbers(kernel_size, stride, padding), ceil_mode, count_include_pad)
+        self.must_fit = must_fit
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The pooled map. Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``"""
+        return super().forward(self._checked(input))
+
+
+class L2Pool2d(_Fits, nn.Module):
+    """The root of the sum of squares over ``F`` x ``F`` cells every ``S`` cells; with ``mean``, of their mean.
+
+        y = (sum of x**2 over the window) ** (1/2),   with mean divided by F
+
+    Padding adds zeros, and the mean's divisor counts them. Where a whole window is zero the gradient is zero.
+
+    Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
+    Args:
+        kernel_size, stride, padding: cells, one number or (y, x); the stride is the kernel if not given.
+        mean: root of the mean of squares instead of their sum.
+        must_fit: whether a map that it does not fit is an error.
+
+    Source: Torch7 ``SpatialLPPooling`` (p = 2); ONNX ``LpPool``.
+    Examples:
+        >>> L2Pool2d(2)(torch.tensor([[[[3.0, 0.0], [0.0, 4.0]]]])).item()
+        5.0
+        >>> L2Pool2d(2, mean=True)(torch.tensor([[[[3.0, 0.0], [0.0, 4.0]]]])).item()
+        2.5
+    """
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        *,
+        padding: Size = 0,
+        mean: bool = False,
+        must_fit: bool = True,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = _numbers(kernel_size, stride, padding)
+        self.mean, self.must_fit = mean, must_fit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The pooled map."""
+        result: Tensor = l2_pool2d(self._checked(x), self.kernel_size, self.stride, self.padding, self.mean)
+        return result
+
+    def extra_repr(self) -> str:
+        """Kernel, stride and padding."""
+        return f"{self.kernel_size}, stride={self.stride}, padding={self.padding}, mean={self.mean}"
+
+
+class FeatureL2Pool(nn.Module):
+    """The root of the sum of squares over ``width`` neighbouring feature maps, every ``stride`` maps.
+
+        y[o] = (sum of x[c]**2 for c in o*stride ... o*stride + width - 1) ** (1/2)
+
+    Where all of them are zero the gradient is zero.
+
+    Shape: ``(n, c, y, x)`` -> ``(n, groups * ((c / groups - width) / stride + 1), y, x)``
+    Args:
+        width: maps that make one; ``None`` takes all of a group.
+        stride: maps from one start to the next; ``width`` if not given.
+        groups: maps are pooled inside each of so many equal parts, never across them.
+        must_fit: whether maps left over are an error.
+
+    Source: Torch7 ``FeatureLPPooling`` (p = 2); Kavukcuoglu et al. 2009 (topographic maps).
+    Examples:
+        >>> FeatureL2Pool(2)(torch.tensor([3.0, 4.0, 0.0, 1.0]).reshape(1, 4, 1, 1)).flatten().tolist()
+        [5.0, 1.0]
+        >>> FeatureL2Pool(3, 1).fits(16)
+        True
+    """
+
+    def __init__(
+        self, width: int | None = None, stride: int | None = None, *, groups: int = 1, must_fit: bool = True
+    ) -> None:
+        super().__init__()
+        self.width = None if width is None else positive(width, "width")
+        self.stride = self.width if stride is None else positive(stride, "stride")
+        self.groups, self.must_fit = positive(groups, "groups"), must_fit
+
+    @property
+    def F(self) -> int | None:
+        """Maps that make one; ``None`` where all of a group do."""
+        return self.width
+
+    @property
+    def S(self) -> int | None:
+        """Maps from one start to the next."""
+        return self.stride
+
+    def fits(self, maps: int) -> bool:
+        """Whether every one of so many maps is read."""
+        width, stride, each = self._numbers(maps)
+        return maps % self.groups == 0 and each >= width and (each - width) % stride == 0
+
+    def check(self, maps: int) -> None:
+        """Passes if so many maps can be pooled, and none is left over where ``must_fit``.
+
+        Raises:
+            GeometryError: they cannot, or maps are left over; the text shows the arithmetic.
+        """
+        width, stride, each = self._numbers(maps)
+        if maps % self.groups:
+            raise GeometryError("FeatureL2Pool", f"{maps} maps in {self.groups} groups", fix="use groups that divide")
+        if each < width:
+            raise GeometryError("FeatureL2Pool", f"width {width} is more than {each} maps", fix="pool fewer maps")
+        if self.must_fit and (each - width) % stride:
+            raise GeometryError(
+                "FeatureL2Pool",
+                f"width {width}, stride {stride} does not fit {each} maps: "
+                f"({each} - {width}) / {stride} leaves {(each - width) % stride}",
+                fix="change the width or the stride, or build the layer with must_fit=False",
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The pooled maps."""
+        maps = int(x.shape[1])
+        self.check(maps)
+        width, stride, _ = self._numbers(maps)
+        result: Tensor = feature_l2_pool(x, width, stride, self.groups)
+        return result
+
+    def extra_repr(self) -> str:
+        """Width, stride and groups."""
+        return f"{self.width}, stride={self.stride}, groups={self.groups}"
+
+    def _numbers(self, maps: int) -> tuple[int, int, int]:
+        each = max(1, maps // self.groups)
+        return self.width or each, self.stride or self.width or each, each
+
+
+def _numbers(kernel_size: Size, stride: Size | None, padding: Size) -> tuple[Pair, Pair, Pair]:
+    """Kernel, stride (the kernel if not given) and padding, along y and x.
+
+    Raises:
+        GeometryError: padding of more than half of the kernel, so that a window could lie in padding alone.
+    """
+    kernel = pair(kernel_size, "kernel_size")
+    pads = pair(padding, "padding", least=0)
+    if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
+        raise GeometryError("padding", f"{pads} is more than half of the kernel {kernel}", fix="pad the map instead")
+    return kernel, pair(kernel if stride is None else stride, "stride"), pads

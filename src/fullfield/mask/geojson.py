@@ -1,0 +1,210 @@
+"""Polygons of GeoJSON files: of QuPath and other slide viewers in pixels, of map makers in degrees or metres."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.errors import GeometryError, ImageError
+from fullfield.image.raster import Georeference, Raster
+from fullfield.mask.grid import MaskGrid
+from fullfield.mask.polygons import Polygon, burn
+from fullfield.mask.reproject import LONGITUDE_LATITUDE, fine_shape, known_crs, same_crs, to_crs, to_pixels
+
+Coordinates = Literal["auto", "image", "map"]
+
+_MOST_BYTES = 512 << 20  # a file of that size takes several GB once it is parsed
+_PIECES = 64  # at most, of an edge that is straight in one coordinate system and bent in another
+_POINTS = 1 << 20
+
+
+def looks_like_geojson(head: bytes) -> bool:
+    """Whether a file that starts so holds JSON, which no raster does."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+
+def parse_coordinates(coordinates: str) -> Coordinates:
+    """What a file's coordinates mean, by name.
+
+    Raises:
+        GeometryError: an unknown name.
+    """
+    if coordinates not in get_args(Coordinates):
+        raise GeometryError(
+            "coordinates", f"{coordinates!r} is not known", fix=f"use one of {', '.join(get_args(Coordinates))}"
+        )
+    return coordinates  # type: ignore[return-value]
+
+
+def geojson_grid(path: Path, raster: Raster, coordinates: Coordinates) -> MaskGrid:
+    """The grid of a file's polygons over an image.
+
+    Raises:
+        ImageError: no polygons, or none of them on the image; coordinates that cannot be brought to it.
+    """
+    where = str(path)
+    document = _parse(path)
+    polygons = tuple(_polygons(document, where))
+    if not polygons:
+        raise ImageError(where, "holds no polygon", fix="give Polygon or MultiPolygon geometries; points have no area")
+    size = raster.shape[:2]
+    placed = _place(polygons, _declared(document), raster, coordinates, where)
+    return burn(placed, size, fine_shape(size))
+
+
+def _parse(path: Path) -> Any:
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise ImageError(
+            str(path),
+            f"has {size >> 20} MB, GeoJSON above {_MOST_BYTES >> 20} MB is not read",
+            fix="give a raster mask",
+        )
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError, OSError) as error:
+        raise ImageError(str(path), f"is not JSON that can be read ({error})", fix="export the mask again") from error
+
+
+def _declared(document: Any) -> str | None:
+    """The coordinate system that a file names in the old ``crs`` member of GeoJSON 2008."""
+    crs = document.get("crs") if isinstance(document, dict) else None
+    properties = crs.get("properties") if isinstance(crs, dict) else None
+    name = properties.get("name") if isinstance(properties, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _polygons(node: Any, where: str, depth: int = 0) -> Iterator[Polygon]:
+    """Every polygon of a geometry, feature, collection or plain list of features."""
+    if depth > 32:
+        raise ImageError(where, "has collections nested more than 32 deep", fix="export the mask again")
+    if isinstance(node, list):
+        for feature in node:
+            yield from _polygons(feature, where, depth + 1)
+    if not isinstance(node, dict):
+        return
+    kind = node.get("type")
+    if kind == "Polygon":
+        yield _polygon(node.get("coordinates"), where)
+    elif kind == "MultiPolygon":
+        yield from (_polygon(p, where) for p in _listed(node.get("coordinates"), where))
+    for member in ("geometry", "geometries", "features"):
+        if node.get(member) is not None:
+            yield from _polygons(node[member], where, depth + 1)
+
+
+def _polygon(rings: Any, where: str) -> Polygon:
+    return tuple(_ring(ring, where) for ring in _listed(rings, where))
+
+
+def _listed(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ImageError(where, f"has coordinates {str(value)[:60]!r} that are no list", fix="export the mask again")
+    return value
+
+
+def _ring(points: Any, where: str) -> NDArray[np.float64]:
+    """Points ``(n, 2)``; a height that some carry is dropped."""
+    try:
+        ring = np.array([(p[0], p[1]) for p in _listed(points, where)], np.float64)
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
+        ring = np.empty((0, 2))
+    if ring.ndim != 2 or len(ring) < 3 or not np.isfinite(ring).all():
+        raise ImageError(
+            where, f"has a ring {str(points)[:60]} that is not 3 or more points (x, y)", fix="export the mask again"
+        )
+    return ring
+
+
+def _place(
+    polygons: tuple[Polygon, ...], declared: str | None, raster: Raster, coordinates: Coordinates, where: str
+) -> tuple[Polygon, ...]:
+    """The polygons in pixels of the image as it is read.
+
+    Raises:
+        ImageError: in none of the ways that their coordinates can be meant do they lie on the image.
+    """
+    tried: list[str] = []
+    for name, system in _meanings(polygons, declared, raster, coordinates, where):
+        placed = _pixels(polygons, system, raster)
+        low, high = extent(placed)
+        if (high > 0).all() and (low < np.array(raster.shape[1::-1])).all():
+            return placed
+        tried.append(f"as {name} they span x {low[0]:.6g}..{high[0]:.6g}, y {low[1]:.6g}..{high[1]:.6g} px")
+    low, high = extent(polygons)
+    height, width = raster.shape[:2]
+    raise ImageError(
+        where,
+        f"polygons at x {low[0]:.10g}..{high[0]:.10g}, y {low[1]:.10g}..{high[1]:.10g} lie beside the image, "
+        f"x 0..{width}, y 0..{height} px: {'; '.join(tried)}",
+        fix='check that mask and image belong together, or name the coordinates: "image" or "map"',
+    )
+
+
+def extent(polygons: tuple[Polygon, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest x and y of polygons."""
+    points = np.concatenate([np.empty((0, 2)), *(ring for polygon in polygons for ring in polygon)])
+    return points.min(axis=0, initial=np.inf), points.max(axis=0, initial=-np.inf)
+
+
+def _meanings(
+    polygons: tuple[Polygon, ...], declared: str | None, raster: Raster, coordinates: Coordinates, where: str
+) -> Iterator[tuple[str, str | None]]:
+    """What the coordinates can mean, likeliest first: a name, and the coordinate system, or none for pixels.
+
+    Degrees come before pixels, although small numbers may be either: by chance they hardly fall on the image.
+    """
+    pixels, at = ("image coordinates", None), raster.about.georeference
+    if coordinates == "image" or (coordinates == "auto" and at is None and declared is None):
+        yield pixels
+        return
+    if at is None or (declared is not None and at.crs is None):
+        lacks = "no georeference" if at is None else "a transform but no coordinate system"
+        raise ImageError(
+            where,
+            f"has map coordinates ({declared or 'asked for'}), and the image {raster.name} has {lacks}",
+            fix='give the mask in pixels, with coordinates="image"',
+        )
+    if declared is not None:
+        yield f"map coordinates ({declared})", known_crs(declared, where)
+        return
+    low, high = extent(polygons)
+    if at.crs is not None and (np.abs([low, high]) <= (180.0, 90.0)).all():
+        yield "longitude and latitude", LONGITUDE_LATITUDE
+    if coordinates == "auto":
+        yield pixels
+    yield "coordinates of the image's own map", at.crs or ""
+
+
+def _pixels(polygons: tuple[Polygon, ...], system: str | None, raster: Raster) -> tuple[Polygon, ...]:
+    """Polygons of a coordinate system (``""``: the image's own; ``None``: pixels of its finest level) in its pixels."""
+    if system is None:
+        finest = raster.about.levels[0] if raster.about.levels else raster.shape[:2]
+        factor = np.array([raster.shape[1] / finest[1], raster.shape[0] / finest[0]])
+        return tuple(tuple(ring * factor for ring in polygon) for polygon in polygons)
+    at = raster.about.georeference
+    assert at is not None
+    same = system == "" or (at.crs is not None and same_crs(system, at.crs))
+    count = sum(len(ring) for polygon in polygons for ring in polygon)
+    pieces = 1 if same else max(1, min(_PIECES, _POINTS // count))
+    return tuple(tuple(_moved(ring, None if same else system, at, pieces) for ring in polygon) for polygon in polygons)
+
+
+def _moved(ring: NDArray[np.float64], system: str | None, at: Georeference, pieces: int) -> NDArray[np.float64]:
+    if system is not None:
+        assert at.crs is not None
+        ring = to_crs(_split(ring, pieces), system, at.crs)
+        ring = ring[np.isfinite(ring).all(axis=1)]  # the image's coordinate system does not reach the others
+    return to_pixels(ring, at)
+
+
+def _split(ring: NDArray[np.float64], pieces: int) -> NDArray[np.float64]:
+    """A ring with every edge cut into pieces of one length."""
+    parts = np.arange(pieces)[:, None] / pieces
+    following = np.roll(ring, -1, axis=0)
+    return (ring[:, None] + (following - ring)[:, None] * parts).reshape(-1, 2)

@@ -1,0 +1,182 @@
+"""Masks with a place on the map, laid on an image with a place on the map."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.errors import ImageError
+from fullfield.image.raster import Georeference
+from fullfield.mask.grid import MOST_CELLS, MaskGrid
+
+LONGITUDE_LATITUDE = "OGC:CRS84"  # RFC 7946, section 4
+MOST_MOVED = MOST_CELLS // 4  # cells of a grid that goes from one coordinate system to another, point by point
+_NEAR = 1e-6  # of a grid cell
+_ROWS = 256  # of a mask moved together
+
+
+def fine_shape(size: tuple[int, int], most: int = MOST_CELLS) -> tuple[int, int]:
+    """Rows and columns of a grid over an image of ``size``: a cell a pixel if they are no more than ``most``.
+
+    Examples:
+        >>> fine_shape((3000, 4000)), fine_shape((100_000, 200_000))
+        ((3000, 4000), (2858, 5715))
+    """
+    factor = 1
+    while math.ceil(size[0] / factor) * math.ceil(size[1] / factor) > most:
+        factor = max(factor + 1, math.isqrt(size[0] * size[1] // most))
+    return math.ceil(size[0] / factor), math.ceil(size[1] / factor)
+
+
+def _geo(where: str = "map coordinates") -> Any:
+    """rasterio.
+
+    Raises:
+        ImageError: it is not installed.
+    """
+    try:
+        return importlib.import_module("rasterio"), importlib.import_module("rasterio.warp")
+    except ImportError as error:
+        raise ImageError(where, "need rasterio to be read", fix="pip install 'fullfield[geo]'") from error
+
+
+def known_crs(name: str, where: str) -> str:
+    """The coordinate system of a name, as WKT.
+
+    Raises:
+        ImageError: nobody knows it.
+    """
+    rasterio, _ = _geo(where)
+    try:
+        text: str = rasterio.crs.CRS.from_user_input(name).to_wkt()
+    except rasterio.errors.CRSError as error:
+        raise ImageError(where, f"names the unknown coordinate system {name!r}", fix="export it again") from error
+    return text
+
+
+def same_crs(first: str, second: str) -> bool:
+    """Whether two texts mean one coordinate system."""
+    if first == second:
+        return True
+    rasterio, _ = _geo()
+    one, other = (rasterio.crs.CRS.from_user_input(text) for text in (first, second))
+    return bool(one == other)
+
+
+def to_crs(points: NDArray[np.float64], source: str, target: str) -> NDArray[np.float64]:
+    """Points ``(n, 2)`` (x, y) of one coordinate system in another; infinite where the other does not reach."""
+    _, warp = _geo()
+    return np.array(warp.transform(source, target, points[:, 0], points[:, 1]), np.float64)[:2].T
+
+
+def to_pixels(points: NDArray[np.float64], at: Georeference) -> NDArray[np.float64]:
+    """Points ``(n, 2)`` of the map (x, y) as pixels of an image (x, y), in pixel edges."""
+    a, b, c, d, e, f = at.transform
+    return (points - (c, f)) @ np.linalg.inv([[a, b], [d, e]]).T
+
+
+def on_map(points: NDArray[np.float64], at: Georeference) -> NDArray[np.float64]:
+    """Pixels ``(n, 2)`` (x, y) as points of the map: the inverse of ``to_pixels``."""
+    a, b, c, d, e, f = at.transform
+    moved: NDArray[np.float64] = points @ np.array([[a, b], [d, e]]).T + (c, f)
+    return moved
+
+
+def lay(mask: MaskGrid, at: Georeference, size: tuple[int, int], image: Georeference) -> MaskGrid:
+    """A mask's grid as a grid over the image, by their places on the map.
+
+    Every cell of the mask marks the rectangle round its four corners, so that nothing is lost; how much of a grid cell
+    is covered is what the mask says at its centre.
+
+    Args:
+        mask: its ``pixel`` in pixels of the mask.
+        at: of the mask's pixels.
+        size: height and width of the image, px.
+        image: of the image's pixels.
+    """
+    assert at.crs is not None
+    assert image.crs is not None
+    crs = None if same_crs(at.crs, image.crs) else (at.crs, image.crs)
+    shape = fine_shape(size, MOST_CELLS if crs is None else MOST_MOVED)
+    pixel = size[0] / shape[0], size[1] / shape[1]
+    runs = np.zeros((shape[0] + 1, shape[1] + 1), np.int32)
+    for top in range(0, mask.cells.shape[0], _ROWS):
+        _mark(mask, top, at, image, crs, pixel, runs)
+    np.cumsum(runs, axis=0, out=runs)
+    np.cumsum(runs, axis=1, out=runs)
+    touched = (runs[:-1, :-1] > 0).astype(np.uint8)
+    for top in range(0, shape[0], _ROWS):
+        part = touched[top : top + _ROWS]
+        np.maximum(part, _sampled(mask, top, at, image, crs, pixel, part.shape), out=part)
+    return MaskGrid(touched, pixel)
+
+
+def _mark(
+    mask: MaskGrid,
+    top: int,
+    at: Georeference,
+    image: Georeference,
+    crs: tuple[str, str] | None,
+    pixel: tuple[float, float],
+    runs: NDArray[np.int32],
+) -> None:
+    """Adds the rectangles of some rows of a mask's cells to a second difference."""
+    rows, columns = np.nonzero(mask.cells[top : top + _ROWS])
+    if not len(rows):
+        return
+    least, most = np.full((2, len(rows)), np.inf), np.full((2, len(rows)), -np.inf)
+    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        corner = np.stack([(columns + dx) * mask.pixel[1], (rows + top + dy) * mask.pixel[0]], axis=1)
+        points = on_map(corner, at)
+        points = to_pixels(points if crs is None else to_crs(points, *crs), image)
+        least, most = np.minimum(least, points.T), np.maximum(most, points.T)
+    ok = np.isfinite(least).all(axis=0) & np.isfinite(most).all(axis=0)
+    x0, y0 = (np.floor(low / p + _NEAR) for low, p in zip(least[:, ok], pixel[::-1], strict=True))
+    x1, y1 = (np.ceil(high / p - _NEAR) for high, p in zip(most[:, ok], pixel[::-1], strict=True))
+    y0, y1 = (v.clip(0, runs.shape[0] - 1).astype(np.intp) for v in (y0, y1))
+    x0, x1 = (v.clip(0, runs.shape[1] - 1).astype(np.intp) for v in (x0, x1))
+    for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
+        np.add.at(runs, (y, x), sign)
+
+
+def _sampled(
+    mask: MaskGrid,
+    top: int,
+    at: Georeference,
+    image: Georeference,
+    crs: tuple[str, str] | None,
+    pixel: tuple[float, float],
+    shape: tuple[int, ...],
+) -> NDArray[np.uint8]:
+    """A mask's coverage at the centres of some rows of grid cells."""
+    y, x = np.mgrid[top : top + shape[0], : shape[1]] + 0.5
+    points = on_map(np.stack([x.ravel() * pixel[1], y.ravel() * pixel[0]], axis=1), image)
+    points = to_pixels(points if crs is None else to_crs(points, *crs[::-1]), at)
+    with np.errstate(invalid="ignore"):
+        column, row = np.floor(points / mask.pixel[::-1]).T
+        ok = (row >= 0) & (row < mask.cells.shape[0]) & (column >= 0) & (column < mask.cells.shape[1])
+    found = np.zeros(len(points), np.uint8)
+    found[ok] = mask.cells[row[ok].astype(np.intp), column[ok].astype(np.intp)]
+    return found.reshape(shape[0], shape[1])
+
+
+def spans(mask: MaskGrid, at: Georeference) -> str:
+    """Where on the map a mask's cells lie, for errors."""
+    rows, columns = np.nonzero(mask.cells)
+    edges = (
+        (columns.min() * mask.pixel[1], rows.min() * mask.pixel[0]),
+        ((columns.max() + 1) * mask.pixel[1], (rows.max() + 1) * mask.pixel[0]),
+    )
+    return bounds(edges[0], edges[1], at)
+
+
+def bounds(first: tuple[float, float], last: tuple[float, float], at: Georeference) -> str:
+    """Where a rectangle of pixels (x, y) lies on the map, for errors."""
+    corners = np.array([first, (last[0], first[1]), last, (first[0], last[1])])
+    points = on_map(corners, at)
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    return f"x {x0:.10g}..{x1:.10g}, y {y0:.10g}..{y1:.10g}"

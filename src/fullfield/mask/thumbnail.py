@@ -1,0 +1,77 @@
+"""An image looked at once, block by block: its thumbnail where no pyramid holds one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.image.raster import Raster
+
+Looked = Callable[[int, int], None]
+
+_BLOCK = 2048  # px a side of what is read at once, about
+
+
+def small_image(raster: Raster, side: int, progress: Looked | None = None) -> NDArray[np.float32]:
+    """The whole image with at most ``side`` px on its longer side; every pixel the mean of those it stands for.
+
+    The reader's own thumbnail where there is one, else all of the image is read, which takes as long as it takes.
+
+    Shape: ``(y, x, c)``; NaN where none of the pixels holds anything, if the image is read.
+
+    Args:
+        progress: told the pixels read, and those to read in all, after every block.
+    """
+    cheap = raster.thumbnail(side)
+    if cheap is not None:
+        return cheap.astype(np.float32)
+    height, width, channels = raster.shape
+    factor = -(-max(height, width) // side)
+    shape = -(-height // factor), -(-width // factor)
+    sums = np.zeros((*shape, channels), np.float64)
+    counts = np.zeros((*shape, 1), np.int64)
+    tile = raster.about.tile
+    sides = tuple(t * max(1, _BLOCK // t) for t in tile)
+    done = 0
+    for top in range(0, height, sides[0]):
+        for left in range(0, width, sides[1]):
+            region = (top, min(height, top + sides[0]), left, min(width, left + sides[1]))
+            _add(raster, region, factor, sums, counts)
+            done += (region[1] - region[0]) * (region[3] - region[2])
+            if progress is not None:
+                progress(done, height * width)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (sums / counts).astype(np.float32)
+
+
+def _add(
+    raster: Raster,
+    region: tuple[int, int, int, int],
+    factor: int,
+    sums: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> None:
+    """Adds the pixels of a region, which need not begin where a thumbnail's pixel does."""
+    top, bottom, left, right = region
+    valid = raster.valid(*region)
+    if valid is not None and not valid.any():
+        return
+    pixels = raster.read(*region)
+    shown = np.ones((*pixels.shape[:2], 1), np.bool_) if valid is None else valid[:, :, None]
+    shown = shown & np.isfinite(pixels).all(axis=2, keepdims=True)
+    starts = [
+        np.unique(np.maximum(np.arange(low // factor * factor, high, factor), low) - low)
+        for low, high in ((top, bottom), (left, right))
+    ]
+    place = np.s_[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
+    counts[place] += _sum(shown, starts, np.int64)
+    sums[place] += _sum(pixels if shown.all() else np.where(shown, pixels, 0), starts, np.float64)
+
+
+def _sum(values: NDArray[Any], starts: list[NDArray[np.intp]], dtype: type) -> NDArray[Any]:
+    rows = np.add.reduceat(values, starts[0], axis=0, dtype=dtype)
+    found: NDArray[Any] = np.add.reduceat(rows, starts[1], axis=1, dtype=dtype)
+    return found

@@ -1,0 +1,236 @@
+"""Networks out: one ONNX file with what fullfield knows of the network in its metadata."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import io
+import json
+import logging
+import operator
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fullfield._version import __version__
+from fullfield.errors import UnsupportedError
+from fullfield.files import filled_whole, free_place
+from fullfield.layers.export import translations
+from fullfield.model.model import Classifier
+from fullfield.model.torch_export import capture
+
+INSIDE_BYTES = 2**31 - 2**24
+"""The most bytes of weights that one protobuf file can hold, its graph aside; larger networks get a second file."""
+
+
+def save(network: Classifier | nn.Module, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes the network as one ONNX file that ``load`` turns back into the same classifier.
+
+    The file carries window, preprocessing, class names and layer names. It appears at ``path`` whole or not at all.
+
+    Args:
+        network: a classifier, or a module that says its own window as timm's do.
+        overwrite: whether a file already there may go.
+
+    Raises:
+        ImageError: the file exists, or cannot be written.
+        UnsupportedError: the extra ``fullfield[export]`` is not installed, or ONNX cannot express the network.
+    """
+    classifier = network if isinstance(network, Classifier) else capture(network)
+    target = free_place(Path(path), overwrite=overwrite)
+    _require_exporter()
+    program = _program(classifier.graph, (classifier.channels, *classifier.window), (0,), classifier)
+    return _write(program, target, describe(classifier))
+
+
+def export_onnx(
+    module: nn.Module,
+    example_shape: tuple[int, int, int],
+    path: str | Path,
+    *,
+    free_size: bool = True,
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a module that takes ``(n, c, y, x)`` as one ONNX file with a free batch and, if wanted, a free size.
+
+    Args:
+        example_shape: channels, height and width that the module runs at; the smallest when the size is free.
+        free_size: whether height and width are free, as fully convolutional modules allow.
+        metadata: further entries for the file.
+
+    Raises:
+        ImageError: the file exists, or cannot be written.
+        UnsupportedError: the extra is not installed, or the module fixes its size, or ONNX cannot express it.
+    """
+    target = free_place(Path(path), overwrite=overwrite)
+    _require_exporter()
+    channels, height, width = example_shape
+    # Twice the smallest size: a map of a single cell would be taken for one that has always a single cell.
+    shape = (channels, 2 * height + 1, 2 * width + 3) if free_size else example_shape
+    flags = [(part, part.training) for part in module.modules()]
+    try:
+        for part, _ in flags:
+            part.training = False
+        program = _program(module, shape, (0, 2, 3) if free_size else (0,), None)
+    finally:
+        for part, flag in flags:
+            part.training = flag
+    return _write(program, target, {"fullfield.version": __version__, **(metadata or {})})
+
+
+def describe(classifier: Classifier) -> dict[str, str]:
+    """The metadata that ``load`` reads back."""
+    entries = {
+        "fullfield.version": __version__,
+        "fullfield.window": json.dumps(list(classifier.window)),
+        "fullfield.preprocessing": classifier.preprocessing.to_json(),
+        "fullfield.name": classifier.name,
+    }
+    if classifier.class_names is not None:
+        entries["fullfield.classes"] = json.dumps(list(classifier.class_names), ensure_ascii=False)
+    return entries
+
+
+def _require_exporter() -> None:
+    if importlib.util.find_spec("onnxscript") is None:
+        raise UnsupportedError(
+            "save", "writing ONNX needs the package onnxscript", fix="pip install 'fullfield[export]'"
+        )
+
+
+def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ...], source: Classifier | None) -> Any:
+    """The exporter's program for a module, its nodes carrying the classifier's layer names."""
+    tensor = next((t for t in module.state_dict().values() if t.is_floating_point()), torch.zeros(0))
+    example = torch.zeros(2, *shape, dtype=tensor.dtype, device=tensor.device)
+    sizes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)
+    try:
+        with _quiet(), torch.no_grad():
+            exported = torch.export.export(module, (example,), dynamic_shapes=sizes)
+            if source is not None:
+                _name_layers(exported.graph, source.graph.graph)
+            return torch.onnx.export(
+                exported,
+                (),
+                None,
+                dynamo=True,
+                verbose=False,
+                optimize=False,
+                input_names=["image"],
+                output_names=["scores"],
+                custom_translation_table=translations(),
+            )
+    except Exception as error:  # the exporter wraps any failure of any of its steps
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UnsupportedError(
+            source.name if source is not None else type(module).__name__,
+            f"cannot be written as ONNX ({(lines or [type(error).__name__])[0][:300]})",
+            fix="keep the network as a Python module",
+        ) from error
+
+
+def _name_layers(exported: torch.fx.Graph, source: torch.fx.Graph) -> None:
+    """Puts the source's layer names on the exported nodes, which are the same ones in the same order."""
+    ours, theirs = _layers(source), _layers(exported)
+    if [node.target for node in ours] != [node.target for node in theirs]:
+        return
+    for mine, other in zip(ours, theirs, strict=True):
+        path = mine.meta.get("path", mine.name)
+        other.meta["nn_module_stack"] = {"layer": (path, "torch.nn.Module")}
+
+
+def _layers(graph: torch.fx.Graph) -> list[torch.fx.Node]:
+    sizes = (torch.ops.aten.sym_size.int, operator.getitem, operator.mul, operator.add)
+    return [
+        node
+        for node in graph.nodes
+        if node.op == "call_function" and node.target not in sizes and "assert" not in str(node.target)
+    ]
+
+
+def _write(program: Any, target: Path, metadata: Mapping[str, str]) -> Path:
+    """The finished file, moved into place once it is whole."""
+    model = program.model
+    _tidy(model)
+    model.metadata_props.update(metadata)
+    model.producer_name, model.producer_version = "fullfield", __version__
+    weights = sum(
+        value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None
+    )
+    # Data beside it first: the model's own file appears only when all that it names is there.
+    with filled_whole(target) as (near,), _quiet():
+        program.save(near, external_data=weights > INSIDE_BYTES)
+    return target
+
+
+def _tidy(model: Any) -> None:
+    """Folds shape arithmetic, names nodes by their layers, drops the exporter's notes, which hold local paths."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+    from onnxscript.optimizer import fold_constants
+
+    weights = set(model.graph.initializers)
+    # Folding a weight, say into another shape, would cost it its name.
+    fold_constants(
+        model,
+        input_size_limit=1024,
+        output_size_limit=1024,
+        should_fold=lambda node: None if weights.isdisjoint(i.name for i in node.inputs if i is not None) else False,
+    )
+    for node in model.graph:
+        _drop_zero_bias(node, weights)
+    RemoveUnusedNodesPass()(model)
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    seen: dict[str, int] = {}
+    for node in model.graph:
+        path = _scope(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        node.metadata_props.clear()
+        if path:
+            seen[path] = count = seen.get(path, 0) + 1
+            node.name = path if count == 1 else f"{path}#{count}"
+            node.metadata_props["fullfield.path"] = path
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in [*model.graph.inputs, *model.graph.initializers.values()]:
+        value.metadata_props.clear()
+
+
+def _drop_zero_bias(node: Any, weights: set[str]) -> None:
+    """Takes away the zeros that the exporter adds to a convolution without bias."""
+    bias = node.inputs[2] if node.op_type == "Conv" and len(node.inputs) == 3 else None
+    if bias is None or bias.name in weights or bias.const_value is None:
+        return
+    if not bias.const_value.numpy().any():
+        node.resize_inputs(2)
+
+
+def _scope(text: str) -> str:
+    """The layer in the exporter's list of scopes: the last but the node's own; empty if there is none."""
+    try:
+        scopes = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return ""
+    scope = str(scopes[-2]) if isinstance(scopes, list) and len(scopes) > 1 else ""
+    return "" if scope.startswith("_empty_nn_module_stack") else scope
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's warnings, log and progress."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,86 @@
+"""What tiles cost, remembered: the search for a plan asks for the same ones at every budget. Imports no torch."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fullfield.geometry.network import Network, Place
+from fullfield.geometry.tile import AxisCells, AxisTile, TileLayout, crossing, lay_out_axis
+from fullfield.planning.cost import Cost, tile_cost
+from fullfield.planning.plan import Borders, Pair
+
+T = TypeVar("T")
+_COSTS = 4096  # remembered; a few hundred bytes each
+_PLACES = 64  # they grow with the network
+_AXES = 4  # these too; a growing tile asks for one of its sides again
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What all tiles of a search have in common.
+
+    Args:
+        image: height and width of the scanned image, px.
+        step: px between windows (y, x).
+        borders: what is recomputed as the crops would.
+        fragments: whether operators spread over a map run on its fragments.
+    """
+
+    image: Pair
+    step: Pair
+    borders: Borders
+    fragments: bool = False
+
+
+class Prices:
+    """The costs of one network's tiles.
+
+    Args:
+        network: the network as integers.
+        itemsize: bytes of one number.
+    """
+
+    def __init__(self, network: Network, itemsize: int) -> None:
+        self.network, self.itemsize = network, itemsize
+        self._costs: OrderedDict[Hashable, Cost] = OrderedDict()
+        self._axes: OrderedDict[Hashable, Mapping[str, AxisCells]] = OrderedDict()
+        self._places: OrderedDict[Hashable, Mapping[str, Place]] = OrderedDict()
+
+    def places(self, grid: Grid, stop: int | None = None) -> Mapping[str, Place]:
+        """Where every node runs, per window from node ``stop`` on; the same object for the same question."""
+        key = grid.borders, grid.step, stop
+        return _known(self._places, _PLACES, key, lambda: grid.borders.places(self.network, stop=stop, step=grid.step))
+
+    def cost(self, grid: Grid, tile: Pair, first: Pair, *, batch: int, stop: int | None = None) -> Cost:
+        """The cost of a tile whose first window is ``first`` (row, column); ``places`` says what ``stop`` is."""
+        key = grid, tile, first, batch, stop
+        return _known(self._costs, _COSTS, key, lambda: self._cost(grid, tile, first, batch, stop))
+
+    def _cost(self, grid: Grid, tile: Pair, first: Pair, batch: int, stop: int | None) -> Cost:
+        places = self.places(grid, stop)
+        y, x = (self._axis(grid, k, AxisTile(grid.step[k], tile[k], first[k], grid.image[k]), stop) for k in (0, 1))
+        layout = TileLayout(tile, y, x, crossing(self.network, places))
+        return tile_cost(self.network, layout, batch=batch, itemsize=self.itemsize)
+
+    def _axis(self, grid: Grid, index: int, tile: AxisTile, stop: int | None) -> Mapping[str, AxisCells]:
+        places = self.places(grid, stop)
+        return _known(
+            self._axes,
+            _AXES,
+            (grid, index, tile, stop),
+            lambda: lay_out_axis(self.network, places, index, tile, fragments=grid.fragments),
+        )
+
+
+def _known(store: OrderedDict[Hashable, T], most: int, key: Hashable, make: Callable[[], T]) -> T:
+    """What ``make`` gave for a key, if that was among those asked for last."""
+    found = store.get(key)
+    if found is None:
+        found = store[key] = make()
+        if len(store) > most:
+            store.popitem(last=False)
+    store.move_to_end(key)
+    return found

@@ -1,0 +1,167 @@
+"""The immutable decision how a scan will run: mode, frontier, tile, batch. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from fullfield.geometry.network import Network, Place
+from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
+from fullfield.planning.cost import Cost, crop_macs, frontier
+
+if TYPE_CHECKING:
+    from fullfield.planning.table import Table
+
+Mode = Literal["exact", "context"]
+Method = Literal["auto", "atrous", "fragments", "shifted"]
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Borders:
+    """How much of what a window's padding touches is computed as the crop would.
+
+    Args:
+        cells: recomputed border cells at each edge of a window's map, in every layer; ``None`` for all of them, which
+            is ``exact`` mode, 0 for none, which is ``context`` mode.
+        whole_maps: maps of at most this many cells a side keep all their border cells.
+    """
+
+    cells: int | None = None
+    whole_maps: int = 0
+
+    @property
+    def mode(self) -> Mode:
+        """``exact`` where all border cells are recomputed."""
+        return "exact" if self.cells is None else "context"
+
+    def places(self, network: Network, *, stop: int | None = None, step: Pair | None = None) -> dict[str, Place]:
+        """Where every node runs, for windows ``step`` apart; as much shared as at any step if none is given."""
+        return network.places(cap=self.cells, small=self.whole_maps, stop=stop, step=step)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Windows computed together: first row and column, rows and columns."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+
+EXACT = Borders()
+CONTEXT = Borders(0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one scan runs, in one pass over the image or several.
+
+    Args:
+        network: the network as integers.
+        places: where every node runs.
+        borders: what is recomputed as the crops would.
+        image: height and width of the scanned image, px.
+        step: px between windows (y, x).
+        shape: rows and columns of the score map.
+        tile: rows and columns of windows computed together.
+        batch: windows at a time where the network runs per window.
+        cost: of one full tile.
+        budget_bytes: memory allowed.
+        method: ``atrous`` spreads operators over one fine map, ``fragments`` runs them on its interleaved parts,
+            ``shifted`` scans the image several times, shifted, at a step that the network's stride divides.
+        why: how the methods compare, where there was a choice.
+        offset: px from the image's corner to the first window (y, x).
+        every: cells of the whole map between this plan's rows and columns.
+        passes: the plans of a ``shifted`` scan, one a shift.
+    """
+
+    network: Network = field(repr=False)
+    places: Mapping[str, Place] = field(repr=False)
+    borders: Borders
+    image: Pair
+    step: Pair
+    shape: Pair
+    tile: Pair
+    batch: int
+    cost: Cost
+    budget_bytes: int
+    method: Method = "atrous"
+    why: str = "every layer's stride divides the step"
+    offset: Pair = (0, 0)
+    every: Pair = (1, 1)
+    passes: tuple[Plan, ...] = field(default=(), repr=False)
+
+    @property
+    def runs(self) -> tuple[Plan, ...]:
+        """The plans that are run: one for each pass."""
+        return self.passes or (self,)
+
+    @property
+    def mode(self) -> Mode:
+        """``exact`` or ``context``."""
+        return self.borders.mode
+
+    def tiles(self) -> Iterator[Tile]:
+        """All tiles, row by row; the last ones are smaller."""
+        for i in range(0, self.shape[0], self.tile[0]):
+            for j in range(0, self.shape[1], self.tile[1]):
+                yield Tile(i, j, min(self.tile[0], self.shape[0] - i), min(self.tile[1], self.shape[1] - j))
+
+    def layout(self, tile: Tile) -> TileLayout:
+        """The cells of one tile; of a plan with several passes, ask these."""
+        y = AxisTile(self.step[0], tile.rows, tile.row, self.image[0], self.offset[0])
+        x = AxisTile(self.step[1], tile.columns, tile.column, self.image[1], self.offset[1])
+        return lay_out(self.network, self.places, y, x, fragments=self.method == "fragments")
+
+    @property
+    def windows(self) -> int:
+        """Windows of the whole map."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def fewer(self) -> float:
+        """How many times fewer multiply-adds a full tile takes than its windows crop by crop."""
+        return crop_macs(self.network) * self.tile[0] * self.tile[1] / max(1, self.cost.macs)
+
+    @property
+    def table(self) -> Table:
+        """Layer by layer: where each runs, what each part of it costs in the whole scan, against crop by crop."""
+        from fullfield.planning.table import tabulate
+
+        return tabulate(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON-able values, multiply-adds those of a full tile; ``table.to_dict()`` has the scan's."""
+        first = frontier(self.network, self.places)
+        return {
+            "mode": self.mode,
+            "border": self.borders.cells,
+            "whole_maps": self.borders.whole_maps,
+            "image": self.image,
+            "step": self.step,
+            "map": self.shape,
+            "method": self.method,
+            "why": self.why,
+            "passes": len(self.runs),
+            "tile": self.tile,
+            "batch": self.batch,
+            "frontier": None if first is None else {"layer": first.path, "reason": self.places[first.name].reason},
+            "tile_macs": {"shared": self.cost.shared_macs, "per_window": self.cost.window_macs},
+            "crop_macs": crop_macs(self.network),
+            "fewer_macs_than_crops": round(self.fewer, 2),
+            "predicted_peak_bytes": self.cost.peak_bytes,
+            "budget_bytes": self.budget_bytes,
+        }
+
+    def __str__(self) -> str:
+        first = frontier(self.network, self.places)
+        where = (
+            "all layers shared" if first is None else f"per window from {first.path} ({self.places[first.name].reason})"
+        )
+        return (
+            f"{self.mode}, {self.shape[0]}x{self.shape[1]} windows in tiles of {self.tile[0]}x{self.tile[1]}, {where}; "
+            f"{self.fewer:.1f}x fewer multiply-adds than crops, about {self.cost.peak_bytes / 1e6:.0f} MB"
+        )

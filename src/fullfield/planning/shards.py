@@ -1,0 +1,121 @@
+"""The blocks of a score map that are computed, written and recorded as one. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fullfield.errors import GeometryError
+from fullfield.planning.plan import Pair, Plan, Tile
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A grid of blocks of cells over a plan's map, counted row by row.
+
+    Args:
+        plan: how the cells are computed.
+        size: rows and columns of a block; a multiple of the tiles, so that no tile lies in two.
+
+    Raises:
+        GeometryError: it is no such multiple.
+    """
+
+    plan: Plan
+    size: Pair
+
+    def __post_init__(self) -> None:
+        tile = spread(self.plan)
+        for n, t, whole in zip(self.size, tile, self.plan.shape, strict=True):
+            if n < 1 or (n % t and n < whole):
+                raise GeometryError(
+                    "shard",
+                    "{}x{} cells are no multiple of the tile of {}x{}".format(*self.size, *tile),
+                    fix="use whole tiles",
+                )
+
+    @property
+    def counts(self) -> Pair:
+        """Blocks along y and x."""
+        (rows, columns), (y, x) = self.plan.shape, self.size
+        return -(-rows // y), -(-columns // x)
+
+    def __len__(self) -> int:
+        return math.prod(self.counts)
+
+    def box(self, index: int) -> Tile:
+        """The cells of one block; the last of a row or column is smaller.
+
+        Post: blocks are disjoint, and together they are the map.
+        """
+        i, j = divmod(index, self.counts[1])
+        row, column = i * self.size[0], j * self.size[1]
+        return Tile(
+            row,
+            column,
+            min(self.size[0], self.plan.shape[0] - row),
+            min(self.size[1], self.plan.shape[1] - column),
+        )
+
+    def tiles(self, index: int) -> Iterator[tuple[Plan, Tile]]:
+        """The tiles of a block in the order in which they run, each with the pass that it belongs to."""
+        box = self.box(index)
+        for part in self.plan.runs:
+            rows = _cells(part, 0, box.row, box.rows)
+            columns = _cells(part, 1, box.column, box.columns)
+            for i in range(rows.start, rows.stop, part.tile[0]):
+                for j in range(columns.start, columns.stop, part.tile[1]):
+                    yield part, Tile(i, j, min(part.tile[0], rows.stop - i), min(part.tile[1], columns.stop - j))
+
+    def share(self, rank: int, world: int) -> range:
+        """The blocks of one of ``world`` processes, every ``world``-th.
+
+        Raises:
+            GeometryError: there is no such process.
+        """
+        if not 0 <= rank < world:
+            raise GeometryError("rank", f"{rank} is not one of {world} processes", fix=f"use 0 to {max(world, 1) - 1}")
+        return range(rank, len(self), world)
+
+
+def spread(plan: Plan) -> Pair:
+    """Rows and columns of the map over which one tile of any pass is spread."""
+    every = plan.runs[0].every
+    return plan.tile[0] * every[0], plan.tile[1] * every[1]
+
+
+def shard_size(plan: Plan, *, cell_bytes: int, most_bytes: int) -> Pair:
+    """Rows and columns of blocks of at most ``most_bytes``, near to square, of whole tiles; one tile at least.
+
+    Args:
+        plan: how the cells are computed.
+        cell_bytes: of what is stored of one cell.
+        most_bytes: of what is stored of one block.
+    """
+    tile = spread(plan)
+    size = [min(t, n) for t, n in zip(tile, plan.shape, strict=True)]
+    while True:
+        spans = [n if n < whole else math.inf for n, whole in zip(size, plan.shape, strict=True)]
+        if min(spans) == math.inf:
+            break
+        k = 0 if spans[0] <= spans[1] else 1
+        grown = list(size)
+        grown[k] = min(2 * size[k], plan.shape[k])
+        if grown[0] * grown[1] * cell_bytes > most_bytes:
+            break
+        size = grown
+    return size[0], size[1]
+
+
+def first_cell(part: Plan, tile: Tile) -> Pair:
+    """Row and column of the map where a tile of a pass begins; its cells are ``part.every`` apart."""
+    start = [o // (s // e) for o, s, e in zip(part.offset, part.step, part.every, strict=True)]
+    return start[0] + tile.row * part.every[0], start[1] + tile.column * part.every[1]
+
+
+def _cells(part: Plan, axis: int, first: int, count: int) -> range:
+    """The cells of a pass, in its own count, that lie among ``count`` of the map's from ``first`` on."""
+    every, start = part.every[axis], part.offset[axis] // (part.step[axis] // part.every[axis])
+    low, high = -(-(first - start) // every), -(-(first + count - start) // every)
+    return range(max(low, 0), min(high, part.shape[axis]))

@@ -1,0 +1,49 @@
+"""How much memory the activations of one window take at the fullest moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.fx import Graph, Node
+
+from fullfield.graph.calls import op_name
+from fullfield.operators.work import VIEWS
+
+_ACTIVE = ("input", "windowed", "pointwise", "per_cell", "whole")
+
+
+def peak_bytes(graph: Graph, values: Mapping[Node, Any]) -> int:
+    """Most bytes of activations alive at a time, when nodes run in order and each value goes after its last reader.
+
+    A view shares the memory of what it views. What an operator needs besides its inputs and output does not count.
+    """
+    nodes = [n for n in graph.nodes if n.meta["kind"] in _ACTIVE]
+    home: dict[Node, Node] = {}
+    last: dict[Node, int] = {}
+    for index, node in enumerate(nodes):
+        sources = [n for n in node.all_input_nodes if n in home]
+        home[node] = home[sources[0]] if sources and op_name(node) in VIEWS else node
+        for source in (node, *sources):
+            last[home[source]] = index
+    result = graph.output_node().args[0]
+    assert isinstance(result, Node)
+    last[home[result]] = len(nodes)
+    alive = peak = 0
+    ends: dict[int, int] = {}
+    for index, node in enumerate(nodes):
+        if home[node] is node:
+            size = size_bytes(values[node])
+            alive += size
+            ends[last[node]] = ends.get(last[node], 0) + size
+        peak = max(peak, alive)
+        alive -= ends.pop(index, 0)
+    return peak
+
+
+def size_bytes(value: Any) -> int:
+    """Bytes of a tensor, or of several."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    return sum(size_bytes(v) for v in value if v is not None) if isinstance(value, (tuple, list)) else 0

@@ -1,0 +1,205 @@
+"""A report as plain text: a table, its legend, totals, and the closing paragraph."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fullfield.geometry.axis import Axis
+from fullfield.report.report import Report, Row, volume
+
+_WIDTH = 120  # of running text
+_WIDEST = 160  # table; wider ones are set closer
+Column = tuple[str, Callable[[Row], str]]
+
+
+def render(report: Report) -> str:
+    """The whole report as text, the table about 120 to 160 columns wide."""
+    (h, w), pre = report.window, report.preprocessing
+    head = f"{report.name}: window {h}x{w} px, {report.channels} channels -> {report.classes} scores, {report.dtype}"
+    fed = f"input: {pre.order} channels, (pixel * {pre.scale:g} - {_numbers(pre.mean)}) / {_numbers(pre.std)}"
+    lines = [head, fed, "", *_table(report), "", *_legend(report), "", *_totals(report), ""]
+    lines += [line for text in report.summary for line in textwrap.wrap(text, _WIDTH, subsequent_indent="  ")]
+    return "\n".join(lines)
+
+
+def _table(report: Report) -> list[str]:
+    """The table, closer set where it would be too wide."""
+    lines = _lines(report, _Style())
+    return lines if max(map(len, lines)) <= _WIDEST else _lines(report, _Style(24, 16, " ", metric))
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a table is set: widest name and type shown in full, between columns, and how counts are written."""
+
+    name: int = 32
+    type: int = 22
+    gap: str = "  "
+    count: Callable[[int], str] = "{:,}".format
+
+
+def _lines(report: Report, style: _Style) -> list[str]:
+    columns = _columns(report, style)
+    cells = [[title for title, _ in columns]]
+    cells += [[show(row) for _, show in columns] for row in report.rows]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
+    lines = [style.gap.join(_fill(text, widths[k], k) for k, text in enumerate(line)).rstrip() for line in cells]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def _fill(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if column < 2 else text.rjust(width)
+
+
+def _columns(report: Report, style: _Style) -> list[Column]:
+    """Titles and what stands under them; what only repeats the row above or says nothing stays blank."""
+    columns: list[Column] = [
+        ("layer", lambda r: _short(r.name, style.name, front=True)),
+        ("type", lambda r: _short(r.type, style.type)),
+        ("F", lambda r: _windowed(r, lambda k: str(r.ops[k].kernel))),
+        ("S", lambda r: _windowed(r, lambda k: str(r.ops[k].stride))),
+        ("P", lambda r: _windowed(r, lambda k: _padding(r, k))),
+    ]
+    if any(op.dilation > 1 for row in report.rows for op in row.ops):
+        columns.append(("dil", lambda r: _windowed(r, lambda k: str(r.ops[k].dilation))))
+    columns.append(("output W×H×D", lambda r: r.volume))
+    if report.at is not None:
+        columns.append((f"at {report.at[0]}x{report.at[1]}", lambda r: "per window" if r.at is None else volume(r.at)))
+    return [
+        *columns,
+        ("parameters", lambda r: style.count(r.parameters) if r.parameters else ""),
+        ("unshared", lambda r: style.count(r.unshared) if r.unshared != r.parameters else ""),
+        ("MACs", lambda r: _metric(r.macs)),
+        ("FLOPs", lambda r: _metric(r.flops)),
+        ("other ops", lambda r: _metric(r.work.other)),
+        ("bytes", lambda r: size(r.activation_bytes)),
+        ("field/jump/start", _field),
+        ("borders", _borders),
+        ("fits", _fits),
+    ]
+
+
+def _short(text: str, width: int, *, front: bool = False) -> str:
+    if len(text) <= width:
+        return text
+    return f"…{text[1 - width :]}" if front else f"{text[: width - 1]}…"
+
+
+def pair(y: str, x: str) -> str:
+    """One text where the axes agree, else height x width.
+
+    Examples:
+        >>> pair("3", "3"), pair("3", "5")
+        ('3', '3x5')
+    """
+    return y if y == x else f"{y}x{x}"
+
+
+def _windowed(row: Row, show: Callable[[int], str]) -> str:
+    plain = all(op.kernel == op.stride == 1 and not op.low and not op.high for op in row.ops)
+    slides = row.kind == "windowed" or row.type.startswith("conv")
+    return "" if plain and not slides else pair(show(0), show(1))
+
+
+def _padding(row: Row, k: int) -> str:
+    op = row.ops[k]
+    return str(op.low) if op.low == op.high else f"{op.low}/{op.high}"
+
+
+def _field(row: Row) -> str:
+    if row.axes is None:
+        return "window" if row.jump is None else f"window/{pair(*map(str, row.jump))}"
+    return "" if _repeats(row) else pair(*(f"{a.size}/{a.jump}/{a.start}" for a in row.axes))
+
+
+def _borders(row: Row) -> str:
+    if row.axes is None or _repeats(row):
+        return ""
+    return pair(*(_edge(a) for a in row.axes))
+
+
+def _edge(axis: Axis) -> str:
+    if not axis.shared:
+        return "all"
+    return f"{axis.low},{axis.high}" if axis.low or axis.high else "0"
+
+
+def _repeats(row: Row) -> bool:
+    """Whether the row has the cells of the row that it alone reads."""
+    return row.kind == "cell" and len(row.inputs) == 1
+
+
+def _fits(row: Row) -> str:
+    if row.kind != "windowed" and not any(row.lost):
+        return ""
+    if row.fits:
+        return "yes"
+    return pair(*(f"+{-n}" if n < 0 else f"-{n}" if n else "0" for n in row.lost))
+
+
+def _metric(number: int) -> str:
+    return metric(number) if number else ""
+
+
+def metric(number: int) -> str:
+    """A count with three digits and its thousands as a letter.
+
+    Examples:
+        >>> metric(999), metric(34_944), metric(1_600_000_000)
+        ('999', '34.9 k', '1.60 G')
+    """
+    value, letters = float(number), iter(("", "k", "M", "G", "T", "P"))
+    letter = next(letters)
+    while value >= 999.5:
+        value, letter = value / 1000, next(letters, "E")
+    return f"{number}" if not letter else f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {letter}"
+
+
+def size(number: int) -> str:
+    """Bytes in binary units.
+
+    Examples:
+        >>> size(1023), size(1536)
+        ('1023 B', '1.5 KiB')
+    """
+    value, units = float(number), iter(("B", "KiB", "MiB", "GiB", "TiB"))
+    unit = next(units)
+    while value >= 1023.5 and unit != "TiB":
+        value, unit = value / 1024, next(units)
+    return f"{number} B" if unit == "B" else f"{value:.{1 if value < 99.95 else 0}f} {unit}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    text = ", ".join(f"{v:g}" for v in values)
+    return text if len(values) == 1 else f"[{text}]"
+
+
+def _legend(report: Report) -> list[str]:
+    text = (
+        "F, S, P: kernel, stride, padding; height x width, low/high where they differ. Unshared: parameters if each "
+        "cell had its own weights and biases. FLOPs = 2 * MACs, bias included. Other ops: comparisons, additions and "
+        "so on outside MACs. Bytes: of the activations in the network's own type. Field/jump/start: receptive "
+        "field, px between cells, first px of cell 0. Borders: first and last cells of the window's map that depend "
+        "on padding. Fits: -n leaves n cells unread, +n reads n beyond the edge."
+    )
+    return textwrap.wrap(text, _WIDTH)
+
+
+def _totals(report: Report) -> list[str]:
+    work = report.work
+    items = [(work.comparisons, "comparisons"), (work.adds, "additions"), (work.multiplies, "multiplications")]
+    items += [(work.divisions, "divisions"), (work.functions, "functions (exp, tanh, ...)")]
+    other = ", ".join(f"{metric(n)} {what}" for n, what in items if n) or "none"
+    lines = [
+        f"parameters  {report.parameters:,} ({size(report.weight_bytes)} with stored statistics)",
+        f"unshared    {report.unshared:,} parameters, if each cell of a convolution had its own",
+        f"work        {metric(work.macs)} MACs = {metric(work.flops)} FLOPs a window",
+        *textwrap.wrap(f"other work  {other}", _WIDTH, subsequent_indent=" " * 12),
+        f"activations {size(report.activation_bytes)} in all",
+        f"peak memory {size(report.peak_bytes)}, weights included",
+    ]
+    if report.uncounted:
+        lines.append(f"not counted other work of {', '.join(report.uncounted)}")
+    return lines

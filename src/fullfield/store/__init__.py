@@ -1,0 +1,1 @@
+"""Score maps on disk and in memory: encoding, shards, pyramid, journal, locks."""

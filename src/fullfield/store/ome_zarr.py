@@ -1,0 +1,326 @@
+"""Scores on disk as OME-Zarr 0.5, larger than memory: made, filled shard by shard, opened.
+
+    x.zarr/zarr.json        ome: what viewers read; fullfield: spec, placement, provenance, and whether all is there
+    x.zarr/0, 1, …          the map (bands, y, x), then each level half as fine
+    x.zarr/valid            1 where a cell has scores (y, x); a shard that is not there has them all
+
+Only ``create_store`` and ``seal`` write metadata, and every file has one writer, so that no one waits for another.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.errors import GeometryError, ImageError, ResumeError
+from fullfield.files import settle, system_error
+from fullfield.store import ome
+from fullfield.store.maps import MapSpec
+from fullfield.store.record import ATTRIBUTE, Record, difference, dumped, from_record, to_record
+from fullfield.store.shards import Grid, count_files, cut, metadata, plain_bytes, write_shard
+
+VALID = "valid"
+
+
+@dataclass(frozen=True)
+class StoreWriter:
+    """Fills a store, a shard at a time, from any number of threads and processes.
+
+    Args:
+        path: of the store.
+        spec: what it holds.
+        complete: whether it is sealed already.
+    """
+
+    path: Path
+    spec: MapSpec
+    complete: bool = False
+
+    @cached_property
+    def grid(self) -> Grid:
+        """How the map is cut."""
+        return level_grid(self.spec, 0)
+
+    @property
+    def shards(self) -> tuple[int, int]:
+        """Rows and columns of shards."""
+        rows, columns = self.grid.shards[1:]
+        return rows, columns
+
+    def write(
+        self, row: int, column: int, block: NDArray[Any], valid: NDArray[np.bool_] | None = None
+    ) -> tuple[Path, ...]:
+        """Writes one shard, and returns its files; they are not yet forced to the disk, nor are their folders.
+
+        Each file appears whole or not at all. The same block gives the same bytes. Beside the block it takes the
+        memory of two inner chunks.
+
+        Args:
+            row, column: of the shard's first cell.
+            block: stored numbers ``(bands, y, x)`` of the whole shard; at the map's end what is left of one.
+            valid: which cells ``(y, x)`` have scores, where not all have; the others hold ``spec.fill``.
+
+        Raises:
+            GeometryError: the block is no whole shard, or of another type.
+            ImageError: no space, no right.
+            ResumeError: the store is sealed.
+        """
+        extent = self._extent(row, column)
+        _check_block(self.grid.dtype, (row, column), extent, block, valid)
+        return self._write(row, column, block, None if valid is None or valid.all() else valid.astype(np.uint8))
+
+    def write_empty(self, row: int, column: int) -> tuple[Path, ...]:
+        """The same for a shard that has no scores; takes no memory.
+
+        Raises:
+            GeometryError, ImageError, ResumeError: as ``write``.
+        """
+        return self._write(row, column, None, np.zeros(self._extent(row, column)[1:], np.uint8))
+
+    def _write(
+        self, row: int, column: int, block: NDArray[Any] | None, valid: NDArray[np.uint8] | None
+    ) -> tuple[Path, ...]:
+        """Writes a shard, of fill values where there is no block."""
+        if self.complete:
+            raise ResumeError(str(self.path), "is complete", fix="write to another place, or start over")
+        score_file, valid_file = self._files(row, column)
+        extent = self._extent(row, column)
+        try:
+            write_shard(score_file, self.grid, extent, None if block is None else block.__getitem__)
+            if valid is None:
+                valid_file.unlink(missing_ok=True)  # of an earlier try
+                return (score_file,)
+            write_shard(valid_file, valid_grid(self.spec), extent[1:], valid.__getitem__)
+        except OSError as error:
+            raise system_error(str(self.path), error, plain_bytes(self.spec.shape, self.spec.dtype)) from error
+        return score_file, valid_file
+
+    def written(self) -> set[tuple[int, int]]:
+        """First cells of the shards that are there."""
+        rows, columns = self.shards
+        height, width = self.spec.shard
+        places = ((i * height, j * width) for i in range(rows) for j in range(columns))
+        return {(row, column) for row, column in places if self._files(row, column)[0].is_file()}
+
+    def _files(self, row: int, column: int) -> tuple[Path, Path]:
+        """Where a shard's scores lie, and where its valid cells."""
+        i, j = row // self.spec.shard[0], column // self.spec.shard[1]
+        return self.path / "0" / self.grid.file((0, i, j)), self.path / VALID / valid_grid(self.spec).file((i, j))
+
+    def _extent(self, row: int, column: int) -> tuple[int, int, int]:
+        """Bands, rows and columns of the shard that begins there."""
+        (bands, rows, columns), (height, width) = self.spec.shape, self.spec.shard
+        if row % height or column % width or not (0 <= row < rows and 0 <= column < columns):
+            raise GeometryError(
+                "store",
+                f"no shard of {height}x{width} cells begins at row {row}, column {column} of {rows}x{columns}",
+                fix="write whole shards, each from its first cell on",
+            )
+        return bands, min(height, rows - row), min(width, columns - column)
+
+
+def create_store(path: Path, spec: MapSpec, *, certificate: dict[str, Any] | None = None) -> StoreWriter:
+    """An empty store; it says of itself that it is not complete until ``seal`` has run.
+
+    Raises:
+        ImageError: something is there already, no space, no right.
+        GeometryError: a shape that is none, or shards that cannot be cut.
+    """
+    writer = StoreWriter(path, spec)
+    _check(spec)
+    _ = writer.grid  # may refuse
+    if path.exists() and (not path.is_dir() or any(entry.suffix != ".partial" for entry in path.iterdir())):
+        raise ImageError(str(path), "exists already", fix="choose another name, or remove it first")
+    try:
+        path.mkdir(exist_ok=True)
+        write_root(path, spec, certificate=certificate)
+        _add_arrays(path, spec)
+    except OSError as error:
+        raise system_error(str(path), error, plain_bytes(spec.shape, spec.dtype)) from error
+    return writer
+
+
+def reopen_store(path: Path, spec: MapSpec) -> StoreWriter:
+    """The store that an earlier run of the same scan began.
+
+    Raises:
+        ResumeError: it holds something else; the text names the first difference.
+        ImageError: there is no store.
+    """
+    record = read_record(path)
+    wanted = to_record(spec, certificate=None, complete=False)
+    differs = difference(wanted, record)
+    if differs is not None:
+        raise ResumeError(
+            str(path),
+            f"holds another result: {differs}",
+            fix="repeat the first run's settings, or start over (--restart)",
+        )
+    try:
+        _add_arrays(path, spec)  # a run may have ended between two of them
+    except OSError as error:
+        raise system_error(str(path), error, plain_bytes(spec.shape, spec.dtype)) from error
+    return StoreWriter(path, spec, complete=bool(record["complete"]))
+
+
+def level_grid(spec: MapSpec, level: int) -> Grid:
+    """How a level of the pyramid is cut: as the map, with half as many cells each time, rounded up."""
+    bands, rows, columns = spec.shape
+    shape = (bands, -(-rows // 2**level), -(-columns // 2**level))
+    return cut(shape, spec.dtype, spec.fill, spec.shard)
+
+
+def valid_grid(spec: MapSpec) -> Grid:
+    """How the array of valid cells is cut: as the map."""
+    return cut(spec.shape[1:], "uint8", 1, spec.shard)
+
+
+def level_count(spec: MapSpec) -> int:
+    """Levels of the pyramid: halved until no side has more than 256 cells.
+
+    The map itself is one.
+    """
+    side, count = max(spec.shape[1:]), 1
+    while side > 256:
+        side, count = -(-side // 2), count + 1
+    return count
+
+
+def read_record(path: Path) -> Record:
+    """The record of a store, complete or not.
+
+    Raises:
+        ImageError: there is nothing, or something else, or it is damaged.
+    """
+    where = str(path)
+    if not path.exists():
+        raise ImageError(where, "there is no such file or folder", fix="check the path")
+    try:
+        record = json.loads((path / "zarr.json").read_text())["attributes"][ATTRIBUTE]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageError(
+            where, f"holds no scores that can be read ({reason})", fix="give a .zarr folder that fullfield wrote"
+        ) from error
+    if not isinstance(record, dict) or "format" not in record or "complete" not in record:
+        raise ImageError(where, "has no record of scores", fix="scan again: it is damaged or foreign")
+    return record
+
+
+def check_complete(path: Path) -> tuple[MapSpec, Record]:
+    """Spec and record of a store that is sealed and whole.
+
+    Raises:
+        ResumeError: it is not complete; the text says how much is there.
+        ImageError: there is no store, or files of it are missing.
+    """
+    record = read_record(path)
+    spec = from_record(record, str(path))
+    for level in range(level_count(spec) if record["complete"] else 1):
+        grid = level_grid(spec, level)
+        there, all_of_them = count_files(path / str(level), grid), int(np.prod(grid.shards))
+        if not record["complete"]:
+            raise incomplete(path, there, all_of_them)
+        if there < all_of_them:
+            what = f"{all_of_them - there} of {all_of_them} shards of level {level} are missing"
+            raise ImageError(str(path), what, fix="scan again: it is damaged")
+    return spec, record
+
+
+def incomplete(path: Path, there: int, all_of_them: int) -> ResumeError:
+    """What is said of a store that is not finished."""
+    return ResumeError(
+        str(path),
+        f"is not complete: {there} of {all_of_them} shards are there",
+        fix="run the same scan again, it goes on from there; or start over (--restart)",
+    )
+
+
+def write_root(
+    path: Path,
+    spec: MapSpec,
+    *,
+    certificate: dict[str, Any] | None,
+    windows: list[tuple[float, float]] | None = None,
+) -> None:
+    """The store's own metadata, whole or not at all; with ``windows`` it says that the store is complete."""
+    levels = 1 if windows is None else level_count(spec)
+    record = to_record(spec, certificate=certificate, complete=windows is not None)
+    name = str(spec.provenance.get("model") or "scores")
+    attributes = {"ome": ome.attributes(spec, name, levels=levels, windows=windows), ATTRIBUTE: record}
+    text = dumped({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
+    replace_text(path / "zarr.json", text)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """A small file, on the disk before it has its name."""
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        temporary.write_text(text)
+        settle(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def add_array(folder: Path, grid: Grid) -> None:
+    """The metadata of an array, if it has none yet."""
+    file = folder / "zarr.json"
+    if file.is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_text(file, dumped(metadata(grid)))
+
+
+def _add_arrays(path: Path, spec: MapSpec) -> None:
+    add_array(path / "0", level_grid(spec, 0))
+    add_array(path / VALID, valid_grid(spec))
+
+
+def _check_block(
+    dtype: np.dtype[Any],
+    place: tuple[int, int],
+    extent: tuple[int, int, int],
+    block: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+) -> None:
+    """Raises unless the block is the shard there."""
+    if block.shape != extent or block.dtype != dtype:
+        raise GeometryError(
+            "store",
+            f"the shard at row {place[0]}, column {place[1]} is {dtype} of shape {extent}, "
+            f"not {block.dtype} of shape {block.shape}",
+            fix="encode the scores as the spec says, and write whole shards",
+        )
+    if valid is not None and (valid.shape != extent[1:] or valid.dtype != np.bool_):
+        raise GeometryError(
+            "store", f"valid is {valid.dtype} of shape {valid.shape}, not bool of {extent[1:]}", fix="give one a cell"
+        )
+
+
+def _check(spec: MapSpec) -> None:
+    """Raises unless bands, classes, names, cells and fill go together."""
+    bands, rows, columns = spec.shape
+    labels, floats = spec.kind == "labels", spec.dtype.startswith("float")
+    names = spec.class_names
+    if min(spec.shape) < 1 or (rows, columns) != spec.placement.shape or min(spec.shard) < 1:
+        what = f"shape {spec.shape}, shards {spec.shard} are no map of {spec.placement.shape} cells"
+    elif (bands != 1 if labels else bands != len(spec.classes)) or not spec.classes:
+        what = f"{bands} bands of {spec.kind} do not go with {len(spec.classes)} classes"
+    elif names is not None and len(names) != len(spec.classes):
+        what = f"{len(names)} names for {len(spec.classes)} classes"
+    elif spec.dtype not in (("uint8", "uint16") if labels else ("float64", "float32", "float16", "uint8")):
+        what = f"{spec.kind} cannot be kept as {spec.dtype}"
+    elif not (np.isnan(spec.fill) if floats else spec.fill == np.iinfo(spec.dtype).max):
+        what = f"the fill value of {spec.dtype} is not {spec.fill:g}"
+    else:
+        return
+    raise GeometryError("map", what, fix="take bands, names and types from fullfield.store.encoding.keeping")

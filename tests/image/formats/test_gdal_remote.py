@@ -1,0 +1,149 @@
+"""Maps behind addresses: read by ranges, with their place; what a server does wrong is one clear error."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import rasterio
+
+import fullfield
+from fullfield.errors import ImageError
+from tests.image.serving import fetched, serving
+
+SIDE = 1024
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), dtype=np.uint8)
+PLACE = {"crs": "EPSG:32633", "transform": rasterio.Affine(2, 0, 400_000, 0, -2, 5_800_000)}
+LAYOUTS = {
+    "cog": {"driver": "COG", "blocksize": 256, "compress": "deflate"},
+    "tiles": {"driver": "GTiff", "tiled": True, "blockxsize": 256, "blockysize": 256},
+}
+
+Served = tuple[str, Path, subprocess.Popen[str]]
+
+
+def write(path: Path, pixels: np.ndarray, **options: object) -> Path:
+    count, height, width = pixels.shape
+    options = {"driver": "GTiff", "tiled": True, "blockxsize": 256, "blockysize": 256} | options
+    with rasterio.open(path, "w", count=count, height=height, width=width, dtype="uint8", **PLACE, **options) as file:
+        file.write(pixels)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("scenes")
+    return {name: write(folder / f"{name}.tif", PIXELS, **options) for name, options in LAYOUTS.items()}
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path) as (address, process):
+        yield address, tmp_path, process
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_address_gives_the_pixels_and_the_place_of_the_file(
+    served: Served, scenes: dict[str, Path], layout: str
+) -> None:
+    address, folder, _ = served
+    (folder / "scene.tif").symlink_to(scenes[layout])
+    here = fullfield.open(scenes[layout])
+    for level in range(len(here.about.levels)):
+        far, near = (fullfield.open(at, level=level) for at in (f"{address}/ranges/scene.tif", scenes[layout]))
+        height, width, _ = near.shape
+        np.testing.assert_array_equal(far.read(0, height, 0, width), near.read(0, height, 0, width))
+        for name in ("georeference", "mpp", "levels", "tile", "reader"):
+            assert getattr(far.about, name) == getattr(near.about, name)
+    assert here.about.georeference is not None
+    assert here.about.georeference.on_map(0, 0) == (400_000, 5_800_000)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_of_a_large_file_one_window_is_fetched(served: Served, scenes: dict[str, Path], layout: str) -> None:
+    address, folder, _ = served
+    (folder / "scene.tif").symlink_to(scenes[layout])
+    raster = fullfield.open(f"{address}/ranges/scene.tif")
+    np.testing.assert_array_equal(raster.read(300, 400, 300, 400), PIXELS[:, 300:400, 300:400].transpose(1, 2, 0))
+    assert fetched(folder) < 400_000 < 3_000_000 < scenes[layout].stat().st_size  # a tile takes 196,608 bytes
+
+
+@pytest.mark.parametrize(
+    ("address_of", "text"),
+    [
+        ("ranges/none.tif", "there is no such file\n  fix: check the path"),
+        ("denied/scene.tif", r"cannot be opened \(403, message='Forbidden'"),
+        ("whole/scene.tif", "the server gives no parts of files, as GDAL needs\n  fix: download the file"),
+        ("cut/scene.tif", "y 0:9, x 0:9 cannot be read: (.|\n)*fix: try again: the server may be gone"),
+        ("stalled/scene.tif", "y 0:9, x 0:9 cannot be read: (.|\n)*fix: try again: the server may be gone"),
+    ],
+)
+def test_what_a_server_does_wrong_is_one_clear_error(
+    served: Served, scenes: dict[str, Path], monkeypatch: pytest.MonkeyPatch, address_of: str, text: str
+) -> None:
+    monkeypatch.setattr("fullfield.image.formats.gdal_safety._STALLED", 1)
+    address, folder, _ = served
+    (folder / "scene.tif").symlink_to(scenes["tiles"])
+    with pytest.raises(ImageError, match=f"{address}/{address_of}: {text}"):
+        fullfield.open(f"{address}/{address_of}").read(0, 9, 0, 9)
+
+
+def test_a_server_that_goes_away_is_one_clear_error(served: Served, scenes: dict[str, Path]) -> None:
+    address, folder, process = served
+    (folder / "scene.tif").symlink_to(scenes["tiles"])
+    raster = fullfield.open(f"{address}/ranges/scene.tif")
+    raster.read(0, 9, 0, 9)
+    process.kill()
+    process.wait()
+    with pytest.raises(ImageError, match=r"y 700:709, x 700:709 cannot be read: (.|\n)*the server may be gone"):
+        raster.read(700, 709, 700, 709)
+    with pytest.raises(ImageError, match=r"cannot be opened .*Cannot connect to host"):
+        fullfield.open(f"{address}/ranges/scene.tif")
+
+
+def test_a_file_changed_behind_an_address_is_read_anew_and_has_another_identity(served: Served) -> None:
+    address, folder, _ = served
+    found = []
+    for value in (3, 8):
+        write(folder / "scene.tif", np.full((1, 64, 64), value, np.uint8))
+        raster = fullfield.open(f"{address}/ranges/scene.tif")
+        assert (raster.read(0, 64, 0, 64) == value).all()
+        raster.close()
+        found.append(raster.about.identity)
+    assert fullfield.open(f"{address}/ranges/scene.tif").about.identity == found[1] != found[0]
+
+
+def test_behind_an_address_no_file_of_this_machine_is_read(
+    served: Served, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    address, folder, _ = served
+    secret = write(tmp_path_factory.mktemp("home") / "secret.tif", np.full((1, 64, 64), 7, np.uint8))
+    (folder / "a.vrt").write_text(
+        '<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f"<SourceFilename>{secret}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(ImageError, match="is no image that any reader knows"):
+        fullfield.open(f"{address}/ranges/a.vrt")
+    with rasterio.open(write(folder / "a.tif", np.zeros((1, 64, 64), np.uint8)), "r+") as file:
+        file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(secret))
+    with pytest.raises(ImageError, match=rf"names {secret}, which is no file in /vsicurl/{address}/ranges or below"):
+        fullfield.open(f"{address}/ranges/a.tif")
+
+
+def test_jpeg_2000_behind_an_address_keeps_its_place(served: Served) -> None:
+    address, folder, _ = served
+    write(folder / "a.jp2", PIXELS[:, :256, :256], driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
+    raster = fullfield.open(f"{address}/ranges/a.jp2")
+    assert raster.about.georeference == fullfield.open(folder / "a.jp2").about.georeference
+    np.testing.assert_array_equal(raster.read(0, 256, 0, 256), PIXELS[:, :256, :256].transpose(1, 2, 0))
+
+
+def test_an_address_that_gdal_does_not_know_says_that_the_place_is_lost(scenes: dict[str, Path]) -> None:
+    fsspec.filesystem("memory").pipe_file("/scenes/a.tif", scenes["tiles"].read_bytes())
+    about = fullfield.open("memory://scenes/a.tif").about
+    assert about.reader == "tifffile (not its place on the map: download the file)"
+    fsspec.filesystem("memory").rm("/scenes", recursive=True)

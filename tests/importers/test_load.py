@@ -1,0 +1,315 @@
+"""A file is what its content says; what can run code needs trust; every bad file is one clear error."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from fullfield.errors import CaptureError, FullfieldError
+from fullfield.importers.load import load, read_class_names
+from fullfield.importers.onnx import load_onnx
+
+from .onnx_models import model, stored  # noqa: TID252 - tests are no package
+
+RNG = np.random.default_rng(23)
+
+
+def _net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+
+
+def _onnx(weight_bytes_outside: str | None = None) -> onnx.ModelProto:
+    """A small classifier, its kernel in a file beside it if a name is given."""
+    kernel = RNG.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Gemm", ["f", "m", "b"], ["y"], transB=1),
+    ]
+    weights = {"m": RNG.standard_normal((2, 4)).astype(np.float32), "b": np.zeros(2, np.float32)}
+    made = model(nodes, weights)
+    tensor = numpy_helper.from_array(kernel, "w")
+    if weight_bytes_outside is not None:
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=weight_bytes_outside)
+    made.graph.initializer.append(tensor)
+    return made
+
+
+def _program(folder: Path, *, free: bool = True) -> tuple[Path, nn.Module]:
+    net, path = _net(), folder / "anything.onnx"
+    sizes = ({0: torch.export.Dim.DYNAMIC},) if free else None
+    torch.export.save(torch.export.export(net, (torch.zeros(2, 3, 8, 9),), dynamic_shapes=sizes), path)
+    return path, net
+
+
+def test_onnx_is_recognised_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(_onnx().SerializeToString())
+    assert load(path).classes == 2
+    assert load(str(path), name="mine", class_names=["a", "b"]).class_names == ("a", "b")
+
+
+def test_a_pt2_program_is_refused_without_trust_and_says_why(tmp_path: Path) -> None:
+    path, _ = _program(tmp_path)
+    with pytest.raises(CaptureError, match=r"can run code[\s\S]*trust=True"):
+        load(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trusted_pt2_program_is_captured_at_its_own_window(tmp_path: Path) -> None:
+    path, net = _program(tmp_path)
+    loaded = load(path, trust=True)
+    assert loaded.window == (8, 9)
+    x = torch.randn(3, 3, 8, 9)
+    assert torch.allclose(loaded(x), net(x), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trusted_pt2_program_with_a_frozen_batch_is_one_error(tmp_path: Path) -> None:
+    path, _ = _program(tmp_path, free=False)
+    path.rename(tmp_path / "b.pt2")
+    torch.export.save(torch.export.export(_net(), (torch.zeros(1, 3, 8, 9),)), tmp_path / "b.pt2")
+    try:
+        loaded = load(tmp_path / "b.pt2", trust=True)
+    except CaptureError:
+        return
+    x = torch.randn(3, 3, 8, 9)
+    assert torch.allclose(loaded(x), _net()(x), atol=1e-6), "or the batch turned out to be free"
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickled_module_needs_trust(zipped: bool, tmp_path: Path) -> None:
+    net, path = _net(), tmp_path / "net.pt"
+    torch.save(net, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CaptureError, match="pickle: opening it can run code"):
+        load(path)
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.allclose(load(path, window=8, trust=True)(x), net(x), atol=1e-6)
+    with pytest.raises(CaptureError, match="window"):
+        load(path, trust=True)
+
+
+def test_a_hostile_pickle_does_not_run_without_trust(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "sprung",)
+
+    (tmp_path / "net.onnx").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(CaptureError, match="trust"):
+        load(tmp_path / "net.onnx")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_state_dict_says_that_the_architecture_is_missing(wrapped: bool, tmp_path: Path) -> None:
+    state = _net().state_dict()
+    torch.save({"state_dict": state, "epoch": 3} if wrapped else state, tmp_path / "w.pth")
+    with pytest.raises(CaptureError, match="architecture is missing"):
+        load(tmp_path / "w.pth", trust=True)
+
+
+def test_a_checkpoint_that_holds_the_whole_module_is_captured(tmp_path: Path) -> None:
+    torch.save({"model": _net(), "epoch": 3}, tmp_path / "w.pth")
+    assert load(tmp_path / "w.pth", window=8, trust=True).classes == 2
+
+
+def test_a_damaged_pickle_is_one_error_even_when_trusted(tmp_path: Path) -> None:
+    (tmp_path / "w.pkl").write_bytes(b"\x80\x04nonsense")
+    with pytest.raises(CaptureError, match="cannot be read"):
+        load(tmp_path / "w.pkl", trust=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_named(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(_net(), torch.zeros(1, 3, 8, 8)), tmp_path / "net.pt")
+    with pytest.raises(CaptureError, match="TorchScript"):
+        load(tmp_path / "net.pt", trust=True)
+
+
+def _zip(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "{}")
+
+
+OTHERS: list[tuple[bytes, str]] = [
+    (b"", "is empty"),
+    (b"\x89HDF\r\n\x1a\n" + b"\0" * 64, "HDF5"),
+    (b"\x1c\0\0\0TFL3" + b"\0" * 64, "TensorFlow Lite"),
+    (b"GGUF" + b"\0" * 64, "GGUF"),
+    (b"\x93NUMPY\x01\0", "NumPy"),
+    (b"\x89PNG\r\n\x1a\n" + b"\0" * 64, "picture"),
+    (b"\xff\xd8\xff\xe0" + b"\0" * 64, "picture"),
+    (b"\x1f\x8b\x08\0", "compressed"),
+    ((66).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', "safetensors"),
+    (b"PK\x03\x04rubbish", "damaged"),
+    (b"print('hello')\n", "not an ONNX model"),
+    (b"<html><body>404</body></html>", "not an ONNX model"),
+    (b"\x08\x07", "not an ONNX model"),
+    (bytes(range(256)) * 20, "not an ONNX model"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), OTHERS, ids=[said for _, said in OTHERS])
+def test_a_wrong_file_is_one_error_that_says_what_it_is(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    with pytest.raises(CaptureError, match=said) as caught:
+        load(path, trust=True)
+    assert "net.onnx" in caught.value.where
+    assert "\n  fix: " in str(caught.value)
+
+
+def test_keras_archives_saved_models_folders_and_missing_files_are_named(tmp_path: Path) -> None:
+    _zip(tmp_path / "a.keras", "config.json", "metadata.json", "model.weights.h5")
+    _zip(tmp_path / "b.zip", "readme.txt")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"\x08\x01")
+    for name, said in {
+        "a.keras": "Keras",
+        "b.zip": "zip",
+        "saved": "SavedModel",
+        ".": "directory",
+        "no": "No such",
+    }.items():
+        with pytest.raises(CaptureError, match=said):
+            load(tmp_path / name)
+
+
+def test_a_file_cut_short_anywhere_is_one_error(tmp_path: Path) -> None:
+    whole, path = _onnx().SerializeToString(), tmp_path / "net.onnx"
+    for cut in [*range(1, 40), *range(40, len(whole), 7), len(whole) - 1]:
+        path.write_bytes(whole[:cut])
+        with pytest.raises(CaptureError):
+            load(path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_bytes_give_an_error_of_ours_or_a_classifier_that_runs(seed: int, tmp_path: Path) -> None:
+    whole, path, chance = _onnx().SerializeToString(), tmp_path / "net.onnx", random.Random(seed)
+    for _ in range(100):
+        data = bytearray(whole)
+        for _ in range(chance.choice([1, 1, 2, 8])):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        path.write_bytes(data)
+        try:
+            loaded = load(path)
+        except FullfieldError:
+            continue
+        assert loaded(torch.zeros(1, loaded.channels, *loaded.window, dtype=loaded.dtype)).shape[0] == 1
+
+
+def test_names_that_are_no_text_are_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(_onnx().SerializeToString().replace(b"GlobalAveragePool", b"GlobalAveragePoo\xff"))
+    with pytest.raises(CaptureError, match="not UTF-8"):
+        load(path)
+
+
+def test_a_window_too_large_to_be_meant_is_refused(tmp_path: Path) -> None:
+    made = _onnx()
+    for axis in (2, 3):
+        made.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 30_000
+    with pytest.raises(CaptureError, match="GiB each"):
+        load(stored(made, tmp_path))
+
+
+def test_data_beside_the_model_are_read(tmp_path: Path) -> None:
+    made = _onnx("parts/w.bin")
+    (tmp_path / "parts").mkdir()
+    kernel = RNG.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    (tmp_path / "parts" / "w.bin").write_bytes(b"skip" + kernel.tobytes())
+    entries = made.graph.initializer[-1].external_data
+    entries.add(key="offset", value="4")
+    entries.add(key="length", value=str(kernel.nbytes))
+    loaded = load(stored(made, tmp_path))
+    assert torch.equal(loaded.graph.state_dict()["w"], torch.from_numpy(kernel))
+
+
+def test_data_outside_the_models_folder_are_never_read(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(b"\0" * 432)
+    (home / "link.bin").symlink_to(secret)
+    (home / "up").symlink_to(tmp_path)
+    tries = ["../secret.bin", str(secret), "link.bin", "up/secret.bin", "a/../../secret.bin", "..\\secret.bin"]
+    tries += ["C:\\secret.bin", "\\\\host\\secret.bin", "", ".", "missing.bin", "a\0b"]
+    for location in tries:
+        with pytest.raises(CaptureError, match=r"outside data|no such|not beside"):
+            load(stored(_onnx(location), home))
+
+
+@pytest.mark.parametrize(
+    "entries", [{"offset": "-4"}, {"offset": "1e3"}, {"offset": "9" * 30}, {"length": "12"}, {"offset": "100"}], ids=str
+)
+def test_data_that_do_not_fill_their_tensor_are_refused(entries: dict[str, str], tmp_path: Path) -> None:
+    made = _onnx("w.bin")
+    (tmp_path / "w.bin").write_bytes(b"\0" * 432)
+    for key, value in entries.items():
+        made.graph.initializer[-1].external_data.add(key=key, value=value)
+    with pytest.raises(CaptureError, match="tensor 'w'"):
+        load(stored(made, tmp_path))
+
+
+def test_a_tensor_that_declares_more_than_it_has_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    made = _onnx()
+    made.graph.initializer[-1].dims[0] = 2**40
+    with pytest.raises(CaptureError, match="bytes of weights, more than"):
+        load(stored(made, tmp_path))
+    made.graph.initializer[-1].dims[0] = 5
+    with pytest.raises(CaptureError, match="takes 540 bytes, the file has 432"):
+        load(stored(made, tmp_path))
+    made.graph.initializer[-1].dims[0] = -4
+    with pytest.raises(CaptureError, match="negative size"):
+        load(stored(made, tmp_path))
+
+
+def test_a_file_larger_than_the_cap_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match="more than the 100 allowed"):
+        load_onnx(stored(_onnx(), tmp_path), cap_bytes=100)
+
+
+def test_a_constant_that_unfolds_to_too_much_is_refused(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Expand", ["c", "s"], ["e"]),
+        helper.make_node("ReduceSum", ["e"], ["k"], keepdims=0),
+        helper.make_node("Mul", ["x", "k"], ["z"]),
+        helper.make_node("Flatten", ["z"], ["y"]),
+    ]
+    made = model(nodes, {"c": np.ones(1, np.float32), "s": np.array([10**6, 10**6], np.int64)})
+    with pytest.raises(CaptureError, match="GiB"):
+        load(stored(made, tmp_path))
+
+
+def test_class_names_are_read_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes("\ufefftabby cat \r\nchäteau\n\n".encode())
+    assert read_class_names(path) == ("tabby cat", "chäteau")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "empty"), (b"a\n\nb\n", "line 2"), (b"\xff\xfe\x00\xd8", "UTF-8"), (b"a" * (2**24 + 1), "bytes")],
+)
+def test_bad_class_names_are_refused(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes(content)
+    with pytest.raises(CaptureError, match=said):
+        read_class_names(tmp_path / "names.txt")
+    with pytest.raises(CaptureError, match="No such"):
+        read_class_names(tmp_path / "missing.txt")

@@ -1,0 +1,33 @@
+"""What is prepared before a scan: no more than it needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fullfield.jobs import prepare
+from fullfield.jobs.prepare import Settings, set_up
+from tests.api import networks
+from tests.api.networks import WINDOW, made
+
+
+@pytest.mark.parametrize(("step", "forms"), [(4, 1), ((4, 5), 1), (None, 2)])
+def test_a_network_behind_gates_is_looked_past_only_for_its_stride(
+    step: int | tuple[int, int] | None, forms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[bool] = []
+    whole = prepare.canonical
+
+    def counted(net: object, *, slides: bool = False) -> object:
+        calls.append(slides)
+        return whole(net, slides=slides)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prepare, "canonical", counted)
+    height, width = WINDOW
+    net = replace(made(networks.gated))  # nothing is kept of it
+    work = set_up(net, torch.rand(3, height + 9, width + 9), Settings(step=step))
+    assert len(calls) == forms
+    assert work.prepared.stride == work.prepared.stride
+    assert len(calls) == 2

@@ -1,0 +1,49 @@
+"""How a scan to disk shares its budget between the computation and what stands beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fullfield
+from fullfield import BudgetError
+from fullfield.jobs.prepare import Settings
+from fullfield.jobs.stream_job import StreamJob, prepare_job
+from fullfield.store.encoding import Keep
+
+
+def job(budget: int | None, **options: object) -> StreamJob:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 16, 5, stride=4, padding=2), nn.ReLU()]
+    layers += [nn.Conv2d(16, 16, 5, padding=2, dilation=1) for _ in range(4)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)]
+    net = fullfield.capture(nn.Sequential(*layers, *head).eval(), window=64)
+    image = np.zeros((3000, 3500, 3), np.uint8)
+    settings = Settings(step=32, mode="context", budget=budget, **options)  # type: ignore[arg-type]
+    return prepare_job(net, image, Keep(), settings)
+
+
+@pytest.mark.parametrize("megabytes", [60, 75, 90, 110, 150, 200, 270])
+def test_the_computation_takes_what_the_rest_of_the_budget_leaves_it(megabytes: int) -> None:
+    found = job(megabytes * 10**6)
+    assert 0.8 * megabytes * 10**6 <= found.predicted_bytes <= megabytes * 10**6
+
+
+def test_where_no_budget_is_set_one_window_may_take_more_than_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("fullfield.jobs.stream_job", "fullfield.planning.choose"):
+        monkeypatch.setattr(f"{place}.DEFAULT_BUDGET_BYTES", 10**6)
+    found = job(None)
+    assert found.work.plan.tile == (1, 1)
+    assert found.predicted_bytes > 10**6
+    with pytest.raises(BudgetError, match="a scan to disk takes"):
+        job(10**6)
+    with pytest.raises(BudgetError, match="a scan to disk takes"):
+        job(None, tile=(2, 2))
+
+
+def test_an_image_continued_beyond_its_edges_is_predicted_to_take_more() -> None:
+    plain, beyond = (job(10**9, tile=(4, 4), edge=edge) for edge in ("valid", "reflect"))
+    assert plain.work.plan.tile == beyond.work.plan.tile
+    assert plain.predicted_bytes < beyond.predicted_bytes

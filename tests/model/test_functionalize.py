@@ -1,0 +1,201 @@
+"""Operators in place become functional ones: the same numbers, and torch's own way wherever memory may be shared."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fullfield.canonical.pipeline import Canonical, canonical
+from fullfield.model import torch_export as torch_module
+from fullfield.model.functionalize import functionalise
+from fullfield.model.torch_export import capture
+from tests.architectures import build
+
+
+class Around(nn.Module):
+    """A convolution, what is tested, a linear layer over the means."""
+
+    def __init__(self, body: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.head, self.body = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 5), body
+        self.register_buffer("seen", torch.ones(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(self, x).mean((2, 3)))
+
+
+def exported(module: nn.Module) -> torch.fx.GraphModule:
+    """The module as torch exports it, with a free batch."""
+    with torch.no_grad():
+        program = torch.export.export(
+            module.eval(), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+        )
+    graph = program.module(check_guards=False)
+    assert isinstance(graph, torch.fx.GraphModule)
+    torch_module._drop_checks(graph.graph)
+    return graph
+
+
+def mutable(graph: torch.fx.Graph) -> list[str]:
+    """The operators that write into what they read."""
+    return [str(n.target) for n in graph.nodes if n.op == "call_function" and _writes(n.target)]
+
+
+def _writes(target: object) -> bool:
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
+SAFE: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "after a convolution": lambda m, x: m.conv(x).relu_(),
+    "a chain": lambda m, x: m.conv(x).relu_().mul_(2.0).add_(1.0),
+    "by its first name": lambda m, x: _relu_then(m.conv(x), lambda y, _: y + 1),
+    "by both names": lambda m, x: _relu_then(m.conv(x), lambda y, z: y * 3 - z),
+    "read before and after": lambda m, x: _kept(m.conv(x), lambda y: y.relu_()),
+    "twice by its first name": lambda m, x: _relu_then(
+        _relu_then(m.conv(x), lambda y, _: y), lambda y, _: y.neg_() + y
+    ),
+    "a sum": lambda m, x: m.conv(x).add_(m.conv(x.flip(3)), alpha=2),
+    "onto a shortcut read before": lambda m, x: _residual(m.conv(x), m.conv),
+    "with itself": lambda m, x: _relu_then(m.conv(x), lambda y, _: y.mul_(y)),
+    "its view alone is read": lambda m, x: m.conv(x).flatten(2).relu_().reshape(-1, 4, 8, 8),
+    "dropout": lambda m, x: F.dropout(m.conv(x), 0.5, training=False, inplace=True),
+    "hardswish": lambda m, x: F.hardswish(m.conv(x), inplace=True),
+    "bounded": lambda m, x: F.relu6(m.conv(x), inplace=True).clamp_(max=0.5),
+}
+
+
+def _relu_then(y: Tensor, after: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    z = y.relu_()
+    return after(y, z)
+
+
+def _kept(y: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    before = y * 2
+    return before + change(y) + y
+
+
+def _residual(y: Tensor, conv: nn.Module) -> Tensor:
+    z = conv(y[:, :3])
+    z += y
+    return F.relu_(z)
+
+
+UNSAFE: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], str]] = {
+    "a view of it is read later": (lambda m, x: _view_of(m.conv(x), lambda y: y.relu_()), "something else may read"),
+    "it is a view of what is read later": (
+        lambda m, x: _view_of(m.conv(x), lambda y: y, lambda v: v.relu_()),
+        "something else may read",
+    ),
+    "its own sibling is read later": (lambda m, x: _siblings(m.conv(x)), "something else may read"),
+    "what it may be a copy of is read later": (lambda m, x: _maybe_copy(m.conv(x)), "something else may read"),
+    "a slice is written": (lambda m, x: _slice_written(m.conv(x)), "copy_.default has no functional twin"),
+    "the input is written": (lambda m, x: m.conv(x.mul_(1.0)), "something else may read"),
+    "a weight is written": (lambda m, x: m.conv(x) * m.seen.add_(0.0), "something else may read"),
+    "the type would change": (lambda m, x: m.conv(x) * m.conv(x).gt_(0.0), "keeps a type that"),
+    "numbers are drawn": (lambda m, x: m.conv(x) + 0 * F.dropout(m.conv(x), 0.5, training=True), "draws numbers"),
+    "an operator is taken apart": (lambda m, x: m.conv(x).relu_().movedim(2, 3), "is taken apart"),
+}
+
+
+def _view_of(y: Tensor, change: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor] = torch.abs) -> Tensor:
+    view = y.permute(0, 1, 3, 2)
+    changed, seen = change(y), other(view)
+    return changed + seen + y
+
+
+def _siblings(y: Tensor) -> Tensor:
+    a, b = y.chunk(2, 1)
+    return torch.cat([a.sigmoid_(), b], 1)
+
+
+def _maybe_copy(y: Tensor) -> Tensor:
+    z = y.transpose(2, 3).reshape(-1, 4, 64)
+    return y.relu_() - 2 * z.reshape(-1, 4, 8, 8)
+
+
+def _slice_written(y: Tensor) -> Tensor:
+    y[:, :2] = y[:, 2:] * 2
+    return y
+
+
+@pytest.mark.parametrize("body", SAFE.values(), ids=SAFE)
+def test_operators_in_place_become_functional_ones(body: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    graph = exported(Around(body))
+    assert mutable(graph.graph)
+    assert functionalise(graph.graph) == ""
+    assert not mutable(graph.graph)
+    graph.graph.lint()
+
+
+@pytest.mark.parametrize(("body", "why"), UNSAFE.values(), ids=UNSAFE)
+def test_where_memory_may_be_shared_the_graph_stays_as_it_is(
+    body: Callable[[nn.Module, Tensor], Tensor], why: str
+) -> None:
+    graph = exported(Around(body))
+    before = str(graph.graph)
+    assert why in functionalise(graph.graph)
+    assert str(graph.graph) == before
+
+
+@pytest.mark.parametrize("body", [*SAFE.values(), *(b for k, (b, _) in UNSAFE.items() if "numbers" not in k)])
+def test_a_captured_network_gives_the_modules_numbers(body: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    module = Around(body).eval().double()
+    net = capture(module, window=8)
+    assert set(mutable(net.graph.graph)) <= {"aten.copy_.default"}  # into inputs and weights that it writes itself
+    x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.equal(net(x.clone()), module(x.clone()))
+
+
+def test_a_view_that_is_read_later_would_give_other_numbers() -> None:
+    """The guard is needed: twins alone are wrong there."""
+    torch.manual_seed(0)
+    module = Around(UNSAFE["a view of it is read later"][0]).eval()
+    graph = exported(module)
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.relu_.default:
+            node.target = torch.ops.aten.relu.default
+    graph.recompile()
+    x = torch.randn(2, 3, 8, 8)
+    assert not torch.allclose(graph(x), module(x))
+
+
+@pytest.mark.parametrize("name", ["shufflenet", "efficientnet", "vit"])
+def test_canonical_form_is_the_same_as_by_torchs_own_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, window = build(name)
+    ours = capture(module, window=window)
+    asked: list[torch.fx.Graph] = []
+    monkeypatch.setattr(torch_module, "functionalise", lambda graph: asked.append(graph) or "asked")  # type: ignore[func-returns-value]
+    theirs = capture(module, window=window)
+    assert asked
+    assert described(canonical(ours, slides=True)) == described(canonical(theirs, slides=True))
+
+
+def described(form: Canonical) -> list[tuple[str, str, str]]:
+    """The nodes of a graph, by their places in it; a copy is what a dropout does."""
+    place = {node: f"%{k}" for k, node in enumerate(form.graph.graph.nodes)}
+    copies = (torch.ops.aten.clone.default, torch.ops.aten.dropout.default)
+    return [
+        (n.op, "copy", place[n.all_input_nodes[0]])
+        if n.target in copies
+        else (n.op, str(n.target), str(torch.fx.node.map_arg((n.args, n.kwargs), place.__getitem__)))
+        for n in form.graph.graph.nodes
+    ]
+
+
+def test_parts_of_a_result_that_nobody_reads_are_dropped() -> None:
+    class Largest(nn.Module):
+        """The largest of all channels, without its place."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.max(1).values.flatten(1)
+
+    net = capture(Largest(), window=4)
+    parts = [node for node in net.graph.graph.nodes if node.target is operator.getitem]
+    assert [node.args[1] for node in parts] == [0]

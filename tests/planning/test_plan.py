@@ -1,0 +1,485 @@
+"""Plans: what is scanned together, what it costs, and what fits the memory allowed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from fullfield.errors import BudgetError, FullfieldError, GeometryError
+from fullfield.geometry.axis import Op
+from fullfield.geometry.network import Network, NodeSpec
+from fullfield.planning import CONTEXT, EXACT, Borders, Plan, Prices, Tile, make_plan
+from fullfield.planning.choose import DEFAULT_BUDGET_BYTES
+from fullfield.planning.cost import _HEAP, _PROGRAM, Cost, crop_macs, frontier, tile_cost
+from tests.planning.networks import Draft, attentive, padded, unpadded
+
+MAKERS: list[Callable[[], Network]] = [unpadded, padded, attentive]
+pairs = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@st.composite
+def asked(draw: st.DrawFn) -> tuple[Network, tuple[int, int], tuple[int, int]]:
+    """A network, an image of at least one window, a step."""
+    network = draw(st.sampled_from(MAKERS))()
+    extra = draw(st.tuples(st.integers(0, 60), st.integers(0, 60)))
+    return network, (network.window[0] + extra[0], network.window[1] + extra[1]), draw(pairs)
+
+
+@given(asked())
+def test_the_map_has_a_cell_for_every_window_inside_the_image(
+    case: tuple[Network, tuple[int, int], tuple[int, int]],
+) -> None:
+    network, image, step = case
+    plan = make_plan(network, image=image, step=step)
+    wanted = tuple(len(range(0, n - w + 1, s)) for n, w, s in zip(image, network.window, step, strict=True))
+    assert plan.shape == wanted
+    assert plan.windows == wanted[0] * wanted[1]
+
+
+@settings(max_examples=25)
+@given(asked(), st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_tiles_cover_the_map_exactly_once_and_read_inside_the_image(
+    case: tuple[Network, tuple[int, int], tuple[int, int]], tile: tuple[int, int] | None
+) -> None:
+    network, image, step = case
+    plan = make_plan(network, image=image, step=step, tile=tile)
+    seen = [(t.row + i, t.column + j) for t in plan.tiles() for i in range(t.rows) for j in range(t.columns)]
+    assert sorted(seen) == [(i, j) for i in range(plan.shape[0]) for j in range(plan.shape[1])]
+    for t in plan.tiles():
+        assert t.rows <= plan.tile[0]
+        assert t.columns <= plan.tile[1]
+        top, bottom, left, right = plan.layout(t).pixels("x")
+        y, x = t.row * step[0], t.column * step[1]
+        assert 0 <= y + top < y + bottom <= image[0]
+        assert 0 <= x + left < x + right <= image[1]
+
+
+@settings(max_examples=25)
+@given(asked(), st.sampled_from([2, 4, 8]), st.integers(1, 40))
+def test_what_is_predicted_fits_the_budget_or_the_error_says_what_would(
+    case: tuple[Network, tuple[int, int], tuple[int, int]], itemsize: int, kilobytes: int
+) -> None:
+    network, image, step = case
+
+    def ask(budget: int) -> Plan:
+        return make_plan(network, image=image, step=step, itemsize=itemsize, budget_bytes=budget)
+
+    budget = kilobytes * 4000
+    try:
+        plan = ask(budget)
+    except BudgetError as error:
+        least = int(float(re.search(r"at least ([\d.]+) MB", error.fix)[1]) * 1e6)  # type: ignore[index]
+        assert least > budget
+        plan = ask(least)
+        budget = least
+    assert plan.cost.peak_bytes <= plan.budget_bytes == budget
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_the_least_budget_that_is_named_is_the_least_that_works(make: Callable[[], Network]) -> None:
+    network = make()
+
+    def ask(budget: int) -> Plan:
+        return make_plan(network, image=(60, 60), step=(4, 4), budget_bytes=budget)
+
+    with pytest.raises(BudgetError, match="one window") as caught:
+        ask(1)
+    wanted = float(re.search(r"less than the ([\d.]+) MB", caught.value.what)[1]) * 1e6  # type: ignore[index]
+    assert _works(ask, int(wanted + 0.5e5))  # the text gives a tenth of a megabyte
+    assert not any(_works(ask, int(wanted * share - 0.5e5)) for share in (1.0, 0.99, 0.9, 0.7, 0.5, 0.2))
+
+
+def test_where_no_budget_is_set_one_window_may_take_more_than_the_default() -> None:
+    network = unpadded((4000, 4000), 40)  # a window's map is 5 GB
+
+    def ask(**options: Any) -> Plan:
+        return make_plan(network, image=(4040, 4040), step=(4, 4), **options)
+
+    assert DEFAULT_BUDGET_BYTES < ask().cost.peak_bytes == ask().budget_bytes
+    assert ask().tile == (1, 1)
+    assert ask(budget_bytes=ask().budget_bytes) == ask()
+    with pytest.raises(BudgetError, match="one window"):
+        ask(budget_bytes=DEFAULT_BUDGET_BYTES)
+    with pytest.raises(BudgetError, match="tile of 2x2 windows"):
+        ask(tile=(2, 2))
+
+
+def _works(ask: Callable[[int], Plan], budget: int) -> bool:
+    try:
+        ask(budget)
+    except BudgetError:
+        return False
+    return True
+
+
+def test_a_larger_budget_never_makes_the_scan_dearer() -> None:
+    network = padded()
+    fewer = [
+        make_plan(network, image=(300, 300), step=(8, 8), budget_bytes=budget).fewer
+        for budget in (2 * 10**6, 4 * 10**6, 10**7, 10**8)
+    ]
+    assert fewer == sorted(fewer)
+    assert fewer[0] < fewer[-1]
+
+
+def test_tiles_grow_while_that_pays() -> None:
+    wide = make_plan(unpadded(), image=(400, 400), step=(2, 2))
+    assert min(wide.tile) > 8
+    large = make_plan(unpadded((400, 400), 128), image=(2800, 2800), step=(400, 400))
+    assert large.tile == (1, 1)
+
+
+def test_a_window_alone_is_a_tile_where_nearly_all_arithmetic_is_its_own_also_below_the_stride() -> None:
+    draft = Draft((16, 16))
+    draft.conv(8, 3, stride=4)
+    draft.add("whole", 5, macs=10**11, reason="looks at all positions at once")
+    assert make_plan(draft.done(), image=(24, 24), step=(1, 1)).tile == (1, 1)
+
+
+@pytest.mark.parametrize(("step", "every"), [(2, 33), (2, 35), (3, 66)])
+def test_a_map_a_little_larger_than_a_power_of_two_is_not_cut(step: int, every: int) -> None:
+    side = 20 + step * (every - 1)
+    plan = make_plan(unpadded(), image=(side, side), step=(step, step))
+    assert plan.shape == plan.tile == (every, every)
+
+
+@pytest.mark.parametrize("make", [padded, unpadded])
+def test_a_budget_between_those_of_two_doubles_gives_a_tile_between_them(make: Callable[[], Network]) -> None:
+    network, step = make(), (8, 8) if make is padded else (2, 2)
+
+    def ask(**options: Any) -> Plan:
+        return make_plan(network, image=(400, 400), step=step, **options)
+
+    small = ask(tile=(8, 8))
+    budget = int(0.97 * ask(tile=(16, 8)).cost.peak_bytes)
+    found = ask(budget_bytes=budget)
+    assert small.cost.peak_bytes < found.cost.peak_bytes <= budget
+    assert found.tile[0] * found.tile[1] > 64
+    assert found.cost.macs / math.prod(found.tile) < small.cost.macs / math.prod(small.tile)
+
+
+@pytest.mark.parametrize("outputs", [40, 4000])
+def test_of_a_heads_weights_laid_out_anew_only_small_ones_leave_pieces_of_the_heap_idle(outputs: int) -> None:
+    draft = Draft((20, 20))
+    draft.conv(8, 3)
+    draft.head(outputs)
+    weights = 4 * outputs * 8 * 18 * 18
+    few, many = (
+        make_plan(draft.done(), image=(300, 300), step=(1, 1), tile=tile, budget_bytes=10**10).cost.peak_bytes
+        for tile in ((16, 16), (16, 17))
+    )
+    assert (weights >= _HEAP) == (outputs == 4000)
+    copies = 2 * weights if weights >= _HEAP else 2 * 3.2 * weights  # a head of few windows makes none
+    values = 4 * 272 * (outputs + 8 * 18 * 18) * 6
+    assert abs(many - few - copies) <= values
+
+
+def test_tiles_grow_along_their_shorter_side_in_px() -> None:
+    plan = make_plan(unpadded(), image=(400, 400), step=(16, 1), budget_bytes=2_000_000)
+    assert plan.tile[1] >= 4 * plan.tile[0]
+
+
+def test_a_map_of_one_row_grows_along_the_row() -> None:
+    plan = make_plan(unpadded(), image=(20, 400), step=(2, 2))
+    assert plan.shape[0] == plan.tile[0] == 1
+    assert plan.tile[1] > 8
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_windows_that_do_not_overlap_run_as_crops(make: Callable[[], Network]) -> None:
+    network = make()
+    plan = make_plan(network, image=(300, 300), step=(network.window[0] + 5, network.window[1] + 5))
+    assert plan.cost.macs <= crop_macs(network) * plan.tile[0] * plan.tile[1]
+    assert plan.fewer >= 1
+
+
+def test_a_network_that_shares_its_work_is_not_run_as_crops() -> None:
+    network = unpadded()
+    plan = make_plan(network, image=(300, 300), step=(2, 2))
+    assert frontier(network, plan.places) is None
+    assert plan.fewer > 5
+
+
+def test_a_padded_network_runs_per_window_from_where_its_borders_meet() -> None:
+    network = padded()
+    plan = make_plan(network, image=(300, 300), step=(4, 4))
+    first = frontier(network, plan.places)
+    assert first is not None
+    assert first.path in {n.path for n in network.nodes[4:]}
+    assert plan.fewer > 1.5
+    assert plan.cost.shared_macs > 0
+    assert plan.cost.window_macs > 0
+
+
+def test_context_mode_shares_what_exact_mode_cannot() -> None:
+    exact, context = (make_plan(padded(), image=(300, 300), step=(4, 4), borders=b) for b in (EXACT, CONTEXT))
+    assert frontier(padded(), context.places) is None
+    assert context.fewer > exact.fewer
+    assert (exact.mode, context.mode) == ("exact", "context")
+
+
+def test_border_cells_cost_and_whole_small_maps_cost_more() -> None:
+    network = padded()
+    dials = (Borders(0), Borders(1), Borders(2))
+    plans = [make_plan(network, image=(96, 96), step=(8, 8), borders=b, tile=(4, 4)) for b in dials]
+    costs = [sum(network[n].macs * p.layout(Tile(0, 0, 4, 4)).cells(n) for n in ("n1", "n3", "n5")) for p in plans]
+    assert costs == sorted(set(costs))
+    assert Borders(1, 32).places(network) == EXACT.places(network)
+    assert (Borders(3).mode, Borders().mode) == ("context", "exact")
+
+
+def test_the_tile_asked_for_is_the_tile_used_and_no_larger_than_the_map() -> None:
+    network = unpadded()
+    assert make_plan(network, image=(60, 60), step=(4, 4), tile=(3, 2)).tile == (3, 2)
+    small = make_plan(network, image=(24, 28), step=(4, 4), tile=(100, 100))
+    assert small.tile == small.shape == (2, 3)
+    assert small.cost == make_plan(network, image=(24, 28), step=(4, 4), tile=(2, 3)).cost
+
+
+def test_a_tile_asked_for_that_does_not_fit_says_so() -> None:
+    with pytest.raises(BudgetError, match="a tile of 50x50 windows takes") as caught:
+        make_plan(padded(), image=(300, 300), step=(4, 4), tile=(50, 50), budget_bytes=400_000)
+    assert "smaller tiles" in caught.value.fix
+
+
+def test_a_tile_asked_for_runs_in_batches_that_fit() -> None:
+    free = make_plan(attentive(), image=(200, 200), step=(4, 4), tile=(20, 20))
+    tight = make_plan(
+        attentive(), image=(200, 200), step=(4, 4), tile=(20, 20), budget_bytes=int(free.cost.peak_bytes * 0.8)
+    )
+    assert 1 <= tight.batch < free.batch
+    assert tight.cost.peak_bytes <= tight.budget_bytes
+
+
+def test_the_batch_asked_for_is_the_batch_used() -> None:
+    plan = make_plan(attentive(), image=(200, 200), step=(4, 4), batch=7)
+    assert plan.batch == 7
+    assert make_plan(attentive(), image=(200, 200), step=(4, 4), tile=(4, 4), batch=3).batch == 3
+    with pytest.raises(BudgetError):
+        make_plan(attentive(), image=(200, 200), step=(4, 4), tile=(20, 20), batch=400, budget_bytes=10**6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("step", {"step": (0, 1)}),
+        ("step", {"step": (1, -4)}),
+        ("tile", {"tile": (0, 4)}),
+        ("batch", {"batch": -1}),
+    ],
+)
+def test_numbers_that_are_not_positive_are_refused(name: str, options: dict[str, object]) -> None:
+    with pytest.raises(GeometryError, match="not positive") as caught:
+        make_plan(unpadded(), **{"image": (60, 60), "step": (4, 4), **options})  # type: ignore[arg-type]
+    assert caught.value.where == name
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("borders", [EXACT, CONTEXT, Borders(1, 8)])
+def test_a_plan_tells_what_it_is_in_json_and_in_words(make: Callable[[], Network], borders: Borders) -> None:
+    network = make()
+    plan = make_plan(network, image=(90, 80), step=(8, 4), borders=borders)
+    told = json.loads(json.dumps(plan.to_dict()))
+    assert told["mode"] == plan.mode
+    assert told["map"] == list(plan.shape)
+    assert told["tile"] == list(plan.tile)
+    assert told["crop_macs"] == crop_macs(network)
+    assert told["predicted_peak_bytes"] == plan.cost.peak_bytes
+    assert told["border"] == borders.cells
+    first = frontier(network, plan.places)
+    if first is None:
+        assert told["frontier"] is None
+        assert "all layers shared" in str(plan)
+    else:
+        assert told["frontier"]["layer"] == first.path
+        assert first.path in str(plan)
+        assert plan.places[first.name].reason in str(plan)
+    assert f"{plan.shape[0]}x{plan.shape[1]} windows" in str(plan)
+    assert f"{plan.fewer:.1f}x fewer" in str(plan)
+    assert "NodeSpec" not in repr(plan)
+    assert f"image={plan.image}" in repr(plan)
+
+
+def test_fewer_compares_a_tile_with_its_windows_as_crops() -> None:
+    network = unpadded()
+    plan = make_plan(network, image=(60, 60), step=(4, 4), tile=(2, 5))
+    assert plan.fewer == pytest.approx(10 * crop_macs(network) / plan.cost.macs)
+
+
+def test_a_network_without_multiply_adds_can_be_planned() -> None:
+    draft = Draft((8, 8))
+    draft.add("cell", 3)
+    plan = make_plan(draft.done(), image=(20, 20), step=(3, 3))
+    assert plan.fewer == 0
+
+
+def test_a_cost_is_of_shared_and_window_work() -> None:
+    network = attentive()
+    plan = make_plan(network, image=(40, 40), step=(4, 4), tile=(3, 3))
+    cost = tile_cost(network, plan.layout(Tile(0, 0, 3, 3)), batch=2, itemsize=4)
+    assert cost.window_macs == 9 * 10**8
+    side = 14 + 2 * 4  # cells of the convolution that 3 windows every 4 px read
+    assert cost.shared_macs == side**2 * network["n1"].macs
+    assert cost.macs == cost.shared_macs + cost.window_macs
+    assert isinstance(cost, Cost)
+
+
+def test_more_at_a_time_takes_more_memory() -> None:
+    network = attentive()
+    layout = make_plan(network, image=(80, 80), step=(4, 4), tile=(8, 8)).layout(Tile(0, 0, 8, 8))
+    peaks = [tile_cost(network, layout, batch=b, itemsize=4).peak_bytes for b in (8, 32, 64, 10**6)]
+    assert peaks == sorted(peaks)
+    assert peaks[0] < peaks[2] == peaks[3]
+    assert tile_cost(network, layout, batch=8, itemsize=8).peak_bytes >= 2 * peaks[0] * 0.9
+
+
+def test_a_convolution_lays_out_its_weights_anew_unless_it_is_a_matrix_product() -> None:
+    """Of a head over many windows the weights count twice; on each window's own cells not at all."""
+    network = unpadded((40, 40), 4)
+    head = network.output
+    few, many = (
+        make_plan(network, image=(40 + 2 * n, 40 + 2 * n), step=(2, 2), tile=(n + 1, n + 1), itemsize=4)
+        for n in (15, 16)
+    )
+    assert few.layout(Tile(0, 0, 16, 16)).few(head.name)
+    assert not many.layout(Tile(0, 0, 17, 17)).few(head.name)
+    fat = replace(head, macs=head.macs * 1000)
+    heavy = Network((*network.nodes[:-1], fat), network.window)
+    rise = []
+    for plan in (few, many):
+        layout = plan.layout(next(plan.tiles()))
+        thin, thick = (tile_cost(n, layout, batch=8, itemsize=4).peak_bytes for n in (network, heavy))
+        rise.append(thick - thin)
+    assert rise[0] == 0
+    assert rise[1] > 2 * 4 * 900 * head.macs
+
+
+def test_types_without_kernels_of_their_own_lay_every_tap_side_by_side() -> None:
+    draft = Draft((40, 40))
+    draft.conv(16, 5)
+    draft.conv(4, 5)
+    network = draft.done()
+    layout = make_plan(network, image=(80, 80), step=(2, 2), tile=(8, 8)).layout(Tile(0, 0, 8, 8))
+    costs = [tile_cost(network, layout, batch=8, itemsize=k) for k in (4, 8, 2)]
+    single, double, half = (c.peak_bytes - _PROGRAM * c.calls for c in costs)
+    assert double > 3 * single
+    assert half > single
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("step", [(1, 1), (3, 1), (2, 5)])
+@pytest.mark.parametrize("method", ["auto", "atrous", "fragments", "shifted"])
+def test_every_method_computes_every_cell_once(make: Callable[[], Network], step: tuple[int, int], method: Any) -> None:
+    network = make()
+    image = (network.window[0] + 11, network.window[1] + 9)
+    plan = make_plan(network, image=image, step=step, method=method)
+    seen = []
+    for part in plan.runs:
+        first = [o // s for o, s in zip(part.offset, plan.step, strict=True)]
+        for t in part.tiles():
+            top, bottom, left, right = part.layout(t).pixels("x")
+            y, x = (o + n * s for o, n, s in zip(part.offset, (t.row, t.column), part.step, strict=True))
+            assert 0 <= y + top < y + bottom <= image[0]
+            assert 0 <= x + left < x + right <= image[1]
+            rows, columns = (range(n) for n in (t.rows, t.columns))
+            seen += [
+                (first[0] + (t.row + i) * part.every[0], first[1] + (t.column + j) * part.every[1])
+                for i in rows
+                for j in columns
+            ]
+    assert sorted(seen) == [(i, j) for i in range(plan.shape[0]) for j in range(plan.shape[1])]
+
+
+def test_the_cheapest_method_is_taken_and_the_others_are_compared_with_it() -> None:
+    plan = make_plan(padded(), image=(90, 90), step=(1, 1))
+    assert plan.method in ("atrous", "fragments", "shifted")
+    assert f"{plan.method} 1.00" in plan.why
+    assert plan.to_dict()["method"] == plan.method
+    assert make_plan(padded(), image=(90, 90), step=(1, 1), method="shifted").why == "asked for"
+    assert "divides the step" in make_plan(padded(), image=(90, 90), step=(8, 8)).why
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(GeometryError, match="'best' is not known") as caught:
+        make_plan(padded(), image=(90, 90), step=(1, 1), method="best")  # type: ignore[arg-type]
+    assert "atrous" in caught.value.fix
+
+
+def test_errors_of_the_planner_are_fullfield_s_own() -> None:
+    with pytest.raises(FullfieldError, match="budget"):
+        make_plan(padded(), image=(64, 64), step=(8, 8), budget_bytes=10)
+
+
+def test_tiles_finer_than_the_stride_grow_until_their_windows_share() -> None:
+    draft = Draft((76, 76))
+    for channels in (8, 16, 32, 32):
+        draft.conv(channels, 5)
+        draft.conv(channels, 2, stride=2)
+    draft.conv(4, 1)
+    plan = make_plan(draft.done(), image=(176, 176), step=(1, 1), method="atrous")
+    assert min(plan.tile) >= 16
+    assert plan.fewer > 30
+
+
+@pytest.mark.parametrize("borders", [EXACT, CONTEXT])
+def test_prices_of_earlier_plans_change_no_plan(borders: Borders) -> None:
+    network, prices = padded(), Prices(padded(), 4)
+    asked = [((300, 300), (8, 8), 10**7), ((300, 300), (8, 8), 2 * 10**6), ((90, 300), (3, 8), 10**7)]
+    for image, step, budget in [*asked, *asked]:
+        options = {"image": image, "step": step, "borders": borders, "budget_bytes": budget}
+        found = make_plan(prices.network, prices=prices, **options)  # type: ignore[arg-type]
+        assert replace(found, network=network) == make_plan(network, **options)  # type: ignore[arg-type]
+
+
+def test_the_same_plan_is_priced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    prices, asked = Prices(padded(), 4), []
+
+    def counting(*args: object, **kwargs: object) -> Cost:
+        asked.append(args)
+        return tile_cost(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fullfield.planning.cost_cache.tile_cost", counting)
+    make_plan(prices.network, image=(300, 300), step=(8, 8), prices=prices)
+    first = len(asked)
+    make_plan(prices.network, image=(300, 300), step=(8, 8), budget_bytes=10**9, prices=prices)
+    assert first > 10
+    assert len(asked) == first
+
+
+def test_prices_forget_what_was_asked_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fullfield.planning.cost_cache._COSTS", 5)
+    prices = Prices(padded(), 4)
+    options = {"image": (300, 300), "step": (8, 8)}
+    plan = make_plan(prices.network, prices=prices, **options)  # type: ignore[arg-type]
+    assert len(prices._costs) == 5
+    assert make_plan(prices.network, prices=prices, **options) == plan  # type: ignore[arg-type]
+
+
+def test_numbers_of_twice_the_bytes_move_twice_as_many() -> None:
+    plain = padded()
+    wide = Network(tuple(replace(node, wide=2) for node in plain), plain.window)
+    plan = make_plan(plain, image=(300, 300), step=(4, 4))
+    layout = plan.layout(next(plan.tiles()))
+    costs = [tile_cost(network, layout, batch=8, itemsize=4) for network in (plain, wide)]
+    assert costs[1].moved_bytes == 2 * costs[0].moved_bytes
+    assert costs[1].peak_bytes > costs[0].peak_bytes
+
+
+def test_a_pool_that_slides_holds_sums_of_few_neighbours_beside_its_own() -> None:
+    slid = tuple(Op(n, low=n // 2, high=(n - 1) // 2, edge="inside") for n in (15, 16))
+    peaks = []
+    for ops in ((Op(1), Op(1)), slid):
+        nodes = (NodeSpec("x", "", "image", "input", (), shape=(3, 15, 16)),)
+        nodes += (NodeSpec("pool", "", "mean", "windowed", ("x",), (ops[0], ops[1]), (3, 15, 16)),)
+        plan = make_plan(Network(nodes, (15, 16)), image=(64, 64), step=(1, 1), borders=CONTEXT)
+        layout = plan.layout(Tile(0, 0, 8, 8))
+        peaks.append(tile_cost(plan.network, layout, batch=8, itemsize=4).peak_bytes)
+    assert peaks[1] >= peaks[0] + 5 * 4 * 3 * 22 * 23
