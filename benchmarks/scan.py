@@ -22,7 +22,7 @@ from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import FullfieldError
 from fullfield.jobs.prepare import Prepared, prepare, read_image
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.torch_export import capture
 from fullfield.planning import CONTEXT, EXACT, Plan, Tile, make_plan
 from fullfield.planning.cost import crop_macs
@@ -83,7 +83,7 @@ def row(name: str, prepared: Prepared, source: Source, step: int, mode: str) -> 
     )
 
 
-def best_batch(net: Classifier, source: Source, cells: list[tuple[int, int]], plan: Plan) -> int:
+def best_batch(net: Model, source: Source, cells: list[tuple[int, int]], plan: Plan) -> int:
     """The batch size at which crops run fastest."""
     rates = {b: timed(lambda b=b: run_crops(net, source, cells, plan.step, batch=b))[0] for b in (1, 4, 8, 64)}  # type: ignore[misc]
     return min(rates, key=lambda b: rates[b])

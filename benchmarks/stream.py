@@ -45,9 +45,9 @@ from fullfield.image.open import open as open_image
 from fullfield.importers.as_model import parse_bytes
 from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import StreamJob, prepare_job
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.torch_export import capture
-from fullfield.store.encoding import Keep
+from fullfield.store.encoding import Encoding
 
 PHOTO = Path(__file__).parents[1] / "src/fullfield/data/astronaut.png"
 LAYOUTS = [("jpeg", 256), ("jpeg", 512), ("deflate", 256), ("deflate", 512)]
@@ -69,7 +69,7 @@ class Case:
     window: int
     options: dict[str, object]
 
-    def net(self) -> Classifier:
+    def net(self) -> Model:
         torch.manual_seed(0)
         return capture(self.build().eval(), window=self.window, preprocessing="unit", name=self.name)
 
@@ -121,7 +121,7 @@ def overhead(args: argparse.Namespace) -> None:
         net = case.net()
         files = [tiled(args.folder, side, *layout) for layout in LAYOUTS]
         settings = Settings(budget=args.budget, **case.options)  # type: ignore[arg-type]
-        job = prepare_job(net, open_image(files[0]), Keep(), settings)
+        job = prepare_job(net, open_image(files[0]), Encoding(), settings)
         alone = _ready(job)
         alone()  # caches of the libraries
         megapixels = side * side / 1e6
@@ -154,7 +154,7 @@ def sizes(args: argparse.Namespace) -> None:
         if megapixels > 1.1 * args.most:
             continue
         file = tiled(args.folder, side, "jpeg", 256)
-        job = prepare_job(net, open_image(file), Keep(), Settings(budget=args.budget, **case.options))  # type: ignore[arg-type]
+        job = prepare_job(net, open_image(file), Encoding(), Settings(budget=args.budget, **case.options))  # type: ignore[arg-type]
         blocks = len(job.shards)
         rounds = args.rounds if megapixels < 50 else 1
         with Peak() as peak:
@@ -227,7 +227,7 @@ def _ready(job: StreamJob) -> Callable[[], None]:
     return lambda: run(work.plan, work.prepared.canonical, _Memory(pixels), _Nothing())
 
 
-def _scan(net: Classifier, file: Path, args: argparse.Namespace, options: dict[str, object]) -> Time:
+def _scan(net: Model, file: Path, args: argparse.Namespace, options: dict[str, object]) -> Time:
     output = args.folder / "scores.zarr"
     shutil.rmtree(output, ignore_errors=True)
     return timed(lambda: scan_to(net, open_image(file), output, budget=args.budget, **options))

@@ -204,7 +204,7 @@ def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
     facts["verdict"] = "wrong" if wrong else "passed" if counted else "counted"
 
 
-def slid(net: fullfield.Classifier, window: int, noise: torch.Generator) -> float | None:
+def slid(net: fullfield.Model, window: int, noise: torch.Generator) -> float | None:
     """How far ``context`` is from the whole network on the image, over the spread; ``None`` where it is refused."""
     if canonical(net, slides=True).refused:
         return None

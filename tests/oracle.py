@@ -19,13 +19,13 @@ from fullfield.canonical.pipeline import Canonical, canonical
 from fullfield.geometry.network import Network, Place
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.lower.program import lower
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.torch_export import capture
 
 Pair = tuple[int, int]
 
 
-def captured(module: nn.Module, window: int | Pair, channels: int = 3) -> Classifier:
+def captured(module: nn.Module, window: int | Pair, channels: int = 3) -> Model:
     """``module`` in float64 and evaluation mode, its batch statistics and scales drawn at random."""
     return capture(shaken(module), window=window, channels=channels)
 
@@ -51,7 +51,7 @@ def score_grid(image: torch.Tensor, window: Pair, step: Pair) -> Pair:
     return (image.shape[-2] - h) // sy + 1, (image.shape[-1] - w) // sx + 1
 
 
-def crops(net: Classifier, image: torch.Tensor, step: Pair, *, batch: int = 64) -> torch.Tensor:
+def crops(net: Model, image: torch.Tensor, step: Pair, *, batch: int = 64) -> torch.Tensor:
     """The original network on every window, cut out one by one. Shape: ``(1, c, y, x)`` -> ``(rows, columns, k)``"""
     (h, w), (sy, sx) = net.window, step
     rows, columns = score_grid(image, net.window, step)
@@ -73,19 +73,19 @@ def difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
 class Scan:
     """One network ready to be scanned by tiles; ``cap``, ``small`` and ``stop`` as ``Network.places`` takes them."""
 
-    net: Classifier
+    net: Model
     cap: int | None = None
     stop: int | None = None
     batch: int = 8
     fragments: bool = False
-    slides: bool = False
+    sliding: bool = False
     small: int = 0
     executed: list[int] = field(default_factory=list)
     predicted: list[int] = field(default_factory=list)
 
     @cached_property
     def canonical(self) -> Canonical:
-        return canonical(self.net, slides=self.slides)
+        return canonical(self.net, sliding=self.sliding)
 
     @cached_property
     def network(self) -> Network:

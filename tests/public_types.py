@@ -7,13 +7,13 @@ from torch import nn
 
 import fullfield
 import fullfield.model.model  # must not hide the verb of the same name
-from fullfield import Classifier, Scores, capture, load, scan
+from fullfield import Model, Scores, capture, load, scan
 
 
 def verbs_have_their_types(module: nn.Module, image: np.ndarray) -> None:
-    assert_type(fullfield.capture(module, window=24), Classifier)
-    assert_type(capture(module, window=24), Classifier)
-    assert_type(load("model.onnx"), Classifier)
+    assert_type(fullfield.capture(module, window=24), Model)
+    assert_type(capture(module, window=24), Model)
+    assert_type(load("model.onnx"), Model)
     assert_type(scan(load("model.onnx"), image, step=32), Scores)
     assert_type(fullfield.verify(load("model.onnx"), image, step=32), fullfield.Certificate)
     assert_type(fullfield.inspect(load("model.onnx")), fullfield.Report)

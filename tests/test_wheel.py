@@ -53,7 +53,7 @@ def test_command_answers(user: Path) -> None:
 
 def test_every_public_name_is_there(user: Path) -> None:
     code = "import fullfield; print([getattr(fullfield, name) for name in fullfield.__all__])"
-    assert "Classifier" in run(user / "venv/bin/python", "-W", "error::UserWarning", "-c", code, cwd=user)
+    assert "Model" in run(user / "venv/bin/python", "-W", "error::UserWarning", "-c", code, cwd=user)
 
 
 def test_demo_runs_and_writes_its_files(user: Path) -> None:

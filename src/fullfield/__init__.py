@@ -1,6 +1,6 @@
 """Scores of an image classifier on every window of an image of any size, equal to those of the crops.
 
-The verbs: ``capture`` and ``load`` make a ``Classifier``, ``save`` writes it down, ``inspect`` describes it,
+The verbs: ``capture`` and ``load`` make a ``Model``, ``save`` writes it down, ``inspect`` describes it,
 ``convert`` makes it fully convolutional, ``scan`` runs it over an image and returns ``Scores``, ``verify`` compares
 these with the crops and returns a ``Certificate``; ``plan`` says beforehand how a scan would run, as a ``Plan``, and
 ``tune`` measures what scores cheaper than exact ones are worth, as a ``Tuning``; ``open`` gives an image of any size
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from fullfield.errors import UnsupportedError as UnsupportedError
     from fullfield.image.open import open as open
     from fullfield.importers.load import load as load
-    from fullfield.model.model import Classifier as Classifier
+    from fullfield.model.model import Model as Model
     from fullfield.model.preprocessing import Preprocessing as Preprocessing
     from fullfield.model.save import save as save
     from fullfield.model.torch_export import capture as capture
     from fullfield.planning.plan import Plan as Plan
-    from fullfield.store.encoding import Keep as Keep
+    from fullfield.store.encoding import Encoding as Encoding
     from fullfield.verification.certificate import Certificate as Certificate
     from fullfield.workbench.build import build as build
     from fullfield.workbench.build import describe as describe
@@ -55,11 +55,11 @@ _HOME = {
     "BudgetError": "fullfield.errors",
     "CaptureError": "fullfield.errors",
     "Certificate": "fullfield.verification.certificate",
-    "Classifier": "fullfield.model.model",
+    "Model": "fullfield.model.model",
     "FullfieldError": "fullfield.errors",
     "GeometryError": "fullfield.errors",
     "ImageError": "fullfield.errors",
-    "Keep": "fullfield.store.encoding",
+    "Encoding": "fullfield.store.encoding",
     "Plan": "fullfield.planning.plan",
     "Preprocessing": "fullfield.model.preprocessing",
     "Report": "fullfield.api.inspect",

@@ -55,7 +55,7 @@ class Campaign:
     seed: int = 0
     padded: bool = False
     life: float = 0.3
-    net: fullfield.Classifier = field(init=False)
+    net: fullfield.Model = field(init=False)
     lived: list[float] = field(default_factory=list)
     ends: dict[str, int] = field(default_factory=dict)
     files: int = 0

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.torch_export import capture
 from tests.oracle import shaken
 
@@ -118,7 +118,7 @@ def normed() -> nn.Module:
 
 
 @functools.cache
-def made(make: Callable[[], nn.Module], *, dtype: torch.dtype = torch.float64, seed: int = 0) -> Classifier:
+def made(make: Callable[[], nn.Module], *, dtype: torch.dtype = torch.float64, seed: int = 0) -> Model:
     """The classifier on ``WINDOW`` with nothing left at a neutral start."""
     torch.manual_seed(seed)
     module = shaken(make())

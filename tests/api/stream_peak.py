@@ -23,11 +23,11 @@ from torch import nn
 
 from fullfield.api.scan_to import scan_to
 from fullfield.image.raster import About
-from fullfield.importers.as_model import as_classifier
+from fullfield.importers.as_model import as_model
 from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import prepare_job
 from fullfield.model.torch_export import capture
-from fullfield.store.encoding import Keep
+from fullfield.store.encoding import Encoding
 from tests.engine.peak import Watch, resident
 
 assert zarr.__version__
@@ -116,11 +116,11 @@ def measure(network: str, step: int, budget: str, blocks: int) -> dict[str, Any]
     torch.manual_seed(0)
     torch.set_num_threads(1)
     make, window = NETWORKS[network]
-    net = as_classifier(capture(make().eval(), window=window))
+    net = as_model(capture(make().eval(), window=window))
     with torch.inference_mode():
         net(torch.rand(1, 3, window, window))
     settings: dict[str, Any] = {"step": step, "budget": budget}
-    job = prepare_job(net, Endless(), Keep(), Settings(**settings))
+    job = prepare_job(net, Endless(), Encoding(), Settings(**settings))
     plan, shards, predicted = job.work.plan, job.shards, job.predicted_bytes
     facts = {"tile": plan.tile, "shard": shards.size, "computation": plan.cost.peak_bytes, "predicted": predicted}
     world, allowed = max(1, len(shards) // blocks), Settings(**settings).budget_bytes

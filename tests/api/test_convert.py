@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fullfield
-from fullfield import Classifier, UnsupportedError
+from fullfield import Model, UnsupportedError
 from fullfield.layers import fft_layer
 from fullfield.model.save import export_onnx
 from fullfield.model.torch_export import capture
@@ -270,7 +270,7 @@ class Unshared(nn.Module):
     ids=["attention and positions", "attention", "positions", "unshared"],
 )
 def test_what_looks_at_the_whole_window_is_refused_by_name(make: Make, reason: str) -> None:
-    net: Classifier = made(make)
+    net: Model = made(make)
     with pytest.raises(UnsupportedError, match="is not fully convolutional") as caught:
         fullfield.convert(net)
     assert reason in caught.value.what

@@ -9,7 +9,7 @@ from torch import nn
 
 import fullfield
 from fullfield.errors import BudgetError, CaptureError, GeometryError
-from fullfield.importers.as_model import as_classifier, parse_bytes
+from fullfield.importers.as_model import as_model, parse_bytes
 
 MODEL = Path(fullfield.__file__).parent / "data" / "rnet.onnx"
 
@@ -21,7 +21,7 @@ def module() -> nn.Module:
 def test_a_module_a_classifier_and_a_path_are_networks() -> None:
     net = fullfield.capture(module(), window=8)
     assert fullfield.inspect(module(), window=8)["0"] == fullfield.inspect(net)["0"]
-    assert as_classifier(net) is net
+    assert as_model(net) is net
     for path in (MODEL, str(MODEL)):
         assert fullfield.inspect(path).window == (24, 24)
 
@@ -54,22 +54,22 @@ def test_the_preprocessing_is_shown() -> None:
 
 def test_a_classifier_keeps_its_window() -> None:
     net = fullfield.capture(module(), window=8)
-    assert as_classifier(net, window=8).window == (8, 8)
+    assert as_model(net, window=8).window == (8, 8)
     with pytest.raises(CaptureError, match="9 is not the 8x8 px that Sequential was captured for"):
-        as_classifier(net, window=9)
+        as_model(net, window=9)
 
 
 def test_class_names_can_be_given_to_all_three() -> None:
     net = fullfield.capture(module(), window=8)
     for given, window in ((net, None), (module(), 8), (MODEL, None)):
-        assert as_classifier(given, window=window, class_names=("a", "b")).class_names == ("a", "b")
+        assert as_model(given, window=window, class_names=("a", "b")).class_names == ("a", "b")
         with pytest.raises(CaptureError, match="3 names for 2 scores"):
-            as_classifier(given, window=window, class_names=("a", "b", "c"))
+            as_model(given, window=window, class_names=("a", "b", "c"))
 
 
 def test_something_else_is_no_network() -> None:
     with pytest.raises(CaptureError, match="int is no network"):
-        as_classifier(3)  # type: ignore[arg-type]
+        as_model(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

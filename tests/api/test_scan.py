@@ -18,7 +18,7 @@ import fullfield
 from fullfield import BudgetError, FullfieldError, GeometryError, ImageError, UnsupportedError
 from fullfield.api.plan import plan
 from fullfield.jobs.prepare import Settings, set_up
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.torch_export import capture
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, Gate, Positions, made, picture
@@ -30,7 +30,7 @@ ALL = SHARED + WHOLE
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
-def crops(net: Classifier, image: NDArray[np.floating], step: tuple[int, int]) -> NDArray[np.floating]:
+def crops(net: Model, image: NDArray[np.floating], step: tuple[int, int]) -> NDArray[np.floating]:
     """The original network on every window, by itself. Shape: ``(k, y, x)``"""
     (h, w), (sy, sx) = net.window, step
     x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(net.dtype)

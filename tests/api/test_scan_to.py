@@ -21,7 +21,7 @@ from fullfield.api.scan_to import scan_to
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, ImageError, ResumeError
 from fullfield.image.raster import About, ArrayRaster
 from fullfield.jobs import stream_job as job
-from fullfield.store.encoding import Keep
+from fullfield.store.encoding import Encoding
 from fullfield.store.journal import journal_folder
 from tests.api.killing import contents, differing
 
@@ -30,11 +30,11 @@ SETTINGS: dict[str, Any] = {"step": 3, "tile": (4, 4), "budget": "64MB"}
 
 
 @pytest.fixture(scope="module")
-def net() -> fullfield.Classifier:
+def net() -> fullfield.Model:
     return make(0)
 
 
-def make(seed: int) -> fullfield.Classifier:
+def make(seed: int) -> fullfield.Model:
     """A tiny network."""
     torch.manual_seed(seed)
     layers = [nn.Conv2d(3, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(75, 4)]
@@ -53,7 +53,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def wanted(net: fullfield.Classifier, image: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def wanted(net: fullfield.Model, image: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The bytes of a run in one go."""
     output = tmp_path_factory.mktemp("whole") / "map.zarr"
     with pytest.MonkeyPatch.context() as patched:
@@ -89,7 +89,7 @@ def broken(image: np.ndarray, reads: int, error: BaseException | None = None) ->
 
 
 def test_the_scores_are_those_of_a_scan_in_memory(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     found = scan_to(net, image, tmp_path / "map.zarr", **SETTINGS)
     scores = fullfield.scan(net, image, step=3, tile=(4, 4))
@@ -99,7 +99,7 @@ def test_the_scores_are_those_of_a_scan_in_memory(
     check(tmp_path / "map.zarr", wanted)
 
 
-def test_a_finished_scan_is_not_done_again(net: fullfield.Classifier, image: np.ndarray, tmp_path: Path) -> None:
+def test_a_finished_scan_is_not_done_again(net: fullfield.Model, image: np.ndarray, tmp_path: Path) -> None:
     output = tmp_path / "map.zarr"
     scan_to(net, image, output, **SETTINGS)
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
@@ -108,7 +108,7 @@ def test_a_finished_scan_is_not_done_again(net: fullfield.Classifier, image: np.
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
 
 
-def test_a_certificate_can_be_asked_for_later(net: fullfield.Classifier, image: np.ndarray, tmp_path: Path) -> None:
+def test_a_certificate_can_be_asked_for_later(net: fullfield.Model, image: np.ndarray, tmp_path: Path) -> None:
     scan_to(net, image, tmp_path / "map.zarr", **SETTINGS)
     found = scan_to(net, image, tmp_path / "map.zarr", **SETTINGS, verify=5)
     at_once = scan_to(net, image, tmp_path / "other.zarr", **SETTINGS, verify=5)
@@ -172,7 +172,7 @@ def ends(output: Path, go: Callable[[], object], first: int, every: int) -> Iter
 @pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["anew", "restart", "overwrite"])
 def test_an_end_between_any_two_steps_costs_nothing(
-    how: str, stride: int, net: fullfield.Classifier, image: np.ndarray, tmp_path: Path
+    how: str, stride: int, net: fullfield.Model, image: np.ndarray, tmp_path: Path
 ) -> None:
     """A crash at every so many steps of the disk; then the same command again."""
     output = tmp_path / "map.zarr"
@@ -207,7 +207,7 @@ def test_an_end_between_any_two_steps_costs_nothing(
 
 
 def test_a_crash_while_nothing_is_left_to_do_but_to_seal_costs_nothing(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     output, kept = tmp_path / "map.zarr", tmp_path.with_name(tmp_path.name + "-kept")
 
@@ -230,7 +230,7 @@ def test_a_crash_while_nothing_is_left_to_do_but_to_seal_costs_nothing(
 
 
 def test_complete_is_said_last(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the word is written everything else is on the disk, and nothing in the store changes after it."""
     output = tmp_path / "map.zarr"
@@ -266,7 +266,7 @@ def test_complete_is_said_last(
 
 @pytest.mark.parametrize("reads", [0, 7, 13, 40])
 def test_after_an_image_that_could_not_be_read_the_next_run_goes_on(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, reads: int
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, reads: int
 ) -> None:
     output, whole = tmp_path / "map.zarr", tmp_path / "whole.zarr"
     scan_to(net, broken(image, 10**9), whole, **SETTINGS)
@@ -283,14 +283,14 @@ def test_after_an_image_that_could_not_be_read_the_next_run_goes_on(
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("codec"), ValueError("bad strip")])
 def test_whatever_a_reader_raises_becomes_one_clear_error(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, error: Exception
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, error: Exception
 ) -> None:
     with pytest.raises(ImageError, match=r"image.tif, y \d+:\d+, x \d+:\d+: cannot be read"):
         scan_to(net, broken(image, 5, error), tmp_path / "map.zarr", **SETTINGS)
 
 
 def test_an_interruption_ends_at_once_and_the_next_run_goes_on(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     output = tmp_path / "map.zarr"
 
@@ -308,7 +308,7 @@ def test_an_interruption_ends_at_once_and_the_next_run_goes_on(
 
 @pytest.mark.parametrize(("code", "writes"), [(errno.ENOSPC, 0), (errno.EDQUOT, 5), (errno.ENOSPC, 31), (errno.EIO, 9)])
 def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], writes: int, code: int
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], writes: int, code: int
 ) -> None:
     output = tmp_path / "map.zarr"
     with pytest.MonkeyPatch.context() as patched:
@@ -326,8 +326,8 @@ def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
         ({"tile": (4, 5)}, "tile [4, 4], now it is [4, 5]"),
         ({"mode": "context"}, 'mode "exact", now it is "context"'),
         ({"edge": "reflect"}, 'edge "valid", now it is "reflect"'),
-        ({"keep": Keep(argmax=True)}, 'keep.kind "scores", now it is "labels"'),
-        ({"keep": Keep(classes=(1,))}, "keep.classes [0, 1, 2, 3], now it is [1]"),
+        ({"keep": Encoding(argmax=True)}, 'keep.kind "scores", now it is "labels"'),
+        ({"keep": Encoding(classes=(1,))}, "keep.classes [0, 1, 2, 3], now it is [1]"),
         ({"mask": np.eye(62, 71)}, "where.mask null, now it is"),
         ({"net": 1}, 'model.hash "'),
         ({"image": 1}, 'image.identity.blake2b "'),
@@ -335,7 +335,7 @@ def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
     ],
 )
 def test_what_changed_is_named_with_both_values(
-    net: fullfield.Classifier,
+    net: fullfield.Model,
     image: np.ndarray,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -363,7 +363,7 @@ def test_what_changed_is_named_with_both_values(
 
 
 def test_another_result_in_the_way_is_named_and_replaced_only_if_asked(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path
 ) -> None:
     output = tmp_path / "map.zarr"
     scan_to(net, image, output, step=6)
@@ -376,7 +376,7 @@ def test_another_result_in_the_way_is_named_and_replaced_only_if_asked(
 
 @pytest.mark.parametrize("more", [{}, {"restart": True}, {"overwrite": True}])
 def test_a_folder_of_other_things_stays(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, more: dict[str, bool]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, more: dict[str, bool]
 ) -> None:
     output = tmp_path / "map.zarr"
     output.mkdir()
@@ -387,7 +387,7 @@ def test_a_folder_of_other_things_stays(
 
 
 def test_an_unfinished_output_without_its_journal_is_not_gone_on_with(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     output = tmp_path / "map.zarr"
     with pytest.raises(ImageError):
@@ -399,9 +399,7 @@ def test_an_unfinished_output_without_its_journal_is_not_gone_on_with(
     check(output, wanted)
 
 
-def test_an_output_that_was_removed_is_written_again(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path
-) -> None:
+def test_an_output_that_was_removed_is_written_again(net: fullfield.Model, image: np.ndarray, tmp_path: Path) -> None:
     output, whole = tmp_path / "map.zarr", tmp_path / "whole.zarr"
     with pytest.raises(ImageError):
         scan_to(net, broken(image, 15), output, **SETTINGS)
@@ -413,7 +411,7 @@ def test_an_output_that_was_removed_is_written_again(
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_the_last_of_several_processes_seals_and_only_that_one(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], order: tuple[int, ...]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], order: tuple[int, ...]
 ) -> None:
     output = tmp_path / "map.zarr"
     found = [scan_to(net, image, output, **SETTINGS, rank=rank, world=3) for rank in order]
@@ -422,7 +420,7 @@ def test_the_last_of_several_processes_seals_and_only_that_one(
 
 
 def test_another_number_of_processes_goes_on_from_what_all_before_did(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     output = tmp_path / "map.zarr"
     assert scan_to(net, image, output, **SETTINGS, rank=1, world=3) is None
@@ -436,7 +434,7 @@ def test_another_number_of_processes_goes_on_from_what_all_before_did(
 
 @pytest.mark.parametrize(("rank", "world"), [(-1, 1), (1, 1), (3, 2), (0, 0)])
 def test_a_process_that_is_none_is_refused(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, rank: int, world: int
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, rank: int, world: int
 ) -> None:
     with pytest.raises(GeometryError, match=f"{rank} is not one of {world} processes"):
         scan_to(net, image, tmp_path / "map.zarr", rank=rank, world=world)
@@ -445,14 +443,14 @@ def test_a_process_that_is_none_is_refused(
 
 @pytest.mark.parametrize("more", [{"restart": True}, {"overwrite": True}])
 def test_only_the_first_process_may_begin_anew(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, more: dict[str, bool]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, more: dict[str, bool]
 ) -> None:
     with pytest.raises(GeometryError, match="process 1 of 2 would undo what the others did"):
         scan_to(net, image, tmp_path / "map.zarr", rank=1, world=2, **more)
 
 
 def test_a_budget_too_small_names_the_least_and_that_works(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path
 ) -> None:
     with pytest.raises(BudgetError) as caught:
         scan_to(net, image, tmp_path / "map.zarr", step=3, budget="1MB")

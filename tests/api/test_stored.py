@@ -17,7 +17,7 @@ from fullfield.api.stored import coarser, open_scores
 from fullfield.errors import BudgetError, GeometryError, ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import Georeference
-from fullfield.store.encoding import Keep, keeping
+from fullfield.store.encoding import Encoding, score_encoder
 from fullfield.store.ome_zarr import create_store
 from fullfield.store.pyramid import seal
 from fullfield.store.shards import read_array
@@ -109,7 +109,7 @@ def test_a_map_too_large_for_memory_is_refused_before_it_is_read(path: Path) -> 
 
 
 def test_bytes_are_read_as_they_are_and_come_back_as_scores(tmp_path: Path) -> None:
-    kept = keeping(Keep(dtype="uint8", activation="softmax"), classes=3)
+    kept = score_encoder(Encoding(dtype="uint8", activation="softmax"), classes=3)
     block = kept.encode(ARRAY, VALID).block
     spec = replace(spec_of(block), **{**kept.fields, "mpp": (0.5, 0.5)})
     fill_store(create_store(tmp_path / "a.zarr", spec), block, VALID)

@@ -11,7 +11,7 @@ from torch import nn
 
 import fullfield
 from fullfield.api.tune import check, coarse_step, settings, tune
-from fullfield.api.tuning import Check, Trial, Tuning, Wish
+from fullfield.api.tuning import Candidate, Check, Target, Tuning
 from fullfield.errors import FullfieldError, GeometryError
 from fullfield.jobs.prepare import prepare
 from fullfield.planning import Borders
@@ -35,40 +35,40 @@ def photo(height: int = 90, width: int = 110) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def net() -> fullfield.Classifier:
+def net() -> fullfield.Model:
     return captured(padded(), 32, channels=1).with_preprocessing("unit-grey")
 
 
 @pytest.fixture(scope="module")
-def tuning(net: fullfield.Classifier) -> Tuning:
+def tuning(net: fullfield.Model) -> Tuning:
     return tune(net, photo(), step=2, samples=12, tolerance=0.1)
 
 
 def test_every_setting_is_cheaper_than_the_next_and_exact_is_last(tuning: Tuning) -> None:
-    assert tuning.trials[0].border == 0
-    assert tuning.trials[-1].border is None
-    assert len(tuning.trials) >= 4
-    assert [t.seconds for t in tuning.trials] == sorted(t.seconds for t in tuning.trials)
-    assert any(isinstance(t.border, tuple) for t in tuning.trials)
-    assert tuning.trials[-1].error < 1e-9 < 1e-3 < tuning.trials[0].error
-    assert tuning.trials[-1].agreement == 1
+    assert tuning.candidates[0].border == 0
+    assert tuning.candidates[-1].border is None
+    assert len(tuning.candidates) >= 4
+    assert [t.seconds for t in tuning.candidates] == sorted(t.seconds for t in tuning.candidates)
+    assert any(isinstance(t.border, tuple) for t in tuning.candidates)
+    assert tuning.candidates[-1].error < 1e-9 < 1e-3 < tuning.candidates[0].error
+    assert tuning.candidates[-1].agreement == 1
 
 
 @pytest.mark.parametrize(("step", "coarse"), [(1, 4), (3, 12), (8, 8)])
 def test_errors_are_those_of_the_whole_scan(
-    net: fullfield.Classifier, step: int, coarse: int, monkeypatch: pytest.MonkeyPatch
+    net: fullfield.Model, step: int, coarse: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fullfield.api.tune.coarse_step", lambda *_: (coarse, coarse))
     image = photo(52, 58)
     found = tune(net, image, step=step, samples=10**6)
-    places = [Placed(scan=fullfield.scan(net, image, step=step, border=t.border)) for t in found.trials]
+    places = [Placed(scan=fullfield.scan(net, image, step=step, border=t.border)) for t in found.candidates]
     every = coarse // step
     crops = places[-1].pick(every)
     assert found.samples == len(crops)
-    for trial, place in zip(found.trials, places, strict=True):
+    for trial, place in zip(found.candidates, places, strict=True):
         assert trial.error == pytest.approx(errors(place.pick(every), crops).mean(), rel=1e-9, abs=1e-12)
         assert trial.worst == pytest.approx(largest(place.pick(every), crops), rel=1e-9, abs=1e-12)
-    assert found.trials[0].error > 1e-3
+    assert found.candidates[0].error > 1e-3
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Placed:
         return array.reshape(len(array), -1).T
 
 
-def test_costs_are_those_of_the_plan(net: fullfield.Classifier, tuning: Tuning) -> None:
-    for trial in tuning.trials:
+def test_costs_are_those_of_the_plan(net: fullfield.Model, tuning: Tuning) -> None:
+    for trial in tuning.candidates:
         table = fullfield.plan(net, photo(), step=2, border=trial.border).table
         assert (trial.macs, trial.fewer) == (table.scan.total, table.fewer)
 
@@ -92,32 +92,32 @@ def test_costs_are_those_of_the_plan(net: fullfield.Classifier, tuning: Tuning) 
 def test_the_best_is_the_cheapest_that_meets_the_wish(tuning: Tuning) -> None:
     best = tuning.best
     assert best.error <= 0.1
-    assert all(t.error > 0.1 for t in tuning.trials[: tuning.trials.index(best)])
-    assert replace(tuning, wish=Wish(tolerance=0)).best.border is None
-    assert replace(tuning, wish=Wish(tolerance=math.inf)).best.border == 0
-    assert replace(tuning, wish=Wish(agreement=0)).best.border == 0
+    assert all(t.error > 0.1 for t in tuning.candidates[: tuning.candidates.index(best)])
+    assert replace(tuning, target=Target(tolerance=0)).best.border is None
+    assert replace(tuning, target=Target(tolerance=math.inf)).best.border == 0
+    assert replace(tuning, target=Target(agreement=0)).best.border == 0
 
 
-def test_tuning_can_stop_at_the_first_setting_that_will_do(net: fullfield.Classifier, tuning: Tuning) -> None:
+def test_tuning_can_stop_at_the_first_setting_that_will_do(net: fullfield.Model, tuning: Tuning) -> None:
     seen: list[tuple[int, int, int]] = []
     first = tune(
         net, photo(), step=2, samples=12, tolerance=1e9, until_met=True, progress=lambda *done: seen.append(done)
     )
-    assert [t.border for t in first.trials] == [0]
-    assert first.trials[0].error == tuning.trials[0].error
+    assert [t.border for t in first.candidates] == [0]
+    assert first.candidates[0].error == tuning.candidates[0].error
     assert [(done, pixels) for done, _, pixels in seen] == [(first.samples, first.samples * 32 * 32)]
 
 
-def test_the_draw_is_repeatable_and_of_the_size_asked_for(net: fullfield.Classifier, tuning: Tuning) -> None:
+def test_the_draw_is_repeatable_and_of_the_size_asked_for(net: fullfield.Model, tuning: Tuning) -> None:
     again = tune(net, photo(), step=2, samples=12, tolerance=0.1)
-    assert [t.error for t in again.trials] == [t.error for t in tuning.trials]
+    assert [t.error for t in again.candidates] == [t.error for t in tuning.candidates]
     other = tune(net, photo(), step=2, samples=12, seed=1, until_met=True)
-    assert other.trials[0].error != tuning.trials[0].error
+    assert other.candidates[0].error != tuning.candidates[0].error
     assert 12 <= tuning.samples <= 15
     assert tuning.windows == 30 * 40
 
 
-def test_a_budget_too_small_for_four_windows_is_kept_with_one(net: fullfield.Classifier) -> None:
+def test_a_budget_too_small_for_four_windows_is_kept_with_one(net: fullfield.Model) -> None:
     def least(tile: tuple[int, int]) -> int:
         borders = (0, 1, 2, 3, 4, 6, 8, None)
         return max(fullfield.plan(net, photo(), step=8, border=b, tile=tile).cost.peak_bytes for b in borders)
@@ -144,25 +144,25 @@ def test_a_network_that_cannot_slide_is_tuned_without_context() -> None:
     found = tune(
         captured(Attention(), 16, channels=1).with_preprocessing("unit-grey"), photo(40, 40), step=4, samples=4
     )
-    assert all(t.border != 0 for t in found.trials)
-    assert found.trials[-1].error < 1e-9
+    assert all(t.border != 0 for t in found.candidates)
+    assert found.candidates[-1].error < 1e-9
 
 
 def test_an_unpadded_network_has_one_setting() -> None:
     net = captured(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)), 8, channels=1)
     found = tune(net, photo(30, 30).astype(float), step=3, samples=4)
-    assert [t.name for t in found.trials] == ["exact"]
+    assert [t.name for t in found.candidates] == ["exact"]
 
 
-def test_settings_differ_from_each_other_and_from_exact(net: fullfield.Classifier) -> None:
-    network = prepare(net, slides=True).network
+def test_settings_differ_from_each_other_and_from_exact(net: fullfield.Model) -> None:
+    network = prepare(net, sliding=True).network
     found = settings(network)
     places = [b.places(network) for b in found]
     assert Borders(0) in found
     assert Borders(1, 8) in found
     assert all(places[i] not in places[:i] for i in range(len(places)))
     assert network.places() not in places
-    assert all(b.cells for b in settings(network, slides=False))
+    assert all(b.cells for b in settings(network, sliding=False))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_the_coarse_step_is_a_multiple_of_both(step: int, stride: int, pixels: i
 
 
 @pytest.mark.parametrize(
-    ("wish", "text"),
+    ("target", "text"),
     [
         ({"tolerance": -0.1}, "-0.1 is not 0 or more"),
         ({"tolerance": math.nan}, "nan is not 0 or more"),
@@ -190,18 +190,18 @@ def test_the_coarse_step_is_a_multiple_of_both(step: int, stride: int, pixels: i
         ({"samples": 0}, "0 is not a positive number"),
     ],
 )
-def test_a_wish_that_cannot_be_one_is_refused(net: fullfield.Classifier, wish: dict[str, float], text: str) -> None:
+def test_a_wish_that_cannot_be_one_is_refused(net: fullfield.Model, target: dict[str, float], text: str) -> None:
     with pytest.raises(GeometryError, match=text):
-        tune(net, photo(), **wish)  # type: ignore[arg-type]
+        tune(net, photo(), **target)  # type: ignore[arg-type]
 
 
 def test_both_wishes_count() -> None:
-    wish = Wish.parse(0.1, 0.9)
-    assert wish.met(0.1, 0.9)
-    assert not wish.met(0.11, 1.0)
-    assert not wish.met(0.0, 0.89)
-    assert Wish.parse(None, None) == Wish(0.02)
-    assert str(wish) == "an error of at most 0.1 of the spread and the crops' top class at 0.9 of the windows or more"
+    target = Target.parse(0.1, 0.9)
+    assert target.met(0.1, 0.9)
+    assert not target.met(0.11, 1.0)
+    assert not target.met(0.0, 0.89)
+    assert Target.parse(None, None) == Target(0.02)
+    assert str(target) == "an error of at most 0.1 of the spread and the crops' top class at 0.9 of the windows or more"
 
 
 def test_the_spread_is_what_classes_vary_by() -> None:
@@ -229,29 +229,29 @@ def test_errors_are_means_over_the_classes() -> None:
     assert largest(same, same) == 0
 
 
-def trial(border: object, seconds: float, error: float, agreement: float) -> Trial:
-    return Trial(border, 10**9, 5.0, seconds, error, 2 * error, agreement)  # type: ignore[arg-type]
+def trial(border: object, seconds: float, error: float, agreement: float) -> Candidate:
+    return Candidate(border, 10**9, 5.0, seconds, error, 2 * error, agreement)  # type: ignore[arg-type]
 
 
-def example(wish: Wish) -> Tuning:
-    trials = (trial(0, 1, 0.5, 0.6), trial((2, 14), 4, 0.015, 0.98), trial(None, 8, 0, 1))
-    return Tuning(trials, wish, 64, 0, 1000, (8, 8), 1.5, 5 * 10**9, 16.0)
+def example(target: Target) -> Tuning:
+    candidates = (trial(0, 1, 0.5, 0.6), trial((2, 14), 4, 0.015, 0.98), trial(None, 8, 0, 1))
+    return Tuning(candidates, target, 64, 0, 1000, (8, 8), 1.5, 5 * 10**9, 16.0)
 
 
 def test_the_table_marks_the_setting_chosen() -> None:
-    lines = str(example(Wish(0.02))).splitlines()
+    lines = str(example(Target(0.02))).splitlines()
     assert lines[0] == "64 of 1000 windows compared with their crops (seed 0); scores vary by 1.5"
     assert lines[2].split() == ["setting", "MACs", "fewer", "time", "error", "worst", "same", "top"]
     assert lines[5].startswith("->  border 2, maps of 14 whole  1.00 G   5.0x   4 s  0.015")
     assert lines[-1].endswith("border 2, maps of 14 whole, 5.0x fewer multiply-adds and about 4.0x faster.")
-    assert [t.name for t in example(Wish(0.02)).trials] == ["context", "border 2, maps of 14 whole", "exact"]
+    assert [t.name for t in example(Target(0.02)).candidates] == ["context", "border 2, maps of 14 whole", "exact"]
     assert trial(3, 1, 0, 1).name == "border 3"
 
 
 def test_json_has_every_setting_and_the_best() -> None:
-    facts = json.loads(json.dumps(example(Wish(None, 0.99)).to_dict()))
-    assert [t["meets"] for t in facts["trials"]] == [False, False, True]
-    assert (facts["best"]["border"], facts["trials"][1]["border"]) == (None, [2, 14])
+    facts = json.loads(json.dumps(example(Target(None, 0.99)).to_dict()))
+    assert [t["meets"] for t in facts["candidates"]] == [False, False, True]
+    assert (facts["best"]["border"], facts["candidates"][1]["border"]) == (None, [2, 14])
 
 
 def certificate(agreement: float, samples: int = 100, mode: str = "context") -> Certificate:
@@ -259,28 +259,28 @@ def certificate(agreement: float, samples: int = 100, mode: str = "context") -> 
 
 
 @pytest.mark.parametrize(
-    ("wish", "error", "noise", "agreement", "holds"),
+    ("target", "error", "noise", "agreement", "holds"),
     [
-        (Wish(0.02), 0.019, 0.0, 0.5, True),
-        (Wish(0.02), 0.025, 0.006, 0.5, True),  # missed by less than the noise
-        (Wish(0.02), 0.025, 0.004, 0.5, False),
-        (Wish(None, 0.9), 1.0, 0.0, 0.85, True),  # 2 sqrt(0.9 * 0.1 / 100) = 0.06
-        (Wish(None, 0.9), 1.0, 0.0, 0.83, False),
-        (Wish(None, 1.0), 1.0, 0.0, 0.99, False),
-        (Wish(0.02, 0.9), 0.5, 0.0, 0.95, False),
+        (Target(0.02), 0.019, 0.0, 0.5, True),
+        (Target(0.02), 0.025, 0.006, 0.5, True),  # missed by less than the noise
+        (Target(0.02), 0.025, 0.004, 0.5, False),
+        (Target(None, 0.9), 1.0, 0.0, 0.85, True),  # 2 sqrt(0.9 * 0.1 / 100) = 0.06
+        (Target(None, 0.9), 1.0, 0.0, 0.83, False),
+        (Target(None, 1.0), 1.0, 0.0, 0.99, False),
+        (Target(0.02, 0.9), 0.5, 0.0, 0.95, False),
     ],
 )
 def test_a_wish_is_missed_beyond_the_noise(
-    wish: Wish, error: float, noise: float, agreement: float, holds: bool
+    target: Target, error: float, noise: float, agreement: float, holds: bool
 ) -> None:
-    found = Check(certificate(agreement), wish, error, noise)
+    found = Check(certificate(agreement), target, error, noise)
     assert found.holds is holds
     assert found.verdict.startswith("HOLDS" if holds else "MISSED")
     assert found.to_dict()["holds"] is holds
 
 
 def test_an_exact_scan_must_be_exact_too() -> None:
-    assert not Check(certificate(1.0, mode="exact"), Wish(0.5), 0.0, 0.0).holds
+    assert not Check(certificate(1.0, mode="exact"), Target(0.5), 0.0, 0.0).holds
 
 
 def test_where_scores_do_not_vary_errors_are_absolute_and_the_cheapest_setting_without_is_found() -> None:
@@ -289,21 +289,21 @@ def test_where_scores_do_not_vary_errors_are_absolute_and_the_cheapest_setting_w
         module[8].weight.zero_()
     tuning = tune(captured(module, 32, channels=1).with_preprocessing("unit-grey"), photo(), step=2, samples=12)
     assert tuning.spread == 0
-    assert tuning.best is tuning.trials[0]
-    assert all(trial.error < 1e-12 for trial in tuning.trials)
+    assert tuning.best is tuning.candidates[0]
+    assert all(trial.error < 1e-12 for trial in tuning.candidates)
     assert "scores do not vary: errors are absolute\n" in str(tuning)
 
 
-def test_the_check_looks_at_other_windows(net: fullfield.Classifier) -> None:
+def test_the_check_looks_at_other_windows(net: fullfield.Model) -> None:
     scores = fullfield.scan(net, photo(), step=4, border=0)
-    found = check(net, photo(), scores, Wish(1e9), samples=20)
+    found = check(net, photo(), scores, Target(1e9), samples=20)
     assert found.holds
     assert found.noise > 0
     assert found.certificate.samples == 20
-    assert not check(net, photo(), scores, Wish(0.0), samples=20).holds
-    assert check(net, photo(), scores, Wish(1e9), samples=1).certificate.samples == 4
+    assert not check(net, photo(), scores, Target(0.0), samples=20).holds
+    assert check(net, photo(), scores, Target(1e9), samples=1).certificate.samples == 4
 
 
 def test_one_window_has_no_noise() -> None:
     one = np.array([[1.0, 2.0]])
-    assert Check.of(certificate(1.0), Wish(), one, one).noise == 0
+    assert Check.of(certificate(1.0), Target(), one, one).noise == 0

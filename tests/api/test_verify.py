@@ -133,7 +133,7 @@ def test_a_number_of_samples_that_is_none_is_refused(samples: Any) -> None:
 def test_scores_on_disk_are_verified_where_they_lie(tmp_path: Path) -> None:
     net = made(networks.padded)
     fullfield.scan_to(
-        net, picture(), tmp_path / "s.zarr", step=6, region="3:47,5:58", keep=fullfield.Keep(classes=(2, 0))
+        net, picture(), tmp_path / "s.zarr", step=6, region="3:47,5:58", keep=fullfield.Encoding(classes=(2, 0))
     )
     found = fullfield.verify(net, picture(), scores=tmp_path / "s.zarr", samples=9)
     assert found.verdict == "EXACT"
@@ -145,12 +145,12 @@ def test_scores_on_disk_are_verified_where_they_lie(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keep", "what"),
     [
-        (fullfield.Keep(argmax=True), "labels cannot be compared"),
-        (fullfield.Keep(activation="softmax"), "softmax in float64 cannot be compared"),
-        (fullfield.Keep(dtype="float16"), "scores in float16 cannot be compared"),
+        (fullfield.Encoding(argmax=True), "labels cannot be compared"),
+        (fullfield.Encoding(activation="softmax"), "softmax in float64 cannot be compared"),
+        (fullfield.Encoding(dtype="float16"), "scores in float16 cannot be compared"),
     ],
 )
-def test_what_is_no_longer_the_scores_is_not_verified(tmp_path: Path, keep: fullfield.Keep, what: str) -> None:
+def test_what_is_no_longer_the_scores_is_not_verified(tmp_path: Path, keep: fullfield.Encoding, what: str) -> None:
     net = made(networks.padded)
     fullfield.scan_to(net, picture(), tmp_path / "s.zarr", step=8, keep=keep)
     with pytest.raises(GeometryError, match=what):

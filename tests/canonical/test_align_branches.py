@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fullfield
-from fullfield.canonical.align_branches import cut_to_common
+from fullfield.canonical.align_branches import crop_to_common_size
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import canonical
 from fullfield.model.save import export_onnx
@@ -64,7 +64,7 @@ WINDOW = 48
 SIZES = [(48, 48), (55, 61), (58, 97)]
 
 
-def made(make: Callable[[], nn.Module], dtype: torch.dtype = torch.float64) -> fullfield.Classifier:
+def made(make: Callable[[], nn.Module], dtype: torch.dtype = torch.float64) -> fullfield.Model:
     torch.manual_seed(0)
     return fullfield.capture(shaken(make()).to(dtype), window=WINDOW)
 
@@ -102,7 +102,7 @@ def test_uncut_branches_do_not_meet_beyond_the_window(make: Callable[[], nn.Modu
     x = torch.randn(1, 3, *SIZES[1], dtype=torch.float64)
     with pytest.raises(RuntimeError, match=r"must match"):
         form.graph(x)
-    cut_to_common(form.graph, network(form, torch.float64))(x)
+    crop_to_common_size(form.graph, network(form, torch.float64))(x)
 
 
 def test_branches_of_one_size_stay_as_they_are() -> None:
@@ -117,4 +117,4 @@ def test_branches_of_one_size_stay_as_they_are() -> None:
             return self.head((self.one(x) + self.two(x)).mean((2, 3)))
 
     form = canonical(made(Same))
-    assert cut_to_common(form.graph, network(form, torch.float64)) is form.graph
+    assert crop_to_common_size(form.graph, network(form, torch.float64)) is form.graph

@@ -34,7 +34,7 @@ def chosen(x: Tensor, gates: Tensor) -> Tensor:
 def test_gates_that_are_parts_of_a_vector_slide() -> None:
     torch.manual_seed(5)
     module = Network(lambda n, x: chosen(x, x.mean((2, 3), keepdim=True)).mean((2, 3)), flat=False)
-    form = canonical(captured(module, WINDOW), slides=True)
+    form = canonical(captured(module, WINDOW), sliding=True)
     assert form.refused == ()
     image = torch.randn(1, 3, 17, 19, dtype=torch.float64)
     with torch.no_grad():
@@ -146,7 +146,7 @@ def test_what_is_taken_over_the_map_slides_cell_by_cell_and_is_the_crop_s_on_one
     module = Network(body)
     module(torch.zeros(2, 3, *WINDOW))
     net = captured(module, WINDOW)
-    form = canonical(net, slides=True)
+    form = canonical(net, sliding=True)
     assert form.refused == ()
     image = torch.randn(1, 3, 17, 19, dtype=torch.float64)
     x = wanted(module, torch.tanh(module.stem(image)))
@@ -175,7 +175,7 @@ def test_what_does_not_slide_says_why(name: str) -> None:
     body, reason = NOT_SLIDING[name]
     module = Network(body)
     module(torch.zeros(2, 3, *WINDOW))
-    (refused, *_) = canonical(captured(module, WINDOW), slides=True).refused
+    (refused, *_) = canonical(captured(module, WINDOW), sliding=True).refused
     assert reason in refused.reason
 
 
@@ -203,7 +203,7 @@ def test_instance_norm_with_stored_statistics_is_a_batch_norm() -> None:
 def test_a_sliding_variance_is_sound_in_single_precision(mean: float) -> None:
     torch.manual_seed(5)
     module = nn.Sequential(nn.InstanceNorm2d(3), nn.AdaptiveMaxPool2d(1), nn.Flatten())
-    form = canonical(capture(module.eval(), window=WINDOW, channels=3), slides=True)
+    form = canonical(capture(module.eval(), window=WINDOW, channels=3), sliding=True)
     image = torch.randn(1, 3, 17, 19) + mean
     x = image.double()
 
@@ -219,6 +219,6 @@ def test_a_sliding_variance_is_sound_in_single_precision(mean: float) -> None:
 
 def test_moments_are_planned_as_numbers_of_twice_the_bytes() -> None:
     module = nn.Sequential(nn.InstanceNorm2d(3), nn.AdaptiveMaxPool2d(1), nn.Flatten())
-    form = canonical(capture(module.eval(), window=WINDOW, channels=3), slides=True)
+    form = canonical(capture(module.eval(), window=WINDOW, channels=3), sliding=True)
     assert {node.wide for node in network(form, torch.float32) if node.op == "instance_norm"} == {1, 2}
     assert {node.wide for node in network(form, torch.float32) if node.op != "instance_norm"} == {1}

@@ -1,4 +1,4 @@
-"""``fullfield tune``, its picture, and ``scan`` with a wish."""
+"""``fullfield tune``, its picture, and ``scan`` with a target."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import fullfield
-from fullfield.api.tuning import Wish
+from fullfield.api.tuning import Target
 from fullfield.cli import main
 from fullfield.cli.tune import picture
 from fullfield.drawing.chart import Point, best, draw_chart, ticks
@@ -37,7 +37,7 @@ def test_prints_the_table_and_the_choice() -> None:
 def test_prints_json() -> None:
     facts = json.loads(invoke("tune", "--agreement", "0.5", "--samples", "8", "--seed", "3", "--json").stdout)
     assert facts["best"]["name"] == "context"
-    assert (facts["seed"], facts["wish"]) == (3, {"tolerance": None, "agreement": 0.5})
+    assert (facts["seed"], facts["target"]) == (3, {"tolerance": None, "agreement": 0.5})
     assert facts["written"] is None
 
 
@@ -54,9 +54,9 @@ def test_draws_the_settings(tmp_path: Path) -> None:
 
 def test_the_chosen_setting_stands_out() -> None:
     chosen = np.array([180, 30, 90])
-    pixels = np.asarray(picture(example(Wish(0.02)), "net"))
+    pixels = np.asarray(picture(example(Target(0.02)), "net"))
     rows, columns = np.nonzero((pixels == chosen).all(axis=2))
-    other = np.asarray(picture(example(Wish(0.9)), "net"))
+    other = np.asarray(picture(example(Target(0.9)), "net"))
     assert len(rows) > 200
     assert np.nonzero((other == chosen).all(axis=2))[1].mean() < columns.mean()  # context is faster
 
@@ -89,7 +89,7 @@ def test_scan_takes_the_fastest_border_that_will_do(tmp_path: Path) -> None:
     scores = fullfield.Scores.load(target)
     assert scores.mode == "context"
     assert scores.certificate is not None
-    assert scores.certificate["wish"] == {"tolerance": None, "agreement": 0.5}
+    assert scores.certificate["target"] == {"tolerance": None, "agreement": 0.5}
 
 
 def test_scan_is_exact_where_nothing_less_will_do() -> None:
@@ -103,8 +103,8 @@ def test_scan_ends_with_one_when_the_wish_is_missed(monkeypatch: pytest.MonkeyPa
     from fullfield.api import tune as module
 
     def careless(*args: object, **kwargs: object) -> object:
-        found = example(Wish(1e-4))
-        return replace(found, trials=found.trials[:1])
+        found = example(Target(1e-4))
+        return replace(found, candidates=found.candidates[:1])
 
     monkeypatch.setattr(module, "tune", careless)
     result = invoke("scan", "--tolerance", "0.0001")

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fullfield.api.scan import run_plan
-from fullfield.importers.as_model import as_classifier
+from fullfield.importers.as_model import as_model
 from fullfield.jobs.prepare import Settings, set_up
 from fullfield.model.torch_export import capture
 
@@ -119,7 +119,7 @@ def measure(network: str, step: int, mode: str, budget: str, side: int) -> dict[
     make, window = NETWORKS[network]
     net = capture(make().eval(), window=window)
     image = torch.rand(3, side, side)
-    work = set_up(as_classifier(net), image, Settings(step=step, mode=mode, budget=budget))
+    work = set_up(as_model(net), image, Settings(step=step, mode=mode, budget=budget))
     with torch.inference_mode():
         net(torch.rand(1, 3, window, window))
     start = resident()

@@ -17,7 +17,7 @@ from fullfield.planning import Method
 
 
 @pytest.fixture(scope="module")
-def net() -> fullfield.Classifier:
+def net() -> fullfield.Model:
     torch.manual_seed(0)
     layers = [
         *[nn.Conv2d(3, 8, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(8, 8, 3, padding=1, groups=2)],
@@ -28,9 +28,7 @@ def net() -> fullfield.Classifier:
 
 @pytest.mark.parametrize("mode", ["exact", "context"])
 @pytest.mark.parametrize("step", [16, (8, 4), (5, 7), (1, 13)])
-def test_the_three_methods_give_the_same_scores(
-    net: fullfield.Classifier, mode: str, step: int | tuple[int, int]
-) -> None:
+def test_the_three_methods_give_the_same_scores(net: fullfield.Model, mode: str, step: int | tuple[int, int]) -> None:
     image = torch.rand(3, 131, 120, dtype=torch.float64)
     maps = {m: fullfield.scan(net, image, step=step, mode=mode, method=m).array for m in get_args(Method)}
     span = np.ptp(maps["atrous"])
@@ -38,7 +36,7 @@ def test_the_three_methods_give_the_same_scores(
         assert np.abs(found - maps["atrous"]).max() <= 1e-12 * span, name
 
 
-def test_each_method_is_exact(net: fullfield.Classifier) -> None:
+def test_each_method_is_exact(net: fullfield.Model) -> None:
     image = torch.rand(3, 131, 120, dtype=torch.float64)
     for method in get_args(Method):
         certificate = fullfield.scan(net, image, step=(5, 7), method=method, verify=1000).certificate
@@ -46,7 +44,7 @@ def test_each_method_is_exact(net: fullfield.Classifier) -> None:
         assert certificate["relative"] <= 1e-9, method
 
 
-def test_auto_says_how_the_methods_compare(net: fullfield.Classifier) -> None:
+def test_auto_says_how_the_methods_compare(net: fullfield.Model) -> None:
     image = torch.rand(3, 131, 120, dtype=torch.float64)
     fine, even = (set_up(net, image, Settings(step=step)).plan for step in (4, 16))
     assert all(name in fine.why for name in ("atrous", "fragments", "shifted"))
@@ -54,7 +52,7 @@ def test_auto_says_how_the_methods_compare(net: fullfield.Classifier) -> None:
     assert len(set_up(net, image, Settings(step=4, method="shifted")).plan.runs) == 16
 
 
-def test_an_unknown_method_is_refused(net: fullfield.Classifier) -> None:
+def test_an_unknown_method_is_refused(net: fullfield.Model) -> None:
     with pytest.raises(fullfield.GeometryError, match="not known"):
         fullfield.scan(net, torch.rand(3, 131, 120, dtype=torch.float64), method="magic")  # type: ignore[arg-type]
 

@@ -46,7 +46,7 @@ def planned(net: Any, image: torch.Tensor, **given: Any) -> tuple[Plan, Programs
 
 @given(net=networks(), data=st.data())
 @settings(max_examples=40)
-def test_every_tile_of_a_drawn_network_has_its_own_layout(net: fullfield.Classifier, data: Any) -> None:
+def test_every_tile_of_a_drawn_network_has_its_own_layout(net: fullfield.Model, data: Any) -> None:
     """Paddings wider than kernels, crops, pools that round up, upsamplings: near every edge of the image."""
     size = [w + data.draw(st.integers(0, 45)) for w in net.window]
     found = planned(
@@ -107,7 +107,7 @@ def test_the_programs_used_last_are_kept() -> None:
     assert len(set(seen)) > 16
 
 
-def small() -> fullfield.Classifier:
+def small() -> fullfield.Model:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 2))
     return fullfield.capture(module.double().eval(), window=8)

@@ -16,11 +16,11 @@ from fullfield.api.scan_to import scan_to
 from fullfield.api.stored import StoredScores
 from fullfield.engine.stream import Pace
 from fullfield.jobs import stream_job as job
-from fullfield.store.encoding import Encoded, Keep, Kept, keeping
+from fullfield.store.encoding import Encoded, Encoding, ScoreEncoder, keeping
 
 
 @pytest.fixture(scope="module")
-def net() -> fullfield.Classifier:
+def net() -> fullfield.Model:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return fullfield.capture(nn.Sequential(*layers, nn.Linear(3, 4)).eval(), window=13)
@@ -60,7 +60,7 @@ def everything(stored: StoredScores | None) -> tuple[np.ndarray, np.ndarray]:
     ],
 )
 def test_the_bits_are_those_of_a_scan_in_memory(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, settings: dict[str, Any]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     numbers, valid = everything(scan_to(net, image, tmp_path / "map.zarr", **settings))
     if "tile" in settings:
@@ -72,7 +72,7 @@ def test_the_bits_are_those_of_a_scan_in_memory(
 @pytest.mark.usefixtures("block_bytes")
 @pytest.mark.parametrize("method", ["atrous", "shifted"])
 def test_cells_that_are_not_wanted_are_empty(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, method: Any
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, method: Any
 ) -> None:
     mask = np.zeros(image.shape[:2])
     mask[20:31, 40:] = 1
@@ -87,15 +87,15 @@ def test_cells_that_are_not_wanted_are_empty(
 @pytest.mark.parametrize(
     "keep",
     [
-        Keep(classes=(2, 0)),
-        Keep(argmax=True),
-        Keep(activation="softmax", dtype="float16"),
-        Keep(activation="sigmoid", dtype="uint8", classes=(3,)),
-        Keep(dtype="uint8", range=(-0.1, 0.1)),
+        Encoding(classes=(2, 0)),
+        Encoding(argmax=True),
+        Encoding(activation="softmax", dtype="float16"),
+        Encoding(activation="sigmoid", dtype="uint8", classes=(3,)),
+        Encoding(dtype="uint8", range=(-0.1, 0.1)),
     ],
 )
 def test_what_is_kept_is_what_the_scores_become(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, keep: Keep
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, keep: Encoding
 ) -> None:
     numbers, _ = everything(scan_to(net, image, tmp_path / "map.zarr", step=4, tile=(3, 5), keep=keep))
     scores = fullfield.scan(net, image, step=4, tile=(3, 5)).array
@@ -104,7 +104,7 @@ def test_what_is_kept_is_what_the_scores_become(
 
 @pytest.mark.usefixtures("block_bytes")
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_pace_adds_up(net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, masked: bool) -> None:
+def test_the_pace_adds_up(net: fullfield.Model, image: np.ndarray, tmp_path: Path, masked: bool) -> None:
     mask = np.zeros(image.shape[:2])
     mask[:20] = 1
     windows: list[int] = []
@@ -127,7 +127,7 @@ def test_the_pace_adds_up(net: fullfield.Classifier, image: np.ndarray, tmp_path
 
 
 def test_what_was_interrupted_is_finished_by_the_next_run(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job, "_BLOCK_BYTES", 1)
 
@@ -144,13 +144,13 @@ def test_what_was_interrupted_is_finished_by_the_next_run(
 
 @pytest.mark.parametrize("tile", [0, 3, 11])
 def test_what_cannot_be_kept_stops_the_run_and_loses_nothing(
-    net: fullfield.Classifier, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tile: int
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tile: int
 ) -> None:
     monkeypatch.setattr(job, "_BLOCK_BYTES", 1)
     settings: dict[str, Any] = {"step": 4, "tile": (4, 4)}
-    tiles, encode = 0, Kept.encode
+    tiles, encode = 0, ScoreEncoder.encode
 
-    def fails(self: Kept, *args: Any) -> Encoded:
+    def fails(self: ScoreEncoder, *args: Any) -> Encoded:
         nonlocal tiles
         tiles += 1
         if tiles == tile + 1:
@@ -158,7 +158,7 @@ def test_what_cannot_be_kept_stops_the_run_and_loses_nothing(
         return encode(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Kept, "encode", fails)
+        patch.setattr(ScoreEncoder, "encode", fails)
         with pytest.raises(MemoryError, match="no room"):
             scan_to(net, image, tmp_path / "map.zarr", **settings)
     before = sys.getswitchinterval()

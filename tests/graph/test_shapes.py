@@ -30,7 +30,9 @@ class Normed(nn.Module):
 
 def seen(graph: GraphModule) -> dict[Node, object]:
     """Shape, strides and type of every value."""
-    return {node: shapes.looks(value) for node, value in shapes.propagate(graph, (7, 3, 9, 9), torch.float32).items()}
+    return {
+        node: shapes.signature(value) for node, value in shapes.propagate(graph, (7, 3, 9, 9), torch.float32).items()
+    }
 
 
 def test_shapes_types_and_strides_are_those_of_running_every_operator(monkeypatch: pytest.MonkeyPatch) -> None:

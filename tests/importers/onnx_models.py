@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from fullfield.importers.onnx import load_onnx
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 
 Array = NDArray[Any]
 
@@ -83,7 +83,7 @@ def oracle(made: onnx.ModelProto, x: Array, output: str = "y") -> Array:
     return result
 
 
-def check(made: onnx.ModelProto, folder: Path, *, atol: float, x: Array | None = None, **options: Any) -> Classifier:
+def check(made: onnx.ModelProto, folder: Path, *, atol: float, x: Array | None = None, **options: Any) -> Model:
     """Loads the model and compares it with onnxruntime on three windows, together and one alone."""
     loaded = load_onnx(stored(made, folder), **options)
     if x is None:

@@ -20,9 +20,9 @@ def test_a_network_behind_gates_is_looked_past_only_for_its_stride(
     calls: list[bool] = []
     whole = prepare.canonical
 
-    def counted(net: object, *, slides: bool = False) -> object:
-        calls.append(slides)
-        return whole(net, slides=slides)  # type: ignore[arg-type]
+    def counted(net: object, *, sliding: bool = False) -> object:
+        calls.append(sliding)
+        return whole(net, sliding=sliding)  # type: ignore[arg-type]
 
     monkeypatch.setattr(prepare, "canonical", counted)
     height, width = WINDOW

@@ -11,7 +11,7 @@ import fullfield
 from fullfield import BudgetError
 from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import StreamJob, prepare_job
-from fullfield.store.encoding import Keep
+from fullfield.store.encoding import Encoding
 
 
 def job(budget: int | None, **options: object) -> StreamJob:
@@ -22,7 +22,7 @@ def job(budget: int | None, **options: object) -> StreamJob:
     net = fullfield.capture(nn.Sequential(*layers, *head).eval(), window=64)
     image = np.zeros((3000, 3500, 3), np.uint8)
     settings = Settings(step=32, mode="context", budget=budget, **options)  # type: ignore[arg-type]
-    return prepare_job(net, image, Keep(), settings)
+    return prepare_job(net, image, Encoding(), settings)
 
 
 @pytest.mark.parametrize("megabytes", [60, 75, 90, 110, 150, 200, 270])

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from tests.oracle import captured
 
 WINDOW = 16
 
 
-def network(layer: nn.Module, *, channels: int = 6, head: int = 2) -> Classifier:
+def network(layer: nn.Module, *, channels: int = 6, head: int = 2) -> Model:
     """Convolutions that pad before and after ``layer``, then a head; float64, biases shaken."""
     torch.manual_seed(0)
     maps = layer(torch.zeros(1, channels, WINDOW, WINDOW)).shape[1]
@@ -34,7 +34,7 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).random((37, 34, 3))
 
 
-def error_of_scan(net: Classifier, step: int) -> float:
+def error_of_scan(net: Model, step: int) -> float:
     """The largest difference of an exact scan from all its crops."""
     scores = fullfield.scan(net, image(), step=step)
     pixels = torch.from_numpy(image()).permute(2, 0, 1)
@@ -49,7 +49,7 @@ def error_of_scan(net: Classifier, step: int) -> float:
     return float(np.abs(scores.array - wanted).max())
 
 
-def error_of_context(net: Classifier) -> float:
+def error_of_context(net: Model) -> float:
     """The largest difference of a scan in context mode from the converted network over the whole image."""
     scores = fullfield.scan(net, image(), mode="context")
     with torch.no_grad():
@@ -57,7 +57,7 @@ def error_of_context(net: Classifier) -> float:
     return float(np.abs(scores.array - wanted[:, : scores.array.shape[1], : scores.array.shape[2]]).max())
 
 
-def operators(net: Classifier) -> list[str]:
+def operators(net: Model) -> list[str]:
     """Short names of the captured operators, without the exporter's questions for sizes."""
     names = [n.target.__name__.partition(".")[0] for n in net.graph.graph.nodes if n.op == "call_function"]
     return [name for name in names if name != "sym_size"]

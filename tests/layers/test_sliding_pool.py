@@ -14,7 +14,7 @@ def test_each_cell_has_its_own_kernel_which_stays_inside_the_map(kernel: tuple[i
     torch.manual_seed(0)
     x = torch.randn(2, 3, 6, 7, dtype=torch.float64)
     (h, w), (rows, columns) = kernel, x.shape[2:]
-    found = operators.slid_pool(x, kernel, largest)
+    found = operators.sliding_pool(x, kernel, largest)
     assert found.shape == x.shape
     for i in range(rows):
         for j in range(columns):
@@ -26,4 +26,4 @@ def test_each_cell_has_its_own_kernel_which_stays_inside_the_map(kernel: tuple[i
 
 def test_its_gradient_is_that_of_its_parts() -> None:
     x = torch.randn(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda a: operators.slid_pool(a, (2, 4), False), x)
+    assert torch.autograd.gradcheck(lambda a: operators.sliding_pool(a, (2, 4), False), x)

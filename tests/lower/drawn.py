@@ -11,7 +11,7 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
 from fullfield.geometry.axis import Op
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import classifier
 
@@ -53,7 +53,7 @@ class Builder:
         node.meta["val"] = value
         return node
 
-    def finish(self, result: Node) -> Classifier:
+    def finish(self, result: Node) -> Model:
         """The classifier whose scores are ``result``."""
         self.graph.output(result)
         graph = GraphModule(self.root, self.graph)
@@ -372,7 +372,7 @@ def networks(
     heads: Any = (flat_head, mean_head, max_head),
     depth: int = 6,
     integers: bool = False,
-) -> Classifier:
+) -> Model:
     """A random classifier on a random window."""
     window = draw(st.tuples(st.integers(5, 21), st.integers(5, 21)))
     torch.manual_seed(draw(st.integers(0, 99)))

@@ -52,7 +52,7 @@ def image_for(data: Any, scan: Scan, step: Pair) -> torch.Tensor:
 
 
 def drawn_scan(data: Any, layers: Any = drawn.SHARED_LAYERS) -> Scan:
-    scan = Scan(data.draw(drawn.networks(layers=layers)), cap=0, fragments=data.draw(st.booleans()), slides=True)
+    scan = Scan(data.draw(drawn.networks(layers=layers)), cap=0, fragments=data.draw(st.booleans()), sliding=True)
     assume(scan.places[scan.network.output.name].shared)
     note(f"{scan.net.window} {scan.net.graph.code}")
     return scan
@@ -105,7 +105,7 @@ def test_at_any_step_it_is_shifted_passes_stitched_together(data: Any) -> None:
 def test_with_borders_as_large_as_the_maps_it_is_the_crops(data: Any) -> None:
     """Gates and norms of a window's border are the window's own."""
     layers = [*drawn.GATES, *drawn.GATES, *drawn.SHARED_LAYERS]
-    scan = Scan(data.draw(drawn.networks(layers=layers, depth=3)), cap=99, slides=True)
+    scan = Scan(data.draw(drawn.networks(layers=layers, depth=3)), cap=99, sliding=True)
     step = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
     image = image_for(data, scan, step)
     note(f"{scan.net.window} {step} {tuple(image.shape)} {scan.net.graph.code}")
@@ -136,7 +136,7 @@ def test_a_head_meets_a_branch_that_has_more_cells(step: Pair) -> None:
     net = captured(Met(), 7)  # one cell of 4 px, three of them left over
     image = torch.randn(1, 3, 49, 45, dtype=torch.float64)
     assert difference(Scan(net)(image, step, (3, 2)), crops(net, image, step)) <= 1e-9
-    scan = Scan(net, cap=0, slides=True)
+    scan = Scan(net, cap=0, sliding=True)
     found = scan(image, step)
     assert difference(scan(image, step, (3, 2)), found) <= 1e-9
     for i, j in itertools.product(range(1, found.shape[0]), range(1, found.shape[1])):
@@ -170,7 +170,7 @@ def test_a_row_alone_is_padded_by_its_own_cells(mode: str, tall: bool) -> None:
     image = torch.randn(1, 3, 31, 35, dtype=torch.float64)
     for step in ((4, 6), (3, 5)):
         assert difference(Scan(net)(image, step, (3, 2)), crops(net, image, step)) <= 1e-9
-    scan = Scan(net, cap=0, slides=True)
+    scan = Scan(net, cap=0, sliding=True)
     found = scan(image, (4, 6), (3, 2))
     assert difference(found, whole(scan.canonical, image)[::2, ::3][: found.shape[0], : found.shape[1]]) <= 1e-9
 
@@ -196,9 +196,9 @@ def test_the_wider_the_border_the_nearer_gates_come_to_the_crops() -> None:
     image = torch.randn(1, 3, 65, 61, dtype=torch.float64).cumsum(3)  # gates differ from place to place
     wanted = crops(net, image, (4, 5))
     errors = [
-        float((Scan(net, cap=cap, slides=True)(image, (4, 5)) - wanted).abs().mean()) for cap in (0, 1, 2, 3, 4, 5)
+        float((Scan(net, cap=cap, sliding=True)(image, (4, 5)) - wanted).abs().mean()) for cap in (0, 1, 2, 3, 4, 5)
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[3] < 0.75 * errors[0]
-    whole_maps = Scan(net, cap=0, small=12, slides=True)
+    whole_maps = Scan(net, cap=0, small=12, sliding=True)
     assert difference(whole_maps(image, (4, 5)), wanted) <= 1e-9

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, note, settings
 
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from tests.lower import drawn
 from tests.oracle import Pair, Scan, crops, difference
 
@@ -19,7 +19,7 @@ tiles = st.one_of(st.none(), st.tuples(st.integers(1, 4), st.integers(1, 4)))
 
 
 @st.composite
-def images(draw: Any, net: Classifier, *, integers: bool = False) -> tuple[torch.Tensor, Pair]:
+def images(draw: Any, net: Model, *, integers: bool = False) -> tuple[torch.Tensor, Pair]:
     """An image and a step: one window, one row, some rows; sizes that nothing divides among them."""
     step = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
     counts = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))

@@ -36,7 +36,7 @@ class Fused(nn.Module):
         return scores
 
 
-def network(*, shuffled: bool) -> fullfield.Classifier:
+def network(*, shuffled: bool) -> fullfield.Model:
     torch.manual_seed(2)
     return captured(Fused(shuffled=shuffled), 32)
 
@@ -99,11 +99,11 @@ def test_a_map_made_coarser_by_cubes_is_shared(factors: tuple[int, int]) -> None
         assert all(places[n.name].shared for n in scan.network if n.op == "conv2d")
     even = image[:, :, :56, :48]
     found = scores(scan.net, even[0], step=4, mode="context")
-    wanted = whole(prepare(scan.net, slides=True).canonical, even)
+    wanted = whole(prepare(scan.net, sliding=True).canonical, even)
     assert difference(found, wanted[:: 4 // factors[0], :: 4 // factors[1]]) <= 1e-9
 
 
-def scores(net: fullfield.Classifier, image: Any, **settings: Any) -> Tensor:
+def scores(net: fullfield.Model, image: Any, **settings: Any) -> Tensor:
     work = set_up(net, image, Settings(**settings))
     return torch.from_numpy(run_plan(work.prepared, work.plan, work.source)).permute(1, 2, 0)
 
@@ -124,7 +124,7 @@ def test_in_context_it_is_the_convolutional_network_on_the_image_from_each_windo
     net = network(shuffled=shuffled)
     image = torch.randn(3, 24 * 4 + 7, 32 + 32, dtype=torch.float64)
     found = scores(net, image, step=3, mode="context", tile=(4, 4))
-    form = prepare(net, slides=True).canonical
+    form = prepare(net, sliding=True).canonical
     for i in range(10, found.shape[0] - 8):
         # rows from the phase on, a whole number of the coarsest cells, as the branches' sums need
         rows = image[:, i * 3 % 4 :][:, : (image.shape[1] - i * 3 % 4) // 4 * 4]

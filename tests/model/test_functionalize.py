@@ -174,7 +174,7 @@ def test_canonical_form_is_the_same_as_by_torchs_own_way(name: str, monkeypatch:
     monkeypatch.setattr(torch_module, "functionalise", lambda graph: asked.append(graph) or "asked")  # type: ignore[func-returns-value]
     theirs = capture(module, window=window)
     assert asked
-    assert described(canonical(ours, slides=True)) == described(canonical(theirs, slides=True))
+    assert described(canonical(ours, sliding=True)) == described(canonical(theirs, sliding=True))
 
 
 def described(form: Canonical) -> list[tuple[str, str, str]]:

@@ -9,10 +9,10 @@ from torch import nn
 
 import fullfield
 from fullfield.jobs.prepare import prepare
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 
 
-def network() -> tuple[nn.Sequential, Classifier]:
+def network() -> tuple[nn.Sequential, Model]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
     return module.double(), fullfield.capture(module, window=8)
@@ -21,14 +21,14 @@ def network() -> tuple[nn.Sequential, Classifier]:
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
 
 
-def scores(net: Classifier) -> np.ndarray:
+def scores(net: Model) -> np.ndarray:
     return fullfield.scan(net, IMAGE, step=1).array
 
 
 def test_a_network_is_prepared_once_for_scans_of_one_mode() -> None:
     _, net = network()
     assert prepare(net) is prepare(net)
-    assert prepare(net, slides=True) is not prepare(net)
+    assert prepare(net, sliding=True) is not prepare(net)
     np.testing.assert_array_equal(scores(net), scores(net))
 
 

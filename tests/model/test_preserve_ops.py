@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import fullfield
 from fullfield.geometry.axis import Op
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from tests.layers.networks import error_of_scan, network, operators
 
 KEPT = {
@@ -25,7 +25,7 @@ KEPT = {
 }
 
 
-def plain(net: Classifier, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def plain(net: Model, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """What torch itself makes of ``network(layer)``."""
     nodes = [n for n in net.graph.graph.nodes if n.op == "get_attr"]
     weights = [getattr_path(net.graph, str(n.target)).double() for n in nodes]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fullfield.errors import CaptureError
 from fullfield.layers import LocalResponseNorm2d
-from fullfield.model.batch_independence import check_apart
+from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.preprocessing import PRESETS
 from fullfield.model.torch_export import capture, parse_window
 
@@ -237,7 +237,7 @@ def test_nothing_is_run_to_see_that_windows_are_apart_where_operators_say_so(mon
 
     graph = capture(Small(attention).eval(), window=9).graph
     monkeypatch.setattr("torch.randn", None)
-    check_apart(graph, torch.zeros(2, 3, 9, 9), "Small")
+    check_batch_independence(graph, torch.zeros(2, 3, 9, 9), "Small")
 
 
 def test_a_network_without_numbers_is_captured() -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from fullfield.errors import BudgetError, FullfieldError, GeometryError
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, NodeSpec
-from fullfield.planning import CONTEXT, EXACT, Borders, Plan, Prices, Tile, make_plan
+from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Plan, Tile, make_plan
 from fullfield.planning.choose import DEFAULT_BUDGET_BYTES
 from fullfield.planning.cost import _HEAP, _PROGRAM, Cost, crop_macs, frontier, tile_cost
 from tests.planning.networks import Draft, attentive, padded, unpadded
@@ -431,36 +431,36 @@ def test_tiles_finer_than_the_stride_grow_until_their_windows_share() -> None:
 
 @pytest.mark.parametrize("borders", [EXACT, CONTEXT])
 def test_prices_of_earlier_plans_change_no_plan(borders: Borders) -> None:
-    network, prices = padded(), Prices(padded(), 4)
+    network, prices = padded(), CostCache(padded(), 4)
     asked = [((300, 300), (8, 8), 10**7), ((300, 300), (8, 8), 2 * 10**6), ((90, 300), (3, 8), 10**7)]
     for image, step, budget in [*asked, *asked]:
         options = {"image": image, "step": step, "borders": borders, "budget_bytes": budget}
-        found = make_plan(prices.network, prices=prices, **options)  # type: ignore[arg-type]
+        found = make_plan(prices.network, costs=prices, **options)  # type: ignore[arg-type]
         assert replace(found, network=network) == make_plan(network, **options)  # type: ignore[arg-type]
 
 
 def test_the_same_plan_is_priced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    prices, asked = Prices(padded(), 4), []
+    prices, asked = CostCache(padded(), 4), []
 
     def counting(*args: object, **kwargs: object) -> Cost:
         asked.append(args)
         return tile_cost(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr("fullfield.planning.cost_cache.tile_cost", counting)
-    make_plan(prices.network, image=(300, 300), step=(8, 8), prices=prices)
+    make_plan(prices.network, image=(300, 300), step=(8, 8), costs=prices)
     first = len(asked)
-    make_plan(prices.network, image=(300, 300), step=(8, 8), budget_bytes=10**9, prices=prices)
+    make_plan(prices.network, image=(300, 300), step=(8, 8), budget_bytes=10**9, costs=prices)
     assert first > 10
     assert len(asked) == first
 
 
 def test_prices_forget_what_was_asked_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fullfield.planning.cost_cache._COSTS", 5)
-    prices = Prices(padded(), 4)
+    prices = CostCache(padded(), 4)
     options = {"image": (300, 300), "step": (8, 8)}
-    plan = make_plan(prices.network, prices=prices, **options)  # type: ignore[arg-type]
+    plan = make_plan(prices.network, costs=prices, **options)  # type: ignore[arg-type]
     assert len(prices._costs) == 5
-    assert make_plan(prices.network, prices=prices, **options) == plan  # type: ignore[arg-type]
+    assert make_plan(prices.network, costs=prices, **options) == plan  # type: ignore[arg-type]
 
 
 def test_numbers_of_twice_the_bytes_move_twice_as_many() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.torch_export import capture
 
 
@@ -99,7 +99,7 @@ def resnet50_v15() -> nn.Module:
     return resnet((3, 4, 6, 3), 4, first=False)
 
 
-def weightless(build: Callable[[], nn.Module], window: int, channels: int = 3) -> Classifier:
+def weightless(build: Callable[[], nn.Module], window: int, channels: int = 3) -> Model:
     """The classifier of a network whose weights take no memory."""
     with torch.device("meta"):
         module = build()

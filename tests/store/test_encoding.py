@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fullfield.api.scores import Scores
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
-from fullfield.store.encoding import Keep, activated, keeping
+from fullfield.store.encoding import Encoding, activated, score_encoder
 from fullfield.store.maps import decoded
 from tests.store.maps import place, spec_of
 
@@ -28,7 +28,7 @@ def spec_for(kept: Any, block: np.ndarray) -> Any:
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_scores_are_kept_as_they_are_unless_something_is_asked(dtype: str) -> None:
     scores = SCORES.astype(dtype)
-    kept = keeping(Keep(), classes=4, class_names=NAMES, dtype=dtype)
+    kept = score_encoder(Encoding(), classes=4, class_names=NAMES, dtype=dtype)
     block, saturated, nans = kept.encode(scores)
     assert (kept.bands, kept.dtype, kept.classes, kept.class_names, saturated, nans) == (
         4, dtype, (0, 1, 2, 3), NAMES, 0, 0,
@@ -38,17 +38,17 @@ def test_scores_are_kept_as_they_are_unless_something_is_asked(dtype: str) -> No
 
 
 def test_classes_are_kept_in_the_order_they_are_named() -> None:
-    kept = keeping(Keep(classes=("owl", 0)), classes=4, class_names=NAMES)
+    kept = score_encoder(Encoding(classes=("owl", 0)), classes=4, class_names=NAMES)
     assert (kept.classes, kept.class_names, kept.bands) == ((2, 0), ("owl", "cat"), 2)
     np.testing.assert_array_equal(kept.encode(SCORES).block, SCORES[[2, 0]])
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_probabilities_are_those_of_all_classes_whatever_is_kept(activation: Any) -> None:
-    kept = keeping(Keep(classes=(3,), activation=activation), classes=4)
+    kept = score_encoder(Encoding(classes=(3,), activation=activation), classes=4)
     whole = Scores(SCORES, Placement((1, 1), (1, 1), (9, 11), (9, 11)))
     np.testing.assert_array_equal(kept.encode(SCORES).block[0], whole.class_map(3, activation))
-    every = keeping(Keep(activation=activation), classes=4).encode(SCORES).block
+    every = score_encoder(Encoding(activation=activation), classes=4).encode(SCORES).block
     np.testing.assert_array_equal(every[3], kept.encode(SCORES).block[0])
 
 
@@ -61,7 +61,7 @@ def test_softmax_of_huge_logits_does_not_overflow() -> None:
 @given(st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=50), st.floats(-20, 0), st.floats(0.1, 20))
 def test_bytes_are_the_nearest_of_255_values(values: list[float], low: float, high: float) -> None:
     scores = np.array(values, np.float32)[None, None]
-    kept = keeping(Keep(dtype="uint8", range=(low, high)), classes=1)
+    kept = score_encoder(Encoding(dtype="uint8", range=(low, high)), classes=1)
     block, saturated, _ = kept.encode(scores)
     grid = low + (high - low) / 254 * np.arange(255)
     nearest = np.abs(scores[..., None].astype(np.float64) - grid).argmin(axis=-1)
@@ -72,7 +72,7 @@ def test_bytes_are_the_nearest_of_255_values(values: list[float], low: float, hi
 
 
 def test_probabilities_in_bytes_come_back_within_half_a_step() -> None:
-    kept = keeping(Keep(dtype="uint8", activation="softmax"), classes=4)
+    kept = score_encoder(Encoding(dtype="uint8", activation="softmax"), classes=4)
     block = kept.encode(SCORES).block
     assert (kept.scale, kept.offset, kept.fill) == (1 / 254, 0, 255)
     back = decoded(block, spec_for(kept, block))
@@ -80,7 +80,7 @@ def test_probabilities_in_bytes_come_back_within_half_a_step() -> None:
 
 
 def test_the_ends_of_the_range_are_0_and_254_and_what_lies_beyond_is_counted() -> None:
-    kept = keeping(Keep(dtype="uint8", range=(-2, 6)), classes=1)
+    kept = score_encoder(Encoding(dtype="uint8", range=(-2, 6)), classes=1)
     scores = np.array([[[-2, 6, 2, -3, 7, np.inf, -np.inf, np.nan]]], np.float32)
     block, saturated, nans = kept.encode(scores)
     assert block.tolist() == [[[0, 254, 127, 0, 254, 254, 0, 255]]]
@@ -89,7 +89,7 @@ def test_the_ends_of_the_range_are_0_and_254_and_what_lies_beyond_is_counted() -
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_scores_too_large_for_a_float_become_infinite_and_are_counted(dtype: Any) -> None:
-    kept = keeping(Keep(dtype=dtype), classes=1, dtype="float64")
+    kept = score_encoder(Encoding(dtype=dtype), classes=1, dtype="float64")
     block, saturated, nans = kept.encode(np.array([[[1e300, -1e300, np.inf, np.nan, 3]]]))
     np.testing.assert_array_equal(block, np.array([[[np.inf, -np.inf, np.inf, np.nan, 3]]], dtype))
     assert (saturated, nans) == (2, 1)
@@ -97,7 +97,7 @@ def test_scores_too_large_for_a_float_become_infinite_and_are_counted(dtype: Any
 
 @pytest.mark.parametrize(("classes", "dtype", "fill"), [(255, "uint8", 255), (256, "uint16", 65535)])
 def test_labels_take_the_type_that_leaves_a_number_for_none(classes: int, dtype: str, fill: int) -> None:
-    kept = keeping(Keep(argmax=True), classes=classes)
+    kept = score_encoder(Encoding(argmax=True), classes=classes)
     scores = np.random.default_rng(0).standard_normal((classes, 5, 40)).astype(np.float32)
     scores[-1, 0] = 100
     scores[0, 1, 3] = np.nan
@@ -111,13 +111,19 @@ def test_labels_take_the_type_that_leaves_a_number_for_none(classes: int, dtype:
 
 @pytest.mark.parametrize(
     "keep",
-    [Keep(), Keep(dtype="float16"), Keep(dtype="uint8", activation="sigmoid"), Keep(argmax=True), Keep(classes=(1,))],
+    [
+        Encoding(),
+        Encoding(dtype="float16"),
+        Encoding(dtype="uint8", activation="sigmoid"),
+        Encoding(argmax=True),
+        Encoding(classes=(1,)),
+    ],
 )
-def test_cells_without_scores_hold_the_fill_value_and_are_not_counted(keep: Keep) -> None:
+def test_cells_without_scores_hold_the_fill_value_and_are_not_counted(keep: Encoding) -> None:
     scores = SCORES.copy()
     scores[:, ~VALID] = np.nan
     scores[1, 0, :] = np.where(VALID[0], np.nan, 1e30)
-    kept = keeping(keep, classes=4)
+    kept = score_encoder(keep, classes=4)
     block, saturated, nans = kept.encode(scores, VALID)
     missing = block[:, ~VALID]
     np.testing.assert_array_equal(missing, kept.empty(9, 11)[:, ~VALID])
@@ -129,25 +135,25 @@ def test_cells_without_scores_hold_the_fill_value_and_are_not_counted(keep: Keep
 @pytest.mark.parametrize(
     ("keep", "what"),
     [
-        (Keep(dtype="uint8"), r"dtype: uint8 needs to know .*\n  fix: keep probabilities"),
-        (Keep(dtype="uint8", range=(1, 1)), "is no range of scores"),
-        (Keep(dtype="uint8", range=(0, math.inf)), "is no range of scores"),
-        (Keep(range=(0, 1)), "goes with uint8 only, dtype is None"),
-        (Keep(dtype="int8"), "'int8' is none that scores are kept in"),  # type: ignore[arg-type]
-        (Keep(activation="relu"), "'relu' is not known"),  # type: ignore[arg-type]
-        (Keep(argmax=True, classes=(1,), dtype="uint8"), "argmax: .* classes, dtype say otherwise"),
-        (Keep(classes=(1, "dog")), "names a class twice"),
-        (Keep(classes=()), "none is given"),
-        (Keep(classes=("wolf",)), "'wolf' is not one of the 4 classes"),
-        (Keep(classes=(4,)), "4 is not one of the 4 classes"),
+        (Encoding(dtype="uint8"), r"dtype: uint8 needs to know .*\n  fix: keep probabilities"),
+        (Encoding(dtype="uint8", range=(1, 1)), "is no range of scores"),
+        (Encoding(dtype="uint8", range=(0, math.inf)), "is no range of scores"),
+        (Encoding(range=(0, 1)), "goes with uint8 only, dtype is None"),
+        (Encoding(dtype="int8"), "'int8' is none that scores are kept in"),  # type: ignore[arg-type]
+        (Encoding(activation="relu"), "'relu' is not known"),  # type: ignore[arg-type]
+        (Encoding(argmax=True, classes=(1,), dtype="uint8"), "argmax: .* classes, dtype say otherwise"),
+        (Encoding(classes=(1, "dog")), "names a class twice"),
+        (Encoding(classes=()), "none is given"),
+        (Encoding(classes=("wolf",)), "'wolf' is not one of the 4 classes"),
+        (Encoding(classes=(4,)), "4 is not one of the 4 classes"),
     ],
 )
-def test_wishes_that_cannot_be_met_are_refused(keep: Keep, what: str) -> None:
+def test_wishes_that_cannot_be_met_are_refused(keep: Encoding, what: str) -> None:
     with pytest.raises(ImageError, match=what):
-        keeping(keep, classes=4, class_names=NAMES)
+        score_encoder(keep, classes=4, class_names=NAMES)
 
 
 def test_more_classes_than_16_bits_tell_apart_have_no_labels() -> None:
-    assert keeping(Keep(argmax=True), classes=65535).fill == 65535
+    assert score_encoder(Encoding(argmax=True), classes=65535).fill == 65535
     with pytest.raises(ImageError, match="65536 classes"):
-        keeping(Keep(argmax=True), classes=65536)
+        score_encoder(Encoding(argmax=True), classes=65536)

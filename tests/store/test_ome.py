@@ -11,7 +11,7 @@ import pytest
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Node, Reader
 
-from fullfield.store.encoding import Keep, keeping
+from fullfield.store.encoding import Encoding, score_encoder
 from fullfield.store.ome_zarr import create_store
 from fullfield.store.palette import distinct
 from fullfield.store.pyramid import seal
@@ -119,7 +119,7 @@ def test_scores_are_shown_from_their_least_to_their_greatest_and_probabilities_f
     windows = [channel["window"] for channel in attributes(tmp_path / "a.zarr")["omero"]["channels"]]
     finite = few[0][np.isfinite(few[0])]
     assert [(window["start"], window["end"]) for window in windows] == [(finite.min(), finite.max()), (0, 1), (3, 4)]
-    kept = keeping(Keep(dtype="uint8", activation="sigmoid"), classes=3)
+    kept = score_encoder(Encoding(dtype="uint8", activation="sigmoid"), classes=3)
     block = kept.encode(few).block
     fill_store(create_store(tmp_path / "b.zarr", replace(spec_of(block), **kept.fields)), block)
     seal(tmp_path / "b.zarr")

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from fullfield.canonical.align_branches import cut_to_common
+from fullfield.canonical.align_branches import crop_to_common_size
 from fullfield.canonical.fold import fold_batch_norm as fold
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import canonical
 from fullfield.errors import UnsupportedError
-from fullfield.importers.as_model import as_classifier
+from fullfield.importers.as_model import as_model
 from fullfield.jobs.prepare import Prepared, check_context
 from fullfield.layers.fft_layer import auto_conv2d
 
 if TYPE_CHECKING:
-    from fullfield.importers.as_model import Net
+    from fullfield.importers.as_model import ModelLike
 
 
 def convert(
-    net: Net,
+    net: ModelLike,
     *,
     window: int | tuple[int, int] | None = None,
     fold_batch_norm: bool = False,
@@ -49,11 +49,11 @@ def convert(
     """
     if fft not in ("auto", False):
         raise UnsupportedError("fft", f"{fft!r} is not known", fix='use False or "auto"')
-    classifier = as_classifier(net, window=window, trust=trust)
-    form = canonical(classifier, slides=True)
+    classifier = as_model(net, window=window, trust=trust)
+    form = canonical(classifier, sliding=True)
     prepared = Prepared(classifier, form, network(form, classifier.dtype))
     check_context(prepared)
-    form = replace(form, graph=cut_to_common(form.graph, prepared.network))
+    form = replace(form, graph=crop_to_common_size(form.graph, prepared.network))
     if fold_batch_norm:
         form = replace(form, graph=fold(form.graph)[0])
     if fft == "auto":

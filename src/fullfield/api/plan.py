@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fullfield.importers.as_model import as_classifier
+from fullfield.importers.as_model import as_model
 from fullfield.jobs.prepare import Settings, set_up
 from fullfield.planning import Plan
 
 if TYPE_CHECKING:
-    from fullfield.importers.as_model import Net
+    from fullfield.importers.as_model import ModelLike
 
 
-def plan(net: Net, image: object, **settings: Any) -> Plan:
+def plan(net: ModelLike, image: object, **settings: Any) -> Plan:
     """How ``scan`` would run with the same arguments: method, tile, cost, memory.
 
     Printed, it is one line; its ``table`` is what ``fullfield plan`` prints: where each layer runs, and the
@@ -27,4 +27,4 @@ def plan(net: Net, image: object, **settings: Any) -> Plan:
     Raises:
         FullfieldError: as for ``scan``.
     """
-    return set_up(as_classifier(net), image, Settings(**settings)).plan
+    return set_up(as_model(net), image, Settings(**settings)).plan

@@ -16,10 +16,10 @@ from fullfield.engine.protocols import Source, Where
 from fullfield.engine.run import Progress, run
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
-from fullfield.importers.as_model import as_classifier
+from fullfield.importers.as_model import as_model
 from fullfield.jobs.prepare import Border, Prepared, Region, Settings, Step, image_of, provenance, set_up
 from fullfield.mask.background import Content
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.planning import Method, Plan
 from fullfield.store.maps import MapSpec, ScoreMap
 from fullfield.store.memory import ArraySink
@@ -27,11 +27,11 @@ from fullfield.verification.certificate import Certificate, compare
 from fullfield.verification.crops import Cell, check_samples, run_crops, sample_valid
 
 if TYPE_CHECKING:
-    from fullfield.importers.as_model import Net
+    from fullfield.importers.as_model import ModelLike
 
 
 def scan(
-    net: Net,
+    net: ModelLike,
     image: object,
     *,
     step: Step | None = None,
@@ -91,7 +91,7 @@ def scan(
     settings = Settings(
         step, mode, border, edge, scale, budget, tile, method, region, mask, coordinates, skip_background, min_coverage
     )
-    work = set_up(as_classifier(net), image, settings)
+    work = set_up(as_model(net), image, settings)
     started = time.perf_counter()
     array = run_plan(work.prepared, work.plan, work.source, where=work.where, progress=progress)
     made_by = provenance(work) | {"seconds": round(time.perf_counter() - started, 3)}
@@ -126,7 +126,7 @@ def run_plan(
     return sink.array
 
 
-def check_verifiable(spec: MapSpec, net: Classifier) -> None:
+def check_verifiable(spec: MapSpec, net: Model) -> None:
     """Passes if what a map holds can be compared with the crops' scores.
 
     Raises:
@@ -143,7 +143,7 @@ def check_verifiable(spec: MapSpec, net: Classifier) -> None:
     )
 
 
-def certify(net: Classifier, scores: ScoreMap, source: Source, *, samples: int, seed: int) -> Certificate:
+def certify(net: Model, scores: ScoreMap, source: Source, *, samples: int, seed: int) -> Certificate:
     """The scores beside those of the original network on sampled windows."""
     spec = scores.spec
     cells = sample_valid(spec.shape[1:], samples, seed, lambda i, j: bool(scores.valid(i, i + 1, j, j + 1).all()))
@@ -154,7 +154,7 @@ def certify(net: Classifier, scores: ScoreMap, source: Source, *, samples: int, 
 
 
 def certificate_of(
-    net: Classifier,
+    net: Model,
     found: NDArray[np.floating],
     cells: list[Cell],
     source: Source,

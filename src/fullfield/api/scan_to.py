@@ -15,10 +15,10 @@ from fullfield.api.stored import StoredScores, open_scores
 from fullfield.engine.stream import Report, Stream
 from fullfield.errors import GeometryError, ImageError, ResumeError
 from fullfield.files import remove, settle, sync, system_error
-from fullfield.importers.as_model import as_classifier
+from fullfield.importers.as_model import as_model
 from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import StreamJob, prepare_job
-from fullfield.store.encoding import Keep
+from fullfield.store.encoding import Encoding
 from fullfield.store.journal import Begin, Journal, differences, has_begun, journal_folder, open_journal
 from fullfield.store.ome_zarr import VALID, create_store, read_record, reopen_store
 from fullfield.store.pyramid import GrowingStore, seal
@@ -27,15 +27,15 @@ from fullfield.verification.certificate import Certificate
 from fullfield.verification.crops import check_samples, sample_valid
 
 if TYPE_CHECKING:
-    from fullfield.importers.as_model import Net
+    from fullfield.importers.as_model import ModelLike
 
 
 def scan_to(
-    net: Net,
+    net: ModelLike,
     image: object,
     output: str | os.PathLike[str],
     *,
-    keep: Keep | None = None,
+    keep: Encoding | None = None,
     verify: int = 0,
     rank: int = 0,
     world: int = 1,
@@ -73,7 +73,7 @@ def scan_to(
         check_samples("verify", verify)
     target = check_output(output)
     _check_share(rank, world, anew=restart or overwrite)
-    job = prepare_job(as_classifier(net), image, keep or Keep(), Settings(**settings))
+    job = prepare_job(as_model(net), image, keep or Encoding(), Settings(**settings))
     if verify:
         check_verifiable(job.spec, job.work.prepared.net)
     run = _Run(job, target, rank, world, restart=restart, overwrite=overwrite, samples=verify)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.api.tuning import Check, Trial, Tuning, Wish
+from fullfield.api.tuning import Candidate, Check, Target, Tuning
 from fullfield.api.verify import verify
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
 from fullfield.geometry.network import Network, Place
-from fullfield.importers.as_model import as_classifier, parse_bytes
+from fullfield.importers.as_model import as_model, parse_bytes
 from fullfield.jobs.prepare import Prepared, Step, check_context, prepare, read_image
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan
 from fullfield.planning.table import Table
 from fullfield.verification.crops import Cell, run_crops, sample_cells
@@ -29,7 +29,7 @@ from fullfield.verification.metrics import errors, largest, spread
 
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
-    from fullfield.importers.as_model import Net
+    from fullfield.importers.as_model import ModelLike
 
 Pair = tuple[int, int]
 Progress = Callable[[int, int, int], None]
@@ -42,7 +42,7 @@ _APART = 4  # sampled windows of one tile lie up to this part of a window apart
 
 
 def tune(
-    net: Net,
+    net: ModelLike,
     image: object,
     *,
     tolerance: float | None = None,
@@ -65,38 +65,38 @@ def tune(
     Args:
         net: as for ``scan``, and so are ``image``, ``step``, ``scale``, ``edge`` and ``budget``.
         image: to be scanned.
-        tolerance: the wish: mean error over the spread of the scores, at most; 0.02 where nothing is wished.
-        agreement: the wish: share of windows whose top class is the crop's, at least.
+        tolerance: the target: mean error over the spread of the scores, at most; 0.02 where nothing is wished.
+        agreement: the target: share of windows whose top class is the crop's, at least.
         samples: windows to compare, about; the same for every setting.
         seed: of their draw.
         step: px between windows of the scan.
         scale: factor on the image's size before scanning.
         edge: what lies beyond the image.
         budget: memory allowed.
-        until_met: stop at the first setting, from the fastest on, that meets the wish.
+        until_met: stop at the first setting, from the fastest on, that meets the target.
         progress: called with windows done, windows in all, and pixels done.
 
     Raises:
-        FullfieldError: as for ``scan``; a wish that cannot be one.
+        FullfieldError: as for ``scan``; a target that cannot be one.
     """
-    wish = Wish.parse(tolerance, agreement)
+    target = Target.parse(tolerance, agreement)
     if samples < 1:
         raise GeometryError("samples", f"{samples} is not a positive number", fix="use 64, say")
-    bench = _Bench.set_up(as_classifier(net), image, step=step, scale=scale, edge=edge, budget=budget)
+    bench = _Bench.set_up(as_model(net), image, step=step, scale=scale, edge=edge, budget=budget)
     subject = _Subject.draw(bench, samples, seed)
-    trials: list[Trial] = []
+    candidates: list[Candidate] = []
     options = bench.options(subject.crop_seconds)
     for option in options:
-        trials.append(subject.measure(option))
+        candidates.append(subject.measure(option))
         if progress is not None:
-            done, total = (n * len(subject.cells) for n in (len(trials), len(options)))
+            done, total = (n * len(subject.cells) for n in (len(candidates), len(options)))
             progress(done, total, done * math.prod(bench.exact.net.window))
-        if until_met and wish.met(trials[-1].error, trials[-1].agreement):
+        if until_met and target.met(candidates[-1].error, candidates[-1].agreement):
             break
     exact = options[-1].table
     return Tuning(
-        trials=tuple(trials),
-        wish=wish,
+        candidates=tuple(candidates),
+        target=target,
         samples=len(subject.cells),
         seed=seed,
         windows=exact.plan.windows,
@@ -107,27 +107,27 @@ def tune(
     )
 
 
-def check(net: Net, image: object, scores: Scores, wish: Wish, *, samples: int = 64, seed: int = 1) -> Check:
+def check(net: ModelLike, image: object, scores: Scores, target: Target, *, samples: int = 64, seed: int = 1) -> Check:
     """Whether the scores of a scan are as near to the crops as wished, on sampled windows.
 
     Args:
         net: that was scanned with.
         image: that was scanned.
         scores: of it.
-        wish: how near they are to be.
+        target: how near they are to be.
         samples: windows to compare.
         seed: of their draw; another than that of the tuning.
 
     Raises:
         FullfieldError: as for ``verify``.
     """
-    classifier = as_classifier(net)
+    classifier = as_model(net)
     certificate = verify(classifier, image, scores=scores, samples=samples, seed=seed)
     used, step = scores.provenance["settings"], scores.placement.step
     source = read_image(classifier, image, scale=used["scale"], edge=used["edge"], step=step)
     cells = sample_cells(scores.placement.shape, samples, seed)
     found = scores.array[:, [i for i, _ in cells], [j for _, j in cells]].T
-    return Check.of(certificate, wish, found, run_crops(classifier, source, cells, step))
+    return Check.of(certificate, target, found, run_crops(classifier, source, cells, step))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,12 +152,12 @@ class _Bench:
 
     @classmethod
     def set_up(
-        cls, net: Classifier, image: object, *, step: Step | None, scale: float, edge: str, budget: int | str | None
+        cls, net: Model, image: object, *, step: Step | None, scale: float, edge: str, budget: int | str | None
     ) -> _Bench:
         exact = prepare(net)
         pair = exact.steps(step)
         source = read_image(net, image, scale=scale, edge=edge, step=pair)
-        return cls(exact, prepare(net, slides=True), source, pair, parse_bytes(budget))
+        return cls(exact, prepare(net, sliding=True), source, pair, parse_bytes(budget))
 
     def plan(self, borders: Borders, step: Pair, tile: Pair | None = None, method: Method = "auto") -> Plan:
         """How the image is scanned at this setting."""
@@ -171,7 +171,7 @@ class _Bench:
             budget_bytes=self.budget,
             tile=tile,
             method=method,
-            prices=prepared.prices,
+            costs=prepared.costs,
         )
 
     def form(self, borders: Borders) -> Prepared:
@@ -183,7 +183,7 @@ class _Bench:
         exact = self._option(EXACT, self.plan(EXACT, self.step), crop_seconds)
         others: dict[int, _Option] = {}
         method = "auto" if self.sliding.network.upsamples else exact.table.plan.method
-        for borders in settings(self.sliding.network, slides=_slides(self.sliding)):
+        for borders in settings(self.sliding.network, sliding=_slides(self.sliding)):
             option = self._option(borders, self.plan(borders, self.step, method=method), crop_seconds)
             if option.seconds < _CLEARLY * exact.seconds:
                 others.setdefault(option.table.scan.total, option)  # of those that cost the same, the first
@@ -194,15 +194,15 @@ class _Bench:
         return _Option(borders, self.form(borders), table, table.seconds(crop_seconds))
 
 
-def settings(network: Network, *, slides: bool = True) -> list[Borders]:
-    """The settings between context and exact that make a difference to this network; context if it ``slides``."""
+def settings(network: Network, *, sliding: bool = True) -> list[Borders]:
+    """The settings between context and exact that make a difference to this network; context if it slides."""
     sizes = sorted({max(n.shape[-2:]) for n in network if n.kind != "whole"} - {1})[:_MAPS]
     pairs = itertools.chain(((b, 0) for b in _CELLS), itertools.product(range(_WITH_MAPS + 1), sizes))
     known: list[Mapping[str, Place]] = [network.places()]
     found = []
     for cells, whole in pairs:
         places = network.places(cap=cells, small=whole)
-        if places not in known and (cells or slides):
+        if places not in known and (cells or sliding):
             known.append(places)
             found.append(Borders(cells, whole))
     return found
@@ -256,7 +256,7 @@ class _Subject:
         except BudgetError:
             return bench.plan(EXACT, step, (1, 1), "atrous")
 
-    def measure(self, option: _Option) -> Trial:
+    def measure(self, option: _Option) -> Candidate:
         """The sampled windows at one setting, against their crops."""
         # Where the frontier lies is the wanted scan's choice, and part of what its scores are.
         prepared, places = option.prepared, option.table.plan.places
@@ -266,7 +266,7 @@ class _Subject:
         error = errors(found, self.crops)
         top = found.argmax(axis=1) == self.crops.argmax(axis=1)
         cells, whole = option.borders.cells, option.borders.whole_maps
-        return Trial(
+        return Candidate(
             border=(cells, whole) if cells is not None and whole else cells,
             macs=option.table.scan.total,
             fewer=option.table.fewer,

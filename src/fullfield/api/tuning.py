@@ -23,7 +23,7 @@ _NOISE = 2.0  # standard errors that a sample may be off by chance
 
 
 @dataclass(frozen=True)
-class Wish:
+class Target:
     """How near to the crops the scores are to be; where both are given, both count.
 
     Args:
@@ -35,8 +35,8 @@ class Wish:
     agreement: float | None = None
 
     @classmethod
-    def parse(cls, tolerance: float | None, agreement: float | None) -> Wish:
-        """The wish, ``tolerance`` 0.02 where there is none.
+    def parse(cls, tolerance: float | None, agreement: float | None) -> Target:
+        """The target, ``tolerance`` 0.02 where there is none.
 
         Raises:
             GeometryError: a number that cannot be one.
@@ -62,7 +62,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Candidate:
     """One setting of the dial.
 
     Args:
@@ -100,8 +100,8 @@ class Tuning:
     ``print(tuning)`` shows a table; ``tuning.best.border`` is what to give to ``scan``.
 
     Args:
-        trials: from the fastest to exact.
-        wish: how near to the crops the scores are to be.
+        candidates: from the fastest to exact.
+        target: how near to the crops the scores are to be.
         samples: windows compared.
         seed: of their draw.
         windows: windows of the whole map.
@@ -112,8 +112,8 @@ class Tuning:
         crop_seconds: that these should take here.
     """
 
-    trials: tuple[Trial, ...]
-    wish: Wish
+    candidates: tuple[Candidate, ...]
+    target: Target
     samples: int
     seed: int
     windows: int
@@ -123,14 +123,15 @@ class Tuning:
     crop_seconds: float
 
     @property
-    def best(self) -> Trial:
-        """The fastest setting that meets the wish; exact, the last one, where none does."""
-        return next((t for t in self.trials if self.wish.met(t.error, t.agreement)), self.trials[-1])
+    def best(self) -> Candidate:
+        """The fastest setting that meets the target; exact, the last one, where none does."""
+        return next((t for t in self.candidates if self.target.met(t.error, t.agreement)), self.candidates[-1])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-able values; ``best`` is the setting chosen."""
-        trials = [asdict(t) | {"name": t.name, "meets": self.wish.met(t.error, t.agreement)} for t in self.trials]
-        return asdict(self) | {"step": list(self.step), "trials": trials, "best": trials[self.trials.index(self.best)]}
+        rows = [asdict(t) | {"name": t.name, "meets": self.target.met(t.error, t.agreement)} for t in self.candidates]
+        best = rows[self.candidates.index(self.best)]
+        return asdict(self) | {"step": list(self.step), "candidates": rows, "best": best}
 
     def __str__(self) -> str:
         vary = f"scores vary by {self.spread:.3g}" if self.spread else "scores do not vary: errors are absolute"
@@ -142,11 +143,11 @@ class Tuning:
         """One line: the setting chosen and what it gives."""
         best = self.best
         gain = self.crop_seconds / best.seconds
-        return f"For {self.wish}: {best.name}, {best.fewer:.1f}x fewer multiply-adds and about {gain:.1f}x faster."
+        return f"For {self.target}: {best.name}, {best.fewer:.1f}x fewer multiply-adds and about {gain:.1f}x faster."
 
     def _table(self) -> list[str]:
         cells = [["", *(title for title, _ in _COLUMNS)]]
-        cells += [["->" if t is self.best else "", *(show(t) for _, show in _COLUMNS)] for t in self.trials]
+        cells += [["->" if t is self.best else "", *(show(t) for _, show in _COLUMNS)] for t in self.candidates]
         crops = ["crop by crop", short(self.crop_macs), "1.0x", f"{self.crop_seconds:.3g} s", "0", "0", "100.0 %"]
         cells.append(["", *crops])
         widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
@@ -160,7 +161,7 @@ class Tuning:
         return [line.rstrip() for line in (lines[0], rule, *lines[1:-1], rule, lines[-1])]
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Trial], str]], ...] = (
+_COLUMNS: tuple[tuple[str, Callable[[Candidate], str]], ...] = (
     ("setting", lambda t: t.name),
     ("MACs", lambda t: short(t.macs)),
     ("fewer", lambda t: f"{t.fewer:.1f}x"),
@@ -182,49 +183,49 @@ def _legend() -> list[str]:
 
 @dataclass(frozen=True)
 class Check:
-    """A scan against a wish, on windows that had no part in choosing its setting.
+    """A scan against a target, on windows that had no part in choosing its setting.
 
     Args:
         certificate: of these windows.
-        wish: how near to the crops the scores were to be.
+        target: how near to the crops the scores were to be.
         error: mean error over the spread.
         noise: what the error may be off by chance: two standard errors.
     """
 
     certificate: Certificate
-    wish: Wish
+    target: Target
     error: float
     noise: float
 
     @classmethod
     def of(
-        cls, certificate: Certificate, wish: Wish, found: NDArray[np.floating], crops: NDArray[np.floating]
+        cls, certificate: Certificate, target: Target, found: NDArray[np.floating], crops: NDArray[np.floating]
     ) -> Check:
         """The check from scores ``(windows, k)`` of the scan and of the crops."""
         each = errors(found, crops)
         noise = _NOISE * float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else 0.0
-        return cls(certificate, wish, float(each.mean()), noise)
+        return cls(certificate, target, float(each.mean()), noise)
 
     @property
     def holds(self) -> bool:
-        """Whether the wish is met, or missed by no more than the noise of the sample.
+        """Whether the target is met, or missed by no more than the noise of the sample.
 
         error - 2 s / sqrt(n) <= tolerance,   agreement + 2 sqrt(a (1 - a) / n) >= a, the agreement wished
         """
-        wished = self.wish.agreement or 0.0
+        wished = self.target.agreement or 0.0
         chance = _NOISE * math.sqrt(wished * (1 - wished) / self.certificate.samples)
-        near = self.wish.met(self.error - self.noise, self.certificate.top1_agreement + chance)
+        near = self.target.met(self.error - self.noise, self.certificate.top1_agreement + chance)
         return near and self.certificate.holds
 
     @property
     def verdict(self) -> str:
         """One line: what was wished, whether it holds, and the figures."""
         return (
-            f"{'HOLDS' if self.holds else 'MISSED'}: wished {self.wish}; "
+            f"{'HOLDS' if self.holds else 'MISSED'}: wished {self.target}; "
             f"error {self.error:.2g} ± {self.noise:.1g}, same top class at {self.certificate.top1_agreement:.1%}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The certificate with the wish and its verdict in place of the mode's."""
-        figures = {"error": self.error, "noise": self.noise, "wish": asdict(self.wish)}
+        """The certificate with the target and its verdict in place of the mode's."""
+        figures = {"error": self.error, "noise": self.noise, "target": asdict(self.target)}
         return self.certificate.to_dict() | figures | {"holds": self.holds, "verdict": self.verdict}

@@ -14,7 +14,7 @@ from fullfield.geometry.network import Network
 aten = torch.ops.aten
 
 
-def cut_to_common(module: GraphModule, network: Network) -> GraphModule:
+def crop_to_common_size(module: GraphModule, network: Network) -> GraphModule:
     """A fully convolutional graph whose branches meet on images of any size.
 
     A map of odd size that is halved and doubled again comes back with a row or column more than the one it is added

@@ -15,7 +15,7 @@ from fullfield.canonical.pipeline import Canonical
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec
 from fullfield.graph.calls import bind
-from fullfield.graph.shapes import looks, propagate
+from fullfield.graph.shapes import propagate, signature
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
@@ -58,7 +58,7 @@ def _edges(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
     return y, x
 
 
-def _slid_pool(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
+def _sliding_pool(args: Mapping[str, Any], node: Node, kernel: tuple[int, ...]) -> Ops:
     y, x = (Op(k, 1, k // 2, (k - 1) // 2, edge="inside") if k > 1 else Op(1) for k in args["kernel_size"])
     return y, x
 
@@ -100,7 +100,7 @@ WINDOWED: dict[Any, Callable[[Mapping[str, Any], Node, tuple[int, ...]], Ops]] =
     aten.pixel_shuffle.default: _pixel_shuffle,
     operators.depth_to_space.default: _depth_to_space,
     operators.neighbourhood.default: _neighbourhood,
-    operators.slid_pool.default: _slid_pool,
+    operators.sliding_pool.default: _sliding_pool,
 }
 _SPENDING = (aten.conv3d.default,)  # operators on one cell that multiply and add
 
@@ -116,7 +116,7 @@ def network(net: Canonical, dtype: torch.dtype) -> Network:
     result = net.graph.graph.output_node().args[0]
     assert isinstance(result, Node)
     order = [s for s in specs if s.name != result.name] + [s for s in specs if s.name == result.name]
-    return Network(tuple(order), net.window, alone=any(node.meta.get("joins") for node in active))
+    return Network(tuple(order), net.window, needs_batch_of_one=any(node.meta.get("joins") for node in active))
 
 
 def _spec(
@@ -154,7 +154,7 @@ def _count_macs(node: Node, values: Mapping[Node, Any], counts: dict[Hashable, i
         return values[n]
 
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), fetch)
-    key = looks((node.target, args, kwargs))
+    key = signature((node.target, args, kwargs))
     if key not in counts:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             node.target(*args, **kwargs)  # type: ignore[operator]

@@ -30,7 +30,7 @@ class Layout:
         channels: sizes of the channel dimensions.
         height: cells along y.
         width: cells along x.
-        slides: height and width that the canonical form has instead, where one value for the window has become a
+        sliding_cells: height and width that the canonical form has instead, where one value for the window has become a
             map of values that slides with it; ``None`` otherwise.
 
     Examples:
@@ -42,7 +42,7 @@ class Layout:
     channels: tuple[int, ...]
     height: int
     width: int
-    slides: tuple[int, int] | None = None
+    sliding_cells: tuple[int, int] | None = None
 
     @classmethod
     def plain(cls, channels: int, height: int, width: int) -> Layout:

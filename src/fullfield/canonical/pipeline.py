@@ -8,7 +8,7 @@ import torch
 
 from fullfield.canonical.rewriter import Refused, Rewriter
 from fullfield.canonical.rules import find
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +29,12 @@ class Canonical:
     refused: tuple[Refused, ...]
 
 
-def canonical(net: Classifier, *, slides: bool = False) -> Canonical:
+def canonical(net: Model, *, sliding: bool = False) -> Canonical:
     """The classifier in canonical form; operators that refuse stay as they are, and all after them.
 
     Args:
-        slides: let what a window gates or normalises its map with slide along with it: for ``context`` mode only.
+        sliding: let what a window gates or normalises its map with slide along with it: for ``context`` mode only.
     """
-    rewriter = Rewriter(net, find, slides=slides)
+    rewriter = Rewriter(net, find, sliding=sliding)
     graph = rewriter.run()
     return Canonical(graph, net.window, net.channels, tuple(rewriter.refused))

@@ -16,7 +16,7 @@ from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
 from fullfield.graph.calls import bind, op_name
 from fullfield.graph.shapes import PROBE_BATCH, propagate, window_dims
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 
 aten = torch.ops.aten
 STRIDED_VIEWS = (aten.view.default, aten._unsafe_view.default)
@@ -87,10 +87,10 @@ class Refused:
 class Rewriter:
     """Rebuilds a graph node by node; rules call its ``emit``, ``weight`` and ``value``."""
 
-    def __init__(self, net: Classifier, rules: Callable[[Any], Rule | None], *, slides: bool = False) -> None:
+    def __init__(self, net: Model, rules: Callable[[Any], Rule | None], *, sliding: bool = False) -> None:
         self.source, self.dtype = net.graph, net.dtype
         self.rules = rules
-        self.slides = slides
+        self.sliding_allowed = sliding
         self.sliding = False
         self.graph = Graph()
         self.root = nn.Module()

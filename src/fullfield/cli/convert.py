@@ -10,7 +10,7 @@ import click
 from fullfield.cli import options
 
 if TYPE_CHECKING:
-    from fullfield.model.model import Classifier
+    from fullfield.model.model import Model
 
 
 @click.command()
@@ -66,7 +66,7 @@ def command(
         click.echo(describe_result(written, net.window, net.classes, parameters))
 
 
-def _read(models: tuple[str, ...], *, window: tuple[int, int] | None, trust: bool) -> Classifier:
+def _read(models: tuple[str, ...], *, window: tuple[int, int] | None, trust: bool) -> Model:
     """The network of one path, or of a definition and its weights."""
     from fullfield.importers.load import load
 

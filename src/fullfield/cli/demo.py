@@ -12,7 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
-    from fullfield.model.model import Classifier
+    from fullfield.model.model import Model
 
 SCALE, STEP, SAMPLES, TIMED = 0.25, 1, 64, 1024
 
@@ -60,7 +60,7 @@ class _Demo:
         self._write(scores)
         self._yours()
 
-    def _scan(self, net: Classifier) -> tuple[Scores, float]:
+    def _scan(self, net: Model) -> tuple[Scores, float]:
         import fullfield
         from fullfield.cli.progress import progress_bar
 
@@ -83,7 +83,7 @@ class _Demo:
         click.echo(f"brightest: {face[i, j]:.4f} at pixel (y {y:.0f}, x {x:.0f}); above 0.9: {bright:.1%} of the map")
         return scores, seconds
 
-    def _prove(self, net: Classifier, scores: Scores) -> None:
+    def _prove(self, net: Model, scores: Scores) -> None:
         import fullfield
 
         _step(
@@ -96,7 +96,7 @@ class _Demo:
         if not certificate.holds:
             raise click.ClickException("the scan is not exact on this machine: please report it with the lines above")
 
-    def _time(self, net: Classifier, scores: Scores, seconds: float) -> None:
+    def _time(self, net: Model, scores: Scores, seconds: float) -> None:
         """The same network crop by crop, at the fastest of three batch sizes."""
         from fullfield.jobs.prepare import read_image
         from fullfield.verification.crops import run_crops, sample_cells
@@ -115,7 +115,7 @@ class _Demo:
         faster = crops / seconds
         click.echo(f"{crops:.1f} s crop by crop (batches of {best}) against {seconds:.1f} s: {faster:.1f} times faster")
 
-    def _context(self, net: Classifier, scores: Scores) -> None:
+    def _context(self, net: Model, scores: Scores) -> None:
         import fullfield
 
         options = f"--scale {SCALE} --step {STEP} --mode context"

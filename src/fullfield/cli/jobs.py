@@ -11,8 +11,8 @@ import click
 from fullfield.errors import ImageError
 
 if TYPE_CHECKING:
-    from fullfield.model.model import Classifier
-    from fullfield.store.encoding import Keep
+    from fullfield.model.model import Model
+    from fullfield.store.encoding import Encoding
 
 _STREAMED = (".zarr", ".tif", ".tiff", ".npy", ".geojson")
 _SCAN = ("step", "mode", "border", "edge", "scale", "budget", "method")
@@ -51,7 +51,7 @@ class Job:
     json_progress: bool
     overwrite: bool
     settings: dict[str, Any]
-    keep: Keep
+    keep: Encoding
 
     @property
     def tuned(self) -> bool:
@@ -75,9 +75,9 @@ class Job:
     @property
     def plain(self) -> bool:
         """Whether all scores are kept as they are."""
-        from fullfield.store.encoding import Keep
+        from fullfield.store.encoding import Encoding
 
-        return self.keep == Keep()
+        return self.keep == Encoding()
 
     def place(self, image: str) -> Path | None:
         """Where an image's scores go."""
@@ -85,28 +85,28 @@ class Job:
             return None
         return Path(self.output) / (stem(image) + self.suffix) if self.into_folder else Path(self.output)
 
-    def check_classes(self, net: Classifier) -> None:
+    def check_classes(self, net: Model) -> None:
         """Passes if the network has the classes that are named.
 
         Raises:
             ImageError: it does not.
         """
         from fullfield.store.classes import find_class
-        from fullfield.store.encoding import keeping
+        from fullfield.store.encoding import score_encoder
 
         if self.cls is not None:
             find_class(self.cls, net.classes, net.class_names or ())
-        keeping(self.keep, classes=net.classes, class_names=net.class_names)
+        score_encoder(self.keep, classes=net.classes, class_names=net.class_names)
 
 
 def job_of(images: tuple[str, ...], **given: Any) -> Job:
     """The job of a command line's options."""
-    from fullfield.store.encoding import Keep
+    from fullfield.store.encoding import Encoding
 
     settings = {name: given.pop(name) for name in (*_SCAN, *_LOOK)}
     classes, argmax, activation, dtype, span = (given.pop(name) for name in _KEEP)
     kept = None if classes is None else tuple(named(part) for part in classes.split(","))
-    return Job(images, settings=settings, keep=Keep(kept, argmax, activation, dtype, span), **given)
+    return Job(images, settings=settings, keep=Encoding(kept, argmax, activation, dtype, span), **given)
 
 
 def named(text: str) -> int | str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from fullfield.model.model import Classifier
+    from fullfield.model.model import Model
 
-Load = Callable[[], "Classifier"]
+Load = Callable[[], "Model"]
 Pick = Callable[[str], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -200,7 +200,7 @@ def read_network(
     weights: str | None = None,
     device: str | None = None,
     trust: bool,
-) -> Classifier:
+) -> Model:
     """The network of a command line, on ``device``; ``class_names`` is a file with one name a line."""
     from fullfield.importers.load import load, read_class_names
 

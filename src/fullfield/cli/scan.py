@@ -40,9 +40,9 @@ file_format = click.option(
     help="Of the files in an output folder.",
 )
 keeping = options.apply(
-    click.option("--classes", metavar="A,B,...", help="Keep the scores of these classes, by name or index."),
-    click.option("--argmax", is_flag=True, help="Keep the index of the top class only."),
-    click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Keep probabilities of logits."),
+    click.option("--classes", metavar="A,B,...", help="Encoding the scores of these classes, by name or index."),
+    click.option("--argmax", is_flag=True, help="Encoding the index of the top class only."),
+    click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Encoding probabilities of logits."),
     click.option("--dtype", type=click.Choice(["float32", "float16", "uint8"]), help="Numbers in the store."),
     click.option("--range", "span", type=numbers, metavar="LOW,HIGH", help="Scores stored as 0 and 254 in uint8."),
 )
@@ -93,7 +93,7 @@ def command(
     exit code 1.
 
     With --tolerance or --agreement the border is tuned on sampled windows first, and the scan checked on others
-    afterwards: it ends with 1 where the wish is missed by more than the noise of the sample, two standard errors.
+    afterwards: it ends with 1 where the target is missed by more than the noise of the sample, two standard errors.
     """
     from fullfield.cli.jobs import check_job, job_of
     from fullfield.cli.scanning import scan_each

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fullfield.api.scores import Scores
     from fullfield.api.stored import StoredScores
     from fullfield.api.tuning import Tuning
-    from fullfield.model.model import Classifier
+    from fullfield.model.model import Model
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Result:
         return {"image": self.image, "error": error, "finished": not self.others and self.error is None, **self.facts}
 
 
-def scan_each(job: Job, net: Classifier, pick: Pick) -> list[Result]:
+def scan_each(job: Job, net: Model, pick: Pick) -> list[Result]:
     """The images one after the other; where there are several, one that fails does not stop the others."""
     results = []
     for image in job.images:
@@ -86,7 +86,7 @@ def scan_each(job: Job, net: Classifier, pick: Pick) -> list[Result]:
     return results
 
 
-def scan_one(job: Job, net: Classifier, pick: Pick, path: str) -> Result:
+def scan_one(job: Job, net: Model, pick: Pick, path: str) -> Result:
     """One image scanned, and everything written that was asked for."""
     place = job.place(path)
     image = pick(path)
@@ -117,8 +117,8 @@ def _content(image: Any, place: Path | None) -> Any:
     return content
 
 
-def _tuned(job: Job, net: Classifier, image: Any) -> Tuning:
-    """The fastest border that meets the wish, said on standard error."""
+def _tuned(job: Job, net: Model, image: Any) -> Tuning:
+    """The fastest border that meets the target, said on standard error."""
     from fullfield.api.tune import tune
 
     shared = {k: job.settings[k] for k in ("step", "scale", "edge", "budget")}
@@ -129,17 +129,15 @@ def _tuned(job: Job, net: Classifier, image: Any) -> Tuning:
     return tuning
 
 
-def _checked(job: Job, net: Classifier, image: Any, scores: Scores, tuning: Tuning) -> dict[str, Any]:
+def _checked(job: Job, net: Model, image: Any, scores: Scores, tuning: Tuning) -> dict[str, Any]:
     """The certificate of a tuned scan, on as many windows as it was tuned on or as were asked for."""
     from fullfield.api.tune import check
 
     samples = job.verify or tuning.samples
-    return check(net, image, scores, tuning.wish, samples=samples, seed=tuning.seed + 1).to_dict()
+    return check(net, image, scores, tuning.target, samples=samples, seed=tuning.seed + 1).to_dict()
 
 
-def _in_memory(
-    job: Job, net: Classifier, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None
-) -> Result:
+def _in_memory(job: Job, net: Model, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None) -> Result:
     """A scan whose scores are kept in memory, and written at once or not at all."""
     from fullfield.api.scan import scan
     from fullfield.api.scores import save_picture
@@ -162,9 +160,7 @@ def _in_memory(
     return Result(path, summary(scores, digest, shown, seconds, written))
 
 
-def _to_disk(
-    job: Job, net: Classifier, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None
-) -> Result:
+def _to_disk(job: Job, net: Model, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None) -> Result:
     """A streamed scan; other formats than Zarr are made of the store, which then goes."""
     from fullfield.api.scan_to import scan_to
     from fullfield.api.scores import save_picture

@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Measure on IMAGE what each setting of --border costs and how far its scores are off.
 
-    Names the fastest setting that meets the wish; without one, a tolerance of 0.02.
+    Names the fastest setting that meets the target; without one, a tolerance of 0.02.
     """
     from fullfield.api.scores import save_picture
     from fullfield.api.tune import tune
@@ -60,12 +60,12 @@ def picture(tuning: Tuning, name: str) -> Image.Image:
     """Error against time, the chosen setting marked."""
     from fullfield.drawing.chart import Point, draw_chart
 
-    points = [Point(t.seconds, t.error, t.name, t is tuning.best) for t in tuning.trials]
+    points = [Point(t.seconds, t.error, t.name, t is tuning.best) for t in tuning.candidates]
     return draw_chart(
         points,
         title=f"{name}: {tuning.windows} windows, {tuning.crop_seconds:.3g} s crop by crop",
         x_title="time of the scan, s",
         y_title="error over the spread of the scores",
-        limit=tuning.wish.tolerance,
+        limit=tuning.target.tolerance,
         floor=_FLOOR,
     )

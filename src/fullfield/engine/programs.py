@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fullfield.canonical.pipeline import Canonical
 from fullfield.geometry.tile import TileLayout
-from fullfield.layers.spectrum_cache import KernelSpectra, keeping
+from fullfield.layers.spectrum_cache import KernelSpectra, use_spectra
 from fullfield.lower.program import lower
 from fullfield.planning import Plan, Tile
 
@@ -102,7 +102,7 @@ class Programs:
         """Scores ``(k, y, x)`` of a tile from the pixels of its region; bfloat16 as float32."""
         program = self.program(plan, tile)
         self.spectra.limit_bytes = min(_SPECTRA_BYTES, (plan.budget_bytes - plan.cost.peak_bytes) // 2)
-        with torch.inference_mode(), keeping(self.spectra):
+        with torch.inference_mode(), use_spectra(self.spectra):
             scores = program(self.pixels(block)).permute(2, 0, 1).cpu()
         result: NDArray[np.floating] = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
         return result

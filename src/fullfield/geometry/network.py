@@ -80,12 +80,12 @@ class Network:
     Args:
         nodes: that depend on the image.
         window: height and width, px.
-        alone: whether it multiplies the windows of a batch by each other, to no effect: these are to run one at a time.
+        needs_batch_of_one: whether it multiplies the windows of a batch by each other: they run one at a time.
     """
 
     nodes: tuple[NodeSpec, ...]
     window: tuple[int, int]
-    alone: bool = False
+    needs_batch_of_one: bool = False
     _index: Mapping[str, NodeSpec] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ _LIKE_FIRST = frozenset(
 
 
 class _Recorder(Interpreter):
-    """Runs a graph and keeps every value; calls on what looks alike are made once, deep networks repeat themselves."""
+    """Runs a graph and keeps every value; calls of equal signature are made once: deep networks repeat themselves."""
 
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module)
@@ -34,20 +34,20 @@ class _Recorder(Interpreter):
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if target in _LIKE_FIRST and not kwargs and args[0].is_contiguous() and args[0].is_floating_point():
             return args[0]
-        key = looks((target, args, kwargs))
+        key = signature((target, args, kwargs))
         if key not in self.known:
             self.known[key] = super().call_function(target, args, kwargs)
         return self.known[key]
 
 
-def looks(value: Any) -> Hashable:
+def signature(value: Any) -> Hashable:
     """All that shapes and types can depend on: equal for tensors of one shape, strides, type and device."""
     if isinstance(value, torch.Tensor):
         return "tensor", tuple(value.shape), value.stride(), value.dtype, value.device
     if isinstance(value, (tuple, list)):
-        return "several", *map(looks, value)
+        return "several", *map(signature, value)
     if isinstance(value, dict):
-        return "named", *((name, looks(item)) for name, item in value.items())
+        return "named", *((name, signature(item)) for name, item in value.items())
     if isinstance(value, slice):
         return "slice", value.start, value.stop, value.step
     return type(value), value

@@ -1,4 +1,4 @@
-"""What users call a network -> a ``Classifier``; sizes in bytes as people write them."""
+"""What users call a network -> a ``Model``; sizes in bytes as people write them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import nn
 
 from fullfield.errors import BudgetError, CaptureError
 from fullfield.importers.load import load
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import capture, parse_window
 
-Net = Classifier | nn.Module | str | os.PathLike[str]
+ModelLike = Model | nn.Module | str | os.PathLike[str]
 
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def as_classifier(
-    net: Net,
+def as_model(
+    net: ModelLike,
     *,
     window: int | tuple[int, int] | None = None,
     preprocessing: str | Preprocessing | None = None,
     class_names: tuple[str, ...] | None = None,
     trust: bool = False,
-) -> Classifier:
+) -> Model:
     """The classifier that ``net`` is, captures or names.
 
     Args:
@@ -42,7 +42,7 @@ def as_classifier(
     Raises:
         CaptureError: it cannot be read or exported, or is no network, or a classifier has another window.
     """
-    if isinstance(net, Classifier):
+    if isinstance(net, Model):
         if window is not None and parse_window(window) != net.window:
             raise CaptureError(
                 "window",
@@ -57,11 +57,11 @@ def as_classifier(
     if isinstance(net, (str, os.PathLike)):
         return load(Path(net), window=window, preprocessing=preprocessing, class_names=class_names, trust=trust)
     raise CaptureError(
-        "network", f"{type(net).__name__} is no network", fix="give a Classifier, an nn.Module or the path of a model"
+        "network", f"{type(net).__name__} is no network", fix="give a Model, an nn.Module or the path of a model"
     )
 
 
-def _named(net: Classifier, names: tuple[str, ...]) -> Classifier:
+def _named(net: Model, names: tuple[str, ...]) -> Model:
     if len(names) != net.classes:
         raise CaptureError("class names", f"{len(names)} names for {net.classes} scores", fix="give one name a score")
     return replace(net, class_names=names)

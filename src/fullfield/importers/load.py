@@ -16,7 +16,7 @@ from fullfield.importers.caffe.reader import kind as caffe_kind
 from fullfield.importers.onnx import load_onnx
 from fullfield.importers.torch7.importer import load_torch7
 from fullfield.importers.torch7.reader import is_torch7
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import Size, capture
 
@@ -50,7 +50,7 @@ def load(
     output: int | str | None = None,
     trust: bool = False,
     name: str | None = None,
-) -> Classifier:
+) -> Model:
     """The classifier in a file: ONNX, Caffe, Torch7, or with ``trust`` a ``.pt2`` program or a whole pickled module.
 
     Args:

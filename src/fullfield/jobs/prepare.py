@@ -29,8 +29,8 @@ from fullfield.image.sources import ImageSource, open_image
 from fullfield.importers.as_model import parse_bytes
 from fullfield.mask.background import Content, find_content
 from fullfield.mask.select import where_from
-from fullfield.model.model import Classifier
-from fullfield.planning import CONTEXT, EXACT, Borders, Method, Plan, Prices, make_plan
+from fullfield.model.model import Model
+from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Method, Plan, make_plan
 
 Step = int | tuple[int, int]
 Border = int | tuple[int, int] | None
@@ -72,7 +72,7 @@ class Settings:
 class Prepared:
     """A network ready to scan: as captured, in canonical form with its batch norms folded, and as integers."""
 
-    net: Classifier
+    net: Model
     canonical: Canonical
     network: Network
 
@@ -81,7 +81,7 @@ class Prepared:
         """Px between neighbouring cells of the network's coarsest map: the natural step (y, x)."""
         nodes = self.network
         if self.canonical.refused:  # look past gates and norms of the window
-            nodes = network(canonical(self.net, slides=True), self.net.dtype)
+            nodes = network(canonical(self.net, sliding=True), self.net.dtype)
         axes = [p.axes for p in nodes.places(cap=0).values() if p.axes is not None]
         return max(a[0].jump for a in axes), max(a[1].jump for a in axes)
 
@@ -99,9 +99,9 @@ class Prepared:
         return torch.empty(0, dtype=self.net.dtype).element_size()
 
     @cached_property
-    def prices(self) -> Prices:
+    def costs(self) -> CostCache:
         """What its tiles cost, as far as it is known."""
-        return Prices(self.network, self.itemsize)
+        return CostCache(self.network, self.itemsize)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,21 +167,21 @@ class Ready:
             budget_bytes=budget_bytes,
             tile=parse_tile(self.settings.tile),
             method=self.settings.method,
-            prices=self.prepared.prices,
+            costs=self.prepared.costs,
         )
         return Work(self.prepared, self.source, plan, self.settings, self.where)
 
 
-def prepare(net: Classifier, *, slides: bool = False) -> Prepared:
-    """The network ready to scan; ``slides`` lets gates and norms of the window slide with it (not in exact mode).
+def prepare(net: Model, *, sliding: bool = False) -> Prepared:
+    """The network ready to scan; ``sliding`` lets gates and norms of the window slide with it (not in exact mode).
 
-    Kept with the network for the next scan, as long as its weights stay as they are.
+    ScoreEncoder with the network for the next scan, as long as its weights stay as they are.
     """
-    return net.kept("prepared", lambda: _prepared(net, slides=slides), key=slides)
+    return net.cached("prepared", lambda: _prepared(net, sliding=sliding), key=sliding)
 
 
-def _prepared(net: Classifier, *, slides: bool) -> Prepared:
-    form = canonical(net, slides=slides)
+def _prepared(net: Model, *, sliding: bool) -> Prepared:
+    form = canonical(net, sliding=sliding)
     folded, _ = fold_batch_norm(fold_constants(form.graph))
     form = replace(form, graph=folded)
     return Prepared(net, form, network(form, net.dtype))
@@ -248,14 +248,14 @@ def check_context(prepared: Prepared) -> None:
 
 
 def read_image(
-    net: Classifier, image: object, *, scale: float = 1.0, edge: str = "valid", step: Step = 1, region: Region = None
+    net: Model, image: object, *, scale: float = 1.0, edge: str = "valid", step: Step = 1, region: Region = None
 ) -> AnySource:
     """The image as the network's source, continued beyond its edges or cut to a region if asked."""
     settings = Settings(scale=scale, edge=edge, region=region)
     return _source(net, image, settings, parse_step(step))
 
 
-def _source(net: Classifier, image: object, settings: Settings, step: tuple[int, int]) -> AnySource:
+def _source(net: Model, image: object, settings: Settings, step: tuple[int, int]) -> AnySource:
     way = parse_edge(settings.edge)
     budget = settings.budget_bytes
     source = open_image(
@@ -273,7 +273,7 @@ def _source(net: Classifier, image: object, settings: Settings, step: tuple[int,
     return source if way == "valid" else pad_edges(source, way, net.window, step)
 
 
-def _opened(path: str | os.PathLike[str], net: Classifier) -> Raster:
+def _opened(path: str | os.PathLike[str], net: Model) -> Raster:
     """A file; of a picture with alpha all bands, where the network takes so many of any kind."""
     raster = open_raster(path, pick=Pick())
     found, wanted = raster.shape[2], net.channels
@@ -290,13 +290,13 @@ def image_of(source: AnySource) -> ImageSource:
     return source if isinstance(source, ImageSource) else source.inner
 
 
-def place(net: Classifier, source: AnySource, step: tuple[int, int]) -> Placement:
+def place(net: Model, source: AnySource, step: tuple[int, int]) -> Placement:
     """Where the scores will lie on the image."""
     padding = (0, 0, 0, 0) if isinstance(source, ImageSource) else source.padding
     return Placement(step, net.window, source.original_size, source.scanned_size, padding)
 
 
-def set_up(net: Classifier, image: object, settings: Settings) -> Work:
+def set_up(net: Model, image: object, settings: Settings) -> Work:
     """Everything that a scan needs, checked before it starts.
 
     Raises:
@@ -305,10 +305,10 @@ def set_up(net: Classifier, image: object, settings: Settings) -> Work:
     return ready_to_scan(net, image, settings).planned(settings.budget_bytes)
 
 
-def ready_to_scan(net: Classifier, image: object, settings: Settings) -> Ready:
+def ready_to_scan(net: Model, image: object, settings: Settings) -> Ready:
     """The same but for the plan."""
     borders = parse_borders(settings.mode, settings.border)
-    prepared = prepare(net, slides=borders.mode == "context")
+    prepared = prepare(net, sliding=borders.mode == "context")
     step = prepared.steps(settings.step)
     source = _source(net, image, settings, step)
     if borders.cells == 0:

@@ -17,11 +17,11 @@ from fullfield.image.cache import CachedRaster, row_bytes
 from fullfield.image.edges import PaddedSource
 from fullfield.image.raster import ArrayRaster, array_identity
 from fullfield.jobs.prepare import CACHE_SHARE, Ready, Settings, Work, image_of, provenance, ready_to_scan
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.planning import Plan, Tile
 from fullfield.planning.choose import DEFAULT_BUDGET_BYTES
 from fullfield.planning.shards import Shards, shard_size
-from fullfield.store.encoding import Keep, Kept, keeping
+from fullfield.store.encoding import Encoding, ScoreEncoder, score_encoder
 from fullfield.store.maps import MapSpec
 from fullfield.store.record import plain_json
 from fullfield.store.shards import chunk_bytes
@@ -54,7 +54,7 @@ class StreamJob:
 
     work: Work
     shards: Shards
-    kept: Kept
+    kept: ScoreEncoder
     predicted_bytes: int
     cache_bytes: int = 0
     grows: bool = False
@@ -97,7 +97,7 @@ class StreamJob:
         return plain
 
 
-def prepare_job(net: Classifier, image: object, keep: Keep, settings: Settings) -> StreamJob:
+def prepare_job(net: Model, image: object, keep: Encoding, settings: Settings) -> StreamJob:
     """Everything that a scan to disk needs, checked before it starts.
 
     Raises:
@@ -106,7 +106,7 @@ def prepare_job(net: Classifier, image: object, keep: Keep, settings: Settings) 
     """
     budget = settings.budget_bytes or DEFAULT_BUDGET_BYTES
     kind = "float32" if net.dtype == torch.bfloat16 else str(net.dtype).removeprefix("torch.")
-    kept = keeping(keep, classes=net.classes, class_names=net.class_names, dtype=kind)
+    kept = score_encoder(keep, classes=net.classes, class_names=net.class_names, dtype=kind)
     ready = ready_to_scan(net, image, replace(settings, budget=budget))
     for rows in (True, False):
         job = _largest(ready, kept, budget, rows=rows)
@@ -124,7 +124,7 @@ def prepare_job(net: Classifier, image: object, keep: Keep, settings: Settings) 
     return _with_rest(_cut(_smallest(ready).planned(budget), kept, budget, rows=False), budget)
 
 
-def _largest(ready: Ready, kept: Kept, budget: int, *, rows: bool) -> StreamJob | None:
+def _largest(ready: Ready, kept: ScoreEncoder, budget: int, *, rows: bool) -> StreamJob | None:
     """The job whose computation takes as much of the budget as everything else leaves it.
 
     That depends on the tile, and the tile on it: what the last plan would have left is allowed to the next, or the
@@ -150,7 +150,7 @@ def _largest(ready: Ready, kept: Kept, budget: int, *, rows: bool) -> StreamJob 
     return best
 
 
-def _cut(work: Work, kept: Kept, budget: int, *, rows: bool) -> StreamJob:
+def _cut(work: Work, kept: ScoreEncoder, budget: int, *, rows: bool) -> StreamJob:
     """The work with its map cut into blocks; with ``rows`` the cache holds what all tiles beside each other read."""
     cell = _cell_bytes(kept)
     part = max(math.prod(work.plan.shape) * cell // _BLOCKS, _LEAST_BLOCK_BYTES)
@@ -183,7 +183,7 @@ def _with_rest(job: StreamJob, budget: int) -> StreamJob:
     return replace(job, work=replace(job.work, plan=replace(plan, budget_bytes=rest, passes=passes)))
 
 
-def _cell_bytes(kept: Kept) -> int:
+def _cell_bytes(kept: ScoreEncoder) -> int:
     """Bytes of a cell as stored, and of whether it has scores."""
     return kept.bands * np.dtype(kept.dtype).itemsize + 1
 
@@ -214,7 +214,7 @@ def _smallest(ready: Ready) -> Ready:
     return replace(ready, settings=replace(ready.settings, tile=ready.settings.tile or (1, 1)))
 
 
-def _least(ready: Ready, kept: Kept) -> int:
+def _least(ready: Ready, kept: ScoreEncoder) -> int:
     """The least budget for which there is a plan: of the smallest tiles, in blocks as small."""
     work = _smallest(ready).planned(1 << 62)
     cell = _cell_bytes(kept)

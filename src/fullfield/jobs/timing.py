@@ -7,13 +7,13 @@ import time
 import torch
 
 from fullfield.engine.protocols import Source
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 
 _ENOUGH_S = 0.1  # a run as long as this is timed well
 _LARGEST = 64  # windows in one run, at most
 
 
-def crop_seconds(net: Classifier, source: Source) -> float:
+def crop_seconds(net: Model, source: Source) -> float:
     """Seconds that one window of the image takes by itself, in batches large enough to be timed.
 
     Takes about a second, or three windows where these are slower.
@@ -28,7 +28,7 @@ def crop_seconds(net: Classifier, source: Source) -> float:
     return min(seconds, _timed(net, windows)) / len(windows)
 
 
-def _timed(net: Classifier, windows: torch.Tensor) -> float:
+def _timed(net: Model, windows: torch.Tensor) -> float:
     started = time.perf_counter()
     with torch.inference_mode():
         net(windows).cpu()  # waits for devices that compute on their own

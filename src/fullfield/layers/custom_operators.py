@@ -11,7 +11,7 @@ from fullfield.layers.neighbourhood import neighbourhood as neighbourhood
 from fullfield.layers.pools import feature_l2_pool as feature_l2_pool
 from fullfield.layers.pools import l2_pool2d as l2_pool2d
 from fullfield.layers.pools import root as root
-from fullfield.layers.sliding_pool import slid_pool as slid_pool
+from fullfield.layers.sliding_pool import sliding_pool as sliding_pool
 
 __all__ = [
     "depth_to_space",
@@ -23,5 +23,5 @@ __all__ = [
     "locally_connected2d",
     "neighbourhood",
     "root",
-    "slid_pool",
+    "sliding_pool",
 ]

@@ -14,7 +14,7 @@ from fullfield.layers.registry import register_composite
 _SCHEMA = "(Tensor x, SymInt[2] kernel_size, bool largest) -> Tensor"
 
 
-def _slid_pool(x: Tensor, kernel: Sequence[int], largest: bool) -> Tensor:
+def _sliding_pool(x: Tensor, kernel: Sequence[int], largest: bool) -> Tensor:
     """The mean, or the largest, of the ``kernel`` cells round each cell; near the map's edges of the last ones inside.
 
     On a map as large as the kernel every cell has the pool of the whole map.
@@ -49,4 +49,4 @@ def _without(x: Tensor, dim: int, low: int, high: int) -> Tensor:
     return x[tuple(index)]
 
 
-slid_pool = register_composite("slid_pool", _SCHEMA, _slid_pool)
+sliding_pool = register_composite("sliding_pool", _SCHEMA, _sliding_pool)

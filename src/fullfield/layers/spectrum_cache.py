@@ -92,7 +92,7 @@ _CURRENT: ContextVar[KernelSpectra | None] = ContextVar("kernel_spectra", defaul
 
 
 @contextmanager
-def keeping(kept: KernelSpectra | None) -> Iterator[None]:
+def use_spectra(kept: KernelSpectra | None) -> Iterator[None]:
     """While it is open, programs take and leave spectra there."""
     token = _CURRENT.set(kept)
     try:

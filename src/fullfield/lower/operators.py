@@ -180,7 +180,7 @@ def _edges(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callab
     return strip
 
 
-def _slid_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
+def _sliding_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
     """One axis after the other over all of the strip; then the cells whose kernels were moved off the edge."""
     args = bind(node)
     kernel = args["kernel_size"]
@@ -254,5 +254,5 @@ EMIT: dict[Any, Emit] = {
     aten.pixel_shuffle.default: _pixel_shuffle,
     operators.depth_to_space.default: _depth_to_space,
     operators.neighbourhood.default: _neighbourhood,
-    operators.slid_pool.default: _slid_pool,
+    operators.sliding_pool.default: _sliding_pool,
 }

@@ -21,7 +21,7 @@ _RESHAPES = frozenset(
     ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "_unsafe_view")
 )
 # Operators that treat what lies along the first dimension apart wherever they leave its size as it is.
-_APART = frozenset(
+_INDEPENDENT = frozenset(
     (
         *("swapaxes", "swapdims", "t", "movedim", "expand", "expand_as", "detach", "alias", "unfold"),
         *("to", "_to_copy", "type_as", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout"),
@@ -55,7 +55,7 @@ _ANYWHERE = frozenset(
 _NUMBERS = (int, float, bool)
 
 
-def check_apart(graph: GraphModule, probe: Tensor, name: str) -> None:
+def check_batch_independence(graph: GraphModule, probe: Tensor, name: str) -> None:
     """Passes if a window's scores depend neither on the other windows of its batch nor on how many there are.
 
     Nothing is run where every operator is known to treat the windows apart, as most networks' are. Otherwise a window
@@ -76,7 +76,7 @@ def check_apart(graph: GraphModule, probe: Tensor, name: str) -> None:
     counts = _counts(values)
     operators = [n for n in graph.graph.nodes if n.op not in ("placeholder", "get_attr", "output")]
     draws = any(map(_draws, operators))
-    if not counts and not draws and all(_apart(node, values) for node in operators):
+    if not counts and not draws and all(_independent(node, values) for node in operators):
         return
     noise = torch.Generator().manual_seed(0)
     a, b, c = torch.randn((3, *probe.shape[1:]), generator=noise).to(probe)
@@ -120,7 +120,7 @@ def _draws(node: Node) -> bool:
     return not switches or any(switches)
 
 
-def _apart(node: Node, values: Mapping[Node, Any]) -> bool:
+def _independent(node: Node, values: Mapping[Node, Any]) -> bool:
     """Whether an operator is known to treat windows apart; they lie along one dimension of what it reads and gives.
 
     There each window may be a block of several, all of its own: nothing but a reshape makes those, of a dimension that
@@ -143,7 +143,7 @@ def _apart(node: Node, values: Mapping[Node, Any]) -> bool:
         return False
     if isinstance(target, OpOverload) and (torch.Tag.pointwise in target.tags or target.namespace == "fullfield"):
         return True
-    return name in _APART | _ANYWHERE or (name in _SPECIAL and _SPECIAL[name](node, values))
+    return name in _INDEPENDENT | _ANYWHERE or (name in _SPECIAL and _SPECIAL[name](node, values))
 
 
 def _softmax(node: Node, values: Mapping[Node, Any]) -> bool:

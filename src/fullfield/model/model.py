@@ -19,7 +19,7 @@ _KEPT = "_kept"  # what has been derived from the network, beside its fields
 
 
 @dataclass(frozen=True, eq=False)
-class Classifier:
+class Model:
     """A fixed-size image classifier ``f``: one window in, one score vector out.
 
     ``graph`` is an ``fx.GraphModule`` over ATen in the dialect of ``torch.export``: one placeholder, evaluation mode,
@@ -52,20 +52,20 @@ class Classifier:
         scores: torch.Tensor = self.graph(windows)
         return scores
 
-    def to(self, target: torch.dtype | torch.device | str) -> Classifier:
+    def to(self, target: torch.dtype | torch.device | str) -> Model:
         """The same network in another floating type or on another device; this one stays as it is."""
         import copy
 
         return replace(self, graph=copy.deepcopy(self.graph).to(target))
 
-    def with_preprocessing(self, choice: str | Preprocessing) -> Classifier:
+    def with_preprocessing(self, choice: str | Preprocessing) -> Model:
         """The same network fed in another way."""
         return replace(self, preprocessing=resolve(choice, channels=self.channels, carried=None))
 
     @property
     def hash(self) -> str:
         """SHA-256 over the operators, the weights, the window and the preprocessing; 16 hex digits."""
-        return self.kept("hash", self._digest)
+        return self.cached("hash", self._digest)
 
     def _digest(self) -> str:
         digest = hashlib.sha256(repr((self.window, self.preprocessing)).encode())
@@ -76,7 +76,7 @@ class Classifier:
             digest.update(_raw(tensor).data)
         return digest.hexdigest()[:16]
 
-    def kept(self, name: str, make: Callable[[], T], *, key: Hashable = None) -> T:
+    def cached(self, name: str, make: Callable[[], T], *, key: Hashable = None) -> T:
         """What ``make`` gives, kept until the operators or a single bit of the weights change, or ``key`` does.
 
         Weights may be trained further, or written to in place, between two scans; their CRC-32C is taken each time, at
@@ -106,7 +106,7 @@ class Classifier:
     def __repr__(self) -> str:
         (h, w), k = self.window, self.classes
         kind = str(self.dtype).removeprefix("torch.")
-        return f"Classifier({self.name!r}, window {h}x{w}, {self.channels} channels -> {k} scores, {kind})"
+        return f"Model({self.name!r}, window {h}x{w}, {self.channels} channels -> {k} scores, {kind})"
 
 
 def _raw(tensor: torch.Tensor) -> NDArray[np.uint8]:

@@ -21,14 +21,14 @@ from fullfield._version import __version__
 from fullfield.errors import UnsupportedError
 from fullfield.files import filled_whole, free_place
 from fullfield.layers.export import translations
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.torch_export import capture
 
 INSIDE_BYTES = 2**31 - 2**24
 """The most bytes of weights that one protobuf file can hold, its graph aside; larger networks get a second file."""
 
 
-def save(network: Classifier | nn.Module, path: str | Path, *, overwrite: bool = False) -> Path:
+def save(network: Model | nn.Module, path: str | Path, *, overwrite: bool = False) -> Path:
     """Writes the network as one ONNX file that ``load`` turns back into the same classifier.
 
     The file carries window, preprocessing, class names and layer names. It appears at ``path`` whole or not at all.
@@ -41,7 +41,7 @@ def save(network: Classifier | nn.Module, path: str | Path, *, overwrite: bool =
         ImageError: the file exists, or cannot be written.
         UnsupportedError: the extra ``fullfield[export]`` is not installed, or ONNX cannot express the network.
     """
-    classifier = network if isinstance(network, Classifier) else capture(network)
+    classifier = network if isinstance(network, Model) else capture(network)
     target = free_place(Path(path), overwrite=overwrite)
     _require_exporter()
     program = _program(classifier.graph, (classifier.channels, *classifier.window), (0,), classifier)
@@ -84,7 +84,7 @@ def export_onnx(
     return _write(program, target, {"fullfield.version": __version__, **(metadata or {})})
 
 
-def describe(classifier: Classifier) -> dict[str, str]:
+def describe(classifier: Model) -> dict[str, str]:
     """The metadata that ``load`` reads back."""
     entries = {
         "fullfield.version": __version__,
@@ -104,7 +104,7 @@ def _require_exporter() -> None:
         )
 
 
-def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ...], source: Classifier | None) -> Any:
+def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ...], source: Model | None) -> Any:
     """The exporter's program for a module, its nodes carrying the classifier's layer names."""
     tensor = next((t for t in module.state_dict().values() if t.is_floating_point()), torch.zeros(0))
     example = torch.zeros(2, *shape, dtype=tensor.dtype, device=tensor.device)

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from fullfield.errors import CaptureError
-from fullfield.model.batch_independence import check_apart
+from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.functionalize import functionalise
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing, from_timm, resolve
 from fullfield.model.preserve_ops import SingleNodes
 
@@ -32,7 +32,7 @@ def capture(
     class_names: tuple[str, ...] | list[str] | None = None,
     output: int | str | None = None,
     name: str | None = None,
-) -> Classifier:
+) -> Model:
     """The classifier that ``module`` is: its graph at one window size, in evaluation mode, with a free batch.
 
     The module itself is left as it was, training flags included; the classifier shares its parameters.
@@ -89,12 +89,12 @@ def classifier(
     preprocessing: Preprocessing,
     class_names: tuple[str, ...] | None,
     name: str,
-    check: Callable[[torch.fx.GraphModule, torch.Tensor, str], None] = check_apart,
-) -> Classifier:
+    check: Callable[[torch.fx.GraphModule, torch.Tensor, str], None] = check_batch_independence,
+) -> Model:
     """A checked classifier around a graph that some importer built.
 
     Args:
-        graph, window, channels, preprocessing, class_names, name: as of ``Classifier``.
+        graph, window, channels, preprocessing, class_names, name: as of ``Model``.
         check: raises where the windows of a batch are mixed; given the graph, two windows and the name.
 
     Raises:
@@ -123,7 +123,7 @@ def classifier(
         raise CaptureError(
             "class names", f"{len(class_names)} names for {shape[1]} scores", fix="give one name a score"
         )
-    return Classifier(graph, window, channels, shape[1], preprocessing, class_names, name)
+    return Model(graph, window, channels, shape[1], preprocessing, class_names, name)
 
 
 class _Scores(nn.Module):

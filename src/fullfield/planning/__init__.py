@@ -2,7 +2,7 @@
 
 from fullfield.planning.choose import make_plan
 from fullfield.planning.cost import Cost
-from fullfield.planning.cost_cache import Prices
+from fullfield.planning.cost_cache import CostCache
 from fullfield.planning.plan import CONTEXT, EXACT, Borders, Method, Mode, Plan, Tile
 
-__all__ = ["CONTEXT", "EXACT", "Borders", "Cost", "Method", "Mode", "Plan", "Prices", "Tile", "make_plan"]
+__all__ = ["CONTEXT", "EXACT", "Borders", "Cost", "CostCache", "Method", "Mode", "Plan", "Tile", "make_plan"]

@@ -10,7 +10,7 @@ from typing import get_args
 from fullfield.errors import BudgetError, GeometryError
 from fullfield.geometry.network import Network, Place
 from fullfield.planning.cost import Cost
-from fullfield.planning.cost_cache import Grid, Prices
+from fullfield.planning.cost_cache import CostCache, Grid
 from fullfield.planning.plan import EXACT, Borders, Method, Pair, Plan
 
 DEFAULT_BUDGET_BYTES = 2 * 1024**3
@@ -35,7 +35,7 @@ def make_plan(
     tile: Pair | None = None,
     batch: int | None = None,
     method: Method = "auto",
-    prices: Prices | None = None,
+    costs: CostCache | None = None,
 ) -> Plan:
     """The cheapest way found to scan ``image`` within the budget.
 
@@ -50,7 +50,7 @@ def make_plan(
             that can be shared if that fits the budget.
         batch: windows at a time where the network runs per window, if not to be chosen.
         method: how steps finer than the network's stride are run; the cheapest by default.
-        prices: what earlier plans of this network found, for numbers of ``itemsize``; they are added to.
+        costs: what earlier plans of this network found, for numbers of ``itemsize``; they are added to.
 
     Raises:
         BudgetError: one window alone, or the tile asked for, takes more than the budget, and how much it takes.
@@ -61,11 +61,11 @@ def make_plan(
             raise GeometryError(name, f"{pair} is not positive", fix="use 1 or more")
     if method not in get_args(Method):
         raise GeometryError("method", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(Method))}")
-    prices = prices or Prices(network, itemsize)
-    if network.alone:
+    costs = costs or CostCache(network, itemsize)
+    if network.needs_batch_of_one:
         tile, batch = tile or (1, 1), 1
     budget = DEFAULT_BUDGET_BYTES if budget_bytes is None else budget_bytes
-    chooser = _Chooser(prices, borders, image, step, budget, budget_bytes is not None, tile, batch)
+    chooser = _Chooser(costs, borders, image, step, budget, budget_bytes is not None, tile, batch)
     if method == "auto":
         return chooser.cheapest() if chooser.spread else chooser.checked(chooser.plan("atrous"))
     chosen = chooser.plan(method)
@@ -106,7 +106,7 @@ def price(plan: Plan) -> float:
 class _Chooser:
     """What is to be planned, and the plans for it."""
 
-    prices: Prices
+    costs: CostCache
     borders: Borders
     image: Pair
     step: Pair
@@ -118,7 +118,7 @@ class _Chooser:
     @property
     def network(self) -> Network:
         """What is to be scanned with."""
-        return self.prices.network
+        return self.costs.network
 
     @property
     def spread(self) -> bool:
@@ -132,8 +132,8 @@ class _Chooser:
         fitting = [p for p in plans if p.cost.peak_bytes <= self.budget] or plans[:1]
         best = min(fitting, key=price)
         least = price(best)
-        prices = ", ".join(f"{p.method} {price(p) / least:.2f}" for p in plans)
-        return replace(self.checked(best), why=f"predicted time over that of the cheapest: {prices}")
+        costs = ", ".join(f"{p.method} {price(p) / least:.2f}" for p in plans)
+        return replace(self.checked(best), why=f"predicted time over that of the cheapest: {costs}")
 
     def defined(self, plan: Plan) -> bool:
         """Whether the plan gives the scores that it should.
@@ -225,26 +225,26 @@ def _map_shape(network: Network, image: Pair, step: Pair) -> Pair:
 
 
 class _TileSearch:
-    """Prices tiles, and for each the place of the frontier."""
+    """Costs of tiles, and for each the place of the frontier."""
 
     def __init__(self, job: _Chooser, method: Method, step: Pair, shape: Pair) -> None:
         self.job, self.step, self.shape = job, step, shape
         self.grid = Grid(job.image, step, job.borders, method == "fragments")
         axes = [p.axes for p in job.borders.places(job.network).values() if p.axes is not None]
         self.stride = max(a[0].jump for a in axes), max(a[1].jump for a in axes)
-        self.natural = job.prices.places(self.grid)
+        self.natural = job.costs.places(self.grid)
 
     def price(self, tile: Pair, batch: int, stop: int | None) -> _Option:
         """One tile in the middle of the map, with the network per window from node ``stop`` on."""
-        places = self.natural if stop is None else self.job.prices.places(self.grid, stop)
+        places = self.natural if stop is None else self.job.costs.places(self.grid, stop)
         first = (self.shape[0] - tile[0]) // 2, (self.shape[1] - tile[1]) // 2
-        cost = self.job.prices.cost(self.grid, tile, first, batch=batch, stop=stop)
+        cost = self.job.costs.cost(self.grid, tile, first, batch=batch, stop=stop)
         return _Option(tile, self.shape, batch, places, cost)
 
     def batch(self, tile: Pair) -> int:
         """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
         windows = tile[0] * tile[1]
-        bytes_each = self.job.prices.itemsize * max(n.window_elements for n in self.job.network)
+        bytes_each = self.job.costs.itemsize * max(n.window_elements for n in self.job.network)
         wanted = max(_BATCH_BYTES // bytes_each, windows // _CHUNKS, 1)
         return min(windows, wanted // tile[1] * tile[1] if wanted > tile[1] else wanted)
 

@@ -35,7 +35,7 @@ class Grid:
     fragments: bool = False
 
 
-class Prices:
+class CostCache:
     """The costs of one network's tiles.
 
     Args:

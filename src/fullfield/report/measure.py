@@ -17,7 +17,7 @@ from fullfield.geometry.axis import Axis, Op
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec
 from fullfield.graph.calls import bind, op_name
 from fullfield.graph.shapes import propagate
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.operators.work import COPIES, VIEWS, Work, work
 from fullfield.report.memory import peak_bytes, size_bytes
 from fullfield.report.report import Report, Row
@@ -41,7 +41,7 @@ _JOINS = "works with values that stand for the whole window"
 _ON_MAPS = ("conv", "pool2d", "batch_norm", "upsample", "instance_norm", "group_norm")
 
 
-def measure(net: Classifier, *, at: tuple[int, int] | None = None) -> Report:
+def measure(net: Model, *, at: tuple[int, int] | None = None) -> Report:
     """The report of a network; ``at`` is the size of a larger image.
 
     Raises:
@@ -59,7 +59,7 @@ def measure(net: Classifier, *, at: tuple[int, int] | None = None) -> Report:
 class _Measure:
     """Side tables over the nodes of one canonical graph."""
 
-    def __init__(self, net: Classifier, at: tuple[int, int] | None) -> None:
+    def __init__(self, net: Model, at: tuple[int, int] | None) -> None:
         self.net, self.at = net, at
         self.canonical: Canonical = canonical(net)
         self.network: Network = network(self.canonical, net.dtype)
@@ -183,7 +183,7 @@ class _Measure:
         return (first.shape[-2], first.shape[-1]) if name in self.spatial else None
 
     def _refused(self) -> tuple[str, ...]:
-        """What looks at the whole window and why; without a rule's refusal, where fixed values join the image."""
+        """What signature at the whole window and why; without a rule's refusal, where fixed values join the image."""
         if self.canonical.refused:
             return tuple(map(str, self.canonical.refused))
         whole = [

@@ -18,7 +18,7 @@ _AT_ONCE = 1 << 16  # scores that are encoded together, in whole rows: bounds th
 
 
 @dataclass(frozen=True)
-class Keep:
+class Encoding:
     """What a user wants of the scores.
 
     Args:
@@ -51,7 +51,7 @@ class Encoded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kept:
+class ScoreEncoder:
     """How scores become stored numbers; ``fields`` go into a ``MapSpec``.
 
     Args:
@@ -109,7 +109,9 @@ class Kept:
         return Encoded(block, saturated, nans)
 
 
-def keeping(keep: Keep, *, classes: int, class_names: tuple[str, ...] | None = None, dtype: str = "float32") -> Kept:
+def score_encoder(
+    keep: Encoding, *, classes: int, class_names: tuple[str, ...] | None = None, dtype: str = "float32"
+) -> ScoreEncoder:
     """How a network's scores are stored.
 
     Args:
@@ -122,7 +124,7 @@ def keeping(keep: Keep, *, classes: int, class_names: tuple[str, ...] | None = N
         ImageError: wishes that exclude each other, no such class, ``uint8`` without a range.
 
     Examples:
-        >>> kept = keeping(Keep(activation="sigmoid", dtype="uint8"), classes=3)
+        >>> kept = score_encoder(Encoding(activation="sigmoid", dtype="uint8"), classes=3)
         >>> kept.bands, kept.encode(np.zeros((3, 1, 1), np.float32)).block.ravel()
         (3, array([127, 127, 127], dtype=uint8))
     """
@@ -130,15 +132,15 @@ def keeping(keep: Keep, *, classes: int, class_names: tuple[str, ...] | None = N
     if keep.argmax:
         label = "uint8" if classes <= 255 else "uint16"
         fill = float(np.iinfo(label).max)
-        return Kept(classes, tuple(range(classes)), class_names, "labels", label, None, 1.0, 0.0, fill)
+        return ScoreEncoder(classes, tuple(range(classes)), class_names, "labels", label, None, 1.0, 0.0, fill)
     chosen = _chosen(keep.classes, classes, class_names)
     names = None if class_names is None else tuple(class_names[index] for index in chosen)
     if keep.dtype != "uint8":
         kind = keep.dtype or dtype
-        return Kept(classes, chosen, names, "scores", kind, keep.activation, 1.0, 0.0, math.nan)
+        return ScoreEncoder(classes, chosen, names, "scores", kind, keep.activation, 1.0, 0.0, math.nan)
     low, high = keep.range or (0.0, 1.0)
     scale = (high - low) / _LEVELS
-    return Kept(classes, chosen, names, "scores", "uint8", keep.activation, scale, low, 255.0)
+    return ScoreEncoder(classes, chosen, names, "scores", "uint8", keep.activation, scale, low, 255.0)
 
 
 def activated(scores: NDArray[np.floating], activation: Activation | None) -> NDArray[np.float64]:
@@ -157,7 +159,7 @@ def activated(scores: NDArray[np.floating], activation: Activation | None) -> ND
     return wide
 
 
-def _check(keep: Keep, classes: int) -> None:
+def _check(keep: Encoding, classes: int) -> None:
     """Raises if wishes exclude each other."""
     wide = keep.range is not None and not (all(map(math.isfinite, keep.range)) and keep.range[0] < keep.range[1])
     if keep.activation not in (None, "softmax", "sigmoid"):
@@ -195,7 +197,7 @@ def _chosen(wanted: tuple[int | str, ...] | None, classes: int, names: tuple[str
     return chosen
 
 
-def _stored(scores: NDArray[np.floating], kept: Kept, there: NDArray[np.bool_] | None) -> Encoded:
+def _stored(scores: NDArray[np.floating], kept: ScoreEncoder, there: NDArray[np.bool_] | None) -> Encoded:
     """Rows ``(k, y, x)`` as they are stored, counted over their valid cells."""
     values = scores if kept.activation is None else activated(scores, kept.activation)
     if kept.classes != tuple(range(kept.of)):
@@ -215,7 +217,7 @@ def _stored(scores: NDArray[np.floating], kept: Kept, there: NDArray[np.bool_] |
     return Encoded(numbers, int(beyond.sum()), int(nan.sum()))
 
 
-def _top(scores: NDArray[np.floating], kept: Kept, there: NDArray[np.bool_] | None) -> Encoded:
+def _top(scores: NDArray[np.floating], kept: ScoreEncoder, there: NDArray[np.bool_] | None) -> Encoded:
     """Index of the top class of rows ``(k, y, x)``; none where a score is NaN."""
     nan = np.isnan(scores).any(axis=0)
     best = np.where(nan, int(kept.fill), scores.argmax(axis=0))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fullfield.engine.protocols import Source
 from fullfield.errors import GeometryError
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 
 Cell = tuple[int, int]
 
@@ -54,7 +54,7 @@ def sample_valid(shape: tuple[int, int], samples: int, seed: int, valid: Callabl
 
 
 def run_crops(
-    net: Classifier, source: Source, cells: list[Cell], step: tuple[int, int], *, batch: int = 16
+    net: Model, source: Source, cells: list[Cell], step: tuple[int, int], *, batch: int = 16
 ) -> NDArray[np.floating]:
     """Scores ``(cells, k)`` of the original network on each cell's window by itself."""
     height, width = net.window

@@ -60,7 +60,7 @@ def _unlike(layouts: list[Layout]) -> Refusal | None:
     first = layouts[0]
     if any(other.dims != first.dims or len(other.channels) != len(first.channels) for other in layouts):
         return Refusal("joins tensors whose dimensions are arranged differently")
-    if any((o.height, o.width, o.slides) != (first.height, first.width, first.slides) for o in layouts):
+    if any((o.height, o.width, o.sliding_cells) != (first.height, first.width, first.sliding_cells) for o in layouts):
         return Refusal("joins maps of different sizes")
     return None
 

@@ -43,11 +43,11 @@ def convolve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | R
             low = [0, 0]
         padding = low
     operands = [x, weight, bias, stride, _pair(padding), dilation, args["groups"]]
-    if x.layout.slides and any(k != 1 for k in weight.shape[2:]):
+    if x.layout.sliding_cells and any(k != 1 for k in weight.shape[2:]):
         return Refusal("reads beside the one value of a window")
     result = rewriter.emit(aten.conv2d.default, operands, kind="windowed")
     _, channels, height, width = rewriter.shape(node)
-    return Mapped(result, replace(Layout.plain(channels, height, width), slides=x.layout.slides))
+    return Mapped(result, replace(Layout.plain(channels, height, width), sliding_cells=x.layout.sliding_cells))
 
 
 def _padded(rewriter: Rewriter, x: Mapped, low: list[int], high: list[int]) -> Mapped:
@@ -107,7 +107,7 @@ def transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
         return Refusal("has a kernel that depends on the image")
     if not x.layout.is_plain or len(weight.shape) != 4:
         return Refusal("convolves dimensions that are not (channels, y, x)")
-    if x.layout.slides:
+    if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
     _, kernels, height, width = rewriter.shape(node)
     stride, dilation, padding = (_pair(args[name]) for name in ("stride", "dilation", "padding"))

@@ -63,7 +63,7 @@ def normalise_within(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Ma
     x = rewriter.value(args["x"])
     if not x.layout.is_plain:
         return Refusal("normalises dimensions that are not (channels, y, x)")
-    if x.layout.slides:
+    if x.layout.sliding_cells:
         return Refusal("reads beside the one value of a window")
     size, before = args["size"], args["size"] // 2
 

@@ -59,7 +59,7 @@ def layer_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
 def _layer_norm_of_map(rewriter: Rewriter, node: Node, args: dict[str, Any], dims: list[int]) -> Mapped | Refusal:
     if args["weight"] is not None:
         return Refusal("scales positions of the window differently")
-    if not rewriter.slides:
+    if not rewriter.sliding_allowed:
         return Refusal("normalises over the positions of the window")
     x = rewriter.value(args["input"])
     if node.target is aten.rms_norm.default:
@@ -75,7 +75,7 @@ def group_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
     x = rewriter.value(args["input"])
     if args.get("use_input_stats") is False:
         return batch_norm(rewriter, node, args)
-    if not rewriter.slides or not x.layout.is_plain or not isinstance(rewriter.shapes[node], torch.Tensor):
+    if not rewriter.sliding_allowed or not x.layout.is_plain or not isinstance(rewriter.shapes[node], torch.Tensor):
         return Refusal("normalises over the positions of the window")
     (channels,) = x.layout.channels
     groups = args.get("num_groups", channels)

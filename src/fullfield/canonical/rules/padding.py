@@ -61,7 +61,7 @@ def _edges(rewriter: Rewriter, x: Mapped, pads: list[int], mode: str) -> Mapped 
     """Reflection and replication stay: within a window they are its border's, in context the image's."""
     if mode not in ("reflect", "replicate"):
         return Refusal(f"pads with the window's other edge ({mode})")
-    if not x.layout.is_plain or x.layout.slides or len(pads) > 4 or min(pads) < 0:
+    if not x.layout.is_plain or x.layout.sliding_cells or len(pads) > 4 or min(pads) < 0:
         return Refusal(f"pads dimensions that are not (y, x) with their own edge ({mode})")
     pads = pads + [0] * (4 - len(pads))
     if not any(pads):

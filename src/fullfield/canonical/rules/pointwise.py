@@ -39,7 +39,7 @@ def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | 
     Exact: yes
     """
     operands = [rewriter.value(a) for a in node.args]
-    if rewriter.slides:
+    if rewriter.sliding_allowed:
         operands = [_slid(rewriter, a, v, operands) for a, v in zip(node.args, operands, strict=True)]
     if any(isinstance(v, Raw) for v in operands):
         return Refusal("combines a map with one value for the whole window (a gate)")
@@ -88,10 +88,10 @@ def lay_over(rewriter: Rewriter, arg: Any) -> Mapped | Refusal:
 
     Exact: no, and only on request; yes on one window
     """
-    slid = rewriter.slide(arg) if rewriter.slides and rewriter.value(arg).layout.single else None
-    if not isinstance(slid, Mapped) or slid.layout.slides is None:
+    slid = rewriter.slide(arg) if rewriter.sliding_allowed and rewriter.value(arg).layout.single else None
+    if not isinstance(slid, Mapped) or slid.layout.sliding_cells is None:
         return Refusal("spreads one value over many positions or channels")
-    return Mapped(slid.node, replace(slid.layout.with_cells(*slid.layout.slides), slides=None))
+    return Mapped(slid.node, replace(slid.layout.with_cells(*slid.layout.sliding_cells), sliding_cells=None))
 
 
 def _slid(rewriter: Rewriter, arg: Any, value: Any, operands: list[Any]) -> Any:
@@ -111,9 +111,10 @@ def _meeting(layouts: list[Layout]) -> Layout | Refusal:
     for other in layouts:
         if other.dims != first.dims or len(other.channels) != len(first.channels):
             return Refusal("combines tensors whose dimensions are arranged differently")
-        if (other.height, other.width) != (first.height, first.width) and other.slides != (first.height, first.width):
+        size = first.height, first.width
+        if (other.height, other.width) != size and other.sliding_cells != size:
             return Refusal("combines a map with one value for the whole window (a gate)")
-        if (other.height, other.width) == (first.height, first.width) and other.slides != first.slides:
+        if (other.height, other.width) == size and other.sliding_cells != first.sliding_cells:
             return Refusal("combines a value of the window with one that slides")
     channels = [max(sizes) for sizes in zip(*(o.channels for o in layouts), strict=True)]
     if any(s not in (1, c) for o in layouts for s, c in zip(o.channels, channels, strict=True)):

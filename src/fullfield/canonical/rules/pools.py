@@ -66,8 +66,8 @@ def adaptive_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mappe
     largest = "max" in str(node.target)
     result = x
     if kernel != [1, 1]:
-        node, slides = emit_pool(rewriter, x, kernel, "max" if largest else "mean", slid=rewriter.sliding)
-        result = Mapped(node, replace(x.layout.with_cells(*wanted), slides=slides))
+        node, sliding_cells = emit_pool(rewriter, x, kernel, "max" if largest else "mean", slid=rewriter.sliding)
+        result = Mapped(node, replace(x.layout.with_cells(*wanted), sliding_cells=sliding_cells))
     return Parts((result, None)) if largest else result
 
 
@@ -82,18 +82,18 @@ def emit_pool(
     """
     cells = (x.layout.height, x.layout.width)
     if slid and tuple(kernel) == cells:
-        return _slid_pool(rewriter, x, name), cells
+        return _sliding_pool(rewriter, x, name), cells
     return _closing_pool(rewriter, x, kernel, name), None
 
 
-def _slid_pool(rewriter: Rewriter, x: Mapped, name: str) -> Node:
+def _sliding_pool(rewriter: Rewriter, x: Mapped, name: str) -> Node:
     """A pool over the window's map round each cell; near the image's border over the last whole window inside.
 
     Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
     Shape: ``(n, c, y, x)`` -> ``(n, c, y, x)``
     """
     kernel = [x.layout.height, x.layout.width]
-    node = rewriter.emit(operators.slid_pool.default, [x, kernel, name == "max"], kind="windowed")
+    node = rewriter.emit(operators.sliding_pool.default, [x, kernel, name == "max"], kind="windowed")
     if name != "sum":
         return node
     return rewriter.emit(aten.mul.Tensor, [node, kernel[0] * kernel[1]], kind="pointwise")

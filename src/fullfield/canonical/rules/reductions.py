@@ -34,7 +34,7 @@ def reduce(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     name = {"mean": "mean", "sum": "sum", "amax": "max"}[str(node.target).split(".")[1]]
     dtype = taken = rewriter.shapes[node].dtype
     if name != "max" and _axes(x, dims) and _is_narrower(dtype, rewriter.dtype):
-        if not rewriter.slides:
+        if not rewriter.sliding_allowed:
             reason = f"sums positions of the window in {str(dtype)[6:]}, where another order of them has other bits"
             return Refusal(reason, in_order=True)
         taken = rewriter.dtype  # no crop's bits to keep
@@ -74,7 +74,7 @@ def spread(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Par
     correction = 1 if correction is None else int(correction)
     if not _axes(x, dims):
         return _spread_of_channels(rewriter, x, name, dims, correction, keep=keep)
-    if not rewriter.slides:
+    if not rewriter.sliding_allowed:
         return Refusal("takes the variance of positions of the window")
     count = math.prod(x.layout.shape(1)[d] for d in dims)
     if count <= correction:
@@ -180,9 +180,9 @@ def _over_map(rewriter: Rewriter, x: Mapped, axes: set[str], name: str, *, slid:
         flat = layout.with_channels([math.prod(channels)])
         x = rewriter.to_channels(x, flat, range(len(channels)))
     kernel = [layout.height if "y" in axes else 1, layout.width if "x" in axes else 1]
-    node, slides = emit_pool(rewriter, x, kernel, name, slid=slid)
+    node, sliding_cells = emit_pool(rewriter, x, kernel, name, slid=slid)
     pooled = layout.with_cells(layout.height // kernel[0], layout.width // kernel[1])
-    pooled = replace(pooled, slides=slides)
+    pooled = replace(pooled, sliding_cells=sliding_cells)
     if len(channels) == 1:
         return Mapped(node, pooled)
     return rewriter.to_channels(Mapped(node, pooled.with_channels([math.prod(channels)])), pooled, [0])

@@ -56,7 +56,7 @@ def interpolate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped 
     x = rewriter.value(node.args[0])
     if not x.layout.is_plain:
         return Refusal("resizes dimensions that are not (channels, y, x)")
-    if x.layout.slides:
+    if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
     before, after = (x.layout.height, x.layout.width), tuple(rewriter.shape(node)[2:])
     if before == after:  # whatever the scale, torch copies
@@ -152,7 +152,7 @@ def depth_to_space(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapp
     x = rewriter.value(args["self"])
     if not x.layout.is_plain:
         return Refusal("rearranges dimensions that are not (channels, y, x)")
-    if x.layout.slides:
+    if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
     result = emit_blocks(rewriter, x.node, [args["upscale_factor"]] * 2)
     return Mapped(result, Layout.plain(*rewriter.shape(node)[1:]))

@@ -1,4 +1,4 @@
-"""Caffe files to a ``Classifier``."""
+"""Caffe files to a ``Model``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fullfield.importers.caffe.plan import Plan, plan
 from fullfield.importers.caffe.reader import kind, read
 from fullfield.importers.caffe.schema import Message
 from fullfield.importers.caffe.weights import FACTORS, Weights, blob_shape
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import Size, capture, parse_window
 
@@ -42,7 +42,7 @@ def load_caffe(
     class_names: tuple[str, ...] | list[str] | None = None,
     output: int | str | None = None,
     name: str | None = None,
-) -> Classifier:
+) -> Model:
     """The classifier in a ``.prototxt``, its weights in a ``.caffemodel``; or all in a ``.caffemodel``.
 
     Without weights the file's fillers draw them. Of a file for training its test phase is taken, and of a loss

@@ -1,4 +1,4 @@
-"""A read ONNX model to a ``Classifier``: the walk over its nodes, its input, its output and its metadata."""
+"""A read ONNX model to a ``Model``: the walk over its nodes, its input, its output and its metadata."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from fullfield.importers.onnx.reader import CAP_BYTES, broken, check_operators, 
 from fullfield.importers.onnx.registry import REGISTRY, Call
 from fullfield.importers.onnx.tensors import to_torch
 from fullfield.importers.onnx.values import Known, Traced, Value
-from fullfield.model.batch_independence import check_apart
-from fullfield.model.model import Classifier
+from fullfield.model.batch_independence import check_batch_independence
+from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing, resolve
 from fullfield.model.torch_export import Size, classifier, parse_window
 
@@ -50,7 +50,7 @@ def load_onnx(
     output: int | str | None = None,
     name: str | None = None,
     cap_bytes: int = CAP_BYTES,
-) -> Classifier:
+) -> Model:
     """The classifier in an ONNX file, its batch made free.
 
     Args:
@@ -77,7 +77,7 @@ def load_onnx(
         preprocessing=resolve(preprocessing, channels=entry.channels, carried=carried.preprocessing),
         class_names=names,
         name=name or carried.name or path.stem,
-        check=partial(_check_independence, path) if walk.builder.freed else check_apart,
+        check=partial(_check_independence, path) if walk.builder.freed else check_batch_independence,
     )
 
 

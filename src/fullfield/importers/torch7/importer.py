@@ -1,4 +1,4 @@
-"""Torch7 files to a ``Classifier``."""
+"""Torch7 files to a ``Model``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fullfield.importers.torch7.reader import Object, read
 from fullfield.importers.torch7.spatial import Builder
 from fullfield.layers.locally_connected import LocallyConnected2d
 from fullfield.layers.pools import L2Pool2d
-from fullfield.model.model import Classifier
+from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import Size, capture, parse_window
 
@@ -71,7 +71,7 @@ def load_torch7(
     class_names: tuple[str, ...] | list[str] | None = None,
     output: int | str | None = None,
     name: str | None = None,
-) -> Classifier:
+) -> Model:
     """The classifier in a ``.t7`` file: an ``nn`` module, or a table that has one as ``model`` or ``net``.
 
     Args:
