@@ -16,9 +16,17 @@ def test_text_says_where_what_and_how_to_mend_it() -> None:
 
 
 def test_the_tree_has_one_root() -> None:
-    names = {"CaptureError", "UnsupportedError", "GeometryError", "BudgetError", "ImageError", "ResumeError"}
+    names = {
+        "ArgumentError",
+        "CaptureError",
+        "UnsupportedError",
+        "GeometryError",
+        "BudgetError",
+        "ImageError",
+        "ResumeError",
+    }
     assert {kind.__name__ for kind in KINDS} == {"FullfieldError"} | names
-    assert all(kind.__bases__ in ((Exception,), (FullfieldError,)) for kind in KINDS)
+    assert all(kind.__bases__ in ((Exception,), (FullfieldError,), (FullfieldError, TypeError)) for kind in KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fullfield.api.tune import tune as tune
     from fullfield.api.tuning import Tuning as Tuning
     from fullfield.api.verify import verify as verify
+    from fullfield.errors import ArgumentError as ArgumentError
     from fullfield.errors import BudgetError as BudgetError
     from fullfield.errors import CaptureError as CaptureError
     from fullfield.errors import FullfieldError as FullfieldError
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 # Public name -> the module that defines it under the same name. tests/test_package.py holds the two lists equal.
 _HOME = {
+    "ArgumentError": "fullfield.errors",
     "BudgetError": "fullfield.errors",
     "CaptureError": "fullfield.errors",
     "Certificate": "fullfield.verification.certificate",

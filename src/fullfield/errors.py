@@ -1,6 +1,7 @@
 """The exception tree: everything that fullfield raises on purpose.
 
     FullfieldError
+     ├── ArgumentError     a function has no such argument
      ├── CaptureError      a network or model file cannot be read
      ├── UnsupportedError  a network cannot do what was asked of it
      ├── GeometryError     sizes that do not go together
@@ -41,6 +42,10 @@ class FullfieldError(Exception):
 
 def _rebuild(kind: type[FullfieldError], where: str, what: str, fix: str) -> FullfieldError:
     return kind(where, what, fix=fix)
+
+
+class ArgumentError(FullfieldError, TypeError):
+    """A keyword argument that a function does not take."""
 
 
 class CaptureError(FullfieldError):

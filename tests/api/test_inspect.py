@@ -8,8 +8,9 @@ import pytest
 from torch import nn
 
 import fullfield
+from fullfield.arguments import parse_bytes
 from fullfield.errors import BudgetError, CaptureError, GeometryError
-from fullfield.importers.as_model import as_model, parse_bytes
+from fullfield.importers.as_model import as_model
 
 MODEL = Path(fullfield.__file__).parent / "data" / "rnet.onnx"
 

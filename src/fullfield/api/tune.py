@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from fullfield.api.tuning import Candidate, Check, Target, Tuning
 from fullfield.api.verify import verify
+from fullfield.arguments import parse_bytes
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
 from fullfield.geometry.network import Network, Place
-from fullfield.importers.as_model import as_model, parse_bytes
+from fullfield.importers.as_model import as_model
 from fullfield.jobs.prepare import Prepared, Step, check_context, prepare, read_image
 from fullfield.model.model import Model
 from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import overload
 
 from torch import nn
 
-from fullfield.errors import BudgetError, CaptureError
+from fullfield.errors import CaptureError
 from fullfield.importers.load import load
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import capture, parse_window
 
 ModelLike = Model | nn.Module | str | os.PathLike[str]
-
-_BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def as_model(
@@ -65,31 +60,3 @@ def _named(net: Model, names: tuple[str, ...]) -> Model:
     if len(names) != net.classes:
         raise CaptureError("class names", f"{len(names)} names for {net.classes} scores", fix="give one name a score")
     return replace(net, class_names=names)
-
-
-@overload
-def parse_bytes(size: str | int) -> int: ...
-@overload
-def parse_bytes(size: None) -> None: ...
-@overload
-def parse_bytes(size: str | int | None) -> int | None: ...
-def parse_bytes(size: str | int | None) -> int | None:
-    """Bytes from a size as people write it: ``"2GB"`` (decimal), ``"512MiB"`` (binary), ``"1.5 G"``, ``4096``.
-
-    ``None``, no size, stays ``None``.
-
-    Raises:
-        BudgetError: it is no size, or not positive.
-
-    Examples:
-        >>> parse_bytes("2GB"), parse_bytes("512MiB"), parse_bytes(4096)
-        (2000000000, 536870912, 4096)
-    """
-    if size is None:
-        return None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt]?)(i?)b?)\s*", str(size), re.IGNORECASE)
-    letter, binary = (found[2].upper(), bool(found[3])) if found else ("", False)
-    number = int(float(found[1]) * (_BINARY if binary else _BYTES)[letter]) if found and (letter or not binary) else 0
-    if number < 1:
-        raise BudgetError("budget", f"{size!r} is no size in bytes", fix="write 2GB, 512MiB or a number of bytes")
-    return number

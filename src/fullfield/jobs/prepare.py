@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from fullfield._version import __version__
+from fullfield.arguments import parse_bytes
 from fullfield.canonical.fold import fold_batch_norm, fold_constants
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import Canonical, canonical
@@ -26,7 +27,6 @@ from fullfield.image.pick import Pick
 from fullfield.image.raster import Raster, array_identity, is_raster
 from fullfield.image.region import CroppedSource, cropped, region_of
 from fullfield.image.sources import ImageSource, open_image
-from fullfield.importers.as_model import parse_bytes
 from fullfield.mask.background import Content, find_content
 from fullfield.mask.select import where_from
 from fullfield.model.model import Model

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from fullfield.arguments import parse_bytes
 from fullfield.errors import CaptureError
-from fullfield.importers.as_model import parse_bytes
 from fullfield.model.torch_export import parse_window
 from fullfield.workbench.pattern import builder, classics
 from fullfield.workbench.pattern.describe import pattern_of

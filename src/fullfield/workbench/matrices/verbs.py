@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from fullfield.arguments import parse_bytes
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
-from fullfield.importers.as_model import parse_bytes
 from fullfield.workbench.matrices.index_tables import Reach
 from fullfield.workbench.matrices.layers import link, shape_after
 from fullfield.workbench.matrices.linear_map import Link
