@@ -50,7 +50,7 @@ def main() -> None:
         net = capture(_settled(build()), window=window, name=name)
         source = read_image(net, torch.rand(3, args.size, args.size), scale=1.0)
         for mode in args.modes:
-            prepared = prepare(net, slides=mode == "context")
+            prepared = prepare(net, sliding=mode == "context")
             for step in args.steps:
                 print(row(name, prepared, source, step, mode), flush=True)
 

@@ -206,9 +206,9 @@ def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
 
 def slid(net: fullfield.Model, window: int, noise: torch.Generator) -> float | None:
     """How far ``context`` is from the whole network on the image, over the spread; ``None`` where it is refused."""
-    if canonical(net, slides=True).refused:
+    if canonical(net, sliding=True).refused:
         return None
-    prepared = prepare(net, slides=True)
+    prepared = prepare(net, sliding=True)
     places = prepared.network.places(cap=0)
     if not all(place.shared for place in places.values()):
         return None

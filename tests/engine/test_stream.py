@@ -16,7 +16,7 @@ from fullfield.api.scan_to import scan_to
 from fullfield.api.stored import StoredScores
 from fullfield.engine.stream import Pace
 from fullfield.jobs import stream_job as job
-from fullfield.store.encoding import Encoded, Encoding, ScoreEncoder, keeping
+from fullfield.store.encoding import Encoded, Encoding, ScoreEncoder, score_encoder
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_what_is_kept_is_what_the_scores_become(
 ) -> None:
     numbers, _ = everything(scan_to(net, image, tmp_path / "map.zarr", step=4, tile=(3, 5), keep=keep))
     scores = fullfield.scan(net, image, step=4, tile=(3, 5)).array
-    np.testing.assert_array_equal(numbers, keeping(keep, classes=4).encode(scores).block)
+    np.testing.assert_array_equal(numbers, score_encoder(keep, classes=4).encode(scores).block)
 
 
 @pytest.mark.usefixtures("block_bytes")

@@ -323,4 +323,4 @@ def _check(spec: MapSpec) -> None:
         what = f"the fill value of {spec.dtype} is not {spec.fill:g}"
     else:
         return
-    raise GeometryError("map", what, fix="take bands, names and types from fullfield.store.encoding.keeping")
+    raise GeometryError("map", what, fix="take bands, names and types from fullfield.store.encoding.score_encoder")
