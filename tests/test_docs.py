@@ -1,7 +1,7 @@
 """Every code block of the README and the documentation runs, in the order of its page.
 
 ``python`` blocks of a page share their names, and print the ``text`` block that stands right under them. In
-``console`` blocks the lines after ``$`` run, and the text under them is what they print, ``...`` standing for
+``console`` blocks the lines after ``$`` run, and the text under them is what they print, ``...`` matching
 anything. ``make`` and ``pip`` lines are checked for what they name.
 """
 
@@ -30,7 +30,7 @@ INERT = {"text", "{toctree}", "{eval-rst}", "{command-help}"}
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a reader would stand: his model and his photograph at hand, 80 columns."""
+    """A folder with a model and a photograph, the working folder of the blocks; 80 columns."""
     data = files("fullfield") / "data"
     shutil.copy(str(data / "rnet.onnx"), tmp_path / "model.onnx")
     shutil.copy(str(data / "astronaut.png"), tmp_path / "photo.png")
