@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fullfield.errors import UnsupportedError as UnsupportedError
     from fullfield.image.open import open as open
     from fullfield.importers.load import load as load
+    from fullfield.mask.where import Where as Where
     from fullfield.model.model import Model as Model
     from fullfield.model.preprocessing import Preprocessing as Preprocessing
     from fullfield.model.save import save as save
@@ -70,6 +71,7 @@ _HOME = {
     "StoredScores": "fullfield.api.stored",
     "Tuning": "fullfield.api.tuning",
     "UnsupportedError": "fullfield.errors",
+    "Where": "fullfield.mask.where",
     "build": "fullfield.workbench.build",
     "capture": "fullfield.model.torch_export",
     "convert": "fullfield.api.convert",

@@ -15,7 +15,7 @@ from PIL import Image
 import fullfield
 from fullfield.errors import ImageError
 from fullfield.image.raster import About, ArrayRaster, Georeference
-from fullfield.mask.background import find_content, otsu
+from fullfield.mask.background import find_foreground, otsu
 
 SIZE = (480, 640)
 EOSIN, HEMATOXYLIN = np.array([0.15, 0.9, 0.35]), np.array([1.0, 1.2, 0.5])
@@ -82,7 +82,7 @@ def shares(inside: Pixels, tissue: Pixels) -> tuple[float, float]:
 
 def test_a_stained_slide_s_tissue_is_found_the_faint_piece_too() -> None:
     pixels, tissue, faint = stained()
-    content = find_content(raster(pixels))
+    content = find_foreground(raster(pixels))
     assert content.background == "bright"
     found, glass_taken = shares(content.inside, tissue | faint)
     assert found > 0.98
@@ -96,7 +96,7 @@ def test_a_brown_stain_on_a_pale_counterstain_is_found() -> None:
     tissue = blob(rng, 0.5, 0.65, 0.35)
     density = (0.2 + 0.04 * texture(rng, 15)).clip(0.1)[:, :, None] * PALE_BLUE
     density = density + (texture(rng, 25) > 0.6)[:, :, None] * 0.5 * BROWN
-    content = find_content(raster(camera(rng, glass() * np.exp(-density * tissue[:, :, None]))))
+    content = find_foreground(raster(camera(rng, glass() * np.exp(-density * tissue[:, :, None]))))
     found, glass_taken = shares(content.inside, tissue)
     assert found > 0.98
     assert glass_taken < 0.03
@@ -104,7 +104,7 @@ def test_a_brown_stain_on_a_pale_counterstain_is_found() -> None:
 
 def test_a_grey_slide_s_tissue_is_found() -> None:
     pixels, tissue, _ = stained(3)
-    content = find_content(raster(np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]))
+    content = find_foreground(raster(np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]))
     assert content.background == "bright"
     assert shares(content.inside, tissue)[0] > 0.98
 
@@ -113,7 +113,7 @@ def test_unstained_tissue_as_bright_as_glass_is_found_by_its_texture() -> None:
     rng = np.random.default_rng(5)
     tissue = blob(rng, 0.5, 0.6, 0.3)
     grey = 200 + 25 * tissue * texture(rng, 3) + rng.normal(0, 1, SIZE)
-    content = find_content(raster(grey.clip(0, 255).astype(np.uint8)[:, :, None]))
+    content = find_foreground(raster(grey.clip(0, 255).astype(np.uint8)[:, :, None]))
     found, glass_taken = shares(content.inside, tissue)
     assert found > 0.98
     assert glass_taken < 0.05
@@ -122,7 +122,7 @@ def test_unstained_tissue_as_bright_as_glass_is_found_by_its_texture() -> None:
 @pytest.mark.parametrize("channels", [1, 2])
 def test_fluorescent_tissue_is_found_between_its_nuclei_too(channels: int) -> None:
     pixels, tissue = fluorescent()
-    content = find_content(raster(pixels[:, :, :channels]))
+    content = find_foreground(raster(pixels[:, :, :channels]))
     assert content.background == "dark"
     found, dark_taken = shares(content.inside, tissue)
     assert found > 0.98
@@ -133,7 +133,7 @@ def test_what_a_scanner_left_black_on_a_bright_slide_is_background() -> None:
     pixels, tissue, _ = stained()
     pixels = pixels.copy()
     pixels[:, 560:] = 0
-    content = find_content(raster(pixels))
+    content = find_foreground(raster(pixels))
     assert content.background == "bright"
     assert content.inside[:, 566:].mean() == 0
     assert content.inside[tissue].mean() > 0.98
@@ -144,12 +144,12 @@ def test_an_empty_slide_is_refused_with_what_was_found(kind: str) -> None:
     rng = np.random.default_rng(0)
     pixels = camera(rng, glass()) if kind == "glass" else rng.poisson(100, (*SIZE, 1)).astype(np.uint16)
     with pytest.raises(ImageError, match=r"slide\.svs: 0\.\d+% of the image is content, all else (bright|dark) backgr"):
-        find_content(raster(pixels))
+        find_foreground(raster(pixels))
 
 
 def test_a_photograph_without_background_is_content_all_over() -> None:
     path = Path(fullfield.__file__).parent / "data" / "astronaut.png"
-    content = find_content(raster(np.asarray(Image.open(path).convert("RGB"))))
+    content = find_foreground(raster(np.asarray(Image.open(path).convert("RGB"))))
     assert content.background == "none"
     assert content.inside.all()
     assert "no background found" in content.remark
@@ -157,7 +157,7 @@ def test_a_photograph_without_background_is_content_all_over() -> None:
 
 def test_the_eye_of_a_fundus_photograph_is_content() -> None:
     data = pytest.importorskip("skimage.data")
-    content = find_content(raster(np.asarray(Image.open(Path(data.__file__).parent / "retina.jpg").reduce(2))))
+    content = find_foreground(raster(np.asarray(Image.open(Path(data.__file__).parent / "retina.jpg").reduce(2))))
     assert content.background == "dark"
     rows, columns = np.mgrid[:706, :706]
     assert content.inside[np.hypot(rows - 353, columns - 353) < 320].all()
@@ -176,7 +176,7 @@ def scenery() -> Pixels:
 
 
 def test_on_a_map_only_what_is_empty_is_background_never_a_lake() -> None:
-    content = find_content(raster(scenery(), georeference=AT))
+    content = find_foreground(raster(scenery(), georeference=AT))
     assert content.background == "none"
     assert content.inside.all()
 
@@ -184,7 +184,7 @@ def test_on_a_map_only_what_is_empty_is_background_never_a_lake() -> None:
 def test_nodata_is_the_background_of_a_map() -> None:
     pixels = scenery()
     pixels[:, :100] = 7
-    content = find_content(raster(pixels, georeference=AT, nodata=7.0))
+    content = find_foreground(raster(pixels, georeference=AT, nodata=7.0))
     assert content.background == "empty"
     assert not content.inside[:, :100].any()
     assert content.inside[:, 100:].all()
@@ -195,14 +195,14 @@ def test_a_collar_of_one_value_is_the_background_of_a_map(value: int) -> None:
     pixels = scenery()
     pixels[:60] = value
     pixels[200:260, 400:460] = value  # not at the edge: a roof, a shadow
-    content = find_content(raster(pixels, georeference=AT))
+    content = find_foreground(raster(pixels, georeference=AT))
     assert not content.inside[:60].any()
     assert content.inside[60:].all()
 
 
 def test_a_map_of_nothing_is_refused() -> None:
     with pytest.raises(ImageError, match="all else empty background"):
-        find_content(raster(np.full((50, 50, 1), 7, np.int16), nodata=7.0))
+        find_foreground(raster(np.full((50, 50, 1), 7, np.int16), nodata=7.0))
 
 
 def test_without_a_pyramid_the_image_is_read_once_and_the_content_is_the_same() -> None:
@@ -212,14 +212,14 @@ def test_without_a_pyramid_the_image_is_read_once_and_the_content_is_the_same() 
 
     pixels, _, _ = stained()
     told: list[tuple[int, int]] = []
-    content = find_content(Flat(pixels, "flat", About({}, (128, 128))), progress=lambda *n: told.append(n))
-    np.testing.assert_array_equal(content.inside, find_content(raster(pixels)).inside)
+    content = find_foreground(Flat(pixels, "flat", About({}, (128, 128))), progress=lambda *n: told.append(n))
+    np.testing.assert_array_equal(content.inside, find_foreground(raster(pixels)).inside)
     assert told[-1] == (480 * 640, 480 * 640)
 
 
 def test_the_picture_shows_content_as_it_is_and_tints_the_rest() -> None:
     pixels, _, _ = stained()
-    content = find_content(raster(pixels))
+    content = find_foreground(raster(pixels))
     picture = np.asarray(content.picture())
     assert picture.shape == (*SIZE, 3)
     assert (picture[5, 5] < pixels[5, 5]).all()
@@ -231,7 +231,7 @@ def test_the_picture_shows_content_as_it_is_and_tints_the_rest() -> None:
 
 def test_the_content_s_grid_lies_on_the_image() -> None:
     pixels, _, _ = stained()
-    content = replace(find_content(raster(pixels)), size=(4800, 6400))
+    content = replace(find_foreground(raster(pixels)), size=(4800, 6400))
     assert content.grid().pixel == (10, 10)
 
 

@@ -8,7 +8,7 @@ import pytest
 from fullfield.errors import GeometryError, ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import About, ArrayRaster
-from fullfield.mask.background import find_content
+from fullfield.mask.background import find_foreground
 from fullfield.mask.grid import AllOf, MaskWhere
 from fullfield.mask.select import where_from
 from fullfield.mask.valid import ValidWhere
@@ -49,7 +49,7 @@ def test_mask_content_and_nodata_must_all_agree() -> None:
 
 def test_content_found_before_is_taken_as_it_is() -> None:
     raster = slide()
-    content = find_content(raster)
+    content = find_foreground(raster)
     first, second = (where_from(raster, AT, skip_background=way) for way in (True, content))
     assert first is not None
     assert second is not None

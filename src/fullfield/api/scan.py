@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from fullfield.api.scores import Scores
-from fullfield.engine.protocols import Source, Where
+from fullfield.engine.protocols import Source, WantedCells
 from fullfield.engine.run import Progress, run
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
 from fullfield.importers.as_model import as_model
 from fullfield.jobs.prepare import Border, Prepared, Region, Settings, Step, image_of, provenance, set_up
-from fullfield.mask.background import Content
+from fullfield.mask.background import Foreground
 from fullfield.model.model import Model
 from fullfield.planning import Method, Plan
 from fullfield.store.maps import MapSpec, ScoreMap
@@ -45,7 +45,7 @@ def scan(
     region: Region = None,
     mask: object = None,
     coordinates: str = "auto",
-    skip_background: bool | Content = False,
+    skip_background: bool | Foreground = False,
     min_coverage: float = 0.0,
     verify: int = 0,
     progress: Progress | None = None,
@@ -113,7 +113,12 @@ def scan(
 
 
 def run_plan(
-    prepared: Prepared, plan: Plan, source: Source, *, where: Where | None = None, progress: Progress | None = None
+    prepared: Prepared,
+    plan: Plan,
+    source: Source,
+    *,
+    where: WantedCells | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.floating]:
     """The scores of a plan in memory, NaN where they are not wanted. Shape: ``(k, y, x)``"""
     kind = "float32" if prepared.net.dtype == torch.bfloat16 else str(prepared.net.dtype).removeprefix("torch.")

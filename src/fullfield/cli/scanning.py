@@ -105,10 +105,10 @@ def _content(image: Any, place: Path | None) -> Any:
     """What of an image is not background, said, and drawn beside the result."""
     from fullfield.api.scores import save_picture
     from fullfield.image.open import open
-    from fullfield.mask.background import find_content
+    from fullfield.mask.background import find_foreground
 
     raster = open(image) if isinstance(image, str) else image
-    content = find_content(raster)
+    content = find_foreground(raster)
     click.echo(content.remark, err=True)
     if place is not None:
         drawn = place.with_name(place.name + ".content.png")

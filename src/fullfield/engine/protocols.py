@@ -34,7 +34,7 @@ class Sink(Protocol):
         ...
 
 
-class Where(Protocol):
+class WantedCells(Protocol):
     """The cells of a map that are wanted."""
 
     def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:

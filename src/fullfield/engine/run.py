@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fullfield.canonical.pipeline import Canonical
 from fullfield.engine.heap import Heap
 from fullfield.engine.programs import Programs
-from fullfield.engine.protocols import Sink, Source, Where
+from fullfield.engine.protocols import Sink, Source, WantedCells
 from fullfield.planning import Plan, Tile
 from fullfield.planning.shards import first_cell
 
@@ -23,7 +23,7 @@ def run(
     source: Source,
     sink: Sink,
     *,
-    where: Where | None = None,
+    where: WantedCells | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Writes the scores of every window of ``source`` to ``sink``, tile by tile.
@@ -51,7 +51,7 @@ def run(
                 progress(done, plan.windows, rows * columns * done // plan.windows)
 
 
-def wanted(where: Where, part: Plan, tile: Tile) -> NDArray[np.bool_]:
+def wanted(where: WantedCells, part: Plan, tile: Tile) -> NDArray[np.bool_]:
     """Which cells ``(rows, columns)`` of a tile of a pass are wanted."""
     (row, column), (y, x) = first_cell(part, tile), part.every
     return where.cells(row, column, (tile.rows - 1) * y + 1, (tile.columns - 1) * x + 1)[::y, ::x]

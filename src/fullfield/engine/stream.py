@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fullfield.canonical.pipeline import Canonical
 from fullfield.engine.heap import Heap
 from fullfield.engine.programs import Programs, Region
-from fullfield.engine.protocols import BlockSink, Encoder, Source, Where
+from fullfield.engine.protocols import BlockSink, Encoder, Source, WantedCells
 from fullfield.engine.run import wanted
 from fullfield.planning import Plan, Tile
 from fullfield.planning.shards import Shards, first_cell
@@ -95,7 +95,7 @@ class Stream:
     encoder: Encoder
     journal: Journal
     beside_bytes: int = 0
-    where: Where | None = None
+    where: WantedCells | None = None
     remark: str = ""
 
     def run(self, blocks: Sequence[int], progress: Report | None = None) -> Pace:

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError
+from fullfield.geometry.region import Region
 from fullfield.image.edges import Edge, PaddedSource
 from fullfield.image.sources import ImageSource
 
-Region = tuple[int, int, int, int]
+_End = int | None
+RegionLike = str | tuple[_End, _End, _End, _End] | tuple[tuple[_End, _End], tuple[_End, _End]] | tuple[slice, slice]
+"""A region as users write it: ``region_ends`` parses it."""
 
 _TEXT = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*,\s*(\d*)\s*:\s*(\d*)\s*")
 _FIX = "write y0:y1,x0:x1 in px of the image, such as 0:2000,500:1500; an end left out is the image's"
@@ -88,7 +91,7 @@ def region_of(region: object, size: tuple[int, int]) -> Region:
     for name, low, high, length in (("y", top, bottom, size[0]), ("x", left, right, size[1])):
         if low >= high:
             raise GeometryError("region", f"{name} {low}:{high} is empty; the image has 0:{length}", fix=_FIX)
-        if low < 0 or high > length:
+        if high > length:
             raise GeometryError(
                 "region",
                 f"{name} {low}:{high} leaves the image, which has {name} 0:{length}",
@@ -97,12 +100,24 @@ def region_of(region: object, size: tuple[int, int]) -> Region:
     return top, bottom, left, right
 
 
-def _ends(region: object) -> list[int | None]:
-    """Four ends as they were given.
+def region_ends(region: object) -> tuple[int | None, int | None, int | None, int | None]:
+    """Top, bottom, left and right of a region as they were given, px; ``None`` for an end that was left out.
 
     Raises:
-        GeometryError: the text or tuple has another form.
+        GeometryError: the region has another form, or is empty whatever the image's size.
+
+    Examples:
+        >>> region_ends((slice(10, 20), slice(30, None)))
+        (10, 20, 30, None)
     """
+    top, bottom, left, right = _ends(region)
+    for name, low, high in (("y", top, bottom), ("x", left, right)):
+        if high is not None and (low or 0) >= high:
+            raise GeometryError("region", f"{name} {low or 0}:{high} is empty", fix=_FIX)
+    return top, bottom, left, right
+
+
+def _ends(region: object) -> list[int | None]:
     if isinstance(region, str):
         found = _TEXT.fullmatch(region)
         if found and all(len(end) <= 18 for end in found.groups()):

@@ -16,7 +16,7 @@ from fullfield.arguments import parse_bytes
 from fullfield.canonical.fold import fold_batch_norm, fold_constants
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import Canonical, canonical
-from fullfield.engine.protocols import Where
+from fullfield.engine.protocols import WantedCells
 from fullfield.errors import GeometryError, ImageError, UnsupportedError
 from fullfield.geometry.network import Network
 from fullfield.geometry.placement import Placement
@@ -27,7 +27,7 @@ from fullfield.image.pick import Pick
 from fullfield.image.raster import Raster, array_identity, is_raster
 from fullfield.image.region import CroppedSource, cropped, region_of
 from fullfield.image.sources import ImageSource, open_image
-from fullfield.mask.background import Content, find_content
+from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.select import where_from
 from fullfield.model.model import Model
 from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Method, Plan, make_plan
@@ -55,7 +55,7 @@ class Settings:
     region: Region = None
     mask: object = None
     coordinates: str = "auto"
-    skip_background: bool | Content = False
+    skip_background: bool | Foreground = False
     min_coverage: float = 0.0
 
     @property
@@ -120,7 +120,7 @@ class Work:
     source: AnySource
     plan: Plan
     settings: Settings
-    where: Where | None = None
+    where: WantedCells | None = None
 
     @property
     def placement(self) -> Placement:
@@ -135,7 +135,7 @@ class Work:
             "region": said.region,
             "mask": None if said.mask is None else _identity(said.mask),
             "coordinates": said.coordinates,
-            "skip_background": isinstance(said.skip_background, Content)
+            "skip_background": isinstance(said.skip_background, Foreground)
             and array_identity(said.skip_background.inside),
             "min_coverage": said.min_coverage,
         }
@@ -150,7 +150,7 @@ class Ready:
     step: tuple[int, int]
     borders: Borders
     settings: Settings
-    where: Where | None = None
+    where: WantedCells | None = None
 
     def planned(self, budget_bytes: int | None) -> Work:
         """The scan with the cheapest plan within a budget.
@@ -315,7 +315,7 @@ def ready_to_scan(net: Model, image: object, settings: Settings) -> Ready:
         check_context(prepared)
     original = image_of(source).original
     if settings.skip_background is True:
-        settings = replace(settings, skip_background=find_content(original))
+        settings = replace(settings, skip_background=find_foreground(original))
     where = where_from(
         original,
         place(net, source, step),

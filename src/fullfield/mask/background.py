@@ -35,7 +35,7 @@ _LINE = (255, 60, 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Content:
+class Foreground:
     """What of an image is not background.
 
     Args:
@@ -75,11 +75,11 @@ class Content:
         return Image.fromarray(paint.astype(np.uint8))
 
 
-def find_content(raster: Raster, *, progress: Looked | None = None) -> Content:
+def find_foreground(raster: Raster, *, progress: Looked | None = None) -> Foreground:
     """What of an image is not background, from its thumbnail; where there is none all of the image is read once.
 
     A background is a level that fills a good part of the image's frame: bright and pale (a stained slide, a page) or
-    dark (fluorescence). Content departs from it: from bright in brightness or saturation, in grey images in texture
+    dark (fluorescence). Foreground departs from it: from bright in brightness or saturation, in grey images in texture
     too; from dark upwards. The thresholds are Otsu's, held between what is noise of that background and what is clearly
     none of it, so that faint tissue beside a strong stain is kept and a nearly empty slide does not fall into two kinds
     of glass. Specks go, small holes close. Where nothing is background all is content.
@@ -112,7 +112,7 @@ def find_content(raster: Raster, *, progress: Looked | None = None) -> Content:
         )
     looks = np.rint(255 * (view if view.shape[2] == 3 else view.max(axis=2, keepdims=True)))
     looks = np.broadcast_to(looks, (*looks.shape[:2], 3)).astype(np.uint8)
-    return Content(inside, looks, (raster.shape[0], raster.shape[1]), kind)
+    return Foreground(inside, looks, (raster.shape[0], raster.shape[1]), kind)
 
 
 def _empty(small: NDArray[np.float32], nodata: float | None) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.engine.protocols import Where
+from fullfield.engine.protocols import WantedCells
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
 
@@ -68,7 +68,7 @@ def _integral(cells: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class MaskWhere:
-    """Cells whose window touches a mask, or is covered by it; implements ``engine.protocols.Where``.
+    """Cells whose window touches a mask, or is covered by it; implements ``engine.protocols.WantedCells``.
 
     The window of cell ``(i, j)`` is that of the placement, brought to pixels of the original image. What of it lies
     outside the image counts for nothing, neither inside nor in the window's area.
@@ -94,9 +94,9 @@ class MaskWhere:
 
 @dataclass(frozen=True)
 class AllOf:
-    """Cells that all of some ``Where`` want."""
+    """Cells that all of several ``WantedCells`` want."""
 
-    wheres: tuple[Where, ...]
+    wheres: tuple[WantedCells, ...]
 
     def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
         """Which cells ``(rows, columns)`` of a block all of them want; who comes later is not asked in vain."""
@@ -192,11 +192,11 @@ def blocks(rows: int, columns: int, side: int = _SIDE) -> Iterator[tuple[int, in
             yield i, j, min(side, rows - i), min(side, columns - j)
 
 
-def count_wanted(where: Where, shape: tuple[int, int]) -> int:
+def count_wanted(where: WantedCells, shape: tuple[int, int]) -> int:
     """Cells of a map of ``shape`` that are wanted."""
     return sum(int(np.count_nonzero(where.cells(*block))) for block in blocks(*shape))
 
 
-def any_wanted(where: Where, shape: tuple[int, int]) -> bool:
+def any_wanted(where: WantedCells, shape: tuple[int, int]) -> bool:
     """Whether some cell of a map of ``shape`` is wanted."""
     return any(bool(where.cells(*block).any()) for block in blocks(*shape))

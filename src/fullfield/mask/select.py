@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fullfield.engine.protocols import Where
+from fullfield.engine.protocols import WantedCells
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import Raster
-from fullfield.mask.background import Content, find_content
+from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.grid import AllOf, MaskWhere, any_wanted, check_coverage
 from fullfield.mask.masks import mask_grid
 from fullfield.mask.thumbnail import Looked
@@ -19,10 +19,10 @@ def where_from(
     *,
     mask: object = None,
     coordinates: str = "auto",
-    skip_background: bool | Content = False,
+    skip_background: bool | Foreground = False,
     min_coverage: float = 0.0,
     progress: Looked | None = None,
-) -> Where | None:
+) -> WantedCells | None:
     """The cells of a map that are wanted; ``None`` for all.
 
     What a mask selects, what is no background and what holds valid pixels: a cell must satisfy each that there is.
@@ -32,7 +32,7 @@ def where_from(
         placement: of the map on that image, a region's padding included.
         mask: a file, an array or a ``Raster``, as ``mask_grid`` takes it.
         coordinates: of a GeoJSON mask: ``auto``, ``image`` or ``map``.
-        skip_background: look for the background; or what ``find_content`` found, whose picture was perhaps saved.
+        skip_background: look for the background; or what ``find_foreground`` found, whose picture was perhaps saved.
         min_coverage: least part of a window's area in the image that each must cover; 0 asks for a touch.
         progress: told the pixels read, and those to read in all, if the image must be read to find its background.
 
@@ -42,7 +42,7 @@ def where_from(
     """
     check_coverage(min_coverage)
     grids = [] if mask is None else [mask_grid(mask, raster, coordinates=coordinates)]
-    content = find_content(raster, progress=progress) if skip_background is True else skip_background or None
+    content = find_foreground(raster, progress=progress) if skip_background is True else skip_background or None
     if content is not None and content.background != "none":
         grids.append(content.grid())
     chosen = tuple(MaskWhere(grid, placement, min_coverage) for grid in grids)
@@ -55,7 +55,7 @@ def where_from(
             + (f" with {min_coverage:.0%} of its area" if min_coverage else ""),
             fix="use a smaller min_coverage, another region, or a mask that reaches it",
         )
-    wheres: tuple[Where, ...] = chosen + (
+    wheres: tuple[WantedCells, ...] = chosen + (
         (ValidWhere(raster, placement, min_coverage),) if may_be_empty(raster) else ()
     )
     if len(wheres) < 2:

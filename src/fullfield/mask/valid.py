@@ -33,7 +33,7 @@ class Sparse(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ValidWhere:
-    """Cells whose window touches valid pixels; implements ``engine.protocols.Where`` for any number of threads.
+    """Cells whose window touches valid pixels; implements ``engine.protocols.WantedCells`` for any number of threads.
 
     The image is asked block by block, when cells are, and what it says is remembered reduced: to the greatest grid that
     all windows start and stop on, so that nothing is lost by it; where the image is resized, to a 16th of a window, and
