@@ -21,9 +21,9 @@ from benchmarks.networks import NETWORKS
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import FullfieldError
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Prepared, prepare, read_image
 from fullfield.model.model import Model
-from fullfield.model.torch_export import capture
 from fullfield.planning import CONTEXT, EXACT, Plan, Tile, make_plan
 from fullfield.planning.cost import crop_macs
 from fullfield.verification.crops import run_crops, sample_cells
@@ -47,7 +47,7 @@ def main() -> None:
     for name in args.networks:
         build, window = NETWORKS[name]
         torch.manual_seed(0)
-        net = capture(_settled(build()), window=window, name=name)
+        net = load(_settled(build()), window=window, name=name)
         source = read_image(net, torch.rand(3, args.size, args.size), scale=1.0)
         for mode in args.modes:
             prepared = prepare(net, sliding=mode == "context")

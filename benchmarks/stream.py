@@ -39,14 +39,14 @@ from torch import nn
 
 from benchmarks.networks import lenet
 from fullfield.api.scan_to import scan_to
+from fullfield.arguments import parse_bytes
 from fullfield.engine.programs import Programs
 from fullfield.engine.run import run
 from fullfield.image.open import open as open_image
-from fullfield.importers.as_model import parse_bytes
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import StreamJob, prepare_job
 from fullfield.model.model import Model
-from fullfield.model.torch_export import capture
 from fullfield.store.encoding import Encoding
 
 PHOTO = Path(__file__).parents[1] / "src/fullfield/data/astronaut.png"
@@ -71,7 +71,7 @@ class Case:
 
     def net(self) -> Model:
         torch.manual_seed(0)
-        return capture(self.build().eval(), window=self.window, preprocessing="unit", name=self.name)
+        return load(self.build().eval(), window=self.window, preprocessing="unit", name=self.name)
 
 
 OVERHEAD = [

@@ -120,7 +120,7 @@ def main() -> None:
     network = RNet().eval()
     network.load_state_dict(weights)
     names = ("background", "face")
-    classifier = fullfield.capture(network, window=24, preprocessing="mtcnn", class_names=names, name="R-Net")
+    classifier = fullfield.load(network, window=24, preprocessing="mtcnn", class_names=names, name="R-Net")
     fullfield.save(classifier, TARGET, overwrite=True)
     check(network, TARGET)
     print(f"  {TARGET}: {TARGET.stat().st_size} bytes, SHA-256 {hashlib.sha256(TARGET.read_bytes()).hexdigest()}")

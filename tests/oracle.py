@@ -18,16 +18,16 @@ from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import Canonical, canonical
 from fullfield.geometry.network import Network, Place
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
+from fullfield.importers.load import load
 from fullfield.lower.program import lower
 from fullfield.model.model import Model
-from fullfield.model.torch_export import capture
 
 Pair = tuple[int, int]
 
 
 def captured(module: nn.Module, window: int | Pair, channels: int = 3) -> Model:
     """``module`` in float64 and evaluation mode, its batch statistics and scales drawn at random."""
-    return capture(shaken(module), window=window, channels=channels)
+    return load(shaken(module), window=window, channels=channels)
 
 
 def shaken(module: nn.Module) -> nn.Module:

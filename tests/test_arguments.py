@@ -63,13 +63,21 @@ def test_a_record_refuses_unknown_fields() -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("2GB", 2_000_000_000), ("1.5 g", 1_500_000_000), ("512MiB", 1 << 29), (4096, 4096), (None, None)],
+    [
+        ("2GB", 2_000_000_000),
+        ("1.5 g", 1_500_000_000),
+        ("512MiB", 1 << 29),
+        (4096, 4096),
+        ("64k", 64_000),
+        ("7b", 7),
+        (None, None),
+    ],
 )
 def test_sizes_are_decimal_or_binary(text: str | int | None, size: int | None) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "2 iB", "-1", 0, "2 parsecs"])
+@pytest.mark.parametrize("text", ["", "GB", "2 iB", "1iB", "-1", "0", "0.1", "2 EB", "2GBs", 0, -5, "2 parsecs"])
 def test_what_is_no_size_is_refused(text: str | int) -> None:
     with pytest.raises(BudgetError, match="is no size in bytes"):
         parse_bytes(text)

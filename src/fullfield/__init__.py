@@ -1,6 +1,6 @@
 """Scores of an image classifier on every window of an image of any size, equal to those of the crops.
 
-The verbs: ``capture`` and ``load`` make a ``Model``, ``save`` writes it down, ``inspect`` describes it,
+The verbs: ``load`` makes a ``Model`` of a file or a module, ``save`` writes it down, ``inspect`` describes it,
 ``convert`` makes it fully convolutional, ``scan`` runs it over an image and returns ``Scores``, ``verify`` compares
 these with the crops and returns a ``Certificate``; ``plan`` says beforehand how a scan would run, as a ``Plan``, and
 ``tune`` measures what scores cheaper than exact ones are worth, as a ``Tuning``; ``open`` gives an image of any size
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from fullfield.model.model import Model as Model
     from fullfield.model.preprocessing import Preprocessing as Preprocessing
     from fullfield.model.save import save as save
-    from fullfield.model.torch_export import capture as capture
     from fullfield.planning.plan import Plan as Plan
     from fullfield.store.encoding import Encoding as Encoding
     from fullfield.verification.certificate import Certificate as Certificate
@@ -73,7 +72,6 @@ _HOME = {
     "UnsupportedError": "fullfield.errors",
     "Where": "fullfield.mask.where",
     "build": "fullfield.workbench.build",
-    "capture": "fullfield.model.torch_export",
     "convert": "fullfield.api.convert",
     "describe": "fullfield.workbench.build",
     "export": "fullfield.api.export",

@@ -65,7 +65,7 @@ class Campaign:
         torch.manual_seed(self.seed)
         layers = [nn.Conv2d(3, 4, 3, padding=1 if self.padded else 0), nn.ReLU(), nn.MaxPool2d(2)]
         head = [nn.Flatten(), nn.Linear(4 * (8 if self.padded else 7) ** 2, 5)]
-        self.net = fullfield.capture(nn.Sequential(*layers, *head).eval(), window=16)
+        self.net = fullfield.load(nn.Sequential(*layers, *head).eval(), window=16)
         height, width = (16 * n + 10 for n in self.cells)
         pixels = np.random.default_rng(self.seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
         tifffile.imwrite(self.folder / "image.tif", pixels, tile=(32, 48), photometric="rgb", compression="zlib")

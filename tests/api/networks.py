@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fullfield.importers.load import load
 from fullfield.model.model import Model
-from fullfield.model.torch_export import capture
 from tests.oracle import shaken
 
 WINDOW = (20, 24)
@@ -122,7 +122,7 @@ def made(make: Callable[[], nn.Module], *, dtype: torch.dtype = torch.float64, s
     """The classifier on ``WINDOW`` with nothing left at a neutral start."""
     torch.manual_seed(seed)
     module = shaken(make())
-    return capture(module.to(dtype), window=WINDOW)
+    return load(module.to(dtype), window=WINDOW)
 
 
 def picture(height: int = 50, width: int = 61, *, seed: int = 1) -> NDArray[np.floating]:

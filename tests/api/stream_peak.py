@@ -23,10 +23,9 @@ from torch import nn
 
 from fullfield.api.scan_to import scan_to
 from fullfield.image.raster import About
-from fullfield.importers.as_model import as_model
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import prepare_job
-from fullfield.model.torch_export import capture
 from fullfield.store.encoding import Encoding
 from tests.engine.peak import Watch, resident
 
@@ -116,7 +115,7 @@ def measure(network: str, step: int, budget: str, blocks: int) -> dict[str, Any]
     torch.manual_seed(0)
     torch.set_num_threads(1)
     make, window = NETWORKS[network]
-    net = as_model(capture(make().eval(), window=window))
+    net = load(load(make().eval(), window=window))
     with torch.inference_mode():
         net(torch.rand(1, 3, window, window))
     settings: dict[str, Any] = {"step": step, "budget": budget}

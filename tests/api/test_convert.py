@@ -14,9 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fullfield
 from fullfield import Model, UnsupportedError
+from fullfield.importers.load import load
 from fullfield.layers import fft_layer
 from fullfield.model.save import export_onnx
-from fullfield.model.torch_export import capture
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, Positions, made
 from tests.oracle import difference
@@ -60,7 +60,7 @@ def vgg16(width: int, hidden: int, classes: int) -> nn.Module:
 @pytest.mark.parametrize("make", [lambda: alexnet(4), lambda: vgg16(4, 16, 10)], ids=["alexnet", "vgg16"])
 def test_at_384_there_are_36_windows_where_224_has_one(make: Make) -> None:
     torch.manual_seed(0)
-    net = capture(make().eval(), window=224)
+    net = load(make().eval(), window=224)
     module = fullfield.convert(net)
     x = torch.randn(1, 3, 384, 384)
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_folding_changes_no_score_and_leaves_the_original_alone(make: Make) -> N
 @pytest.mark.parametrize("make", UNGATED)
 def test_it_trains(make: Make) -> None:
     torch.manual_seed(0)
-    net = capture(make().eval(), window=WINDOW)
+    net = load(make().eval(), window=WINDOW)
     module = copy.deepcopy(fullfield.convert(net))
     x = torch.randn(2, 3, 28, 32)
     wanted = torch.randint(0, 5, (2, *module(x).shape[2:]))
@@ -164,7 +164,7 @@ def test_large_kernels_run_by_transforms_where_asked(monkeypatch: pytest.MonkeyP
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 21, padding=10), nn.MaxPool2d(4)]
     module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 64, 5)).eval()
-    net = capture(module, window=32)
+    net = load(module, window=32)
     plain, fast = fullfield.convert(net), fullfield.convert(net, fft="auto")
     taken: list[tuple[int, ...]] = []
     by_transforms = fft_layer.fft_conv2d

@@ -8,9 +8,8 @@ import pytest
 from torch import nn
 
 import fullfield
-from fullfield.arguments import parse_bytes
-from fullfield.errors import BudgetError, CaptureError, GeometryError
-from fullfield.importers.as_model import as_model
+from fullfield.errors import CaptureError, GeometryError
+from fullfield.importers.load import load
 
 MODEL = Path(fullfield.__file__).parent / "data" / "rnet.onnx"
 
@@ -20,9 +19,9 @@ def module() -> nn.Module:
 
 
 def test_a_module_a_classifier_and_a_path_are_networks() -> None:
-    net = fullfield.capture(module(), window=8)
+    net = fullfield.load(module(), window=8)
     assert fullfield.inspect(module(), window=8)["0"] == fullfield.inspect(net)["0"]
-    assert as_model(net) is net
+    assert load(net) is net
     for path in (MODEL, str(MODEL)):
         assert fullfield.inspect(path).window == (24, 24)
 
@@ -50,46 +49,24 @@ def test_the_preprocessing_is_shown() -> None:
     report = fullfield.inspect(module(), window=8, preprocessing="unit-grey")
     assert report.preprocessing.order == "grey"
     assert "grey channels, (pixel * 0.00392157 - 0) / 1" in str(report)
-    assert fullfield.inspect(fullfield.capture(module(), window=8), preprocessing="unit-grey") == report
+    assert fullfield.inspect(fullfield.load(module(), window=8), preprocessing="unit-grey") == report
 
 
 def test_a_classifier_keeps_its_window() -> None:
-    net = fullfield.capture(module(), window=8)
-    assert as_model(net, window=8).window == (8, 8)
-    with pytest.raises(CaptureError, match="9 is not the 8x8 px that Sequential was captured for"):
-        as_model(net, window=9)
+    net = fullfield.load(module(), window=8)
+    assert load(net, window=8).window == (8, 8)
+    with pytest.raises(CaptureError, match="9 is not the 8x8 px of Sequential"):
+        load(net, window=9)
 
 
 def test_class_names_can_be_given_to_all_three() -> None:
-    net = fullfield.capture(module(), window=8)
+    net = fullfield.load(module(), window=8)
     for given, window in ((net, None), (module(), 8), (MODEL, None)):
-        assert as_model(given, window=window, class_names=("a", "b")).class_names == ("a", "b")
+        assert load(given, window=window, class_names=("a", "b")).class_names == ("a", "b")
         with pytest.raises(CaptureError, match="3 names for 2 scores"):
-            as_model(given, window=window, class_names=("a", "b", "c"))
+            load(given, window=window, class_names=("a", "b", "c"))
 
 
 def test_something_else_is_no_network() -> None:
-    with pytest.raises(CaptureError, match="int is no network"):
-        as_model(3)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("2GB", 2 * 10**9),
-        ("512MiB", 2**29),
-        ("1.5 g", 15 * 10**8),
-        ("64k", 64_000),
-        (4096, 4096),
-        ("7b", 7),
-        (None, None),
-    ],
-)
-def test_sizes_in_bytes_are_read_as_people_write_them(text: str | int | None, size: int | None) -> None:
-    assert parse_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "-1", "0", "2 EB", "1iB", "0.1", "2GBs", 0, -5])
-def test_what_is_no_size_in_bytes_is_refused(text: str | int) -> None:
-    with pytest.raises(BudgetError, match="is no size in bytes"):
-        parse_bytes(text)
+    with pytest.raises(CaptureError, match="int is not a model"):
+        load(3)  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ class Joined(nn.Module):
 
 @pytest.mark.parametrize("tile", [None, (3, 2)])
 def test_windows_that_a_network_multiplies_by_each_other_run_one_at_a_time(tile: tuple[int, int] | None) -> None:
-    net = fullfield.capture(Joined().double().eval(), window=16)
+    net = fullfield.load(Joined().double().eval(), window=16)
     found = plan(net, picture(40, 40), step=4, tile=tile)
     assert (found.tile, found.batch) == (tile or (1, 1), 1)
     with FlopCounterMode(display=False) as counter:

@@ -17,9 +17,9 @@ from torch import nn
 import fullfield
 from fullfield import BudgetError, FullfieldError, GeometryError, ImageError, UnsupportedError
 from fullfield.api.plan import plan
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Settings, set_up
 from fullfield.model.model import Model
-from fullfield.model.torch_export import capture
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, Gate, Positions, made, picture
 
@@ -77,9 +77,9 @@ def test_scores_have_the_network_s_type(make: Make, dtype: torch.dtype) -> None:
 def test_a_module_turned_to_double_scans_in_float64() -> None:
     torch.manual_seed(0)
     module = networks.padded().eval()
-    net = capture(module, window=WINDOW)
+    net = load(module, window=WINDOW)
     assert fullfield.scan(net, picture(), step=8).array.dtype == np.float32
-    double = capture(module.double(), window=WINDOW)
+    double = load(module.double(), window=WINDOW)
     assert off(fullfield.scan(double, picture(), step=8).array, crops(double, picture(), (8, 8))) <= 1e-12
 
 
@@ -114,7 +114,7 @@ def test_any_size_of_image_from_one_window_up(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("window", [(16, 16), (17, 23), (29, 18)])
 def test_any_window(window: tuple[int, int]) -> None:
     torch.manual_seed(3)
-    net = capture(networks.padded().double().eval(), window=window)
+    net = load(networks.padded().double().eval(), window=window)
     assert off(fullfield.scan(net, picture(), step=6).array, crops(net, picture(), (6, 6))) <= 1e-9
 
 
@@ -144,9 +144,9 @@ def test_modules_and_files_that_know_their_window_are_scanned_as_they_are(tmp_pa
     torch.manual_seed(0)
     module = networks.padded().eval()
     module.pretrained_cfg = {"input_size": (3, *WINDOW)}  # type: ignore[assignment]
-    wanted = fullfield.scan(capture(module, window=WINDOW), picture(), step=8).array
+    wanted = fullfield.scan(load(module, window=WINDOW), picture(), step=8).array
     np.testing.assert_array_equal(fullfield.scan(module, picture(), step=8).array, wanted)
-    path = fullfield.save(capture(module, window=WINDOW), tmp_path / "n.onnx")
+    path = fullfield.save(load(module, window=WINDOW), tmp_path / "n.onnx")
     assert off(fullfield.scan(path, picture(), step=8).array, wanted.astype(np.float64)) <= 1e-4
 
 
@@ -166,7 +166,7 @@ def test_a_network_without_weights_is_scanned_too() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return nn.functional.max_pool2d(x, 3, 2, 1).mean((2, 3))
 
-    net = capture(Bright(), window=16, channels=3)
+    net = load(Bright(), window=16, channels=3)
     image = picture(40, 40).astype(np.float32)
     assert off(fullfield.scan(net, image, step=4).array, crops(net, image, (4, 4))) <= 1e-4
 
@@ -190,7 +190,7 @@ def test_scores_say_where_they_lie_and_what_made_them() -> None:
 def test_class_names_come_along() -> None:
     torch.manual_seed(0)
     names = ("a", "b", "c", "d", "e")
-    net = capture(networks.unpadded().eval(), window=WINDOW, class_names=names)
+    net = load(networks.unpadded().eval(), window=WINDOW, class_names=names)
     assert fullfield.scan(net, picture(), step=8).class_names == names
 
 
@@ -243,7 +243,7 @@ def test_the_border_goes_from_context_to_exact() -> None:
     for _ in range(4):
         layers += [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
     module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * WINDOW[0] * WINDOW[1], 5)).double().eval()
-    net = capture(module, window=WINDOW)
+    net = load(module, window=WINDOW)
     wanted = crops(net, picture(), (5, 5))
     found = {b: fullfield.scan(net, picture(), step=5, border=b).array for b in (0, 1, 2, 3, 4, 5, 40)}
     errors = [float(np.abs(f - wanted).mean()) for f in found.values()]
@@ -285,7 +285,7 @@ def test_the_module_is_as_it_was_after_a_scan() -> None:
     torch.manual_seed(0)
     module = networks.padded()
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    net = capture(module, window=WINDOW)
+    net = load(module, window=WINDOW)
     hashed = net.hash
     fullfield.scan(net, picture(), step=8)
     fullfield.scan(net, picture(), step=8, mode="context")
@@ -357,13 +357,13 @@ def test_bad_input_is_one_error_that_says_where_what_and_how_to_mend_it(
 
 @pytest.mark.parametrize("net", [None, 3, torch.zeros(3)])
 def test_what_is_no_network_is_refused(net: Any) -> None:
-    with pytest.raises(FullfieldError, match="is no network"):
+    with pytest.raises(FullfieldError, match="is not a model"):
         fullfield.scan(net, picture())
 
 
 def test_a_window_that_is_wrong_for_the_model_is_refused() -> None:
     with pytest.raises(FullfieldError, match="exported"):
-        capture(Branches().eval(), window=40)
+        load(Branches().eval(), window=40)
     with pytest.raises(FullfieldError, match="20x24"):
         fullfield.convert(made(Branches), window=40)
 
@@ -390,5 +390,5 @@ def test_a_plan_is_what_a_scan_follows() -> None:
 def test_a_gate_can_be_the_whole_network() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(Gate(3), nn.AdaptiveMaxPool2d(1), nn.Flatten()).double().eval()
-    net = capture(module, window=WINDOW, channels=3)
+    net = load(module, window=WINDOW, channels=3)
     assert off(fullfield.scan(net, picture(), step=6).array, crops(net, picture(), (6, 6))) <= 1e-9

@@ -38,7 +38,7 @@ def make(seed: int) -> fullfield.Model:
     """A tiny network."""
     torch.manual_seed(seed)
     layers = [nn.Conv2d(3, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(75, 4)]
-    return fullfield.capture(nn.Sequential(*layers).eval(), window=WINDOW)
+    return fullfield.load(nn.Sequential(*layers).eval(), window=WINDOW)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torch import nn
 
 import fullfield
 from fullfield import FullfieldError, GeometryError, Scores
-from fullfield.model.torch_export import capture
+from fullfield.importers.load import load
 from fullfield.verification.crops import sample_cells
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, made, picture
@@ -108,12 +108,12 @@ def test_scores_of_another_image_or_network_are_refused() -> None:
     net = made(networks.padded)
     scores = fullfield.scan(net, picture(), step=8)
     torch.manual_seed(0)
-    wider = capture(networks.padded().double().eval(), window=(24, 24))
+    wider = load(networks.padded().double().eval(), window=(24, 24))
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
     cases = [
         ("image size", net, picture(51, 61)),
         ("window", wider, picture()),
-        ("number of classes", capture(module.eval(), window=WINDOW), picture()),
+        ("number of classes", load(module.eval(), window=WINDOW), picture()),
         ("model", made(networks.padded, seed=1), picture()),
     ]
     for name, other, image in cases:

@@ -66,7 +66,7 @@ SIZES = [(48, 48), (55, 61), (58, 97)]
 
 def made(make: Callable[[], nn.Module], dtype: torch.dtype = torch.float64) -> fullfield.Model:
     torch.manual_seed(0)
-    return fullfield.capture(shaken(make()).to(dtype), window=WINDOW)
+    return fullfield.load(shaken(make()).to(dtype), window=WINDOW)
 
 
 @pytest.mark.parametrize(("make", "every"), [(HighResolution, 3), (Twofold, 12), (Joined, 12), (Spread, 12)])

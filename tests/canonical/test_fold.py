@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fullfield.canonical.fold import fold_batch_norm, fold_constants
 from fullfield.canonical.pipeline import Canonical, canonical
-from fullfield.model.torch_export import capture
+from fullfield.importers.load import load
 from tests.oracle import difference, shaken
 
 aten = torch.ops.aten
@@ -22,7 +22,7 @@ def form(*layers: nn.Module) -> Canonical:
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(4)]
     module = nn.Sequential(*layers, *head).double()
     module(PIXELS)
-    return canonical(capture(shaken(module), window=(18, 22)))
+    return canonical(load(shaken(module), window=(18, 22)))
 
 
 def norms(graph: torch.fx.GraphModule) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import canonical
-from fullfield.model.torch_export import capture
+from fullfield.importers.load import load
 from tests.canonical.test_rules import WINDOW, Body, Network
 from tests.oracle import Pair, Scan, captured, crops, difference
 
@@ -203,7 +203,7 @@ def test_instance_norm_with_stored_statistics_is_a_batch_norm() -> None:
 def test_a_sliding_variance_is_sound_in_single_precision(mean: float) -> None:
     torch.manual_seed(5)
     module = nn.Sequential(nn.InstanceNorm2d(3), nn.AdaptiveMaxPool2d(1), nn.Flatten())
-    form = canonical(capture(module.eval(), window=WINDOW, channels=3), sliding=True)
+    form = canonical(load(module.eval(), window=WINDOW, channels=3), sliding=True)
     image = torch.randn(1, 3, 17, 19) + mean
     x = image.double()
 
@@ -219,6 +219,6 @@ def test_a_sliding_variance_is_sound_in_single_precision(mean: float) -> None:
 
 def test_moments_are_planned_as_numbers_of_twice_the_bytes() -> None:
     module = nn.Sequential(nn.InstanceNorm2d(3), nn.AdaptiveMaxPool2d(1), nn.Flatten())
-    form = canonical(capture(module.eval(), window=WINDOW, channels=3), sliding=True)
+    form = canonical(load(module.eval(), window=WINDOW, channels=3), sliding=True)
     assert {node.wide for node in network(form, torch.float32) if node.op == "instance_norm"} == {1, 2}
     assert {node.wide for node in network(form, torch.float32) if node.op != "instance_norm"} == {1}

@@ -19,9 +19,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from fullfield.api.scan import run_plan
-from fullfield.importers.as_model import as_model
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Settings, set_up
-from fullfield.model.torch_export import capture
 
 
 def vgg(width: int, *, padding: int = 1) -> nn.Module:
@@ -117,9 +116,9 @@ def measure(network: str, step: int, mode: str, budget: str, side: int) -> dict[
     torch.manual_seed(0)
     torch.set_num_threads(1)
     make, window = NETWORKS[network]
-    net = capture(make().eval(), window=window)
+    net = load(make().eval(), window=window)
     image = torch.rand(3, side, side)
-    work = set_up(as_model(net), image, Settings(step=step, mode=mode, budget=budget))
+    work = set_up(load(net), image, Settings(step=step, mode=mode, budget=budget))
     with torch.inference_mode():
         net(torch.rand(1, 3, window, window))
     start = resident()

@@ -23,7 +23,7 @@ def net() -> fullfield.Model:
         *[nn.Conv2d(3, 8, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(8, 8, 3, padding=1, groups=2)],
         *[nn.Conv2d(8, 8, 3, 2, 1), nn.AvgPool2d(3, 2, 1), nn.Conv2d(8, 6, 2), nn.AdaptiveAvgPool2d(1)],
     ]
-    return fullfield.capture(nn.Sequential(*layers, nn.Flatten(), nn.Linear(6, 5)).double().eval(), window=65)
+    return fullfield.load(nn.Sequential(*layers, nn.Flatten(), nn.Linear(6, 5)).double().eval(), window=65)
 
 
 @pytest.mark.parametrize("mode", ["exact", "context"])
@@ -60,7 +60,7 @@ def test_an_unknown_method_is_refused(net: fullfield.Model) -> None:
 def test_a_large_kernel_runs_by_transforms_and_the_scores_stay_exact() -> None:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 21), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    net = fullfield.capture(nn.Sequential(*layers, nn.Linear(64, 5)).eval(), window=64)
+    net = fullfield.load(nn.Sequential(*layers, nn.Linear(64, 5)).eval(), window=64)
     work = set_up(net, torch.rand(3, 256, 256), Settings(step=8))
     tile = next(work.plan.tiles())
     programs = [

@@ -65,7 +65,7 @@ def test_every_tile_of_a_drawn_network_has_its_own_layout(net: fullfield.Model, 
 @pytest.mark.parametrize("name", ["alexnet", "convnext", "googlenet", "resnet18"])
 def test_every_tile_of_an_architecture_has_its_own_layout(name: str) -> None:
     module, window = build(name)
-    net = fullfield.capture(module, window=window)
+    net = fullfield.load(module, window=window)
     image = torch.zeros(3, window + 90, window + 75)
     for mode, step, tile in (("context", (5, 16), (3, 1)), ("exact", 8, (2, 3))):
         found = planned(net, image, step=step, tile=tile, mode=mode)
@@ -75,7 +75,7 @@ def test_every_tile_of_an_architecture_has_its_own_layout(name: str) -> None:
 
 def test_padding_far_wider_than_kernels_reaches_beyond_the_window() -> None:
     layers = [nn.Conv2d(3, 4, 1, padding=9), nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 4, 2), nn.AdaptiveAvgPool2d(1)]
-    net = fullfield.capture(nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 2)).eval(), window=12)
+    net = fullfield.load(nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 2)).eval(), window=12)
     found = planned(net, torch.zeros(3, 80, 80), step=2, tile=(2, 2), mode="context")
     assert found is not None
     check(*found)
@@ -83,7 +83,7 @@ def test_padding_far_wider_than_kernels_reaches_beyond_the_window() -> None:
 
 def test_layouts_of_like_tiles_are_one_object() -> None:
     module, window = build("lenet5")
-    found = planned(fullfield.capture(module, window=window), torch.zeros(3, 200, 200), step=4, tile=(5, 5))
+    found = planned(fullfield.load(module, window=window), torch.zeros(3, 200, 200), step=4, tile=(5, 5))
     assert found is not None
     plan, programs = found
     assert len({id(programs.layout(plan, tile)) for tile in plan.tiles()}) == 4
@@ -93,7 +93,7 @@ def test_the_programs_used_last_are_kept() -> None:
     """A program in steady use is not lowered again for the edges' many others."""
     module, window = build("resnet18")
     found = planned(
-        fullfield.capture(module, window=window), torch.zeros(3, 240, 240), step=4, tile=(3, 3), mode="context"
+        fullfield.load(module, window=window), torch.zeros(3, 240, 240), step=4, tile=(3, 3), mode="context"
     )
     assert found is not None
     plan, programs = found
@@ -110,7 +110,7 @@ def test_the_programs_used_last_are_kept() -> None:
 def small() -> fullfield.Model:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 2))
-    return fullfield.capture(module.double().eval(), window=8)
+    return fullfield.load(module.double().eval(), window=8)
 
 
 def test_a_second_scan_lowers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

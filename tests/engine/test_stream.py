@@ -23,7 +23,7 @@ from fullfield.store.encoding import Encoded, Encoding, ScoreEncoder, score_enco
 def net() -> fullfield.Model:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return fullfield.capture(nn.Sequential(*layers, nn.Linear(3, 4)).eval(), window=13)
+    return fullfield.load(nn.Sequential(*layers, nn.Linear(3, 4)).eval(), window=13)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from torch.fx import GraphModule, Node
 from torch.nn import functional as F
 
 from fullfield.graph import shapes
-from fullfield.model.torch_export import capture
+from fullfield.model.torch_export import capture_module
 
 
 class Normed(nn.Module):
@@ -36,14 +36,14 @@ def seen(graph: GraphModule) -> dict[Node, object]:
 
 
 def test_shapes_types_and_strides_are_those_of_running_every_operator(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = capture(Normed(), window=9).graph
+    graph = capture_module(Normed(), window=9).graph
     short = seen(graph)
     monkeypatch.setattr(shapes, "_LIKE_FIRST", frozenset())
     assert seen(graph) == short
 
 
 def test_an_operator_wrongly_taken_for_one_that_keeps_its_shape_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = capture(Normed(), window=9).graph
+    graph = capture_module(Normed(), window=9).graph
     right = seen(graph)
     monkeypatch.setattr(shapes, "_LIKE_FIRST", frozenset([torch.ops.aten.linear.default]))
     assert seen(graph) != right

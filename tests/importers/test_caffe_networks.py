@@ -257,7 +257,7 @@ def test_a_training_file_gives_its_test_phase_with_the_softmax_of_its_loss(tmp_p
     assert torch.allclose(network(torch.randn(4, 3, 16, 16)).sum(1), torch.ones(4))
     wanted = Preprocessing(scale=0.5, mean=(52, 58.5, 61.5), order="BGR", value_range=(0, 255))
     assert network.preprocessing == wanted
-    assert load(make(tmp_path, TRAINING)[0], output="fc").classes == 3
+    assert load(make(tmp_path, TRAINING)[0], score="fc").classes == 3
 
 
 def test_a_mean_in_another_file_must_be_given(tmp_path: Path) -> None:

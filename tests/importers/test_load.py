@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pickle
 import random
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from fullfield.errors import CaptureError, FullfieldError
-from fullfield.importers.load import load, read_class_names
+from fullfield.importers.class_names import read_class_names
+from fullfield.importers.load import load
 from fullfield.importers.onnx import load_onnx
 
 from .onnx_models import model, stored  # noqa: TID252 - tests are no package
@@ -126,6 +130,62 @@ def test_a_state_dict_says_that_the_architecture_is_missing(wrapped: bool, tmp_p
 def test_a_checkpoint_that_holds_the_whole_module_is_captured(tmp_path: Path) -> None:
     torch.save({"model": _net(), "epoch": 3}, tmp_path / "w.pth")
     assert load(tmp_path / "w.pth", window=8, trust=True).classes == 2
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (lambda _: sys.modules.pop("its_networks"), "needs the Python module its_networks"),
+        (lambda module: delattr(module, "Net"), "needs the class Net of the Python module its_networks"),
+    ],
+)
+def test_a_pickled_module_whose_class_is_not_installed_says_what_to_install(
+    lost: Callable[[ModuleType], object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("its_networks")
+    monkeypatch.setitem(sys.modules, "its_networks", module)
+    exec("from torch import nn\nclass Net(nn.Sequential): pass", module.__dict__)
+    torch.save(module.__dict__["Net"](_net()), tmp_path / "net.pt")
+    assert load(tmp_path / "net.pt", window=8, trust=True).classes == 2
+    lost(module)
+    with pytest.raises(CaptureError, match=rf"{said}[\s\S]*fix: install the package that defines it"):
+        load(tmp_path / "net.pt", window=8, trust=True)
+
+
+def test_the_channels_of_a_pickled_module_can_be_given_those_of_an_onnx_file_cannot(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    torch.save(net, tmp_path / "net.pt")
+    assert load(tmp_path / "net.pt", window=8, channels=5, trust=True).classes == 5
+    with pytest.raises(CaptureError, match="says its channels itself"):
+        load(stored(_onnx(), tmp_path), channels=3)
+
+
+def test_a_model_is_loaded_as_it_is_or_with_changes() -> None:
+    net = load(_net(), window=8)
+    assert load(net) is net
+    assert load(net, window=8, channels=3) is net
+    assert load(net, name="mine", preprocessing="unit", class_names=["a", "b"]).name == "mine"
+    assert load(net, class_names=["a", "b"]).class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"window": 9}, "9 is not the 8x8 px of Sequential"),
+        ({"channels": 1}, "1 are not the 3 of Sequential"),
+        ({"score": 1}, "has one output"),
+        ({"weights": "a.caffemodel"}, "carries its weights itself"),
+        ({"class_names": ("a", "b", "c")}, "3 names for 2 scores"),
+    ],
+)
+def test_a_model_refuses_an_option_that_it_cannot_follow(option: dict[str, Any], said: str) -> None:
+    with pytest.raises(CaptureError, match=said):
+        load(load(_net(), window=8), **option)
+
+
+def test_a_module_refuses_a_file_of_weights() -> None:
+    with pytest.raises(CaptureError, match="Sequential: carries its weights itself"):
+        load(_net(), window=8, weights="a.caffemodel")
 
 
 def test_a_damaged_pickle_is_one_error_even_when_trusted(tmp_path: Path) -> None:

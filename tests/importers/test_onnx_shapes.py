@@ -280,9 +280,9 @@ def test_several_outputs_need_a_choice(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"2 outputs \(0: y, 1: g\)"):
         load_onnx(path)
     with pytest.raises(CaptureError, match="no output 'k'"):
-        load_onnx(path, output="k")
-    assert load_onnx(path, output="g").classes == 3
-    assert load_onnx(path, output=0).classes == 270
+        load_onnx(path, score="k")
+    assert load_onnx(path, score="g").classes == 3
+    assert load_onnx(path, score=0).classes == 270
 
 
 def test_several_inputs_are_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def job(budget: int | None, **options: object) -> StreamJob:
     layers = [nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 16, 5, stride=4, padding=2), nn.ReLU()]
     layers += [nn.Conv2d(16, 16, 5, padding=2, dilation=1) for _ in range(4)]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)]
-    net = fullfield.capture(nn.Sequential(*layers, *head).eval(), window=64)
+    net = fullfield.load(nn.Sequential(*layers, *head).eval(), window=64)
     image = np.zeros((3000, 3500, 3), np.uint8)
     settings = Settings(step=32, mode="context", budget=budget, **options)  # type: ignore[arg-type]
     return prepare_job(net, image, Encoding(), settings)

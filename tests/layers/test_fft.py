@@ -260,7 +260,7 @@ def test_copies_and_files_of_a_layer_hold_no_spectra() -> None:
 def test_a_scan_makes_the_spectra_once_for_all_tiles(made: list[int]) -> None:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 31), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    net = fullfield.capture(nn.Sequential(*layers, nn.Linear(32, 5)).eval(), window=40)
+    net = fullfield.load(nn.Sequential(*layers, nn.Linear(32, 5)).eval(), window=40)
     image = torch.rand(3, 104, 136)
     scores = fullfield.scan(net, image, step=8, tile=(3, 3))
     assert len(made) < 4  # of twelve tiles, for those at the edge their own

@@ -62,7 +62,7 @@ def test_the_bits_stay_and_so_do_pixels_and_parameters(
     mode: str, channels_last: bool, dtype: torch.dtype, casts: bool
 ) -> None:
     torch.manual_seed(0)
-    net = fullfield.capture(Branches(casts=casts).to(dtype).eval(), window=24)
+    net = fullfield.load(Branches(casts=casts).to(dtype).eval(), window=24)
     work = set_up(net, torch.rand(3, 61, 50, dtype=dtype), Settings(step=(3, 4), mode=mode))
     prepared, plan = work.prepared, work.plan
     pixels = torch.from_numpy(work.source.read(0, 61, 0, 50))[None].clone()
@@ -117,7 +117,7 @@ def test_norms_are_overwritten_and_maps_padded_on_all_sides_are_not_copied(
     tile: tuple[int, int] | None, pads: int
 ) -> None:
     torch.manual_seed(0)
-    net = fullfield.capture(shaken(Dense()), window=16)
+    net = fullfield.load(shaken(Dense()), window=16)
     image = torch.rand(3, 40, 36, dtype=torch.float64)
     work = set_up(net, image, Settings(step=(2, 2), mode="context", tile=tile))
     plan, graph = work.plan, work.prepared.canonical

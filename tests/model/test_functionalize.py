@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fullfield.canonical.pipeline import Canonical, canonical
 from fullfield.model import torch_export as torch_module
 from fullfield.model.functionalize import functionalise
-from fullfield.model.torch_export import capture
+from fullfield.model.torch_export import capture_module
 from tests.architectures import build
 
 
@@ -146,7 +146,7 @@ def test_where_memory_may_be_shared_the_graph_stays_as_it_is(
 def test_a_captured_network_gives_the_modules_numbers(body: Callable[[nn.Module, Tensor], Tensor]) -> None:
     torch.manual_seed(0)
     module = Around(body).eval().double()
-    net = capture(module, window=8)
+    net = capture_module(module, window=8)
     assert set(mutable(net.graph.graph)) <= {"aten.copy_.default"}  # into inputs and weights that it writes itself
     x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
     with torch.no_grad():
@@ -169,10 +169,10 @@ def test_a_view_that_is_read_later_would_give_other_numbers() -> None:
 @pytest.mark.parametrize("name", ["shufflenet", "efficientnet", "vit"])
 def test_canonical_form_is_the_same_as_by_torchs_own_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, window = build(name)
-    ours = capture(module, window=window)
+    ours = capture_module(module, window=window)
     asked: list[torch.fx.Graph] = []
     monkeypatch.setattr(torch_module, "functionalise", lambda graph: asked.append(graph) or "asked")  # type: ignore[func-returns-value]
-    theirs = capture(module, window=window)
+    theirs = capture_module(module, window=window)
     assert asked
     assert described(canonical(ours, sliding=True)) == described(canonical(theirs, sliding=True))
 
@@ -196,6 +196,6 @@ def test_parts_of_a_result_that_nobody_reads_are_dropped() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.max(1).values.flatten(1)
 
-    net = capture(Largest(), window=4)
+    net = capture_module(Largest(), window=4)
     parts = [node for node in net.graph.graph.nodes if node.target is operator.getitem]
     assert [node.args[1] for node in parts] == [0]

@@ -15,7 +15,7 @@ from fullfield.model.model import Model
 def network() -> tuple[nn.Sequential, Model]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
-    return module.double(), fullfield.capture(module, window=8)
+    return module.double(), fullfield.load(module, window=8)
 
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
@@ -37,7 +37,7 @@ def test_weights_written_behind_autograd_change_the_next_scan() -> None:
     before, name = scores(net), net.hash
     module[0].weight.data.neg_()  # an even number of sign bits, no version counted
     assert net.hash != name
-    fresh = fullfield.capture(copy.deepcopy(module), window=8)
+    fresh = fullfield.load(copy.deepcopy(module), window=8)
     np.testing.assert_array_equal(scores(net), scores(fresh))
     assert abs(scores(net) - before).max() > 0.1
 

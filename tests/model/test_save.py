@@ -19,7 +19,7 @@ from fullfield.errors import ImageError, UnsupportedError
 from fullfield.importers.load import load
 from fullfield.model.preprocessing import PRESETS
 from fullfield.model.save import export_onnx, save
-from fullfield.model.torch_export import capture
+from fullfield.model.torch_export import capture_module
 
 aten = torch.ops.aten
 
@@ -107,7 +107,7 @@ def _classifier(make: Callable[[], nn.Module], dtype: torch.dtype = torch.float3
         if isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.running_mean)  # type: ignore[arg-type]
             nn.init.uniform_(part.running_var, 0.5, 2)  # type: ignore[arg-type]
-    return capture(net.to(dtype), window=(24, 24), **options)
+    return capture_module(net.to(dtype), window=(24, 24), **options)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from fullfield.errors import CaptureError
 from fullfield.layers import LocalResponseNorm2d
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.preprocessing import PRESETS
-from fullfield.model.torch_export import capture, parse_window
+from fullfield.model.torch_export import capture_module, parse_window
 
 
 class Small(nn.Module):
@@ -27,7 +27,7 @@ class Small(nn.Module):
 
 def test_a_captured_network_takes_any_batch_and_gives_the_modules_scores() -> None:
     module = Small().eval()
-    net = capture(module, window=(9, 7))
+    net = capture_module(module, window=(9, 7))
     assert (net.window, net.channels, net.classes, net.name) == ((9, 7), 3, 6, "Small")
     for batch in (1, 2, 5):
         windows = torch.randn(batch, 3, 9, 7)
@@ -38,7 +38,7 @@ def test_training_flags_and_parameters_stay_the_modules_own() -> None:
     module = Small()
     module.features[1].eval()
     flags = [m.training for m in module.modules()]
-    net = capture(module, window=9)
+    net = capture_module(module, window=9)
     assert [m.training for m in module.modules()] == flags
     assert {p.data_ptr() for p in net.graph.parameters()} == {p.data_ptr() for p in module.parameters()}
 
@@ -46,13 +46,13 @@ def test_training_flags_and_parameters_stay_the_modules_own() -> None:
 def test_flags_are_restored_when_the_export_fails_too() -> None:
     module = Small(wrap=lambda y: y if float(y.sum()) > 0 else -y)
     with pytest.raises(CaptureError, match="Small: cannot be exported") as caught:
-        capture(module, window=9)
+        capture_module(module, window=9)
     assert module.training
     assert "control flow" in caught.value.fix
 
 
 def test_nodes_carry_their_layers_names() -> None:
-    graph = capture(Small(), window=9).graph.graph
+    graph = capture_module(Small(), window=9).graph.graph
     paths = {str(n.target): n.meta["path"] for n in graph.nodes if n.op == "call_function"}
     assert paths["aten.conv2d.default"] == "features.0"
     assert paths["aten.linear.default"] == "head"
@@ -71,7 +71,7 @@ def test_scores_are_found_in_a_tuple_a_dict_or_a_map(wrap: object, output: int |
     module = Small(wrap).eval()
     windows = torch.randn(2, 3, 9, 9)
     plain = module.head(module.features(windows).mean((2, 3)))
-    assert torch.equal(capture(module, window=9, output=output)(windows), plain)
+    assert torch.equal(capture_module(module, window=9, score=output)(windows), plain)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_scores_are_found_in_a_tuple_a_dict_or_a_map(wrap: object, output: int |
 )
 def test_an_output_that_is_not_one_score_vector_a_window_is_refused(wrap: object, message: str) -> None:
     with pytest.raises(CaptureError, match=message):
-        capture(Small(wrap), window=9)
+        capture_module(Small(wrap), window=9)
 
 
 @pytest.mark.parametrize("window", [0, -3, (3,), (3, 4, 5), (3, 0), (2.5, 3)])
@@ -98,41 +98,41 @@ def test_a_window_is_one_or_two_positive_integers(window: object) -> None:
 
 def test_a_window_smaller_than_a_kernel_is_one_clear_error() -> None:
     with pytest.raises(CaptureError, match="cannot be exported"):
-        capture(Small(), window=2)
+        capture_module(Small(), window=2)
 
 
 def test_the_window_must_be_known() -> None:
     with pytest.raises(CaptureError, match="is not given and the module does not say"):
-        capture(Small())
+        capture_module(Small())
 
 
 def test_a_pretrained_cfg_says_window_preprocessing_and_names() -> None:
     module = Small()
     names = list("abcdef")
     module.pretrained_cfg = {"input_size": (3, 9, 8), "mean": (0.5,) * 3, "std": (0.25,) * 3, "label_names": names}  # type: ignore[assignment]
-    net = capture(module)
+    net = capture_module(module)
     assert net.window == (9, 8)
     assert net.preprocessing.std == (0.25,) * 3
     assert net.class_names == tuple(names)
-    assert capture(module, preprocessing="unit").preprocessing == PRESETS["unit"]
+    assert capture_module(module, preprocessing="unit").preprocessing == PRESETS["unit"]
 
 
 def test_channels_are_those_of_the_first_convolution_or_as_said() -> None:
-    assert capture(Small(channels=1), window=9).channels == 1
+    assert capture_module(Small(channels=1), window=9).channels == 1
     flat = nn.Sequential(nn.Flatten(), nn.Linear(2 * 9, 3))
-    assert capture(flat, window=3, channels=2).channels == 2
+    assert capture_module(flat, window=3, channels=2).channels == 2
 
 
 def test_pixels_may_be_rearranged_before_the_first_convolution() -> None:
     module = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3), nn.Flatten(), nn.LazyLinear(3))
     module(torch.zeros(2, 3, 8, 8))
     module.pretrained_cfg = {"input_size": (3, 8, 8)}  # type: ignore[assignment]
-    assert capture(module).channels == 3
+    assert capture_module(module).channels == 3
 
 
 def test_names_must_be_as_many_as_scores() -> None:
     with pytest.raises(CaptureError, match="2 names for 6 scores"):
-        capture(Small(), window=9, class_names=["a", "b"])
+        capture_module(Small(), window=9, class_names=["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_names_must_be_as_many_as_scores() -> None:
 def test_a_network_that_mixes_the_windows_of_a_batch_is_refused(wrap: object) -> None:
     torch.manual_seed(0)
     with pytest.raises(CaptureError, match="it mixes the windows"):
-        capture(Small(wrap).eval(), window=9)
+        capture_module(Small(wrap).eval(), window=9)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_network_that_mixes_the_windows_of_a_batch_is_refused(wrap: object) ->
 )
 def test_a_network_that_computes_with_the_size_of_the_batch_is_refused(wrap: object) -> None:
     with pytest.raises(CaptureError, match="other scores in a batch of two than alone"):
-        capture(Small(wrap).eval(), window=9)
+        capture_module(Small(wrap).eval(), window=9)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_network_that_computes_with_the_size_of_the_batch_is_refused(wrap: obj
 )
 def test_a_network_that_draws_random_numbers_is_refused(wrap: object) -> None:
     with pytest.raises(CaptureError, match="it draws random numbers"):
-        capture(Small(wrap).eval(), window=9)
+        capture_module(Small(wrap).eval(), window=9)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_network_that_draws_random_numbers_is_refused(wrap: object) -> None:
 def test_sizes_and_places_within_a_window_are_no_mixing(wrap: object) -> None:
     module = Small(wrap).eval()
     windows = torch.rand(3, 3, 9, 9)
-    assert torch.allclose(capture(module, window=9)(windows), torch.cat([module(w[None]) for w in windows]))  # type: ignore[arg-type]
+    assert torch.allclose(capture_module(module, window=9)(windows), torch.cat([module(w[None]) for w in windows]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_sizes_and_places_within_a_window_are_no_mixing(wrap: object) -> None:
     ],
 )
 def test_products_within_a_window_are_no_mixing(wrap: object) -> None:
-    net = capture(Small(wrap).eval(), window=9)
+    net = capture_module(Small(wrap).eval(), window=9)
     assert net.window == (9, 9)
 
 
@@ -235,13 +235,13 @@ def test_nothing_is_run_to_see_that_windows_are_apart_where_operators_say_so(mon
         two = torch.stack([blocks, blocks]).reshape(2, -1, 2)  # behind another dimension
         return two.unbind(0)[1].reshape(-1, 2, 2).roll((1, 1), (1, 2)).flatten(1)
 
-    graph = capture(Small(attention).eval(), window=9).graph
+    graph = capture_module(Small(attention).eval(), window=9).graph
     monkeypatch.setattr("torch.randn", None)
     check_batch_independence(graph, torch.zeros(2, 3, 9, 9), "Small")
 
 
 def test_a_network_without_numbers_is_captured() -> None:
-    net = capture(Small(lambda y: y.flip(1)).to("meta").eval(), window=9)
+    net = capture_module(Small(lambda y: y.flip(1)).to("meta").eval(), window=9)
     assert net.device.type == "meta"
 
 
@@ -251,5 +251,5 @@ def test_a_failed_export_prints_nothing_of_its_own(capfd: pytest.CaptureFixture[
             return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
 
     with pytest.raises(CaptureError, match="cannot be exported"):
-        capture(Branching(), window=5)
+        capture_module(Branching(), window=5)
     assert capfd.readouterr() == ("", "")

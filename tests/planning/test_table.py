@@ -192,7 +192,7 @@ class Residual(nn.Module):
 
 def residual(**settings: object) -> Work:
     image = np.random.default_rng(0).integers(0, 255, (27, 33), dtype=np.uint8)
-    net = fullfield.capture(Residual(), window=16, channels=1, preprocessing="unit-grey")
+    net = fullfield.load(Residual(), window=16, channels=1, preprocessing="unit-grey")
     return set_up(net, image, Settings(**settings))  # type: ignore[arg-type]
 
 
@@ -224,7 +224,7 @@ class Computed(nn.Module):
 
 def test_what_is_computed_from_weights_alone_is_done_before_the_scan() -> None:
     torch.manual_seed(0)
-    net = fullfield.capture(shaken(Computed()), window=16, channels=1)
+    net = fullfield.load(shaken(Computed()), window=16, channels=1)
     image = torch.randn(1, 27, 33, dtype=torch.float64)
     work = set_up(net, image, Settings(step=3, tile=(2, 3)))
     with FlopCounterMode(display=False) as counter:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from fullfield.importers.load import load
 from fullfield.model.model import Model
-from fullfield.model.torch_export import capture
 
 
 def alexnet(*, first_padding: int = 2, first_kernels: int = 64) -> nn.Module:
@@ -103,4 +103,4 @@ def weightless(build: Callable[[], nn.Module], window: int, channels: int = 3) -
     """The classifier of a network whose weights take no memory."""
     with torch.device("meta"):
         module = build()
-    return capture(module, window=window, channels=channels)
+    return load(module, window=window, channels=channels)

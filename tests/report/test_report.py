@@ -10,7 +10,7 @@ from torch import nn
 
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Op
-from fullfield.model.torch_export import capture
+from fullfield.importers.load import load
 from fullfield.operators.work import Work
 from fullfield.report.measure import measure
 from fullfield.report.report import Report
@@ -21,7 +21,7 @@ def head(channels: int) -> list[nn.Module]:
 
 
 def report(*layers: nn.Module, window: int = 16, channels: int = 3, at: int | None = None) -> Report:
-    classifier = capture(nn.Sequential(*layers), window=window, channels=channels)
+    classifier = load(nn.Sequential(*layers), window=window, channels=channels)
     return measure(classifier, at=None if at is None else (at, at))
 
 
@@ -124,7 +124,7 @@ def test_attention_is_two_products_of_queries_keys_and_values(masked: bool, dtyp
             return mixed.transpose(1, 2).flatten(2).mean(1)
 
     layers = nn.Sequential(nn.Conv2d(3, 12, 2, 2), Attention(), nn.Linear(12, 2)).to(dtype)
-    found = measure(capture(layers, window=14))
+    found = measure(load(layers, window=14))
     assert [row.macs for row in found.rows if row.type.startswith("attention")] == [2 * 3 * 49 * 49 * 4]
 
 
@@ -142,7 +142,7 @@ def test_totals_are_sums_over_rows() -> None:
 
 def test_activations_take_the_networks_own_type() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), *head(4)).double()
-    assert measure(capture(module, window=16))["0"].activation_bytes == 8 * 4 * 196
+    assert measure(load(module, window=16))["0"].activation_bytes == 8 * 4 * 196
 
 
 def test_peak_memory_is_the_fullest_moment_of_a_chain() -> None:

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from fullfield.geometry.axis import Axis, Op
-from fullfield.model.torch_export import capture
+from fullfield.importers.load import load
 from fullfield.report.measure import measure
 from fullfield.report.report import Report, Row
 
@@ -21,7 +21,7 @@ def field(row: Row) -> tuple[int, int]:
 def one_conv(window: int, channels: int, *args: int, **kwargs: int) -> Row:
     conv = nn.Conv2d(channels, *args, **kwargs)
     module = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(conv.out_channels, 2))
-    return measure(capture(module, window=window))["0"]
+    return measure(load(module, window=window))["0"]
 
 
 @pytest.mark.parametrize(("stride", "cells", "lost"), [(1, 5, 0), (2, 3, 0), (3, 2, 1)])
@@ -59,7 +59,7 @@ def test_a_pool_after_a_convolution_sees_p_plus_k_minus_1_pixels(kernel: int, po
     module = nn.Sequential(
         nn.Conv2d(1, 1, kernel), nn.MaxPool2d(pool), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2)
     )
-    assert field(measure(capture(module, window=31))["1"]) == (pool + kernel - 1, pool)
+    assert field(measure(load(module, window=31))["1"]) == (pool + kernel - 1, pool)
 
 
 NETWORKS = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fullfield.geometry.axis import Axis, Op
-from fullfield.model.torch_export import capture
+from fullfield.importers.load import load
 from fullfield.report.measure import measure
 
 
@@ -139,7 +139,7 @@ def check_gradients(features: nn.Module, window: tuple[int, int], last: str) -> 
     """The pixels that move a cell reach exactly as far as its receptive field within the window."""
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     module = positive(nn.Sequential(features, head))
-    row = measure(capture(module, window=window, channels=1))[last]
+    row = measure(load(module, window=window, channels=1))[last]
     assert row.axes is not None
     x = torch.rand(1, 1, *window, dtype=torch.float64, requires_grad=True)
     map_ = features(x)

@@ -113,7 +113,7 @@ def test_it_is_a_convolution_and_a_matrix(layer: Any) -> None:
 
 def test_lenet5_goes_through_onnx(tmp_path: Path) -> None:
     net = fullfield.build("LeNet-5").eval()
-    path = fullfield.save(fullfield.capture(net), tmp_path / "net.onnx")
+    path = fullfield.save(fullfield.load(net), tmp_path / "net.onnx")
     x = torch.randn(2, 1, 32, 32)
     found = onnxruntime.InferenceSession(path).run(None, {"image": x.numpy()})[0]
     assert np.abs(found - net(x).detach().numpy()).max() <= 1e-4

@@ -13,12 +13,12 @@ from fullfield.canonical.fold import fold_batch_norm as fold
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import canonical
 from fullfield.errors import UnsupportedError
-from fullfield.importers.as_model import as_model
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Prepared, check_context
 from fullfield.layers.fft_layer import auto_conv2d
 
 if TYPE_CHECKING:
-    from fullfield.importers.as_model import ModelLike
+    from fullfield.importers.load import ModelLike
 
 
 def convert(
@@ -49,7 +49,7 @@ def convert(
     """
     if fft not in ("auto", False):
         raise UnsupportedError("fft", f"{fft!r} is not known", fix='use False or "auto"')
-    classifier = as_model(net, window=window, trust=trust)
+    classifier = load(net, window=window, trust=trust)
     form = canonical(classifier, sliding=True)
     prepared = Prepared(classifier, form, network(form, classifier.dtype))
     check_context(prepared)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fullfield.errors import GeometryError
-from fullfield.importers.as_model import ModelLike, as_model
+from fullfield.importers.load import ModelLike, load
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.report.measure import measure
 from fullfield.report.report import Report as Report
@@ -31,4 +31,4 @@ def inspect(
     size = (at, at) if isinstance(at, int) else at
     if size is not None and (len(size) != 2 or any(not isinstance(n, int) for n in size)):
         raise GeometryError("at", f"{at!r} is not one or two integers", fix="pass 384 or (384, 512)")
-    return measure(as_model(net, window=window, preprocessing=preprocessing), at=size)
+    return measure(load(net, window=window, preprocessing=preprocessing), at=size)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fullfield.importers.as_model import as_model
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Settings, set_up
 from fullfield.planning import Plan
 
 if TYPE_CHECKING:
-    from fullfield.importers.as_model import ModelLike
+    from fullfield.importers.load import ModelLike
 
 
 def plan(net: ModelLike, image: object, **settings: Any) -> Plan:
@@ -27,4 +27,4 @@ def plan(net: ModelLike, image: object, **settings: Any) -> Plan:
     Raises:
         FullfieldError: as for ``scan``.
     """
-    return set_up(as_model(net), image, Settings(**settings)).plan
+    return set_up(load(net), image, Settings(**settings)).plan

@@ -16,7 +16,7 @@ from fullfield.engine.protocols import Source, WantedCells
 from fullfield.engine.run import Progress, run
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
-from fullfield.importers.as_model import as_model
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Border, Prepared, Region, Settings, Step, image_of, provenance, set_up
 from fullfield.mask.background import Foreground
 from fullfield.model.model import Model
@@ -27,7 +27,7 @@ from fullfield.verification.certificate import Certificate, compare
 from fullfield.verification.crops import Cell, check_samples, run_crops, sample_valid
 
 if TYPE_CHECKING:
-    from fullfield.importers.as_model import ModelLike
+    from fullfield.importers.load import ModelLike
 
 
 def scan(
@@ -57,7 +57,7 @@ def scan(
     in ``exact`` mode, up to the rounding of the arithmetic.
 
     Args:
-        net: a classifier, or a module or model file that carries its window; else ``capture`` or ``load`` it first.
+        net: a model, or a module or model file that states its window; else ``load`` it first.
         image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, or path.
         step: px between windows, one number or ``(y, x)``; by default the network's stride.
         mode: ``exact`` gives the crops' scores; ``context`` those of the fully convolutional network, in which layers
@@ -91,7 +91,7 @@ def scan(
     settings = Settings(
         step, mode, border, edge, scale, budget, tile, method, region, mask, coordinates, skip_background, min_coverage
     )
-    work = set_up(as_model(net), image, settings)
+    work = set_up(load(net), image, settings)
     started = time.perf_counter()
     array = run_plan(work.prepared, work.plan, work.source, where=work.where, progress=progress)
     made_by = provenance(work) | {"seconds": round(time.perf_counter() - started, 3)}

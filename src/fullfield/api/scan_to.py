@@ -15,7 +15,7 @@ from fullfield.api.stored import StoredScores, open_scores
 from fullfield.engine.stream import Report, Stream
 from fullfield.errors import GeometryError, ImageError, ResumeError
 from fullfield.files import remove, settle, sync, system_error
-from fullfield.importers.as_model import as_model
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import StreamJob, prepare_job
 from fullfield.store.encoding import Encoding
@@ -27,7 +27,7 @@ from fullfield.verification.certificate import Certificate
 from fullfield.verification.crops import check_samples, sample_valid
 
 if TYPE_CHECKING:
-    from fullfield.importers.as_model import ModelLike
+    from fullfield.importers.load import ModelLike
 
 
 def scan_to(
@@ -73,7 +73,7 @@ def scan_to(
         check_samples("verify", verify)
     target = check_output(output)
     _check_share(rank, world, anew=restart or overwrite)
-    job = prepare_job(as_model(net), image, keep or Encoding(), Settings(**settings))
+    job = prepare_job(load(net), image, keep or Encoding(), Settings(**settings))
     if verify:
         check_verifiable(job.spec, job.work.prepared.net)
     run = _Run(job, target, rank, world, restart=restart, overwrite=overwrite, samples=verify)

@@ -20,7 +20,7 @@ from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
 from fullfield.geometry.network import Network, Place
-from fullfield.importers.as_model import as_model
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import Prepared, Step, check_context, prepare, read_image
 from fullfield.model.model import Model
 from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan
@@ -30,7 +30,7 @@ from fullfield.verification.metrics import errors, largest, spread
 
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
-    from fullfield.importers.as_model import ModelLike
+    from fullfield.importers.load import ModelLike
 
 Pair = tuple[int, int]
 Progress = Callable[[int, int, int], None]
@@ -83,7 +83,7 @@ def tune(
     target = Target.parse(tolerance, agreement)
     if samples < 1:
         raise GeometryError("samples", f"{samples} is not a positive number", fix="use 64, say")
-    bench = _Bench.set_up(as_model(net), image, step=step, scale=scale, edge=edge, budget=budget)
+    bench = _Bench.set_up(load(net), image, step=step, scale=scale, edge=edge, budget=budget)
     subject = _Subject.draw(bench, samples, seed)
     candidates: list[Candidate] = []
     options = bench.options(subject.crop_seconds)
@@ -122,7 +122,7 @@ def check(net: ModelLike, image: object, scores: Scores, target: Target, *, samp
     Raises:
         FullfieldError: as for ``verify``.
     """
-    classifier = as_model(net)
+    classifier = load(net)
     certificate = verify(classifier, image, scores=scores, samples=samples, seed=seed)
     used, step = scores.provenance["settings"], scores.placement.step
     source = read_image(classifier, image, scale=used["scale"], edge=used["edge"], step=step)

@@ -9,14 +9,14 @@ from fullfield.api.scan import certify, check_verifiable, scan
 from fullfield.api.scores import Scores
 from fullfield.api.stored import StoredScores, open_scores
 from fullfield.errors import GeometryError
-from fullfield.importers.as_model import as_model
+from fullfield.importers.load import load
 from fullfield.jobs.prepare import read_image
 from fullfield.store.maps import ScoreMap
 from fullfield.verification.certificate import Certificate
 from fullfield.verification.crops import check_samples
 
 if TYPE_CHECKING:
-    from fullfield.importers.as_model import ModelLike
+    from fullfield.importers.load import ModelLike
 
 
 def verify(
@@ -42,7 +42,7 @@ def verify(
         FullfieldError: as for ``scan``; scores that do not belong to this network or image.
     """
     check_samples("samples", samples)
-    classifier = as_model(net)
+    classifier = load(net)
     found: ScoreMap
     if scores is None:
         found = scan(classifier, image, **settings)

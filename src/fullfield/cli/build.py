@@ -20,14 +20,14 @@ def command(pattern: str, output: str, budget: str | None, as_json: bool, overwr
     LeNet-5, AlexNet, "AlexNet one-column", ZFNet, VGG-11, VGG-13, VGG-16, VGG-19.
     """
     from fullfield.files import check_writable
+    from fullfield.importers.load import load
     from fullfield.model.save import save
-    from fullfield.model.torch_export import capture
     from fullfield.workbench.build import build, describe, input_channels
 
     target = check_writable(output, overwrite, suffixes=(".onnx",))
     net = build(pattern) if budget is None else build(pattern, budget=budget)
     text = describe(net)
-    classifier = capture(net, channels=input_channels(net), name=target.stem)
+    classifier = load(net, channels=input_channels(net), name=target.stem)
     written = save(classifier, target, overwrite=overwrite)
     parameters = sum(p.numel() for p in net.parameters())
     if as_json:

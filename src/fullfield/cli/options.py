@@ -202,7 +202,8 @@ def read_network(
     trust: bool,
 ) -> Model:
     """The network of a command line, on ``device``; ``class_names`` is a file with one name a line."""
-    from fullfield.importers.load import load, read_class_names
+    from fullfield.importers.class_names import read_class_names
+    from fullfield.importers.load import load
 
     names = None if class_names is None else read_class_names(class_names)
     net = load(path, weights=weights, window=window, preprocessing=preprocessing, class_names=names, trust=trust)

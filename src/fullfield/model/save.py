@@ -22,7 +22,7 @@ from fullfield.errors import UnsupportedError
 from fullfield.files import filled_whole, free_place
 from fullfield.layers.export import translations
 from fullfield.model.model import Model
-from fullfield.model.torch_export import capture
+from fullfield.model.torch_export import capture_module
 
 INSIDE_BYTES = 2**31 - 2**24
 """The most bytes of weights that one protobuf file can hold, its graph aside; larger networks get a second file."""
@@ -41,7 +41,7 @@ def save(network: Model | nn.Module, path: str | Path, *, overwrite: bool = Fals
         ImageError: the file exists, or cannot be written.
         UnsupportedError: the extra ``fullfield[export]`` is not installed, or ONNX cannot express the network.
     """
-    classifier = network if isinstance(network, Model) else capture(network)
+    classifier = network if isinstance(network, Model) else capture_module(network)
     target = free_place(Path(path), overwrite=overwrite)
     _require_exporter()
     program = _program(classifier.graph, (classifier.channels, *classifier.window), (0,), classifier)

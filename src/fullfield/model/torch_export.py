@@ -20,17 +20,17 @@ from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing, from_timm, resolve
 from fullfield.model.preserve_ops import SingleNodes
 
-Size = int | tuple[int, int]
+WindowSize = int | tuple[int, int]
 
 
-def capture(
+def capture_module(
     module: nn.Module,
     *,
-    window: Size | None = None,
+    window: WindowSize | None = None,
     channels: int | None = None,
     preprocessing: str | Preprocessing | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
-    output: int | str | None = None,
+    score: int | str | None = None,
     name: str | None = None,
 ) -> Model:
     """The classifier that ``module`` is: its graph at one window size, in evaluation mode, with a free batch.
@@ -44,7 +44,7 @@ def capture(
             where the network rearranges its pixels before that.
         preprocessing: a preset's name or a value; by default what timm's ``pretrained_cfg`` says, else ``none``.
         class_names: one name a score.
-        output: index or key of the score in a tuple or dict.
+        score: index or key of the scores in a tuple or dict.
         name: for reports; by default the module's class name.
 
     Raises:
@@ -57,7 +57,7 @@ def capture(
             raise CaptureError("window", "is not given and the module does not say", fix="pass window=224, say")
         window = (int(size[1]), int(size[2]))
     height, width = parse_window(window)
-    wrapped = _Scores(module, output)
+    wrapped = _Scores(module, score)
     graph, channels = _export_first(wrapped, [channels] if channels else _input_channels(module, cfg), (height, width))
     return classifier(
         graph,
@@ -69,7 +69,7 @@ def capture(
     )
 
 
-def parse_window(window: Size) -> tuple[int, int]:
+def parse_window(window: WindowSize) -> tuple[int, int]:
     """Height and width, px.
 
     Raises:
@@ -116,7 +116,7 @@ def classifier(
         raise CaptureError(
             name,
             f"2 windows give an output of shape {shape}, not (2, K)",
-            fix="capture the part of the network that ends in one score vector a window",
+            fix="load the part of the network that ends in one score vector a window",
         )
     check(graph, probe, name)
     if class_names is not None and len(class_names) != shape[1]:
@@ -129,19 +129,21 @@ def classifier(
 class _Scores(nn.Module):
     """The wrapped module with its score picked out and flattened to ``(n, k)``."""
 
-    def __init__(self, module: nn.Module, output: int | str | None) -> None:
+    def __init__(self, module: nn.Module, score: int | str | None) -> None:
         super().__init__()
         self.module = module
-        self.output = output
+        self.score = score
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: Any = self.module(x)
-        if self.output is not None:
-            result = result[self.output]
+        if self.score is not None:
+            result = result[self.score]
         if not isinstance(result, torch.Tensor):
             parts = list(result) if isinstance(result, (tuple, list, dict)) else type(result).__name__
             raise CaptureError(
-                "output", f"is not one tensor but {_summary(parts)}", fix="name the score: output=0, or its key"
+                "scores",
+                f"is not one tensor but {_summary(parts)}",
+                fix="choose the output that holds the scores: score=0, or its key",
             )
         if result.dim() == 4 and result.shape[2:] == (1, 1):
             return result.flatten(1)

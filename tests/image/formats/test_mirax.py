@@ -177,7 +177,7 @@ def test_a_changed_file_of_the_folder_changes_the_identity(tmp_path: Path, chang
 def network() -> fullfield.Model:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 4, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
-    return fullfield.capture(nn.Sequential(*layers).eval(), window=32)
+    return fullfield.load(nn.Sequential(*layers).eval(), window=32)
 
 
 def test_a_scan_at_a_resolution_is_that_of_openslides_pixels(slide: Path) -> None:

@@ -183,7 +183,7 @@ def test_the_cifar_pattern_of_the_notes_builds() -> None:
 
 def test_a_network_says_its_window_to_every_verb() -> None:
     net = fullfield.build("INPUT(3x16x12) -> CONV(4) -> RELU -> POOL -> FC(2)")
-    assert fullfield.capture(net).window == (16, 12)
+    assert fullfield.load(net).window == (16, 12)
     assert fullfield.inspect(net).window == (16, 12)
     image = torch.rand(3, 18, 14).numpy().transpose(1, 2, 0)
     with warnings.catch_warnings():

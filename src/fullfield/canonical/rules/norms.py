@@ -24,7 +24,7 @@ def batch_norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
     """
     x = rewriter.value(args["input"])
     if args.get("training"):
-        return Refusal("normalises over the batch; capture the network in evaluation mode")
+        return Refusal("normalises over the batch; load the network in evaluation mode")
     if len(x.layout.channels) != 1 or x.layout.channel_index(1) != 0:
         return Refusal("scales positions of the window differently")
     names = ("weight", "bias", "running_mean", "running_var")

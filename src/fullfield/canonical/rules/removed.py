@@ -20,7 +20,7 @@ def remove(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     Exact: yes
     """
     if args.get("train"):
-        return Refusal("drops activations at random; capture the network in evaluation mode")
+        return Refusal("drops activations at random; load the network in evaluation mode")
     value = rewriter.value(node.args[0])
     if not isinstance(value, Mapped):
         return Refusal("gives values that do not come from the image its number type")

@@ -13,7 +13,7 @@ from fullfield.importers.caffe.schema import Message
 from fullfield.importers.caffe.weights import FACTORS, Weights, blob_shape
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
-from fullfield.model.torch_export import Size, capture, parse_window
+from fullfield.model.torch_export import WindowSize, capture_module, parse_window
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ def load_caffe(
     path: Path,
     *,
     weights: Path | None = None,
-    window: Size | None = None,
+    window: WindowSize | None = None,
     preprocessing: str | Preprocessing | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
-    output: int | str | None = None,
+    score: int | str | None = None,
     name: str | None = None,
 ) -> Model:
     """The classifier in a ``.prototxt``, its weights in a ``.caffemodel``; or all in a ``.caffemodel``.
@@ -51,16 +51,16 @@ def load_caffe(
     Args:
         window: height and width, px; by default the input layer's, or the crop's of a data layer.
         preprocessing: by default what ``transform_param`` says, in the order BGR.
-        output: name of a value (``"fc7"``, say), or index among those that no layer reads.
+        score: name of a value (``"fc7"``, say), or index among those that no layer reads.
 
     Raises:
         CaptureError: a file is damaged, too large, has unknown layers, or weights that do not fit.
     """
-    net = read_network(path, weights=weights, window=window, output=output)
+    net = read_network(path, weights=weights, window=window, score=score)
     if net.mean_file and preprocessing is None:
         what = f"takes its mean from another file, {net.mean_file!r}, which is not read"
         raise CaptureError(str(path), what, fix='pass preprocessing="caffe" (ImageNet\'s mean), or your own')
-    classifier = capture(
+    classifier = capture_module(
         net.module,
         window=net.shape[1:],
         channels=net.shape[0],
@@ -75,7 +75,7 @@ def load_caffe(
 
 
 def read_network(
-    path: Path, *, weights: Path | None = None, window: Size | None = None, output: int | str | None = None
+    path: Path, *, weights: Path | None = None, window: WindowSize | None = None, score: int | str | None = None
 ) -> Network:
     """The network as a trainable module, with ``lr_mult`` and ``decay_mult`` of its parameters.
 
@@ -89,7 +89,7 @@ def read_network(
     blobs = definition if weights is None else read(weights)
     if weights is None and not any(layer.blobs for layer in definition.layer):
         blobs = None
-    chosen = plan(definition, path, output=output, deployed=deployed)
+    chosen = plan(definition, path, score=score, deployed=deployed)
     if window is not None:
         size = parse_window(window)
     elif chosen.shape[2] and chosen.shape[3]:

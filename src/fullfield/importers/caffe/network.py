@@ -30,9 +30,9 @@ class CaffeNet(nn.Module):
     Shape: ``(n, c, y, x)`` -> what the file's score has
     """
 
-    def __init__(self, image: str, output: str) -> None:
+    def __init__(self, image: str, score: str) -> None:
         super().__init__()
-        self.image, self.output = image, output
+        self.image, self.score = image, score
         self.steps: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
         self.layer_names: dict[str, str] = {}
         self.caffe_factors: dict[str, Factors] = {}
@@ -50,7 +50,7 @@ class CaffeNet(nn.Module):
         for name, bottoms, tops in self.steps:
             result = self.get_submodule(name)(*(values[bottom] for bottom in bottoms))
             values |= zip(tops, result if isinstance(result, tuple) else (result,), strict=True)
-        return values[self.output]
+        return values[self.score]
 
 
 def _attribute(name: str, owner: nn.Module) -> str:
@@ -75,7 +75,7 @@ def build(
         CaptureError: a layer is unknown, does not fit, or lacks its weights.
     """
     check_types(chosen.layers, frozenset(BUILDERS), path)
-    net = CaffeNet(chosen.image, chosen.output)
+    net = CaffeNet(chosen.image, chosen.score)
     dry, entered = DryRun(), {}
     try:
         values = {chosen.image: dry.value(shape)}

@@ -30,14 +30,14 @@ class Plan:
     image: str
     shape: tuple[int, int, int, int]
     layers: tuple[Message, ...]
-    output: str
+    score: str
 
 
-def plan(net: Message, path: Path, *, output: int | str | None, deployed: bool) -> Plan:
+def plan(net: Message, path: Path, *, score: int | str | None, deployed: bool) -> Plan:
     """The part of the network that scores a window.
 
     Args:
-        output: name of a value, or index among those that no layer reads; by default the only one of these.
+        score: name of a value, or index among those that no layer reads; by default the only one of these.
         deployed: whether the file chooses layers by phase; a ``.caffemodel`` has done so already.
 
     Raises:
@@ -50,13 +50,13 @@ def plan(net: Message, path: Path, *, output: int | str | None, deployed: bool) 
         raise CaptureError(str(path), "has no input layer", fix='add one: layer { type: "Input" ... }')
     labels = {top for layer in sources for top in layer.top} - {source.top[0]}
     body = [_scoring(layer, labels) for layer in layers if layer.type not in _DATA | _DROPPED]
-    score = _score(body, output, path)
-    kept = _leading_to(body, score)
+    chosen = _score(body, score, path)
+    kept = _leading_to(body, chosen)
     needed = {name for layer in kept for name in layer.bottom} & (labels - {n for layer in kept for n in layer.top})
     if needed:
         what = f"has more than one input: {source.top[0]}, {', '.join(sorted(needed))}"
         raise CaptureError(str(path), what, fix="cut the network to the part that scores an image")
-    return Plan(source, source.top[0], _input_shape(source), tuple(kept), score)
+    return Plan(source, source.top[0], _input_shape(source), tuple(kept), chosen)
 
 
 def check_types(layers: tuple[Message, ...], known: frozenset[str], path: Path) -> None:
@@ -99,23 +99,23 @@ def _scoring(layer: Message, labels: set[str]) -> Message:
     return made
 
 
-def _score(layers: list[Message], output: int | str | None, path: Path) -> str:
+def _score(layers: list[Message], score: int | str | None, path: Path) -> str:
     made = {top: None for layer in layers for top in layer.top}
-    if isinstance(output, str):
-        if output not in made:
-            raise CaptureError(str(path), f"has no value {output!r}", fix=f"name one of {', '.join(list(made)[-8:])}")
-        return output
+    if isinstance(score, str):
+        if score not in made:
+            raise CaptureError(str(path), f"has no value {score!r}", fix=f"name one of {', '.join(list(made)[-8:])}")
+        return score
     unread: dict[str, None] = {}
     for layer in layers:
         for bottom in layer.bottom:
             unread.pop(bottom, None)
         unread |= dict.fromkeys(layer.top)
     names = list(unread)
-    if output is not None and -len(names) <= output < len(names):
-        return names[output]
-    if len(names) != 1 or output is not None:
+    if score is not None and -len(names) <= score < len(names):
+        return names[score]
+    if len(names) != 1 or score is not None:
         what = f"has {len(names)} outputs: {', '.join(names[:8]) or 'none'}"
-        raise CaptureError(str(path), what, fix="name the score: output='prob', say")
+        raise CaptureError(str(path), what, fix="choose the one that holds the scores: score='prob', say")
     return names[0]
 
 

@@ -33,7 +33,7 @@ from fullfield.importers.onnx.values import Known, Traced, Value
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing, resolve
-from fullfield.model.torch_export import Size, classifier, parse_window
+from fullfield.model.torch_export import WindowSize, classifier, parse_window
 
 aten = torch.ops.aten
 
@@ -44,10 +44,10 @@ FAMILIES = (activations, arithmetic, constants, layout, linear, norms, pooling, 
 def load_onnx(
     path: Path,
     *,
-    window: Size | None = None,
+    window: WindowSize | None = None,
     preprocessing: str | Preprocessing | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
-    output: int | str | None = None,
+    score: int | str | None = None,
     name: str | None = None,
     cap_bytes: int = CAP_BYTES,
 ) -> Model:
@@ -55,7 +55,7 @@ def load_onnx(
 
     Args:
         window: height and width, px; by default what fullfield's metadata or the file's input says.
-        output: index or name of the score among several outputs.
+        score: index or name of the scores among several outputs.
         cap_bytes: the most that the file, and all its weights together, may take.
 
     Raises:
@@ -66,7 +66,7 @@ def load_onnx(
     carried = metadata(model, path)
     entry = find_input(model.graph, path)
     size = parse_window(window if window is not None else _own_window(carried.window, entry, path))
-    target = choose_output(model.graph, output, path)
+    target = choose_output(model.graph, score, path)
     walk = _Walk(model, path, entry, size)
     graph = walk.run(target)
     names = tuple(class_names) if class_names is not None else carried.class_names

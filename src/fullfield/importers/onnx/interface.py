@@ -74,22 +74,23 @@ def find_input(graph: onnx.GraphProto, path: Path) -> Input:
     return Input(inputs[0].name, dtype, sizes[0], channels, height, width, last)
 
 
-def choose_output(graph: onnx.GraphProto, choice: int | str | None, path: Path) -> str:
-    """The name of the score.
+def choose_output(graph: onnx.GraphProto, score: int | str | None, path: Path) -> str:
+    """The name of the output that holds the scores.
 
     Raises:
-        CaptureError: the choice is none of the outputs, or there are several and no choice.
+        CaptureError: it is none of the outputs, or there are several and none is chosen.
     """
     names = [str(value.name) for value in graph.output]
     listed = ", ".join(f"{i}: {name}" for i, name in enumerate(names))
-    if isinstance(choice, int) and 0 <= choice < len(names):
-        return names[choice]
-    if isinstance(choice, str) and choice in names:
-        return choice
-    if choice is not None:
-        raise CaptureError(str(path), f"has no output {choice!r}, but {listed}", fix="name one of these: output=0, say")
+    if isinstance(score, int) and 0 <= score < len(names):
+        return names[score]
+    if isinstance(score, str) and score in names:
+        return score
+    if score is not None:
+        raise CaptureError(str(path), f"has no output {score!r}, but {listed}", fix="choose one of these: score=0, say")
     if len(names) != 1:
-        raise CaptureError(str(path), f"has {len(names)} outputs ({listed})", fix="name the score: output=0, say")
+        fix = "choose the one that holds the scores: score=0, say"
+        raise CaptureError(str(path), f"has {len(names)} outputs ({listed})", fix=fix)
     return names[0]
 
 

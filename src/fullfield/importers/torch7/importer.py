@@ -32,7 +32,7 @@ from fullfield.layers.locally_connected import LocallyConnected2d
 from fullfield.layers.pools import L2Pool2d
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
-from fullfield.model.torch_export import Size, capture, parse_window
+from fullfield.model.torch_export import WindowSize, capture_module, parse_window
 
 _LIBRARIES = ("nn", "cudnn", "cunn", "ccn2")
 _ROOTS = ("model", "net", "network", "module", "cnn", "classifier")
@@ -66,34 +66,34 @@ CONTAINERS = frozenset({
 def load_torch7(
     path: Path,
     *,
-    window: Size | None = None,
+    window: WindowSize | None = None,
     preprocessing: str | Preprocessing | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
-    output: int | str | None = None,
+    score: int | str | None = None,
     name: str | None = None,
 ) -> Model:
     """The classifier in a ``.t7`` file: an ``nn`` module, or a table that has one as ``model`` or ``net``.
 
     Args:
         window: height and width, px; the file does not say.
-        output: index of the score where the module returns a table, from 0.
+        score: index of the scores where the module returns a table, from 0.
 
     Raises:
         CaptureError: the file is damaged, holds functions or unknown modules, or does not fit the window.
     """
     module, channels, size = read_module(path, window=window)
-    return capture(
+    return capture_module(
         module,
         window=size,
         channels=channels,
         preprocessing=preprocessing,
         class_names=class_names,
-        output=output,
+        score=score,
         name=name or path.stem,
     )
 
 
-def read_module(path: Path, *, window: Size | None) -> tuple[nn.Module, int, tuple[int, int]]:
+def read_module(path: Path, *, window: WindowSize | None) -> tuple[nn.Module, int, tuple[int, int]]:
     """The network as a module, its input channels and its window.
 
     Raises:

@@ -1,0 +1,85 @@
+"""Detects the format of a model file by its content, never by its name."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from fullfield.importers.caffe.reader import kind as caffe_file_kind
+from fullfield.importers.torch7.reader import is_torch7
+
+FileKind = Literal["onnx", "caffe", "torch7", "program", "pickle", "other"]
+
+USE_ONNX = "export the network to ONNX and load that"
+
+_SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
+    (
+        0,
+        b"\x89HDF\r\n\x1a\n",
+        "is an HDF5 file, as Keras writes",
+        "use tf2onnx, or model.export(format='onnx') in Keras",
+    ),
+    (4, b"TFL3", "is a TensorFlow Lite model", "use tf2onnx"),
+    (0, b"GGUF", "is a GGUF language model", USE_ONNX),
+    (0, b"\x93NUMPY", "is a NumPy array, not a network", "load it into a module and use fullfield.load(module)"),
+    (0, b"\x89PNG", "is a picture, not a network", "give the network first, then the image"),
+    (0, b"\xff\xd8\xff", "is a picture, not a network", "give the network first, then the image"),
+    (0, b"II*\x00", "is a picture, not a network", "give the network first, then the image"),
+    (0, b"\x1f\x8b", "is compressed", "unpack it first"),
+)
+
+
+def detect(path: Path) -> tuple[FileKind, str, str]:
+    """The file's format, what it is in words, and the fix where it is ``other``, a format that is not read."""
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "other", "is a TensorFlow SavedModel", "use tf2onnx"
+        return "other", "is a directory, not a model file", "name the model file in it"
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        return "other", f"cannot be read ({error.strerror})", "check the path"
+    if not head:
+        return "other", "is empty", "export or download the file again"
+    if head.startswith(b"PK"):
+        return _zip_kind(path)
+    if head[0] == 0x80 and len(head) > 1 and head[1] in range(2, 6):
+        return "pickle", "is a pickle", ""
+    for offset, mark, what, fix in _SIGNATURES:
+        if head[offset : offset + len(mark)] == mark:
+            return "other", what, fix
+    if len(head) > 9 and struct.unpack("<Q", head[:8])[0] < 2**27 and head[8:10] == b'{"':
+        return (
+            "other",
+            "is a safetensors file: weights without their network",
+            weights_fix("safetensors.torch.load_file"),
+        )
+    if is_torch7(head):
+        return "torch7", "", ""
+    return ("onnx" if caffe_file_kind(path) is None else "caffe"), "", ""
+
+
+def weights_fix(loader: str) -> str:
+    """How to use a file of weights without their network; ``loader`` is the function that reads it."""
+    return f"make the module, module.load_state_dict({loader}(path)), then fullfield.load(module)"
+
+
+def _zip_kind(path: Path) -> tuple[FileKind, str, str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return "other", "is a damaged or cut short zip archive", "export or download the file again"
+    inner = {name.split("/", 1)[-1] for name in names}
+    if "constants.pkl" in inner:
+        return "other", "is a TorchScript program, which cannot be captured", f"give the Python module, or {USE_ONNX}"
+    if "models/model.json" in inner or any(name.startswith("serialized_exported_program") for name in names):
+        return "program", "is a torch.export program (.pt2), with pickles inside", ""
+    if "data.pkl" in inner:
+        return "pickle", "is a torch.save file, a pickle", ""
+    if "config.json" in names and "model.weights.h5" in names:
+        return "other", "is a Keras model", "use tf2onnx, or model.export(format='onnx') in Keras"
+    return "other", "is a zip archive without a network", USE_ONNX

@@ -1,0 +1,68 @@
+"""Reads ``.pt2`` programs and pickled modules, from trusted files only: both formats can run code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fullfield.errors import CaptureError
+from fullfield.importers.detect import USE_ONNX, weights_fix
+from fullfield.importers.limits import first_line
+
+
+def read_program(path: Path) -> tuple[nn.Module, tuple[int, int, int] | None]:
+    """The module in a ``.pt2`` file, and its input's channels, height and width where the file fixes them."""
+    try:
+        program = torch.export.load(path)
+        module = program.module(check_guards=False)
+    except Exception as error:  # torch raises many types for a damaged archive
+        raise _unreadable(path, error) from error
+    inputs = set(program.graph_signature.user_inputs)
+    shapes = [n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder" and n.name in inputs]
+    plain = torch.fx.GraphModule(module, module.graph)
+    fixed = len(shapes) == 1 and len(shapes[0]) == 4 and all(isinstance(size, int) for size in shapes[0][1:])
+    return plain, tuple(shapes[0][1:]) if fixed else None
+
+
+def read_pickle(path: Path) -> nn.Module:
+    """The module in a file that ``torch.save`` or ``pickle`` wrote. Runs code that the file holds."""
+    try:
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # unpickling runs code of the file, which can raise anything
+        raise _unreadable(path, error) from error
+    if isinstance(loaded, nn.Module):
+        return loaded
+    what = type(loaded).__name__
+    if isinstance(loaded, dict):
+        found = [key for key in ("model", "state_dict", "module", "net") if isinstance(loaded.get(key), nn.Module)]
+        if found:
+            module: nn.Module = loaded[found[0]]
+            return module
+        what = "a dictionary of weights: the architecture is missing"
+    raise CaptureError(str(path), f"holds {what}", fix=weights_fix("torch.load"))
+
+
+def _unreadable(path: Path, error: Exception) -> CaptureError:
+    missing = _missing_class(error)
+    if missing is not None:
+        return CaptureError(
+            str(path),
+            f"needs {missing}, which cannot be imported here",
+            fix=f"install the package that defines it, or put its source on PYTHONPATH; or, where it runs, {USE_ONNX}",
+        )
+    why = f"{type(error).__name__}: {first_line(error)}"
+    return CaptureError(str(path), f"cannot be read ({why})", fix="export it again with the torch installed here")
+
+
+def _missing_class(error: Exception) -> str | None:
+    """The class or module that unpickling could not import."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"the Python module {error.name}"
+    found = re.search(r"Can't get attribute '([^']+)' on <module '([^']+)'", str(error))
+    if isinstance(error, AttributeError) and found:
+        return f"the class {found[1]} of the Python module {found[2]}"
+    return None
