@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from fullfield.engine.protocols import Source
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
-from fullfield.image.edges import Edge, PaddedSource
-from fullfield.image.region import CroppedSource, Region, cropped, region_of, region_padding, scanned_region
+from fullfield.geometry.region import Region
+from fullfield.image.region import region_of, scanned_region
 from fullfield.image.sources import ImageSource, open_image
+from fullfield.image.windowed import Edge, WindowedSource, windowed
 from fullfield.model.preprocessing import PRESETS
 
 NUMPY = {"reflect": "reflect", "replicate": "edge", "constant": "constant"}
@@ -36,7 +37,7 @@ def cases(draw: st.DrawFn) -> tuple[ImageSource, Region, tuple[int, int], tuple[
     return source, (ends[0], ends[1], ends[2], ends[3]), window, step
 
 
-def placed(source: CroppedSource | PaddedSource, window: tuple[int, int], step: tuple[int, int]) -> Placement:
+def placed(source: WindowedSource, window: tuple[int, int], step: tuple[int, int]) -> Placement:
     return Placement(step, window, source.original_size, source.scanned_size, source.padding)
 
 
@@ -59,9 +60,9 @@ def test_a_region_s_windows_are_the_image_s_own_and_lie_where_the_placement_says
     t, b, l, r = scanned_region(region, source.original_size, source.scanned_size)
     if b - t < window[0] or r - l < window[1]:
         with pytest.raises(GeometryError, match="smaller than the window"):
-            cropped(source, region, window=window, step=step)
+            windowed(source, region=region, window=window, step=step)
         return
-    part = cropped(source, region, window=window, step=step)
+    part = windowed(source, region=region, window=window, step=step)
     at = placed(part, window, step)
     assert at.shape == ((b - t - window[0]) // step[0] + 1, (r - l - window[1]) // step[1] + 1)
     whole = source.read(0, *source.scanned_size[:1], 0, source.scanned_size[1])
@@ -78,7 +79,7 @@ def test_with_an_edge_windows_are_centred_in_the_region_and_see_what_is_really_b
 ) -> None:
     source, region, window, step = case
     t, b, l, r = scanned_region(region, source.original_size, source.scanned_size)
-    part = cropped(source, region, window=window, step=step, edge=edge)
+    part = windowed(source, region=region, window=window, step=step, edge=edge)
     at = placed(part, window, step)
     assert at.shape == (-(-(b - t) // step[0]), -(-(r - l) // step[1]))
     i, j = (data.draw(st.integers(0, n - 1)) for n in at.shape)
@@ -93,17 +94,15 @@ def test_with_an_edge_windows_are_centred_in_the_region_and_see_what_is_really_b
 
 
 def test_the_whole_image_as_a_region_is_the_image_and_its_padding() -> None:
-    from fullfield.image.edges import pad_edges
-
     source = opened(30, 41)
-    assert region_padding((0, 30, 0, 41), (30, 41), window=(9, 9), step=(2, 2)) == (0, 0, 0, 0)
-    wanted = pad_edges(source, "reflect", (9, 9), (2, 2))
-    found = cropped(source, (0, 30, 0, 41), window=(9, 9), step=(2, 2), edge="reflect")
-    assert found.padding == wanted.padding
+    for edge in ("valid", "reflect"):
+        wanted = windowed(source, window=(9, 9), step=(2, 2), edge=edge)
+        found = windowed(source, region=(0, 30, 0, 41), window=(9, 9), step=(2, 2), edge=edge)
+        assert found.padding == wanted.padding
 
 
-def test_a_cropped_source_is_a_source_and_reads_nothing_beside_its_region() -> None:
-    part = cropped(opened(20, 20), (5, 15, 2, 12), window=(3, 3), step=(1, 1))
+def test_a_region_is_a_source_and_reads_nothing_beside_its_region() -> None:
+    part = windowed(opened(20, 20), region=(5, 15, 2, 12), window=(3, 3), step=(1, 1))
     source: Source = part
     assert source.shape == (3, 10, 10)
     with pytest.raises(GeometryError, match=r"y 0:11, x 0:3: does not lie in the region of 10x10 px"):

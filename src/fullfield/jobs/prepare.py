@@ -20,13 +20,13 @@ from fullfield.engine.protocols import WantedCells
 from fullfield.errors import GeometryError, ImageError, UnsupportedError
 from fullfield.geometry.network import Network
 from fullfield.geometry.placement import Placement
-from fullfield.image.edges import PaddedSource, pad_edges, parse_edge
 from fullfield.image.identity import file_identity
 from fullfield.image.open import open_raster
 from fullfield.image.pick import Pick
 from fullfield.image.raster import Raster, array_identity, is_raster
-from fullfield.image.region import CroppedSource, cropped, region_of
+from fullfield.image.region import region_of
 from fullfield.image.sources import ImageSource, open_image
+from fullfield.image.windowed import WindowedSource, parse_edge, windowed
 from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.select import where_from
 from fullfield.model.model import Model
@@ -35,7 +35,6 @@ from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Method, Plan,
 Step = int | tuple[int, int]
 Border = int | tuple[int, int] | None
 Region = str | tuple[int, int, int, int] | None
-AnySource = ImageSource | PaddedSource | CroppedSource
 CACHE_BYTES = 256 << 20  # of decoded pixels, where no budget is given
 CACHE_SHARE = 0.15  # of the budget for decoded pixels, where one is
 
@@ -117,7 +116,7 @@ class Work:
     """
 
     prepared: Prepared
-    source: AnySource
+    source: WindowedSource
     plan: Plan
     settings: Settings
     where: WantedCells | None = None
@@ -146,7 +145,7 @@ class Ready:
     """A scan that only lacks its plan; ``Work`` says what the fields mean."""
 
     prepared: Prepared
-    source: AnySource
+    source: WindowedSource
     step: tuple[int, int]
     borders: Borders
     settings: Settings
@@ -249,13 +248,13 @@ def check_context(prepared: Prepared) -> None:
 
 def read_image(
     net: Model, image: object, *, scale: float = 1.0, edge: str = "valid", step: Step = 1, region: Region = None
-) -> AnySource:
+) -> WindowedSource:
     """The image as the network's source, continued beyond its edges or cut to a region if asked."""
     settings = Settings(scale=scale, edge=edge, region=region)
     return _source(net, image, settings, parse_step(step))
 
 
-def _source(net: Model, image: object, settings: Settings, step: tuple[int, int]) -> AnySource:
+def _source(net: Model, image: object, settings: Settings, step: tuple[int, int]) -> WindowedSource:
     way = parse_edge(settings.edge)
     budget = settings.budget_bytes
     source = open_image(
@@ -267,10 +266,8 @@ def _source(net: Model, image: object, settings: Settings, step: tuple[int, int]
         scale=settings.scale,
         cache_bytes=CACHE_BYTES if budget is None else int(CACHE_SHARE * budget),
     )
-    if settings.region is not None:
-        region = region_of(settings.region, source.original_size)
-        return cropped(source, region, window=net.window, step=step, edge=way)
-    return source if way == "valid" else pad_edges(source, way, net.window, step)
+    region = None if settings.region is None else region_of(settings.region, source.original_size)
+    return windowed(source, window=net.window, step=step, edge=way, region=region)
 
 
 def _opened(path: str | os.PathLike[str], net: Model) -> Raster:
@@ -285,15 +282,14 @@ def _opened(path: str | os.PathLike[str], net: Model) -> Raster:
         return raster
 
 
-def image_of(source: AnySource) -> ImageSource:
+def image_of(source: WindowedSource) -> ImageSource:
     """The whole image behind a source."""
-    return source if isinstance(source, ImageSource) else source.inner
+    return source.image
 
 
-def place(net: Model, source: AnySource, step: tuple[int, int]) -> Placement:
+def place(net: Model, source: WindowedSource, step: tuple[int, int]) -> Placement:
     """Where the scores will lie on the image."""
-    padding = (0, 0, 0, 0) if isinstance(source, ImageSource) else source.padding
-    return Placement(step, net.window, source.original_size, source.scanned_size, padding)
+    return Placement(step, net.window, source.original_size, source.scanned_size, source.padding)
 
 
 def set_up(net: Model, image: object, settings: Settings) -> Work:

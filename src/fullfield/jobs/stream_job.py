@@ -14,7 +14,6 @@ from fullfield._version import __version__
 from fullfield.engine.stream import AHEAD, READERS
 from fullfield.errors import BudgetError
 from fullfield.image.cache import CachedRaster, row_bytes
-from fullfield.image.edges import PaddedSource
 from fullfield.image.raster import ArrayRaster, array_identity
 from fullfield.jobs.prepare import CACHE_SHARE, Ready, Settings, Work, image_of, provenance, ready_to_scan
 from fullfield.model.model import Model
@@ -202,7 +201,7 @@ def _predicted(work: Work, shards: Shards, cell_bytes: int) -> int:
     channels, raw = work.source.shape[0], image_of(work.source).raster
     ready = area * channels * work.prepared.itemsize
     reading = area * raw.shape[2] * raw.dtype.itemsize * _READ_COPIES
-    reading += ready if isinstance(work.source, PaddedSource) else 0  # the pixels before they are continued
+    reading += ready if work.source.edge != "valid" else 0  # the pixels before they are continued
     scores = 2 * math.prod(plan.tile) * work.prepared.net.classes * work.prepared.itemsize
     blocks = 2 * math.prod(shards.size) * cell_bytes
     held = raw.about.held_bytes + _SLACK

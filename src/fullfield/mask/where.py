@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fullfield.image.edges import parse_edge
 from fullfield.image.identity import file_identity
 from fullfield.image.raster import array_identity, is_raster
 from fullfield.image.region import RegionLike, region_ends
+from fullfield.image.windowed import parse_edge
 from fullfield.mask.background import Foreground
 from fullfield.mask.geojson import parse_coordinates
 from fullfield.mask.grid import check_coverage

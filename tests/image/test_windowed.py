@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fullfield.engine.protocols import Source
 from fullfield.errors import GeometryError
-from fullfield.image.edges import Edge, PaddedSource, pad_edges, parse_edge
 from fullfield.image.sources import ImageSource, open_image
+from fullfield.image.windowed import Edge, WindowedSource, parse_edge, windowed
 from fullfield.model.preprocessing import PRESETS
 
 NUMPY: dict[str, Any] = {"reflect": "reflect", "replicate": "edge"}
@@ -33,7 +33,7 @@ def test_it_is_numpy_s_padding(
     size: tuple[int, int], window: tuple[int, int], step: tuple[int, int], edge: Edge
 ) -> None:
     source = opened(*size)
-    padded = pad_edges(source, edge, window, step)
+    padded = windowed(source, edge=edge, window=window, step=step)
     top, bottom, left, right = padded.padding
     plain = source.read(0, size[0], 0, size[1])
     wanted = np.pad(plain, ((0, 0), (top, bottom), (left, right)), mode=NUMPY[edge])
@@ -44,7 +44,7 @@ def test_it_is_numpy_s_padding(
 @given(sizes, st.data())
 def test_every_region_is_cut_from_the_same_image(size: tuple[int, int], data: st.DataObject) -> None:
     edge: Edge = data.draw(st.sampled_from(["reflect", "replicate", "constant"]))
-    padded = pad_edges(opened(*size, preset="imagenet"), edge, (21, 14), (4, 4))
+    padded = windowed(opened(*size, preset="imagenet"), edge=edge, window=(21, 14), step=(4, 4))
     _, height, width = padded.shape
     whole = padded.read(0, height, 0, width)
     top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
@@ -54,7 +54,7 @@ def test_every_region_is_cut_from_the_same_image(size: tuple[int, int], data: st
 
 @pytest.mark.parametrize("preset", ["none", "imagenet", "caffe"])
 def test_a_constant_edge_is_a_black_pixel_as_the_network_sees_it(preset: str) -> None:
-    padded = pad_edges(opened(9, 11, preset), "constant", (6, 5), (2, 3))
+    padded = windowed(opened(9, 11, preset), edge="constant", window=(6, 5), step=(2, 3))
     top, bottom, left, right = padded.padding
     black = np.zeros((9 + top + bottom, 11 + left + right, 3), np.uint8)
     black[top : top + 9, left : left + 11] = raw(9, 11)
@@ -64,7 +64,7 @@ def test_a_constant_edge_is_a_black_pixel_as_the_network_sees_it(preset: str) ->
 
 
 def test_a_constant_edge_can_have_another_value() -> None:
-    padded = pad_edges(opened(9, 11, "unit"), "constant", (6, 5), (2, 3), value=51)
+    padded = windowed(opened(9, 11, "unit"), edge="constant", window=(6, 5), step=(2, 3), value=51)
     np.testing.assert_allclose(padded.read(0, 1, 0, 1), 0.2)
 
 
@@ -72,7 +72,7 @@ def test_a_constant_edge_can_have_another_value() -> None:
 def test_windows_are_centred_on_every_step_of_the_image(
     size: tuple[int, int], window: tuple[int, int], step: tuple[int, int]
 ) -> None:
-    padded = pad_edges(opened(*size), "reflect", window, step)
+    padded = windowed(opened(*size), edge="reflect", window=window, step=step)
     _, height, width = padded.shape
     for k, (length, n, w, s) in enumerate(zip((height, width), size, window, step, strict=True)):
         low = padded.padding[2 * k]
@@ -84,11 +84,11 @@ def test_windows_are_centred_on_every_step_of_the_image(
 
 
 def test_the_image_s_own_sizes_are_kept() -> None:
-    padded = pad_edges(opened(9, 11), "reflect", (6, 6), (2, 2))
+    padded = windowed(opened(9, 11), edge="reflect", window=(6, 6), step=(2, 2))
     assert padded.original_size == padded.scanned_size == (9, 11)
     source: Source = padded
     assert source.shape[0] == 3
-    assert isinstance(padded, PaddedSource)
+    assert isinstance(padded, WindowedSource)
 
 
 @pytest.mark.parametrize("edge", ["mirror", "", None, 3, ["valid"]])
