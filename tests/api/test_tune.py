@@ -16,7 +16,7 @@ from fullfield.errors import FullfieldError, GeometryError
 from fullfield.jobs.prepare import prepare
 from fullfield.planning import Borders
 from fullfield.verification.certificate import Certificate
-from fullfield.verification.metrics import errors, largest, spread
+from fullfield.verification.metrics import relative_difference, window_errors
 from tests.oracle import captured
 
 
@@ -66,8 +66,8 @@ def test_errors_are_those_of_the_whole_scan(
     crops = places[-1].pick(every)
     assert found.samples == len(crops)
     for trial, place in zip(found.candidates, places, strict=True):
-        assert trial.error == pytest.approx(errors(place.pick(every), crops).mean(), rel=1e-9, abs=1e-12)
-        assert trial.worst == pytest.approx(largest(place.pick(every), crops), rel=1e-9, abs=1e-12)
+        assert trial.error == pytest.approx(window_errors(place.pick(every), crops).mean(), rel=1e-9, abs=1e-12)
+        assert trial.worst == pytest.approx(relative_difference(place.pick(every), crops), rel=1e-9, abs=1e-12)
     assert found.candidates[0].error > 1e-3
 
 
@@ -202,31 +202,6 @@ def test_both_wishes_count() -> None:
     assert not target.met(0.0, 0.89)
     assert Target.parse(None, None) == Target(0.02)
     assert str(target) == "an error of at most 0.1 of the spread and the crops' top class at 0.9 of the windows or more"
-
-
-def test_the_spread_is_what_classes_vary_by() -> None:
-    crops = np.array([[0.0, 100.0, np.inf], [2.0, 104.0, 1.0]])
-    assert spread(crops) == math.sqrt((1 + 4) / 2)
-    assert spread(np.full((3, 2), 7.0)) == 0
-    assert spread(np.full((3, 2), np.nan)) == 0
-
-
-@pytest.mark.parametrize(("kind", "noise"), [(np.float64, 1e-15), (np.float32, 1e-6)])
-def test_rounding_is_no_spread(kind: type[np.floating], noise: float) -> None:
-    crops = np.array([[5.0, 0.0], [5.0, noise]], kind)
-    assert spread(crops) == 0
-    assert errors(crops, crops[::-1]).tolist() == pytest.approx([noise / 2] * 2)
-    assert spread(1e3 * crops * [[1], [1 + 1e-3]]) == pytest.approx(math.sqrt(2.5**2 / 2), rel=1e-3)
-
-
-def test_errors_are_means_over_the_classes() -> None:
-    crops = np.array([[0.0, 0.0], [2.0, 2.0]])
-    assert errors(np.array([[0.0, 1.0], [2.0, 2.0]]), crops).tolist() == [0.5, 0]
-    assert largest(np.array([[0.0, 1.0], [2.0, 2.0]]), crops) == 0.5
-    assert errors(np.array([[np.nan, 0.0]]), np.array([[0.0, 0.0]])).tolist() == [np.inf]
-    same = np.array([[np.nan, np.inf]])
-    assert errors(same, same).tolist() == [0]
-    assert largest(same, same) == 0
 
 
 def trial(border: object, seconds: float, error: float, agreement: float) -> Candidate:

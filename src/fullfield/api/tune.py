@@ -26,7 +26,7 @@ from fullfield.model.model import Model
 from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan
 from fullfield.planning.table import Table
 from fullfield.verification.crops import Cell, run_crops, sample_cells
-from fullfield.verification.metrics import errors, largest, spread
+from fullfield.verification.metrics import relative_difference, score_spread, window_errors
 
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
@@ -102,7 +102,7 @@ def tune(
         seed=seed,
         windows=exact.plan.windows,
         step=bench.step,
-        spread=spread(subject.crops),
+        spread=score_spread(subject.crops),
         crop_macs=exact.crops,
         crop_seconds=subject.crop_seconds * exact.plan.windows,
     )
@@ -264,7 +264,7 @@ class _Subject:
         plan = replace(self.coarse, network=prepared.network, places=places, borders=option.borders)
         blocks = run_tiles(plan, prepared.canonical, self.bench.source, self.tiles)
         found = np.concatenate([block.reshape(len(block), -1).T for block in blocks])
-        error = errors(found, self.crops)
+        error = window_errors(found, self.crops)
         top = found.argmax(axis=1) == self.crops.argmax(axis=1)
         cells, whole = option.borders.cells, option.borders.whole_maps
         return Candidate(
@@ -273,7 +273,7 @@ class _Subject:
             fewer=option.table.fewer,
             seconds=option.seconds,
             error=float(error.mean()),
-            worst=largest(found, self.crops),
+            worst=relative_difference(found, self.crops),
             agreement=float(top.mean()),
         )
 

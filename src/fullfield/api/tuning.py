@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fullfield.errors import GeometryError
 from fullfield.planning.table import short
 from fullfield.verification.certificate import Certificate
-from fullfield.verification.metrics import errors
+from fullfield.verification.metrics import window_errors
 
 Border = int | tuple[int, int] | None
 
@@ -202,7 +202,7 @@ class Check:
         cls, certificate: Certificate, target: Target, found: NDArray[np.floating], crops: NDArray[np.floating]
     ) -> Check:
         """The check from scores ``(windows, k)`` of the scan and of the crops."""
-        each = errors(found, crops)
+        each = window_errors(found, crops)
         noise = _NOISE * float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else 0.0
         return cls(certificate, target, float(each.mean()), noise)
 

@@ -1,4 +1,4 @@
-"""What a comparison of scan and crops found."""
+"""The result of a comparison of a scan with crops, and whether it counts as exact."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.verification.metrics import absolute_differences, score_range
+
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The scan's scores beside those of sampled windows run as crops by the original network.
+    """Scores of a scan compared with those of sampled windows that the original network computed as crops.
 
     Args:
         mode: of the scan.
@@ -25,7 +27,7 @@ class Certificate:
         top1_agreement: share of the sampled windows whose best class is the same.
         worst: cell ``(i, j)`` of the largest difference.
         worst_scores: scan's and crop's score there.
-        dtype: in which both were computed.
+        dtype: type in which both were computed.
         tolerance: largest difference over the range that still counts as exact in this type.
         seed: of the sample.
     """
@@ -55,7 +57,7 @@ class Certificate:
 
     @property
     def holds(self) -> bool:
-        """Whether the scan kept what its mode promises; ``context`` promises no equality."""
+        """Whether the scan is as its mode promises; ``context`` promises no equality."""
         return self.mode != "exact" or self.equal
 
     @property
@@ -102,25 +104,20 @@ def compare(
 ) -> Certificate:
     """The certificate for scores ``(samples, k)`` of the same ``cells`` from both runs.
 
-    Non-finite scores count as equal where both are the same, and as infinitely different elsewhere.
+    Scores that are not finite count as equal if both are the same, otherwise as infinitely different.
     """
-    a, b = scan.astype(np.float64), crops.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    difference = np.where(np.isnan(difference), np.inf, difference)
-    at = int(np.argmax(difference))
-    sample, score = divmod(at, a.shape[1])
-    finite = b[np.isfinite(b)]
+    difference = absolute_differences(scan, crops)
+    sample, score = divmod(int(np.argmax(difference)), difference.shape[1])
     return Certificate(
         mode=mode,
         samples=len(cells),
         windows=windows,
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
-        score_range=float(finite.max() - finite.min()) if finite.size else 0.0,
-        top1_agreement=float(np.mean(a.argmax(1) == b.argmax(1))),
+        score_range=score_range(crops),
+        top1_agreement=float(np.mean(scan.argmax(1) == crops.argmax(1))),
         worst=cells[sample],
-        worst_scores=(float(a[sample, score]), float(b[sample, score])),
+        worst_scores=(float(scan[sample, score]), float(crops[sample, score])),
         dtype=dtype,
         tolerance=TOLERANCE[dtype],
         seed=seed,

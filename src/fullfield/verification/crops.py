@@ -1,4 +1,4 @@
-"""The other side of every proof: the original network on windows cut from the image."""
+"""Samples windows of a map and runs the original network on each as a crop of the image."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Cell = tuple[int, int]
 
 
 def check_samples(name: str, samples: int) -> None:
-    """Passes if ``samples`` is a number of windows.
+    """Checks a number of windows.
 
     Raises:
         GeometryError: it is not a positive integer.
     """
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
-        raise GeometryError(name, f"{samples!r} is not a positive integer", fix="use 64, say")
+        raise GeometryError(name, f"{samples!r} is not a positive integer", fix="use 64, for example")
 
 
 def sample_cells(shape: tuple[int, int], samples: int, seed: int) -> list[Cell]:
-    """The four corners of the map and others drawn at random, without repeats, in row-major order."""
+    """The four corners of the map and other cells drawn at random, without repeats, in row-major order."""
     rows, columns = shape
     corners = dict.fromkeys((i, j) for i in (0, rows - 1) for j in (0, columns - 1))
     others = max(0, min(samples, rows * columns) - len(corners))
@@ -37,10 +37,10 @@ def sample_cells(shape: tuple[int, int], samples: int, seed: int) -> list[Cell]:
 
 
 def sample_valid(shape: tuple[int, int], samples: int, seed: int, valid: Callable[[int, int], bool]) -> list[Cell]:
-    """As ``sample_cells``, but only of cells that hold scores; fewer where these are rare.
+    """As ``sample_cells``, but only cells that hold scores; fewer if these are rare.
 
     Raises:
-        GeometryError: none was found.
+        GeometryError: no sampled cell holds scores.
     """
     cells = [cell for cell in sample_cells(shape, samples, seed) if valid(*cell)]
     if len(cells) < min(samples, shape[0] * shape[1]):
@@ -54,10 +54,10 @@ def sample_valid(shape: tuple[int, int], samples: int, seed: int, valid: Callabl
 
 
 def run_crops(
-    net: Model, source: Source, cells: list[Cell], step: tuple[int, int], *, batch: int = 16
+    model: Model, source: Source, cells: list[Cell], step: tuple[int, int], *, batch: int = 16
 ) -> NDArray[np.floating]:
-    """Scores ``(cells, k)`` of the original network on each cell's window by itself."""
-    height, width = net.window
+    """Scores ``(cells, k)`` of the original network on the windows of ``cells``, cut from ``source``."""
+    height, width = model.window
     scores = []
     for start in range(0, len(cells), batch):
         windows = []
@@ -65,6 +65,6 @@ def run_crops(
             top, left = i * step[0], j * step[1]
             windows.append(torch.from_numpy(source.read(top, top + height, left, left + width)).contiguous())
         with torch.inference_mode():
-            scores.append(net(torch.stack(windows).to(net.device, net.dtype)).cpu())
+            scores.append(model(torch.stack(windows).to(model.device, model.dtype)).cpu())
     result = torch.cat(scores)
     return result.float().numpy() if result.dtype == torch.bfloat16 else result.numpy()
