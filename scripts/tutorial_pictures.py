@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 import fullfield
+from fullfield import workbench
 from fullfield.layers import LocallyConnected2d
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -20,14 +21,14 @@ def sharing() -> Image.Image:
     """The matrix of a locally connected layer beside that of the convolution of its size."""
     torch.manual_seed(0)
     local, conv = LocallyConnected2d(1, 1, 8, 3), nn.Conv2d(1, 1, 3)
-    return row([fullfield.unroll(layer, 8).picture(scale=6) for layer in (local, conv)])
+    return row([workbench.unroll(layer, 8).picture(scale=6) for layer in (local, conv)])
 
 
 def passes() -> Image.Image:
     """The centres of all windows at half the stride, one colour a shifted pass."""
     photo = Image.open(DATA / "astronaut.png").convert("RGB").resize((384, 384))
     with torch.device("meta"):
-        net = fullfield.build("INPUT(3x224x224) -> [CONV(4) -> RELU -> POOL]*5 -> FC(10)")
+        net = workbench.build("INPUT(3x224x224) -> [CONV(4) -> RELU -> POOL]*5 -> FC(10)")
     plan = fullfield.plan(net, photo, step=16, method="shifted")
     picture = Image.blend(photo, Image.new("RGB", photo.size), 0.7)
     draw = ImageDraw.Draw(picture)

@@ -17,6 +17,7 @@ def verbs_have_their_types(module: nn.Module, image: np.ndarray) -> None:
     assert_type(scan(load("model.onnx"), image, step=32), Scores)
     assert_type(fullfield.verify(load("model.onnx"), image, step=32), fullfield.Certificate)
     assert_type(fullfield.inspect(load("model.onnx")), fullfield.Report)
+    assert_type(fullfield.workbench.build("LeNet-5"), nn.Sequential)
     assert_type(fullfield.__version__, str)
 
 

@@ -97,3 +97,9 @@ def test_api_page_documents_every_public_name() -> None:
     text = (ROOT / "docs/api.md").read_text()
     missing = [name for name, home in fullfield._HOME.items() if not re.search(rf":: {home}\.{name}\b", text)]
     assert not missing
+
+
+def test_every_name_of_the_workbench_is_documented() -> None:
+    text = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    missing = [name for name, home in fullfield.workbench._HOME.items() if f":: {home}.{name}\n" not in text]
+    assert not missing

@@ -85,6 +85,41 @@ def test_public_name_leads_to_its_definition(name: str) -> None:
     assert inspect.getdoc(getattr(home, name))
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "fullfield.layers.LocallyConnected2d",
+        "net = fullfield.workbench.build('INPUT(1x8x8) -> CONV(2, 3) -> FC(3)'); fullfield.workbench.describe(net)",
+    ],
+)
+def test_a_public_package_needs_no_import_of_its_own(code: str) -> None:
+    result = run(f"import fullfield; {code}")
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_workbench_is_imported_without_torch_and_without_its_extras() -> None:
+    code = """
+import fullfield, sys
+assert "build" in dir(fullfield.workbench)
+assert not {"torch", "scipy", "lark"}.intersection(sys.modules)
+try:
+    fullfield.workbench.biuld
+except AttributeError as error:
+    assert str(error) == "module 'fullfield.workbench' has no attribute 'biuld'"
+else:
+    raise AssertionError
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", fullfield.workbench.__all__)
+def test_a_name_of_the_workbench_leads_to_its_definition(name: str) -> None:
+    home = importlib.import_module(fullfield.workbench._HOME[name])
+    assert getattr(fullfield.workbench, name) is getattr(home, name)
+    assert inspect.getdoc(getattr(home, name))
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"^module 'fullfield' has no attribute 'scann'$"):
         fullfield.scann  # type: ignore[attr-defined]  # noqa: B018

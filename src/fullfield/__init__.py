@@ -6,6 +6,8 @@ these with the crops and returns a ``Certificate``; ``plan`` says beforehand how
 ``tune`` measures what scores cheaper than exact ones are worth, as a ``Tuning``; ``open`` gives an image of any size
 to be read by region.
 
+``fullfield.layers`` has layers that torch lacks, ``fullfield.workbench`` tools to build and study networks by hand.
+
 Importing this package imports no torch: every public name is looked up when it is first used.
 """
 
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from fullfield._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    import fullfield.layers
+    import fullfield.workbench  # noqa: F401 - makes both packages attributes, for type checkers too
     from fullfield.api.convert import convert as convert
     from fullfield.api.export import export as export
     from fullfield.api.inspect import Report as Report
@@ -45,11 +49,6 @@ if TYPE_CHECKING:
     from fullfield.planning.plan import Plan as Plan
     from fullfield.store.encoding import Encoding as Encoding
     from fullfield.verification.certificate import Certificate as Certificate
-    from fullfield.workbench.build import build as build
-    from fullfield.workbench.build import describe as describe
-    from fullfield.workbench.matrices.verbs import to_conv as to_conv
-    from fullfield.workbench.matrices.verbs import to_fc as to_fc
-    from fullfield.workbench.matrices.verbs import unroll as unroll
 
 # Public name -> the module that defines it under the same name. tests/test_package.py holds the two lists equal.
 _HOME = {
@@ -71,9 +70,7 @@ _HOME = {
     "Tuning": "fullfield.api.tuning",
     "UnsupportedError": "fullfield.errors",
     "Where": "fullfield.mask.where",
-    "build": "fullfield.workbench.build",
     "convert": "fullfield.api.convert",
-    "describe": "fullfield.workbench.build",
     "export": "fullfield.api.export",
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.importers.load",
@@ -83,12 +80,12 @@ _HOME = {
     "save": "fullfield.model.save",
     "scan": "fullfield.api.scan",
     "scan_to": "fullfield.api.scan_to",
-    "to_conv": "fullfield.workbench.matrices.verbs",
-    "to_fc": "fullfield.workbench.matrices.verbs",
     "tune": "fullfield.api.tune",
-    "unroll": "fullfield.workbench.matrices.verbs",
     "verify": "fullfield.api.verify",
 }
+
+# Public packages: ``fullfield.layers.LocallyConnected2d``, ``fullfield.workbench.build``.
+_PACKAGES = ("layers", "workbench")
 
 __all__ = ["__version__", *_HOME]
 
@@ -96,6 +93,8 @@ __all__ = ["__version__", *_HOME]
 if not TYPE_CHECKING:  # type checkers know the names above, and no others
 
     def __getattr__(name: str) -> Any:
+        if name in _PACKAGES:
+            return importlib.import_module(f"fullfield.{name}")
         if name not in _HOME:
             raise AttributeError(f"module 'fullfield' has no attribute {name!r}", name=name)
         value = getattr(importlib.import_module(_HOME[name]), name)

@@ -14,6 +14,7 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 import fullfield
+from fullfield import workbench
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.workbench.lenet_layers import TABLES, RadialBasis, Subsample2d, TableConv2d
 from tests.layers.networks import error_of_scan, network, operators
@@ -107,12 +108,12 @@ def test_it_is_a_convolution_and_a_matrix(layer: Any) -> None:
     x = torch.randn(1, 6, 7, 8, dtype=torch.float64)
     wanted = layer(x)
     assert torch.allclose(layer.to_conv()(x), wanted, rtol=0, atol=1e-12)
-    matrix, bias = fullfield.unroll(layer, (6, 7, 8))
+    matrix, bias = workbench.unroll(layer, (6, 7, 8))
     assert np.abs(matrix @ x.numpy().ravel() + bias - wanted.detach().numpy().ravel()).max() <= 1e-12
 
 
 def test_lenet5_goes_through_onnx(tmp_path: Path) -> None:
-    net = fullfield.build("LeNet-5").eval()
+    net = workbench.build("LeNet-5").eval()
     path = fullfield.save(fullfield.load(net), tmp_path / "net.onnx")
     x = torch.randn(2, 1, 32, 32)
     found = onnxruntime.InferenceSession(path).run(None, {"image": x.numpy()})[0]

@@ -22,7 +22,7 @@ def command(pattern: str, output: str, budget: str | None, as_json: bool, overwr
     from fullfield.files import check_writable
     from fullfield.importers.load import load
     from fullfield.model.save import save
-    from fullfield.workbench.build import build, describe, input_channels
+    from fullfield.workbench.pattern.verbs import build, describe, input_channels
 
     target = check_writable(output, overwrite, suffixes=(".onnx",))
     net = build(pattern) if budget is None else build(pattern, budget=budget)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-import fullfield
+from fullfield import workbench
 from fullfield.errors import GeometryError
 from fullfield.layers import LocallyConnected2d
 
 
 def colours(layer: nn.Module, size: int) -> np.ndarray:
     """One colour an entry; zero for what the matrix does not hold."""
-    unrolled = fullfield.unroll(layer, size)
+    unrolled = workbench.unroll(layer, size)
     pixels = np.asarray(unrolled.picture(scale=1)).astype(int)
     codes = pixels @ [1, 256, 65536]
     return np.where(unrolled.matrix.toarray() != 0, codes, 0)
@@ -38,7 +38,7 @@ def test_unshared_blocks_have_colours_of_their_own() -> None:
 
 
 def test_the_picture_is_white_where_nothing_is_read() -> None:
-    unrolled = fullfield.unroll(nn.Conv2d(1, 1, 3), 6)
+    unrolled = workbench.unroll(nn.Conv2d(1, 1, 3), 6)
     pixels = np.asarray(unrolled.picture(scale=1))
     blocks = pixels.reshape(4, 4, 6, 6, 3).swapaxes(1, 2)
     assert (blocks[0, 3] == 255).all()
@@ -47,10 +47,10 @@ def test_the_picture_is_white_where_nothing_is_read() -> None:
 
 
 def test_the_picture_has_a_good_size() -> None:
-    unrolled = fullfield.unroll(nn.Conv2d(1, 1, 3), 6)
+    unrolled = workbench.unroll(nn.Conv2d(1, 1, 3), 6)
     assert unrolled.picture().size == (36 * 27, 16 * 27)
     assert unrolled.picture(scale=2).size == (72, 32)
     with pytest.raises(GeometryError, match="16x36 entries at 200 px each come to more than 4096 px"):
         unrolled.picture(scale=200)
     with torch.no_grad(), pytest.raises(GeometryError, match="at 1 px each"):
-        fullfield.unroll(nn.Conv2d(1, 1, 3), 80).picture()
+        workbench.unroll(nn.Conv2d(1, 1, 3), 80).picture()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import fullfield
+from fullfield import workbench
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, UnsupportedError
 from fullfield.layers import FeatureL2Pool, L2Pool2d, LocallyConnected2d, LocalResponseNorm2d
 from fullfield.workbench.lenet_layers import RadialBasis
@@ -36,7 +36,7 @@ def draw(shape: tuple[int, ...], seed: int = 1) -> torch.Tensor:
 def both_ways(layer: nn.Module, shape: tuple[int, ...], *, bound: float, at: Any = None, **options: Any) -> Any:
     """Compares output and backward pass with torch's; returns the unrolled layer."""
     x = draw(shape) if at is None else at.clone()
-    unrolled = fullfield.unroll(layer, shape, at=at, **options)
+    unrolled = workbench.unroll(layer, shape, at=at, **options)
     matrix, bias = unrolled
     x.requires_grad_()
     y = layer(x[None].clone())[0]
@@ -160,7 +160,7 @@ def test_the_matrix_is_the_jacobian() -> None:
 def test_relu_at_an_input_is_a_diagonal_of_zeros_and_ones() -> None:
     x = torch.randn(4096, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     unrolled = both_ways(nn.ReLU(), (4096,), at=x, bound=0)
-    assert fullfield.unroll(nn.ReLU(), 4096, at=x).matrix.shape == (4096, 4096)
+    assert workbench.unroll(nn.ReLU(), 4096, at=x).matrix.shape == (4096, 4096)
     assert unrolled.matrix.shape == (4096, 4096)
     assert np.array_equal(unrolled.matrix.diagonal(), (x > 0).double().numpy())
     assert unrolled.matrix.nnz == int((x > 0).sum())
@@ -222,7 +222,7 @@ def test_layers_of_sums_have_their_jacobian(layer: nn.Module) -> None:
 def refusal(layer: nn.Module, size: tuple[int, ...], x: torch.Tensor) -> str:
     """What is said where no byte is allowed."""
     with pytest.raises(BudgetError) as caught:
-        fullfield.unroll(layer, size, at=x, budget=1)
+        workbench.unroll(layer, size, at=x, budget=1)
     return str(caught.value)
 
 
@@ -233,18 +233,18 @@ def test_layers_on_vectors_have_their_jacobian(layer: nn.Module) -> None:
 
 
 def test_where_all_is_zero_a_root_has_no_slope() -> None:
-    unrolled = fullfield.unroll(L2Pool2d(2), (1, 4, 4), at=torch.zeros(1, 4, 4))
+    unrolled = workbench.unroll(L2Pool2d(2), (1, 4, 4), at=torch.zeros(1, 4, 4))
     assert not unrolled.matrix.toarray().any()
 
 
 def test_a_whole_network_has_a_jacobian() -> None:
-    net = whole(fullfield.build("INPUT(2x8x8) -> CONV(4) -> TANH -> LRN(3) -> L2POOL -> POOL -> FC(3) -> SOFTMAX"))
+    net = whole(workbench.build("INPUT(2x8x8) -> CONV(4) -> TANH -> LRN(3) -> L2POOL -> POOL -> FC(3) -> SOFTMAX"))
     x = torch.randn(2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     both_ways(net, (2, 8, 8), at=x, bound=1e-10)
 
 
 def test_lenet5_has_a_jacobian() -> None:
-    net = fullfield.build("LeNet-5").double()
+    net = workbench.build("LeNet-5").double()
     x = torch.rand(1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     both_ways(net, (1, 32, 32), at=x, bound=1e-9)
 
@@ -254,21 +254,21 @@ def test_blocks_hold_one_row_of_cells_each() -> None:
     unrolled = both_ways(layer, (2, 6, 5), format="bsr", bound=0)
     assert unrolled.matrix.format == "bsr"
     assert unrolled.matrix.blocksize == (5, 5)
-    plain = fullfield.unroll(layer, (2, 6, 5)).matrix
+    plain = workbench.unroll(layer, (2, 6, 5)).matrix
     assert abs(unrolled.matrix.tocsr() - plain).max() == 0
 
 
 def test_types_are_the_layers_own() -> None:
-    assert fullfield.unroll(nn.Conv2d(1, 1, 2), 3).matrix.dtype == np.float32
-    assert fullfield.unroll(nn.Conv2d(1, 1, 2).double(), 3).matrix.dtype == np.float64
-    assert fullfield.unroll(nn.Conv2d(1, 1, 2).bfloat16(), 3).matrix.dtype == np.float32
-    assert fullfield.unroll(nn.AvgPool2d(2), (1, 4, 4)).matrix.dtype == np.float64
+    assert workbench.unroll(nn.Conv2d(1, 1, 2), 3).matrix.dtype == np.float32
+    assert workbench.unroll(nn.Conv2d(1, 1, 2).double(), 3).matrix.dtype == np.float64
+    assert workbench.unroll(nn.Conv2d(1, 1, 2).bfloat16(), 3).matrix.dtype == np.float32
+    assert workbench.unroll(nn.AvgPool2d(2), (1, 4, 4)).matrix.dtype == np.float64
 
 
 def test_several_examples_go_through_at_once() -> None:
     layer = whole(nn.Conv2d(2, 3, 3))
     x = draw((4, 2, 5, 6))
-    unrolled = fullfield.unroll(layer, (5, 6))
+    unrolled = workbench.unroll(layer, (5, 6))
     assert np.array_equal(unrolled(x), layer(x).detach().numpy())
     assert np.array_equal(unrolled(x.flatten(1)), layer(x).detach().numpy())
     with pytest.raises(GeometryError, match=r"x: \(4, 2, 5, 5\) does not end in \(2, 5, 6\)"):
@@ -279,14 +279,14 @@ def test_the_module_is_left_as_it_was() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()).train()
     net[1].eval()
     state = {k: v.clone() for k, v in net.state_dict().items()}
-    fullfield.unroll(net, 6, at=torch.randn(1, 6, 6))
+    workbench.unroll(net, 6, at=torch.randn(1, 6, 6))
     assert [m.training for m in net] == [True, False, True]
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
 
 
 @pytest.mark.parametrize(("layer", "size"), [(nn.Linear(3, 2), 3), (LocallyConnected2d(1, 1, 3, 1), 3)])
 def test_training_the_layer_later_leaves_the_matrix_alone(layer: nn.Module, size: int) -> None:
-    matrix, bias = fullfield.unroll(layer, size)
+    matrix, bias = workbench.unroll(layer, size)
     kept = matrix.copy(), bias.copy()
     for tensor in layer.parameters():
         tensor.data.add_(1)
@@ -305,16 +305,16 @@ def test_training_the_layer_later_leaves_the_matrix_alone(layer: nn.Module, size
     ],
 )
 def test_the_size_is_known_beforehand(layer: nn.Module, format: Any) -> None:
-    made = fullfield.unroll(layer, (4, 9, 9), format=format)
+    made = workbench.unroll(layer, (4, 9, 9), format=format)
     refused = r" takes ([0-9,]+) bytes, more than the 1 allowed"
     with pytest.raises(BudgetError, match=refused) as caught:
-        fullfield.unroll(layer, (4, 9, 9), format=format, budget=1)
+        workbench.unroll(layer, (4, 9, 9), format=format, budget=1)
     assert "entries" in caught.value.what
     low, high = 1, 2 * made.nbytes + 10**6
     while low < high:  # the least budget that does
         middle = (low + high) // 2
         try:
-            fullfield.unroll(layer, (4, 9, 9), format=format, budget=middle)
+            workbench.unroll(layer, (4, 9, 9), format=format, budget=middle)
             high = middle
         except BudgetError:
             low = middle + 1
@@ -324,7 +324,7 @@ def test_the_size_is_known_beforehand(layer: nn.Module, format: Any) -> None:
 
 def test_a_matrix_too_large_is_refused_with_the_figure_at_once() -> None:
     with pytest.raises(BudgetError) as caught:
-        fullfield.unroll(nn.Conv2d(64, 64, 3, padding=1), 224)
+        workbench.unroll(nn.Conv2d(64, 64, 3, padding=1), 224)
     # 64*64 kernels of 670 rows by 670 columns of taps: 222*3 + 2*2
     entries = 64 * 64 * 670 * 670
     assert f"{entries:,} entries" in caught.value.what
@@ -358,7 +358,7 @@ def test_what_cannot_be_unrolled_is_refused(
     layer: nn.Module, size: Any, options: dict[str, Any], kind: type[FullfieldError], says: str
 ) -> None:
     with pytest.raises(kind) as caught:
-        fullfield.unroll(layer, size, **options)
+        workbench.unroll(layer, size, **options)
     assert says in str(caught.value)
 
 
@@ -366,4 +366,4 @@ def test_without_scipy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "scipy" else find(name))
     with pytest.raises(UnsupportedError, match=r"pip install 'fullfield\[matrix\]'"):
-        fullfield.unroll(nn.Conv2d(1, 1, 1), 2)
+        workbench.unroll(nn.Conv2d(1, 1, 1), 2)

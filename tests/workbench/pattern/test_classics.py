@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import fullfield
+from fullfield import workbench
 from fullfield.workbench.pattern.builder import Step, modules, plan
 from fullfield.workbench.pattern.classics import CLASSICS, find
 
@@ -26,7 +27,7 @@ def parameters(step: Step) -> int:
 
 def total(name: str) -> int:
     with torch.device("meta"):
-        return sum(p.numel() for p in fullfield.build(name).parameters())
+        return sum(p.numel() for p in workbench.build(name).parameters())
 
 
 def test_lenet5_is_that_of_the_paper() -> None:
@@ -41,7 +42,7 @@ def test_lenet5_is_that_of_the_paper() -> None:
         ("RBF", (10,), 0),
     ]
     assert total("LeNet-5") == 60_000
-    rows = fullfield.inspect(fullfield.build("LeNet-5"))
+    rows = fullfield.inspect(workbench.build("LeNet-5"))
     assert [rows[name].unshared for name in ("conv1", "conv2")] == [122_304, 151_600]
 
 
@@ -119,14 +120,14 @@ def test_vgg_is_that_of_the_paper(name: str) -> None:
 @pytest.mark.parametrize("name", CLASSICS)
 def test_a_classic_survives_description(name: str) -> None:
     with torch.device("meta"):
-        net = fullfield.build(name)
-        again = fullfield.build(fullfield.describe(net))
+        net = workbench.build(name)
+        again = workbench.build(workbench.describe(net))
     assert repr(again) == repr(net)
 
 
 def test_vgg16_is_described_in_the_words_it_was_written_in() -> None:
     with torch.device("meta"):
-        assert fullfield.describe(fullfield.build("VGG-16")) == CLASSICS["VGG-16"]
+        assert workbench.describe(workbench.build("VGG-16")) == CLASSICS["VGG-16"]
 
 
 @pytest.mark.parametrize("name", ["vgg16", "VGG 16", "vgg_16", " Vgg-16 "])
@@ -147,7 +148,7 @@ def test_classics_are_inspected_as_they_are() -> None:
 
 @pytest.mark.parametrize("name", ["LeNet-5", "AlexNet", "ZFNet"])
 def test_classics_run(name: str) -> None:
-    net = fullfield.build(name).eval()
+    net = workbench.build(name).eval()
     with torch.no_grad():
         y = net(torch.zeros(1, *net.pretrained_cfg["input_size"]))
     assert tuple(y.shape) == ((1, 10) if name == "LeNet-5" else (1, 1000))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import fullfield
+from fullfield import workbench
 from fullfield.errors import CaptureError, FullfieldError, GeometryError, UnsupportedError
 from fullfield.layers import MaxPool2d
 from fullfield.workbench.lenet_layers import TableConv2d
@@ -37,11 +37,11 @@ PATTERNS = st.lists(st.recursive(LAYERS, items, max_leaves=6), min_size=1, max_s
 @given(PATTERNS)
 def test_any_network_that_builds_is_described_and_built_again(pattern: str) -> None:
     try:
-        net = fullfield.build(pattern)
+        net = workbench.build(pattern)
     except (GeometryError, CaptureError):  # drawn patterns need not fit, nor leave any layer
         return
-    text = fullfield.describe(net)
-    assert repr(fullfield.build(text)) == repr(net)
+    text = workbench.describe(net)
+    assert repr(workbench.build(text)) == repr(net)
 
 
 @given(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=5), st.data())
@@ -49,10 +49,10 @@ def test_blocks_of_any_depth_and_width_survive(depths: list[int], data: st.DataO
     widths = [data.draw(st.integers(1, 4)) for _ in depths]
     parts = [p for d, k in zip(depths, widths, strict=True) for p in [*[f"CONV({k})", "RELU"] * d, "BN"]]
     pattern = " -> ".join(["INPUT(1x4x4)", *parts])
-    net = fullfield.build(pattern)
-    text = fullfield.describe(net)
+    net = workbench.build(pattern)
+    text = workbench.describe(net)
     assert len(text) <= len(pattern)
-    assert repr(fullfield.build(text)) == repr(net)
+    assert repr(workbench.build(text)) == repr(net)
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_blocks_of_any_depth_and_width_survive(depths: list[int], data: st.DataO
     ],
 )
 def test_repeats_are_folded_and_defaults_left_out(written: str, folded: str) -> None:
-    assert fullfield.describe(fullfield.build(f"INPUT(3x8x8) -> {written}")) == f"INPUT(3x8x8) -> {folded}"
+    assert workbench.describe(workbench.build(f"INPUT(3x8x8) -> {written}")) == f"INPUT(3x8x8) -> {folded}"
 
 
 def test_a_table_of_ones_own_has_no_name() -> None:
     net = nn.Sequential(TableConv2d(2, 2, 3, table=((0,), (0, 1))))
     with pytest.raises(UnsupportedError, match="0: TableConv2d"):
-        fullfield.describe(net, window=8)
+        workbench.describe(net, window=8)
 
 
 def test_networks_from_elsewhere_are_described() -> None:
@@ -89,7 +89,7 @@ def test_networks_from_elsewhere_are_described() -> None:
     wanted = (
         "INPUT(1x8x8) -> CONV(4) -> RELU -> POOL(3, s=2, round=floor) -> LRN(alpha=0.0001, k=1) -> CONV(4, 2) -> FC(3)"
     )
-    assert fullfield.describe(net, window=8) == wanted
+    assert workbench.describe(net, window=8) == wanted
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_networks_from_elsewhere_are_described() -> None:
 )
 def test_what_the_language_lacks_is_refused_by_name(layer: nn.Module, says: str) -> None:
     with pytest.raises(UnsupportedError, match="cannot be written as a pattern") as caught:
-        fullfield.describe(nn.Sequential(layer), window=8, channels=1)
+        workbench.describe(nn.Sequential(layer), window=8, channels=1)
     assert str(caught.value).startswith(says)
 
 
@@ -129,5 +129,5 @@ def test_networks_that_do_not_go_together_are_refused(
     net: nn.Sequential, arguments: dict[str, Any], kind: type[FullfieldError], says: str
 ) -> None:
     with pytest.raises(kind) as caught:
-        fullfield.describe(net, **arguments)
+        workbench.describe(net, **arguments)
     assert says in str(caught.value)

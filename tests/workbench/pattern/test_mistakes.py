@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import fullfield
+from fullfield import workbench
 from fullfield.errors import BudgetError, CaptureError, FullfieldError, GeometryError, UnsupportedError
 
 I = "INPUT(3x8x8) -> "  # as short as a table needs it
@@ -87,7 +87,7 @@ BROKEN: list[tuple[str, type[FullfieldError], int, int, int, str, str]] = [
 def test_a_mistake_is_shown_where_it_is(case: tuple[Any, ...]) -> None:
     pattern, kind, line, column, carets, says, mend = case
     with pytest.raises(FullfieldError) as caught:
-        fullfield.build(pattern)
+        workbench.build(pattern)
     error = caught.value
     assert type(error) is kind
     assert error.where == f"pattern, line {line}, column {column}"
@@ -101,7 +101,7 @@ def test_a_mistake_is_shown_where_it_is(case: tuple[Any, ...]) -> None:
 def test_a_long_line_is_cut_round_the_place() -> None:
     pattern = I + " -> ".join(["RELU"] * 60 + ["OOPS"] + ["RELU"] * 60)
     with pytest.raises(CaptureError) as caught:
-        fullfield.build(pattern)
+        workbench.build(pattern)
     _, shown, marks = caught.value.what.split("\n")
     assert len(shown) <= 4 + 100
     assert shown[marks.index("^") : marks.rindex("^") + 1] == "OOPS"
@@ -112,23 +112,23 @@ def test_a_long_line_is_cut_round_the_place() -> None:
 def test_any_text_builds_or_is_one_clear_error(text: str) -> None:
     for pattern in (text, f"{I}{text}"):
         with contextlib.suppress(FullfieldError):
-            fullfield.build(pattern, budget="1MB")
+            workbench.build(pattern, budget="1MB")
 
 
 def test_parameters_beyond_the_budget_are_refused_before_they_are_made() -> None:
     with pytest.raises(BudgetError, match=r"fc1: is the largest layer of a network with 4,608,002,248 bytes"):
-        fullfield.build("INPUT(3x800x800) -> CONV(4) -> FC(450)", budget="1GB")
+        workbench.build("INPUT(3x800x800) -> CONV(4) -> FC(450)", budget="1GB")
     with pytest.raises(BudgetError, match="fc1"):
-        fullfield.build("INPUT(3x2000000000x2000000000) -> FC(2000000000)")
+        workbench.build("INPUT(3x2000000000x2000000000) -> FC(2000000000)")
 
 
 def test_what_is_no_text_is_refused() -> None:
     with pytest.raises(CaptureError, match="list is no text"):
-        fullfield.build(["INPUT"])  # type: ignore[arg-type]
+        workbench.build(["INPUT"])  # type: ignore[arg-type]
 
 
 def test_without_the_parser_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lark" else find(name))
     with pytest.raises(UnsupportedError, match=r"pip install 'fullfield\[pattern\]'"):
-        fullfield.build("LeNet-5")
+        workbench.build("LeNet-5")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import fullfield
+from fullfield import workbench
 from fullfield.layers import L2Pool2d, LocallyConnected2d, LocalResponseNorm2d
 from fullfield.workbench.pattern.builder import plan
 
@@ -68,7 +69,7 @@ GOOD = {
 @pytest.mark.parametrize(("pattern", "wanted"), GOOD.items(), ids=range(len(GOOD)))
 def test_a_pattern_gives_its_volumes_and_torch_agrees(pattern: str, wanted: list[tuple[str, tuple[int, ...]]]) -> None:
     assert volumes(pattern) == wanted
-    net = fullfield.build(pattern).eval()
+    net = workbench.build(pattern).eval()
     x = torch.randn(2, *net.pretrained_cfg["input_size"])
     for module, (_, volume) in zip(net, wanted, strict=True):
         x = module(x)
@@ -77,15 +78,15 @@ def test_a_pattern_gives_its_volumes_and_torch_agrees(pattern: str, wanted: list
 
 @pytest.mark.parametrize(("pattern", "wanted"), GOOD.items(), ids=range(len(GOOD)))
 def test_a_network_described_and_built_again_is_the_same(pattern: str, wanted: object) -> None:
-    net = fullfield.build(pattern)
-    again = fullfield.build(fullfield.describe(net))
+    net = workbench.build(pattern)
+    again = workbench.build(workbench.describe(net))
     assert repr(again) == repr(net)
     assert again.pretrained_cfg == net.pretrained_cfg
-    assert fullfield.describe(again) == fullfield.describe(net)
+    assert workbench.describe(again) == workbench.describe(net)
 
 
 def test_defaults_are_those_of_the_notes() -> None:
-    conv, pool, average, dropout = list(fullfield.build("INPUT(3x8x8) -> CONV(64) -> POOL -> AVGPOOL -> DROPOUT"))
+    conv, pool, average, dropout = list(workbench.build("INPUT(3x8x8) -> CONV(64) -> POOL -> AVGPOOL -> DROPOUT"))
     assert (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((3, 3), (1, 1), (1, 1), 1)
     assert conv.bias is not None
     assert (pool.kernel_size, pool.stride, pool.padding) == ((2, 2), (2, 2), (0, 0))
@@ -119,7 +120,7 @@ def test_the_kernel_goes_by_both_of_its_letters(layer: str) -> None:
 
 
 def test_layers_are_the_modules_that_they_name() -> None:
-    net = fullfield.build(
+    net = workbench.build(
         "INPUT(3x8x8) -> LOCAL(4, s=1, g=1) -> L2POOL(2, mean=yes) -> LRN(3, alpha=1e-4, beta=0.5, k=1, within=yes)"
         " -> PRELU -> PRELU(shared=yes) -> LEAKYRELU(0.2) -> BN(affine=no)"
         " -> FC(6, bias=no) -> BN(momentum=0.01) -> LOGSOFTMAX"
@@ -142,7 +143,7 @@ def test_layers_are_the_modules_that_they_name() -> None:
 
 
 def test_lrn_has_the_numbers_of_alexnet() -> None:
-    (lrn,) = fullfield.build("INPUT(3x8x8) -> LRN")
+    (lrn,) = workbench.build("INPUT(3x8x8) -> LRN")
     # alpha is over the sum of five maps: 1e-4 for each
     assert (lrn.size, lrn.alpha / lrn.size, lrn.beta, lrn.k, lrn.region) == (5, 1e-4, 0.75, 2.0, "across")
 
@@ -170,19 +171,19 @@ def test_values_in_turn_go_with_their_rounds(pattern: str, widths: list[int]) ->
 
 def test_a_group_that_may_be_missing_leaves_nothing_behind() -> None:
     # the group's first layers fit, its last does not: all of it goes, and the names count on
-    net = fullfield.build("INPUT(3x4x4) -> CONV(4) -> [CONV(5) -> POOL -> POOL -> POOL]? -> CONV(6)")
+    net = workbench.build("INPUT(3x4x4) -> CONV(4) -> [CONV(5) -> POOL -> POOL -> POOL]? -> CONV(6)")
     assert [name for name, _ in net.named_children()] == ["conv1", "conv2"]
     assert net.conv2.in_channels == 4
 
 
 def test_the_cifar_pattern_of_the_notes_builds() -> None:
-    net = fullfield.build("INPUT(3x32x32) -> [[CONV(16) -> RELU]*2 -> POOL?]*3 -> [FC(64) -> RELU]*1 -> FC(10)")
+    net = workbench.build("INPUT(3x32x32) -> [[CONV(16) -> RELU]*2 -> POOL?]*3 -> [FC(64) -> RELU]*1 -> FC(10)")
     assert [type(m).__name__ for m in net].count("MaxPool2d") == 3
     assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
 
 
 def test_a_network_says_its_window_to_every_verb() -> None:
-    net = fullfield.build("INPUT(3x16x12) -> CONV(4) -> RELU -> POOL -> FC(2)")
+    net = workbench.build("INPUT(3x16x12) -> CONV(4) -> RELU -> POOL -> FC(2)")
     assert fullfield.load(net).window == (16, 12)
     assert fullfield.inspect(net).window == (16, 12)
     image = torch.rand(3, 18, 14).numpy().transpose(1, 2, 0)
@@ -193,5 +194,5 @@ def test_a_network_says_its_window_to_every_verb() -> None:
 
 def test_a_network_without_its_weights_needs_no_budget() -> None:
     with torch.device("meta"):
-        net = fullfield.build("INPUT(3x1000x1000) -> FC(10000)")
+        net = workbench.build("INPUT(3x1000x1000) -> FC(10000)")
     assert sum(p.numel() for p in net.parameters()) == 3 * 10**10 + 10_000

@@ -22,7 +22,7 @@ Array = NDArray[Any]
 class Unrolled:
     """A layer, or several in a row, as one sparse matrix: ``matrix @ x.ravel() + bias == layer(x).ravel()``.
 
-    Unpacks into the two: ``matrix, bias = fullfield.unroll(layer, size)``. Volumes are read c, y, x.
+    Unpacks into the two: ``matrix, bias = fullfield.workbench.unroll(layer, size)``. Volumes are read c, y, x.
 
     Args:
         matrix: SciPy sparse array, outputs by inputs; the layer's Jacobian.

@@ -16,7 +16,7 @@ from fullfield.workbench.pattern.describe import pattern_of
 def build(pattern: str, *, budget: str | int = "8GB") -> nn.Sequential:
     """The network that a pattern describes, freshly initialised.
 
-    The module carries its window, so that ``capture``, ``inspect`` and ``scan`` need not be told. It is built on
+    The module carries its window, so that ``load``, ``inspect`` and ``scan`` find it there. It is built on
     torch's default device and in its default type: ``with torch.device("meta"):`` builds it without its weights.
 
     Args:
@@ -39,7 +39,7 @@ def build(pattern: str, *, budget: str | int = "8GB") -> nn.Sequential:
         raise CaptureError("pattern", f"{type(pattern).__name__} is no text", fix="write INPUT(3x32x32) -> FC(10), say")
     volume, steps = builder.plan(classics.find(pattern) or pattern)
     net = builder.modules(steps, budget_bytes=parse_bytes(budget))
-    net.pretrained_cfg = {"input_size": volume}  # type: ignore[assignment] # where capture looks, as timm's models say it
+    net.pretrained_cfg = {"input_size": volume}  # type: ignore[assignment] # where load looks for it, as in timm models
     return net
 
 
