@@ -40,13 +40,14 @@ from torch import nn
 from benchmarks.networks import lenet
 from fullfield.api.scan_to import scan_to
 from fullfield.arguments import parse_bytes
-from fullfield.engine.programs import Programs
+from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.run import run
 from fullfield.image.open import open as open_image
 from fullfield.importers.load import load
 from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import StreamJob, prepare_job
 from fullfield.model.model import Model
+from fullfield.planning import Plan
 from fullfield.store.encoding import Encoding
 
 PHOTO = Path(__file__).parents[1] / "src/fullfield/data/astronaut.png"
@@ -209,11 +210,18 @@ class _Memory:
 class _Nothing:
     """A sink that drops the scores."""
 
-    def write(self, row: int, column: int, scores: NDArray[np.floating]) -> None:
+    todo = (0,)
+
+    def __init__(self, plan: Plan) -> None:
+        self.block = plan.shape
+
+    def put(
+        self, block: int, cells: tuple[slice, slice], scores: NDArray[np.floating], mask: NDArray[np.bool_] | None
+    ) -> None:
         pass
 
-    def part(self, first: tuple[int, int], every: tuple[int, int]) -> _Nothing:
-        return self
+    def finish(self, block: int) -> None:
+        pass
 
 
 def _ready(job: StreamJob) -> Callable[[], None]:
@@ -224,7 +232,7 @@ def _ready(job: StreamJob) -> Callable[[], None]:
     for top in range(0, height, 512):
         bottom = min(height, top + 512)
         pixels[:, top:bottom] = work.source.read(top, bottom, 0, width)
-    return lambda: run(work.plan, work.prepared.canonical, _Memory(pixels), _Nothing())
+    return lambda: run(work.plan, work.prepared.canonical, _Memory(pixels), _Nothing(work.plan), ahead=0)
 
 
 def _scan(net: Model, file: Path, args: argparse.Namespace, options: dict[str, object]) -> Time:
@@ -235,9 +243,9 @@ def _scan(net: Model, file: Path, args: argparse.Namespace, options: dict[str, o
 
 def timed(work: Callable[[], object]) -> Time:
     programs = 0.0
-    plain = Programs.run
+    plain = TorchEngine.run
 
-    def clocked(self: Programs, *inputs: Any) -> Any:
+    def clocked(self: TorchEngine, *inputs: Any) -> Any:
         nonlocal programs
         began = time.thread_time()
         try:
@@ -245,7 +253,7 @@ def timed(work: Callable[[], object]) -> Time:
         finally:
             programs += time.thread_time() - began
 
-    with patch.object(Programs, "run", clocked):
+    with patch.object(TorchEngine, "run", clocked):
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         return Time(time.perf_counter() - wall, time.process_time() - cpu, programs)

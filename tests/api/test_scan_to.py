@@ -18,6 +18,7 @@ from torch import nn
 
 import fullfield
 from fullfield.api.scan_to import scan_to
+from fullfield.engine.progress import Progress
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, ImageError, ResumeError
 from fullfield.image.raster import About, ArrayRaster
 from fullfield.jobs import stream_job as job
@@ -275,7 +276,7 @@ def test_after_an_image_that_could_not_be_read_the_next_run_goes_on(
     there = sum(1 for line in (journal_folder(output) / "0-of-1.jsonl").read_text().splitlines() if line)
     assert there >= reads // 2 - 4  # pixels are read twice, for their nodata
     computed: list[int] = []
-    scan_to(net, broken(image, 10**9), output, **SETTINGS, progress=lambda pace: computed.append(pace.total))
+    scan_to(net, broken(image, 10**9), output, **SETTINGS, progress=lambda now: computed.append(now.blocks_total))
     assert computed[-1] == 25 - there
     assert contents(output) == contents(whole)
     assert threading.active_count() < 20
@@ -294,14 +295,16 @@ def test_an_interruption_ends_at_once_and_the_next_run_goes_on(
 ) -> None:
     output = tmp_path / "map.zarr"
 
-    def stop(pace: Any) -> None:
-        if pace.blocks == 9:
+    def stop(now: Progress) -> None:
+        if now.blocks == 9:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         scan_to(net, image, output, **SETTINGS, progress=stop)
     before = threading.active_count()
-    scan_to(net, image, output, **SETTINGS, progress=lambda pace: None if pace.total == 16 else pytest.fail("anew"))
+    scan_to(
+        net, image, output, **SETTINGS, progress=lambda now: None if now.blocks_total == 16 else pytest.fail("anew")
+    )
     assert threading.active_count() <= before + 1  # zarr's own
     check(output, wanted)
 
@@ -344,7 +347,7 @@ def test_what_changed_is_named_with_both_values(
 ) -> None:
     output = tmp_path / "map.zarr"
 
-    def stop(pace: Any) -> None:
+    def stop(now: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -425,9 +428,12 @@ def test_another_number_of_processes_goes_on_from_what_all_before_did(
     output = tmp_path / "map.zarr"
     assert scan_to(net, image, output, **SETTINGS, rank=1, world=3) is None
     totals: list[int] = []
-    assert scan_to(net, image, output, **SETTINGS, rank=1, world=2, progress=lambda p: totals.append(p.total)) is None
+    assert (
+        scan_to(net, image, output, **SETTINGS, rank=1, world=2, progress=lambda p: totals.append(p.blocks_total))
+        is None
+    )
     assert totals[-1] == 12 - 4
-    scan_to(net, image, output, **SETTINGS, progress=lambda p: totals.append(p.total))
+    scan_to(net, image, output, **SETTINGS, progress=lambda p: totals.append(p.blocks_total))
     assert totals[-1] == 25 - 8 - 8
     check(output, wanted)
 

@@ -12,6 +12,7 @@ from torch import nn
 import fullfield
 from fullfield.api.tune import check, coarse_step, settings, tune
 from fullfield.api.tuning import Candidate, Check, Target, Tuning
+from fullfield.engine.progress import Progress
 from fullfield.errors import FullfieldError, GeometryError
 from fullfield.jobs.prepare import prepare
 from fullfield.planning import Borders
@@ -99,13 +100,12 @@ def test_the_best_is_the_cheapest_that_meets_the_wish(tuning: Tuning) -> None:
 
 
 def test_tuning_can_stop_at_the_first_setting_that_will_do(net: fullfield.Model, tuning: Tuning) -> None:
-    seen: list[tuple[int, int, int]] = []
-    first = tune(
-        net, photo(), step=2, samples=12, tolerance=1e9, until_met=True, progress=lambda *done: seen.append(done)
-    )
+    seen: list[Progress] = []
+    first = tune(net, photo(), step=2, samples=12, tolerance=1e9, until_met=True, progress=seen.append)
     assert [t.border for t in first.candidates] == [0]
     assert first.candidates[0].error == tuning.candidates[0].error
-    assert [(done, pixels) for done, _, pixels in seen] == [(first.samples, first.samples * 32 * 32)]
+    assert [(now.stage, now.done, now.unit) for now in seen] == [("tuning", 1, "settings")]
+    assert seen[0].total > 1
 
 
 def test_the_draw_is_repeatable_and_of_the_size_asked_for(net: fullfield.Model, tuning: Tuning) -> None:

@@ -23,7 +23,7 @@ def test_free_memory_goes_back_to_the_system() -> None:
     last = blocks[-1]
     full = resident()
     del blocks
-    heap.give_back()
+    heap.trim()
     assert full - resident() > 0.4 * 4000 * 64000
     assert held[0].sum() + last.sum() == 16000
 
@@ -34,7 +34,7 @@ class Held:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, used: int) -> None:
         self.used, self.free, self.times = used, 0, 0
         monkeypatch.setattr(heap, "held_bytes", lambda: self.used + self.free)
-        monkeypatch.setattr(heap, "give_back", self.back)
+        monkeypatch.setattr(heap, "trim", self.back)
 
     def back(self) -> None:
         self.free, self.times = 0, self.times + 1
@@ -92,7 +92,7 @@ def test_elsewhere_nothing_happens(error: type[Exception], monkeypatch: pytest.M
 
     heap._trimmer.cache_clear()
     monkeypatch.setattr(heap.ctypes, "CDLL", missing)
-    heap.give_back()
+    heap.trim()
     heap._trimmer.cache_clear()
 
 

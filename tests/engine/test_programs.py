@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from torch import nn
 
 import fullfield
-from fullfield.engine.programs import _LOWERED, Programs
+from fullfield.engine.engines.torch import _LOWERED, TorchEngine
+from fullfield.engine.layouts import Layouts
 from fullfield.errors import FullfieldError
 from fullfield.jobs.prepare import Settings, set_up
 from fullfield.planning import Method, Plan
@@ -22,26 +23,26 @@ from tests.architectures import build
 from tests.lower.drawn import CHANNELS, networks
 
 
-def check(plan: Plan, programs: Programs) -> None:
+def check(plan: Plan, layouts: Layouts) -> None:
     """Every tile of every pass has its own layout, and reads inside the image."""
     for part in plan.runs:
         for tile in part.tiles():
             wanted = part.layout(tile)
-            assert programs.layout(part, tile) == wanted, (tile, part.offset)
-            top, bottom, left, right = programs.region(part, tile)
+            assert layouts.layout(part, tile) == wanted, (tile, part.offset)
+            top, bottom, left, right = layouts.region(part, tile)
             assert 0 <= top < bottom <= plan.image[0]
             assert 0 <= left < right <= plan.image[1]
             pixels = wanted.pixels(plan.network.nodes[0].name)
             assert (bottom - top, right - left) == (pixels[1] - pixels[0], pixels[3] - pixels[2])
 
 
-def planned(net: Any, image: torch.Tensor, **given: Any) -> tuple[Plan, Programs] | None:
-    """A plan and its programs; none where the network cannot be scanned so."""
+def planned(net: Any, image: torch.Tensor, **given: Any) -> tuple[Plan, Layouts] | None:
+    """A plan and its layouts; none where the network cannot be scanned so."""
     try:
         work = set_up(net, image, Settings(**given))
     except FullfieldError:
         return None
-    return work.plan, Programs(work.prepared.canonical)
+    return work.plan, Layouts(TorchEngine(work.prepared.canonical))
 
 
 @given(net=networks(), data=st.data())
@@ -85,8 +86,8 @@ def test_layouts_of_like_tiles_are_one_object() -> None:
     module, window = build("lenet5")
     found = planned(fullfield.load(module, window=window), torch.zeros(3, 200, 200), step=4, tile=(5, 5))
     assert found is not None
-    plan, programs = found
-    assert len({id(programs.layout(plan, tile)) for tile in plan.tiles()}) == 4
+    plan, layouts = found
+    assert len({id(layouts.layout(plan, tile)) for tile in plan.tiles()}) == 4
 
 
 def test_the_programs_used_last_are_kept() -> None:
@@ -96,14 +97,16 @@ def test_the_programs_used_last_are_kept() -> None:
         fullfield.load(module, window=window), torch.zeros(3, 240, 240), step=4, tile=(3, 3), mode="context"
     )
     assert found is not None
-    plan, programs = found
+    plan, layouts = found
+    engine = layouts.engine
+    assert isinstance(engine, TorchEngine)
     tiles = list(plan.tiles())
     middle = tiles[len(tiles) // 2]
-    first = programs.program(plan, middle)
+    first = engine.module(plan, layouts.layout(plan, middle))
     seen = []
     for tile in tiles[:60]:
-        seen.append(id(programs.program(plan, tile)))
-        assert programs.program(plan, middle) is first
+        seen.append(id(engine.module(plan, layouts.layout(plan, tile))))
+        assert engine.module(plan, layouts.layout(plan, middle)) is first
     assert len(set(seen)) > 16
 
 
@@ -116,7 +119,7 @@ def small() -> fullfield.Model:
 def test_a_second_scan_lowers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     net, image = small(), torch.rand(3, 40, 36, dtype=torch.float64)
     first = fullfield.scan(net, image, step=2, tile=(5, 5))
-    monkeypatch.setattr("fullfield.engine.programs.lower", None)
+    monkeypatch.setattr("fullfield.engine.engines.torch.lower", None)
     again = fullfield.scan(net, image, step=2, tile=(5, 5))
     assert (first.array == again.array).all()
     with pytest.raises(TypeError):
@@ -126,10 +129,11 @@ def test_a_second_scan_lowers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_batches_of_another_size_are_lowered_anew() -> None:
     net, image = small(), torch.rand(3, 40, 36, dtype=torch.float64)
     work = set_up(net, image, Settings(step=2, tile=(5, 5), border=None))
-    programs, tile = Programs(work.prepared.canonical), next(iter(work.plan.tiles()))
-    one, two = (programs.program(replace(work.plan, batch=n), tile) for n in (1, 25))
+    engine, tile = TorchEngine(work.prepared.canonical), next(iter(work.plan.tiles()))
+    layout = work.plan.layout(tile)
+    one, two = (engine.module(replace(work.plan, batch=n), layout) for n in (1, 25))
     assert one is not two
-    assert programs.program(replace(work.plan, batch=1), tile) is one
+    assert engine.module(replace(work.plan, batch=1), layout) is one
 
 
 def test_programs_end_with_their_network() -> None:

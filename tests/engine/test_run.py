@@ -13,10 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import fullfield
 from fullfield.api.scan import run_plan
+from fullfield.engine.progress import Progress
 from fullfield.engine.run import run
 from fullfield.jobs.prepare import Settings, set_up
+from fullfield.planning import Method, Plan
 from fullfield.planning.cost import tile_cost
-from fullfield.store.memory import ArraySink
+from fullfield.store.memory import MemorySink
 from tests.api import networks
 from tests.api.networks import Attention, Branches, Positions, made, picture
 
@@ -53,23 +55,21 @@ def test_macs_predicted_are_macs_executed(
 
 @pytest.mark.parametrize("tile", [None, (2, 2)])
 def test_progress_goes_up_to_the_end(tile: tuple[int, int] | None) -> None:
-    seen: list[tuple[int, int, int]] = []
-    scores = fullfield.scan(
-        made(networks.padded), picture(), step=3, tile=tile, progress=lambda *counts: seen.append(counts)
-    )
+    seen: list[Progress] = []
+    scores = fullfield.scan(made(networks.padded), picture(), step=3, tile=tile, progress=seen.append)
     windows = scores.array[0].size
-    done, total, pixels = zip(*seen, strict=True)
-    assert list(done) == sorted(set(done))
-    assert list(pixels) == sorted(pixels)
-    assert set(total) == {windows}
-    assert (done[-1], pixels[-1]) == (windows, 50 * 61)
+    for numbers in ([now.done for now in seen], [now.pixels for now in seen], [now.blocks for now in seen]):
+        assert numbers == sorted(numbers)
+    assert {(now.total, now.unit, now.stage) for now in seen} == {(windows, "windows", "scanning")}
+    assert (seen[-1].done, seen[-1].fraction, seen[-1].blocks) == (windows, 1.0, seen[-1].blocks_total)
+    assert seen[-1].pixels == pytest.approx(50 * 61)
     assert len(seen) > 5 or tile is None
 
 
 def test_an_interrupted_scan_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def stop(done: int, total: int, pixels: int) -> None:
+    def stop(now: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -77,25 +77,62 @@ def test_an_interrupted_scan_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
-class Watcher:
-    """A sink that remembers which cells it was given, and how often."""
+class Watcher(MemorySink):
+    """A sink that counts how often it is given each cell, and when blocks are finished."""
 
-    def __init__(self, classes: int, shape: tuple[int, int]) -> None:
-        self.inner = ArraySink(classes, shape, "float64")
-        self.times = np.zeros(shape, int)
+    def __init__(self, classes: int, plan: Plan) -> None:
+        super().__init__(classes, plan, "float64")
+        self.times = np.zeros(plan.shape, int)
+        self.order: list[int] = []
 
-    def write(self, row: int, column: int, scores: np.ndarray) -> None:
-        self.inner.write(row, column, scores)
-        self.times[row : row + scores.shape[1], column : column + scores.shape[2]] += 1
+    def put(self, block: int, cells: tuple[slice, slice], scores: np.ndarray, mask: np.ndarray | None) -> None:
+        super().put(block, cells, scores, mask)
+        self.times[cells] += 1
+
+    def finish(self, block: int) -> None:
+        super().finish(block)
+        self.order.append(block)
 
 
+@pytest.mark.parametrize("method", ["atrous", "shifted"])
 @pytest.mark.parametrize("tile", [None, (1, 1), (2, 3)])
-def test_every_cell_is_written_once(tile: tuple[int, int] | None) -> None:
-    work = set_up(made(networks.padded), picture(), Settings(step=4, tile=tile))
-    sink = Watcher(5, work.plan.shape)
+def test_every_cell_is_written_once(tile: tuple[int, int] | None, method: Method) -> None:
+    work = set_up(made(networks.padded), picture(), Settings(step=2, tile=tile, method=method))
+    sink = Watcher(5, work.plan)
+    blocks = list(sink.todo)
     run(work.plan, work.prepared.canonical, work.source, sink)
     assert (sink.times == 1).all()
-    np.testing.assert_array_equal(sink.inner.array, run_plan(work.prepared, work.plan, work.source))
+    assert sink.order == blocks
+    assert sink.todo == []
+    np.testing.assert_array_equal(sink.array, run_plan(work.prepared, work.plan, work.source))
+
+
+@pytest.mark.parametrize("method", ["atrous", "shifted"])
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_an_interrupted_map_in_memory_is_completed_by_the_next_run(stop_at: int, method: Method) -> None:
+    """And no block that was complete is computed again."""
+    work = set_up(made(networks.padded), picture(), Settings(step=2, tile=(2, 3), method=method))
+    sink = Watcher(5, work.plan)
+
+    def stop(now: Progress) -> None:
+        if now.blocks == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(work.plan, work.prepared.canonical, work.source, sink, progress=stop)
+    assert len(sink.order) == stop_at < len(sink.todo) + stop_at
+    rest = run(work.plan, work.prepared.canonical, work.source, sink)
+    assert sink.order == sorted(set(sink.order))
+    assert rest.blocks == rest.blocks_total == len(sink.order) - stop_at
+    np.testing.assert_array_equal(sink.array, run_plan(work.prepared, work.plan, work.source))
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 5])
+def test_scores_do_not_depend_on_reading_ahead(ahead: int) -> None:
+    work = set_up(made(networks.padded), picture(), Settings(step=2, tile=(2, 3)))
+    sink = MemorySink(5, work.plan, "float64")
+    run(work.plan, work.prepared.canonical, work.source, sink, ahead=ahead)
+    np.testing.assert_array_equal(sink.array, run_plan(work.prepared, work.plan, work.source))
 
 
 def test_only_pixels_of_the_image_are_read() -> None:
@@ -109,7 +146,7 @@ def test_only_pixels_of_the_image_are_read() -> None:
             regions.append((top, bottom, left, right))
             return work.source.read(top, bottom, left, right)
 
-    run(work.plan, work.prepared.canonical, Spy(), ArraySink(5, work.plan.shape, "float64"))
+    run(work.plan, work.prepared.canonical, Spy(), MemorySink(5, work.plan, "float64"))
     seen = np.zeros((50, 61), int)
     for top, bottom, left, right in regions:
         assert 0 <= top < bottom <= 50

@@ -14,7 +14,7 @@ from torch import nn
 import fullfield
 from fullfield.api.scan_to import scan_to
 from fullfield.api.stored import StoredScores
-from fullfield.engine.stream import Pace
+from fullfield.engine.progress import Progress
 from fullfield.jobs import stream_job as job
 from fullfield.store.encoding import Encoded, Encoding, ScoreEncoder, score_encoder
 
@@ -108,22 +108,22 @@ def test_the_pace_adds_up(net: fullfield.Model, image: np.ndarray, tmp_path: Pat
     mask = np.zeros(image.shape[:2])
     mask[:20] = 1
     windows: list[int] = []
-    last: list[Pace] = []
+    last: list[Progress] = []
 
-    def note(pace: Pace) -> None:
-        windows.append(pace.windows)
-        last[:] = [pace]
+    def note(now: Progress) -> None:
+        windows.append(now.done)
+        last[:] = [now]
 
     settings: dict[str, Any] = {"mask": mask} if masked else {}
     scan_to(net, image, tmp_path / "map.zarr", step=3, tile=(2, 3), progress=note, **settings)
-    (pace,) = last
+    (now,) = last
     assert windows == sorted(windows)
-    assert pace.windows == pace.planned == 16 * 21
-    assert pace.blocks == pace.total
-    assert pace.pixels == pytest.approx(59 * 73)
-    assert (pace.computed < pace.windows) == masked
-    assert 0 <= pace.reading_s + pace.writing_s <= pace.elapsed_s
-    assert pace.bound in ("reader", "writer", "compute")
+    assert now.done == now.total == 16 * 21
+    assert now.blocks == now.blocks_total
+    assert now.pixels == pytest.approx(59 * 73)
+    assert (now.computed < now.done) == masked
+    assert 0 <= now.reading_s + now.writing_s <= now.elapsed_s
+    assert now.bound in ("reader", "writer", "compute")
 
 
 def test_what_was_interrupted_is_finished_by_the_next_run(
@@ -131,8 +131,8 @@ def test_what_was_interrupted_is_finished_by_the_next_run(
 ) -> None:
     monkeypatch.setattr(job, "_BLOCK_BYTES", 1)
 
-    def stop(pace: Pace) -> None:
-        if pace.blocks == 5:
+    def stop(now: Progress) -> None:
+        if now.blocks == 5:
             raise KeyboardInterrupt
 
     settings: dict[str, Any] = {"step": 2, "tile": (3, 5), "method": "shifted"}
@@ -164,7 +164,7 @@ def test_what_cannot_be_kept_stops_the_run_and_loses_nothing(
     before = sys.getswitchinterval()
     done: list[int] = []
     numbers, _ = everything(
-        scan_to(net, image, tmp_path / "map.zarr", progress=lambda pace: done.append(pace.total), **settings)
+        scan_to(net, image, tmp_path / "map.zarr", progress=lambda now: done.append(now.blocks_total), **settings)
     )
     assert done[0] == 12 - tile
     assert sys.getswitchinterval() == before == pytest.approx(0.005)

@@ -8,6 +8,7 @@ import pyproj
 import pytest
 import rasterio
 
+from fullfield.engine.progress import Progress
 from fullfield.errors import ImageError
 from fullfield.exporters.geotiff import write_geotiff
 from fullfield.exporters.grid import cells
@@ -89,12 +90,12 @@ def test_labels_have_a_colour_table_and_names(tmp_path: Path) -> None:
 def test_large_maps_have_overviews_and_are_read_by_block(tmp_path: Path, cog: bool) -> None:
     place = placed(step=(1, 1), window=(1, 1), image=(1100, 1300), scanned=(1100, 1300), padding=(0, 0, 0, 0))
     scores = score_map(1, placement=place, georeference=UTM)
-    seen: list[tuple[int, int]] = []
-    write_geotiff(cells(scores), tmp_path / "a.tif", cog=cog, progress=lambda *at: seen.append(at))
+    seen: list[Progress] = []
+    write_geotiff(cells(scores), tmp_path / "a.tif", cog=cog, progress=seen.append)
     with rasterio.open(tmp_path / "a.tif") as file:
         assert file.overviews(1) == [2, 4]
         assert file.block_shapes == [(512, 512)]
-    assert seen[-1] == (1100 * 1300, 1100 * 1300)
+    assert (seen[-1].done, seen[-1].total, seen[-1].unit) == (1100 * 1300, 1100 * 1300, "cells")
     assert max(scores.asked) <= 512 * 1300
 
 
@@ -110,7 +111,7 @@ def test_a_thousand_bands_are_written_one_after_another(tmp_path: Path) -> None:
 def test_an_interruption_leaves_nothing_and_an_old_file_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_text("old")
 
-    def stop(done: int, total: int) -> None:
+    def stop(now: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

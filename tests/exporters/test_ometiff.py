@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 import fullfield
+from fullfield.engine.progress import Progress
 from fullfield.exporters.grid import cells
 from fullfield.exporters.labels import labelled
 from fullfield.exporters.ometiff import write_ometiff
@@ -65,7 +66,7 @@ def test_labels_keep_their_colours(tmp_path: Path) -> None:
 
 
 def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
-    def stop(done: int, total: int) -> None:
+    def stop(now: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import fullfield
+from fullfield.engine.progress import Progress
 from fullfield.errors import ImageError
 from fullfield.image.raster import About, ArrayRaster, Georeference
 from fullfield.mask.background import find_foreground, otsu
@@ -211,10 +212,10 @@ def test_without_a_pyramid_the_image_is_read_once_and_the_content_is_the_same() 
             return None
 
     pixels, _, _ = stained()
-    told: list[tuple[int, int]] = []
-    content = find_foreground(Flat(pixels, "flat", About({}, (128, 128))), progress=lambda *n: told.append(n))
+    told: list[Progress] = []
+    content = find_foreground(Flat(pixels, "flat", About({}, (128, 128))), progress=told.append)
     np.testing.assert_array_equal(content.inside, find_foreground(raster(pixels)).inside)
-    assert told[-1] == (480 * 640, 480 * 640)
+    assert (told[-1].done, told[-1].total, told[-1].unit) == (480 * 640, 480 * 640, "px")
 
 
 def test_the_picture_shows_content_as_it_is_and_tints_the_rest() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from fullfield.engine.progress import Progress
 from fullfield.image.raster import About, ArrayRaster
 from fullfield.mask.thumbnail import small_image
 
@@ -43,16 +44,16 @@ def test_every_pixel_is_the_mean_of_those_it_stands_for(
 
 def test_a_thumbnail_that_there_is_is_taken_and_nothing_is_read() -> None:
     raster = ArrayRaster(np.arange(64, dtype=np.uint8).reshape(8, 8, 1))
-    assert small_image(raster, 4, lambda done, total: pytest.fail("read")).shape == (4, 4, 1)
+    assert small_image(raster, 4, lambda now: pytest.fail("read")).shape == (4, 4, 1)
 
 
 def test_progress_counts_pixels_up_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fullfield.mask.thumbnail._BLOCK", 16)
-    told: list[tuple[int, int]] = []
-    small_image(Flat(np.zeros((40, 50, 3), np.uint8), "flat", About({}, (16, 16))), 10, lambda *n: told.append(n))
+    told: list[Progress] = []
+    small_image(Flat(np.zeros((40, 50, 3), np.uint8), "flat", About({}, (16, 16))), 10, told.append)
     assert len(told) == 12
-    assert told[-1] == (2000, 2000)
-    assert told == sorted(told)
+    assert (told[-1].done, told[-1].total) == (2000, 2000)
+    assert [now.done for now in told] == sorted(now.done for now in told)
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:

@@ -13,9 +13,9 @@ from fullfield.exporters import Options, Resolution
 from fullfield.exporters import export as write
 
 if TYPE_CHECKING:
+    from fullfield.engine.progress import OnProgress
     from fullfield.exporters.geojson import Coordinates, Geometry
     from fullfield.exporters.geotiff import Compression
-    from fullfield.exporters.grid import Progress
     from fullfield.exporters.resample import Method
     from fullfield.store.maps import ScoreMap
 
@@ -35,7 +35,7 @@ def export(
     coordinates: Coordinates = "image",
     min_distance: float | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> None:
     """Writes a score map as GeoTIFF, OME-TIFF, ``.npy``, GeoJSON, PNG, ``.zarr`` or ``.npz``, as the suffix says.
 
@@ -59,7 +59,7 @@ def export(
             system; ``"wgs84"``, degrees, as RFC 7946 wants it (GeoJSON).
         min_distance: of points, those without a greater one of their class within so many px of the image (GeoJSON).
         overwrite: replace what is there.
-        progress: called with cells done and cells in all.
+        progress: called after every block.
 
     Raises:
         FullfieldError: scores, options or a place that cannot be used; the text says where, what and how to mend it.

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from fullfield.api.scores import Scores
+from fullfield.engine.progress import OnProgress
 from fullfield.engine.protocols import Source, WantedCells
-from fullfield.engine.run import Progress, run
+from fullfield.engine.run import run
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
 from fullfield.importers.load import load
@@ -22,7 +23,7 @@ from fullfield.mask.background import Foreground
 from fullfield.model.model import Model
 from fullfield.planning import Method, Plan
 from fullfield.store.maps import MapSpec, ScoreMap
-from fullfield.store.memory import ArraySink
+from fullfield.store.memory import MemorySink
 from fullfield.verification.certificate import Certificate, compare
 from fullfield.verification.crops import Cell, check_samples, run_crops, sample_valid
 
@@ -48,7 +49,7 @@ def scan(
     skip_background: bool | Foreground = False,
     min_coverage: float = 0.0,
     verify: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Scores:
     """The scores of every window of ``image``.
 
@@ -81,7 +82,7 @@ def scan(
         skip_background: find what holds tissue or other content on a thumbnail, and look only there.
         min_coverage: least part of a window that mask, content or valid pixels must cover, 0 to 1; 0 asks for a touch.
         verify: windows to run as crops afterwards, 0 for none; what is found becomes the scores' ``certificate``.
-        progress: called with windows done, windows in all, and pixels done.
+        progress: called after every tile, and after every batch of crops.
 
     Raises:
         FullfieldError: a network, image or argument that cannot be used; the text says where, what and how to mend it.
@@ -107,7 +108,7 @@ def scan(
         mpp=about.mpp,
     )
     if verify:
-        certificate = certify(classifier, scores, work.source, samples=verify, seed=0)
+        certificate = certify(classifier, scores, work.source, samples=verify, seed=0, progress=progress)
         return replace(scores, certificate=certificate.to_dict())
     return scores
 
@@ -118,16 +119,12 @@ def run_plan(
     source: Source,
     *,
     where: WantedCells | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> NDArray[np.floating]:
     """The scores of a plan in memory, NaN where they are not wanted. Shape: ``(k, y, x)``"""
     kind = "float32" if prepared.net.dtype == torch.bfloat16 else str(prepared.net.dtype).removeprefix("torch.")
-    sink = ArraySink(prepared.net.classes, plan.shape, kind)
+    sink = MemorySink(prepared.net.classes, plan, kind)
     run(plan, prepared.canonical, source, sink, where=where, progress=progress)
-    if where is not None:
-        for row in range(plan.shape[0]):
-            (unwanted,) = ~where.cells(row, 0, 1, plan.shape[1])
-            sink.array[:, row, unwanted] = np.nan
     return sink.array
 
 
@@ -148,13 +145,23 @@ def check_verifiable(spec: MapSpec, net: Model) -> None:
     )
 
 
-def certify(net: Model, scores: ScoreMap, source: Source, *, samples: int, seed: int) -> Certificate:
+def certify(
+    net: Model, scores: ScoreMap, source: Source, *, samples: int, seed: int, progress: OnProgress | None = None
+) -> Certificate:
     """The scores beside those of the original network on sampled windows."""
     spec = scores.spec
     cells = sample_valid(spec.shape[1:], samples, seed, lambda i, j: bool(scores.valid(i, i + 1, j, j + 1).all()))
     found = np.stack([scores.read(i, i + 1, j, j + 1)[:, 0, 0] for i, j in cells])
     return certificate_of(
-        net, found, cells, source, place=spec.placement, mode=spec.mode, classes=spec.classes, seed=seed
+        net,
+        found,
+        cells,
+        source,
+        place=spec.placement,
+        mode=spec.mode,
+        classes=spec.classes,
+        seed=seed,
+        progress=progress,
     )
 
 
@@ -168,9 +175,10 @@ def certificate_of(
     mode: str,
     classes: tuple[int, ...] | None = None,
     seed: int = 0,
+    progress: OnProgress | None = None,
 ) -> Certificate:
     """Scores ``(cells, k)`` of some cells beside those of the original network, of all classes or some."""
-    crops = run_crops(net, source, cells, place.step)
+    crops = run_crops(net, source, cells, place.step, progress=progress)
     return compare(
         found,
         crops if classes is None else crops[:, list(classes)],

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from fullfield.api.scan import certificate_of, check_verifiable
 from fullfield.api.stored import StoredScores, open_scores
-from fullfield.engine.stream import Report, Stream
+from fullfield.engine.progress import OnProgress
+from fullfield.engine.run import run as run_plan
 from fullfield.errors import GeometryError, ImageError, ResumeError
 from fullfield.files import remove, settle, sync, system_error
 from fullfield.importers.load import load
@@ -23,6 +24,7 @@ from fullfield.store.journal import Begin, Journal, differences, has_begun, jour
 from fullfield.store.ome_zarr import VALID, create_store, read_record, reopen_store
 from fullfield.store.pyramid import GrowingStore, seal
 from fullfield.store.shards import open_array, plain_bytes, read_array
+from fullfield.store.sink import StoreSink
 from fullfield.verification.certificate import Certificate
 from fullfield.verification.crops import check_samples, sample_valid
 
@@ -41,7 +43,7 @@ def scan_to(
     world: int = 1,
     restart: bool = False,
     overwrite: bool = False,
-    progress: Report | None = None,
+    progress: OnProgress | None = None,
     **settings: Any,
 ) -> StoredScores | None:
     """The scores of every window of ``image``, in an OME-Zarr store on disk.
@@ -59,7 +61,7 @@ def scan_to(
         rank, world: this is process ``rank`` of ``world`` that share one output; the last to finish completes it.
         restart: begin anew where an unfinished output was begun with other settings, or is damaged.
         overwrite: replace an earlier result.
-        progress: told of the pace after every tile.
+        progress: called after every tile and every block.
         settings: ``scan``'s own arguments.
 
     Returns:
@@ -96,13 +98,13 @@ class _Run:
     samples: int
 
 
-def _go(run: _Run, progress: Report | None) -> StoredScores | None:
+def _go(run: _Run, progress: OnProgress | None) -> StoredScores | None:
     """Begins or goes on, and finishes if this process is the last."""
     job, target = run.job, run.target
     folder = journal_folder(target)
     _check_place(run)
     if not folder.exists() and _finished(run):
-        return _verified(run)
+        return _verified(run, progress)
     begin = Begin(
         job.facts,
         create=lambda: _create(target, job),
@@ -113,18 +115,22 @@ def _go(run: _Run, progress: Report | None) -> StoredScores | None:
     )
     with open_journal(target, begin) as journal:
         if journal is None:
-            return _verified(run)
+            return _verified(run, progress)
         store = reopen_store(target, job.spec)
-        share = job.shards.share(run.rank, run.world)
-        blocks = [block for block in share if block not in journal.finished]
         boxes = map(job.shards.box, journal.finished)
         growing = GrowingStore(store, [(box.row, box.column) for box in boxes])
-        work, sink = job.work, growing if job.grows or growing.flat else store
-        beside = job.predicted_bytes - work.plan.cost.peak_bytes
-        net = work.prepared.canonical
-        stream = Stream(job.shards, net, work.source, sink, job.kept, journal, beside, work.where, job.remark)
-        stream.run(blocks, progress)
-        return _complete(run, journal, growing)
+        work, writer = job.work, growing if job.grows or growing.flat else store
+        run_plan(
+            work.plan,
+            work.prepared.canonical,
+            work.source,
+            StoreSink(job.shards, job.kept, writer, journal, job.shards.share(run.rank, run.world)),
+            where=work.where,
+            progress=progress,
+            beside_bytes=job.predicted_bytes - work.plan.cost.peak_bytes,
+            remark=job.remark,
+        )
+        return _complete(run, journal, growing, progress)
 
 
 def _check_share(rank: int, world: int, *, anew: bool) -> None:
@@ -204,10 +210,10 @@ def _finished(run: _Run) -> bool:
     return True
 
 
-def _verified(run: _Run) -> StoredScores:
+def _verified(run: _Run, progress: OnProgress | None) -> StoredScores:
     """The finished result, with the certificate that was asked for."""
     if run.samples and read_record(run.target)["certificate"] is None:
-        seal(run.target, certificate=_certify(run.job, run.target, run.samples).to_dict())
+        seal(run.target, certificate=_certify(run.job, run.target, run.samples, progress).to_dict())
     return open_scores(run.target)
 
 
@@ -235,13 +241,14 @@ def _create(target: Path, job: StreamJob) -> None:
     remove(old)
 
 
-def _complete(run: _Run, journal: Journal, grown: GrowingStore) -> StoredScores | None:
+def _complete(run: _Run, journal: Journal, grown: GrowingStore, progress: OnProgress | None) -> StoredScores | None:
     """Seals the store if all blocks are there; one process does, once.
 
     Args:
         run: this process's part.
         journal: of the store.
         grown: the store, and what of its coarser levels this process built.
+        progress: called while crops are computed.
 
     Raises:
         ResumeError: blocks of this process are gone since they were written.
@@ -257,14 +264,14 @@ def _complete(run: _Run, journal: Journal, grown: GrowingStore) -> StoredScores 
             raise ResumeError(str(target), what, fix="run the same command again")
         if len(done) < len(job.shards):
             return None
-        certificate = None if not run.samples else _certify(job, target, run.samples)
+        certificate = None if not run.samples else _certify(job, target, run.samples, progress)
         said = None if certificate is None else certificate.to_dict()
         seal(target, certificate=said, built=grown.built, extremes=grown.extremes)
         journal.remove()
     return open_scores(target)
 
 
-def _certify(job: StreamJob, target: Path, samples: int) -> Certificate:
+def _certify(job: StreamJob, target: Path, samples: int, progress: OnProgress | None) -> Certificate:
     """The stored scores of sampled windows beside the crops'."""
     spec, work = job.spec, job.work
     arrays = {name: open_array(target / name) for name in ("0", VALID)}
@@ -276,5 +283,12 @@ def _certify(job: StreamJob, target: Path, samples: int) -> Certificate:
     cells = sample_valid(spec.shape[1:], samples, 0, lambda i, j: bool(at(VALID, i, j).all()))
     found = np.stack([at("0", i, j)[:, 0, 0] for i, j in cells])
     return certificate_of(
-        work.prepared.net, found, cells, work.source, place=spec.placement, mode=spec.mode, classes=spec.classes
+        work.prepared.net,
+        found,
+        cells,
+        work.source,
+        place=spec.placement,
+        mode=spec.mode,
+        classes=spec.classes,
+        progress=progress,
     )

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fullfield.api.tuning import Candidate, Check, Target, Tuning
 from fullfield.api.verify import verify
 from fullfield.arguments import parse_bytes
+from fullfield.engine.progress import OnProgress, Stage
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from fullfield.importers.load import ModelLike
 
 Pair = tuple[int, int]
-Progress = Callable[[int, int, int], None]
 
 _CELLS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # border cells tried
 _WITH_MAPS = 3  # borders up to this many cells are tried with whole maps too
@@ -55,7 +55,7 @@ def tune(
     edge: str = "valid",
     budget: int | str | None = None,
     until_met: bool = False,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Tuning:
     """The cost and the error of each setting of ``border``, measured on sampled windows of this image.
 
@@ -75,7 +75,7 @@ def tune(
         edge: what lies beyond the image.
         budget: memory allowed.
         until_met: stop at the first setting, from the fastest on, that meets the target.
-        progress: called with windows done, windows in all, and pixels done.
+        progress: called after every setting.
 
     Raises:
         FullfieldError: as for ``scan``; a target that cannot be one.
@@ -87,11 +87,10 @@ def tune(
     subject = _Subject.draw(bench, samples, seed)
     candidates: list[Candidate] = []
     options = bench.options(subject.crop_seconds)
+    stage = Stage(progress, "tuning", len(options), "settings")
     for option in options:
         candidates.append(subject.measure(option))
-        if progress is not None:
-            done, total = (n * len(subject.cells) for n in (len(candidates), len(options)))
-            progress(done, total, done * math.prod(bench.exact.net.window))
+        stage.report(len(candidates))
         if until_met and target.met(candidates[-1].error, candidates[-1].agreement):
             break
     exact = options[-1].table

@@ -67,14 +67,14 @@ def command(
     from fullfield.api.export import export
     from fullfield.cli.progress import progress_bar
 
-    with progress_bar("export") as bar:
+    with progress_bar("export") as progress:
         export(
             scores,
             out,
             classes=classes or None,
             resolution=_resolution(resolution),
             overwrite=overwrite,
-            progress=None if bar is None else lambda done, total: bar(done, total, done),
+            progress=progress,
             **settings,
         )
     size = _bytes(Path(out))

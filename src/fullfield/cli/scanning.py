@@ -11,7 +11,7 @@ import click
 
 from fullfield.cli.jobs import Job, named, streams
 from fullfield.cli.options import Pick
-from fullfield.cli.progress import progress_bar, stream_progress
+from fullfield.cli.progress import progress_bar
 from fullfield.errors import FullfieldError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _to_disk(job: Job, net: Model, image: Any, path: str, settings: dict[str, An
     final = place.suffix.lower() == ".zarr"
     store = place if final else place.with_name(place.name + ".zarr")
     started = time.perf_counter()
-    with stream_progress(Path(path).name, as_json=job.json_progress) as progress:
+    with progress_bar(Path(path).name, as_json=job.json_progress) as progress:
         stored = scan_to(
             net,
             image,

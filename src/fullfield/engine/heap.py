@@ -1,4 +1,4 @@
-"""The process's heap between tiles."""
+"""Hands free memory back to the system with malloc_trim when a process holds too much of it between tiles."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _PAGE = mmap.PAGESIZE
 
 
 class Heap:
-    """The memory that a run may hold between its tiles before it goes back.
+    """Limits the free memory that a scan's process holds between tiles.
 
-    To hand it back after every tile would cost as much as a small tile takes: the next one asks for the same again.
-    What cannot be handed back is in use, by whomever, and counts no more.
+    Trimming after every tile would take as long as a small tile: the next tile allocates the same memory again.
+    What malloc_trim cannot release is in use, and raises the limit.
 
     Args:
-        plan: what is run. A quarter of the bytes that it predicts may be held free, and half of them more where the
-            budget has room, so that a whole tile finds what the last one left.
-        beside_bytes: what else the run is predicted to take.
+        plan: of the scan. A quarter of its predicted peak may be held free, and up to half of the peak more if the
+            budget has room, so that a whole tile finds the memory of the last one.
+        beside_bytes: memory that the scan is predicted to take beside the plan's peak.
     """
 
     def __init__(self, plan: Plan, beside_bytes: int = 0) -> None:
@@ -32,17 +32,17 @@ class Heap:
         self.limit = held_bytes() + beside_bytes + self.most
 
     def settle(self) -> None:
-        """Hands free memory back if more than that is held, or nobody knows."""
+        """Trims if the process holds more than the limit, or if its resident memory is unknown."""
         held = held_bytes()
         if not held or held > self.limit:
-            give_back()
+            trim()
             self.limit = max(self.limit, held_bytes() + self.most)
 
 
 def held_bytes() -> int:
-    """Memory that the process holds; 0 where the system does not say."""
+    """Resident memory of the process; 0 if the system does not tell."""
     try:
-        statm = _statm(os.getpid())  # first: where there is none, there may be no pread either
+        statm = _statm(os.getpid())  # first: systems without /proc may lack os.pread too
         return int(os.pread(statm, 128, 0).split()[1]) * _PAGE
     except OSError:
         return 0
@@ -50,35 +50,35 @@ def held_bytes() -> int:
 
 @functools.lru_cache(1)
 def _statm(process: int) -> int:
-    """The system's account of this process's memory, opened once: it is asked after every tile, beside busy threads.
+    """A file descriptor of the process's ``statm``; opened once, because it is read after every tile.
 
     Raises:
-        OSError: there is none.
+        OSError: the system has no such file.
     """
     return os.open(f"/proc/{process}/statm", os.O_RDONLY)
 
 
-def give_back() -> None:
-    """Hands memory that is free but still held back to the system, where the C library can.
+def trim() -> None:
+    """Returns free memory to the system with malloc_trim; does nothing if the C library has none.
 
-    glibc keeps what tensors below 32 MB leave behind, in pieces that tensors of other sizes do not fit into: over many
-    tiles a process would come to hold several times what any of them needs.
+    glibc keeps the memory of freed tensors below 32 MB in pieces that tensors of other sizes do not fit into: over many
+    tiles a process would come to hold several times what any tile needs.
     """
     _trimmer()(0)
 
 
 @functools.cache
 def _trimmer() -> Callable[[int], object]:
-    """glibc's ``malloc_trim``; elsewhere nothing."""
+    """glibc's ``malloc_trim``; with other C libraries a function that does nothing."""
     try:
-        trim: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+        trimmer: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):
         return lambda pad: None
-    return trim
+    return trimmer
 
 
 def peak_bytes() -> int:
-    """Most memory that the process has held; 0 where the system does not say."""
+    """Greatest resident memory of the process so far; 0 if the system does not tell."""
     try:
         import resource
     except ImportError:

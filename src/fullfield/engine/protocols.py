@@ -1,16 +1,22 @@
-"""What the engine reads from and writes to; ``io`` implements both."""
+"""Interfaces of the engine: image sources, masks and sinks, which other packages implement, and engines."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.geometry.region import Pair
+from fullfield.geometry.tile import TileLayout
+from fullfield.planning import Plan
+
+Program = Callable[[NDArray[np.floating]], NDArray[np.floating]]  # pixels (c, y, x) -> scores (k, y, x)
+
 
 class Source(Protocol):
-    """An image as the network wants it: preprocessed once, readable by region."""
+    """A preprocessed image that is read by region, also from several threads at once."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -18,68 +24,61 @@ class Source(Protocol):
         ...
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.floating]:
-        """Preprocessed pixels ``(c, y, x)`` of the half-open region, which lies inside the image."""
-        ...
-
-
-class Sink(Protocol):
-    """A place for scores."""
-
-    def write(self, row: int, column: int, scores: NDArray[np.floating]) -> None:
-        """Takes the block ``(k, y, x)`` whose first cell is ``(row, column)``; no block comes twice."""
-        ...
-
-    def part(self, first: tuple[int, int], every: tuple[int, int]) -> Sink:
-        """The sink of every so many rows and columns, from row and column ``first`` on."""
+        """Preprocessed pixels ``(c, y, x)`` of a half-open region inside the image."""
         ...
 
 
 class WantedCells(Protocol):
-    """The cells of a map that are wanted."""
+    """Selects the cells of a score map that are computed; asked from several threads at once."""
 
     def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
-        """Which cells ``(rows, columns)`` of the block whose first is ``(row, column)`` are wanted."""
+        """Which cells ``(rows, columns)`` of the block that begins at ``(row, column)`` are wanted."""
         ...
 
 
-class Encoded(Protocol):
-    """Scores as they are stored."""
+class Sink(Protocol):
+    """Takes the scores of a map block by block, in memory or on disk; knows which blocks are still to be computed.
+
+    A block is a rectangle of cells that is finished and recorded as a whole. Blocks form a grid and are numbered row by
+    row. ``run`` calls ``put`` for the tiles of a block one after another and then ``finish``; one block may be finished
+    in one thread while tiles of the next are put in another.
+    """
 
     @property
-    def block(self) -> NDArray[Any]:
-        """Stored numbers ``(bands, y, x)``."""
+    def block(self) -> Pair:
+        """Rows and columns of a block: multiples of the tile (of ``planning.shards.spread``), or the whole map."""
         ...
 
     @property
-    def saturated(self) -> int:
-        """Scores beyond what the stored numbers can tell."""
+    def todo(self) -> Sequence[int]:
+        """Numbers of the blocks that are not finished, in the order in which they are to be computed."""
         ...
 
-    @property
-    def nans(self) -> int:
-        """Scores that are NaN."""
+    def put(
+        self, block: int, cells: tuple[slice, slice], scores: NDArray[np.floating], mask: NDArray[np.bool_] | None
+    ) -> None:
+        """Takes the scores of one tile.
+
+        Args:
+            block: the block that the tile lies in.
+            cells: rows and columns of the map, every one or at equal distances.
+            scores: of these cells, ``(k, y, x)``.
+            mask: the cells ``(y, x)`` whose scores are wanted; all where ``None``.
+        """
+        ...
+
+    def finish(self, block: int) -> None:
+        """Completes a block: all wanted tiles of it were put; none if no cell of it is wanted."""
         ...
 
 
-class Encoder(Protocol):
-    """What of the scores is stored, and as what numbers."""
+class Engine(Protocol):
+    """Runs the programs of one network's tiles; each is compiled for its first tile and kept for tiles like it."""
 
-    def empty(self, rows: int, columns: int) -> NDArray[Any]:
-        """A block ``(bands, rows, columns)`` of stored numbers that holds no scores."""
+    def known(self, layout: TileLayout) -> TileLayout:
+        """The object under which an equal layout was compiled; ``layout`` itself if none was."""
         ...
 
-    def encode(self, scores: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> Encoded:
-        """Stored numbers of scores ``(k, y, x)``; of cells that are not ``valid``, no score."""
-        ...
-
-
-class BlockSink(Protocol):
-    """A store on disk that takes whole blocks, from any thread."""
-
-    def write(self, row: int, column: int, block: NDArray[Any], valid: NDArray[np.bool_] | None) -> tuple[Path, ...]:
-        """Writes the block ``(bands, y, x)`` whose first cell is ``(row, column)``, and returns the files it made."""
-        ...
-
-    def write_empty(self, row: int, column: int) -> tuple[Path, ...]:
-        """The same for a block that holds no scores."""
+    def compile(self, plan: Plan, layout: TileLayout) -> Program:
+        """The program of tiles with this layout."""
         ...

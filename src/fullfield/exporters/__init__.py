@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters.geojson import Coordinates, Detections, Geometry, write_geojson
 from fullfield.exporters.geotiff import Compression, write_geotiff
-from fullfield.exporters.grid import Grid, Progress, band_indices, cells
+from fullfield.exporters.grid import Grid, band_indices, cells
 from fullfield.exporters.labels import labelled, stored_labels
 from fullfield.exporters.npy import write_npy
 from fullfield.exporters.ometiff import write_ometiff
@@ -68,7 +69,7 @@ def export(
     classes: Sequence[int | str] | None = None,
     overwrite: bool = False,
     options: Options | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> None:
     """Writes a map in the format of the suffix: ``.tif .ome.tif .npy .geojson .png .zarr .npz``.
 
@@ -81,7 +82,7 @@ def export(
         classes: those wanted, by index among the network's classes or by name; all by default.
         overwrite: replace what is there.
         options: how; each format has its own.
-        progress: called with cells done and cells in all.
+        progress: called after every block.
 
     Raises:
         FullfieldError: the text says where, what and how to mend it.
@@ -139,7 +140,7 @@ def _grid(scores: ScoreMap, classes: Sequence[int | str] | None, options: Option
     return resampled(grid, image, size, options.resample, labels=labels)
 
 
-def _write_grid(grid: Grid, target: Path, options: Options, *, overwrite: bool, progress: Progress | None) -> None:
+def _write_grid(grid: Grid, target: Path, options: Options, *, overwrite: bool, progress: OnProgress | None) -> None:
     kind = format_of(target)
     if kind == "geotiff":
         write_geotiff(
@@ -157,7 +158,7 @@ def _write_detections(
     options: Options,
     *,
     overwrite: bool,
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> None:
     """The top class is sought among all that the map holds, whatever classes are wanted."""
     stored = scores.spec.kind == "labels"

@@ -12,11 +12,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.engine.progress import OnProgress, Stage
 from fullfield.errors import ImageError
 from fullfield.exporters.antimeridian import Floats
 from fullfield.exporters.degrees import Place, on_earth
 from fullfield.exporters.geotiff import rasterio_or_error
-from fullfield.exporters.grid import Grid, Progress
+from fullfield.exporters.grid import Grid
 from fullfield.exporters.maxima import local_maxima, reach_of
 from fullfield.exporters.trace import Point, Region, Tracer, signed_area
 from fullfield.files import replacing
@@ -53,7 +54,7 @@ def write_geojson(
     detections: Detections,
     *,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> None:
     """Writes a feature collection, a feature a line, in the order of the rows in which they begin or end.
 
@@ -67,7 +68,7 @@ def write_geojson(
         wanted: classes, by index among the network's.
         detections: which cells, and how they are drawn.
         overwrite: whether what lies there may go.
-        progress: called with cells done and cells in all.
+        progress: called after every strip.
 
     Raises:
         ImageError: options that do not go together, no georeference, or no space.
@@ -166,17 +167,17 @@ class _Strip:
 
 
 def _strips(
-    grid: Grid, wanted: tuple[int, ...], detections: Detections, *, halo: int, progress: Progress | None
+    grid: Grid, wanted: tuple[int, ...], detections: Detections, *, halo: int, progress: OnProgress | None
 ) -> Iterator[tuple[int, int, list[_Strip]]]:
     """First and last row of every strip, and what it and ``halo`` rows on either side hold of each class."""
     _, rows, columns = grid.shape
     kept = len(wanted) if detections.threshold is not None else 2
     height = max(1, halo, min(_STRIP_ROWS, _STRIP_BYTES // (8 * kept * columns)))
+    stage = Stage(progress, "exporting", rows * columns, "cells")
     for top in range(0, rows, height):
         low, high = max(0, top - halo), min(rows, top + height + halo)
         yield top, min(top + height, rows), _read_strip(grid, wanted, detections, low, high)
-        if progress is not None:
-            progress(min(top + height, rows) * columns, rows * columns)
+        stage.report(min(top + height, rows) * columns)
 
 
 def _read_strip(grid: Grid, wanted: tuple[int, ...], detections: Detections, top: int, bottom: int) -> list[_Strip]:
@@ -213,7 +214,7 @@ def _read_strip(grid: Grid, wanted: tuple[int, ...], detections: Detections, top
 
 
 def _points(
-    grid: Grid, wanted: tuple[int, ...], detections: Detections, place: Place, progress: Progress | None
+    grid: Grid, wanted: tuple[int, ...], detections: Detections, place: Place, progress: OnProgress | None
 ) -> Iterator[dict[str, Any]]:
     """The window centres of cells, row by row."""
     distance = detections.min_distance
@@ -238,7 +239,7 @@ def _points(
 
 
 def _polygons(
-    grid: Grid, wanted: tuple[int, ...], detections: Detections, place: Place, progress: Progress | None
+    grid: Grid, wanted: tuple[int, ...], detections: Detections, place: Place, progress: OnProgress | None
 ) -> Iterator[dict[str, Any]]:
     """Regions of cells that share sides, as soon as the sweep has passed them."""
     columns = grid.shape[2]

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fullfield._version import __version__
+from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters import cog as cog_file
-from fullfield.exporters.grid import Grid, Progress, blocks, counted, widened
+from fullfield.exporters.grid import Grid, blocks, counted, widened
 from fullfield.exporters.whole import heard, missing_tiles
 from fullfield.files import replacing, system_error
 
@@ -32,7 +33,7 @@ def write_geotiff(
     path: Path,
     *,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     cog: bool = True,
     compression: Compression = "deflate",
 ) -> None:
@@ -46,7 +47,7 @@ def write_geotiff(
         grid: what to write.
         path: where to; checked already.
         overwrite: whether what lies there may go.
-        progress: called with cells done and cells in all.
+        progress: called after every block.
         cog: Cloud-optimised: all in the order that a reader of URLs wants; it takes the space of a second file while
             it is written. GDAL before 3.11 can order so the interleaved bands only, which is hopeless beyond a few
             dozen bands: more become a plain tiled file with overviews, band by band.
@@ -122,7 +123,7 @@ def _ordering_bytes(grid: Grid) -> int:
     return min(_CACHE_BYTES, _ORDER_BYTES + 2 * grid.shape[0] * grid.dtype.itemsize * _TILE**2)
 
 
-def _write(rasterio: Any, grid: Grid, path: Path, compression: str, progress: Progress | None) -> None:
+def _write(rasterio: Any, grid: Grid, path: Path, compression: str, progress: OnProgress | None) -> None:
     """The plain, tiled file, written once from the first row to the last."""
     bands, rows, columns = grid.shape
     lying, side = grid.lying, tile_side(grid)

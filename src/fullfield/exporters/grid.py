@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.engine.progress import OnProgress, Stage
 from fullfield.errors import ImageError
 from fullfield.image.raster import Georeference
 from fullfield.store.classes import find_class
@@ -18,7 +19,6 @@ from fullfield.store.maps import ScoreMap
 from fullfield.store.palette import Colour
 from fullfield.store.record import plain_json
 
-Progress = Callable[[int, int], None]
 Read = Callable[[int, int, int, int], NDArray[Any]]
 Region = tuple[int, int, int, int]
 _MOST = 64 << 20  # bytes of numbers held at once
@@ -191,15 +191,16 @@ def _cover(region: Region, height: int, width: int) -> Iterator[Region]:
             yield y, min(y + height, bottom), x, min(x + width, right)
 
 
-def counted(regions: Iterator[Region], total: int, progress: Progress | None) -> Iterator[Region]:
-    """The regions as they come; each one's cells are reported when the next is asked for."""
-    done = 0
+def counted(
+    regions: Iterator[Region], total: int, progress: OnProgress | None, *, unit: str = "cells"
+) -> Iterator[Region]:
+    """The regions unchanged; each is reported as exported when the next one is asked for."""
+    stage, done = Stage(progress, "exporting", total, unit), 0
     for region in regions:
         yield region
         top, bottom, left, right = region
         done += (bottom - top) * (right - left)
-        if progress is not None:
-            progress(done, total)
+        stage.report(done)
 
 
 def widened(grid: Grid) -> Grid:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield._version import __version__
+from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
-from fullfield.exporters.grid import Grid, Progress, widened
+from fullfield.exporters.grid import Grid, widened
 from fullfield.exporters.npy import fill_file
 from fullfield.files import replacing
 
@@ -24,7 +25,7 @@ _LEAST = 256  # cells a side of the coarsest level
 _HALVED_BYTES = 1 << 20  # of rows halved at once: a core's cache holds them
 
 
-def write_ometiff(grid: Grid, path: Path, *, overwrite: bool = False, progress: Progress | None = None) -> None:
+def write_ometiff(grid: Grid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None) -> None:
     """Writes a grid as OME-TIFF: channels named, pixel size and position in micrometres, or in pixels of the image.
 
     Positions are those of the first cell's centre from the centre of the image's first pixel, as OME-Zarr counts. The
@@ -86,7 +87,7 @@ def _look(grid: Grid) -> dict[str, Any]:
     return {"photometric": "palette", "colormap": table}
 
 
-def _levels(grid: Grid, work: Path, progress: Progress | None) -> list[tuple[Grid, Path]]:
+def _levels(grid: Grid, work: Path, progress: OnProgress | None) -> list[tuple[Grid, Path]]:
     """The numbers ``(bands, y, x)`` of every level of the pyramid in a file of their own, finest first."""
     source = work / "0"
     with source.open("wb") as file:

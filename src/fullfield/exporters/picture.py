@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from fullfield.drawing.colours import paint
+from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.exporters.grid import Grid, Progress, blocks, counted
+from fullfield.exporters.grid import Grid, blocks, counted
 from fullfield.files import check_writable, replacing
 from fullfield.image.decode import pixel_limit
 
@@ -21,7 +22,7 @@ _MOST = 4 << 30
 
 
 def write_png(
-    grid: Grid, path: Path, *, overwrite: bool = False, progress: Progress | None = None, colours: str = "viridis"
+    grid: Grid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None, colours: str = "viridis"
 ) -> None:
     """Writes labels, or the scores of one class, a pixel a cell of the grid; the legend goes to ``….legend.json``.
 
@@ -32,7 +33,7 @@ def write_png(
         grid: what to draw.
         path: where to; checked already.
         overwrite: whether what lies there may go.
-        progress: called with pixels done and pixels in all.
+        progress: called after every block.
         colours: viridis, magma, inferno or gray.
 
     Raises:
@@ -54,7 +55,7 @@ def write_png(
         raise BudgetError(str(path), what, fix="write .tif, or choose a smaller resolution")
     side = check_writable(legend_path(path), overwrite, suffixes=(".json",))
     numbers = np.empty((rows, columns), grid.dtype)
-    for top, bottom, left, right in counted(blocks(grid, _BLOCK), rows * columns, progress):
+    for top, bottom, left, right in counted(blocks(grid, _BLOCK), rows * columns, progress, unit="px"):
         numbers[top:bottom, left:right] = grid.read(top, bottom, left, right)[0]
     picture, legend = _labels(grid, numbers) if grid.colours is not None else _scores(grid, numbers, colours)
     legend |= {"origin": grid.origin, "spacing": grid.spacing}

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.api.scores import Scores
+from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.exporters.grid import Grid, Progress, Region, cells, counted, parts
+from fullfield.exporters.grid import Grid, Region, cells, counted, parts
 from fullfield.files import replacing
 from fullfield.store.maps import MapSpec, ScoreMap
 from fullfield.store.ome_zarr import StoreWriter, create_store
@@ -24,7 +25,7 @@ _MOST = 4 << 30  # bytes of a map that is brought into memory unasked
 
 
 def write_store(
-    grid: Grid, path: Path, scores: ScoreMap, *, overwrite: bool = False, progress: Progress | None = None
+    grid: Grid, path: Path, scores: ScoreMap, *, overwrite: bool = False, progress: OnProgress | None = None
 ) -> None:
     """Writes the numbers of a grid as an OME-Zarr store, as they are: one shard of it is in memory at a time.
 
@@ -33,7 +34,7 @@ def write_store(
         path: where to; checked already.
         scores: what says all else.
         overwrite: whether what lies there may go.
-        progress: called with cells done and cells in all.
+        progress: called after every block.
 
     Raises:
         ImageError: no space, no right to write, or scores that cannot be read.
@@ -70,7 +71,7 @@ def _spec(grid: Grid, scores: ScoreMap) -> MapSpec:
     )
 
 
-def _copy(grid: Grid, writer: StoreWriter, progress: Progress | None) -> None:
+def _copy(grid: Grid, writer: StoreWriter, progress: OnProgress | None) -> None:
     (_, rows, columns), (height, width) = writer.spec.shape, writer.spec.shard
     shards = (
         (top, min(top + height, rows), left, min(left + width, columns))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fullfield._version import __version__
-from fullfield.engine.stream import AHEAD, READERS
+from fullfield.engine.threads import AHEAD, READERS
 from fullfield.errors import BudgetError
 from fullfield.image.cache import CachedRaster, row_bytes
 from fullfield.image.raster import ArrayRaster, array_identity

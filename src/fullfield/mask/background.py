@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.image.raster import Raster
 from fullfield.mask.components import patches, without_holes, without_specks
 from fullfield.mask.grid import MaskGrid, grid_of
-from fullfield.mask.thumbnail import Looked, small_image
+from fullfield.mask.thumbnail import small_image
 
 Background = Literal["bright", "dark", "empty", "none"]
 
@@ -75,7 +76,7 @@ class Foreground:
         return Image.fromarray(paint.astype(np.uint8))
 
 
-def find_foreground(raster: Raster, *, progress: Looked | None = None) -> Foreground:
+def find_foreground(raster: Raster, *, progress: OnProgress | None = None) -> Foreground:
     """What of an image is not background, from its thumbnail; where there is none all of the image is read once.
 
     A background is a level that fills a good part of the image's frame: bright and pale (a stained slide, a page) or
@@ -86,7 +87,7 @@ def find_foreground(raster: Raster, *, progress: Looked | None = None) -> Foregr
     An image with a place on the map has no background but what it leaves empty: nodata, or a collar of one value.
 
     Args:
-        progress: told the pixels read, and those to read in all, if the image must be read.
+        progress: called after every block that is read, if the image must be read.
 
     Raises:
         ImageError: all of the image is background.

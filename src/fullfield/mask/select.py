@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fullfield.engine.progress import OnProgress
 from fullfield.engine.protocols import WantedCells
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
@@ -9,7 +10,6 @@ from fullfield.image.raster import Raster
 from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.grid import AllOf, MaskWhere, any_wanted, check_coverage
 from fullfield.mask.masks import mask_grid
-from fullfield.mask.thumbnail import Looked
 from fullfield.mask.valid import ValidWhere, may_be_empty
 
 
@@ -21,7 +21,7 @@ def where_from(
     coordinates: str = "auto",
     skip_background: bool | Foreground = False,
     min_coverage: float = 0.0,
-    progress: Looked | None = None,
+    progress: OnProgress | None = None,
 ) -> WantedCells | None:
     """The cells of a map that are wanted; ``None`` for all.
 
@@ -34,7 +34,7 @@ def where_from(
         coordinates: of a GeoJSON mask: ``auto``, ``image`` or ``map``.
         skip_background: look for the background; or what ``find_foreground`` found, whose picture was perhaps saved.
         min_coverage: least part of a window's area in the image that each must cover; 0 asks for a touch.
-        progress: told the pixels read, and those to read in all, if the image must be read to find its background.
+        progress: called after every block that is read, if the image must be read to find its background.
 
     Raises:
         ImageError: a mask that cannot be used, an image that is all background, or no cell that is wanted.

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.engine.progress import OnProgress, Stage
 from fullfield.image.raster import Raster
-
-Looked = Callable[[int, int], None]
 
 _BLOCK = 2048  # px a side of what is read at once, about
 
 
-def small_image(raster: Raster, side: int, progress: Looked | None = None) -> NDArray[np.float32]:
+def small_image(raster: Raster, side: int, progress: OnProgress | None = None) -> NDArray[np.float32]:
     """The whole image with at most ``side`` px on its longer side; every pixel the mean of those it stands for.
 
     The reader's own thumbnail where there is one, else all of the image is read, which takes as long as it takes.
@@ -23,7 +21,7 @@ def small_image(raster: Raster, side: int, progress: Looked | None = None) -> ND
     Shape: ``(y, x, c)``; NaN where none of the pixels holds anything, if the image is read.
 
     Args:
-        progress: told the pixels read, and those to read in all, after every block.
+        progress: called after every block that is read.
     """
     cheap = raster.thumbnail(side)
     if cheap is not None:
@@ -35,14 +33,13 @@ def small_image(raster: Raster, side: int, progress: Looked | None = None) -> ND
     counts = np.zeros((*shape, 1), np.int64)
     tile = raster.about.tile
     sides = tuple(t * max(1, _BLOCK // t) for t in tile)
-    done = 0
+    stage, done = Stage(progress, "finding the background", height * width, "px"), 0
     for top in range(0, height, sides[0]):
         for left in range(0, width, sides[1]):
             region = (top, min(height, top + sides[0]), left, min(width, left + sides[1]))
             _add(raster, region, factor, sums, counts)
             done += (region[1] - region[0]) * (region[3] - region[2])
-            if progress is not None:
-                progress(done, height * width)
+            stage.report(done)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (sums / counts).astype(np.float32)
 

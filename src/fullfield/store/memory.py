@@ -1,24 +1,49 @@
-"""A sink that keeps the scores in memory."""
+"""A score map in memory, filled block by block."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fullfield.geometry.region import Pair
+from fullfield.planning import Plan
+from fullfield.planning.shards import Shards, spread
 
-class ArraySink:
-    """Scores gathered into one array ``(k, y, x)``."""
 
-    def __init__(self, classes: int, shape: tuple[int, int], dtype: DTypeLike) -> None:
-        self.array: NDArray[np.floating] = np.zeros((classes, *shape), dtype)
+class MemorySink:
+    """Takes scores into an array ``(k, y, x)``. A block is a row of tiles.
 
-    def write(self, row: int, column: int, scores: NDArray[np.floating]) -> None:
-        """Takes the block ``(k, y, x)`` whose first cell is ``(row, column)``."""
-        _, rows, columns = scores.shape
-        self.array[:, row : row + rows, column : column + columns] = scores
+    Args:
+        classes: of the network.
+        plan: of the scan.
+        dtype: of the scores.
 
-    def part(self, first: tuple[int, int], every: tuple[int, int]) -> ArraySink:
-        """A sink that writes into every so many rows and columns of this one's array."""
-        part = ArraySink.__new__(ArraySink)
-        part.array = self.array[:, first[0] :: every[0], first[1] :: every[1]]
-        return part
+    Attributes:
+        array: the scores; NaN where none was wanted or computed yet.
+    """
+
+    def __init__(self, classes: int, plan: Plan, dtype: DTypeLike) -> None:
+        self.array: NDArray[np.floating] = np.full((classes, *plan.shape), np.nan, dtype)
+        self._shards = Shards(plan, (min(spread(plan)[0], plan.shape[0]), plan.shape[1]))
+        self._finished: set[int] = set()
+
+    @property
+    def block(self) -> Pair:
+        """Rows and columns of a block."""
+        return self._shards.size
+
+    @property
+    def todo(self) -> list[int]:
+        """Blocks that are not finished."""
+        return [block for block in range(len(self._shards)) if block not in self._finished]
+
+    def put(
+        self, block: int, cells: tuple[slice, slice], scores: NDArray[np.floating], mask: NDArray[np.bool_] | None
+    ) -> None:
+        """Takes the scores of one tile, where they are wanted."""
+        target = self.array[:, cells[0], cells[1]]
+        np.copyto(target, scores, where=True if mask is None else mask)
+
+    def finish(self, block: int) -> None:
+        """Notes that a block is complete."""
+        self._finished.add(block)

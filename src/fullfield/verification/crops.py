@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullfield.engine.progress import OnProgress, Stage
 from fullfield.engine.protocols import Source
 from fullfield.errors import GeometryError
 from fullfield.model.model import Model
@@ -54,10 +55,17 @@ def sample_valid(shape: tuple[int, int], samples: int, seed: int, valid: Callabl
 
 
 def run_crops(
-    model: Model, source: Source, cells: list[Cell], step: tuple[int, int], *, batch: int = 16
+    model: Model,
+    source: Source,
+    cells: list[Cell],
+    step: tuple[int, int],
+    *,
+    batch: int = 16,
+    progress: OnProgress | None = None,
 ) -> NDArray[np.floating]:
     """Scores ``(cells, k)`` of the original network on the windows of ``cells``, cut from ``source``."""
     height, width = model.window
+    stage = Stage(progress, "comparing with crops", len(cells), "windows")
     scores = []
     for start in range(0, len(cells), batch):
         windows = []
@@ -66,5 +74,6 @@ def run_crops(
             windows.append(torch.from_numpy(source.read(top, top + height, left, left + width)).contiguous())
         with torch.inference_mode():
             scores.append(model(torch.stack(windows).to(model.device, model.dtype)).cpu())
+        stage.report(min(start + batch, len(cells)))
     result = torch.cat(scores)
     return result.float().numpy() if result.dtype == torch.bfloat16 else result.numpy()

@@ -197,7 +197,7 @@ def test_a_scan_goes_on_with_the_same_slide_only(tmp_path: Path) -> None:
     net, path = network(), write_mirax(tmp_path / "a.mrxs", PIXELS, missing=MISSING)
     output = tmp_path / "map.zarr"
 
-    def stop(pace: Any) -> None:
+    def stop(now: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,102 @@
+"""Runs tiles' programs in torch, on the network's device and in its type."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fullfield.canonical.pipeline import Canonical
+from fullfield.engine.protocols import Program
+from fullfield.geometry.tile import TileLayout
+from fullfield.layers.spectrum_cache import KernelSpectra, use_spectra
+from fullfield.lower.program import lower
+from fullfield.planning import Plan
+
+_MOST_PROGRAMS = 16  # of a network, cached from tile to tile and from scan to scan
+_SPECTRA_BYTES = 2**28  # of kernels that run as Fourier transforms, cached from tile to tile if the budget has room
+
+
+class _Lowered:
+    """The programs of one network that were used last; shared by all threads that scan with it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.items: list[tuple[TileLayout, int, torch.fx.GraphModule]] = []
+
+    def known(self, layout: TileLayout) -> TileLayout:
+        """An equal layout that has a program, else ``layout``: comparing an object with itself is faster."""
+        with self.lock:
+            return next((known for known, _, _ in self.items if known == layout), layout)
+
+    def get(self, layout: TileLayout, batch: int, make: Callable[[], torch.fx.GraphModule]) -> torch.fx.GraphModule:
+        """The program of a layout that runs ``batch`` windows at a time; made if there is none."""
+        with self.lock:
+            found = next(
+                (k for k, (known, size, _) in enumerate(self.items) if known is layout and size == batch), None
+            )
+            if found is None:
+                equal = (k for k, (known, size, _) in enumerate(self.items) if size == batch and known == layout)
+                found = next(equal, None)
+            self.items.append((layout, batch, make()) if found is None else self.items.pop(found))
+            del self.items[:-_MOST_PROGRAMS]
+            return self.items[-1][2]
+
+
+_LOWERED: WeakKeyDictionary[Canonical, _Lowered] = WeakKeyDictionary()
+
+
+class TorchEngine:
+    """Runs the programs of a network's tiles in torch.
+
+    Args:
+        net: the network in canonical form, in the type and on the device to compute with.
+    """
+
+    def __init__(self, net: Canonical) -> None:
+        self.net = net
+        weights = (t for t in net.graph.state_dict().values() if t.is_floating_point())
+        first = next(weights, torch.empty(0))
+        self.dtype, self.device = first.dtype, first.device
+        self.channels_last = self.dtype != torch.float64
+        self.fft = self.dtype == torch.float32 and self.device.type == "cpu"
+        self.lowered = _LOWERED.setdefault(net, _Lowered())
+        self.spectra = KernelSpectra(0)
+
+    def known(self, layout: TileLayout) -> TileLayout:
+        """The object under which an equal layout was compiled; ``layout`` itself if none was."""
+        return self.lowered.known(layout)
+
+    def compile(self, plan: Plan, layout: TileLayout) -> Program:
+        """The program of tiles with this layout."""
+        spare_bytes = (plan.budget_bytes - plan.cost.peak_bytes) // 2
+        return partial(self.run, self.module(plan, layout), min(_SPECTRA_BYTES, spare_bytes))
+
+    def module(self, plan: Plan, layout: TileLayout) -> torch.fx.GraphModule:
+        """The program as a module; those used last are cached."""
+        fast = {"channels_last": self.channels_last, "fft": self.fft, "in_place": True}
+        return self.lowered.get(
+            layout, plan.batch, lambda: lower(self.net, plan.network, layout, batch=plan.batch, **fast)
+        )
+
+    def run(
+        self, module: torch.fx.GraphModule, spectra_bytes: int, pixels: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region; bfloat16 as float32."""
+        self.spectra.limit_bytes = spectra_bytes
+        with torch.inference_mode(), use_spectra(self.spectra):
+            scores = module(self._tensor(pixels)).permute(2, 0, 1).cpu()
+        result: NDArray[np.floating] = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
+        return result
+
+    def _tensor(self, pixels: NDArray[np.floating]) -> torch.Tensor:
+        """Pixels ``(c, y, x)`` as a program's input. Shape: ``(1, c, y, x)``"""
+        form = torch.channels_last if self.channels_last else torch.contiguous_format
+        # torch aligns its memory for vector instructions; NumPy's may not be, at half the speed.
+        tensor = torch.empty((1, *pixels.shape), dtype=self.dtype, device=self.device, memory_format=form)
+        return tensor.copy_(torch.from_numpy(pixels).unsqueeze(0))

@@ -1,0 +1,141 @@
+"""Threads beside the computation: reading ahead of it, and working behind it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+READERS = 2  # threads that read
+AHEAD = 2  # tiles that are read and wait while another one is computed
+_SHORT_S = 0.001  # a task shorter than this takes less time than handing it to another thread costs the computation
+_SWITCH_S = 0.0005  # of sys.setswitchinterval; with Python's 0.005 the computation would wait longer than operators run
+T = TypeVar("T")
+
+
+class ReadAhead(Generic[T]):
+    """Results of tasks in their order, computed by threads a little before they are used.
+
+    Begins in the calling thread, and leaves tasks to threads once two in a row were not short.
+
+    Args:
+        tasks: one a result.
+        ahead: results that may wait; 0 to compute all of them in the calling thread.
+    """
+
+    def __init__(self, tasks: Iterable[Callable[[], T]], ahead: int = AHEAD) -> None:
+        self.tasks, self.ahead = iter(tasks), ahead
+        self.pool = ThreadPoolExecutor(READERS, "fullfield-read")  # starts no thread before its first task
+        self.waiting: deque[Future[T]] = deque()
+        self.inline = _Inline()
+
+    def __enter__(self) -> ReadAhead[T]:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if not self.ahead or (self.inline.short and not self.waiting):
+            return self.inline.run(next(self.tasks))
+        self._fill()
+        if not self.waiting:
+            raise StopIteration
+        result = self.waiting.popleft().result()
+        self._fill()
+        return result
+
+    def _fill(self) -> None:
+        while len(self.waiting) < self.ahead:
+            task = next(self.tasks, None)
+            if task is None:
+                return
+            self.waiting.append(self.pool.submit(task))
+
+
+class Worker:
+    """A thread that runs one task after another; at most one waits for its turn.
+
+    What a task raises is raised by the next ``take`` or ``settle``.
+
+    Args:
+        name: of the thread.
+        inline: run tasks in the calling thread as long as they are short.
+    """
+
+    def __init__(self, name: str, *, inline: bool = False) -> None:
+        self.pool = ThreadPoolExecutor(1, name)
+        self.inline = _Inline() if inline else None
+        self.last: Future[None] | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown()
+
+    def take(self, task: Callable[[], None]) -> None:
+        """Accepts a task, which is run also if waiting for the one before is interrupted; returns when it begins."""
+        if self.inline is not None and self.inline.short:
+            self.inline.run(task)
+            return
+        before, self.last = self.last, self.pool.submit(task)
+        if before is not None:
+            before.result()
+
+    def settle(self) -> None:
+        """Waits for the last task."""
+        last, self.last = self.last, None
+        if last is not None:
+            last.result()
+
+
+class _Inline:
+    """Runs tasks in the calling thread, and notices when they are no longer short."""
+
+    def __init__(self) -> None:
+        self.long = 0
+
+    @property
+    def short(self) -> bool:
+        """Whether the last two tasks were not both long."""
+        return self.long < 2
+
+    def run(self, task: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        result = task()
+        self.long = self.long + 1 if time.perf_counter() - began > _SHORT_S else 0
+        return result
+
+
+class _Switching:
+    """How many scans of this process want a short switch interval, and the interval before the first of them."""
+
+    lock = threading.Lock()
+    users = 0
+    before = 0.0
+
+
+@contextmanager
+def quick_switching() -> Iterator[None]:
+    """Lets threads switch more often: the computation asks for the interpreter every few hundred microseconds."""
+    with _Switching.lock:
+        if not _Switching.users:
+            _Switching.before = sys.getswitchinterval()
+            sys.setswitchinterval(min(_Switching.before, _SWITCH_S))
+        _Switching.users += 1
+    try:
+        yield
+    finally:
+        with _Switching.lock:
+            _Switching.users -= 1
+            if not _Switching.users:
+                sys.setswitchinterval(_Switching.before)
