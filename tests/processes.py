@@ -1,4 +1,4 @@
-"""Scripts that a test runs in a process of their own."""
+"""Runs a script in a process of its own, for tests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+PATIENCE_S = 3600  # ends what hangs; far above what any machine needs
 
 
-def json_of(script: Path, *args: str, seconds: float) -> dict[str, Any]:
-    """What a script prints as one line of JSON; it computes with one thread."""
+def json_of(script: Path, *args: str) -> dict[str, Any]:
+    """The line of JSON that a script prints; it computes with one thread."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), *args]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert result.returncode == 0, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
     return found

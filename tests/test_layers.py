@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import PATIENCE_S
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -15,7 +17,7 @@ def broken_contracts(folder: Path) -> str:
     """What lint-imports prints on a copy of the package; empty if it finds nothing wrong."""
     command = [Path(sys.executable).parent / "lint-imports", "--config", ROOT / "pyproject.toml", "--no-cache"]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert result.returncode in (0, 1), result.stderr
     return result.stdout if result.returncode else ""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import fullfield
+from tests.processes import PATIENCE_S
 
 VERBS = sorted(name for name in fullfield._HOME if name.islower())
 
@@ -27,7 +28,7 @@ sys.meta_path.insert(0, Blocker())
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(

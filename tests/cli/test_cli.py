@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import resource
 import select
 import signal
 import subprocess
@@ -22,6 +21,7 @@ import fullfield
 from fullfield.cli import COMMANDS, main
 from fullfield.cli.options import pair
 from fullfield.verification.certificate import Certificate
+from tests.processes import PATIENCE_S
 
 DATA = Path(fullfield.__file__).parent / "data"
 MODEL, PHOTO = str(DATA / "rnet.onnx"), str(DATA / "astronaut.png")
@@ -127,17 +127,19 @@ def test_a_file_that_can_run_code_is_refused_without_trust(tmp_path: Path) -> No
 # -- in a process of its own -------------------------------------------------------------------------------------------
 
 
-def test_help_answers_in_a_third_of_a_second_without_torch() -> None:
-    code = "import sys; from fullfield.cli import main; main(['--help'], standalone_mode=False);"
-    code += "print('torch' in sys.modules)"
-    seconds = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)  # of its own work
-        assert result.stdout.endswith("False\n")
-    assert min(seconds) < 0.3
+def test_help_imports_click_and_nothing_heavier() -> None:
+    code = """
+import sys
+before = set(sys.modules)
+from fullfield.cli import main
+main(["--help"], standalone_mode=False)
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(loaded - sys.stdlib_module_names))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "click fullfield"
 
 
 @pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
@@ -147,20 +149,20 @@ def test_torch_is_asked_for_huge_pages_unless_the_user_says_otherwise(given: str
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
     environment |= {} if given is None else {"THP_MEM_ALLOC_ENABLE": given}
     command = [sys.executable, "-c", code]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert result.stdout.endswith(f"{found}\n")
 
 
 def test_a_process_ends_with_the_exit_codes() -> None:
     for arguments, code in ((["--version"], 0), (["inspect", "missing.onnx"], 1), (["scan"], 2)):
-        result = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=120, check=False)
+        result = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert result.returncode == code
         assert "Traceback" not in result.stderr
 
 
 def test_a_pipe_gets_data_only_and_no_progress_bar() -> None:
     command = [*PROGRAM, "scan", MODEL, PHOTO, *SMALL, "--json"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert result.stderr == ""
     assert json.loads(result.stdout)["shape"] == [2, 7, 7]
 
@@ -193,7 +195,7 @@ def test_ctrl_c_ends_a_scan_with_130_and_leaves_what_it_can_go_on_from(
         os.close(theirs)
         shown = b""
         while b"pixels/s" not in shown and b"Mpx/s" not in shown:  # the first tile is done: the scan is well on its way
-            assert select.select([ours], [], [], 120)[0]
+            assert select.select([ours], [], [], PATIENCE_S)[0]
             shown += os.read(ours, 1 << 16)
         process.send_signal(signal.SIGINT)
         rest = drain(ours)
@@ -210,7 +212,7 @@ def drain(terminal: int) -> str:
     """Everything that a process writes to a terminal until it closes it."""
     parts = []
     try:
-        while select.select([terminal], [], [], 120)[0]:
+        while select.select([terminal], [], [], PATIENCE_S)[0]:
             block = os.read(terminal, 1 << 16)
             if not block:
                 break

@@ -4,7 +4,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -78,7 +77,7 @@ def test_a_large_file_is_ordered_by_another_process_that_an_interruption_ends(
     with rasterio.open(tmp_path / "a.tif") as file:
         np.testing.assert_array_equal(file.read(), scores.array)
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-    monkeypatch.setattr("fullfield.exporters.cog._SCRIPT", "import time; time.sleep(60)")
+    monkeypatch.setattr("fullfield.exporters.cog._SCRIPT", "import time; time.sleep(3600)")
     started: list[subprocess.Popen[bytes]] = []
     plain = subprocess.Popen.communicate
 
@@ -87,11 +86,9 @@ def test_a_large_file_is_ordered_by_another_process_that_an_interruption_ends(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
-    begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         export(scores, tmp_path / "b.tif")
     monkeypatch.setattr(subprocess.Popen, "communicate", plain)
-    assert time.monotonic() - begun < 30
     assert started[0].returncode == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 

@@ -51,7 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not body:
             return
         if len(part) > LARGE and how == "stalled":
-            time.sleep(30)
+            time.sleep(3600)
         if len(part) > LARGE and how == "cut":
             part = part[: len(part) // 2]
         with (self.folder / "log").open("a") as log:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.image.cache import TileCache, cached, row_bytes
 from fullfield.image.raster import About, ArrayRaster
+from tests.processes import PATIENCE_S
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (70, 90, 3), dtype=np.uint8)
 TILE = 16 * 24 * 3
@@ -37,7 +38,7 @@ class Slow:
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         self.reads.append((top, bottom, left, right))
         if self.gate is not None:
-            self.gate.wait(10)
+            assert self.gate.wait(PATIENCE_S)
         return PIXELS[top:bottom, left:right]
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:

@@ -15,6 +15,7 @@ import pytest
 
 from fullfield.errors import ResumeError
 from fullfield.store.journal import Begin, Journal, differences, has_begun, journal_folder, open_journal
+from tests.processes import PATIENCE_S
 
 JOB = {"model": "a", "step": [4, 4], "keep": {"dtype": "float32"}}
 
@@ -196,7 +197,7 @@ def hold(output: Path, rank: int, world: int, ready: Any) -> None:
         assert journal is not None
         write(journal, 10 + rank)
         ready.set()
-        time.sleep(300)
+        time.sleep(PATIENCE_S)
 
 
 class Other:
@@ -207,7 +208,7 @@ class Other:
         ready = context.Event()
         self.process = context.Process(target=hold, args=(output, rank, world, ready))
         self.process.start()
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE_S)
 
     def __enter__(self) -> Other:
         return self

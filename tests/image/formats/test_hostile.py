@@ -19,6 +19,7 @@ from fullfield.errors import ImageError
 from fullfield.image.formats.tiff import open_tiff
 from fullfield.image.open import open as open_image
 from fullfield.image.pick import Pick
+from tests.processes import PATIENCE_S
 
 RGB = np.random.default_rng(5).integers(0, 256, (80, 70, 3), dtype=np.uint8)
 
@@ -246,7 +247,7 @@ for k in range(count):
     target = path + ".fuzzed"
     with open(target, "wb") as file:
         file.write(data)
-    started = time.monotonic()
+    started = time.process_time()
     try:
         raster = open_image(target)
         height, width, channels = raster.shape
@@ -257,9 +258,9 @@ for k in range(count):
     except ImageError as error:
         refused += 1
         assert error.fix and target in str(error), error
-    slowest = max(slowest, time.monotonic() - started)
+    slowest = max(slowest, time.process_time() - started)
 print(refused, round(slowest, 2))
-assert slowest < 10
+assert slowest < 60  # seconds of computation: milliseconds, unless a length is believed
 """
 
 
@@ -270,6 +271,6 @@ def test_mutated_files_are_read_or_refused_with_one_error(tmp_path: Path, kind: 
     path.write_bytes(samples()[kind])
     # A process of its own: a codec that crashes, or takes all memory, must not take the tests along.
     result = subprocess.run(
-        [sys.executable, "-c", FUZZ, "1", "400", str(path)], capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", FUZZ, "1", "400", str(path)], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert result.returncode == 0, (result.returncode, result.stdout, result.stderr[-3000:])

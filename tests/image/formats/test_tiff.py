@@ -16,6 +16,7 @@ from fullfield.errors import ImageError
 from fullfield.image.formats.tiff import TiffRaster, open_tiff
 from fullfield.image.pick import Pick
 from fullfield.image.raster import Raster
+from tests.processes import PATIENCE_S
 
 RNG = np.random.default_rng(11)
 RGB = np.kron(RNG.integers(0, 256, (15, 14, 3), dtype=np.uint8), np.ones((10, 10, 1), np.uint8))[:143, :131]
@@ -401,7 +402,7 @@ def test_two_threads_decode_at_the_same_time(tmp_path: Path) -> None:
     decode = plane.decode
 
     def waits(*args: Any, **options: Any) -> Any:
-        both.wait(10)
+        both.wait(PATIENCE_S)
         return decode(*args, **options)
 
     object.__setattr__(plane, "decode", waits)
