@@ -148,6 +148,6 @@ def test_a_kernel_is_moved_inside_along_its_own_cells_and_no_further_than_it_mus
     stop = first + (kernel - 1) * ratio + 1 + more
     for tap in range(first - 2 * kernel * ratio, stop + kernel * ratio):
         fitting = [t for t in range(first, stop - (kernel - 1) * ratio) if (t - tap) % ratio == 0]
-        found = op.inside(tap, first, stop, ratio=ratio)
+        found = op.first_tap_inside(tap, first, stop, ratio=ratio)
         assert first <= found <= stop - 1 - (kernel - 1) * ratio
         assert not fitting or found == min(fitting, key=lambda t: abs(t - tap))

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, NodeSpec, Place
-from fullfield.geometry.tile import AxisCells, AxisTile, Strip, lay_out
+from fullfield.geometry.strip import Strip
+from fullfield.geometry.tile import AxisCells, AxisTile, lay_out
 from tests.geometry.test_axis import ops
 
 PADDING = None
@@ -46,14 +47,16 @@ def labels(strip: Strip, source: AxisCells, family: str) -> list[int | None]:
         shift = 0 if family == "interior" else base[piece.family]
         cells += range(piece.start + shift, piece.stop + shift)
     padding: list[int | None] = [PADDING]
-    cells = padding * max(0, strip.pad_low) + cells + padding * max(0, strip.pad_high)
-    return cells[max(0, -strip.pad_low) : len(cells) - max(0, -strip.pad_high)]
+    low, high = strip.padding
+    cells = padding * max(0, low) + cells + padding * max(0, high)
+    return cells[max(0, -low) : len(cells) - max(0, -high)]
 
 
 def taps(strip: Strip, held: list[int | None], kernel: int) -> list[list[int | None]]:
     """What the taps of each of the operator's cells read when it runs on the strip."""
-    span = strip.dilation * (kernel - 1)
-    return [[held[s + strip.dilation * m] for m in range(kernel)] for s in range(0, len(held) - span, strip.stride)]
+    stride, dilation = strip.slide.stride, strip.slide.dilation
+    starts = range(0, len(held) - dilation * (kernel - 1), stride)
+    return [[held[s + dilation * m] for m in range(kernel)] for s in starts]
 
 
 def drawn_layout(data: Any, cap: int | None) -> tuple[Network, dict[str, Place], AxisTile, dict[str, AxisCells]]:
@@ -61,7 +64,7 @@ def drawn_layout(data: Any, cap: int | None) -> tuple[Network, dict[str, Place],
     places = network.places(cap=cap)
     tile = data.draw(tiles(network.window[0]))
     layout = lay_out(network, places, tile, AxisTile(1, 1, 0, network.window[0]))
-    assume(layout.crossing)
+    assume(layout.frontier_inputs)
     return network, places, tile, dict(layout.y)
 
 
@@ -105,11 +108,11 @@ def test_interior_strips_hold_the_positions_that_the_receptive_field_names(data:
 @given(st.data())
 def test_the_interior_holds_every_windows_cells_and_what_they_are_computed_from(data: Any) -> None:
     network, places, tile, found = drawn_layout(data, None)
-    crossing = lay_out(network, places, tile, tile).crossing
+    frontier_inputs = lay_out(network, places, tile, tile).frontier_inputs
     wanted: dict[str, set[int]] = {name: set() for name in found}
     for name in reversed(list(found)):
         cells = found[name]
-        if name in crossing:
+        if name in frontier_inputs:
             wanted[name] |= positions(cells, range(cells.axis.low, cells.axis.count - cells.axis.high), tile)
         for family, strips in cells.strips.items():
             for source, strip in strips.items():
@@ -133,21 +136,80 @@ def test_a_tile_reads_pixels_of_the_image_only(data: Any) -> None:
     assert 0 <= top + tile.first * tile.step < bottom + tile.first * tile.step <= tile.pixels
 
 
-@given(st.data())
-def test_taps_count_real_cells_and_own_padding(data: Any) -> None:
-    network, _, _, found = drawn_layout(data, 0)
+def existing(network: Network, places: dict[str, Place], pixels: int) -> dict[str, set[int]]:
+    """Px of all cells that each node has on the whole image, counted map by map: one map starts at every pixel."""
+    found: dict[str, set[int]] = {}
     for node in network:
-        for strips in found[node.name].strips.values() if node.name in found else ():
-            for source, strip in strips.items():
-                if min(strip.pad_low, strip.pad_high) < 0:
+        axes = places[node.name].axes
+        if axes is None:
+            continue
+        if node.kind == "input":
+            found[node.name] = set(range(pixels))
+            continue
+        maps = [_grown(found[i], node.ops[0], axes[0].jump // node.ops[0].stride) for i in node.inputs]
+        found[node.name] = set.intersection(*maps)
+    return found
+
+
+def _grown(source: set[int], op: Op, jump: int) -> set[int]:
+    """Px of the cells that ``op`` gives, from those of its input, whose cells lie ``jump`` px apart on each map."""
+    cells: set[int] = set()
+    for start in range(jump * op.stride):
+        count = 0
+        while start + count * jump in source:
+            count += 1
+        taken = range(count + op.low + op.high if count else 0)
+        cells |= {start + y * jump * op.stride for y in taken if _runs(op, y * op.stride - op.low, count)}
+    return cells
+
+
+def _runs(op: Op, tap: int, count: int) -> bool:
+    """Whether the kernel is applied where its first tap is ``tap``, on ``count`` cells."""
+    last = tap + op.dilation * (op.kernel - 1)
+    if op.ceil:  # it may end beyond the padding, by less than a stride, but starts before the last cell's end
+        return tap < count and last - (op.stride - 1) < count + op.high
+    return last < count + op.high
+
+
+@given(st.data())
+def test_valid_taps_are_those_on_cells_of_the_image_and_on_the_operators_own_padding(data: Any) -> None:
+    network, places, tile, found = drawn_layout(data, 0)
+    cells_on_image = existing(network, places, tile.pixels)
+    for node in network:
+        cells, op = found.get(node.name), node.ops[0]
+        for source, strip in cells.strips["interior"].items() if cells else ():
+            if min(strip.padding) < 0 or found[source].axis.closed:
+                continue
+            jump, own = found[source].axis.jump, cells_on_image[source]
+            real, padded = [], []
+            for y in range(*cells.region):
+                first = tile.start + y * cells.grid - op.low * jump
+                at = [first + m * op.dilation * jump for m in range(op.kernel)]
+                assert any(p % jump == first % jump for p in own)
+                end = max(p for p in own if p % jump == first % jump) + (op.high + 1) * jump
+                real.append(sum(p in own for p in at))
+                padded.append(sum(p < end for p in at))
+            assert list(strip.valid_taps(op.kernel, padding=False)) == real
+            assert list(strip.valid_taps(op.kernel, padding=True)) == padded
+
+
+@given(st.data())
+def test_valid_taps_of_a_border_are_those_of_its_own_window(data: Any) -> None:
+    network, _, _, found = drawn_layout(data, data.draw(st.sampled_from([None, 1])))
+    for node in network:
+        for family in ("low", "high") if node.name in found else ():
+            cells, op = found[node.name], node.ops[0]
+            first = 0 if family == "low" else cells.axis.count - cells.axis.high
+            for source, strip in cells.strips[family].items():  # type: ignore[index]
+                if min(strip.padding) < 0:
                     continue
-                held = labels(strip, found[source], "interior")
-                kernel = node.ops[0].kernel
-                real = [sum(h is not PADDING for h in taken) for taken in taps(strip, held, kernel)]
-                assert list(strip.taps(kernel, padding=False)) == real
-                within = [PADDING if k >= len(held) - strip.over else 0 for k in range(len(held))]
-                own = [sum(h is not PADDING for h in taken) for taken in taps(strip, within, kernel)]
-                assert list(strip.taps(kernel, padding=True)) == own
+                count, real, padded = found[source].axis.count, [], []
+                for y in range(first, first + cells.extent(family)):  # type: ignore[arg-type]
+                    at = [y * op.stride - op.low + m * op.dilation for m in range(op.kernel)]
+                    real.append(sum(0 <= i < count for i in at))
+                    padded.append(sum(i < count + op.high for i in at))
+                assert list(strip.valid_taps(op.kernel, padding=False)) == real
+                assert list(strip.valid_taps(op.kernel, padding=True)) == padded
 
 
 def test_a_scan_of_shared_scores_crosses_at_the_output_and_another_where_windows_part() -> None:
@@ -157,9 +219,9 @@ def test_a_scan_of_shared_scores_crosses_at_the_output_and_another_where_windows
     )
     whole = NodeSpec("2", "2", "attention", "whole", ("1",), shape=(5,), reason="attends")
     one = AxisTile(4, 2, 0, 20)
-    for nodes, crossing in (((image, conv), ("1",)), ((image, conv, whole), ("1",))):
+    for nodes, frontier_inputs in (((image, conv), ("1",)), ((image, conv, whole), ("1",))):
         network = Network(nodes, (6, 6))
-        assert lay_out(network, network.places(), one, one).crossing == crossing
+        assert lay_out(network, network.places(), one, one).frontier_inputs == frontier_inputs
     layout = lay_out(network, network.places(), one, one)
     assert layout.cells("1") == 8 * 8
     assert layout.pixels("0") == (0, 10, 0, 10)

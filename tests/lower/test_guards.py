@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from fullfield.geometry.axis import Axis, Op
-from fullfield.geometry.tile import AxisCells, Piece, Strip
+from fullfield.geometry.strip import Piece, Strip
+from fullfield.geometry.tile import AxisCells
 from fullfield.lower.assemble import Assembler
 from tests.oracle import Scan, captured, crops, difference
 

@@ -66,15 +66,15 @@ class Op:
             cells -= 1
         return cells
 
-    def behind(self, cell: int, first: int, stop: int, *, ratio: int = 1) -> int:
-        """The one of cells ``[first, stop)`` that stands for ``cell``, which may lie before or beyond them.
+    def source_cell(self, cell: int, first: int, stop: int, *, ratio: int = 1) -> int:
+        """The cell of ``[first, stop)`` whose value a cell has, which may lie in the padding before or after them.
 
         Every ``ratio``-th cell belongs to one map.
 
         Examples:
-            >>> [Op(1, edge="reflect").behind(cell, 0, 4) for cell in range(-2, 6)]
+            >>> [Op(1, edge="reflect").source_cell(cell, 0, 4) for cell in range(-2, 6)]
             [2, 1, 0, 1, 2, 3, 2, 1]
-            >>> [Op(1, edge="replicate").behind(cell, 0, 4, ratio=2) for cell in range(-2, 6)]
+            >>> [Op(1, edge="replicate").source_cell(cell, 0, 4, ratio=2) for cell in range(-2, 6)]
             [0, 1, 0, 1, 2, 3, 2, 3]
         """
         if cell < first:
@@ -85,16 +85,16 @@ class Op:
             return cell
         return min(max(2 * end - cell if self.edge == "reflect" else end, first), stop - 1)
 
-    def inside(self, tap: int, first: int, stop: int, *, ratio: int = 1) -> int:
+    def first_tap_inside(self, tap: int, first: int, stop: int, *, ratio: int = 1) -> int:
         """The first tap of a kernel that would start at ``tap``, moved until all of it lies in ``[first, stop)``.
 
-        Every ``ratio``-th cell belongs to one map. On maps too small for the kernel, which no window has, it lies on
-        others' cells.
+        Every ``ratio``-th cell belongs to one map. On maps smaller than the kernel, which no window has, it ends at the
+        last cell.
 
         Examples:
-            >>> [Op(3, edge="inside").inside(tap, 0, 5) for tap in range(-1, 4)]
+            >>> [Op(3, edge="inside").first_tap_inside(tap, 0, 5) for tap in range(-1, 4)]
             [0, 0, 1, 2, 2]
-            >>> [Op(2, edge="inside").inside(tap, 0, 6, ratio=2) for tap in range(-2, 6)]
+            >>> [Op(2, edge="inside").first_tap_inside(tap, 0, 6, ratio=2) for tap in range(-2, 6)]
             [0, 1, 0, 1, 2, 3, 2, 3]
         """
         reach = (self.extent - 1) * ratio

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from fullfield.geometry.tile import AxisCells, Family, Piece, Strip, TileLayout
+from fullfield.geometry.strip import Family, Piece, Strip
+from fullfield.geometry.tile import AxisCells, TileLayout
 
 aten = torch.ops.aten
-Pair = tuple[Family, Family]
+FamilyPair = tuple[Family, Family]  # along y and x
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Assembler:
         self.fft = fft
         self.layout = layout
         self.channels = channels
-        self.maps: dict[str, dict[Pair, Node]] = {}
+        self.maps: dict[str, dict[FamilyPair, Node]] = {}
         self.constants: dict[str, torch.Tensor] = {}
         self.all = Box(0, layout.windows[0], 0, layout.windows[1])
 
@@ -61,22 +62,24 @@ class Assembler:
         self.constants[name] = tensor
         return self.graph.get_attr(name)
 
-    def strip(self, name: str, out: Pair, strips: tuple[Strip, Strip], fill: float, box: Box | None = None) -> Node:
+    def strip(
+        self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], fill: float, box: Box | None = None
+    ) -> Node:
         """The cells that family ``out`` of some node reads from node ``name``.
 
         Shape: ``(windows, *channels, y, x)``; ``windows`` counts only axes on which ``out`` belongs to windows.
         """
         sy, sx = strips
         result = self._joined(name, out, strips, box or self.all)
-        pads = [max(0, p) for p in (sx.pad_low, sx.pad_high, sy.pad_low, sy.pad_high)]
+        pads = [max(0, p) for p in (*sx.padding, *sy.padding)]
         result = self.call(aten.constant_pad_nd.default, result, pads, fill) if any(pads) else result
         for dim, s in ((-2, sy), (-1, sx)):
             # Dropped after padding: a strip that lies wholly in the padding drops the only cell it could be cut from.
-            low, high = max(0, -s.pad_low), max(0, -s.pad_high)
+            low, high = (max(0, -p) for p in s.padding)
             result = self._slice(result, dim, low, low + s.length, low + s.length + high)
         return result
 
-    def _joined(self, name: str, out: Pair, strips: tuple[Strip, Strip], box: Box) -> Node:
+    def _joined(self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], box: Box) -> Node:
         cells = (self.layout.y[name], self.layout.x[name])
         whole = [self._is_whole(c, f, s) for c, f, s in zip(cells, out, strips, strict=True)]
         if all(whole):
@@ -119,7 +122,7 @@ class Assembler:
         return values[0] if len(values) == 1 else self.call(aten.cat.default, values, dim)
 
     def _take(
-        self, name: str, cells: tuple[AxisCells, AxisCells], out: Pair, pieces: tuple[Piece, Piece], box: Box
+        self, name: str, cells: tuple[AxisCells, AxisCells], out: FamilyPair, pieces: tuple[Piece, Piece], box: Box
     ) -> Node:
         """One rectangle of cells. Shape: ``(rows, columns, *channels, y, x)``."""
         family = (pieces[0].family, pieces[1].family)

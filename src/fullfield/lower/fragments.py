@@ -8,7 +8,7 @@ import torch
 from torch.fx import Node
 
 from fullfield.geometry.fragments import Fragments
-from fullfield.geometry.tile import Piece, Strip
+from fullfield.geometry.strip import Piece, Slide, Strip
 from fullfield.lower.assemble import Assembler
 
 aten = torch.ops.aten
@@ -45,7 +45,7 @@ def on_fragments(
             value = to.call(aten.slice.Tensor, value, dim, 0, cut.ratio, cut.used)
     value = to.call(aten.permute.default, value, [3, 5, 0, 1, 2, 4])
     value = to.call(aten.reshape.default, value, [-1, before, y.cells, x.cells])
-    plain = [Strip((Piece("interior", 0, c.cells),), stride=c.stride, dilation=c.dilation) for c in cuts]
+    plain = [Strip((Piece("interior", 0, c.cells),), Slide(stride=c.stride, dilation=c.dilation)) for c in cuts]
     value = emit(value, (plain[0], plain[1]))
     value = to.call(aten.reshape.default, value, [y.phases, x.phases, -1, after, y.out, x.out])
     value = to.call(aten.permute.default, value, [2, 3, 4, 0, 5, 1])

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fullfield.geometry.tile import Strip
+from fullfield.geometry.strip import Gather, Slide, Strip, Upsample
 from fullfield.graph.calls import bind
 from fullfield.layers import custom_operators as operators
 from fullfield.layers.fft_cost import Layer, fft_is_faster
@@ -34,9 +34,9 @@ def _conv(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callabl
     args = bind(node)
     _, _, *kernel = node.meta["kernel"]
     # One cell has no stride; oneDNN's bfloat16 kernels for AMX get it wrong there (pytorch/pytorch#169688).
-    single = [s.length == 1 + s.dilation * (k - 1) for s, k in zip(strips, kernel, strict=True)]
-    stride = [1 if one else s.stride for s, one in zip(strips, single, strict=True)]
-    dilation = [s.dilation for s in strips]
+    single = [s.length == 1 + s.slide.dilation * (k - 1) for s, k in zip(strips, kernel, strict=True)]
+    stride = [1 if one else s.slide.stride for s, one in zip(strips, single, strict=True)]
+    dilation = [s.slide.dilation for s in strips]
     weight, bias = const(args["weight"]), const(args["bias"])
     if to.fft and stride == [1, 1] and _by_fft(node, strips, args["groups"]):
         return to.call(operators.fft_conv2d, strip, weight, bias, [0, 0], dilation, args["groups"])
@@ -62,13 +62,13 @@ def _own_padding(
         most: cells that it may pad along y and x; any number if left out.
     """
     sy, sx = strips
-    padding, pads = [sy.pad_low, sx.pad_low], [sx.pad_low, sx.pad_high, sy.pad_low, sy.pad_high]
+    padding, pads = [sy.slide.low, sx.slide.low], [*sx.padding, *sy.padding]
     if not any(pads) or strip.target is not aten.constant_pad_nd.default or list(strip.args[1:]) != [pads, value]:
         return strip, [0, 0]
     before: Any = strip.args[0]
     for s, k, hop, limit in zip(strips, kernel, stride, most or padding, strict=True):
-        rest = (s.length - s.dilation * (k - 1) - 1) % hop
-        if not 0 <= s.pad_low - s.pad_high < hop - rest or s.pad_low > limit:
+        rest = (s.length - s.slide.dilation * (k - 1) - 1) % hop
+        if not 0 <= s.slide.low - s.slide.high < hop - rest or s.slide.low > limit:
             return strip, [0, 0]
     to.graph.erase_node(strip)
     return before, padding
@@ -77,7 +77,7 @@ def _own_padding(
 def _by_fft(node: Node, strips: Strips, groups: int) -> bool:
     """Whether transforms should be faster on a strip of one map; where windows are apart, maps are small."""
     kernels, inputs, *kernel = node.meta["kernel"]
-    size, dilation = [s.length for s in strips], [s.dilation for s in strips]
+    size, dilation = [s.length for s in strips], [s.slide.dilation for s in strips]
     layer = Layer.of(
         1, (inputs * groups, kernels), groups, (size[0], size[1]), (kernel[0], kernel[1]), (dilation[0], dilation[1])
     )
@@ -85,7 +85,7 @@ def _by_fft(node: Node, strips: Strips, groups: int) -> bool:
 
 
 def _max_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
-    stride, dilation = [s.stride for s in strips], [s.dilation for s in strips]
+    stride, dilation = [s.slide.stride for s in strips], [s.slide.dilation for s in strips]
     kernel = bind(node)["kernel_size"]
     strip, padding = _own_padding(to, strip, strips, kernel, stride, -math.inf, [k // 2 for k in kernel])
     return to.call(aten.max_pool2d.default, strip, kernel, stride, padding, dilation, False)
@@ -95,10 +95,10 @@ def _average_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const:
     args = bind(node)
     kernel = args["kernel_size"]
     divisor = args["divisor_override"]
-    counts = [s.taps(k, padding=args["count_include_pad"]) for s, k in zip(strips, kernel, strict=True)]
+    counts = [s.valid_taps(k, padding=args["count_include_pad"]) for s, k in zip(strips, kernel, strict=True)]
     even = divides_evenly(node, strips)
-    if even and all(s.dilation == 1 for s in strips) and math.prod(kernel) <= _NATIVE:
-        stride = [s.stride for s in strips]
+    if even and all(s.slide.dilation == 1 for s in strips) and math.prod(kernel) <= _NATIVE:
+        stride = [s.slide.stride for s in strips]
         return to.call(aten.avg_pool2d.default, strip, kernel, stride, [0, 0], False, True, divisor)
     total = _sums(to, strip, strips, kernel)
     if even:
@@ -114,7 +114,7 @@ def divides_evenly(node: Node, strips: Strips) -> bool:
         return True
     args = bind(node)
     kernel, padding = args["kernel_size"], args["count_include_pad"]
-    full = all(set(s.taps(k, padding=padding)) == {k} for s, k in zip(strips, kernel, strict=True))
+    full = all(set(s.valid_taps(k, padding=padding)) == {k} for s, k in zip(strips, kernel, strict=True))
     return full or args["divisor_override"] is not None
 
 
@@ -130,35 +130,35 @@ def _divide(to: Assembler, value: Node, counts: tuple[int, ...], dim: int) -> No
 def _sums(to: Assembler, value: Node, strips: Strips, kernel: list[int]) -> Node:
     """Sums over windows, one axis after the other, the taps of each spread by the strip's dilation."""
     for dim, strip, taps in zip((-2, -1), strips, kernel, strict=True):
-        out = strip.length - strip.dilation * (taps - 1)
-        few = taps * (out // strip.stride + 1) <= 2 * taps.bit_length() * strip.length
+        out = strip.length - strip.slide.dilation * (taps - 1)
+        few = taps * (out // strip.slide.stride + 1) <= 2 * taps.bit_length() * strip.length
         value = (_tap_by_tap if few else _doubled)(to, value, dim, strip, taps)
     return value
 
 
 def _tap_by_tap(to: Assembler, value: Node, dim: int, strip: Strip, taps: int) -> Node:
     """One strided slice a tap."""
-    span = strip.length - strip.dilation * (taps - 1)
-    starts = [m * strip.dilation for m in range(taps)]
-    parts = [to.call(aten.slice.Tensor, value, dim, s, s + span, strip.stride) for s in starts]
+    span = strip.length - strip.slide.dilation * (taps - 1)
+    starts = [m * strip.slide.dilation for m in range(taps)]
+    parts = [to.call(aten.slice.Tensor, value, dim, s, s + span, strip.slide.stride) for s in starts]
     return _add(to, parts)
 
 
 def _doubled(to: Assembler, value: Node, dim: int, strip: Strip, taps: int) -> Node:
     """Sums of 1, 2, 4, … taps, and of these the ones that make up ``taps``: log2(taps) additions a cell."""
-    out = strip.length - strip.dilation * (taps - 1)
+    out = strip.length - strip.slide.dilation * (taps - 1)
     parts, offset, size, length = [], 0, 1, strip.length
     while size <= taps:
         if taps & size:
             parts.append(to.call(aten.slice.Tensor, value, dim, offset, offset + out))
-            offset += size * strip.dilation
-        shift = size * strip.dilation
+            offset += size * strip.slide.dilation
+        shift = size * strip.slide.dilation
         size, length = size * 2, length - shift
         if size <= taps:
             head = to.call(aten.slice.Tensor, value, dim, 0, length)
             value = to.call(aten.add.Tensor, head, to.call(aten.slice.Tensor, value, dim, shift, shift + length))
     total = _add(to, parts)
-    return total if strip.stride == 1 else to.call(aten.slice.Tensor, total, dim, 0, out, strip.stride)
+    return total if strip.slide.stride == 1 else to.call(aten.slice.Tensor, total, dim, 0, out, strip.slide.stride)
 
 
 def _add(to: Assembler, parts: list[Node]) -> Node:
@@ -175,21 +175,23 @@ def _pad(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable
 def _edges(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
     """Padding by the map's own cells, as a choice of rows and columns."""
     for dim, s in zip((-2, -1), strips, strict=True):
-        if s.index:
-            strip = to.call(aten.index_select.default, strip, dim, to.constant(torch.tensor(s.index)))
+        if isinstance(s.how, Gather) and s.how.index:
+            strip = to.call(aten.index_select.default, strip, dim, to.constant(torch.tensor(s.how.index)))
     return strip
 
 
 def _sliding_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
-    """One axis after the other over all of the strip; then the cells whose kernels were moved off the edge."""
+    """One axis after the other over all of the strip; then the cells whose kernels were moved inside the map."""
     args = bind(node)
     kernel = args["kernel_size"]
+    dilation = [s.how.dilation if isinstance(s.how, Gather) else s.slide.dilation for s in strips]
     if not args["largest"]:
-        total = _sums(to, strip, strips, kernel)
+        sy, sx = (Strip(s.pieces, Slide(dilation=d)) for s, d in zip(strips, dilation, strict=True))
+        total = _sums(to, strip, (sy, sx), kernel)
         return _edges(to, node, to.call(aten.div.Tensor, total, math.prod(kernel)), strips, const)
-    (ky, kx), (sy, sx) = kernel, strips
-    strip = to.call(aten.max_pool2d.default, strip, [ky, 1], [1, 1], [0, 0], [sy.dilation, 1], False)
-    strip = to.call(aten.max_pool2d.default, strip, [1, kx], [1, 1], [0, 0], [1, sx.dilation], False)
+    (ky, kx), (dy, dx) = kernel, dilation
+    strip = to.call(aten.max_pool2d.default, strip, [ky, 1], [1, 1], [0, 0], [dy, 1], False)
+    strip = to.call(aten.max_pool2d.default, strip, [1, kx], [1, 1], [0, 0], [1, dx], False)
     return _edges(to, node, strip, strips, const)
 
 
@@ -200,35 +202,35 @@ def _slice(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callab
 def thinned(to: Assembler, value: Node, strips: Strips) -> Node:
     """The cells of a strip that its stride leaves: a head has fewer of them than a branch that meets it."""
     for dim, s in zip((-2, -1), strips, strict=True):
-        if s.stride > 1:
-            value = to.call(aten.slice.Tensor, value, dim, 0, s.length, s.stride)
+        if s.slide.stride > 1:
+            value = to.call(aten.slice.Tensor, value, dim, 0, s.length, s.slide.stride)
     return value
 
 
 def _neighbourhood(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
     """Shape: ``(windows, channels, y, x)`` -> ``(windows, channels, ky, kx, y', x')``"""
     for s, k in zip(strips, bind(node)["kernel_size"], strict=True):
-        size = s.dilation * (k - 1) + 1
-        strip = to.call(aten.unfold.default, strip, 2, size, s.stride)
-        if s.dilation > 1:
-            strip = to.call(aten.slice.Tensor, strip, -1, 0, size, s.dilation)
+        size = s.slide.dilation * (k - 1) + 1
+        strip = to.call(aten.unfold.default, strip, 2, size, s.slide.stride)
+        if s.slide.dilation > 1:
+            strip = to.call(aten.slice.Tensor, strip, -1, 0, size, s.slide.dilation)
         strip = to.call(aten.transpose.int, strip, 2, 3)  # rows done, columns next; then back
     return to.call(aten.permute.default, strip, [0, 1, 4, 5, 2, 3])
 
 
 def _upsample(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
     for dim, s in zip((-2, -1), strips, strict=True):
-        if s.up > 1:
-            strip = to.call(aten.repeat_interleave.self_int, strip, s.up, dim)
+        if s.factor > 1:
+            strip = to.call(aten.repeat_interleave.self_int, strip, s.factor, dim)
     return _cropped(to, strip, strips)
 
 
 def _pixel_shuffle(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
-    return _cropped(to, to.call(aten.pixel_shuffle.default, strip, strips[0].up), strips)
+    return _cropped(to, to.call(aten.pixel_shuffle.default, strip, strips[0].factor), strips)
 
 
 def _depth_to_space(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:
-    fy, fx = (s.up for s in strips)
+    fy, fx = (s.factor for s in strips)
     apart = to.call(aten.unflatten.int, strip, 1, [-1, fy, fx])
     moved = to.call(aten.permute.default, apart, [0, 1, 4, 2, 5, 3])
     rows = to.call(aten.flatten.using_ints, to.call(aten.flatten.using_ints, moved, 4, 5), 2, 3)
@@ -236,10 +238,11 @@ def _depth_to_space(to: Assembler, node: Node, strip: Node, strips: Strips, cons
 
 
 def _cropped(to: Assembler, value: Node, strips: Strips) -> Node:
-    """An upsampled strip without the cells at its ends that nobody wants."""
+    """An upsampled strip without the unused cells at both ends."""
     for dim, s in zip((-2, -1), strips, strict=True):
-        if any(s.crop):
-            value = to.call(aten.slice.Tensor, value, dim, s.crop[0], s.length * s.up - s.crop[1])
+        if isinstance(s.how, Upsample) and any(s.how.crop):
+            low, high = s.how.crop
+            value = to.call(aten.slice.Tensor, value, dim, low, s.length * s.how.factor - high)
     return value
 
 

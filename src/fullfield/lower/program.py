@@ -19,10 +19,11 @@ from torch.fx.node import map_arg
 from fullfield.canonical.pipeline import Canonical
 from fullfield.geometry.fragments import cut
 from fullfield.geometry.network import Network
-from fullfield.geometry.tile import Strip, TileLayout
+from fullfield.geometry.strip import Strip
+from fullfield.geometry.tile import TileLayout
 from fullfield.graph.calls import bind
 from fullfield.layers import custom_operators as operators
-from fullfield.lower.assemble import Assembler, Box, Pair
+from fullfield.lower.assemble import Assembler, Box, FamilyPair
 from fullfield.lower.fragments import on_fragments
 from fullfield.lower.inplace import ALIKE, reuse
 from fullfield.lower.operators import EMIT, divides_evenly, fill, thinned
@@ -72,7 +73,7 @@ class _Lowering:
         for spec in self.network:
             if spec.name in self.layout.y:
                 self._shared(self.nodes[spec.name])
-        for name in self.layout.crossing:
+        for name in self.layout.frontier_inputs:
             if "cells_at" in self.nodes[name].meta:
                 order = _cells_last(self.nodes[name], len(self.to.channels[name]) + 3)
                 maps = self.to.maps[name]
@@ -101,7 +102,7 @@ class _Lowering:
         y, x = self.layout.y[name], self.layout.x[name]
         self.to.maps[name] = {(fy, fx): self._family(node, (fy, fx)) for fy in y.families for fx in x.families}
 
-    def _family(self, node: Node, family: Pair) -> Node:
+    def _family(self, node: Node, family: FamilyPair) -> Node:
         y, x = self.layout.y[node.name].strips[family[0]], self.layout.x[node.name].strips[family[1]]
         strips = {source: (y[source], x[source]) for source in y}
         read = {s: self.to.strip(s, family, pair, fill(node)) for s, pair in strips.items()}
@@ -127,7 +128,7 @@ class _Lowering:
         whole = len(inputs) == len(node.all_input_nodes) and all(i.shape == spec.shape for i in inputs)
         return whole and self.one_type and spec.kind == "cell"
 
-    def _neighbourhood(self, node: Node, family: Pair, source: str, value: Node) -> Node:
+    def _neighbourhood(self, node: Node, family: FamilyPair, source: str, value: Node) -> Node:
         """Neighbourhoods as channels, of a map whose channel dimensions are taken as one."""
         layout, channels = self.layout, self.to.channels
         strips = layout.y[node.name].strips[family[0]][source], layout.x[node.name].strips[family[1]][source]
@@ -138,27 +139,28 @@ class _Lowering:
         cells = layout.y[node.name].extent(family[0]), layout.x[node.name].extent(family[1])
         return self.to.call(aten.reshape.default, value, [-1, *channels[node.name], *cells])
 
-    def _windowed(self, node: Node, family: Pair, value: Node, strips: tuple[Strip, Strip]) -> Node:
+    def _windowed(self, node: Node, family: FamilyPair, value: Node, strips: tuple[Strip, Strip]) -> Node:
         """An operator on its strip, as it is or by way of fragments."""
 
         def emit(part: Node, like: tuple[Strip, Strip]) -> Node:
             return EMIT[node.target](self.to, node, part, like, self._const)
 
         cells = self.layout.y[node.name], self.layout.x[node.name]
-        if self.layout.few(node.name) and self._covers(node):
+        if self.layout.head_as_matmul(node.name) and self._covers(node):
             return self._head(node)
         ops = self.network[node.name].ops
-        cuts = [
-            c.cut if f == "interior" and c.cut else cut(s.length, s.stride, s.dilation, op, 1)
-            for c, f, s, op in zip(cells, family, strips, ops, strict=True)
-        ]
-        if all(c.ratio == 1 for c in cuts) or not divides_evenly(node, strips):
+        found = [c.cut if f == "interior" else None for c, f in zip(cells, family, strict=True)]
+        if all(c is None or c.ratio == 1 for c in found) or not divides_evenly(node, strips):
             return emit(value, strips)
+        cuts = [
+            c or cut(s.length, s.slide.stride, s.slide.dilation, op, 1)
+            for c, s, op in zip(found, strips, ops, strict=True)
+        ]
         source = next(iter(self.layout.y[node.name].strips[family[0]]))
         channels = self.network[source].elements, self.network[node.name].elements
         value = on_fragments(self.to, value, strips, (cuts[0], cuts[1]), channels, emit)
-        for dim, found, axis, f in zip((-2, -1), cuts, cells, family, strict=True):
-            if found.computed > axis.extent(f):
+        for dim, part, axis, f in zip((-2, -1), cuts, cells, family, strict=True):
+            if part.computed > axis.extent(f):
                 value = self.to.call(aten.slice.Tensor, value, dim, 0, axis.extent(f))
         return value
 
@@ -205,7 +207,7 @@ class _Lowering:
     def _per_window(self, box: Box) -> Node:
         """The rest of the network on one batch of windows. Shape: ``(windows, k)``"""
         env: dict[Node, Any] = {}
-        for name in self.layout.crossing:
+        for name in self.layout.frontier_inputs:
             env[self.nodes[name]] = self._cut(name, box)
         for spec in self.network:
             if spec.name not in self.layout.y:

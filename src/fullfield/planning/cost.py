@@ -60,7 +60,7 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     window_size = {n.name: n.window_elements * n.wide * itemsize for n in network}
     batch_size = {name: batch * bytes_ for name, bytes_ in window_size.items()}
     in_use, on_heap = memory.peak(size, batch_size), memory.peak(size, batch_size, below=_HEAP)
-    gathered = sum(window_size[name] for name in layout.crossing) if rest else 0
+    gathered = sum(window_size[name] for name in layout.frontier_inputs) if rest else 0
     cut = [n for n in shared if any(c.cut and c.cut.ratio > 1 for c in (layout.y[n.name], layout.x[n.name]))]
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
     families = sum(len(layout.y[n.name].families) * len(layout.x[n.name].families) for n in shared)
@@ -113,7 +113,7 @@ class _Memory:
                 system's own pages, which go back at once.
         """
         size, batch_size = _smaller(size, below), _smaller(batch_size, below)
-        keep = self.layout.crossing
+        keep = self.layout.frontier_inputs
         scores = self.windows * self.network.output.window_elements * self.itemsize
         beside = {n.name: self._beside_shared(n, size, below) for n in self.shared}
         peak = scores + _peak(self.shared, size, beside, self.over, keep=set(keep))
@@ -126,7 +126,7 @@ class _Memory:
     def _beside_shared(self, node: NodeSpec, size: Mapping[str, int], below: float) -> int:
         layout = self.layout
         plain = self.itemsize == 4 and all(_is_plain(c[node.name]) for c in (layout.y, layout.x))
-        head = layout.few(node.name) and _covers(node, self.network)
+        head = layout.head_as_matmul(node.name) and _covers(node, self.network)
         held = [self._head(node)] if head else _beside(node, layout.cells(node.name), self.itemsize)
         held += [_indices(node, layout), *_partial_sums(node, size[node.name])]
         return _copies(node, size, self.itemsize, plain=plain) + _sum(held, below)
@@ -193,7 +193,7 @@ def _indices(node: NodeSpec, layout: TileLayout) -> int:
     if not node.op.startswith("max_pool"):
         return 0
     strips = (strip for axis in (layout.y, layout.x) for by in axis[node.name].strips.values() for strip in by.values())
-    return 8 * layout.cells(node.name) * node.elements if any(s.dilation > 1 for s in strips) else 0
+    return 8 * layout.cells(node.name) * node.elements if any(s.slide.dilation > 1 for s in strips) else 0
 
 
 def _partial_sums(node: NodeSpec, own: int) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fullfield.geometry.network import Network, Place
-from fullfield.geometry.tile import AxisCells, AxisTile, TileLayout, crossing, lay_out_axis
+from fullfield.geometry.tile import AxisCells, AxisTile, TileLayout, frontier_inputs, lay_out_axis
 from fullfield.planning.cost import Cost, tile_cost
 from fullfield.planning.plan import Borders, Pair
 
@@ -62,7 +62,7 @@ class CostCache:
     def _cost(self, grid: Grid, tile: Pair, first: Pair, batch: int, stop: int | None) -> Cost:
         places = self.places(grid, stop)
         y, x = (self._axis(grid, k, AxisTile(grid.step[k], tile[k], first[k], grid.image[k]), stop) for k in (0, 1))
-        layout = TileLayout(tile, y, x, crossing(self.network, places))
+        layout = TileLayout(tile, y, x, frontier_inputs(self.network, places))
         return tile_cost(self.network, layout, batch=batch, itemsize=self.itemsize)
 
     def _axis(self, grid: Grid, index: int, tile: AxisTile, stop: int | None) -> Mapping[str, AxisCells]:
