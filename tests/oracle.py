@@ -17,12 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import Canonical, canonical
 from fullfield.geometry.network import Network, Place
+from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.importers.load import load
 from fullfield.lower.program import lower
 from fullfield.model.model import Model
-
-Pair = tuple[int, int]
 
 
 def captured(module: nn.Module, window: int | Pair, channels: int = 3) -> Model:

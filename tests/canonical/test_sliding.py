@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import canonical
+from fullfield.geometry.region import Pair
 from fullfield.importers.load import load
 from tests.canonical.test_rules import WINDOW, Body, Network
-from tests.oracle import Pair, Scan, captured, crops, difference
+from tests.oracle import Scan, captured, crops, difference
 
 
 def around(x: Tensor, taken: Callable[[Tensor], Tensor], cells: Pair = (10, 8)) -> Tensor:

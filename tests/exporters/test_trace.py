@@ -5,13 +5,13 @@ import pytest
 from numpy.typing import NDArray
 from rasterio.features import shapes
 
-from fullfield.exporters.trace import Region, Tracer, signed_area
+from fullfield.exporters.trace import TracedRegion, Tracer, signed_area
 
 Rings = list[list[tuple[tuple[int, int], ...]]]
 
 
-def traced(mask: NDArray[np.bool_], scores: NDArray[np.floating]) -> list[Region]:
-    tracer, found = Tracer(0, mask.shape[1]), list[Region]()
+def traced(mask: NDArray[np.bool_], scores: NDArray[np.floating]) -> list[TracedRegion]:
+    tracer, found = Tracer(0, mask.shape[1]), list[TracedRegion]()
     for row, values in zip(mask, scores, strict=True):
         found += tracer.push(row, values)
     return found + tracer.finish()

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from fullfield.geometry.region import Pair
 from tests.architectures import ARCHITECTURES, build
-from tests.oracle import Pair, Scan, captured, crops, difference
+from tests.oracle import Scan, captured, crops, difference
 
 
 @pytest.fixture(scope="module", params=list(ARCHITECTURES))

@@ -12,9 +12,10 @@ import torch
 from hypothesis import assume, given, note, settings
 from torch import nn
 
+from fullfield.geometry.region import Pair
 from tests.lower import drawn
 from tests.lower.test_random_networks import random_networks, tiles
-from tests.oracle import Pair, Scan, captured, crops, difference, score_grid, whole
+from tests.oracle import Scan, captured, crops, difference, score_grid, whole
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, note, settings
 
+from fullfield.geometry.region import Pair
 from fullfield.model.model import Model
 from tests.lower import drawn
-from tests.oracle import Pair, Scan, crops, difference
+from tests.oracle import Scan, crops, difference
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 random_networks = settings(max_examples=100, suppress_health_check=list(HealthCheck))

@@ -18,7 +18,7 @@ from fullfield.errors import ImageError
 from fullfield.store import pyramid
 from fullfield.store.ome_zarr import create_store, level_count, level_grid, read_record
 from fullfield.store.pyramid import GrowingStore, _fours, _mean, halved, seal
-from fullfield.store.shards import Grid, Region, read_cells
+from fullfield.store.shards import Grid, Slices, read_cells
 from tests.store.maps import contents, fill_store, regions, spec_of, stored
 
 DRAW = np.random.default_rng(0)
@@ -277,7 +277,7 @@ def test_no_inner_chunk_is_decoded_twice_where_one_is_read_at_a_time(
     stored(tmp_path / "a.zarr", array)
     reads: list[tuple[Path, tuple[int, ...]]] = []
 
-    def read(path: Path, grid: Grid, region: Region) -> np.ndarray:
+    def read(path: Path, grid: Grid, region: Slices) -> np.ndarray:
         first = (tuple(range(r.start // side, -(-r.stop // side))) for r, side in zip(region, grid.chunk, strict=True))
         reads.extend((path, chunk) for chunk in itertools.product(*first))
         return read_cells(path, grid, region)

@@ -18,7 +18,7 @@ from fullfield.engine.run import run
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
 from fullfield.importers.load import load
-from fullfield.jobs.prepare import Border, Prepared, Region, Settings, Step, image_of, provenance, set_up
+from fullfield.jobs.prepare import AnyRegion, Border, Prepared, Settings, Step, image_of, provenance, set_up
 from fullfield.mask.background import Foreground
 from fullfield.model.model import Model
 from fullfield.planning import Method, Plan
@@ -43,7 +43,7 @@ def scan(
     budget: int | str | None = None,
     tile: tuple[int, int] | None = None,
     method: Method = "auto",
-    region: Region = None,
+    region: AnyRegion = None,
     mask: object = None,
     coordinates: str = "auto",
     skip_background: bool | Foreground = False,

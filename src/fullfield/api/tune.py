@@ -21,6 +21,7 @@ from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
 from fullfield.geometry.network import Network, Place
+from fullfield.geometry.region import Pair
 from fullfield.importers.load import load
 from fullfield.jobs.prepare import Prepared, Step, check_context, prepare, read_image
 from fullfield.model.model import Model
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from fullfield.api.scores import Scores
     from fullfield.importers.load import ModelLike
 
-Pair = tuple[int, int]
 
 _CELLS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # border cells tried
 _WITH_MAPS = 3  # borders up to this many cells are tried with whole maps too

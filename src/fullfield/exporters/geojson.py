@@ -19,7 +19,7 @@ from fullfield.exporters.degrees import Place, on_earth
 from fullfield.exporters.geotiff import rasterio_or_error
 from fullfield.exporters.grid import Grid
 from fullfield.exporters.maxima import local_maxima, reach_of
-from fullfield.exporters.trace import Point, Region, Tracer, signed_area
+from fullfield.exporters.trace import Point, TracedRegion, Tracer, signed_area
 from fullfield.files import replacing
 from fullfield.store.palette import distinct
 
@@ -267,7 +267,7 @@ def _polygons(
                 yield _region_feature(region, place, looks[cls], curved=curved)
 
 
-def _region_feature(region: Region, place: Place, look: dict[str, Any], *, curved: bool) -> dict[str, Any]:
+def _region_feature(region: TracedRegion, place: Place, look: dict[str, Any], *, curved: bool) -> dict[str, Any]:
     rings = sorted(region.rings, key=lambda ring: (signed_area(ring) < 0, ring))
     if curved:
         polygons = [[_closed(ring.tolist()) for ring in polygon] for polygon in on_earth(rings, place)]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fullfield.engine.progress import OnProgress, Stage
 from fullfield.errors import ImageError
+from fullfield.geometry.region import Region
 from fullfield.image.raster import Georeference
 from fullfield.store.classes import find_class
 from fullfield.store.maps import ScoreMap
@@ -20,7 +21,6 @@ from fullfield.store.palette import Colour
 from fullfield.store.record import plain_json
 
 Read = Callable[[int, int, int, int], NDArray[Any]]
-Region = tuple[int, int, int, int]
 _MOST = 64 << 20  # bytes of numbers held at once
 
 

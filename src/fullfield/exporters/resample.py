@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.exporters.grid import Grid, Region
+from fullfield.exporters.grid import Grid
 from fullfield.exporters.labels import greatest, labelled
+from fullfield.geometry.region import Region
 
 Method = Literal["nearest", "bilinear", "lanczos"]
 _REACH = {"bilinear": 1.0, "lanczos": 3.0}  # of the kernel, in cells

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from fullfield.api.scores import Scores
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.exporters.grid import Grid, Region, cells, counted, parts
+from fullfield.exporters.grid import Grid, cells, counted, parts
 from fullfield.files import replacing
+from fullfield.geometry.region import Region
 from fullfield.store.maps import MapSpec, ScoreMap
 from fullfield.store.ome_zarr import StoreWriter, create_store
 from fullfield.store.pyramid import seal

@@ -17,7 +17,7 @@ Point = tuple[int, int]
 
 
 @dataclass(eq=False)
-class Region:
+class TracedRegion:
     """A region of cells and its outlines.
 
     Args:
@@ -33,9 +33,9 @@ class Region:
     total: float
     first: Point
     rings: list[list[Point]] = field(default_factory=list)
-    into: Region | None = None
+    into: TracedRegion | None = None
 
-    def root(self) -> Region:
+    def root(self) -> TracedRegion:
         """The region that this one became part of."""
         found = self
         while found.into is not None:
@@ -50,7 +50,7 @@ class _Chain:
     """A part of an outline that is still open at both ends, in the direction of the way."""
 
     points: deque[Point]
-    region: Region
+    region: TracedRegion
     into: _Chain | None = None
 
     def root(self) -> _Chain:
@@ -85,7 +85,7 @@ class Tracer:
     def __init__(self, row: int, width: int) -> None:
         self.row = row
         self._mask = np.zeros(width, np.bool_)
-        self._regions: list[Region] = []  # of the runs in the row above
+        self._regions: list[TracedRegion] = []  # of the runs in the row above
         self._runs: list[Point] = []
         self._verticals: dict[int, _Chain] = {}
 
@@ -94,7 +94,7 @@ class Tracer:
         """Whether no region is open."""
         return not self._runs
 
-    def push(self, mask: NDArray[np.bool_], scores: NDArray[np.floating]) -> list[Region]:
+    def push(self, mask: NDArray[np.bool_], scores: NDArray[np.floating]) -> list[TracedRegion]:
         """Goes on by a row; the regions that end above it."""
         runs = _runs(mask)
         regions = self._new(runs, scores)
@@ -106,12 +106,12 @@ class Tracer:
         self.row += 1
         return sorted(done.values(), key=lambda region: region.first)
 
-    def finish(self) -> list[Region]:
+    def finish(self) -> list[TracedRegion]:
         """The regions that end with the last row."""
         width = len(self._mask)
         return self.push(np.zeros(width, np.bool_), np.zeros(width))
 
-    def _new(self, runs: list[Point], scores: NDArray[np.floating]) -> list[Region]:
+    def _new(self, runs: list[Point], scores: NDArray[np.floating]) -> list[TracedRegion]:
         """A region for every run of the row."""
         if not runs:
             return []
@@ -119,11 +119,11 @@ class Tracer:
         row = np.append(scores, scores[:1]).astype(np.float64)  # reduceat wants every edge inside
         greatest, total = np.maximum.reduceat(row, edges)[::2].tolist(), np.add.reduceat(row, edges)[::2].tolist()
         return [
-            Region(stop - start, most, some, (self.row, start))
+            TracedRegion(stop - start, most, some, (self.row, start))
             for (start, stop), most, some in zip(runs, greatest, total, strict=True)
         ]
 
-    def _join(self, runs: list[Point], regions: list[Region]) -> None:
+    def _join(self, runs: list[Point], regions: list[TracedRegion]) -> None:
         """Merges the regions of runs that share a side with one in the row above."""
         above = 0
         for (start, stop), region in zip(runs, regions, strict=True):
@@ -134,7 +134,7 @@ class Tracer:
                 _merge(self._regions[other].root(), region.root())
                 other += 1
 
-    def _corners(self, mask: NDArray[np.bool_], runs: list[Point], regions: list[Region]) -> None:
+    def _corners(self, mask: NDArray[np.bool_], runs: list[Point], regions: list[TracedRegion]) -> None:
         """Lengthens, joins and closes the outlines at the corners on the line between the last row and this one."""
         if np.array_equal(mask, self._mask):
             return
@@ -148,7 +148,7 @@ class Tracer:
             level = self._corner(x, around, level, starts.get(x) or stops.get(x))
 
     def _corner(
-        self, x: int, around: tuple[bool, bool, bool, bool], level: _Chain | None, region: Region | None
+        self, x: int, around: tuple[bool, bool, bool, bool], level: _Chain | None, region: TracedRegion | None
     ) -> _Chain | None:
         """One corner; the chain that goes on along the line to the right, if any."""
         ul, ur, ll, lr = around
@@ -186,7 +186,7 @@ class Tracer:
         return fresh
 
 
-def _known(region: Region | None) -> Region:
+def _known(region: TracedRegion | None) -> TracedRegion:
     assert region is not None, "an outline begins at the end of a run"
     return region
 
@@ -239,7 +239,7 @@ def _runs(mask: NDArray[np.bool_]) -> list[Point]:
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
-def _merge(one: Region, other: Region) -> None:
+def _merge(one: TracedRegion, other: TracedRegion) -> None:
     """Makes ``other`` part of ``one``, or the other way where that moves fewer outlines."""
     if one is other:
         return

@@ -34,7 +34,7 @@ from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Method, Plan,
 
 Step = int | tuple[int, int]
 Border = int | tuple[int, int] | None
-Region = str | tuple[int, int, int, int] | None
+AnyRegion = str | tuple[int, int, int, int] | None
 CACHE_BYTES = 256 << 20  # of decoded pixels, where no budget is given
 CACHE_SHARE = 0.15  # of the budget for decoded pixels, where one is
 
@@ -51,7 +51,7 @@ class Settings:
     budget: int | str | None = None
     tile: tuple[int, int] | None = None
     method: Method = "auto"
-    region: Region = None
+    region: AnyRegion = None
     mask: object = None
     coordinates: str = "auto"
     skip_background: bool | Foreground = False
@@ -247,7 +247,7 @@ def check_context(prepared: Prepared) -> None:
 
 
 def read_image(
-    net: Model, image: object, *, scale: float = 1.0, edge: str = "valid", step: Step = 1, region: Region = None
+    net: Model, image: object, *, scale: float = 1.0, edge: str = "valid", step: Step = 1, region: AnyRegion = None
 ) -> WindowedSource:
     """The image as the network's source, continued beyond its edges or cut to a region if asked."""
     settings = Settings(scale=scale, edge=edge, region=region)

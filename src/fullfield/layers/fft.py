@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from fullfield.geometry.region import Pair
 from fullfield.layers.fft_cost import Layer, best_tile
 from fullfield.layers.registry import register
-from fullfield.layers.sizes import Pair, Size, cells, operators, pair
+from fullfield.layers.sizes import Size, cells, operators, pair
 from fullfield.layers.spectrum_cache import KernelSpectra, current
 
 KERNEL_BYTES = 2**25

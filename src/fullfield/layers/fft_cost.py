@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fullfield.layers.sizes import Pair
+from fullfield.geometry.region import Pair
 from fullfield.layers.spectrum_cache import LAYER_BYTES
 
 TILES = (8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128)

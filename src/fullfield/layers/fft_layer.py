@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fullfield.errors import UnsupportedError
+from fullfield.geometry.region import Pair
 from fullfield.layers.fft import fft_conv2d
 from fullfield.layers.fft_cost import Layer, fft_is_faster
-from fullfield.layers.sizes import Pair, Size, pair
+from fullfield.layers.sizes import Size, pair
 from fullfield.layers.spectrum_cache import LAYER_BYTES, KernelSpectra
 
 Choice = bool | Literal["auto"]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fullfield.errors import GeometryError, UnsupportedError
+from fullfield.geometry.region import Pair
 from fullfield.layers.local_contraction import locally_connected2d
-from fullfield.layers.sizes import Pair, Size, cells, operators, pair, positive
+from fullfield.layers.sizes import Size, cells, operators, pair, positive
 
 
 class LocallyConnected2d(nn.Module):

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Op
+from fullfield.geometry.region import Pair
 from fullfield.layers.registry import register
-from fullfield.layers.sizes import Pair, Size, cells, check_fit, operators, pair, positive
+from fullfield.layers.sizes import Size, cells, check_fit, operators, pair, positive
 
 
 def _root(x: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Op
+from fullfield.geometry.region import Pair
 
-Pair = tuple[int, int]
 Size = int | Sequence[int]
 
 

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from fullfield.geometry.region import Pair
 from fullfield.layers import custom_operators as operators
-from fullfield.layers.sizes import Pair, pair
 from fullfield.layers.sizes import operators as axes
+from fullfield.layers.sizes import pair
 
 
 class SingleNodes(TorchFunctionMode):

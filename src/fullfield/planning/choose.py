@@ -9,9 +9,10 @@ from typing import get_args
 
 from fullfield.errors import BudgetError, GeometryError
 from fullfield.geometry.network import Network, Place
+from fullfield.geometry.region import Pair
 from fullfield.planning.cost import Cost
 from fullfield.planning.cost_cache import CostCache, Grid
-from fullfield.planning.plan import EXACT, Borders, Method, Pair, Plan
+from fullfield.planning.plan import EXACT, Borders, Method, Plan
 
 DEFAULT_BUDGET_BYTES = 2 * 1024**3
 _BATCH_BYTES = 64 * 1024**2  # of activations at a time where the network runs per window

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fullfield.geometry.network import Network, Place
+from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisCells, AxisTile, TileLayout, frontier_inputs, lay_out_axis
 from fullfield.planning.cost import Cost, tile_cost
-from fullfield.planning.plan import Borders, Pair
+from fullfield.planning.plan import Borders
 
 T = TypeVar("T")
 _COSTS = 4096  # remembered; a few hundred bytes each

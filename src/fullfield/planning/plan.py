@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fullfield.geometry.network import Network, Place
+from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning.cost import Cost, crop_macs, frontier
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 Mode = Literal["exact", "context"]
 Method = Literal["auto", "atrous", "fragments", "shifted"]
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fullfield.errors import GeometryError
-from fullfield.planning.plan import Pair, Plan, Tile
+from fullfield.geometry.region import Pair
+from fullfield.planning.plan import Plan, Tile
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from fullfield.store.ome_zarr import (
     write_root,
 )
 from fullfield.store.record import from_record
-from fullfield.store.shards import Region, count_files, pieces, plain_bytes, read_cells, write_shard
+from fullfield.store.shards import Slices, count_files, pieces, plain_bytes, read_cells, write_shard
 
 _AT_ONCE = 16 << 20  # bytes of the finer level that are read together, or one inner chunk
 Shard = tuple[int, int, int]  # level, row and column in the level's grid of shards
@@ -179,7 +179,7 @@ def _build_shard(path: Path, spec: MapSpec, shard: Shard, *, looking: bool = Fal
     finer, grid = level_grid(spec, level - 1), level_grid(spec, level)
     first = [i * side for i, side in zip(index, grid.shard[1:], strict=True)]
 
-    def read(region: Region) -> NDArray[Any]:
+    def read(region: Slices) -> NDArray[Any]:
         bands, *cells = region
         out = np.empty([r.stop - r.start for r in region], grid.dtype)
         top, left = (start + r.start for start, r in zip(first, cells, strict=True))

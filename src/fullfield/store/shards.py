@@ -28,7 +28,7 @@ CHUNK = (64, 256, 256)  # at most: 16 MiB of float32, and a class is read withou
 LEVEL = 1  # of zstd: 1.5 to 4 times as fast as 3, and as small, on logits in float32
 _SHARD_BYTES = 1 << 28
 _NOTHING = np.uint64(2**64 - 1)  # offset and length of a chunk that holds the fill value alone
-Region = tuple[slice, ...]
+Slices = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def metadata(grid: Grid) -> dict[str, Any]:
     }
 
 
-def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[[Region], NDArray[Any]] | None) -> None:
+def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[[Slices], NDArray[Any]] | None) -> None:
     """One file, which appears whole or not at all; the same numbers give the same bytes.
 
     Args:
@@ -176,7 +176,7 @@ def _no_chunks(grid: Grid) -> NDArray[np.uint64]:
 
 
 def _packed(
-    grid: Grid, extent: tuple[int, ...], place: tuple[int, ...], read: Callable[[Region], NDArray[Any]]
+    grid: Grid, extent: tuple[int, ...], place: tuple[int, ...], read: Callable[[Slices], NDArray[Any]]
 ) -> bytes:
     """An inner chunk as zstd leaves it; nothing, where it holds the fill value alone."""
     starts = [i * side for i, side in zip(place, grid.chunk, strict=True)]
@@ -217,7 +217,7 @@ def _sealed(index: NDArray[np.uint64]) -> bytes:
     return data + checksum.to_bytes(4, "little")
 
 
-def read_cells(folder: Path, grid: Grid, region: Region) -> NDArray[Any]:
+def read_cells(folder: Path, grid: Grid, region: Slices) -> NDArray[Any]:
     """Numbers of a region of an array all of whose shards are there, in the machine's byte order.
 
     Args:
@@ -239,7 +239,7 @@ def read_cells(folder: Path, grid: Grid, region: Region) -> NDArray[Any]:
     return out
 
 
-def pieces(region: Region, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Region, Region]]:
+def pieces(region: Slices, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Slices, Slices]]:
     """What a region has of each piece of so many cells a side: the piece's index, and the place in both."""
     along = [range(r.start // side, -(-r.stop // side)) for r, side in zip(region, sides, strict=True)]
     for index in itertools.product(*along):
@@ -251,7 +251,7 @@ def pieces(region: Region, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, 
         yield index, target, inside
 
 
-def _unpack(file: BinaryIO, grid: Grid, region: Region, out: NDArray[Any]) -> None:
+def _unpack(file: BinaryIO, grid: Grid, region: Slices, out: NDArray[Any]) -> None:
     """Copies a region of a shard.
 
     Raises:
@@ -320,7 +320,7 @@ def open_array(folder: Path) -> Any:
         raise _unreadable(folder, error) from error
 
 
-def read_array(array: Any, region: Region, path: Path) -> NDArray[Any]:
+def read_array(array: Any, region: Slices, path: Path) -> NDArray[Any]:
     """Numbers of a region, in the machine's byte order.
 
     Raises:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
+from fullfield.geometry.region import Region
 from fullfield.image.raster import shrunk
 
 #: Pixels of the level a thumbnail is made from: a fraction of a second to decode; and their bytes, as of RGB.
@@ -21,8 +22,6 @@ BLOCK_BYTES = 1 << 30
 #: Longest side of an image, px: what 32-bit coordinates of the decoders hold.
 LONGEST = 2**31 - 1
 _AGAIN = "try again: the server may be gone; else download the file, which may be damaged"
-
-Region = tuple[int, int, int, int]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-Region = tuple[int, int, int, int]
+from fullfield.geometry.region import Region
 
 
 def is_absent(dataset: Any, bands: tuple[int, ...], region: Region) -> bool:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
+from fullfield.geometry.region import Region
 from fullfield.image.formats.checks import (
     check_region,
     check_size,
@@ -45,8 +46,6 @@ _MASKS = 64  # regions whose mask is kept for the call of ``valid`` that follows
 _MOST_PARTS = 4096  # files of one slide
 _ONE_FILE = {".svs", ".tif", ".tiff", ".btf", ".ndpi", ".scn", ".bif", ".svslide", ".czi", ".isyntax"}
 _RGB = ("red", "green", "blue")
-
-Region = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)

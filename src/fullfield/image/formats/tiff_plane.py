@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.geometry.region import Region
 from fullfield.image.blob import Blob, read_parts
 from fullfield.image.formats.tile_check import check_tile
 
-Region = tuple[int, int, int, int]
 _STRIP = 2**18  # bytes of an uncompressed strip that are read at once
 
 

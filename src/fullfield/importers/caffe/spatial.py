@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fullfield.geometry.region import Pair
 from fullfield.importers.caffe.layer import Builder, Layer, filler
 from fullfield.importers.caffe.schema import Message
 from fullfield.importers.limits import Refusal, check_elements
-
-Pair = tuple[int, int]
 
 
 def _numbers(parameters: Message, name: str, default: int | None, *, key: str | None = None) -> Pair:

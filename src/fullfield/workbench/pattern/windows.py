@@ -9,8 +9,7 @@ from typing import Any
 
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Op
-
-Pair = tuple[int, int]
+from fullfield.geometry.region import Pair
 
 
 def numbers(volume: tuple[int, ...]) -> int:
