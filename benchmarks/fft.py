@@ -1,7 +1,7 @@
 """Convolution by Fourier transforms against torch's direct one: ``python benchmarks/fft.py [--fit]``.
 
 Prints one row a layer (kernel, channels, map): milliseconds of the direct convolution, of ``fft_conv2d`` with the
-kernels' spectra made anew and with them kept, of the package ``torch-fftconv`` where it is installed, and what the cost
+kernels' spectra computed anew and cached, of the package ``torch-fftconv`` where it is installed, and what the cost
 model chooses for both. Then the crossover: the smallest kernel from which on transforms win. All ways of a layer take
 turns, so that whatever else runs meets all of them alike, and the medians count. ``--fit`` measures the same layers at
 several tiles and prints the model's constants. ``benchmarks/fft.md`` is its output.
@@ -24,26 +24,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fullfield.layers.fft import fft_conv2d
-from fullfield.layers.fft_cost import Constants, Layer, best_tile, direct_terms, fft_is_faster, fft_terms
-from fullfield.layers.spectrum_cache import LAYER_BYTES, KernelSpectra
+from fullfield.layers.fft_cost import Constants, ConvShape, best_tile, direct_terms, fft_is_faster, fft_terms
+from fullfield.layers.spectrum_cache import LAYER_BYTES, SpectrumCache
 
 KERNELS = (3, 5, 7, 9, 11, 15, 21, 31)
 CHANNELS = (16, 64, 256)
 MAPS = (32, 64, 128)
-HEAD = Layer(1, 512, 4096, 1, (40, 40), (7, 7))  # the first linear layer of VGG-16, sliding over a large map
+HEAD = ConvShape(1, 512, 4096, 1, (40, 40), (7, 7))  # the first linear layer of VGG-16, sliding over a large map
 NONE = float("nan")
 RIVAL = "torch-fftconv"
 
 
-def layers(most_macs: float) -> Iterator[Layer]:
+def layers(most_macs: float) -> Iterator[ConvShape]:
     """The grid, without layers that would take minutes."""
     for channels, size, kernel in itertools.product(CHANNELS, MAPS, KERNELS):
-        layer = Layer(1, channels, channels, 1, (size, size), (kernel, kernel))
+        layer = ConvShape(1, channels, channels, 1, (size, size), (kernel, kernel))
         if kernel < size and layer.macs <= most_macs:
             yield layer
 
 
-def tensors(layer: Layer) -> tuple[Tensor, Tensor]:
+def tensors(layer: ConvShape) -> tuple[Tensor, Tensor]:
     """A map and kernels of the layer's sizes."""
     x = torch.randn(layer.batch, layer.inputs, *layer.size)
     return x, torch.randn(layer.outputs, layer.inputs // layer.groups, *layer.kernel) / layer.inputs
@@ -78,7 +78,7 @@ def other() -> Callable[[Tensor, Tensor], Tensor] | None:
     return function
 
 
-def measure(layer: Layer, least_s: float) -> dict[str, float]:
+def measure(layer: ConvShape, least_s: float) -> dict[str, float]:
     """Seconds of all ways of a layer."""
     x, weight = tensors(layer)
     rival = other()
@@ -86,7 +86,7 @@ def measure(layer: Layer, least_s: float) -> dict[str, float]:
     ways: dict[str, Callable[[], object]] = {
         "direct": partial(F.conv2d, x, weight),
         "fft": partial(fft_conv2d, x, weight),
-        "kept": partial(fft_conv2d, x, weight, kept=KernelSpectra(LAYER_BYTES)),
+        "cached": partial(fft_conv2d, x, weight, spectra=SpectrumCache(LAYER_BYTES)),
     }
     if rival is not None and rival_bytes < 2**29:
         ways[RIVAL] = partial(rival, x, weight)
@@ -96,15 +96,15 @@ def measure(layer: Layer, least_s: float) -> dict[str, float]:
 @torch.no_grad()
 def table(most_macs: float, least_s: float) -> None:
     """The rows, the crossovers, and how good the choices are."""
-    wins: dict[str, dict[tuple[str, int], list[int]]] = {"fft": {}, "kept": {}}
-    chosen: dict[str, list[tuple[bool, float, float]]] = {"fft": [], "kept": []}
+    wins: dict[str, dict[tuple[str, int], list[int]]] = {"fft": {}, "cached": {}}
+    chosen: dict[str, list[tuple[bool, float, float]]] = {"fft": [], "cached": []}
     print(
-        "channels   map  kernel   direct ms      fft ms  direct/fft     kept ms  direct/kept  torch-fftconv ms   auto"
+        "channels   map  kernel   direct ms      fft ms  direct/fft   cached ms  direct/cached  torch-fftconv ms   auto"
     )
     for layer in [*layers(most_macs), HEAD]:
         found = measure(layer, least_s)
         name = f"{layer.inputs}" if layer.inputs == layer.outputs else f"{layer.inputs}>{layer.outputs}"
-        choices = {way: fft_is_faster(layer, kept=way == "kept") for way in wins}
+        choices = {way: fft_is_faster(layer, cached=way == "cached") for way in wins}
         for way, fft in choices.items():
             direct, ours = found["direct"], found[way]
             wins[way].setdefault((name, layer.size[0]), []).append(layer.kernel[0] if ours < direct else 0)
@@ -112,14 +112,14 @@ def table(most_macs: float, least_s: float) -> None:
         words = "/".join("fft" if fft else "direct" for fft in choices.values())
         print(
             f"{name:>8} {layer.size[0]:5} {layer.kernel[0]:7} {found['direct'] * 1e3:11.2f} {found['fft'] * 1e3:11.2f}"
-            f" {found['direct'] / found['fft']:11.2f} {found['kept'] * 1e3:11.2f}"
-            f" {found['direct'] / found['kept']:12.2f} {found.get(RIVAL, NONE) * 1e3:17.2f}   {words}",
+            f" {found['direct'] / found['fft']:11.2f} {found['cached'] * 1e3:11.2f}"
+            f" {found['direct'] / found['cached']:12.2f} {found.get(RIVAL, NONE) * 1e3:17.2f}   {words}",
             flush=True,
         )
-    print("\ncrossover: the smallest kernel from which on transforms win; with spectra kept")
+    print("\ncrossover: the smallest kernel from which on transforms win; with cached spectra")
     for key in wins["fft"]:
-        made, kept = (_first(wins[way][key]) for way in ("fft", "kept"))
-        print(f"{key[0]:>8} channels, map {key[1]:4}: {made}; {kept}")
+        made, cached = (_first(wins[way][key]) for way in ("fft", "cached"))
+        print(f"{key[0]:>8} channels, map {key[1]:4}: {made}; {cached}")
     for way, rows in chosen.items():
         right = sum(good for good, _, _ in rows)
         lost = sum(took for _, took, _ in rows) / sum(best for _, _, best in rows)
@@ -147,18 +147,18 @@ def fit(most_macs: float, least_s: float) -> None:
     weights: dict[str, list[float]] = {"direct": [], "fft": []}
     for layer in layers(most_macs):
         x, weight = tensors(layer)
-        tiles = sorted({best_tile(layer), best_tile(layer, kept=True), (max(16, 2 * layer.kernel[0]),) * 2})
+        tiles = sorted({best_tile(layer), best_tile(layer, cached=True), (max(16, 2 * layer.kernel[0]),) * 2})
         tiles = [t for t in tiles if t[0] >= layer.kernel[0] and t[1] >= layer.kernel[1]]
         ways: dict[Any, Callable[[], object]] = {"direct": partial(F.conv2d, x, weight)}
         for tile in tiles:
             ways[tile, False] = partial(fft_conv2d, x, weight, tile=tile)
-            ways[tile, True] = partial(fft_conv2d, x, weight, tile=tile, kept=KernelSpectra(LAYER_BYTES))
+            ways[tile, True] = partial(fft_conv2d, x, weight, tile=tile, spectra=SpectrumCache(LAYER_BYTES))
         found = medians(ways, least_s)
         direct.append((direct_terms(layer), found["direct"]))
         ratios = []
-        for tile, kept in itertools.product(tiles, (False, True)):
-            fft.append((fft_terms(layer, tile, kept=kept), found[tile, kept]))
-            near = 1 / (1 + 2 * abs(math.log(found["direct"] / found[tile, kept])))
+        for tile, cached in itertools.product(tiles, (False, True)):
+            fft.append((fft_terms(layer, tile, cached=cached), found[tile, cached]))
+            near = 1 / (1 + 2 * abs(math.log(found["direct"] / found[tile, cached])))
             weights["fft"].append(near)
             ratios.append(near)
         weights["direct"].append(max(ratios))

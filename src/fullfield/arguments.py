@@ -10,7 +10,7 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any, TypeVar, overload
 
-from fullfield.errors import ArgumentError, BudgetError, GeometryError
+from fullfield.errors import ArgumentError, BudgetError, FullfieldError, GeometryError
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -139,7 +139,15 @@ def parse_bytes(size: str | int | None) -> int | None:
     return number
 
 
-def parse_pair(name: str, value: object, *, least: int = 1, fix: str, second: object = None) -> tuple[int, int]:
+def parse_pair(
+    name: str,
+    value: object,
+    *,
+    least: int = 1,
+    fix: str = "pass 3 or (3, 5), say",
+    second: object = None,
+    error: type[FullfieldError] = GeometryError,
+) -> tuple[int, int]:
     """Two integers, y before x, from one or two.
 
     Args:
@@ -148,9 +156,10 @@ def parse_pair(name: str, value: object, *, least: int = 1, fix: str, second: ob
         least: the least that each may be.
         fix: what to write instead.
         second: the second integer where one is given; by default the same.
+        error: the type of error to raise.
 
     Raises:
-        GeometryError: not one or two integers of at least ``least``.
+        error: not one or two integers of at least ``least``.
 
     Examples:
         >>> parse_pair("step", 32, fix="use 1 or more"), parse_pair("step", (32, 16), fix="use 1 or more")
@@ -160,5 +169,5 @@ def parse_pair(name: str, value: object, *, least: int = 1, fix: str, second: ob
     whole = [int(n) for n in pair if isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= least]
     if len(pair) != 2 or len(whole) != 2:
         kind = "positive integers" if least == 1 else f"integers from {least} up"
-        raise GeometryError(name, f"{value!r} is not one or two {kind}", fix=fix)
+        raise error(name, f"{value!r} is not one or two {kind}", fix=fix)
     return whole[0], whole[1]

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 import fullfield
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.layers import FFTConv2d, fft, fft_conv2d, fft_cost
-from fullfield.layers.fft_cost import Layer
-from fullfield.layers.spectrum_cache import KernelSpectra
+from fullfield.layers.fft_cost import ConvShape
+from fullfield.layers.spectrum_cache import SpectrumCache
 from tests.layers.networks import error_of_scan, network, operators
 
 # batch, in, out, groups, size, kernel, padding, dilation, tile
@@ -140,16 +140,16 @@ def test_auto_takes_small_kernels_directly_and_large_ones_by_transforms() -> Non
 
 
 def test_the_best_tile_holds_the_kernel_and_is_the_cheapest() -> None:
-    layer = Layer(1, 16, 16, 1, (100, 30), (9, 5))
+    layer = ConvShape(1, 16, 16, 1, (100, 30), (9, 5))
     best = fft_cost.best_tile(layer)
     costs = [fft_cost.fft_s(layer, (y, x)) for y in fft_cost.TILES[2:] for x in fft_cost.TILES[:6]]
     assert fft_cost.fft_s(layer, best) <= min(costs)
     assert best[0] >= 9
-    assert fft_cost.best_tile(Layer(1, 1, 1, 1, (500, 500), (200, 200)))[0] >= 200
+    assert fft_cost.best_tile(ConvShape(1, 1, 1, 1, (500, 500), (200, 200)))[0] >= 200
 
 
 def test_dilation_counts_as_batch() -> None:
-    layer = Layer.of(2, (3, 4), 1, (20, 21), (3, 3), (2, 3))
+    layer = ConvShape.of(2, (3, 4), 1, (20, 21), (3, 3), (2, 3))
     assert (layer.batch, layer.size, layer.cells) == (12, (10, 7), (8, 5))
     assert layer.macs == 12 * 8 * 5 * 4 * 3 * 9
 
@@ -194,21 +194,21 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @torch.no_grad()
-def test_spectra_are_kept_between_calls_and_not_beyond_the_limit(made: list[int]) -> None:
+def test_spectra_are_spectra_between_calls_and_not_beyond_the_limit(made: list[int]) -> None:
     x, weight = torch.randn(1, 4, 20, 20), torch.randn(6, 4, 7, 7)
-    kept, small = KernelSpectra(10**7), KernelSpectra(1000)
+    cache, small = SpectrumCache(10**7), SpectrumCache(1000)
     for _ in range(3):
-        assert torch.equal(fft_conv2d(x, weight, kept=kept), fft_conv2d(x, weight, tile=best(x, weight)))
+        assert torch.equal(fft_conv2d(x, weight, spectra=cache), fft_conv2d(x, weight, tile=best(x, weight)))
     assert len(made) == 1 + 3
-    assert 0 < kept.nbytes <= 10**7
-    fft_conv2d(x, weight, kept=small)
-    fft_conv2d(x, weight, kept=small)
+    assert 0 < cache.nbytes <= 10**7
+    fft_conv2d(x, weight, spectra=small)
+    fft_conv2d(x, weight, spectra=small)
     assert (len(made), small.nbytes) == (6, 0)
 
 
 def best(x: torch.Tensor, weight: torch.Tensor) -> tuple[int, int]:
-    layer = Layer(1, x.shape[1], weight.shape[0], 1, (x.shape[2], x.shape[3]), (weight.shape[2], weight.shape[3]))
-    return fft_cost.best_tile(layer, kept=True)
+    layer = ConvShape(1, x.shape[1], weight.shape[0], 1, (x.shape[2], x.shape[3]), (weight.shape[2], weight.shape[3]))
+    return fft_cost.best_tile(layer, cached=True)
 
 
 @pytest.mark.parametrize("change", ["add_", "data", "new", "load", "double", "nan"])
@@ -234,6 +234,28 @@ def test_changed_weights_are_never_answered_with_old_spectra(change: str) -> Non
         assert (layer(x) - F.conv2d(x, layer.weight, layer.bias)).abs().max() <= 1e-4
 
 
+def test_frozen_weights_that_change_are_never_answered_with_old_spectra() -> None:
+    layer = FFTConv2d(3, 4, 7, fft=True).requires_grad_(False)
+    x = torch.randn(1, 3, 16, 16)
+    layer(x)
+    layer.weight.data.neg_()
+    assert (layer(x) - F.conv2d(x, layer.weight, layer.bias)).abs().max() <= 1e-4
+
+
+@torch.no_grad()
+def test_a_tensor_in_the_memory_of_a_cached_one_gets_its_own_spectra() -> None:
+    x, cache = torch.randn(1, 4, 20, 20), SpectrumCache(10**7)
+    for _ in range(20):  # freed weights would give their memory to the next ones
+        weight = torch.randn(6, 4, 7, 7)
+        assert (fft_conv2d(x, weight, spectra=cache) - F.conv2d(x, weight)).abs().max() <= 1e-3
+
+
+def test_a_layer_without_data_has_a_shape() -> None:
+    layer = FFTConv2d(3, 4, 7, fft=True, device="meta")
+    with torch.no_grad():
+        assert layer(torch.empty(1, 3, 16, 16, device="meta")).shape == (1, 4, 10, 10)
+
+
 def test_a_layer_that_learns_keeps_nothing_and_has_its_gradients(made: list[int]) -> None:
     layer = FFTConv2d(3, 4, 7, fft=True)
     x = torch.randn(1, 3, 16, 16)
@@ -245,16 +267,16 @@ def test_a_layer_that_learns_keeps_nothing_and_has_its_gradients(made: list[int]
     assert layer.weight.grad is not None
     assert len(made) == 2
     layer.train()
-    assert layer._kept.nbytes == 0
+    assert layer._spectra.nbytes == 0
 
 
 def test_copies_and_files_of_a_layer_hold_no_spectra() -> None:
     layer = FFTConv2d(3, 4, 7, fft=True)
     with torch.no_grad():
         layer(torch.randn(1, 3, 16, 16))
-    assert layer._kept.nbytes
+    assert layer._spectra.nbytes
     for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        assert again._kept.nbytes == 0
+        assert again._spectra.nbytes == 0
 
 
 def test_a_scan_makes_the_spectra_once_for_all_tiles(made: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""What a captured network keeps between its uses."""
+"""What a model caches between its uses."""
 
 import copy
 import pickle
@@ -59,9 +59,9 @@ def test_weights_put_back_give_the_first_hash_again() -> None:
     assert net.hash == name
 
 
-def test_what_is_kept_does_not_travel() -> None:
+def test_the_cache_is_not_pickled() -> None:
     _, net = network()
     size = len(pickle.dumps(net.__getstate__()))
     prepare(net)
     assert len(pickle.dumps(net.__getstate__())) == size
-    assert vars(copy.copy(net)).keys() == vars(net).keys() - {"_kept"}
+    assert vars(copy.copy(net)).keys() == vars(net).keys() - {"_cache"}

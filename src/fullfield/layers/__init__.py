@@ -1,4 +1,4 @@
-"""Layers that torch lacks: trainable, inspectable, scannable."""
+"""Layers that torch lacks. They can be trained, inspected, scanned and exported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators of fullfield's own; importing this makes torch know them, which graphs that hold them need."""
+"""fullfield's own operators. Importing this module registers them with torch, as graphs that contain them need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channels become the places within a block of cells: pixel shuffle, by a factor of its own along each axis."""
+"""Rearranges channels into blocks of cells: pixel shuffle with one factor for each axis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fullfield.layers.registry import register_composite
 
 
 def _depth_to_space(x: Tensor, factors: Sequence[int]) -> Tensor:
-    """Blocks of cells from channels, of which the place within the block counts fastest.
+    """Blocks of cells from channels; the position within a block is the fastest index of the channels.
 
     Shape: ``(n, c*fy*fx, y, x)`` -> ``(n, c, y*fy, x*fx)``
     Source: Shi et al. 2016 (arXiv 1609.05158), section 3.2, for one factor

@@ -1,4 +1,4 @@
-"""fullfield's own operators in ONNX: standard nodes only, for torch's exporter."""
+"""Translates fullfield's own operators to standard ONNX nodes, for torch's exporter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 class _Translations:
-    """One method an operator; ``op`` makes ONNX nodes."""
+    """One method for each operator; ``op`` creates ONNX nodes."""
 
     def __init__(self, op: Any) -> None:
         self.op = op
@@ -39,7 +39,7 @@ class _Translations:
         return self.op.Sqrt(x)
 
     def l2_pool(self, x: Any, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], mean: bool) -> Any:
-        """``LpPool`` with p = 2; the mean divides it by the root of the taps."""
+        """``LpPool`` with p = 2; for the mean divided by the root of the number of taps."""
         pads = [*padding, *padding]
         pooled = self.op.LpPool(x, kernel_shape=list(kernel), strides=list(stride), pads=pads, p=2)
         return self._scaled(pooled, float(kernel[0] * kernel[1]) ** -0.5) if mean else pooled
@@ -57,7 +57,7 @@ class _Translations:
         return self.op.Sqrt(self.op.Conv(self.op.Mul(x, x), kernel, group=groups))
 
     def across(self, x: Any, size: int, alpha: float, beta: float, k: float, below: int) -> Any:
-        """One ``LRN`` node; sizes whose middle ONNX takes elsewhere as squares, sums and a power."""
+        """One ``LRN`` node; squares, sums and a power where ONNX centres an even size differently."""
         if below == (size - 1) // 2:
             return self.op.LRN(x, alpha=alpha, beta=beta, bias=k, size=size)
         maps = x.shape[1]
@@ -83,7 +83,7 @@ class _Translations:
         dilation: Sequence[int],
         groups: int,
     ) -> Any:
-        """Every position's neighbourhood gathered, one ``MatMul`` over all of them."""
+        """One ``Gather`` of the neighbourhoods of all positions, one ``MatMul`` over all of them."""
         rows, columns, out, inputs, tall, wide = (int(n) for n in weight.shape)
         (top, left), (_, c, height, width) = padding, x.shape
         if top or left:
@@ -121,7 +121,7 @@ class _Translations:
 
 
 def _function(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method as a function that can carry attributes: the exporter notes a signature on it."""
+    """The method as a function with settable attributes: the exporter stores a signature on it."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return method(*args, **kwargs)

@@ -1,7 +1,7 @@
-"""Convolution by overlap-save: tiles of the map and the kernels transformed, multiplied channel by channel.
+"""Convolution by overlap-save: tiles of the map and the kernels are transformed and multiplied channel by channel.
 
 Each input channel is transformed once and each kernel once; at every frequency the sum over input channels is one
-complex matrix product. Both gradients are taken in the frequency domain too.
+complex matrix product. Both gradients are computed in the frequency domain too.
 
 Source: Mathieu, Henaff & LeCun 2014 (arXiv 1312.5851); overlap-save: Oppenheim & Schafer, section 8.7.
 """
@@ -19,16 +19,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from fullfield.arguments import parse_pair
 from fullfield.geometry.region import Pair
-from fullfield.layers.fft_cost import Layer, best_tile
+from fullfield.layers.fft_cost import ConvShape, best_tile
 from fullfield.layers.registry import register
-from fullfield.layers.sizes import Size, cells, operators, pair
-from fullfield.layers.spectrum_cache import KernelSpectra, current
+from fullfield.layers.sizes import Size, axis_ops, output_cells
+from fullfield.layers.spectrum_cache import SpectrumCache, current
 
 KERNEL_BYTES = 2**25
-"""The most bytes of kernel spectra at a time, one output channel at least: few, so that they stay near the core."""
+"""The most bytes of kernel spectra at a time, one output channel at least: few enough for the caches of a core."""
 TILE_BYTES = 2**28
-"""The most bytes of tile spectra at a time, one row of tiles at least: many, so that no tile is transformed twice."""
+"""The most bytes of tile spectra at a time, one row of tiles at least: enough that few tiles are transformed twice."""
 
 
 def fft_conv2d(
@@ -40,7 +41,7 @@ def fft_conv2d(
     groups: int = 1,
     *,
     tile: Size | None = None,
-    kept: KernelSpectra | None = None,
+    spectra: SpectrumCache | None = None,
 ) -> Tensor:
     """``conv2d`` of stride 1, computed in the frequency domain; differentiable once.
 
@@ -50,7 +51,7 @@ def fft_conv2d(
     Args:
         x, weight: float32 or float64.
         tile: cells of a tile along y and x, at least the kernel; chosen by the cost model if not given.
-        kept: where spectra of the kernels are taken from and left for the next call, where no gradient is wanted.
+        spectra: cache of the kernels' spectra, used where no gradient is needed. Clear it when the weights change.
 
     Raises:
         GeometryError: a kernel larger than the padded map, or than the tile.
@@ -59,29 +60,27 @@ def fft_conv2d(
         >>> fft_conv2d(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2), tile=4).round().flatten().tolist()
         [4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0]
     """
-    (top, left), (dy, dx) = pair(padding, "padding", least=0), pair(dilation, "dilation")
+    (top, left), (dy, dx) = parse_pair("padding", padding, least=0), parse_pair("dilation", dilation)
     kernel = (int(weight.shape[2]), int(weight.shape[3]))
-    ops = operators(kernel, (1, 1), (top, left), (dy, dx))
-    height, width = cells(ops, x.shape[2:], "fft_conv2d")
+    ops = axis_ops(kernel, (1, 1), (top, left), (dy, dx))
+    height, width = output_cells(ops, x.shape[2:], "fft_conv2d")
     below, right = -(x.shape[2] + 2 * top) % dy, -(x.shape[3] + 2 * left) % dx
     padded = F.pad(x, (left, left + right, top, top + below))
     phases = _phases(padded, dy, dx)
-    layer = Layer(
-        phases.shape[0], x.shape[1], weight.shape[0], groups, (phases.shape[2], phases.shape[3]), kernel
-    )  # fmt: skip
+    shape = ConvShape(phases.shape[0], x.shape[1], weight.shape[0], groups, (phases.shape[2], phases.shape[3]), kernel)
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    chosen = best_tile(layer, kept=kept is not None and not learns) if tile is None else pair(tile, "tile")
-    cells(operators(kernel, (1, 1), (0, 0)), chosen, "fft_conv2d tile")
+    chosen = best_tile(shape, cached=spectra is not None and not learns) if tile is None else parse_pair("tile", tile)
+    output_cells(axis_ops(kernel, (1, 1), (0, 0)), chosen, "fft_conv2d tile")
     if learns:
         result: Tensor = _Valid.apply(phases, weight, groups, chosen)  # type: ignore[no-untyped-call]
     else:
-        result = _correlate(phases, weight, groups, chosen, kept)
+        result = _correlate(phases, weight, groups, chosen, spectra)
     result = _interleaved(result, dy, dx)[:, :, :height, :width]
     return result if bias is None else result + bias[:, None, None]
 
 
 def _phases(x: Tensor, dy: int, dx: int) -> Tensor:
-    """Every ``dy``-th row and ``dx``-th column as a map of its own, in the batch."""
+    """Every ``dy``-th row and ``dx``-th column as a separate map of the batch."""
     if dy == dx == 1:
         return x
     n, c, height, width = x.shape
@@ -90,7 +89,7 @@ def _phases(x: Tensor, dy: int, dx: int) -> Tensor:
 
 
 def _interleaved(x: Tensor, dy: int, dx: int) -> Tensor:
-    """``_phases`` undone."""
+    """The inverse of ``_phases``."""
     if dy == dx == 1:
         return x
     n, c, height, width = x.shape
@@ -100,7 +99,7 @@ def _interleaved(x: Tensor, dy: int, dx: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Tiling:
-    """Tiles of ``tile`` cells that overlap by the kernel less one, so that each gives ``step`` cells of its own."""
+    """Tiles of ``tile`` cells that overlap by the kernel less one, so that each computes ``step`` output cells."""
 
     tile: Pair
     kernel: Pair
@@ -120,13 +119,13 @@ class _Tiling:
         return self.tile[0] * (self.tile[1] // 2 + 1)
 
     def read(self, x: Tensor) -> Tensor:
-        """What each tile reads, as a view. Shape: ``(n, c, rows, columns, tile y, tile x)``"""
+        """The input of each tile, as a view. Shape: ``(n, c, rows, columns, tile y, tile x)``"""
         (rows, columns), (sy, sx), (ty, tx) = self.count, self.step, self.tile
         more = (rows - 1) * sy + ty - x.shape[2], (columns - 1) * sx + tx - x.shape[3]
         return F.pad(x, (0, more[1], 0, more[0])).unfold(2, ty, sy).unfold(3, tx, sx)
 
     def own(self, x: Tensor) -> Tensor:
-        """Each tile's own cells of an output-sized map, as a view."""
+        """The output cells of each tile, from an output-sized map, as a view."""
         (rows, columns), (sy, sx) = self.count, self.step
         more = rows * sy - x.shape[2], columns * sx - x.shape[3]
         return F.pad(x, (0, more[1], 0, more[0])).unfold(2, sy, sy).unfold(3, sx, sx)
@@ -139,7 +138,7 @@ class _Tiling:
         return split.permute(1, 4, 0, 3, 2).reshape(self.groups * self.frequencies, n * rows * columns, -1)
 
     def maps(self, spectra: Tensor, n: int, rows: int) -> Tensor:
-        """``spectra`` undone, each tile's own cells put side by side. Shape: ``(n, groups, c, y, x)``"""
+        """The inverse of ``spectra``, the output cells of all tiles joined. Shape: ``(n, groups, c, y, x)``"""
         (ty, tx), (sy, sx), columns = self.tile, self.step, self.count[1]
         split = spectra.reshape(self.groups, ty, tx // 2 + 1, n, rows, columns, -1).permute(3, 0, 6, 4, 5, 1, 2)
         cells: Tensor = torch.fft.irfft2(split, s=self.tile)[..., :sy, :sx]
@@ -148,8 +147,8 @@ class _Tiling:
     def kernels(self, weight: Tensor) -> Tensor:
         """Conjugate spectra. Shape: ``(groups, k, c, kH, kW)`` -> ``(groups * frequencies, c, k)``
 
-        Kernels are small beside their tiles and many: as two matrix products, which skip the zeros around them and
-        give the order of dimensions that the sums over channels need, this is several times faster than transforms.
+        Kernels are many and much smaller than their tiles: two matrix products, which skip the zeros around them and
+        give the order of dimensions that the sums over channels need, are several times faster than transforms.
         """
         g, k, c, tall, wide = weight.shape
         along_y, along_x = (_waves(t, n, weight) for t, n in zip(self.tile, (tall, wide), strict=True))
@@ -166,20 +165,20 @@ class _Tiling:
         along_y, along_x = (_waves(t, n, spectra) for t, n in zip(self.tile, (tall, wide), strict=True))
         rows = torch.matmul(along_y.T, spectra.reshape(self.groups, ty, -1)).reshape(-1, tx // 2 + 1, c * k)
         half = along_x[: tx // 2 + 1].T / (ty * tx)
-        half[:, 1 : (tx + 1) // 2] *= 2  # frequencies that a real signal has twice
+        half[:, 1 : (tx + 1) // 2] *= 2  # frequencies that occur twice in a real signal
         even = torch.matmul(half.real.contiguous(), rows.real.contiguous())
         found = even - torch.matmul(half.imag.contiguous(), rows.imag.contiguous())
         return found.reshape(self.groups, tall, wide, c, k).permute(0, 4, 3, 1, 2)
 
     def outputs(self, inputs: int, outputs: int, itemsize: int) -> Iterator[slice]:
-        """Output channels of a group whose kernels fit the cap together; both counts are a group's."""
+        """Ranges of output channels whose kernels fit ``KERNEL_BYTES``; both counts are those of a group."""
         one = 2 * itemsize * self.groups * self.frequencies * inputs
         step = max(1, KERNEL_BYTES // one)
         for first in range(0, outputs, step):
             yield slice(first, min(outputs, first + step))
 
     def bands(self, batch: int, channels: int, itemsize: int) -> list[tuple[slice, slice]]:
-        """Maps of the batch and rows of tiles whose spectra fit the cap together; ``channels`` in and out."""
+        """Ranges of maps and of rows of tiles whose spectra fit ``TILE_BYTES``; ``channels`` in and out."""
         one = 2 * itemsize * self.frequencies * self.count[1] * channels
         maps = min(batch, max(1, TILE_BYTES // one))
         rows = max(1, TILE_BYTES // (one * maps)) if maps == batch else 1
@@ -202,8 +201,8 @@ def _tiling(x: Tensor, kernel: Pair, groups: int, tile: Pair) -> _Tiling:
     return _Tiling(tile, kernel, (x.shape[2] - kernel[0] + 1, x.shape[3] - kernel[1] + 1), groups)
 
 
-def _correlate(x: Tensor, weight: Tensor, groups: int, tile: Pair, kept: KernelSpectra | None = None) -> Tensor:
-    """Unpadded correlation."""
+def _correlate(x: Tensor, weight: Tensor, groups: int, tile: Pair, cache: SpectrumCache | None = None) -> Tensor:
+    """Correlation without padding."""
     tiling = _tiling(x, (weight.shape[2], weight.shape[3]), groups, tile)
     kernels = weight.reshape(groups, -1, *weight.shape[1:])
     each = kernels.shape[1]
@@ -212,11 +211,9 @@ def _correlate(x: Tensor, weight: Tensor, groups: int, tile: Pair, kept: KernelS
     tiles = tiling.read(x)
     bands = tiling.bands(x.shape[0], x.shape[1] + weight.shape[0], x.element_size())
     whole = tiling.spectra(tiles) if len(bands) == 1 else None
-    size = 2 * x.element_size() * tiling.frequencies * math.prod(weight.shape[:2])
-    use = None if kept is None else kept.of(weight, size)
     for outputs in tiling.outputs(kernels.shape[2], each, x.element_size()):
         make = partial(tiling.kernels, kernels[:, outputs])
-        factors = make() if use is None else use((tile, groups, outputs.start, outputs.stop), make)
+        factors = make() if cache is None else cache.get(weight, (tile, groups, outputs.start, outputs.stop), make)
         for maps, rows in bands:
             spectra = tiling.spectra(tiles[maps, :, rows]) if whole is None else whole
             product = torch.bmm(spectra, factors)
@@ -227,7 +224,7 @@ def _correlate(x: Tensor, weight: Tensor, groups: int, tile: Pair, kept: KernelS
 
 
 def _correlate_with(x: Tensor, grad: Tensor, kernel: Pair, groups: int, tile: Pair) -> Tensor:
-    """The gradient of the kernels: maps correlated with the gradient, at as many lags as the kernel has taps."""
+    """The gradient of the kernels: maps correlated with the output's gradient, one lag for each tap."""
     tiling = _tiling(x, kernel, groups, tile)
     split = grad.reshape(grad.shape[0], groups, -1, *grad.shape[2:])
     each, inputs = split.shape[2], x.shape[1] // groups
@@ -245,7 +242,7 @@ def _correlate_with(x: Tensor, grad: Tensor, kernel: Pair, groups: int, tile: Pa
 
 
 class _Valid(torch.autograd.Function):
-    """Unpadded correlation and its two gradients, all by transforms."""
+    """Correlation without padding and its two gradients, all by transforms."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, groups: int, tile: Pair) -> Tensor:
@@ -271,13 +268,15 @@ class _Valid(torch.autograd.Function):
 
 
 def _macs(x: Any, weight: Any, padding: Pair, dilation: Pair) -> int:
-    ops = operators((weight[2], weight[3]), (1, 1), padding, dilation)
-    return int(x[0]) * math.prod(int(n) for n in weight) * math.prod(cells(ops, x[2:], "fft_conv2d"))
+    ops = axis_ops((weight[2], weight[3]), (1, 1), padding, dilation)
+    return int(x[0]) * math.prod(int(n) for n in weight) * math.prod(output_cells(ops, x[2:], "fft_conv2d"))
 
 
 def _shape(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Pair, dilation: Pair, groups: int) -> Tensor:
     kernel = (weight.shape[2], weight.shape[3])
-    size = cells(operators(kernel, (1, 1), (padding[0], padding[1]), (dilation[0], dilation[1])), x.shape[2:], "fft")
+    size = output_cells(
+        axis_ops(kernel, (1, 1), (padding[0], padding[1]), (dilation[0], dilation[1])), x.shape[2:], "fft"
+    )
     return x.new_empty(x.shape[0], weight.shape[0], *size)
 
 
@@ -285,9 +284,9 @@ fft_conv2d_operator = register(
     "fft_conv2d",
     "(Tensor x, Tensor weight, Tensor? bias, int[2] padding, int[2] dilation, int groups) -> Tensor",
     lambda x, weight, bias, padding, dilation, groups: fft_conv2d(
-        x, weight, bias, padding, dilation, groups, kept=current()
+        x, weight, bias, padding, dilation, groups, spectra=current()
     ),
     fake=_shape,
     flops=lambda x, weight, bias, padding, dilation, *_, **__: 2 * _macs(x, weight, padding, dilation),
 )
-"""``fft_conv2d`` as one node, for programs that only run; its work is counted as the direct convolution's."""
+"""``fft_conv2d`` as one node, for programs without gradients; its flops are counted as the direct convolution's."""

@@ -1,12 +1,12 @@
-"""What a convolution costs directly and by tiles of Fourier transforms: a model with measured constants.
+"""Predicts the time of a convolution, direct and by Fourier transforms, from measured constants.
 
     direct = a * macs + b * numbers in and out + c
-    fft    = d * points of tiles transformed + e * numbers of kernel spectra + f * multiply-adds that make these
+    fft    = d * points of transformed tiles + e * numbers of kernel spectra + f * multiply-adds for these
              + g * products of spectra + h * frequencies + i
 
 ``benchmarks/fft.py --fit`` measures a grid of layers and prints the constants; those here are from one AVX-512 core of
-a busy machine, torch 2.13 with oneDNN and MKL, float32. Both sides scale alike with cores, so that the choice between
-them carries further than the seconds do. On other devices than the CPU the direct convolution is taken.
+a busy machine, torch 2.13 with oneDNN and MKL, float32. Both scale alike with cores, so that the choice
+between them holds on more machines than the seconds do. On devices other than the CPU the direct convolution is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fullfield.geometry.region import Pair
 from fullfield.layers.spectrum_cache import LAYER_BYTES
 
 TILES = (8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128)
-"""Lengths of tiles that transform fast."""
+"""Sizes of tiles for which transforms are fast."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ MEASURED = Constants(
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A convolution of stride 1 as the model sees it.
+class ConvShape:
+    """The sizes of a convolution of stride 1, as the cost model needs them.
 
     Args:
-        batch: maps, those that a dilation splits a map into included.
+        batch: maps; a dilation splits each into several.
         inputs, outputs, groups: channels.
         size: cells of the padded map along y and x.
         kernel: taps along y and x, without dilation.
@@ -69,8 +69,8 @@ class Layer:
     kernel: Pair
 
     @classmethod
-    def of(cls, batch: int, channels: Pair, groups: int, size: Pair, kernel: Pair, dilation: Pair) -> Layer:
-        """The layer with its dilation turned into batch: each of ``d * d`` phases of the map by itself."""
+    def of(cls, batch: int, channels: Pair, groups: int, size: Pair, kernel: Pair, dilation: Pair) -> ConvShape:
+        """The sizes with a dilation turned into batch: each of the ``d * d`` phases of a map is one map."""
         phases = dilation[0] * dilation[1]
         split = (-(-size[0] // dilation[0]), -(-size[1] // dilation[1]))
         return cls(batch * phases, *channels, groups, split, kernel)
@@ -92,68 +92,68 @@ class Layer:
         return self.batch * maps + self.outputs * self.inputs // self.groups * math.prod(self.kernel)
 
 
-def direct_terms(layer: Layer) -> tuple[float, float, float]:
-    """What the direct convolution's constants multiply."""
-    return float(layer.macs), float(layer.numbers), 1.0
+def direct_terms(shape: ConvShape) -> tuple[float, float, float]:
+    """The factors of the constants of the direct convolution."""
+    return float(shape.macs), float(shape.numbers), 1.0
 
 
-def fft_terms(layer: Layer, tile: Pair, *, kept: bool = False) -> tuple[float, ...]:
-    """What the constants of the transforms multiply.
+def fft_terms(shape: ConvShape, tile: Pair, *, cached: bool = False) -> tuple[float, ...]:
+    """The factors of the constants of the transforms.
 
     Args:
-        kept: whether the kernels' spectra are there already, if they fit what is kept.
+        cached: whether the kernels' spectra are cached, where they fit ``LAYER_BYTES``.
     """
-    tiles = [-(-c // (t - k + 1)) for c, t, k in zip(layer.cells, tile, layer.kernel, strict=True)]
-    count = layer.batch * tiles[0] * tiles[1]
-    kernels = layer.outputs * layer.inputs // layer.groups
+    tiles = [-(-c // (t - k + 1)) for c, t, k in zip(shape.cells, tile, shape.kernel, strict=True)]
+    count = shape.batch * tiles[0] * tiles[1]
+    kernels = shape.outputs * shape.inputs // shape.groups
     frequencies = tile[0] * (tile[1] // 2 + 1)
-    points = count * (layer.inputs + layer.outputs) * math.prod(tile)
+    points = count * (shape.inputs + shape.outputs) * math.prod(tile)
     numbers = frequencies * kernels
     products = numbers * count
-    weights = kernels * math.prod(layer.kernel)
-    made: tuple[float, float] = (numbers, numbers * layer.kernel[0])
-    if kept and 8 * numbers + 4 * weights <= LAYER_BYTES:
-        made = (numbers / 3, 0)  # read once; made, they are written and rearranged before
-    terms = (points, *made, products, frequencies * layer.groups, 1)
+    weights = kernels * math.prod(shape.kernel)
+    made: tuple[float, float] = (numbers, numbers * shape.kernel[0])
+    if cached and 8 * numbers + 4 * weights <= LAYER_BYTES:
+        made = (numbers / 3, 0)  # read once; otherwise they are also written and rearranged
+    terms = (points, *made, products, frequencies * shape.groups, 1)
     return tuple(float(t) for t in terms)
 
 
-def direct_s(layer: Layer, constants: Constants = MEASURED) -> float:
-    """Seconds of the direct convolution, by the model."""
+def direct_s(shape: ConvShape, constants: Constants = MEASURED) -> float:
+    """Predicted seconds of the direct convolution."""
     c = constants
-    return _dot(direct_terms(layer), (c.direct_mac, c.direct_number, c.direct_call))
+    return _dot(direct_terms(shape), (c.direct_mac, c.direct_number, c.direct_call))
 
 
-def fft_s(layer: Layer, tile: Pair, constants: Constants = MEASURED, *, kept: bool = False) -> float:
-    """Seconds by transforms of one size of tile, by the model."""
-    return _dot(fft_terms(layer, tile, kept=kept), _of_fft(constants))
+def fft_s(shape: ConvShape, tile: Pair, constants: Constants = MEASURED, *, cached: bool = False) -> float:
+    """Predicted seconds by transforms of one size of tile."""
+    return _dot(fft_terms(shape, tile, cached=cached), _of_fft(constants))
 
 
 @lru_cache(maxsize=4096)
-def best_tile(layer: Layer, *, kept: bool = False) -> Pair:
-    """The size of tile that costs least, with or without making the kernels' spectra; none much larger than the map.
+def best_tile(shape: ConvShape, *, cached: bool = False) -> Pair:
+    """The cheapest size of tile, with cached spectra of the kernels or without; none much larger than the map.
 
     Examples:
-        >>> best_tile(Layer(1, 64, 64, 1, (8, 8), (7, 7)))
+        >>> best_tile(ConvShape(1, 64, 64, 1, (8, 8), (7, 7)))
         (8, 8)
     """
-    choices = [_lengths(n, k) for n, k in zip(layer.size, layer.kernel, strict=True)]
-    return min(((y, x) for y in choices[0] for x in choices[1]), key=lambda tile: fft_s(layer, tile, kept=kept))
+    choices = [_lengths(n, k) for n, k in zip(shape.size, shape.kernel, strict=True)]
+    return min(((y, x) for y in choices[0] for x in choices[1]), key=lambda tile: fft_s(shape, tile, cached=cached))
 
 
 @lru_cache(maxsize=4096)
-def fft_is_faster(layer: Layer, *, kept: bool = False) -> bool:
-    """Whether the model expects transforms to beat the direct convolution; ``kept`` for calls after the first.
+def fft_is_faster(shape: ConvShape, *, cached: bool = False) -> bool:
+    """Whether transforms are predicted to be faster than the direct convolution; ``cached`` for calls after the first.
 
     Examples:
-        >>> [fft_is_faster(Layer(1, 64, 64, 1, (128, 128), (k, k))) for k in (1, 31)]
+        >>> [fft_is_faster(ConvShape(1, 64, 64, 1, (128, 128), (k, k))) for k in (1, 31)]
         [False, True]
     """
-    return fft_s(layer, best_tile(layer, kept=kept), kept=kept) < direct_s(layer)
+    return fft_s(shape, best_tile(shape, cached=cached), cached=cached) < direct_s(shape)
 
 
 def _lengths(size: int, kernel: int) -> list[int]:
-    """Tiles that hold a kernel, up to the first that holds the map."""
+    """Sizes of tiles that hold a kernel, up to the first that holds the map."""
     fit = [t for t in TILES if t >= kernel] or [1 << (kernel - 1).bit_length()]
     while fit[-1] < 2 * kernel:
         fit.append(fit[-1] * 2)

@@ -1,4 +1,4 @@
-"""The arithmetic of a locally connected layer: one matrix a position, rows of positions at a time."""
+"""The arithmetic of a locally connected layer: one matrix for each position, some rows of positions at a time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Numbers = Sequence[int]
 
 
 def _padded(x: Tensor, padding: Numbers) -> Tensor:
-    """The padded map with the batch last in memory, so that whatever is gathered comes in runs of the batch."""
+    """The padded map with the batch last in memory, so that gathering copies runs of the batch."""
     y, z = padding
     padded = F.pad(x, (z, z, y, y)) if y or z else x
     return padded.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
 
 
 def _neighbourhoods(x: Tensor, weight: Tensor, stride: Numbers, dilation: Numbers) -> Tensor:
-    """What every position reads, as a view. Shape: padded x -> ``(oH, oW, c, kH, kW, n)``"""
+    """The input of every position, as a view. Shape: padded x -> ``(oH, oW, c, kH, kW, n)``"""
     rows, columns, _, _, tall, wide = weight.shape
     n, c, y, z = x.stride()
     steps = (y * stride[0], z * stride[1], c, y * dilation[0], z * dilation[1], n)
@@ -35,7 +35,7 @@ def _neighbourhoods(x: Tensor, weight: Tensor, stride: Numbers, dilation: Number
 
 
 def _bands(weight: Tensor, batch: int, groups: int) -> Iterator[slice]:
-    """Rows of positions whose neighbourhoods fit the cap together."""
+    """Rows of positions whose neighbourhoods together fit ``CAP_BYTES``."""
     rows, columns, _, inputs, tall, wide = weight.shape
     row_bytes = columns * groups * inputs * tall * wide * max(1, batch) * weight.element_size()
     step = max(1, CAP_BYTES // max(1, row_bytes))
@@ -81,7 +81,7 @@ def _shape(x: Tensor, weight: Tensor, *_: Any) -> Tensor:
 def _input_gradient(
     grad: Tensor, x: Tensor, weight: Tensor, stride: Numbers, padding: Numbers, dilation: Numbers, groups: int
 ) -> Tensor:
-    """Every position's share added to the cells it reads."""
+    """The sum, at every cell, of the gradients from all positions that read it."""
     weight = weight.contiguous()
     spread = torch.zeros_like(_padded(x, padding))
     _, columns, _, _, tall, wide = weight.shape
@@ -103,13 +103,13 @@ def _input_gradient(
 def _weight_gradient(
     grad: Tensor, x: Tensor, weight: Tensor, stride: Numbers, padding: Numbers, dilation: Numbers, groups: int
 ) -> Tensor:
-    """Every position's gradient times what it read, written in place."""
+    """The gradient of every position times its input, written in place."""
     result = torch.empty_like(weight, memory_format=torch.contiguous_format)
     view = _neighbourhoods(_padded(x, padding), weight, stride, dilation)
     for band in _bands(weight, x.shape[0], groups):
         target = _matrices(result, band, groups)
         left, right = _by_position(grad, band, groups), _columns(view, band, groups).transpose(1, 2)
-        # of a single map the product is an outer one, which bmm makes of dot products of length one
+        # for a single map it is an outer product, which bmm would compute as dot products of length one
         (torch.mul if x.shape[0] == 1 else torch.bmm)(left, right, out=target)
     return result
 

@@ -1,4 +1,4 @@
-"""Locally connected layers: a convolution's neighbourhoods, with weights of their own at every position."""
+"""Locally connected layers: a convolution's neighbourhoods, with separate weights at every position."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
+from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.geometry.region import Pair
 from fullfield.layers.local_contraction import locally_connected2d
-from fullfield.layers.sizes import Size, cells, operators, pair, positive
+from fullfield.layers.sizes import Size, axis_ops, output_cells, positive
 
 
 class LocallyConnected2d(nn.Module):
-    """A convolution that shares no weights: every position of its output has its own kernel and bias.
+    """A convolution without shared weights: every position of its output has its own kernel and bias.
 
         y[o, i, j] = bias[o, i, j] + sum over c, a, b of weight[i, j, o, c, a, b] * x[c, i*S + a*d - P, j*S + b*d - P]
 
     ``weight`` is ``(oH, oW, out, in / groups, kH, kW)`` and ``bias`` ``(out, oH, oW)``, as Torch7's
-    ``SpatialConvolutionLocal`` stores them. It is one node in every graph. Windows of a scan cannot share it: a
-    cell's weights depend on where the window lies, so ``exact`` runs it per window and ``context`` refuses it.
+    ``SpatialConvolutionLocal`` stores them. It is one node in every graph. Windows of a scan cannot share it,
+    as the weights of a cell depend on the position of the window: ``exact`` runs it per window, ``context`` refuses it.
 
     Forward and backward gather the neighbourhoods of some rows of positions at a time, never those of all.
 
@@ -30,7 +31,7 @@ class LocallyConnected2d(nn.Module):
         in_channels, out_channels: channels.
         input_size: cells of the input along y and x.
         kernel_size, stride, padding, dilation, groups: as a convolution's, one number or (y, x).
-        bias: whether every position and channel has one.
+        bias: whether there is one for every position and channel.
 
     Raises:
         GeometryError: groups that do not divide the channels, or a kernel larger than the padded input.
@@ -58,15 +59,15 @@ class LocallyConnected2d(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = positive(in_channels, "in_channels"), positive(out_channels, "out")
-        self.input_size, self.kernel_size = pair(input_size, "input_size"), pair(kernel_size, "kernel_size")
-        self.stride, self.dilation = pair(stride, "stride"), pair(dilation, "dilation")
-        self.padding, self.groups = pair(padding, "padding", least=0), positive(groups, "groups")
+        self.input_size, self.kernel_size = parse_pair("input_size", input_size), parse_pair("kernel_size", kernel_size)
+        self.stride, self.dilation = parse_pair("stride", stride), parse_pair("dilation", dilation)
+        self.padding, self.groups = parse_pair("padding", padding, least=0), positive(groups, "groups")
         if in_channels % groups or out_channels % groups:
             raise GeometryError(
                 "groups", f"{groups} does not divide {in_channels} -> {out_channels} channels", fix="use a divisor"
             )
-        ops = operators(self.kernel_size, self.stride, self.padding, self.dilation)
-        self.output_size: Pair = cells(ops, self.input_size, "LocallyConnected2d")
+        ops = axis_ops(self.kernel_size, self.stride, self.padding, self.dilation)
+        self.output_size: Pair = output_cells(ops, self.input_size, "LocallyConnected2d")
         kernel = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(*self.output_size, *kernel, device=device, dtype=dtype))
         self.bias: nn.Parameter | None
@@ -100,19 +101,19 @@ class LocallyConnected2d(nn.Module):
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, input_size: Size) -> LocallyConnected2d:
-        """The layer with the convolution's kernel at every position: the same outputs, no longer tied.
+        """The layer with the convolution's kernel at every position: the same outputs, with independent weights.
 
         Raises:
-            UnsupportedError: the convolution pads with something else than zeros, or unevenly.
+            UnsupportedError: the convolution pads with values other than zeros, or unevenly.
         """
-        kernel, dilation = pair(conv.kernel_size, "kernel_size"), pair(conv.dilation, "dilation")
+        kernel, dilation = parse_pair("kernel_size", conv.kernel_size), parse_pair("dilation", conv.dilation)
         padding = _zero_padding(conv, kernel, dilation)
         layer = cls(
             conv.in_channels,
             conv.out_channels,
             input_size,
             kernel,
-            pair(conv.stride, "stride"),
+            parse_pair("stride", conv.stride),
             padding,
             dilation,
             conv.groups,
@@ -133,7 +134,7 @@ class LocallyConnected2d(nn.Module):
     def to_conv(self, *, average: Literal[True]) -> tuple[nn.Conv2d, float]: ...
 
     def to_conv(self, *, average: bool = False) -> nn.Conv2d | tuple[nn.Conv2d, float]:
-        """The convolution that has this layer's kernel, where there is one kernel only.
+        """The convolution with this layer's kernel, where the kernels of all positions are equal.
 
         Args:
             average: take the mean over all positions, and return the largest distance of any weight or bias from it.
@@ -188,7 +189,7 @@ def _zero_padding(conv: nn.Conv2d, kernel: Pair, dilation: Pair) -> Pair:
     if conv.padding_mode != "zeros":
         raise UnsupportedError("from_conv", f"the convolution pads with {conv.padding_mode!r}", fix="pad with zeros")
     if not isinstance(conv.padding, str):
-        return pair(conv.padding, "padding", least=0)
+        return parse_pair("padding", conv.padding, least=0)
     total = [d * (k - 1) if conv.padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
     if any(t % 2 for t in total):
         raise UnsupportedError("from_conv", "the convolution pads one side more than the other", fix="pad explicitly")

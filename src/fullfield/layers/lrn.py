@@ -75,22 +75,22 @@ within = register(
 
 
 class LocalResponseNorm2d(nn.Module):
-    """Every activation divided by the energy around it: in neighbouring maps, or around it in its own map.
+    """Divides every activation by the energy of its neighbours: in neighbouring maps, or in the same map.
 
-        across:  y[c] = x[c] / (k + alpha / size * sum of x[c']**2 over the size maps round c) ** beta
-        within:  y    = x    / (k + alpha / size**2 * sum of x**2 over the size x size cells round it) ** beta
+        across:  y[c] = x[c] / (k + alpha / size * sum of x[c']**2 over the size maps around c) ** beta
+        within:  y    = x    / (k + alpha / size**2 * sum of x**2 over the size x size cells around it) ** beta
 
-    Both sums take zeros beyond the ends, and their divisors stay ``size`` and ``size**2`` there: torch's
-    ``LocalResponseNorm``, ONNX's ``LRN`` and Caffe's ``ACROSS_CHANNELS`` are the first; cuda-convnet's "same map" and
-    Caffe's ``WITHIN_CHANNEL`` (its average pool counts its padding; its ``k`` is always 1) are the second. Where
-    ``size`` is even the neighbourhood has one more map, row and column before the activation than after it.
+    Both sums read zeros beyond the ends, and their divisors stay ``size`` and ``size**2`` there. torch's
+    ``LocalResponseNorm``, ONNX's ``LRN`` and Caffe's ``ACROSS_CHANNELS`` are ``across``; cuda-convnet's "same map" and
+    Caffe's ``WITHIN_CHANNEL`` (its average pool counts its padding; its ``k`` is always 1) are ``within``. If
+    ``size`` is even, the neighbourhood has one more map, row and column before the activation than after it.
 
-    It is one node in every graph; the first becomes one ``LRN`` node in ONNX.
+    It is one node in every graph; ``across`` is one ``LRN`` node in ONNX.
 
     Shape: ``(n, c, y, x)`` -> the same
     Args:
         size: maps, or cells along each axis.
-        alpha, beta, k: of the formula; AlexNet has size 5, ``alpha`` 5e-4 in this form (1e-4 for each map), k 2.
+        alpha, beta, k: of the formula; AlexNet uses size 5, ``alpha`` 5e-4 in this form (1e-4 for each map), k 2.
         region: ``across`` or ``within``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Every cell's neighbourhood as channels: what space-to-depth, block views and ``nn.Unfold`` have in common."""
+"""Copies every cell's neighbourhood into channels, as space-to-depth, block views and ``nn.Unfold`` do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SCHEMA = "(Tensor x, SymInt[2] kernel_size, SymInt[2] stride, SymInt[2] padding
 def _neighbourhood(
     x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
 ) -> Tensor:
-    """The cells that each kernel covers, zeros where it pads; copied, so that no arithmetic is spent.
+    """The cells that each kernel covers, zeros in the padding; copied without arithmetic.
 
     Shape: ``(n, *channels, y, x)`` -> ``(n, *channels, ky, kx, y', x')``
     """

@@ -1,4 +1,4 @@
-"""Pools: largest, mean, root of squares; over cells and over neighbouring maps. None of them learns anything."""
+"""Pools without parameters: maximum, mean and root of squares, over cells and over neighbouring maps."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Op
 from fullfield.geometry.region import Pair
 from fullfield.layers.registry import register
-from fullfield.layers.sizes import Size, cells, check_fit, operators, pair, positive
+from fullfield.layers.sizes import Size, axis_ops, check_fit, output_cells, positive
 
 
 def _root(x: Tensor) -> Tensor:
@@ -44,8 +45,8 @@ def _l2_pool(x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: S
 def _l2_pool_shape(
     x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], mean: bool
 ) -> Tensor:
-    ops = operators((kernel[0], kernel[1]), (stride[0], stride[1]), (padding[0], padding[1]))
-    return x.new_empty(*x.shape[:2], *cells(ops, x.shape[2:], "l2_pool2d"))
+    ops = axis_ops((kernel[0], kernel[1]), (stride[0], stride[1]), (padding[0], padding[1]))
+    return x.new_empty(*x.shape[:2], *output_cells(ops, x.shape[2:], "l2_pool2d"))
 
 
 def _l2_pool_save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -54,7 +55,7 @@ def _l2_pool_save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _l2_pool_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """``x * sum of grad / result`` over the windows that a cell is in; nothing where the result is zero."""
+    """``x * sum of grad / result`` over the windows that contain a cell; zero where the result is zero."""
     x, result = ctx.saved_tensors
     kernel, stride, padding, mean = ctx.numbers
     if mean:
@@ -115,7 +116,7 @@ feature_l2_pool = register(
 
 
 class _Fits:
-    """What pools over cells know of their own geometry."""
+    """The geometry of pools over cells."""
 
     kernel_size: Any
     stride: Any
@@ -125,37 +126,37 @@ class _Fits:
     @property
     def F(self) -> Pair:
         """Kernel along y and x (cells)."""
-        return pair(self.kernel_size, "kernel_size")
+        return parse_pair("kernel_size", self.kernel_size)
 
     @property
     def S(self) -> Pair:
         """Stride along y and x (cells)."""
-        return pair(self.stride, "stride")
+        return parse_pair("stride", self.stride)
 
     @property
     def ops(self) -> list[Op]:
-        """The pool as geometry has it, along y and x."""
-        dilation = pair(getattr(self, "dilation", 1), "dilation")
+        """The pool's geometry along y and x."""
+        dilation = parse_pair("dilation", getattr(self, "dilation", 1))
         ceil = bool(getattr(self, "ceil_mode", False))
-        return operators(self.F, self.S, pair(self.padding, "padding", least=0), dilation, ceil=ceil)
+        return axis_ops(self.F, self.S, parse_pair("padding", self.padding, least=0), dilation, ceil=ceil)
 
     def fits(self, size: Size) -> bool:
-        """Whether every cell of a padded map of ``size`` is read and no window hangs over its edge.
+        """Whether every cell of a padded map of ``size`` is read and no window reaches beyond its edge.
 
         Examples:
             >>> MaxPool2d(3, 2).fits(55), MaxPool2d(3, 3).fits(7)
             (True, False)
         """
-        height, width = pair(size, "size")
+        height, width = parse_pair("size", size)
         return all(op.cells(n) > 0 and op.leftover(n) == 0 for op, n in zip(self.ops, (height, width), strict=True))
 
     def check(self, size: Size) -> None:
-        """Passes if the pool fits.
+        """Raises unless the pool fits a map of ``size``.
 
         Raises:
             GeometryError: it does not; the text shows the arithmetic.
         """
-        check_fit(self.ops, pair(size, "size"), type(self).__name__)
+        check_fit(self.ops, parse_pair("size", size), type(self).__name__)
 
     def _checked(self, x: Tensor) -> Tensor:
         if self.must_fit:
@@ -164,11 +165,11 @@ class _Fits:
 
 
 class MaxPool2d(_Fits, nn.MaxPool2d):
-    """The largest of ``F`` x ``F`` cells every ``S`` cells, as torch has it, with its fit checked.
+    """torch's ``MaxPool2d`` that checks its fit: the maximum of ``F`` x ``F`` cells every ``S`` cells.
 
     Args:
         kernel_size, stride, padding, dilation, ceil_mode: as in torch.
-        must_fit: whether a map that it does not fit is an error.
+        must_fit: whether a map that the pool does not fit is an error.
 
     Examples:
         >>> MaxPool2d(2)(torch.arange(16.0).reshape(1, 1, 4, 4)).flatten().tolist()
@@ -186,7 +187,7 @@ class MaxPool2d(_Fits, nn.MaxPool2d):
         must_fit: bool = True,
     ) -> None:
         numbers = _numbers(kernel_size, stride, padding)
-        super().__init__(*numbers, pair(dilation, "dilation"), ceil_mode=ceil_mode)
+        super().__init__(*numbers, parse_pair("dilation", dilation), ceil_mode=ceil_mode)
         self.must_fit = must_fit
 
     def forward(self, input: Tensor) -> Tensor:
@@ -196,11 +197,11 @@ class MaxPool2d(_Fits, nn.MaxPool2d):
 
 
 class AvgPool2d(_Fits, nn.AvgPool2d):
-    """The mean of ``F`` x ``F`` cells every ``S`` cells, as torch has it, with its fit checked.
+    """torch's ``AvgPool2d`` that checks its fit: the mean of ``F`` x ``F`` cells every ``S`` cells.
 
     Args:
         kernel_size, stride, padding, ceil_mode, count_include_pad: as in torch.
-        must_fit: whether a map that it does not fit is an error.
+        must_fit: whether a map that the pool does not fit is an error.
 
     Examples:
         >>> AvgPool2d(2)(torch.arange(16.0).reshape(1, 1, 4, 4)).flatten().tolist()
@@ -236,7 +237,7 @@ class L2Pool2d(_Fits, nn.Module):
     Args:
         kernel_size, stride, padding: cells, one number or (y, x); the stride is the kernel if not given.
         mean: root of the mean of squares instead of their sum.
-        must_fit: whether a map that it does not fit is an error.
+        must_fit: whether a map that the pool does not fit is an error.
 
     Source: Torch7 ``SpatialLPPooling`` (p = 2); ONNX ``LpPool``.
     Examples:
@@ -278,10 +279,10 @@ class FeatureL2Pool(nn.Module):
 
     Shape: ``(n, c, y, x)`` -> ``(n, groups * ((c / groups - width) / stride + 1), y, x)``
     Args:
-        width: maps that make one; ``None`` takes all of a group.
+        width: maps pooled into one; ``None`` for all of a group.
         stride: maps from one start to the next; ``width`` if not given.
-        groups: maps are pooled inside each of so many equal parts, never across them.
-        must_fit: whether maps left over are an error.
+        groups: equal parts of the maps; none is pooled across two of them.
+        must_fit: whether unread maps are an error.
 
     Source: Torch7 ``FeatureLPPooling`` (p = 2); Kavukcuoglu et al. 2009 (topographic maps).
     Examples:
@@ -301,7 +302,7 @@ class FeatureL2Pool(nn.Module):
 
     @property
     def F(self) -> int | None:
-        """Maps that make one; ``None`` where all of a group do."""
+        """Maps pooled into one; ``None`` for all of a group."""
         return self.width
 
     @property
@@ -310,15 +311,15 @@ class FeatureL2Pool(nn.Module):
         return self.stride
 
     def fits(self, maps: int) -> bool:
-        """Whether every one of so many maps is read."""
+        """Whether all of so many maps are read."""
         width, stride, each = self._numbers(maps)
         return maps % self.groups == 0 and each >= width and (each - width) % stride == 0
 
     def check(self, maps: int) -> None:
-        """Passes if so many maps can be pooled, and none is left over where ``must_fit``.
+        """Raises unless so many maps can be pooled, all of them where ``must_fit``.
 
         Raises:
-            GeometryError: they cannot, or maps are left over; the text shows the arithmetic.
+            GeometryError: they cannot, or maps are unread; the text shows the arithmetic.
         """
         width, stride, each = self._numbers(maps)
         if maps % self.groups:
@@ -354,10 +355,10 @@ def _numbers(kernel_size: Size, stride: Size | None, padding: Size) -> tuple[Pai
     """Kernel, stride (the kernel if not given) and padding, along y and x.
 
     Raises:
-        GeometryError: padding of more than half of the kernel, so that a window could lie in padding alone.
+        GeometryError: padding of more than half of the kernel, so that a window could contain padding only.
     """
-    kernel = pair(kernel_size, "kernel_size")
-    pads = pair(padding, "padding", least=0)
+    kernel = parse_pair("kernel_size", kernel_size)
+    pads = parse_pair("padding", padding, least=0)
     if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
         raise GeometryError("padding", f"{pads} is more than half of the kernel {kernel}", fix="pad the map instead")
-    return kernel, pair(kernel if stride is None else stride, "stride"), pads
+    return kernel, parse_pair("stride", kernel if stride is None else stride), pads

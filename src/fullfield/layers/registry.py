@@ -1,4 +1,4 @@
-"""How an operator of fullfield's own becomes one node of every graph: schema, shape, derivative, work."""
+"""Registers fullfield's own operators with torch, so that each is one node of every graph."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def register(
     flops: Callable[..., int] | None = None,
     tags: tuple[torch.Tag, ...] = (),
 ) -> Any:
-    """The operator ``torch.ops.fullfield.<name>``, which exporters and graphs keep as one node.
+    """The operator ``torch.ops.fullfield.<name>``, which stays one node in graphs and exporters.
 
     Args:
         schema: arguments and result as torch writes them.
         run: computes the result; gets tensors without gradients.
         fake: the result's shape alone.
-        save: keeps on its first argument what ``backward`` needs; gets ``inputs`` and ``output`` by name.
+        save: stores on its first argument what ``backward`` needs; gets ``inputs`` and ``output`` by name.
         backward: the gradient of every input, ``None`` where there is none.
-        flops: two a multiply-add, from the shapes of the inputs.
-        tags: what torch may assume.
+        flops: two for each multiply-add, from the shapes of the inputs.
+        tags: of the operator, such as ``torch.Tag.pointwise``.
     """
     definition: Any = custom_op(f"fullfield::{name}", run, mutates_args=(), schema=schema, tags=tags)
     definition.register_fake(fake)
@@ -43,13 +43,13 @@ def register(
 
 
 def register_composite(name: str, schema: str, run: Callable[..., Any]) -> Any:
-    """The operator ``torch.ops.fullfield.<name>``, which graphs keep as one node and exporters take apart.
+    """The operator ``torch.ops.fullfield.<name>``, which stays one node in graphs and which exporters decompose.
 
     Args:
         schema: arguments and result as torch writes them.
-        run: computes the result from operators of torch, which bring derivatives and shapes.
+        run: computes the result from torch's operators, which define its derivatives and shape.
     """
-    if not hasattr(torch.ops.fullfield, name):  # a module that is imported anew finds it there already
+    if not hasattr(torch.ops.fullfield, name):  # already defined where the module is imported a second time
         _LIBRARY.define(f"{name}{schema}")
         _LIBRARY.impl(name, run, "CompositeImplicitAutograd")
     return getattr(torch.ops.fullfield, name)

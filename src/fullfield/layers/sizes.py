@@ -1,4 +1,4 @@
-"""Numbers of a windowed layer: pairs, cells out, and whether kernel and stride fit."""
+"""Sizes of a windowed layer: output cells, and whether kernel and stride fit the input."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ from fullfield.geometry.axis import Op
 from fullfield.geometry.region import Pair
 
 Size = int | Sequence[int]
-
-
-def pair(value: Size, name: str, *, least: int = 1) -> Pair:
-    """Numbers along y and x.
-
-    Raises:
-        GeometryError: not one or two integers of at least ``least``.
-    """
-    numbers = (value, value) if isinstance(value, int) else tuple(value)
-    if len(numbers) != 2 or any(not isinstance(n, int) or n < least for n in numbers):
-        raise GeometryError(name, f"{value!r} is not one or two integers from {least} up", fix="pass 3 or (3, 5), say")
-    return numbers[0], numbers[1]
 
 
 def positive(value: int, name: str) -> int:
@@ -34,13 +22,13 @@ def positive(value: int, name: str) -> int:
     return value
 
 
-def operators(kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), *, ceil: bool = False) -> list[Op]:
+def axis_ops(kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), *, ceil: bool = False) -> list[Op]:
     """One operator for y and one for x."""
     return [Op(k, s, p, p, d, ceil) for k, s, p, d in zip(kernel, stride, padding, dilation, strict=True)]
 
 
-def cells(ops: Sequence[Op], size: Sequence[int], where: str) -> Pair:
-    """Cells that come out along y and x.
+def output_cells(ops: Sequence[Op], size: Sequence[int], where: str) -> Pair:
+    """Output cells along y and x.
 
     Raises:
         GeometryError: the kernel is larger than the padded input.
@@ -57,14 +45,14 @@ def cells(ops: Sequence[Op], size: Sequence[int], where: str) -> Pair:
 
 
 def check_fit(ops: Sequence[Op], size: Sequence[int], where: str) -> None:
-    """Passes if every padded cell is read along both axes.
+    """Raises unless every padded cell is read along both axes.
 
         (n + 2*P - d*(F - 1) - 1) mod S == 0
 
     Raises:
-        GeometryError: cells are left over, or the last window hangs over the edge; the text shows the arithmetic.
+        GeometryError: cells are left over, or the last window reaches beyond the edge; the text shows the arithmetic.
     """
-    cells(ops, size, where)
+    output_cells(ops, size, where)
     for axis, op, n in zip("yx", ops, size, strict=True):
         left = op.leftover(n)
         if left:

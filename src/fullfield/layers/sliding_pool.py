@@ -1,4 +1,4 @@
-"""A pool over the window's map as it slides: every cell has its own, which stops at the map's edges."""
+"""Pools over the window's map that slide: one around every cell, moved inwards at the edges of the map."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SCHEMA = "(Tensor x, SymInt[2] kernel_size, bool largest) -> Tensor"
 
 
 def _sliding_pool(x: Tensor, kernel: Sequence[int], largest: bool) -> Tensor:
-    """The mean, or the largest, of the ``kernel`` cells round each cell; near the map's edges of the last ones inside.
+    """The mean, or the maximum, of the ``kernel`` cells around each cell; near the edges, of the outermost ones inside.
 
-    On a map as large as the kernel every cell has the pool of the whole map.
+    On a map as large as the kernel, every cell is the pool of the whole map.
 
     Shape: ``(n, c, y, x)`` -> the same, for maps of at least the kernel
     Source: Chu et al. 2022 (arXiv 2112.04491), test-time local converter
@@ -30,7 +30,7 @@ def _sliding_pool(x: Tensor, kernel: Sequence[int], largest: bool) -> Tensor:
 
 
 def _sums(x: Tensor, dim: int, taps: int) -> Tensor:
-    """Sums of so many neighbours, from sums of 1, 2, 4, …: few additions, of which runtimes have every type."""
+    """Sums of so many neighbours, from sums of 1, 2, 4, …: few additions, which runtimes support in every type."""
     parts, offset, size = [], 0, 1
     while size <= taps:
         if taps & size:

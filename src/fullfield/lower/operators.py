@@ -12,7 +12,7 @@ from torch.fx import Node
 from fullfield.geometry.strip import Gather, Slide, Strip, Upsample
 from fullfield.graph.calls import bind
 from fullfield.layers import custom_operators as operators
-from fullfield.layers.fft_cost import Layer, fft_is_faster
+from fullfield.layers.fft_cost import ConvShape, fft_is_faster
 from fullfield.lower.assemble import Assembler
 
 aten = torch.ops.aten
@@ -78,10 +78,10 @@ def _by_fft(node: Node, strips: Strips, groups: int) -> bool:
     """Whether transforms should be faster on a strip of one map; where windows are apart, maps are small."""
     kernels, inputs, *kernel = node.meta["kernel"]
     size, dilation = [s.length for s in strips], [s.slide.dilation for s in strips]
-    layer = Layer.of(
+    layer = ConvShape.of(
         1, (inputs * groups, kernels), groups, (size[0], size[1]), (kernel[0], kernel[1]), (dilation[0], dilation[1])
     )
-    return fft_is_faster(layer, kept=True)  # the engine keeps spectra from tile to tile
+    return fft_is_faster(layer, cached=True)  # the engine keeps spectra from tile to tile
 
 
 def _max_pool(to: Assembler, node: Node, strip: Node, strips: Strips, const: Callable[[Any], Any]) -> Node:

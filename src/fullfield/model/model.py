@@ -1,4 +1,4 @@
-"""The captured network with everything needed to feed it."""
+"""``Model``: a captured network with all that is needed to feed it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import google_crc32c
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from fullfield.layers.checksum import checksum, raw_bytes
 from fullfield.model.preprocessing import Preprocessing, resolve
 
 T = TypeVar("T")
-_KEPT = "_kept"  # what has been derived from the network, beside its fields
+_CACHE = "_cache"  # attribute, not a field: what was derived from the network
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +42,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters lie."""
+        """The device of its parameters."""
         return next((t.device for t in self.graph.parameters()), torch.device("cpu"))
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
@@ -59,7 +57,7 @@ class Model:
         return replace(self, graph=copy.deepcopy(self.graph).to(target))
 
     def with_preprocessing(self, choice: str | Preprocessing) -> Model:
-        """The same network fed in another way."""
+        """The same network with another preprocessing."""
         return replace(self, preprocessing=resolve(choice, channels=self.channels, carried=None))
 
     @property
@@ -73,43 +71,33 @@ class Model:
             digest.update(f"{node.op} {node.target} {node.args} {node.kwargs}\n".encode())
         for name, tensor in sorted(self.graph.state_dict().items()):
             digest.update(name.encode())
-            digest.update(_raw(tensor).data)
+            digest.update(raw_bytes(tensor).data)
         return digest.hexdigest()[:16]
 
     def cached(self, name: str, make: Callable[[], T], *, key: Hashable = None) -> T:
-        """What ``make`` gives, kept until the operators or a single bit of the weights change, or ``key`` does.
+        """The result of ``make``, cached until ``key``, the operators or a single bit of the weights change.
 
-        Weights may be trained further, or written to in place, between two scans; their CRC-32C is taken each time, at
-        gigabytes a second.
+        Weights may be trained further, or be written in place, between two scans; their checksum is taken each time.
         """
-        store: dict[str, tuple[Hashable, Any]] = self.__dict__.setdefault(_KEPT, {})
+        store: dict[str, tuple[Hashable, Any]] = self.__dict__.setdefault(_CACHE, {})
         state = key, self._state()
-        known = store.get(name)
-        if known is None or known[0] != state:
-            known = store[name] = state, make()
-        result: T = known[1]
+        entry = store.get(name)
+        if entry is None or entry[0] != state:
+            entry = store[name] = state, make()
+        result: T = entry[1]
         return result
 
     def _state(self) -> Hashable:
-        """Differs when the operators do, or a weight."""
-        crc = 0
+        """A value that changes with the operators and with every bit of the weights."""
         tensors = sorted(self.graph.state_dict().items())
-        for _, tensor in tensors:
-            crc = google_crc32c.extend(crc, _raw(tensor))
         about = tuple((name, tensor.dtype, tuple(tensor.shape), str(tensor.device)) for name, tensor in tensors)
-        return self.graph.code, about, crc
+        return self.graph.code, about, checksum(tensor for _, tensor in tensors)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what can be derived anew."""
-        return {name: value for name, value in self.__dict__.items() if name != _KEPT}
+        """The fields alone; the cache can be derived again."""
+        return {name: value for name, value in self.__dict__.items() if name != _CACHE}
 
     def __repr__(self) -> str:
         (h, w), k = self.window, self.classes
         kind = str(self.dtype).removeprefix("torch.")
         return f"Model({self.name!r}, window {h}x{w}, {self.channels} channels -> {k} scores, {kind})"
-
-
-def _raw(tensor: torch.Tensor) -> NDArray[np.uint8]:
-    """The bytes of a tensor."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0, np.uint8)

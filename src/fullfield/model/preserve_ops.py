@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from fullfield.arguments import parse_pair
 from fullfield.geometry.region import Pair
 from fullfield.layers import custom_operators as operators
-from fullfield.layers.sizes import operators as axes
-from fullfield.layers.sizes import pair
+from fullfield.layers.sizes import axis_ops
 
 
 class SingleNodes(TorchFunctionMode):
@@ -50,8 +50,8 @@ def _power_pool(
 ) -> Tensor | None:
     if norm_type != 2 or input.dim() != 4:
         return None
-    kernel = pair(kernel_size, "kernel_size")
-    strides = pair(stride, "stride") if stride else kernel
+    kernel = parse_pair("kernel_size", kernel_size)
+    strides = parse_pair("stride", stride) if stride else kernel
     if ceil_mode and not _fits(kernel, strides, input):
         return None
     result: Tensor = operators.l2_pool2d(input, kernel, strides, (0, 0), False)
@@ -59,7 +59,7 @@ def _power_pool(
 
 
 def _fits(kernel: Pair, stride: Pair, x: Tensor) -> bool:
-    return all(op.leftover(int(n)) == 0 for op, n in zip(axes(kernel, stride, (0, 0)), x.shape[2:], strict=True))
+    return all(op.leftover(int(n)) == 0 for op, n in zip(axis_ops(kernel, stride, (0, 0)), x.shape[2:], strict=True))
 
 
 _KEPT: Mapping[Callable[..., Any], Callable[..., Tensor | None]] = {

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fullfield.arguments import parse_pair
 from fullfield.errors import CaptureError
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.functionalize import functionalise
@@ -75,10 +76,7 @@ def parse_window(window: WindowSize) -> tuple[int, int]:
     Raises:
         CaptureError: not one or two positive integers.
     """
-    pair = (window, window) if isinstance(window, int) else tuple(window)
-    if len(pair) != 2 or any(not isinstance(p, int) or p < 1 for p in pair):
-        raise CaptureError("window", f"{window!r} is not one or two positive integers", fix="pass 224 or (224, 224)")
-    return pair
+    return parse_pair("window", window, fix="pass 224 or (224, 224)", error=CaptureError)
 
 
 def classifier(

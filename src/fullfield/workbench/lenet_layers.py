@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError, UnsupportedError
-from fullfield.layers.sizes import Size, pair, positive
+from fullfield.layers.sizes import Size, positive
 
 Table = tuple[tuple[int, ...], ...]
 """The input maps that each output map reads, in rising order."""
@@ -63,8 +64,8 @@ class TableConv2d(nn.Module):
         super().__init__()
         self.in_channels = positive(in_channels, "in_channels")
         self.out_channels = positive(out_channels, "out_channels")
-        self.kernel_size, self.stride = pair(kernel_size, "kernel_size"), pair(stride, "stride")
-        self.padding, self.dilation = pair(padding, "padding", least=0), pair(dilation, "dilation")
+        self.kernel_size, self.stride = parse_pair("kernel_size", kernel_size), parse_pair("stride", stride)
+        self.padding, self.dilation = parse_pair("padding", padding, least=0), parse_pair("dilation", dilation)
         self.table = _table(table, self.in_channels, self.out_channels)
         links = sum(map(len, self.table))
         self.weight = nn.Parameter(torch.empty(links, *self.kernel_size))
@@ -132,8 +133,8 @@ class Subsample2d(nn.Module):
 
     def __init__(self, channels: int, kernel_size: Size = 2, stride: Size | None = None) -> None:
         super().__init__()
-        self.channels, self.kernel_size = positive(channels, "channels"), pair(kernel_size, "kernel_size")
-        self.stride = pair(self.kernel_size if stride is None else stride, "stride")
+        self.channels, self.kernel_size = positive(channels, "channels"), parse_pair("kernel_size", kernel_size)
+        self.stride = parse_pair("stride", self.kernel_size if stride is None else stride)
         self.weight = nn.Parameter(torch.empty(self.channels))
         self.bias = nn.Parameter(torch.empty(self.channels))
         self.reset_parameters()

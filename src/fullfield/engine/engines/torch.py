@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fullfield.canonical.pipeline import Canonical
 from fullfield.engine.protocols import Program
 from fullfield.geometry.tile import TileLayout
-from fullfield.layers.spectrum_cache import KernelSpectra, use_spectra
+from fullfield.layers.spectrum_cache import SpectrumCache, use_spectra
 from fullfield.lower.program import lower
 from fullfield.planning import Plan
 
@@ -66,7 +66,7 @@ class TorchEngine:
         self.channels_last = self.dtype != torch.float64
         self.fft = self.dtype == torch.float32 and self.device.type == "cpu"
         self.lowered = _LOWERED.setdefault(net, _Lowered())
-        self.spectra = KernelSpectra(0)
+        self.spectra = SpectrumCache(0)
 
     def known(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""
