@@ -12,15 +12,24 @@ author = "The fullfield authors"
 copyright = author
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "command_help", "house_docstrings"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "command_help",
+    "house_docstrings",
+    "mathml",
+    "offline",
+]
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = f"fullfield {release}"
+html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
-# The pages say `fullfield.scan`; in which file of the package it is defined is of no use to the reader.
+# The pages say `fullfield.scan`; readers do not need the file that defines it.
 add_module_names = False
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

@@ -5,6 +5,7 @@
 anything. ``make`` and ``pip`` lines are checked for what they name.
 """
 
+import ast
 import contextlib
 import doctest
 import io
@@ -13,24 +14,54 @@ import shlex
 import shutil
 from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
 
 import fullfield
+import fullfield.workbench
 from fullfield.cli import main
+from fullfield.importers.caffe.importer import read_network
+from fullfield.importers.caffe.writer import save_caffe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CAFFE_PAGE = ROOT / "docs/formats.md"
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 COMPLETE = {"tutorial.md"}  # whose text blocks are all that the page prints
 # Blocks that nothing can run: output alone, and what Sphinx itself reads.
 INERT = {"text", "{toctree}", "{eval-rst}", "{command-help}"}
+# What a page may import of fullfield: what users import; under Inside, each room's own package.
+PUBLIC = {"fullfield", "fullfield.layers", "fullfield.workbench", "fullfield.importers.caffe"}
+ROOMS = {
+    "geometry.md": {"fullfield.geometry"},
+    "lowering.md": {"fullfield.jobs.prepare", "fullfield.lower.program"},
+    "where.md": {
+        "fullfield.image.region",
+        "fullfield.image.raster",
+        "fullfield.geometry.placement",
+        "fullfield.mask.select",
+        "fullfield.mask.background",
+    },
+}
+CAFFE = """
+name: "small"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 27 dim: 27 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+        param { lr_mult: 1 decay_mult: 1 } param { lr_mult: 2 decay_mult: 0 }
+        convolution_param { num_output: 8 kernel_size: 5 stride: 2 weight_filler { type: "xavier" } } }
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
+layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1" pooling_param { kernel_size: 3 stride: 2 } }
+layer { name: "fc2" type: "InnerProduct" bottom: "pool1" top: "fc2"
+        inner_product_param { num_output: 4 weight_filler { type: "xavier" } } }
+layer { name: "prob" type: "Softmax" bottom: "fc2" top: "prob" }
+"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model and a photograph, the working folder of the blocks; 80 columns."""
+    """The working folder of the blocks, with a model and a photograph; 80 columns."""
     data = files("fullfield") / "data"
     shutil.copy(str(data / "rnet.onnx"), tmp_path / "model.onnx")
     shutil.copy(str(data / "astronaut.png"), tmp_path / "photo.png")
@@ -39,9 +70,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != CAFFE_PAGE], ids=lambda page: page.name)
 def test_code_blocks_run(page: Path, folder: Path) -> None:
     run(page.read_text(), page.name)
+
+
+def test_caffe_blocks_run(folder: Path) -> None:
+    """Its files need the importer's own writer."""
+    (folder / "deploy.prototxt").write_text(CAFFE)
+    network = read_network(folder / "deploy.prototxt")  # no weights: the fillers draw them
+    save_caffe(network, folder / "written.prototxt", folder / "weights.caffemodel", surgery=False)
+    run(CAFFE_PAGE.read_text(), CAFFE_PAGE.name)
 
 
 def run(text: str, name: str) -> None:
@@ -93,13 +132,52 @@ def test_a_wrong_block_is_found(folder: Path) -> None:
         play("$ make nonsense\n")
 
 
-def test_api_page_documents_every_public_name() -> None:
-    text = (ROOT / "docs/api.md").read_text()
-    missing = [name for name, home in fullfield._HOME.items() if not re.search(rf":: {home}\.{name}\b", text)]
-    assert not missing
+def imported(text: str) -> set[str]:
+    """Modules of fullfield from which the blocks of a page import."""
+    found = set()
+    for kind, body, _ in BLOCK.findall(text):
+        for node in ast.walk(ast.parse(body if kind == "python" else "")):
+            if isinstance(node, ast.ImportFrom):
+                found.add(node.module or "")
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+    return {name for name in found if name.partition(".")[0] == "fullfield"}
 
 
-def test_every_name_of_the_workbench_is_documented() -> None:
-    text = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
-    missing = [name for name, home in fullfield.workbench._HOME.items() if f":: {home}.{name}\n" not in text]
-    assert not missing
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_import_public_modules_only(page: Path) -> None:
+    assert imported(page.read_text()) <= PUBLIC | ROOMS.get(page.name, set())
+
+
+def test_an_internal_import_is_found() -> None:
+    text = "```python\nimport fullfield\nfrom fullfield.image.raster import About\n```\n"
+    assert imported(text) - PUBLIC == {"fullfield.image.raster"}
+
+
+def pages_of(index: str) -> list[str]:
+    """Names in the tables of contents of a page."""
+    return [
+        name
+        for kind, body, _ in BLOCK.findall(index)
+        if kind == "{toctree}"
+        for name in re.findall(r"^[a-z]+$", body, re.M)
+    ]
+
+
+def test_every_page_is_in_one_of_five_groups() -> None:
+    index = (ROOT / "docs/index.md").read_text()
+    assert re.findall(r"^:caption: (.*)$", index, re.MULTILINE) == [
+        "Start",
+        "How to",
+        "Reference",
+        "Workbench",
+        "Inside",
+    ]
+    assert sorted(pages_of(index)) == sorted(page.stem for page in PAGES if page.stem not in ("README", "index"))
+
+
+@pytest.mark.parametrize("package", [fullfield, fullfield.workbench], ids=lambda package: package.__name__)
+def test_every_public_name_is_documented_once(package: ModuleType) -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    documented = re.findall(rf"^\.\. auto\w+:: {package.__name__}\.(\w+)$", text, re.MULTILINE)
+    assert sorted(documented) == sorted(package._HOME)

@@ -1,1 +1,3 @@
-"""Caffe networks: ``.prototxt`` and ``.caffemodel`` in, and out again after net surgery."""
+"""Caffe networks: reads ``.prototxt`` and ``.caffemodel``, writes both after net surgery."""
+
+from fullfield.importers.caffe.weights import parameter_groups as parameter_groups
