@@ -38,7 +38,7 @@ wheel-test: $(VENV)/.test ## build the wheel and use it in an empty environment;
 	@$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
 viewers-test: $(VIEWERS)/.done ## stored maps in napari and against the JSON schemas of OME-Zarr; takes minutes the first time
-	@PYTHONPATH=src PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VIEWERS)/bin/python -m pytest -m slow --noconftest tests/io/test_viewers.py
+	@PYTHONPATH=src PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VIEWERS)/bin/python -m pytest -m slow --noconftest tests/store/test_viewers.py
 
 clean: ## remove .venv and everything built
 	rm -rf $(VENV) $(VIEWERS) build dist fullfield-demo docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -25,6 +25,8 @@ exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = f"fullfield {release}"
 html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["math.css"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

@@ -132,6 +132,27 @@ def test_a_wrong_block_is_found(folder: Path) -> None:
         play("$ make nonsense\n")
 
 
+MENTIONED = re.compile(r"(?<![\w/.-])(?:src|tests|docs|benchmarks|scripts|\.ci)/[\w./-]*\w")
+
+
+def missing_paths(text: str) -> list[str]:
+    """Paths of the repository that a text names and that do not exist."""
+    return [name for name in MENTIONED.findall(text) if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("name", [*sorted(path.name for path in ROOT.glob("*.md")), "Makefile", "docs"])
+def test_paths_that_a_text_names_exist(name: str) -> None:
+    text = "\n".join(page.read_text() for page in PAGES) if name == "docs" else (ROOT / name).read_text()
+    built = ("docs/_build",)
+    assert [path for path in missing_paths(text) if not path.startswith(built)] == []
+
+
+def test_a_missing_path_is_found() -> None:
+    assert missing_paths("see tests/io/test_none.py, docs/index.md and src/fullfield/errors.py.") == [
+        "tests/io/test_none.py"
+    ]
+
+
 def imported(text: str) -> set[str]:
     """Modules of fullfield from which the blocks of a page import."""
     found = set()
