@@ -99,7 +99,6 @@ NOT_YET: frozenset[str] = frozenset(
         "src/fullfield/store/ome_zarr.py",
         "src/fullfield/store/pyramid.py",
         "src/fullfield/store/shards.py",
-        "src/fullfield/workbench/matrices/linear_map.py",
         "tests/api/test_scan.py",
         "tests/api/test_scan_to.py",
         "tests/api/test_stored.py",

@@ -43,7 +43,11 @@ def test_a_grey_image_may_go_straight_into_a_fully_connected_layer(tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["INPUT(3x8x8) -> CONVV(4)", "-o", "net.onnx"], 1, "CONVV is no layer\n    INPUT(3x8x8) -> CONVV(4)\n      "),
+        (
+            ["INPUT(3x8x8) -> CONVV(4)", "-o", "net.onnx"],
+            1,
+            "CONVV is not a layer\n    INPUT(3x8x8) -> CONVV(4)\n      ",
+        ),
         (["INPUT(3x8x8) -> POOL(3)", "-o", "net.onnx"], 1, "(8 - 3 + 2*0)/3 + 1 = 2.667"),
         (["INPUT(3x8x8) -> POOL", "-o", "net.onnx"], 1, "not (2, K)"),
         (["INPUT(3x8x8) -> FC(2)", "-o", "net.png"], 1, "the suffix '.png' names no format"),

@@ -124,7 +124,7 @@ def test_lenet5_goes_through_onnx(tmp_path: Path) -> None:
     ("table", "what"),
     [
         ("other", "'other' is not known"),
-        ("lenet", "joins 6 maps to 16, not 6 to 5"),
+        ("lenet", "connects 6 maps to 16, not 6 to 5"),
         (TABLE[1:], "4 rows for 5 output maps"),
         ((*TABLE[1:], ()), r"row 4 is \[\], of 6"),
         ((*TABLE[1:], (1, 1)), r"row 4 is \[1, 1\]"),

@@ -1,4 +1,4 @@
-"""The three meanings of "convolution", and the kernels that every book shows."""
+"""The three meanings of "convolution", and classic kernels of image processing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CONVENTIONS = ("flipped", "centred", "correlation")
 
 
 def convolve(x: Tensor, kernel: Tensor, *, convention: str = "correlation") -> Tensor:
-    """A map and a kernel combined in one of the three ways that are called convolution.
+    """A map convolved with a kernel, by one of three conventions.
 
         flipped      y[i] = sum over a of kernel[a] * x[i - a]        i = 0 ... N + F - 2   mathematics
         centred      y[i] = sum over a of kernel[a] * x[i + c - a]    i = 0 ... N - 1       image processing, c = F // 2
         correlation  y[i] = sum over a of kernel[a] * x[i + a]        i = 0 ... N - F       networks
 
-    on both axes, with zeros outside ``x``. Between them hold, with ``flip`` the kernel turned by 180 degrees:
+    on both axes, with zeros outside ``x``. With ``flip``, the rotation of the kernel by 180 degrees:
 
         flipped(x, k)     == flipped(k, x)
         centred(x, k)     == flipped(x, k)[c : c + N]
@@ -29,7 +29,7 @@ def convolve(x: Tensor, kernel: Tensor, *, convention: str = "correlation") -> T
         centred(x, k)     == correlation(x padded by F - 1 - c before and c after, flip(k))
         flipped(x, k)     == correlation(x padded by F - 1 on both sides, flip(k))
 
-    A network learns its kernels, so that the flip makes no difference to it; a kernel copied from a book needs it.
+    A network learns its kernels, so the flip makes no difference there; it matters for a kernel copied from a book.
 
     Shape: x ``(…, y, x)``, kernel ``(kH, kW)`` -> ``(…, y', x')``
     Args:
@@ -64,19 +64,19 @@ def convolve(x: Tensor, kernel: Tensor, *, convention: str = "correlation") -> T
 
 
 def image_kernel(name: str, size: int | None = None, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A classic kernel of image processing by name, as a correlation applies it. Shape: ``(size, size)``
+    """A classic kernel of image processing by name, for correlation. Shape: ``(size, size)``
 
-    ``identity``; ``box`` and ``gaussian`` (binomial), which blur and sum to 1, ``blur`` being the 3 x 3 of the second;
+    ``identity``; ``box`` and ``gaussian`` (binomial), which blur and sum to 1; ``blur``, the 3 x 3 ``gaussian``;
     ``sharpen`` (sums to 1); ``edge`` (eight neighbours) and ``laplacian`` (four), which sum to 0; ``emboss``;
     ``sobel_x``, ``sobel_y``, ``prewitt_x`` and ``prewitt_y``, which are positive where the image gets brighter along
     the axis.
 
     Args:
-        size: taps a side, of ``identity``, ``box`` and ``gaussian`` only, odd; 3 if not given.
+        size: odd number of taps along each axis, for ``identity``, ``box`` and ``gaussian`` only; 3 if not given.
 
     Raises:
         UnsupportedError: an unknown name.
-        GeometryError: a size that the kernel does not come in.
+        GeometryError: a size that the kernel does not have.
     Source: Gonzalez & Woods, "Digital image processing", chapter 3; Sobel & Feldman 1968; Prewitt 1970.
     Examples:
         >>> image_kernel("sobel_x").tolist()
@@ -95,7 +95,7 @@ def image_kernel(name: str, size: int | None = None, *, dtype: torch.dtype = tor
 
 
 def _slide(x: Tensor, kernel: Tensor) -> Tensor:
-    """Every place of the kernel inside the map."""
+    """The correlation at every position where the kernel lies inside the map."""
     if any(k > n for k, n in zip(kernel.shape, x.shape[-2:], strict=True)):
         sizes = f"{tuple(kernel.shape)} is larger than the map {tuple(x.shape[-2:])}"
         raise GeometryError("kernel", sizes, fix="pad the map or use another convention")
@@ -115,7 +115,7 @@ def _box(taps: int) -> Tensor:
 
 
 def _gaussian(taps: int) -> Tensor:
-    """A row of Pascal's triangle with itself: variance ``(taps - 1) / 4``."""
+    """The outer product of a row of Pascal's triangle with itself: variance ``(taps - 1) / 4``."""
     row = torch.tensor([math.comb(taps - 1, k) for k in range(taps)], dtype=torch.float64)
     return torch.outer(row, row) * 0.25 ** (taps - 1)
 
@@ -133,4 +133,4 @@ _FIXED: dict[str, list[list[float]]] = {
     "prewitt_y": [[-1, -1, -1], [0, 0, 0], [1, 1, 1]],
 }
 KERNELS = (*_SIZED, *_FIXED)
-"""Names that ``image_kernel`` knows."""
+"""The names of ``image_kernel``."""

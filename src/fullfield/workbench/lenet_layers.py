@@ -1,4 +1,4 @@
-"""LeNet-5's layers that later networks gave up: a table of connections, trained subsampling, distances to codes."""
+"""Layers of LeNet-5 that later networks lack: a connection table, trained subsampling, distances to codes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.layers.sizes import Size, positive
 
-Table = tuple[tuple[int, ...], ...]
-"""The input maps that each output map reads, in rising order."""
+ConnectionTable = tuple[tuple[int, ...], ...]
+"""The input maps that each output map reads, in ascending order."""
 
-TABLES: Mapping[str, Table] = {
+TABLES: Mapping[str, ConnectionTable] = {
     "lenet": (
         *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
         *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
@@ -24,22 +24,22 @@ TABLES: Mapping[str, Table] = {
         (0, 1, 2, 3, 4, 5),
     )
 }
-"""Tables by name: ``lenet`` joins LeNet-5's S2 (6 maps) to C3 (16 maps). Source: LeCun et al. 1998, table I."""
+"""Tables by name: ``lenet`` connects LeNet-5's S2 (6 maps) to C3 (16 maps). Source: LeCun et al. 1998, table I."""
 
 
 class TableConv2d(nn.Module):
-    """A convolution whose output maps read some of the input maps each, as a table says; the others have no weights.
+    """A convolution whose output maps each read some of the input maps, given by a table; others have no weights.
 
-    In graphs it is one ``conv2d`` whose kernels are zero where the table has no link.
+    In graphs it is one ``conv2d`` whose kernels are zero where the table has no connection.
 
-    Shape: ``(n, in, y, x)`` -> ``(n, out, y', x')``; weight ``(links, kH, kW)``, output map by output map
+    Shape: ``(n, in, y, x)`` -> ``(n, out, y', x')``; weight ``(connections, kH, kW)``, ordered by output map
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, bias: as of ``nn.Conv2d``.
         table: a name from ``TABLES``, or for every output map the input maps that it reads.
 
     Raises:
-        UnsupportedError: a table of no known name.
-        GeometryError: a table for other numbers of maps, or that names a map twice or not at all.
+        UnsupportedError: an unknown name of a table.
+        GeometryError: a table for other numbers of maps, or with a row that is empty or names a map twice.
     Source: LeCun, Bottou, Bengio & Haffner 1998, section II.B, doi 10.1109/5.726791; Torch7 ``SpatialConvolutionMap``.
     Examples:
         >>> layer = TableConv2d(6, 16, 5, table="lenet")
@@ -47,7 +47,7 @@ class TableConv2d(nn.Module):
         (60, 1516)
     """
 
-    places: Tensor
+    rows: Tensor
 
     def __init__(
         self,
@@ -67,35 +67,37 @@ class TableConv2d(nn.Module):
         self.kernel_size, self.stride = parse_pair("kernel_size", kernel_size), parse_pair("stride", stride)
         self.padding, self.dilation = parse_pair("padding", padding, least=0), parse_pair("dilation", dilation)
         self.table = _table(table, self.in_channels, self.out_channels)
-        links = sum(map(len, self.table))
-        self.weight = nn.Parameter(torch.empty(links, *self.kernel_size))
+        connections = sum(map(len, self.table))
+        self.weight = nn.Parameter(torch.empty(connections, *self.kernel_size))
         self.bias = nn.Parameter(torch.empty(self.out_channels)) if bias else None
-        places = torch.full((self.out_channels, self.in_channels), links, device="cpu")  # the row of zeros behind them
-        link = 0
-        for row, maps in enumerate(self.table):
-            places[row, list(maps)] = torch.arange(link, link + len(maps), device="cpu")
-            link += len(maps)
-        self.register_buffer("places", places.to(self.weight.device), persistent=False)
+        rows = torch.full(
+            (self.out_channels, self.in_channels), connections, device="cpu"
+        )  # a row of zeros follows the weights
+        first = 0
+        for output, maps in enumerate(self.table):
+            rows[output, list(maps)] = torch.arange(first, first + len(maps), device="cpu")
+            first += len(maps)
+        self.register_buffer("rows", rows.to(self.weight.device), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws the weights as ``nn.Conv2d`` does, each map by the number of its own inputs."""
+        """Draws the weights as ``nn.Conv2d`` does; the bound of a map depends on the number of its inputs."""
         taps = self.kernel_size[0] * self.kernel_size[1]
-        link = 0
-        for row, maps in enumerate(self.table):
+        first = 0
+        for output, maps in enumerate(self.table):
             bound = 1 / math.sqrt(len(maps) * taps)
-            nn.init.uniform_(self.weight[link : link + len(maps)], -bound, bound)
-            link += len(maps)
+            nn.init.uniform_(self.weight[first : first + len(maps)], -bound, bound)
+            first += len(maps)
             if self.bias is not None:
-                nn.init.uniform_(self.bias[row : row + 1], -bound, bound)
+                nn.init.uniform_(self.bias[output : output + 1], -bound, bound)
 
     def kernels(self) -> Tensor:
-        """All kernels, those without a link zero. Shape: ``(out, in, kH, kW)``"""
-        rows = torch.cat([self.weight, self.weight.new_zeros(1, *self.kernel_size)])
-        return rows[self.places]
+        """All kernels, zero without a connection. Shape: ``(out, in, kH, kW)``"""
+        padded = torch.cat([self.weight, self.weight.new_zeros(1, *self.kernel_size)])
+        return padded[self.rows]
 
     def to_conv(self) -> nn.Conv2d:
-        """The convolution of the same numbers, zeros written out."""
+        """The equal convolution, with zero kernels."""
         numbers = (self.kernel_size, self.stride, self.padding, self.dilation)
         conv = nn.Conv2d(self.in_channels, self.out_channels, *numbers, 1, self.bias is not None, device="meta")
         return _filled(conv, self.kernels(), self.bias)
@@ -105,8 +107,8 @@ class TableConv2d(nn.Module):
         return F.conv2d(x, self.kernels(), self.bias, self.stride, self.padding, self.dilation)
 
     def extra_repr(self) -> str:
-        """Maps, links, kernel, stride, padding."""
-        name = next((n for n, t in TABLES.items() if t == self.table), f"{len(self.weight)} links")
+        """Maps, table, kernel, stride, padding."""
+        name = next((n for n, t in TABLES.items() if t == self.table), f"{len(self.weight)} connections")
         return (
             f"{self.in_channels}, {self.out_channels}, {self.kernel_size}, table={name}, "
             f"stride={self.stride}, padding={self.padding}"
@@ -114,11 +116,11 @@ class TableConv2d(nn.Module):
 
 
 class Subsample2d(nn.Module):
-    """The sum of ``F`` x ``F`` cells, times a trained factor and plus a trained bias, both one a map.
+    """The sum of ``F`` x ``F`` cells, times a trained factor and plus a trained bias, one of each for a map.
 
         y[c] = weight[c] * (sum of x[c] over the window) + bias[c]
 
-    In graphs it is one ``conv2d`` of as many groups as maps, all taps of a kernel equal.
+    In graphs it is one ``conv2d`` with as many groups as maps; all taps of a kernel are equal.
 
     Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``; weight and bias ``(c,)``
     Args:
@@ -150,7 +152,7 @@ class Subsample2d(nn.Module):
         return self.weight[:, None, None, None].expand(-1, 1, *self.kernel_size)
 
     def to_conv(self) -> nn.Conv2d:
-        """The convolution of the same numbers, in as many groups as maps."""
+        """The equal convolution, with as many groups as maps."""
         c = self.channels
         conv = nn.Conv2d(c, c, self.kernel_size, self.stride, groups=c, device="meta")
         return _filled(conv, self.kernels(), self.bias)
@@ -165,16 +167,16 @@ class Subsample2d(nn.Module):
 
 
 class RadialBasis(nn.Module):
-    """How near a vector is to each of some fixed codes of -1 and +1: the squared distance, negated.
+    """The negated squared distance of a vector to each of some fixed codes of -1 and +1.
 
         y[k] = - sum over j of (x[j] - code[k, j])**2
 
-    Codes are drawn at random, as the paper allows; LeNet-5's were drawings of characters. They are not trained.
+    Codes are random, as the paper allows; LeNet-5's were drawings of characters. They are not trained.
 
     Shape: ``(n, in)`` -> ``(n, out)``; codes ``(out, in)``
     Args:
-        in_features: numbers in a vector.
-        out_features: codes.
+        in_features: length of a vector.
+        out_features: number of codes.
 
     Source: LeCun et al. 1998, section II.B, equation 7.
     Examples:
@@ -198,11 +200,11 @@ class RadialBasis(nn.Module):
         return F.linear(x, 2 * self.codes, -lengths) - (x * x).sum(1, keepdim=True)
 
     def extra_repr(self) -> str:
-        """Numbers in, codes."""
+        """Length of a vector and number of codes."""
         return f"{self.in_features}, {self.out_features}"
 
 
-def _table(table: str | Sequence[Sequence[int]], inputs: int, outputs: int) -> Table:
+def _table(table: str | Sequence[Sequence[int]], inputs: int, outputs: int) -> ConnectionTable:
     """The table, checked against the numbers of maps."""
     if isinstance(table, str):
         if table not in TABLES:
@@ -210,12 +212,12 @@ def _table(table: str | Sequence[Sequence[int]], inputs: int, outputs: int) -> T
         found = TABLES[table]
         reads = 1 + max(map(max, found))
         if (inputs, outputs) != (reads, len(found)):
-            what = f"{table!r} joins {reads} maps to {len(found)}, not {inputs} to {outputs}"
-            raise GeometryError("table", what, fix="use those numbers of maps, or a table of your own")
+            what = f"{table!r} connects {reads} maps to {len(found)}, not {inputs} to {outputs}"
+            raise GeometryError("table", what, fix="use those numbers of maps, or give a table as rows")
         return found
     found = tuple(tuple(sorted(row)) for row in table)
     if len(found) != outputs:
-        raise GeometryError("table", f"has {len(found)} rows for {outputs} output maps", fix="give one row a map")
+        raise GeometryError("table", f"has {len(found)} rows for {outputs} output maps", fix="give a row for each map")
     for row, maps in enumerate(found):
         if not maps or len(set(maps)) < len(maps) or not 0 <= maps[0] <= maps[-1] < inputs:
             what = f"row {row} is {list(maps)}, of {inputs} input maps"

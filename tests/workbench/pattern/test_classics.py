@@ -8,19 +8,19 @@ from torch import nn
 
 import fullfield
 from fullfield import workbench
-from fullfield.workbench.pattern.builder import Step, modules, plan
+from fullfield.workbench.pattern.builder import LayerStep, build_modules, plan_layers
 from fullfield.workbench.pattern.classics import CLASSICS, find
 
-# Kind, volume, parameters, of every layer that a paper's table lists.
+# ParamKind, volume, parameters, of every layer that a paper's table lists.
 Rows = list[tuple[str, tuple[int, ...], int]]
 
 
 def table(name: str, *kinds: str) -> Rows:
-    steps = plan(CLASSICS[name])[1]
-    return [(s.word.name, s.after, parameters(s)) for s in steps if s.word.name in kinds]
+    steps = plan_layers(CLASSICS[name])[1]
+    return [(s.kind.name, s.after, parameters(s)) for s in steps if s.word.name in kinds]
 
 
-def parameters(step: Step) -> int:
+def parameters(step: LayerStep) -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in step.module().parameters())
 
@@ -137,9 +137,9 @@ def test_a_classic_is_found_however_it_is_spelt(name: str) -> None:
 
 def test_classics_are_inspected_as_they_are() -> None:
     """VGG-16: 15.5 billion multiply-adds a window; its features see 212 px."""
-    volume, steps = plan(CLASSICS["VGG-16"])
+    volume, steps = plan_layers(CLASSICS["VGG-16"])
     with torch.device("meta"):
-        net = modules(steps, budget_bytes=1)
+        net = build_modules(steps, budget_bytes=1)
     report = fullfield.inspect(net, window=volume[1])
     assert sum(row.macs for row in report.rows) == 15_470_264_320
     pool = next(row for row in report.rows if row.name == "pool5")

@@ -24,10 +24,10 @@ BROKEN: list[tuple[str, type[FullfieldError], int, int, int, str, str]] = [
     ("INPUT(8x8) -> RELU", CaptureError, 1, 1, 10, "INPUT takes three positive sizes", "channels, height, width"),
     ("INPUT(32x32x3) -> RELU", CaptureError, 1, 1, 14, "INPUT has its channels last", "INPUT(3x32x32)"),
     ("INPUT(3x0x8) -> RELU", CaptureError, 1, 1, 12, "INPUT takes three positive sizes", "channels, height, width"),
-    ("INPUT(3x8x8)*2 -> RELU", CaptureError, 1, 1, 14, "INPUT comes once", "begin with"),
-    (f"{I}INPUT(3x8x8)", CaptureError, 1, 17, 5, "INPUT is no layer", "once, at the beginning"),
-    (f"{I}CONVV(4)", CaptureError, 1, 17, 5, "CONVV is no layer", "did you mean CONV?"),
-    (f"{I}XYZZY", CaptureError, 1, 17, 5, "XYZZY is no layer", "use one of CONV, LOCAL, POOL"),
+    ("INPUT(3x8x8)*2 -> RELU", CaptureError, 1, 1, 14, "INPUT occurs once", "begin with"),
+    (f"{I}INPUT(3x8x8)", CaptureError, 1, 17, 5, "INPUT is not a layer", "once, at the beginning"),
+    (f"{I}CONVV(4)", CaptureError, 1, 17, 5, "CONVV is not a layer", "did you mean CONV?"),
+    (f"{I}XYZZY", CaptureError, 1, 17, 5, "XYZZY is not a layer", "use one of CONV, LOCAL, POOL"),
     (f"{I}CONV(4) RELU", CaptureError, 1, 25, 4, "expected the end of the pattern, '->', ", "join layers with ->"),
     (f"{I}CONV(4) => RELU", CaptureError, 1, 25, 1, "expected", "join layers with ->"),
     (f"{I}CONV(4) ->", CaptureError, 1, 27, 1, "the pattern ends, expected '[' or a layer", "finish"),
@@ -36,10 +36,10 @@ BROKEN: list[tuple[str, type[FullfieldError], int, int, int, str, str]] = [
     (f"{I}[]*2", CaptureError, 1, 18, 1, "expected '[' or a layer, not ']'", "correct"),
     (f"{I}CONV(4,,5)", CaptureError, 1, 24, 1, "expected a number, sizes such as 3x5 or a name", "correct"),
     (f"{I}CONV(4", CaptureError, 1, 23, 1, "the pattern ends, expected ')', '|' or ','", "finish"),
-    (f"{I}... -> FC(2)", CaptureError, 1, 17, 1, "'.' means nothing here; expected '[' or a layer", "write every"),
+    (f"{I}... -> FC(2)", CaptureError, 1, 17, 1, "'.' has no meaning here; expected '[' or a layer", "write every"),
     (f"{I}RELU*2?", CaptureError, 1, 23, 1, "not '?'", "before the repeat"),
-    (f"{I}[RELU]*1.5", CaptureError, 1, 17, 10, "*1.5 is no number of rounds", "0, 1, 2"),
-    (f"{I}[RELU]*-1", CaptureError, 1, 17, 9, "*-1 is no number of rounds", "0, 1, 2"),
+    (f"{I}[RELU]*1.5", CaptureError, 1, 17, 10, "*1.5 is not a number of rounds", "0, 1, 2"),
+    (f"{I}[RELU]*-1", CaptureError, 1, 17, 9, "*-1 is not a number of rounds", "0, 1, 2"),
     (f"{I}CONV", CaptureError, 1, 17, 4, "CONV needs k", "CONV(k, f=3, s=1, p=(f-1)/2, d=1, g=1, bias=yes"),
     (f"{I}CONV(0)", CaptureError, 1, 22, 1, "k takes a positive whole number, not 0", "correct the value"),
     (f"{I}CONV(2.5)", CaptureError, 1, 22, 3, "k takes a positive whole number, not 2.5", "correct the value"),
@@ -48,8 +48,8 @@ BROKEN: list[tuple[str, type[FullfieldError], int, int, int, str, str]] = [
     (f"{I}CONV(4, 3x3x3)", CaptureError, 1, 25, 5, "f takes one or two positive", "correct"),
     (f"{I}CONV(4, p=-1)", CaptureError, 1, 27, 2, "p takes one or two whole numbers from 0 up", "correct"),
     (f"{I}CONV(4, strid=2)", CaptureError, 1, 25, 7, "CONV has no argument 'strid'", "did you mean stride?"),
-    (f"{I}CONV(4, 3, f=5)", CaptureError, 1, 28, 3, "CONV has f already", "give it once"),
-    (f"{I}CONV(4, 3, k=5)", CaptureError, 1, 28, 3, "CONV has f already", "give it once"),
+    (f"{I}CONV(4, 3, f=5)", CaptureError, 1, 28, 3, "CONV has f twice", "give it once"),
+    (f"{I}CONV(4, 3, k=5)", CaptureError, 1, 28, 3, "CONV has f twice", "give it once"),
     (f"{I}CONV(k=4, 3)", CaptureError, 1, 27, 1, "a value without a name after named ones", "write CONV("),
     (f"{I}CONV(4, bias=3)", CaptureError, 1, 30, 1, "bias takes yes or no, not 3", "correct"),
     (f"{I}CONV(4, round=ceil)", CaptureError, 1, 31, 4, "round takes floor or exact, not ceil", "correct"),
@@ -61,25 +61,25 @@ BROKEN: list[tuple[str, type[FullfieldError], int, int, int, str, str]] = [
     (f"{I}[[RELU]*(1|2)]*3", CaptureError, 1, 18, 12, "2 values in turn, but the repeats here have 3", ""),
     (f"{I}[RELU]*99999", CaptureError, 1, 17, 12, "comes to more than 10000 layers", "less often"),
     (f"{I}{'[' * 33}RELU{']' * 33}", CaptureError, 1, 49, 1, "opens more than 32 brackets", "flatter"),
-    (f"{I}RELU\n  -> POOL(3, s=2)", GeometryError, 2, 6, 4, "(8 - 3 + 2*0)/2 + 1 = 3.5, no whole number", "round"),
-    (f"{I}CONV(4, 4, s=3)", GeometryError, 1, 17, 4, "(8 - 4 + 2*0)/3 + 1 = 2.333, no whole number", "pad with p=1"),
+    (f"{I}RELU\n  -> POOL(3, s=2)", GeometryError, 2, 6, 4, "(8 - 3 + 2*0)/2 + 1 = 3.5, not a whole number", "round"),
+    (f"{I}CONV(4, 4, s=3)", GeometryError, 1, 17, 4, "(8 - 4 + 2*0)/3 + 1 = 2.333, not a whole number", "pad with p=1"),
     (f"{I}CONV(4, 5, s=1, p=0, d=3)", GeometryError, 1, 17, 4, "kernel 5 (spans 13, dilated by 3), stride", "smaller"),
     (f"{I}POOL*4", GeometryError, 1, 17, 4, "POOL after 3x1x1: kernel 2, stride 2, padding 0 does not fit 1", "INPUT"),
     (f"{I}POOL(2, p=2)", GeometryError, 1, 17, 4, "padding 2 is more than half of the kernel 2", "pad by less"),
     (f"{I}CONV(4, g=2)", GeometryError, 1, 17, 4, "2 groups do not divide 3 -> 4 channels", "divisor"),
-    (f"{I}FC(9) -> CONV(4)", GeometryError, 1, 26, 4, "CONV takes a map, but a vector of 9 numbers comes in", "before"),
+    (f"{I}FC(9) -> CONV(4)", GeometryError, 1, 26, 4, "CONV takes a map, but its input is a vector of 9", "before"),
     ("INPUT 3x8x8 -> FC(2)", CaptureError, 1, 7, 5, "'->', '(', '*' or '?', not '3x8x8'", "use ( )"),
     (f"{I}CONV[4]", CaptureError, 1, 21, 1, "not '['", "use ( ) for a layer's numbers and [ ] for a group"),
     (f"{I}CONV(1e99)", CaptureError, 1, 22, 4, "k takes a positive whole number, not 1e+99", "correct"),
     (f"{I}LRN(5, k=0)", GeometryError, 1, 17, 3, "LRN after 3x8x8: k 0 is not positive", "k=1"),
     (f"{I}CONV(4, table=x)", CaptureError, 1, 31, 1, "table takes full or lenet, not x", "correct"),
     (f"{I}CONV(4, fft=3)", CaptureError, 1, 29, 1, "fft takes yes, no or auto, not 3", "correct"),
-    (f"{I}CONV(4, table=lenet)", GeometryError, 1, 17, 4, "table lenet joins 6 maps to 16, not 3 to 4", "leave out"),
+    (f"{I}CONV(4, table=lenet)", GeometryError, 1, 17, 4, "table lenet connects 6 maps to 16, not 3 to 4", "leave out"),
     (f"{I}CONV(6) -> CONV(16, table=lenet, g=2)", GeometryError, 1, 28, 4, "table lenet together with 2 groups", "one"),
     (f"{I}LOCAL(4, fft=yes)", CaptureError, 1, 26, 7, "LOCAL has no argument 'fft'", "write LOCAL("),
     (f"{I}SUBSAMPLE(3)", GeometryError, 1, 17, 9, "(8 - 3 + 2*0)/3 + 1 = 2.667", "change the kernel"),
-    (f"{I}RBF(3) -> SUBSAMPLE", GeometryError, 1, 27, 9, "SUBSAMPLE takes a map, but a vector of 3", "before"),
-    (f"{I}FC(9) -> FLATTEN", GeometryError, 1, 26, 7, "FLATTEN takes a map, but a vector of 9", "before"),
+    (f"{I}RBF(3) -> SUBSAMPLE", GeometryError, 1, 27, 9, "SUBSAMPLE takes a map, but its input is", "before"),
+    (f"{I}FC(9) -> FLATTEN", GeometryError, 1, 26, 7, "FLATTEN takes a map, but its input is a vector of 9", "before"),
 ]  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def test_parameters_beyond_the_budget_are_refused_before_they_are_made() -> None
 
 
 def test_what_is_no_text_is_refused() -> None:
-    with pytest.raises(CaptureError, match="list is no text"):
+    with pytest.raises(CaptureError, match="list is not text"):
         workbench.build(["INPUT"])  # type: ignore[arg-type]
 
 

@@ -11,15 +11,15 @@ from torch import nn
 import fullfield
 from fullfield import workbench
 from fullfield.layers import L2Pool2d, LocallyConnected2d, LocalResponseNorm2d
-from fullfield.workbench.pattern.builder import plan
+from fullfield.workbench.pattern.builder import plan_layers
 
 
 def volumes(pattern: str) -> list[tuple[str, tuple[int, ...]]]:
-    return [(step.word.name, step.after) for step in plan(pattern)[1]]
+    return [(step.kind.name, step.after) for step in plan_layers(pattern)[1]]
 
 
 def settings(pattern: str, name: str, key: str) -> list[object]:
-    return [step.settings[key] for step in plan(pattern)[1] if step.word.name == name]
+    return [step.settings[key] for step in plan_layers(pattern)[1] if step.kind.name == name]
 
 
 GOOD = {
@@ -115,7 +115,7 @@ def test_padding_keeps_the_size_unless_the_layer_has_a_stride_or_no_middle(
     ],
 )
 def test_the_kernel_goes_by_both_of_its_letters(layer: str) -> None:
-    (step,) = plan(f"INPUT(3x12x12) -> {layer}")[1]
+    (step,) = plan_layers(f"INPUT(3x12x12) -> {layer}")[1]
     assert (step.settings["k"], step.settings["f"], step.settings["p"]) == (4, (5, 5), (2, 2))
 
 

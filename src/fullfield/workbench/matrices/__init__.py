@@ -1,1 +1,1 @@
-"""Layers as matrices: how each reads its input, as a SciPy sparse array; CONV as FC and FC as CONV."""
+"""Layers as SciPy sparse matrices; convolutions as fully connected layers and back."""

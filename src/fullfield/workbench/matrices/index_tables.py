@@ -1,4 +1,4 @@
-"""Which cell every tap of a window reads, along one axis: tables of integers, from which everything else follows."""
+"""Tables of the cell that every tap of a window reads along one axis, from which the matrices are built."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError
 
+Array = NDArray[Any]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 _MODES: dict[str, Literal["constant", "reflect", "edge", "wrap"]] = {
@@ -28,11 +29,11 @@ def window_taps(
     Args:
         cells: of the input.
         low, high: padding cells before and after it.
-        mode: what padding holds, as torch names it.
+        mode: torch's name of the padding mode.
         count: cells of the output.
 
     Raises:
-        GeometryError: padding that the mode cannot fill from so few cells.
+        GeometryError: more padding than the mode can fill from so few cells.
 
     Examples:
         >>> window_taps(4, 3, 1, 1, 1, 1, count=4).tolist()
@@ -43,7 +44,7 @@ def window_taps(
     end = (count - 1) * stride + dilation * (kernel - 1) + 1
     options: dict[str, Any] = {"constant_values": -1} if mode == "zeros" else {}
     padded = np.pad(np.arange(cells), (low, high), mode=_MODES[mode], **options)
-    padded = np.pad(padded, (0, max(0, end - len(padded))), constant_values=-1)  # a window that hangs over the edge
+    padded = np.pad(padded, (0, max(0, end - len(padded))), constant_values=-1)  # a window that reaches beyond the edge
     return np.asarray(padded[np.arange(count)[:, None] * stride + np.arange(kernel) * dilation], np.int64)
 
 
@@ -63,10 +64,10 @@ def adaptive_taps(cells: int, count: int) -> Ints:
 
 @dataclass(frozen=True)
 class Reach:
-    """Which inputs an output reads, as the product of three tables: over channels, y and x.
+    """Which inputs every output reads, as the product of three tables: over channels, y and x.
 
-    The number of ones of the product is the number of entries that the matrix has room for: exact for one layer,
-    the most there can be for layers in a row.
+    The number of ones of the product is the number of entries of the matrix: exact for one layer, an upper bound for
+    several in a row.
     """
 
     channels: Bools
@@ -79,13 +80,13 @@ class Reach:
         return int(self.channels.sum()) * int(self.y.sum()) * int(self.x.sum())
 
     def after(self, earlier: Reach) -> Reach:
-        """What this layer's outputs read of the input of the layer before it."""
+        """Which inputs of the earlier layer this layer's outputs read."""
         pairs = ((self.channels, earlier.channels), (self.y, earlier.y), (self.x, earlier.x))
         found = [(a.astype(np.float32) @ b.astype(np.float32)) > 0 for a, b in pairs]
         return Reach(found[0], found[1], found[2])
 
     def gathered(self, outputs: int) -> Reach:
-        """The same for a layer each of whose outputs reads everything here."""
+        """The same for a following layer whose outputs all read every value."""
         channels = np.broadcast_to(self.channels.any(0), (outputs, self.channels.shape[1]))
         y, x = (np.asarray(table.any(0))[None] for table in (self.y, self.x))
         return Reach(channels, y, x)

@@ -1,4 +1,4 @@
-"""Each kind of layer -> its part in a chain of matrices. One registry; a layer in no list is refused, never guessed."""
+"""Makes a ``LinearMap`` of each type of layer. An unknown layer is refused, never guessed."""
 
 from __future__ import annotations
 
@@ -15,52 +15,53 @@ from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.geometry.axis import Op
 from fullfield.layers import LocallyConnected2d
 from fullfield.workbench.lenet_layers import Subsample2d, TableConv2d
-from fullfield.workbench.matrices.index_tables import Ints, Reach, adaptive_taps
-from fullfield.workbench.matrices.linear_map import Array, Link, Volume, map_of, numbers, ops_of, reach_of, tables
-from fullfield.workbench.matrices.tangents import tangent_of
+from fullfield.workbench.matrices.index_tables import Array, Ints, Reach, adaptive_taps
+from fullfield.workbench.matrices.jacobians import jacobian_of
+from fullfield.workbench.matrices.linear_map import LinearMap, as_map, axis_ops_of, numbers, reach_of, tap_tables
+from fullfield.workbench.volume import Volume
 
 
-def link(name: str, layer: nn.Module, volume: Volume, x: torch.Tensor | None) -> Link | None:
-    """The layer as a link; ``None`` if it changes nothing but the shape at most.
+def linear_map(name: str, layer: nn.Module, volume: Volume, x: torch.Tensor | None) -> LinearMap | None:
+    """The layer as a linear map; ``None`` if it changes nothing, or the shape only.
 
     Args:
-        volume: what goes in: channels, cells along y and x; or the length of a vector.
-        x: the input at which the Jacobian of a layer that is not linear is taken.
+        volume: of the input.
+        x: the input at which the Jacobian of a layer that is not linear is computed.
 
     Raises:
-        UnsupportedError: the layer is not linear and ``x`` is missing, or is none that this knows.
-        GeometryError: the volume is not what it takes.
+        UnsupportedError: the layer is not linear and ``x`` is missing, or its type is unknown.
+        GeometryError: the layer does not take this volume.
     """
-    for kind, maker in _LINKS.items():
+    for kind, maker in _MAKERS.items():
         if isinstance(layer, kind):
             return maker(name, layer, volume)
     if isinstance(layer, _SAME):
         return None
-    tangent = tangent_of(layer)
-    if tangent is None:
+    jacobian = jacobian_of(layer)
+    if jacobian is None:
         raise UnsupportedError(name, f"{layer} has no matrix here", fix="unroll the layers before it")
     if x is None:
         raise UnsupportedError(
             name, f"{layer} is not linear: it has a Jacobian at an input, and no matrix", fix="pass that input: at=x"
         )
-    return tangent(name, layer, volume, x)
+    return jacobian(name, layer, volume, x)
 
 
 def shape_after(layer: nn.Module, volume: Volume) -> Volume:
-    """The volume after a layer that has no link."""
+    """The volume after a layer that has no linear map."""
     if isinstance(layer, nn.Flatten) and len(volume) == 3:
         return (volume[0] * volume[1] * volume[2],)
     return volume
 
 
-def _conv(name: str, layer: Any, volume: Volume) -> Link:
-    """Shared and unshared weights alike."""
-    c, h, w = map_of(name, volume, layer.in_channels)
+def _conv(name: str, layer: Any, volume: Volume) -> LinearMap:
+    """A convolution or a locally connected layer."""
+    c, h, w = as_map(name, volume, layer.in_channels)
     local = isinstance(layer, LocallyConnected2d)
     if local and layer.input_size != (h, w):
         raise GeometryError(name, f"was built for {layer.input_size} cells, not {(h, w)}", fix="give its input_size")
-    ops, counts = ops_of(name, layer, volume)
-    y, x = tables(ops, (h, w), counts, getattr(layer, "padding_mode", "zeros"))
+    ops, counts = axis_ops_of(name, layer, volume)
+    y, x = tap_tables(ops, (h, w), counts, getattr(layer, "padding_mode", "zeros"))
     kernels = layer.out_channels
 
     def make() -> tuple[Any, Array]:
@@ -75,18 +76,18 @@ def _conv(name: str, layer: Any, volume: Volume) -> Link:
         return matrix, bias.reshape(-1) if local else np.repeat(bias, counts[0] * counts[1])
 
     reach = reach_of(y, x, volume, kernels, layer.groups)
-    return Link(name, (kernels, *counts), reach.entries, make, reach)
+    return LinearMap(name, (kernels, *counts), reach.entries, make, reach)
 
 
-def _as_conv(name: str, layer: Any, volume: Volume) -> Link:
-    """A layer that can write itself as a convolution."""
+def _as_conv(name: str, layer: Any, volume: Volume) -> LinearMap:
+    """A layer with a ``to_conv`` method."""
     return _conv(name, layer.to_conv(), volume)
 
 
-def _average_pool(name: str, layer: nn.AvgPool2d, volume: Volume) -> Link:
-    c, h, w = map_of(name, volume)
-    ops, counts = ops_of(name, layer, volume, ceil=layer.ceil_mode)
-    y, x = tables(ops, (h, w), counts)
+def _average_pool(name: str, layer: nn.AvgPool2d, volume: Volume) -> LinearMap:
+    c, h, w = as_map(name, volume)
+    ops, counts = axis_ops_of(name, layer, volume, ceil=layer.ceil_mode)
+    y, x = tap_tables(ops, (h, w), counts)
     if layer.divisor_override is not None:
         shares = np.full(counts, 1 / layer.divisor_override)
     else:
@@ -98,23 +99,23 @@ def _average_pool(name: str, layer: nn.AvgPool2d, volume: Volume) -> Link:
 
 
 def _members(table: Ints, op: Op, cells: int, padded: bool) -> Ints:
-    """Cells that each mean divides by: those it reads, and padding if that counts, but none beyond it."""
+    """The divisor of each mean: the cells that it reads, and padding if that counts, but nothing beyond it."""
     if not padded:
         return np.asarray((table >= 0).sum(1))
     starts = np.arange(len(table)) * op.stride
     return np.minimum(starts + op.kernel, cells + op.low + op.high) - starts
 
 
-def _adaptive_pool(name: str, layer: nn.AdaptiveAvgPool2d, volume: Volume) -> Link:
-    c, h, w = map_of(name, volume)
+def _adaptive_pool(name: str, layer: nn.AdaptiveAvgPool2d, volume: Volume) -> LinearMap:
+    c, h, w = as_map(name, volume)
     size: Any = layer.output_size
     wanted = size if isinstance(size, tuple) else (size, size)
     y, x = (adaptive_taps(n, n if m is None else m) for n, m in zip((h, w), wanted, strict=True))
     return _mean(name, (y, x), (c, h, w), 1 / np.outer((y >= 0).sum(1), (x >= 0).sum(1)))
 
 
-def _mean(name: str, tables: tuple[Ints, Ints], volume: tuple[int, int, int], shares: Array) -> Link:
-    """Channel by channel, each position with its own share of what it reads."""
+def _mean(name: str, tables: tuple[Ints, Ints], volume: tuple[int, int, int], shares: Array) -> LinearMap:
+    """A pool over each channel that weights the cells of every position by its share."""
     y, x = tables
     c = volume[0]
 
@@ -126,16 +127,18 @@ def _mean(name: str, tables: tuple[Ints, Ints], volume: tuple[int, int, int], sh
         return sparse.windows(y, x, volume, weights, groups=c), np.zeros(c * shares.size)
 
     reach = reach_of(y, x, volume, c, c)
-    return Link(name, (c, len(y), len(x)), reach.entries, make, reach)
+    return LinearMap(name, (c, len(y), len(x)), reach.entries, make, reach)
 
 
-def _batch_norm(name: str, layer: _BatchNorm, volume: Volume) -> Link:
-    """As in evaluation mode: by the running statistics."""
+def _batch_norm(name: str, layer: _BatchNorm, volume: Volume) -> LinearMap:
+    """In evaluation mode, by the running statistics."""
     if volume[0] != layer.num_features:
         raise GeometryError(name, f"takes {layer.num_features} channels, not {volume[0]}", fix="correct the input size")
     mean, var = layer.running_mean, layer.running_var
     if mean is None or var is None:
-        raise UnsupportedError(name, "has no running statistics, so that its batch decides", fix="train it with them")
+        raise UnsupportedError(
+            name, "has no running statistics, so that its result depends on the batch", fix="train it with them"
+        )
     kernel = 1 / np.sqrt(numbers(var) + layer.eps)
     scale = kernel if layer.weight is None else kernel * numbers(layer.weight)
     shift = -numbers(mean) * scale + (0 if layer.bias is None else numbers(layer.bias))
@@ -146,10 +149,10 @@ def _batch_norm(name: str, layer: _BatchNorm, volume: Volume) -> Link:
 
         return sparse.diagonal(np.repeat(scale, positions)), np.repeat(shift, positions)
 
-    return Link(name, volume, math.prod(volume), make)
+    return LinearMap(name, volume, math.prod(volume), make)
 
 
-def _linear(name: str, layer: nn.Linear, volume: Volume) -> Link:
+def _linear(name: str, layer: nn.Linear, volume: Volume) -> LinearMap:
     if volume != (layer.in_features,):
         found = "x".join(map(str, volume))
         raise GeometryError(name, f"takes {layer.in_features} numbers, not {found}", fix="put nn.Flatten() before it")
@@ -163,11 +166,11 @@ def _linear(name: str, layer: nn.Linear, volume: Volume) -> Link:
 
     sides, one = (layer.out_features, layer.in_features), np.ones((1, 1), bool)
     reach = Reach(np.broadcast_to(np.True_, sides), one, one)
-    return Link(name, sides[:1], math.prod(sides), make, reach, dense=True)
+    return LinearMap(name, sides[:1], math.prod(sides), make, reach, dense=True)
 
 
 _SAME = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
-_LINKS: dict[type[nn.Module], Callable[[str, Any, Volume], Link]] = {
+_MAKERS: dict[type[nn.Module], Callable[[str, Any, Volume], LinearMap]] = {
     nn.Conv2d: _conv,
     LocallyConnected2d: _conv,
     TableConv2d: _as_conv,

@@ -1,4 +1,4 @@
-"""A layer as a matrix and a bias, with the volumes on both sides."""
+"""``Unrolled``: a layer as a matrix and a bias, with its input and output shape."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError
+from fullfield.workbench.matrices.index_tables import Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +24,7 @@ class Unrolled:
 
     Args:
         matrix: SciPy sparse array, outputs by inputs; the layer's Jacobian.
-        bias: one number an output.
+        bias: one number for each output.
         input_shape, output_shape: of one example.
     """
 
@@ -40,7 +38,7 @@ class Unrolled:
         yield self.bias
 
     def __call__(self, x: Any) -> Array:
-        """The layer's output: of one example, or of each along the axes before it.
+        """The layer's output, for one example or for all along leading axes.
 
         Raises:
             GeometryError: ``x`` has another shape.
@@ -61,18 +59,18 @@ class Unrolled:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that matrix and bias take."""
+        """Bytes of matrix and bias."""
         indices = self.matrix.data.nbytes + self.matrix.indices.nbytes + self.matrix.indptr.nbytes
         return int(indices + self.bias.nbytes)
 
     def picture(self, *, scale: int | None = None) -> Image:
-        """The matrix as a picture: every entry that is not zero, blocks that are equal in one colour.
+        """The matrix as a picture of its non-zero entries, equal blocks in one colour.
 
-        A block is what one row of cells of an output map reads of one row of an input map. In a convolution the same
-        few blocks come again and again: these are the shared weights.
+        A block connects one row of cells of an output map with one row of an input map. In a convolution the same few
+        blocks repeat: these are the shared weights.
 
         Args:
-            scale: pixels an entry; by default as many as give a picture of about 1000 px.
+            scale: pixels for each entry; by default as many as give a picture of about 1000 px.
 
         Raises:
             GeometryError: the picture would be larger than 4096 px.

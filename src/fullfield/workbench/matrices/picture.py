@@ -1,4 +1,4 @@
-"""A matrix as a picture: its entries, coloured by the blocks that are equal."""
+"""Draws a matrix as a picture, equal blocks in one colour."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fullfield.errors import GeometryError
 _MOST, _GOOD = 4096, 1000  # px
 _PAPER, _LINE = (255, 255, 255), (214, 214, 214)
 _GOLDEN = 0.6180339887498949
-_FADED = 0.82  # how far the ground of a block is from its colour to white
+_FADED = 0.82  # share of white in the background of a block
 
 
 def draw(matrix: Any, rows: int, columns: int, *, scale: int | None = None) -> Image.Image:
     """The picture of a sparse matrix in blocks of ``rows`` by ``columns`` entries.
 
     Entries that are not zero are drawn in their block's colour, the rest of the block in a paler one. Two blocks have
-    one colour exactly if they are equal, entry by entry.
+    the same colour exactly if all their entries are equal.
 
     Raises:
         GeometryError: it would be larger than 4096 px.
@@ -55,7 +55,7 @@ def draw(matrix: Any, rows: int, columns: int, *, scale: int | None = None) -> I
 
 
 def _colour(index: int) -> tuple[int, int, int]:
-    """A colour of its own for every block: hues one golden section apart, two of lightness."""
+    """A different colour for every index: hues one golden section apart, in three lightnesses."""
     lightness = (0.42, 0.30, 0.54)[index // 8 % 3]
     red, green, blue = colorsys.hls_to_rgb((0.58 + index * _GOLDEN) % 1, lightness, 0.72)
     return round(255 * red), round(255 * green), round(255 * blue)

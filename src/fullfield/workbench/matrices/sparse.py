@@ -1,28 +1,25 @@
-"""Tables of taps and weights -> a SciPy sparse array. The only module that imports SciPy."""
+"""Builds SciPy sparse arrays from tables of taps and weights. The only module that imports SciPy."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-from fullfield.workbench.matrices.index_tables import Bools, Ints
-
-Array = NDArray[Any]
+from fullfield.workbench.matrices.index_tables import Array, Bools, Ints
 
 
 def windows(y: Ints, x: Ints, inputs: tuple[int, int, int], weights: Array, *, groups: int = 1) -> Any:
-    """The matrix of a layer with windows, in CSR form; both sides are counted c, y, x.
+    """The matrix of a layer with windows, in CSR form; inputs and outputs are in the order c, y, x.
 
-    All kernels of a group read the same cells, so the columns are worked out once, and every kernel takes its
-    weights through one table of places: nothing but that table is held besides the result.
+    All kernels of a group read the same cells, so the columns are computed once, and every kernel takes its weights by
+    one index table, the only memory needed besides the result.
 
     Args:
         y, x: tables of taps.
-        inputs: channels, rows and columns that go in.
-        weights: ``(k, c / groups, kH, kW)``, shared; or ``(k, oH, oW, c / groups, kH, kW)``, one kernel a position.
+        inputs: channels, rows and columns of the input.
+        weights: ``(k, c / groups, kH, kW)``, shared; or ``(k, oH, oW, c / groups, kH, kW)``, one per position.
         groups: of channels.
     """
     kernels, each, cells = weights.shape[0], inputs[0] // groups, inputs[1] * inputs[2]
@@ -41,12 +38,12 @@ def windows(y: Ints, x: Ints, inputs: tuple[int, int, int], weights: Array, *, g
     pointer = np.concatenate([[0], np.cumsum(np.tile(taps * each, kernels))]).astype(index)
     shape = (kernels * len(y) * len(x), inputs[0] * cells)
     matrix = sparse.csr_array((data, (read + offset[:, None]).ravel(), pointer), shape=shape)
-    matrix.sum_duplicates()  # padding that repeats cells reads some twice
+    matrix.sum_duplicates()  # other padding than zeros reads some cells twice
     return matrix
 
 
 def _order(rows: Ints, taps: Ints, channels: int) -> Ints:
-    """Where an entry stands among a kernel's: by position, then channel, then tap; entries are (channel, tap) here."""
+    """The index of entries ``(channel, tap)`` in a kernel's order: by position, then channel, then tap."""
     starts = (np.cumsum(taps) - taps)[rows]
     within = np.arange(len(rows)) - starts
     found: Ints = (channels * starts + np.arange(channels)[:, None] * taps[rows] + within).ravel()
@@ -54,7 +51,7 @@ def _order(rows: Ints, taps: Ints, channels: int) -> Ints:
 
 
 def _spread(y: Ints, x: Ints, width: int) -> tuple[Ints, Ints, Ints]:
-    """Output position, place in the kernel and cell of every tap that reads one, sorted by position."""
+    """Output position, index in the kernel and cell of every tap that reads a cell, sorted by position."""
     cells = y[:, None, :, None] * width + x[None, :, None, :]
     good = (y >= 0)[:, None, :, None] & (x >= 0)[None, :, None, :]
     i, j, u, v = np.nonzero(good)
@@ -62,9 +59,9 @@ def _spread(y: Ints, x: Ints, width: int) -> tuple[Ints, Ints, Ints]:
 
 
 def diagonal(values: Array) -> Any:
-    """The matrix that multiplies every number by one of its own; zeros are not stored."""
-    kept = np.flatnonzero(values)
-    return sparse.csr_array((values[kept], (kept, kept)), shape=(len(values), len(values)))
+    """The diagonal matrix of these values; zeros are not stored."""
+    rows = np.flatnonzero(values)
+    return sparse.csr_array((values[rows], (rows, rows)), shape=(len(values), len(values)))
 
 
 def ones(channels: Bools, y: Bools, x: Bools, dtype: Any) -> Any:
@@ -74,19 +71,19 @@ def ones(channels: Bools, y: Bools, x: Bools, dtype: Any) -> Any:
 
 
 def scaled(matrix: Any, rows: Array, columns: Array) -> Any:
-    """``diag(rows) @ matrix @ diag(columns)``, in the place of the matrix."""
+    """``diag(rows) @ matrix @ diag(columns)``; changes ``matrix`` and returns it."""
     matrix.data *= np.repeat(rows, np.diff(matrix.indptr)) * columns[matrix.indices]
     return matrix
 
 
 def router(chosen: Ints, inputs: int, dtype: Any) -> Any:
-    """The matrix that takes one input for every output."""
+    """The matrix that copies one chosen input to every output."""
     rows = np.arange(len(chosen))
     return sparse.csr_array((np.ones(len(chosen), dtype), (rows, chosen)), shape=(len(chosen), inputs))
 
 
 def dense(values: Array) -> Any:
-    """A full matrix in CSR form, zeros of the weights included."""
+    """A full matrix in CSR form, zeros included."""
     rows, columns = values.shape
     index = np.int32 if values.size < 2**31 else np.int64
     pointer = (np.arange(rows + 1) * columns).astype(index)

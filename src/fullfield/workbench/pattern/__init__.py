@@ -1,1 +1,1 @@
-"""The pattern language: sequential networks written as everyone draws them on the board, read, built and printed."""
+"""The pattern language: builds sequential networks from text and describes them as text."""

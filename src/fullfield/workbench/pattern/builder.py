@@ -1,4 +1,4 @@
-"""Pattern -> steps, each with the volumes before and after it -> modules. The steps are integers only."""
+"""Turns a pattern into layers with the volumes before and after them, and these into modules."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ import torch
 from torch import nn
 
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, UnsupportedError
-from fullfield.workbench.pattern.repeats import Rounds, place_of
+from fullfield.workbench.pattern.repeats import Rounds, value_index
 from fullfield.workbench.pattern.settings import settings_of
-from fullfield.workbench.pattern.syntax import GroupNode, Item, LayerNode, fault
-from fullfield.workbench.pattern.vocabulary import LAYERS, Volume, Word
+from fullfield.workbench.pattern.syntax import GroupNode, Item, LayerNode, error_at
+from fullfield.workbench.pattern.vocabulary import LAYERS, LayerType
+from fullfield.workbench.volume import Volume
 
 _MOST = 10_000  # layers
 
 
 @dataclass(frozen=True)
-class Step:
-    """One layer of a pattern, written out: its name in the network, its settings, the volumes before and after it."""
+class LayerStep:
+    """One layer of an expanded pattern: its name in the network, its settings, the volumes before and after it."""
 
     name: str
-    word: Word
+    kind: LayerType
     settings: Mapping[str, Any]
     before: Volume
     after: Volume
 
     def module(self) -> nn.Module:
         """The layer, freshly initialised."""
-        return self.word.make(self.settings, self.before, self.after)
+        return self.kind.make(self.settings, self.before, self.after)
 
 
-def plan(text: str) -> tuple[Volume, tuple[Step, ...]]:
-    """The volume that goes in, and every layer of the pattern with what comes out of it.
+def plan_layers(text: str) -> tuple[Volume, tuple[LayerStep, ...]]:
+    """The input volume and all layers of a pattern, in order; nothing is allocated.
 
     Raises:
         UnsupportedError: the extra ``fullfield[pattern]`` is not installed.
-        CaptureError: the text is no pattern.
+        CaptureError: the text is not a pattern.
         GeometryError: a layer does not fit the volume before it; the text shows the arithmetic.
     """
     if importlib.util.find_spec("lark") is None:
@@ -55,11 +56,11 @@ def plan(text: str) -> tuple[Volume, tuple[Step, ...]]:
     volume = _input(text, items[0])
     steps = _Planner(text, items[1:]).run(volume)
     if not steps:
-        raise fault(text, items[0].span, "no layer follows INPUT", fix="write INPUT(3x32x32) -> FC(10), say")
+        raise error_at(text, items[0].span, "no layer follows INPUT", fix="write INPUT(3x32x32) -> FC(10), say")
     return volume, steps
 
 
-def modules(steps: Sequence[Step], *, budget_bytes: int) -> nn.Sequential:
+def build_modules(steps: Sequence[LayerStep], *, budget_bytes: int) -> nn.Sequential:
     """The layers in a row, freshly initialised as torch does, once their parameters are known to fit the budget.
 
     Raises:
@@ -76,7 +77,7 @@ def modules(steps: Sequence[Step], *, budget_bytes: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict((step.name, step.module()) for step in steps))
 
 
-def _bytes(step: Step) -> int:
+def _bytes(step: LayerStep) -> int:
     """Bytes of a layer's parameters and buffers; nothing is allocated."""
     try:
         with torch.device("meta"):
@@ -87,37 +88,37 @@ def _bytes(step: Step) -> int:
 
 
 def _input(text: str, item: Item) -> Volume:
-    """The volume of ``INPUT(3x224x224)``, which stands first."""
+    """The volume of ``INPUT(3x224x224)``, the first item."""
     node = item.body
     example = "begin with INPUT(3x224x224): channels, height, width"
     if not isinstance(node, LayerNode) or node.name != "INPUT":
-        raise fault(text, node.span, "a pattern begins with INPUT", fix=example)
+        raise error_at(text, node.span, "a pattern begins with INPUT", fix=example)
     if item.repeat != (1,) or item.presence is not None:
-        raise fault(text, item.span, "INPUT comes once", fix=example)
+        raise error_at(text, item.span, "INPUT occurs once", fix=example)
     values = [option.value for a in node.arguments for option in a.options]
     sizes = values[0] if len(values) == 1 and isinstance(values[0], tuple) else tuple(values)
     given = any(a.key is not None or len(a.options) > 1 for a in node.arguments)
     whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**31 for n in sizes)
     if given or len(sizes) != 3 or not whole:
-        raise fault(text, item.span, "INPUT takes three positive sizes", fix=example)
+        raise error_at(text, item.span, "INPUT takes three positive sizes", fix=example)
     c, y, x = (int(n) for n in sizes)  # type: ignore[arg-type] # integers, as checked
     if c == y and x in (1, 3) and c > 3:
-        raise fault(text, item.span, "INPUT has its channels last", fix=f"write INPUT({x}x{c}x{y}): channels first")
+        raise error_at(text, item.span, "INPUT has its channels last", fix=f"write INPUT({x}x{c}x{y}): channels first")
     return c, y, x
 
 
 @dataclass
 class _Planner:
-    """The volume on its way through the pattern."""
+    """Walks through a pattern and computes the volume after every layer."""
 
     text: str
     items: Sequence[Item]
 
-    def run(self, volume: Volume) -> tuple[Step, ...]:
+    def run(self, volume: Volume) -> tuple[LayerStep, ...]:
         self.rounds = Rounds(self.text, self.items, most=_MOST)
         self.counts: defaultdict[str, int] = defaultdict(int)
         self.seen: defaultdict[object, int] = defaultdict(int)
-        self.volume, self.steps = volume, list[Step]()
+        self.volume, self.steps = volume, list[LayerStep]()
         for item in self.items:
             self._item(item)
         return tuple(self.steps)
@@ -133,19 +134,19 @@ class _Planner:
                 self._skip(item.body)
 
     def _presence(self, item: Item, ordinal: int) -> bool | None:
-        """Whether the item is there this time; ``None`` if that depends on whether it fits."""
+        """Whether the item is present in this occurrence; ``None`` if that depends on whether it fits."""
         if item.presence is None:
             return True
         if not item.presence:
             return None
-        place = place_of(self.rounds.frames[item], len(item.presence), ordinal)
-        if place is None:
+        index = value_index(self.rounds.frames[item], len(item.presence), ordinal)
+        if index is None:
             raise self.rounds.mismatch(item, len(item.presence), item.span)
-        return item.presence[place]
+        return item.presence[index]
 
     def _body(self, item: Item, *, if_it_fits: bool) -> None:
-        """Adds a layer or a group; one that may be missing leaves nothing behind where it does not fit."""
-        kept = self.volume, len(self.steps), dict(self.counts), dict(self.seen), self.rounds.position()
+        """Adds a layer or a group; with ``if_it_fits``, one that does not fit is skipped and all state restored."""
+        before = self.volume, len(self.steps), dict(self.counts), dict(self.seen), self.rounds.position()
         try:
             if isinstance(item.body, LayerNode):
                 self._layer(item, item.body)
@@ -155,50 +156,50 @@ class _Planner:
         except GeometryError:
             if not if_it_fits:
                 raise
-            self.volume, count, counts, seen, position = kept
+            self.volume, count, counts, seen, position = before
             del self.steps[count:]
             self.counts, self.seen = defaultdict(int, counts), defaultdict(int, seen)
             self.rounds.rewind(position)
             self._skip(item.body)
 
     def _skip(self, body: LayerNode | GroupNode) -> None:
-        """Counts what a missing group holds, so that values given in turn stay with their rounds."""
+        """Counts the items of an absent group, so that values ``a|b|c`` stay with their rounds."""
         for item in body.items if isinstance(body, GroupNode) else ():
             for _ in range(self.rounds.next_count(item)):
                 self.seen[item] += 1
                 self._skip(item.body)
 
     def _layer(self, item: Item, node: LayerNode) -> None:
-        word = LAYERS.get(node.name)
-        if word is None:
-            raise fault(self.text, node.span, f"{node.name} is no layer", fix=_nearest(node.name))
-        settings = settings_of(self.text, node, word, self.rounds, item, self.seen[item] - 1)
-        if word.takes == "map" and len(self.volume) == 1:
-            self._refuse(node, f"{node.name} takes a map, but a vector of {self.volume[0]} numbers comes in")
-        if word.takes == "vector" and len(self.volume) == 3:
+        kind = LAYERS.get(node.name)
+        if kind is None:
+            raise error_at(self.text, node.span, f"{node.name} is not a layer", fix=_nearest(node.name))
+        settings = settings_of(self.text, node, kind, self.rounds, item, self.seen[item] - 1)
+        if kind.takes == "map" and len(self.volume) == 1:
+            self._refuse(node, f"{node.name} takes a map, but its input is a vector of {self.volume[0]} numbers")
+        if kind.takes == "vector" and len(self.volume) == 3:
             self._add(LAYERS["FLATTEN"], {}, (math.prod(self.volume),))
         try:
-            after = word.fit(settings, self.volume)
+            after = kind.fit(settings, self.volume)
         except FullfieldError as error:
             volume = "x".join(map(str, self.volume))
             what = f"{node.name} after {volume}: {error.what}"
-            raise fault(self.text, node.span, what, fix=error.fix, kind=GeometryError) from error
-        self._add(word, settings, after)
+            raise error_at(self.text, node.span, what, fix=error.fix, kind=GeometryError) from error
+        self._add(kind, settings, after)
 
     def _refuse(self, node: LayerNode, what: str) -> None:
-        raise fault(self.text, node.span, what, fix="put it before FLATTEN and FC", kind=GeometryError)
+        raise error_at(self.text, node.span, what, fix="put it before FLATTEN and FC", kind=GeometryError)
 
-    def _add(self, word: Word, settings: Mapping[str, Any], after: Volume) -> None:
-        self.counts[word.name] += 1
-        name = f"{word.name.lower()}{self.counts[word.name]}"
-        self.steps.append(Step(name, word, settings, self.volume, after))
+    def _add(self, kind: LayerType, settings: Mapping[str, Any], after: Volume) -> None:
+        self.counts[kind.name] += 1
+        name = f"{kind.name.lower()}{self.counts[kind.name]}"
+        self.steps.append(LayerStep(name, kind, settings, self.volume, after))
         self.volume = after
 
 
 def _nearest(name: str) -> str:
-    """The layer that was meant, if one is near; else all of them."""
+    """A suggestion for an unknown layer: the most similar name, else all names."""
     if name == "INPUT":
-        return "INPUT comes once, at the beginning"
+        return "INPUT occurs once, at the beginning"
     near = difflib.get_close_matches(name, LAYERS, n=1)
-    names = ", ".join(dict.fromkeys(word.name for word in LAYERS.values()))
+    names = ", ".join(dict.fromkeys(kind.name for kind in LAYERS.values()))
     return f"did you mean {near[0]}?" if near else f"use one of {names}"

@@ -1,4 +1,4 @@
-"""The networks that everyone knows, as patterns."""
+"""Well-known networks as patterns."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _VGG = (
 
 CLASSICS: Mapping[str, str] = {
     # LeCun, Bottou, Bengio & Haffner 1998, doi 10.1109/5.726791, section II.B: 60,000 trained parameters. The paper
-    # squashes by 1.7159 tanh(2a/3), and its output's codes are drawings of characters; these here are random.
+    # uses 1.7159 tanh(2a/3), and the codes of its output are drawings of characters; these are random.
     "LeNet-5": (
         "INPUT(1x32x32) -> [CONV(6|16, 5, p=0, table=full|lenet) -> TANH -> SUBSAMPLE -> TANH]*2"
         " -> CONV(120, 5, p=0) -> TANH -> FC(84) -> TANH -> RBF(10)"
     ),
-    # Krizhevsky, Sutskever & Hinton 2012, sections 3.3 to 3.5; the groups are its two GPUs. The paper says 224, which
-    # its own arithmetic contradicts: (227 - 11)/4 + 1 = 55.
+    # Krizhevsky, Sutskever & Hinton 2012, sections 3.3 to 3.5; the groups are its two GPUs. The paper says 224, but
+    # its sizes need 227: (227 - 11)/4 + 1 = 55.
     "AlexNet": _ALEXNET.format(groups=", g=2"),
     "AlexNet one-column": _ALEXNET.format(groups=""),
     # Zeiler & Fergus 2014, doi 10.1007/978-3-319-10590-1_53, figure 3.

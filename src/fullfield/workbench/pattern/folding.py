@@ -1,21 +1,21 @@
-"""Layers in a row -> the shortest pattern that repeats and values in turn give. Knows nothing of modules."""
+"""Folds a list of layers into a short pattern with repeats and values ``a|b|c``. Works on text, not on modules."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fullfield.workbench.pattern.repeats import Frames, place_of
+from fullfield.workbench.pattern.repeats import Frames, value_index
 
 Values = dict[str, tuple[str, bool]]
-"""Arguments as they are written, and whether they say only what would be so anyway; a key after # goes unwritten."""
+"""Arguments in writing, and whether each equals its default; keys that begin with # are not written."""
 
-_LONGEST_PERIOD = 24  # layers that a repeat can have before it is folded itself
+_LONGEST_PERIOD = 24  # the most layers in the body of a repeat before it is folded itself
 
 
 @dataclass(frozen=True)
 class Atom:
-    """A layer with its arguments, written, once for every time that it comes."""
+    """A layer with its written arguments, one set for each occurrence."""
 
     name: str
     times: tuple[Values, ...]
@@ -23,7 +23,7 @@ class Atom:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Nodes that come several times in a row; ``counts`` has how often, for every time that the repeat comes."""
+    """Nodes that are repeated; ``counts`` has the number of rounds for each occurrence of the repeat."""
 
     body: tuple[Node, ...]
     counts: tuple[int, ...]
@@ -44,7 +44,7 @@ def fold(layers: Sequence[tuple[str, Values]]) -> str:
 
 
 def _folded(nodes: list[Node], *, single: bool) -> list[Node]:
-    """The nodes with repeats; where ``single``, what is repeated in one place counts as repeated once elsewhere."""
+    """The nodes with repeats; with ``single``, single copies of a repeated body are repeats of one round."""
     period = 1
     while period <= min(len(nodes) // 2, _LONGEST_PERIOD):
         shorter = _fold(nodes, period)
@@ -56,7 +56,7 @@ def _folded(nodes: list[Node], *, single: bool) -> list[Node]:
 
 
 def _fold(nodes: list[Node], period: int) -> list[Node]:
-    """The nodes with all repeats of one period in them, from the left, each as often as it comes."""
+    """The nodes with all repeats of one period, found from the left."""
     found: list[Node] = []
     start = 0
     while start < len(nodes):
@@ -80,7 +80,7 @@ def _repeat(nodes: list[Node], period: int) -> Repeat:
 
 
 def _once(nodes: list[Node]) -> list[Node]:
-    """The nodes with every copy of a repeat's body, its arguments aside, as a repeat of one round."""
+    """The nodes, in which every copy of a repeat's body, up to arguments, is a repeat of one round."""
     bodies = [n.body for n in nodes if isinstance(n, Repeat)]
     found: list[Node] = []
     start = 0
@@ -93,7 +93,7 @@ def _once(nodes: list[Node]) -> list[Node]:
 
 
 def _run(nodes: list[Node], start: int, period: int) -> int:
-    """How often the ``period`` nodes from ``start`` come in a row, arguments aside."""
+    """How many times the ``period`` nodes from ``start`` follow one another, up to arguments."""
     if start + period > len(nodes):
         return 0
     times = 1
@@ -112,7 +112,7 @@ def _alike(a: Node, b: Node) -> bool:
 
 
 def _merged(nodes: Sequence[Node]) -> Node:
-    """Alike nodes as one that comes as often as all of them together."""
+    """Nodes that differ in arguments only, as one node with all their occurrences."""
     first = nodes[0]
     if isinstance(first, Atom):
         return Atom(first.name, tuple(t for n in nodes if isinstance(n, Atom) for t in n.times))
@@ -122,7 +122,7 @@ def _merged(nodes: Sequence[Node]) -> Node:
 
 
 def _chain(nodes: Sequence[Node], around: Sequence[Frames]) -> str:
-    """Nodes as they are written, given all the times that their surroundings come."""
+    """The text of nodes, given the occurrences of the group around them."""
     return " -> ".join(_written(node, around) for node in nodes)
 
 
@@ -134,25 +134,25 @@ def _written(node: Node, around: Sequence[Frames]) -> str:
             return body
         if not (len(node.body) == 1 and isinstance(node.body[0], Atom)):
             body = f"[{body}]"
-        times = _in_turn([str(c) for c in node.counts], around)
+        times = _alternatives([str(c) for c in node.counts], around)
         return f"{body}*({times})" if "|" in times else f"{body}*{times}"
     arguments = []
     for key in node.times[0]:
         if not all(values[key][1] for values in node.times):
-            written = _in_turn([values[key][0] for values in node.times], around)
+            written = _alternatives([values[key][0] for values in node.times], around)
             arguments.append(written if key.startswith("#") else f"{key}={written}")
     return f"{node.name}({', '.join(arguments)})" if arguments else node.name
 
 
-def _in_turn(values: Sequence[str], around: Sequence[Frames]) -> str:
-    """One value, or one for every round of a repeat, or one for every time; as ``place_of`` will read them."""
+def _alternatives(values: Sequence[str], around: Sequence[Frames]) -> str:
+    """One value, or one for each round of a repeat, or one for each occurrence, as ``place_of`` will read them."""
     if len(set(values)) == 1:
         return values[0]
     for count in sorted({frames[level][0] for frames in around for level in range(len(frames))} - {1}):
-        places = [place_of(around, count, k) for k in range(len(values))]
-        if None in places:
+        indices = [value_index(around, count, k) for k in range(len(values))]
+        if None in indices:
             continue
-        found = dict(zip(places, values, strict=True))
-        if len(found) == count and all(found[p] == v for p, v in zip(places, values, strict=True)):
+        found = dict(zip(indices, values, strict=True))
+        if len(found) == count and all(found[i] == v for i, v in zip(indices, values, strict=True)):
             return "|".join(found[k] for k in range(count))
     return "|".join(values)

@@ -1,4 +1,4 @@
-"""The grammar of patterns, in Lark's notation (LALR). Letters have no case, blanks and line ends no meaning."""
+"""The grammar of patterns, in Lark's notation (LALR). Case, blanks and line ends have no meaning."""
 
 GRAMMAR = r"""
 start: item (_ARROW item)*
@@ -42,7 +42,7 @@ COMMENT: /#[^\n]*/
 %ignore COMMENT
 """
 
-# What a reader calls each terminal, for "expected ...".
+# Terminals in words, for "expected ...".
 SPOKEN = {
     "$END": "the end of the pattern",
     "_ARROW": "'->'",

@@ -1,4 +1,4 @@
-"""Text -> the pattern as it was read. The only module that imports Lark."""
+"""Parses the text of a pattern to its syntax tree. The only module that imports Lark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedEOF, 
 from lark.tree import Meta
 
 from fullfield.workbench.pattern.grammar import GRAMMAR, SPOKEN
-from fullfield.workbench.pattern.syntax import Argument, GroupNode, Item, LayerNode, Literal, Option, Span, fault
+from fullfield.workbench.pattern.syntax import (
+    Argument,
+    GroupNode,
+    Item,
+    LayerNode,
+    LiteralValue,
+    Option,
+    Span,
+    error_at,
+)
 
 _DEEPEST = 32
 _LONGEST = 100_000
@@ -20,14 +29,14 @@ def parse(text: str) -> tuple[Item, ...]:
     """The items of a pattern in their order.
 
     Raises:
-        CaptureError: the text is no pattern: line, column, and what was expected there.
+        CaptureError: the text is not a pattern; the error has line, column, and what was expected there.
     """
     if len(text) > _LONGEST:
-        raise fault(
+        raise error_at(
             text, (_LONGEST, _LONGEST + 1), f"is longer than {_LONGEST} characters", fix="fold repeats: [...]*3"
         )
     if not text.strip():
-        raise fault(text, (0, 1), "is empty", fix="begin with INPUT(3x224x224) -> ...")
+        raise error_at(text, (0, 1), "is empty", fix="begin with INPUT(3x224x224) -> ...")
     _check_depth(text)
     try:
         tree = _parser().parse(text)
@@ -42,33 +51,33 @@ def _parser() -> Lark:
 
 
 def _check_depth(text: str) -> None:
-    """Raises where brackets are nested so deeply that no network is meant."""
+    """Raises where brackets are nested more than ``_DEEPEST`` deep."""
     depth = 0
     for found in re.finditer(r"#[^\n]*|[\[\]]", text):
         depth += {"[": 1, "]": -1}.get(found[0], 0)
         if depth > _DEEPEST:
-            raise fault(text, found.span(), f"opens more than {_DEEPEST} brackets", fix="write the pattern flatter")
+            raise error_at(text, found.span(), f"opens more than {_DEEPEST} brackets", fix="write the pattern flatter")
 
 
 def _refuse(text: str, error: UnexpectedInput) -> NoReturn:
-    """Raises the error in the pattern's own words."""
+    """Raises Lark's error in the terms of the pattern language."""
     if isinstance(error, UnexpectedCharacters):
         at, found = error.pos_in_stream or 0, text[error.pos_in_stream or 0]
         allowed = error.allowed or set()
-        what = f"{found!r} means nothing here; {_expected(allowed)}"
-        raise fault(text, (at, at + 1), what, fix=_hint(found, allowed))
+        what = f"{found!r} has no meaning here; {_expected(allowed)}"
+        raise error_at(text, (at, at + 1), what, fix=_hint(found, allowed))
     if isinstance(error, UnexpectedToken) and error.token.type != "$END":
         start, wanted = error.token.start_pos or 0, error.accepts or error.expected
         what = f"{_expected(wanted)}, not {str(error.token)!r}"
-        raise fault(text, (start, start + len(error.token)), what, fix=_hint(str(error.token), wanted))
+        raise error_at(text, (start, start + len(error.token)), what, fix=_hint(str(error.token), wanted))
     assert isinstance(error, (UnexpectedToken, UnexpectedEOF))
     end = len(text.rstrip())
     needed = getattr(error, "accepts", None) or error.expected
-    raise fault(text, (end, end + 1), f"the pattern ends, {_expected(needed)}", fix="finish it there")
+    raise error_at(text, (end, end + 1), f"the pattern ends, {_expected(needed)}", fix="finish it there")
 
 
 def _expected(terminals: Any) -> str:
-    """The terminals as a reader calls them."""
+    """The expected terminals in words."""
     words = [spoken for name, spoken in SPOKEN.items() if name in terminals]
     layer = "_OPEN" in terminals and "NAME" in terminals
     words = ["a layer" if layer and w == "a name" else w for w in words]
@@ -78,7 +87,7 @@ def _expected(terminals: Any) -> str:
 
 
 def _hint(found: str, wanted: Any) -> str:
-    """What the unexpected text may have meant."""
+    """A fix for the unexpected text."""
     if "_LPAR" in wanted and (found[0].isdigit() or found == "["):
         return "use ( ) for a layer's numbers and [ ] for a group"
     if "_ARROW" in wanted and (found[0].isalpha() or found in "[,;/+|"):
@@ -100,7 +109,7 @@ def _span(meta: Meta) -> Span:
 
 @v_args(meta=True)
 class _Reader(Transformer[Token, Any]):
-    """Lark's rules -> the nodes of ``syntax``; a rule's method has its name."""
+    """Turns Lark's rules into the nodes of ``syntax``; each method has the name of its rule."""
 
     def start(self, meta: Meta, items: list[Item]) -> list[Item]:
         return items
@@ -145,7 +154,7 @@ def _option(token: Token) -> Option:
     return Option(_literal(token), (token.start_pos or 0, token.end_pos or 0))
 
 
-def _literal(token: Token) -> Literal:
+def _literal(token: Token) -> LiteralValue:
     if token.type == "DIMS":
         return tuple(int(n) for n in re.findall(r"\d+", token))
     if token.type == "YESNO":

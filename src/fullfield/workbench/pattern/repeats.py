@@ -1,25 +1,25 @@
-"""Repeats written out: how often everything comes, and which of several values belongs to which time."""
+"""Expands repeats: how often every item occurs, and which of several values belongs to which occurrence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from fullfield.errors import FullfieldError
-from fullfield.workbench.pattern.syntax import GroupNode, Item, Span, fault
+from fullfield.workbench.pattern.syntax import GroupNode, Item, Span, error_at
 
 Frames = tuple[tuple[int, int], ...]
-"""The repeats round one occurrence, outermost first: how many rounds, and which one this is."""
+"""The repeats around one occurrence, outermost first: the number of rounds, and the index of this one."""
 
 
-def place_of(occurrences: Sequence[Frames], count: int, ordinal: int) -> int | None:
-    """Which of ``count`` values belongs to one of the times that something comes.
+def value_index(occurrences: Sequence[Frames], count: int, ordinal: int) -> int | None:
+    """The index of the value, of ``count`` values ``a|b|c``, that belongs to one occurrence of an item.
 
-    Several values go with the outermost repeat that has so many rounds every time it comes: networks change their
-    width from block to block. Else they go with all the times together, if there are so many; else with nothing.
+    The values belong to the rounds of the outermost repeat that always has so many: networks change their width from
+    block to block. Else they belong to the occurrences, if there are so many; else the result is ``None``.
 
     Examples:
         >>> times = [((2, i), (3, j)) for i in range(2) for j in range(3)]
-        >>> [[place_of(times, n, k) for k in range(6)] for n in (1, 2, 3, 6)]
+        >>> [[value_index(times, n, k) for k in range(6)] for n in (1, 2, 3, 6)]
         [[0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 4, 5]]
     """
     if count == 1:
@@ -31,13 +31,13 @@ def place_of(occurrences: Sequence[Frames], count: int, ordinal: int) -> int | N
 
 
 class Rounds:
-    """Every item of a pattern with the times that it comes, and a cursor through the repeats as they are run.
+    """The occurrences of every item of a pattern, and a cursor through the repeats for building them in order.
 
-    ``frames`` has one entry for every time that an item comes.
+    ``frames`` has one entry for every occurrence of an item.
 
     Raises:
-        CaptureError: a repeat that is no whole number, or counts given in turn that match no repeat, or more than
-            ``most`` items in all.
+        CaptureError: a repeat that is not a whole number, or counts ``a|b`` that match no repeat, or more than ``most``
+            items in all.
     """
 
     def __init__(self, text: str, items: Sequence[Item], *, most: int) -> None:
@@ -48,26 +48,26 @@ class Rounds:
         self._cursor = dict.fromkeys(self.frames, 0)
 
     def next_count(self, item: Item) -> int:
-        """Rounds of an item this time; the next call speaks of the next time that its surroundings come."""
+        """Rounds of an item in this occurrence of its group; the next call answers for the next occurrence."""
         index = self._cursor[item]
         self._cursor[item] = index + 1
         return self._counts[item][index]
 
     def position(self) -> dict[Item, int]:
-        """Where the cursor is."""
+        """The cursor's position."""
         return dict(self._cursor)
 
     def rewind(self, position: dict[Item, int]) -> None:
-        """Puts the cursor back."""
+        """Moves the cursor back to a position."""
         self._cursor = dict(position)
 
     def mismatch(self, item: Item, count: int, span: Span) -> FullfieldError:
-        """The error for values given in turn that no repeat goes with."""
+        """The error for values ``a|b|c`` whose number matches no repeat."""
         times = self.frames[item]
         rounds = sorted({frames[level][0] for frames in times for level in range(len(frames))} - {1})
         around = f"the repeats here have {' and '.join(map(str, rounds))} rounds" if rounds else "nothing repeats here"
         total = f", {len(times)} in all" if len(times) > 1 else ""
-        return fault(
+        return error_at(
             self.text,
             span,
             f"{count} values in turn, but {around}{total}",
@@ -75,7 +75,7 @@ class Rounds:
         )
 
     def _level(self, items: Sequence[Item], around: list[Frames]) -> None:
-        """Writes out the items of one group for every time that the group comes."""
+        """Expands the items of one group for every occurrence of the group."""
         for item in items:
             self._counts[item] = [self._count(item, around, k) for k in range(len(around))]
             self.frames[item] = [
@@ -89,12 +89,12 @@ class Rounds:
     def _count(self, item: Item, around: list[Frames], ordinal: int) -> int:
         for number in item.repeat:
             if not isinstance(number, int) or number < 0:
-                raise fault(self.text, item.span, f"*{number} is no number of rounds", fix="use 0, 1, 2, ...")
-        place = place_of(around, len(item.repeat), ordinal) if around else 0
-        if place is None:
+                raise error_at(self.text, item.span, f"*{number} is not a number of rounds", fix="use 0, 1, 2, ...")
+        index = value_index(around, len(item.repeat), ordinal) if around else 0
+        if index is None:
             self.frames[item] = around
             raise self.mismatch(item, len(item.repeat), item.span)
-        self.written += item.repeat[place]
+        self.written += item.repeat[index]
         if self.written > self.most:
-            raise fault(self.text, item.span, f"comes to more than {self.most} layers", fix="repeat less often")
-        return item.repeat[place]
+            raise error_at(self.text, item.span, f"comes to more than {self.most} layers", fix="repeat less often")
+        return item.repeat[index]

@@ -1,4 +1,4 @@
-"""Arguments as they were read -> the settings of a layer: places to names, numbers to what the layer takes."""
+"""Turns the arguments of a pattern into the settings of a layer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import difflib
 from typing import Any
 
 from fullfield.workbench.lenet_layers import TABLES
-from fullfield.workbench.pattern.repeats import Rounds, place_of
-from fullfield.workbench.pattern.syntax import Argument, Item, LayerNode, Option, fault
-from fullfield.workbench.pattern.vocabulary import DERIVED, Param, Word
+from fullfield.workbench.pattern.repeats import Rounds, value_index
+from fullfield.workbench.pattern.syntax import Argument, Item, LayerNode, Option, error_at
+from fullfield.workbench.pattern.vocabulary import DERIVED, LayerType, Param
 
 _LARGEST = 2**31 - 1
 _TAKES = {
@@ -25,29 +25,31 @@ _TAKES = {
 }
 
 
-def settings_of(text: str, node: LayerNode, word: Word, rounds: Rounds, item: Item, ordinal: int) -> dict[str, Any]:
-    """All settings of a layer, the ``ordinal``-th time that it comes.
+def settings_of(
+    text: str, node: LayerNode, kind: LayerType, rounds: Rounds, item: Item, ordinal: int
+) -> dict[str, Any]:
+    """All settings of a layer, in its ``ordinal``-th occurrence.
 
     Raises:
-        CaptureError: an argument that the layer does not have, or has already, or cannot take, or lacks.
+        CaptureError: an argument that is unknown, given twice, of the wrong kind, or missing.
     """
     given: dict[str, Any] = {}
-    for place, argument in enumerate(node.arguments):
-        param = _param(text, node, word, argument, place)
+    for position, argument in enumerate(node.arguments):
+        param = _param(text, node, kind, argument, position)
         if param.name in given:
-            raise fault(text, argument.span, f"{node.name} has {param.name} already", fix="give it once")
+            raise error_at(text, argument.span, f"{node.name} has {param.name} twice", fix="give it once")
         values = [_value(text, param, option) for option in argument.options]
-        index = place_of(rounds.frames[item], len(values), ordinal)
+        index = value_index(rounds.frames[item], len(values), ordinal)
         if index is None:
             raise rounds.mismatch(item, len(values), argument.span)
         given[param.name] = values[index]
-    for param in word.params:
+    for param in kind.params:
         if param.default is ... and param.name not in given:
-            raise fault(text, node.span, f"{node.name} needs {param.name}", fix=f"write {usage(word)}")
-    return word.complete(given)
+            raise error_at(text, node.span, f"{node.name} needs {param.name}", fix=f"write {usage(kind)}")
+    return kind.complete(given)
 
 
-def usage(word: Word) -> str:
+def usage(kind: LayerType) -> str:
     """A layer with all its arguments and their defaults.
 
     Examples:
@@ -55,7 +57,7 @@ def usage(word: Word) -> str:
         >>> usage(LAYERS["FC"]), usage(LAYERS["POOL"])
         ('FC(k, bias=yes)', 'POOL(f=2, s=f, p=0, d=1, round=exact)')
     """
-    return f"{word.name}({', '.join(map(_signature, word.params))})" if word.params else word.name
+    return f"{kind.name}({', '.join(map(_signature, kind.params))})" if kind.params else kind.name
 
 
 def _signature(param: Param) -> str:
@@ -67,7 +69,7 @@ def _signature(param: Param) -> str:
 
 
 def show(value: Any) -> str:
-    """A setting as it is written in a pattern.
+    """A setting in the notation of patterns.
 
     Examples:
         >>> show((3, 3)), show((3, 5)), show(True), show(1e-5)
@@ -80,52 +82,52 @@ def show(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
 
 
-def _param(text: str, node: LayerNode, word: Word, argument: Argument, place: int) -> Param:
-    """The parameter that an argument is for."""
+def _param(text: str, node: LayerNode, kind: LayerType, argument: Argument, position: int) -> Param:
+    """The parameter that an argument sets."""
     if argument.key is None:
-        if any(a.key is not None for a in node.arguments[:place]):
-            raise fault(text, argument.span, "a value without a name after named ones", fix=f"write {usage(word)}")
-        if place >= word.place:
-            takes = f"{word.place or 'no'} value{'s' if word.place != 1 else ''} without a name"
-            raise fault(text, argument.span, f"{node.name} takes {takes}", fix=f"write {usage(word)}")
-        return word.params[place]
-    for param in word.params:
+        if any(a.key is not None for a in node.arguments[:position]):
+            raise error_at(text, argument.span, "a value without a name after named ones", fix=f"write {usage(kind)}")
+        if position >= kind.positional:
+            takes = f"{kind.positional or 'no'} value{'s' if kind.positional != 1 else ''} without a name"
+            raise error_at(text, argument.span, f"{node.name} takes {takes}", fix=f"write {usage(kind)}")
+        return kind.params[position]
+    for param in kind.params:
         if argument.key in (param.name, *param.aliases):
-            return _kernel(word) if argument.key == "k" and _has_filters(node, word) else param
-    names = [name for param in word.params for name in (param.name, *param.aliases)]
+            return _kernel(kind) if argument.key == "k" and _has_filters(node, kind) else param
+    names = [name for param in kind.params for name in (param.name, *param.aliases)]
     near = difflib.get_close_matches(argument.key, names, n=1)
-    fix = f"did you mean {near[0]}?" if near else f"write {usage(word)}"
-    raise fault(text, argument.span, f"{node.name} has no argument {argument.key!r}", fix=fix)
+    fix = f"did you mean {near[0]}?" if near else f"write {usage(kind)}"
+    raise error_at(text, argument.span, f"{node.name} has no argument {argument.key!r}", fix=fix)
 
 
-def _has_filters(node: LayerNode, word: Word) -> bool:
-    """Whether a convolution's filters are given without ``k``, which then is its kernel, as many write it."""
-    if not any(p.name == "f" for p in word.params) or word.params[0].name != "k":
+def _has_filters(node: LayerNode, kind: LayerType) -> bool:
+    """Whether a convolution's filters are given without ``k``; then ``k`` is its kernel, a common notation."""
+    if not any(p.name == "f" for p in kind.params) or kind.params[0].name != "k":
         return False
-    return any(a.key in (None, *word.params[0].aliases) for a in node.arguments)
+    return any(a.key in (None, *kind.params[0].aliases) for a in node.arguments)
 
 
-def _kernel(word: Word) -> Param:
-    return next(p for p in word.params if p.name == "f")
+def _kernel(kind: LayerType) -> Param:
+    return next(p for p in kind.params if p.name == "f")
 
 
 def _value(text: str, param: Param, option: Option) -> Any:
-    """What an argument says, as the parameter takes it."""
+    """The value of an argument, converted to its parameter's kind."""
     found = _read(param.kind, option.value)
     if found is None:
         shown = show_literal(option.value)
         what = f"{param.name} takes {_TAKES[param.kind]}, not {shown}"
-        raise fault(text, option.span, what, fix="correct the value")
+        raise error_at(text, option.span, what, fix="correct the value")
     return found
 
 
 def show_literal(value: Any) -> str:
-    """A value as it was written."""
+    """A value in the notation of patterns."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else show(value)
 
 
 def _read(kind: str, value: Any) -> Any:
-    """The value that the kind takes, or ``None``."""
+    """The value, converted to its kind; ``None`` if that is not possible."""
     if kind == "flag":
         return value if isinstance(value, bool) else None
     if kind in ("rounding", "floor"):

@@ -1,4 +1,4 @@
-"""A pattern as it was read: layers, groups and repeats, each knowing where it stands in the text."""
+"""The syntax tree of a pattern: layers, groups and repeats with their positions in the text."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from fullfield.errors import CaptureError, FullfieldError
 
 Span = tuple[int, int]
-Literal = int | float | str | bool | tuple[int, ...]
+LiteralValue = int | float | str | bool | tuple[int, ...]
 
-_EXCERPT = 96  # of a line, characters
+_EXCERPT = 96  # characters of a line that an error shows
 
 
 @dataclass(frozen=True)
 class Option:
-    """One of the values that an argument has in turn."""
+    """One of the values ``a|b|c`` of an argument."""
 
-    value: Literal
+    value: LiteralValue
     span: Span
 
 
 @dataclass(frozen=True)
 class Argument:
-    """A value, or one value for each round of a repeat; ``key`` is ``None`` where it goes by its place."""
+    """A value, or one value for each round of a repeat; ``key`` is ``None`` for a positional argument."""
 
     key: str | None
     options: tuple[Option, ...]
@@ -40,7 +40,7 @@ class LayerNode:
 
 @dataclass(frozen=True, eq=False)
 class GroupNode:
-    """What stands between brackets."""
+    """The items between a pair of brackets."""
 
     items: tuple[Item, ...]
     span: Span
@@ -48,9 +48,10 @@ class GroupNode:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A layer or a group, how often it comes, and whether.
+    """A layer or a group, its numbers of repeats, and whether it is optional.
 
-    ``presence`` is ``None`` where it is always there, empty where it is there if it fits, else yes or no in turn.
+    ``presence`` is ``None`` for an item that is always present, empty for one that is present if it fits, else yes or
+    no for each round.
     """
 
     body: LayerNode | GroupNode
@@ -59,11 +60,13 @@ class Item:
     span: Span
 
 
-def fault(text: str, span: Span, what: str, *, fix: str, kind: type[FullfieldError] = CaptureError) -> FullfieldError:
-    """An error that shows where in the pattern it is: line, column, and the line with carets under the place.
+def error_at(
+    text: str, span: Span, what: str, *, fix: str, kind: type[FullfieldError] = CaptureError
+) -> FullfieldError:
+    """An error with line and column, and the line of the pattern with carets under the position.
 
     Examples:
-        >>> print(fault("INPUT(3) -> RELU", (6, 7), "expected 3 sizes", fix="write INPUT(3x224x224)"))
+        >>> print(error_at("INPUT(3) -> RELU", (6, 7), "expected 3 sizes", fix="write INPUT(3x224x224)"))
         pattern, line 1, column 7: expected 3 sizes
             INPUT(3) -> RELU
                   ^
@@ -76,13 +79,13 @@ def fault(text: str, span: Span, what: str, *, fix: str, kind: type[FullfieldErr
     column = start - first
     width = max(1, min(span[1] - start, len(line) - column))
     shown, at = _cut(line, column)
-    place = f"pattern, line {text.count(chr(10), 0, start) + 1}, column {column + 1}"
+    where = f"pattern, line {text.count(chr(10), 0, start) + 1}, column {column + 1}"
     marks = "^" * min(width, max(1, len(shown) - at))
-    return kind(place, f"{what}\n    {shown}\n    {' ' * at}{marks}", fix=fix)
+    return kind(where, f"{what}\n    {shown}\n    {' ' * at}{marks}", fix=fix)
 
 
 def _cut(line: str, column: int) -> tuple[str, int]:
-    """The part of a long line round a column, and where the column is in it."""
+    """The part of a long line around a column, and the column's position in that part."""
     if len(line) <= _EXCERPT:
         return line, column
     first = max(0, min(column - _EXCERPT // 2, len(line) - _EXCERPT))

@@ -16,7 +16,7 @@ from fullfield.workbench.pattern.describe import pattern_of
 def build(pattern: str, *, budget: str | int = "8GB") -> nn.Sequential:
     """The network that a pattern describes, freshly initialised.
 
-    The module carries its window, so that ``load``, ``inspect`` and ``scan`` find it there. It is built on
+    The module states its window, so that ``load``, ``inspect`` and ``scan`` find it. It is built on
     torch's default device and in its default type: ``with torch.device("meta"):`` builds it without its weights.
 
     Args:
@@ -25,7 +25,7 @@ def build(pattern: str, *, budget: str | int = "8GB") -> nn.Sequential:
         budget: bytes that its parameters may take.
 
     Raises:
-        CaptureError: the text is no pattern: line, column, and what was expected there.
+        CaptureError: the text is not a pattern; the error has line, column, and what was expected there.
         GeometryError: a layer does not fit the volume before it; the text shows the arithmetic.
         BudgetError: its parameters take more than the budget.
         UnsupportedError: the extra ``fullfield[pattern]`` is not installed.
@@ -36,9 +36,11 @@ def build(pattern: str, *, budget: str | int = "8GB") -> nn.Sequential:
         ('Linear', 784, 9098)
     """
     if not isinstance(pattern, str):
-        raise CaptureError("pattern", f"{type(pattern).__name__} is no text", fix="write INPUT(3x32x32) -> FC(10), say")
-    volume, steps = builder.plan(classics.find(pattern) or pattern)
-    net = builder.modules(steps, budget_bytes=parse_bytes(budget))
+        raise CaptureError(
+            "pattern", f"{type(pattern).__name__} is not text", fix="write INPUT(3x32x32) -> FC(10), say"
+        )
+    volume, steps = builder.plan_layers(classics.find(pattern) or pattern)
+    net = builder.build_modules(steps, budget_bytes=parse_bytes(budget))
     net.pretrained_cfg = {"input_size": volume}  # type: ignore[assignment] # where load looks for it, as in timm models
     return net
 
@@ -47,35 +49,35 @@ def describe(net: nn.Sequential, *, window: int | tuple[int, int] | None = None,
     """The pattern of a sequential network, repeats folded: ``build`` makes the same layers from it.
 
     Args:
-        net: layers in a row; sequences inside it are written flat.
-        window: height and width of its input, px, where the network does not say.
-        channels: channels of its input, where neither the network nor its first convolution says.
+        net: layers in a row; nested sequences are flattened.
+        window: height and width of the input, px; needed where the network does not state them.
+        channels: of the input; needed where neither the network nor its first convolution states them.
 
     Raises:
-        CaptureError: the window is not known.
-        UnsupportedError: it is not sequential, or has a layer that the language does not have.
+        CaptureError: the window is unknown.
+        UnsupportedError: the network is not sequential, or has a layer that the language lacks.
         GeometryError: a layer does not fit the volume before it.
 
     Examples:
         >>> describe(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 9, 3), nn.Tanh()), window=8)
         'INPUT(3x8x8) -> [CONV(8|9, p=1|0) -> TANH]*2'
     """
-    carried = _carried(net)
-    if window is None and carried is None:
+    stated = _stated_input(net)
+    if window is None and stated is None:
         raise CaptureError("window", "is not given and the network does not say", fix="pass window=224, say")
-    height, width = carried[1:] if window is None and carried else parse_window(window or 0)
+    height, width = stated[1:] if window is None and stated else parse_window(window or 0)
     return pattern_of(net, (channels or input_channels(net), height, width))
 
 
 def input_channels(net: nn.Module) -> int:
-    """Channels that a network takes: as it says, else those of its first convolution, else 3."""
-    carried = _carried(net)
+    """Input channels of a network: as it states, else those of its first convolution, else 3."""
+    stated = _stated_input(net)
     found = (getattr(m, "in_channels", None) for m in net.modules())
-    return carried[0] if carried else next((n for n in found if isinstance(n, int)), 3)
+    return stated[0] if stated else next((n for n in found if isinstance(n, int)), 3)
 
 
-def _carried(net: nn.Module) -> tuple[int, int, int] | None:
-    """Channels, height and width that the network says it takes."""
+def _stated_input(net: nn.Module) -> tuple[int, int, int] | None:
+    """Channels, height and width of the input that the network states."""
     cfg = getattr(net, "pretrained_cfg", None)
     size = cfg.get("input_size") if isinstance(cfg, Mapping) else None
     return None if size is None else (int(size[0]), int(size[1]), int(size[2]))

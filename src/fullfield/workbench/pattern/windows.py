@@ -1,8 +1,7 @@
-"""The arithmetic of a window on a map: cells out, defaults, and the sum that shows why a layer does not fit."""
+"""The arithmetic of windows on a map: output cells, default stride and padding, and why a layer does not fit."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -12,19 +11,16 @@ from fullfield.geometry.axis import Op
 from fullfield.geometry.region import Pair
 
 
-def numbers(volume: tuple[int, ...]) -> int:
-    """How many numbers a volume holds."""
-    return math.prod(volume)
+def derived_default(name: str, settings: Mapping[str, Any]) -> Pair:
+    """The default stride, the kernel's size, or the default padding, which keeps the size of the map.
 
-
-def derive(name: str, settings: Mapping[str, Any]) -> Pair:
-    """The stride that makes windows touch, or the padding that keeps the size.
-
-    Padding keeps the size where the stride is 1 and the kernel has a middle, ``d*(F - 1) / 2``; else there is none.
+    The padding is ``d*(F - 1) / 2`` where the stride is 1 and that is a whole number, else 0.
 
     Examples:
-        >>> derive("p", {"f": (3, 5), "s": (1, 1), "d": (1, 1)}), derive("p", {"f": (11, 11), "s": (4, 4), "d": (1, 1)})
-        ((1, 2), (0, 0))
+        >>> derived_default("p", {"f": (3, 5), "s": (1, 1), "d": (1, 1)})
+        (1, 2)
+        >>> derived_default("p", {"f": (11, 11), "s": (4, 4), "d": (1, 1)})
+        (0, 0)
     """
     if name == "s":
         stride: Pair = settings["f"]
@@ -36,18 +32,20 @@ def derive(name: str, settings: Mapping[str, Any]) -> Pair:
     return pads[0], pads[1]
 
 
-def cells(settings: Mapping[str, Any], volume: tuple[int, ...], *, pool: bool = False) -> Pair:
-    """Cells that come out along y and x.
+def output_cells(settings: Mapping[str, Any], volume: tuple[int, ...], *, pool: bool = False) -> Pair:
+    """Output cells along y and x.
 
         (W - F + 2P) / S + 1,   F being d*(F - 1) + 1 where the kernel is dilated
 
     Raises:
-        GeometryError: that is no whole number and ``round`` is not given, or it is less than one, or a pool's window
-            could lie in padding alone.
+        GeometryError: that is not a whole number and ``round`` is not given, or it is less than one, or a pool's
+            window could contain padding only.
     """
     ceil = settings["round"] == "ceil"
     found = []
-    for axis, size, f, s, p, d in zip("yx", volume[1:], settings["f"], settings["s"], *_beside(settings), strict=True):
+    for axis, size, f, s, p, d in zip(
+        "yx", volume[1:], settings["f"], settings["s"], *_padding_and_dilation(settings), strict=True
+    ):
         if pool and 2 * p > f:
             raise GeometryError(
                 "padding", f"padding {p} is more than half of the kernel {f}", fix="pad by less, or pool by more"
@@ -61,13 +59,13 @@ def cells(settings: Mapping[str, Any], volume: tuple[int, ...], *, pool: bool = 
 
 
 def fits(settings: Mapping[str, Any], volume: tuple[int, ...]) -> bool:
-    """Whether no cell of the padded map is left over and no window hangs over its edge."""
-    sizes = zip(volume[1:], settings["f"], settings["s"], *_beside(settings), strict=True)
+    """Whether every cell of the padded map is read and no window reaches beyond its edge."""
+    sizes = zip(volume[1:], settings["f"], settings["s"], *_padding_and_dilation(settings), strict=True)
     return all(Op(f, s, p, p, d).leftover(n) == 0 for n, f, s, p, d in sizes)
 
 
-def _beside(settings: Mapping[str, Any]) -> tuple[Pair, Pair]:
-    """Padding and dilation, of layers that have none too."""
+def _padding_and_dilation(settings: Mapping[str, Any]) -> tuple[Pair, Pair]:
+    """Padding and dilation; defaults for layers without these settings."""
     return settings.get("p", (0, 0)), settings.get("d", (1, 1))
 
 
@@ -79,11 +77,11 @@ def _misfit(axis: str, size: int, op: Op, settings: Mapping[str, Any], volume: t
     found = f"{kernel}, stride {op.stride}, padding {op.low} does not fit {size} cells along {axis}: {sum_}"
     if exact < 1:
         return GeometryError("window", found, fix="use a smaller kernel, more padding, fewer pools or a larger INPUT")
-    return GeometryError("window", f"{found}, no whole number", fix=_mend(settings, volume))
+    return GeometryError("window", f"{found}, not a whole number", fix=_suggestion(settings, volume))
 
 
-def _mend(settings: Mapping[str, Any], volume: tuple[int, ...]) -> str:
-    """A padding that fits, if there is one, and rounding."""
+def _suggestion(settings: Mapping[str, Any], volume: tuple[int, ...]) -> str:
+    """What to change: a padding that fits, if there is one, or rounding."""
     rest = "add round=floor to give up the last cells"
     if "p" not in settings:
         return f"change the kernel, the stride or INPUT, or {rest}"

@@ -1,4 +1,4 @@
-"""Layers that are not linear: their Jacobian at an input, and the bias that makes both sides agree there."""
+"""Linearises layers that are not linear: the Jacobian at an input, and the bias that makes both agree there."""
 
 from __future__ import annotations
 
@@ -11,38 +11,37 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.layers import FeatureL2Pool, L2Pool2d, LocalResponseNorm2d
 from fullfield.workbench.lenet_layers import RadialBasis
-from fullfield.workbench.matrices.index_tables import Reach, adaptive_taps, window_taps
+from fullfield.workbench.matrices.index_tables import Array, Reach, adaptive_taps, window_taps
 from fullfield.workbench.matrices.linear_map import (
-    Array,
-    Link,
-    Volume,
-    map_of,
+    LinearMap,
+    as_map,
+    axis_ops_of,
     numbers,
-    ops_of,
-    pair_of,
     reach_of,
-    tables,
+    tap_tables,
 )
+from fullfield.workbench.volume import Volume
 
-Tangent = Callable[[str, Any, Volume, torch.Tensor], Link]
-Terms = Callable[[Any], tuple[Array | None, Array, Array]]
+JacobianMaker = Callable[[str, Any, Volume, torch.Tensor], LinearMap]
+SumTerms = Callable[[Any], tuple[Array | None, Array, Array]]
 
 
-def tangent_of(layer: nn.Module) -> Tangent | None:
-    """What makes a layer's Jacobian at an input; ``None`` for a layer that this does not know."""
+def jacobian_of(layer: nn.Module) -> JacobianMaker | None:
+    """The function that makes a layer's Jacobian at an input; ``None`` for an unknown layer."""
     if isinstance(layer, _POINTWISE):
         return _pointwise
-    return next((maker for kind, maker in _TANGENTS.items() if isinstance(layer, kind)), None)
+    return next((maker for kind, maker in _MAKERS.items() if isinstance(layer, kind)), None)
 
 
-def _pointwise(name: str, layer: nn.Module, volume: Volume, x: torch.Tensor) -> Link:
-    """Slopes on the diagonal."""
+def _pointwise(name: str, layer: nn.Module, volume: Volume, x: torch.Tensor) -> LinearMap:
+    """The slopes as a diagonal matrix."""
     point = x.detach().clone().requires_grad_()
     with torch.enable_grad():
-        value = layer(point[None].clone())[0]  # a layer that works in place
+        value = layer(point[None].clone())[0]  # the layer may work in place
         (slope,) = torch.autograd.grad(value.sum(), point)
     rest = numbers(value - slope * point).reshape(-1)
 
@@ -51,29 +50,29 @@ def _pointwise(name: str, layer: nn.Module, volume: Volume, x: torch.Tensor) -> 
 
         return sparse.diagonal(numbers(slope).reshape(-1)), rest
 
-    return Link(name, volume, math.prod(volume), make)
+    return LinearMap(name, volume, math.prod(volume), make)
 
 
-def _max_pool(name: str, layer: nn.MaxPool2d, volume: Volume, x: torch.Tensor) -> Link:
-    """The router: every output takes the input that was the largest."""
-    c, h, w = map_of(name, volume)
+def _max_pool(name: str, layer: nn.MaxPool2d, volume: Volume, x: torch.Tensor) -> LinearMap:
+    """Every output copies the input that was the largest."""
+    c, h, w = as_map(name, volume)
     pooled, chosen = F.max_pool2d(
         x[None], layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode, return_indices=True
     )
-    ops, counts = ops_of(name, layer, volume, ceil=layer.ceil_mode)
-    y, x_ = tables(ops, (h, w), counts)
+    ops, counts = axis_ops_of(name, layer, volume, ceil=layer.ceil_mode)
+    y, x_ = tap_tables(ops, (h, w), counts)
     return _router(name, pooled[0], chosen[0], volume, reach_of(y, x_, volume, c, c))
 
 
-def _adaptive_max_pool(name: str, layer: nn.AdaptiveMaxPool2d, volume: Volume, x: torch.Tensor) -> Link:
-    c, h, w = map_of(name, volume)
+def _adaptive_max_pool(name: str, layer: nn.AdaptiveMaxPool2d, volume: Volume, x: torch.Tensor) -> LinearMap:
+    c, h, w = as_map(name, volume)
     size: Any = layer.output_size
     pooled, chosen = F.adaptive_max_pool2d(x[None], size, return_indices=True)
     y, x_ = (adaptive_taps(n, m) for n, m in zip((h, w), pooled.shape[2:], strict=True))
     return _router(name, pooled[0], chosen[0], volume, reach_of(y, x_, volume, c, c))
 
 
-def _router(name: str, pooled: torch.Tensor, chosen: torch.Tensor, volume: Volume, reach: Reach) -> Link:
+def _router(name: str, pooled: torch.Tensor, chosen: torch.Tensor, volume: Volume, reach: Reach) -> LinearMap:
     c, cells = volume[0], volume[1] * volume[2]
     index = (chosen + torch.arange(c, device=chosen.device)[:, None, None] * cells).flatten()
 
@@ -83,15 +82,15 @@ def _router(name: str, pooled: torch.Tensor, chosen: torch.Tensor, volume: Volum
         rest = np.zeros(pooled.numel(), numbers(pooled).dtype)
         return sparse.router(numbers(index), c * cells, rest.dtype), rest
 
-    return Link(name, tuple(pooled.shape), pooled.numel(), make, reach)
+    return LinearMap(name, tuple(pooled.shape), pooled.numel(), make, reach)
 
 
-def _sums(name: str, value: torch.Tensor, x: torch.Tensor, reach: Reach, terms: Terms) -> Link:
-    """A layer that depends on sums over what ``reach`` says: ``J = diag(own) + diag(left) @ sums @ diag(right)``.
+def _sums(name: str, value: torch.Tensor, x: torch.Tensor, reach: Reach, terms: SumTerms) -> LinearMap:
+    """A layer that depends on sums over ``reach``: ``J = diag(own) + diag(left) @ sums @ diag(right)``.
 
     Args:
         value: the layer's output at ``x``.
-        terms: own (none where there is none), left and right, from the matrix of sums.
+        terms: computes own (or ``None``), left and right from the matrix of sums.
     """
 
     def make() -> tuple[Any, Array]:
@@ -105,33 +104,36 @@ def _sums(name: str, value: torch.Tensor, x: torch.Tensor, reach: Reach, terms: 
             matrix = matrix + sparse.diagonal(own)
         return matrix, result - matrix @ point
 
-    return Link(name, tuple(value.shape), reach.entries, make, reach)
+    return LinearMap(name, tuple(value.shape), reach.entries, make, reach)
 
 
-def _root(value: torch.Tensor, x: torch.Tensor, divisor: int) -> Terms:
-    """Of ``y = sqrt(sum of x**2 / divisor)``: ``x / (divisor * y)``, zero where the root is."""
+def _root(value: torch.Tensor, x: torch.Tensor, divisor: int) -> SumTerms:
+    """The terms of ``y = sqrt(sum of x**2 / divisor)``: ``x / (divisor * y)``, zero where ``y`` is zero."""
     result = numbers(value).reshape(-1)
     left = np.divide(1 / divisor, result, out=np.zeros_like(result), where=result != 0)
     return lambda matrix: (None, left, numbers(x).reshape(-1))
 
 
-def _l2_pool(name: str, layer: Any, volume: Volume, x: torch.Tensor) -> Link:
-    """``L2Pool2d``, and torch's ``LPPool2d`` where its power is 2 and no window hangs over the edge."""
-    c, h, w = map_of(name, volume)
-    kernel, stride = pair_of(layer.kernel_size), pair_of(layer.stride or layer.kernel_size)
+def _l2_pool(name: str, layer: Any, volume: Volume, x: torch.Tensor) -> LinearMap:
+    """``L2Pool2d``, and torch's ``LPPool2d`` where its power is 2 and it does not round up."""
+    c, h, w = as_map(name, volume)
+    kernel, stride = (
+        parse_pair("kernel_size", layer.kernel_size),
+        parse_pair("stride", layer.stride or layer.kernel_size),
+    )
     mean, padding = getattr(layer, "mean", False), getattr(layer, "padding", 0)
     if getattr(layer, "norm_type", 2) != 2 or getattr(layer, "ceil_mode", False):
         raise UnsupportedError(name, f"{layer} has no matrix here", fix="use fullfield.layers.L2Pool2d")
     plain = L2Pool2d(kernel, stride, padding=padding, mean=mean, must_fit=False)
-    ops, counts = ops_of(name, plain, volume)
-    y, x_ = tables(ops, (h, w), counts)
+    ops, counts = axis_ops_of(name, plain, volume)
+    y, x_ = tap_tables(ops, (h, w), counts)
     value = plain(x[None])[0]
     terms = _root(value, x, kernel[0] * kernel[1] if mean else 1)
     return _sums(name, value, x, reach_of(y, x_, volume, c, c), terms)
 
 
-def _feature_pool(name: str, layer: FeatureL2Pool, volume: Volume, x: torch.Tensor) -> Link:
-    c, h, w = map_of(name, volume)
+def _feature_pool(name: str, layer: FeatureL2Pool, volume: Volume, x: torch.Tensor) -> LinearMap:
+    c, h, w = as_map(name, volume)
     value = layer(x[None])[0]
     each, pooled = c // layer.groups, value.shape[0] // layer.groups
     width = layer.width or each
@@ -141,9 +143,9 @@ def _feature_pool(name: str, layer: FeatureL2Pool, volume: Volume, x: torch.Tens
     return _sums(name, value, x, Reach(band, np.eye(h, dtype=bool), np.eye(w, dtype=bool)), _root(value, x, 1))
 
 
-def _response_norm(name: str, layer: Any, volume: Volume, x: torch.Tensor) -> Link:
-    """Of ``y = x / s**beta``, ``s = k + alpha/n sum of x**2``: slopes ``s**-beta``, less what the sums add."""
-    c, h, w = map_of(name, volume)
+def _response_norm(name: str, layer: Any, volume: Volume, x: torch.Tensor) -> LinearMap:
+    """The terms of ``y = x / s**beta``, ``s = k + alpha/n sum of x**2``: ``s**-beta``, less the part of the sums."""
+    c, h, w = as_map(name, volume)
     size, alpha, beta, k = layer.size, float(layer.alpha), float(layer.beta), float(layer.k)
     if getattr(layer, "region", "across") == "within":
         reach, count = _square(volume, size), size**2
@@ -161,14 +163,14 @@ def _response_norm(name: str, layer: Any, volume: Volume, x: torch.Tensor) -> Li
 
 
 def _square(volume: Volume, size: int) -> Reach:
-    """What a window of ``size`` by ``size`` round every cell of its own map reads."""
+    """The reach of a window of ``size`` by ``size`` around every cell, in the same map."""
     low, high = size // 2, size - 1 - size // 2
     y, x = (window_taps(n, size, 1, low, high, 1, count=n) for n in volume[1:])
     return reach_of(y, x, volume, volume[0], volume[0])
 
 
-def _softmax(name: str, layer: Any, volume: Volume, x: torch.Tensor) -> Link:
-    """``diag(y) - y y'`` over one dimension; of the logarithm ``1 - exp(y)'``."""
+def _softmax(name: str, layer: Any, volume: Volume, x: torch.Tensor) -> LinearMap:
+    """``diag(y) - y y'`` over one dimension; for the logarithm ``1 - exp(y)'``."""
     dims = len(volume) + 1
     if layer.dim is None or layer.dim % dims == 0 or len(volume) == 2:
         raise GeometryError(name, f"{layer} over the dimension {layer.dim} of {dims}", fix="use Softmax(1)")
@@ -186,7 +188,7 @@ def _softmax(name: str, layer: Any, volume: Volume, x: torch.Tensor) -> Link:
     return _sums(name, value, x, Reach(joined[0], joined[1], joined[2]), terms)
 
 
-def _distances(name: str, layer: RadialBasis, volume: Volume, x: torch.Tensor) -> Link:
+def _distances(name: str, layer: RadialBasis, volume: Volume, x: torch.Tensor) -> LinearMap:
     """``2 * (code - x)``, a full matrix."""
     if volume != (layer.in_features,):
         found = "x".join(map(str, volume))
@@ -200,7 +202,7 @@ def _distances(name: str, layer: RadialBasis, volume: Volume, x: torch.Tensor) -
         return sparse.dense(slopes), value - slopes @ numbers(x)
 
     sides, one = (layer.out_features, layer.in_features), np.ones((1, 1), bool)
-    return Link(name, sides[:1], math.prod(sides), make, Reach(np.ones(sides, bool), one, one), dense=True)
+    return LinearMap(name, sides[:1], math.prod(sides), make, Reach(np.ones(sides, bool), one, one), dense=True)
 
 
 _POINTWISE = (
@@ -208,7 +210,7 @@ _POINTWISE = (
     *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign, nn.Threshold),
     *(nn.Tanhshrink, nn.Softshrink, nn.Hardshrink, nn.RReLU),
 )
-_TANGENTS: dict[type[nn.Module], Tangent] = {
+_MAKERS: dict[type[nn.Module], JacobianMaker] = {
     nn.MaxPool2d: _max_pool,
     nn.AdaptiveMaxPool2d: _adaptive_max_pool,
     L2Pool2d: _l2_pool,
