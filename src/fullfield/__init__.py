@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from fullfield.api.scan import scan as scan
     from fullfield.api.scan_to import scan_to as scan_to
     from fullfield.api.scores import Scores as Scores
-    from fullfield.api.stored import StoredScores as StoredScores
-    from fullfield.api.stored import open_scores as open_scores
+    from fullfield.api.scores import open_scores as open_scores
     from fullfield.api.tune import tune as tune
     from fullfield.api.tuning import Tuning as Tuning
     from fullfield.api.verify import verify as verify
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
     from fullfield.errors import ImageError as ImageError
     from fullfield.errors import ResumeError as ResumeError
     from fullfield.errors import UnsupportedError as UnsupportedError
+    from fullfield.exporters import Exported as Exported
+    from fullfield.exporters.geojson import Detections as Detections
     from fullfield.image.open import open as open
     from fullfield.importers.load import load as load
     from fullfield.mask.where import Where as Where
@@ -56,6 +57,8 @@ _HOME = {
     "BudgetError": "fullfield.errors",
     "CaptureError": "fullfield.errors",
     "Certificate": "fullfield.verification.certificate",
+    "Detections": "fullfield.exporters.geojson",
+    "Exported": "fullfield.exporters",
     "Model": "fullfield.model.model",
     "FullfieldError": "fullfield.errors",
     "GeometryError": "fullfield.errors",
@@ -66,7 +69,6 @@ _HOME = {
     "Report": "fullfield.api.inspect",
     "ResumeError": "fullfield.errors",
     "Scores": "fullfield.api.scores",
-    "StoredScores": "fullfield.api.stored",
     "Tuning": "fullfield.api.tuning",
     "UnsupportedError": "fullfield.errors",
     "Where": "fullfield.mask.where",
@@ -75,7 +77,7 @@ _HOME = {
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.importers.load",
     "open": "fullfield.image.open",
-    "open_scores": "fullfield.api.stored",
+    "open_scores": "fullfield.api.scores",
     "plan": "fullfield.api.plan",
     "save": "fullfield.model.save",
     "scan": "fullfield.api.scan",

@@ -197,13 +197,13 @@ def test_class_names_come_along() -> None:
 def test_scores_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     scores = fullfield.scan(made(networks.padded), picture(), step=8, verify=6)
     scores.save(tmp_path / "s.zarr")
-    back = fullfield.Scores.load(tmp_path / "s.zarr")
+    back = fullfield.open_scores(tmp_path / "s.zarr")
     np.testing.assert_array_equal(back.array, scores.array)
     assert back.placement == scores.placement
     assert back.provenance == scores.provenance
     assert back.certificate == scores.certificate
     assert back.certificate is not None
-    assert back.certificate["verdict"] == "EXACT"
+    assert back.certificate.verdict == "EXACT"
 
 
 @pytest.mark.parametrize("make", SHARED)

@@ -23,7 +23,7 @@ def corrupted(scores: Scores, cell: tuple[int, int], by: float = 1.0) -> Scores:
     """The same scores with one of them wrong."""
     array = scores.array.copy()
     array[(2, *cell)] += by * np.ptp(array)
-    return replace(scores, array=array)
+    return Scores(replace(scores.map, array=array))
 
 
 @pytest.mark.parametrize("make", [networks.unpadded, networks.padded, networks.gated, Branches, Attention])
@@ -63,7 +63,7 @@ def test_one_wrong_score_at_a_sampled_window_is_found() -> None:
 def test_a_shifted_map_is_found() -> None:
     net = made(networks.padded)
     scores = fullfield.scan(net, picture(), step=3)
-    moved = replace(scores, array=np.roll(scores.array, 1, axis=2))
+    moved = Scores(replace(scores.map, array=np.roll(scores.array, 1, axis=2)))
     assert not fullfield.verify(net, picture(), scores=moved, samples=4).holds
 
 
@@ -86,15 +86,15 @@ def test_a_scan_verifies_itself_along_the_way() -> None:
     net = made(networks.padded)
     scores = fullfield.scan(net, picture(), step=8, verify=6)
     assert scores.certificate is not None
-    assert scores.certificate["verdict"] == "EXACT"
-    assert scores.certificate["samples"] == 6
-    assert scores.certificate == fullfield.verify(net, picture(), scores=scores, samples=6).to_dict()
+    assert scores.certificate.verdict == "EXACT"
+    assert scores.certificate.samples == 6
+    assert scores.certificate == fullfield.verify(net, picture(), scores=scores, samples=6)
 
 
 def test_saved_scores_are_verified_with_their_own_settings(tmp_path: Path) -> None:
     net = made(networks.padded)
     fullfield.scan(net, picture(), step=6, edge="replicate", scale=0.9).save(tmp_path / "s.zarr")
-    scores = Scores.load(tmp_path / "s.zarr")
+    scores = fullfield.open_scores(tmp_path / "s.zarr")
     assert fullfield.verify(net, picture(), scores=scores).verdict == "EXACT"
 
 
@@ -164,4 +164,4 @@ def test_cells_that_hold_no_scores_are_not_compared() -> None:
     scores = fullfield.scan(net, picture(), step=4, mask=mask, verify=12)
     assert 0 < np.isnan(scores.array).all(axis=0).mean() < 1
     assert scores.certificate is not None
-    assert scores.certificate["verdict"] == "EXACT"
+    assert scores.certificate.verdict == "EXACT"

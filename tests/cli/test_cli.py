@@ -256,7 +256,7 @@ def test_scan_writes_what_python_writes(tmp_path: Path) -> None:
     text = ok("scan", MODEL, PHOTO, *SMALL, "-o", scores, "--overlay", overlay)
     assert f"wrote    {scores}\nwrote    {overlay}" in text
     expected = fullfield.scan(fullfield.load(MODEL), PHOTO, scale=0.1, step=4)
-    assert np.array_equal(fullfield.Scores.load(scores).array, expected.array)
+    assert np.array_equal(fullfield.open_scores(scores).array, expected.array)
     with Image.open(overlay) as drawn:
         assert np.array_equal(np.asarray(drawn), np.asarray(expected.overlay(PHOTO, "face")))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fullfield.api.scores import Scores
+from fullfield.api.scores import Scores, open_scores
 from fullfield.cli import main
 from fullfield.geometry.placement import Placement
 
@@ -16,7 +16,7 @@ from fullfield.geometry.placement import Placement
 def scores(tmp_path: Path) -> Path:
     place = Placement((4, 4), (16, 16), (80, 120), (80, 120))
     array = np.random.default_rng(0).standard_normal((3, *place.shape)).astype(np.float32)
-    Scores(array, place, class_names=("a", "b", "c")).save(tmp_path / "s.zarr")
+    Scores.from_array(array, place, class_names=("a", "b", "c")).save(tmp_path / "s.zarr")
     return tmp_path / "s.zarr"
 
 
@@ -25,7 +25,7 @@ def test_export_writes_the_classes_named(scores: Path) -> None:
     result = CliRunner().invoke(main, ["export", str(scores), str(out), "--class", "c", "--class", "0", "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.output) == {"written": str(out), "bytes": out.stat().st_size}
-    np.testing.assert_array_equal(np.load(out), Scores.load(scores).array[[2, 0]])
+    np.testing.assert_array_equal(np.load(out), open_scores(scores).array[[2, 0]])
 
 
 def test_export_takes_a_resolution_and_writes_labels(scores: Path) -> None:

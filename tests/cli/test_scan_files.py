@@ -87,7 +87,7 @@ def test_json_of_several_files_says_what_became_of_each() -> None:
 
 def test_the_scores_on_disk_are_those_in_memory() -> None:
     scan("plain.tif", "-o", "a.zarr", "--budget", "200MB")
-    np.testing.assert_allclose(fullfield.open_scores("a.zarr").to_scores().array, plain(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(fullfield.open_scores("a.zarr").array, plain(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".npy", ".geojson", ".ome.tif"])
@@ -145,12 +145,12 @@ def test_masks_say_the_same_as_picture_and_as_polygons_on_image_and_map() -> Non
 def test_what_is_kept_is_what_was_asked_for() -> None:
     scores = plain()
     scan("plain.tif", "-o", "labels.zarr", "--argmax")
-    np.testing.assert_array_equal(fullfield.open_scores("labels.zarr").read(0, 14, 0, 18)[0], scores.argmax(axis=0))
+    np.testing.assert_array_equal(fullfield.open_scores("labels.zarr").top(), scores.argmax(axis=0))
     scan("plain.tif", "-o", "face.npy", "--classes", "face")
     np.testing.assert_allclose(np.load("face.npy"), scores[1:], rtol=0, atol=1e-6)
     scan("plain.tif", "-o", "bytes.zarr", "--dtype", "uint8", "--range", "0,1")
-    assert fullfield.open_scores("bytes.zarr").read(0, 14, 0, 18).dtype == np.uint8
-    np.testing.assert_allclose(fullfield.open_scores("bytes.zarr").to_scores().array, scores, rtol=0, atol=0.5 / 254)
+    assert fullfield.open_scores("bytes.zarr").dtype == np.uint8
+    np.testing.assert_allclose(fullfield.open_scores("bytes.zarr").array, scores, rtol=0, atol=0.5 / 254)
 
 
 def test_processes_share_one_output_and_the_last_completes_it() -> None:
@@ -159,7 +159,7 @@ def test_processes_share_one_output_and_the_last_completes_it() -> None:
     second = scan("plain.tif", "-o", "a.zarr", *shared[0])
     said = sorted("the last process to finish" in result.stdout for result in (first, second))
     assert said in ([False, False], [False, True])  # a map of a single block is all one's own
-    np.testing.assert_allclose(fullfield.open_scores("a.zarr").to_scores().array, plain(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(fullfield.open_scores("a.zarr").array, plain(), rtol=0, atol=1e-6)
 
 
 def test_levels_resolutions_and_channels_are_picked() -> None:
@@ -243,7 +243,7 @@ def test_another_result_is_not_written_over() -> None:
     scan("plain.tif", "-o", "a.zarr")
     assert "exists already" in scan("plain.tif", "-o", "a.zarr", "--argmax", code=1).stderr
     scan("plain.tif", "-o", "a.zarr", "--argmax", "--overwrite")
-    assert fullfield.open_scores("a.zarr").spec.kind == "labels"
+    assert fullfield.open_scores("a.zarr").kind == "labels"
 
 
 def test_slides_are_scanned_at_the_resolution_that_is_asked_for() -> None:
@@ -252,6 +252,6 @@ def test_slides_are_scanned_at_the_resolution_that_is_asked_for() -> None:
     with warnings.catch_warnings(), tifffile.TiffWriter("a.svs") as file:
         file.write(PIXELS, tile=(64, 64), photometric="rgb", compression="jpeg", description=text, metadata=None)
     scan("a.svs", "-o", "a.zarr", "--mpp", "1.0")
-    found = fullfield.open_scores("a.zarr").spec
+    found = fullfield.open_scores("a.zarr")
     assert (found.placement.image, found.shape) == ((64, 80), (2, 6, 8))
     assert found.mpp == pytest.approx((1.0, 1.0))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fullfield.api.stored import open_scores
-from fullfield.cli.summary import Digest, stored_summary, summary
+from fullfield.api.scores import open_scores
+from fullfield.cli.summary import Digest, is_read, summary
 from tests.store.maps import stored
 
 DRAW = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def test_a_digest_of_pieces_is_that_of_the_whole(name: str, tmp_path: Path) -> N
     for top, left, parts in found.pieces():
         pieces.add(parts, top, left)
     wanted = said(array)
-    for digest in (Digest.of(found.to_scores()), pieces):
+    for digest in (Digest.of(found.to_memory()), pieces):
         assert digest.scored == wanted["scored"]
         assert digest.best.tolist() == wanted["best"]
         assert digest.liveliest == wanted["liveliest"]
@@ -67,9 +67,10 @@ def test_a_digest_of_pieces_is_that_of_the_whole(name: str, tmp_path: Path) -> N
 def test_a_stored_map_is_summed_up_like_one_in_memory(tmp_path: Path) -> None:
     stored(tmp_path / "a.zarr", MAPS["gaps"].astype(np.float32), classes=(7, 2, 9))
     on_disk = open_scores(tmp_path / "a.zarr")
-    scores = on_disk.to_scores()
-    found = stored_summary(on_disk, None, 2.0, ["a.zarr"])
-    assert found == summary(scores, Digest.of(scores), Digest.of(scores).liveliest, 2.0, ["a.zarr"])
+    scores = on_disk.to_memory()
+    assert is_read(on_disk)
+    found = summary(on_disk, Digest.of(on_disk), None, 2.0, ["a.zarr"])
+    assert found == summary(scores, Digest.of(scores), None, 2.0, ["a.zarr"])
     assert {entry["class"] for entry in found["top"]} == {"class 7", "class 2", "class 9"}
     assert sum(entry["windows"] for entry in found["top"]) == found["cells_scored"] == 320 * 300 - 200 * 40 - 20
 
@@ -78,7 +79,8 @@ def test_of_a_map_in_bytes_the_scores_are_said(tmp_path: Path) -> None:
     numbers = DRAW.integers(0, 255, (2, 40, 30)).astype(np.uint8)
     numbers[1, 3, 4] = 254
     stored(tmp_path / "a.zarr", numbers, scale=0.5, offset=-1.0)
-    found = stored_summary(open_scores(tmp_path / "a.zarr"), 1, 2.0, [])
+    scores = open_scores(tmp_path / "a.zarr")
+    found = summary(scores, Digest.of(scores), 1, 2.0, [])
     assert found["highest"]["score"] == 126
     assert found["dtype"] == "uint8"
 
@@ -88,7 +90,15 @@ def test_a_summary_takes_the_memory_of_an_inner_chunk(tmp_path: Path) -> None:
     stored(tmp_path / "a.zarr", array, shard=(512, 512))
     on_disk = open_scores(tmp_path / "a.zarr")
     tracemalloc.start()
-    stored_summary(on_disk, None, 1.0, [])
+    summary(on_disk, Digest.of(on_disk), None, 1.0, [])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6 * (16 << 20)
+
+
+def test_labels_are_not_summed_up(tmp_path: Path) -> None:
+    stored(tmp_path / "a.zarr", np.zeros((1, 9, 9), np.uint8), kind="labels", classes=(0, 1))
+    scores = open_scores(tmp_path / "a.zarr")
+    assert not is_read(scores)
+    found = summary(scores, None, None, 2.0, [])
+    assert (found["kind"], "top" in found) == ("labels", False)

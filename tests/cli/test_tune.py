@@ -86,10 +86,10 @@ def test_scan_takes_the_fastest_border_that_will_do(tmp_path: Path) -> None:
     certificate = json.loads(result.stdout)["certificate"]
     assert certificate["verdict"].startswith("HOLDS: wished the crops' top class at 0.5")
     assert (certificate["seed"], certificate["holds"]) == (1, True)
-    scores = fullfield.Scores.load(target)
+    scores = fullfield.open_scores(target)
     assert scores.mode == "context"
     assert scores.certificate is not None
-    assert scores.certificate["target"] == {"tolerance": None, "agreement": 0.5}
+    assert scores.map.certificate["target"] == {"tolerance": None, "agreement": 0.5}
 
 
 def test_scan_is_exact_where_nothing_less_will_do() -> None:

@@ -41,7 +41,7 @@ def test_each_method_is_exact(net: fullfield.Model) -> None:
     for method in get_args(Method):
         certificate = fullfield.scan(net, image, step=(5, 7), method=method, verify=1000).certificate
         assert certificate is not None
-        assert certificate["relative"] <= 1e-9, method
+        assert certificate.relative <= 1e-9, method
 
 
 def test_auto_says_how_the_methods_compare(net: fullfield.Model) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 import fullfield
 from fullfield.api.scan_to import scan_to
-from fullfield.api.stored import StoredScores
+from fullfield.api.scores import Scores
 from fullfield.engine.progress import Progress
 from fullfield.jobs import stream_job as job
 from fullfield.store.encoding import Encoded, Encoding, ScoreEncoder, score_encoder
@@ -38,11 +38,11 @@ def block_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return int(request.param)
 
 
-def everything(stored: StoredScores | None) -> tuple[np.ndarray, np.ndarray]:
+def everything(stored: Scores | None) -> tuple[np.ndarray, np.ndarray]:
     """Stored numbers, and which cells have them."""
     assert stored is not None
     _, rows, columns = stored.shape
-    return stored.read(0, rows, 0, columns), stored.valid(0, rows, 0, columns)
+    return stored.map.read(0, rows, 0, columns), stored.valid()
 
 
 @pytest.mark.usefixtures("block_bytes")

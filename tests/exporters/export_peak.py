@@ -39,14 +39,15 @@ class Endless:
             fill=255.0 if labels else math.nan,
         )  # fmt: skip
 
-    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+    def read(self, top: int, bottom: int, left: int, right: int, bands: slice = slice(None)) -> NDArray[Any]:
         y, x = np.arange(top, bottom)[:, None], np.arange(left, right)
         if self.spec.kind == "labels":
             return ((y // 37 % 10).astype(np.uint8) ^ (x // 41 % 4).astype(np.uint8))[None]
         plane = (y * 7 % 512).astype(np.float32) + (x * 3 % 512).astype(np.float32)
-        out = np.empty((self.spec.shape[0], *plane.shape), np.float32)
-        for band in range(len(out)):
-            np.add(plane, band, out=out[band])
+        wanted = range(*bands.indices(self.spec.shape[0]))
+        out = np.empty((len(wanted), *plane.shape), np.float32)
+        for band, numbers in zip(wanted, out, strict=True):
+            np.add(plane, band, out=numbers)
         return out
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:

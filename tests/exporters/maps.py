@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import Georeference
-from fullfield.store.maps import MapSpec
+from fullfield.store.maps import ALL, MapSpec
 
 UTM = Georeference("EPSG:32633", (0.5, 0.1, 400000.0, 0.05, -0.5, 5400000.0))  # turned and sheared a little
 
@@ -23,9 +23,9 @@ class Map:
     asked: list[int]
     certificate: dict[str, Any] | None = None
 
-    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+    def read(self, top: int, bottom: int, left: int, right: int, bands: slice = ALL) -> NDArray[Any]:
         self.asked.append((bottom - top) * (right - left))
-        return self.array[:, top:bottom, left:right]
+        return self.array[bands, top:bottom, left:right]
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
         return self.known[top:bottom, left:right]

@@ -9,9 +9,10 @@ import pytest
 import rasterio
 from PIL import Image
 
-from fullfield.api.scores import Scores
+from fullfield.api.scores import Scores, open_scores
 from fullfield.errors import ImageError
 from fullfield.exporters import Options, export
+from fullfield.exporters.geojson import Detections
 from fullfield.store.palette import distinct
 from tests.exporters.maps import UTM, placed, score_map
 
@@ -39,7 +40,7 @@ def test_npy_reads_back_equal(tmp_path: Path, dtype: str) -> None:
 def test_scores_of_some_classes_are_loaded_again(tmp_path: Path, suffix: str) -> None:
     scores = score_map(georeference=UTM)
     export(scores, tmp_path / f"a{suffix}", classes=["kind 2", 0])
-    found = Scores.load(tmp_path / f"a{suffix}")
+    found = open_scores(tmp_path / f"a{suffix}")
     np.testing.assert_array_equal(found.array, scores.array[[2, 0]])
     assert (found.classes, found.class_names, found.placement) == ((2, 0), ("kind 2", "kind 0"), placed())
     assert found.georeference == UTM
@@ -47,7 +48,7 @@ def test_scores_of_some_classes_are_loaded_again(tmp_path: Path, suffix: str) ->
 
 def test_scores_in_memory_are_exported_too(tmp_path: Path) -> None:
     array = np.random.default_rng(0).standard_normal((2, *placed().shape)).astype(np.float32)
-    export(Scores(array, placed(), georeference=UTM), tmp_path / "a.tif", classes=[1])
+    export(Scores.from_array(array, placed(), georeference=UTM).map, tmp_path / "a.tif", classes=[1])
     with rasterio.open(tmp_path / "a.tif") as file:
         np.testing.assert_array_equal(file.read(), array[1:])
         assert file.descriptions == ("class 1",)
@@ -109,8 +110,9 @@ def test_a_geotiff_at_the_images_resolution_lies_on_the_image(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "options", "fault"),
     [
-        ("a.npy", {"threshold": 0.5}, "threshold: 0.5 has no meaning for npy"),
+        ("a.npy", {"detections": Detections(0.5)}, r"detections: Detections\(threshold=0.5.* has no meaning for npy"),
         ("a.geojson", {"resolution": "image"}, "has no meaning for geojson"),
+        ("a.geojson", {"labels": True}, "has no meaning for geojson"),
         ("a.ome.tif", {"cog": False}, "has no meaning for ometiff"),
         ("a.npz", {"labels": True}, "has no meaning for npz"),
         ("a.tif", {"resolution": "huge"}, "'huge' is not known"),

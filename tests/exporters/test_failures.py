@@ -113,12 +113,12 @@ def test_a_store_is_copied_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     export(scores, tmp_path / "a.zarr", classes=["kind 2", 0], options=Options(labels=labels))
     assert max(scores.asked) <= (1 << 16) // 3
     found = fullfield.open_scores(tmp_path / "a.zarr")
-    stored = found.read(0, 700, 0, 600)
+    stored = found.map.read(0, 700, 0, 600)
     if labels:
-        assert (found.spec.kind, found.spec.classes, found.class_names) == ("labels", (2, 0), ("kind 2", "kind 0"))
+        assert (found.kind, found.classes, found.class_names) == ("labels", (2, 0), ("kind 2", "kind 0"))
         top = np.where(scores.array[0] > scores.array[2], 0, 2)
         np.testing.assert_array_equal(stored[0], np.where(scores.known, top, 255))
     else:
         np.testing.assert_array_equal(stored, scores.array[[2, 0]])
-        assert (found.spec.scale, found.spec.offset) == (scores.spec.scale, scores.spec.offset)
-    np.testing.assert_array_equal(found.valid(0, 700, 0, 600), scores.known)
+        assert (found.map.spec.scale, found.map.spec.offset) == (scores.spec.scale, scores.spec.offset)
+    np.testing.assert_array_equal(found.valid(), scores.known)

@@ -10,13 +10,16 @@ import pytest
 
 from fullfield.errors import ImageError
 from fullfield.exporters import Options, export
+from fullfield.exporters.geojson import Detections
 from fullfield.exporters.labels import stored_labels
 from fullfield.image.raster import Georeference
 from tests.exporters.maps import UTM, Map, placed, score_map
 
 
 def features(scores: Map, path: Path, classes: Any = None, **options: Any) -> list[dict[str, Any]]:
-    export(scores, path / "a.geojson", classes=classes, options=Options(**options), overwrite=True)
+    export(
+        scores, path / "a.geojson", classes=classes, options=Options(detections=Detections(**options)), overwrite=True
+    )
     read = json.loads((path / "a.geojson").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert read["type"] == "FeatureCollection"
     found: list[dict[str, Any]] = read["features"]
@@ -88,7 +91,9 @@ def test_rings_are_counter_clockwise_in_every_coordinate_system(tmp_path: Path) 
 
 
 def test_a_map_with_a_known_system_names_it(tmp_path: Path) -> None:
-    export(score_map(georeference=UTM), tmp_path / "a.geojson", options=Options(coordinates="map"))
+    export(
+        score_map(georeference=UTM), tmp_path / "a.geojson", options=Options(detections=Detections(coordinates="map"))
+    )
     assert "urn:ogc:def:crs:EPSG::32633" in (tmp_path / "a.geojson").read_text()
 
 
@@ -130,12 +135,11 @@ def test_stored_labels_are_outlined_without_scores(tmp_path: Path) -> None:
         ({"min_distance": 3.0}, "is for points"),
         ({"min_distance": -3.0, "geometry": "points"}, "not a positive number"),
         ({"threshold": float("nan")}, "nan is no number"),
-        ({"labels": True}, "has no meaning for geojson"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(tmp_path: Path, options: dict[str, Any], fault: str) -> None:
     with pytest.raises(ImageError, match=fault):
-        export(score_map(), tmp_path / "a.geojson", options=Options(**options))
+        export(score_map(), tmp_path / "a.geojson", options=Options(detections=Detections(**options)))
     assert not list(tmp_path.iterdir())
 
 

@@ -46,7 +46,7 @@ def test_classes_are_kept_in_the_order_they_are_named() -> None:
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_probabilities_are_those_of_all_classes_whatever_is_kept(activation: Any) -> None:
     kept = score_encoder(Encoding(classes=(3,), activation=activation), classes=4)
-    whole = Scores(SCORES, Placement((1, 1), (1, 1), (9, 11), (9, 11)))
+    whole = Scores.from_array(SCORES, Placement((1, 1), (1, 1), (9, 11), (9, 11)))
     np.testing.assert_array_equal(kept.encode(SCORES).block[0], whole.class_map(3, activation))
     every = score_encoder(Encoding(activation=activation), classes=4).encode(SCORES).block
     np.testing.assert_array_equal(every[3], kept.encode(SCORES).block[0])

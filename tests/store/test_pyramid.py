@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import zarr
 
-from fullfield.api.stored import open_scores
 from fullfield.errors import ImageError
 from fullfield.store import pyramid
 from fullfield.store.ome_zarr import create_store, level_count, level_grid, read_record
 from fullfield.store.pyramid import GrowingStore, _fours, _mean, halved, seal
-from fullfield.store.shards import Grid, Slices, read_cells
+from fullfield.store.shards import ShardGrid, Slices, read_cells
+from fullfield.store.stored_map import open_map
 from tests.store.maps import contents, fill_store, regions, spec_of, stored
 
 DRAW = np.random.default_rng(0)
@@ -108,9 +108,9 @@ def test_sealing_twice_changes_nothing(tmp_path: Path) -> None:
 def test_a_certificate_may_come_with_the_seal_or_after_it(tmp_path: Path) -> None:
     spec = stored(tmp_path / "a.zarr", TALL)
     seal(tmp_path / "a.zarr", certificate={"verdict": "EXACT"})
-    assert open_scores(tmp_path / "a.zarr").certificate == {"verdict": "EXACT"}
+    assert open_map(tmp_path / "a.zarr").certificate == {"verdict": "EXACT"}
     seal(tmp_path / "a.zarr")
-    assert open_scores(tmp_path / "a.zarr").certificate == {"verdict": "EXACT"}
+    assert open_map(tmp_path / "a.zarr").certificate == {"verdict": "EXACT"}
     writer = create_store(tmp_path / "b.zarr", spec, certificate={"verdict": "EXACT"})
     fill_store(writer, TALL)
     seal(tmp_path / "b.zarr")
@@ -277,7 +277,7 @@ def test_no_inner_chunk_is_decoded_twice_where_one_is_read_at_a_time(
     stored(tmp_path / "a.zarr", array)
     reads: list[tuple[Path, tuple[int, ...]]] = []
 
-    def read(path: Path, grid: Grid, region: Slices) -> np.ndarray:
+    def read(path: Path, grid: ShardGrid, region: Slices) -> np.ndarray:
         first = (tuple(range(r.start // side, -(-r.stop // side))) for r, side in zip(region, grid.chunk, strict=True))
         reads.extend((path, chunk) for chunk in itertools.product(*first))
         return read_cells(path, grid, region)

@@ -3,76 +3,70 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullfield.api.scores import Scores
-from fullfield.api.stored import open_scores
-from fullfield.exporters import Options, Resolution
-from fullfield.exporters import export as write
+from fullfield.api.scores import Scores, open_scores
 
 if TYPE_CHECKING:
     from fullfield.engine.progress import OnProgress
-    from fullfield.exporters.geojson import Coordinates, Geometry
+    from fullfield.exporters import Exported, Resolution
+    from fullfield.exporters.geojson import Detections
     from fullfield.exporters.geotiff import Compression
+    from fullfield.exporters.grid import Classes
     from fullfield.exporters.resample import Method
-    from fullfield.store.maps import ScoreMap
 
 
 def export(
-    scores: ScoreMap | str | os.PathLike[str],
+    scores: Scores | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
-    classes: Sequence[int | str] | None = None,
+    classes: Classes = None,
     labels: bool = False,
     resolution: Resolution = "cells",
     resample: Method = "nearest",
     cog: bool = True,
     compression: Compression = "deflate",
-    threshold: float | None = None,
-    geometry: Geometry = "polygons",
-    coordinates: Coordinates = "image",
-    min_distance: float | None = None,
+    detections: Detections | None = None,
     overwrite: bool = False,
     progress: OnProgress | None = None,
-) -> None:
-    """Writes a score map as GeoTIFF, OME-TIFF, ``.npy``, GeoJSON, PNG, ``.zarr`` or ``.npz``, as the suffix says.
+) -> Exported:
+    """Writes a score map as OME-Zarr, ``.npz``, GeoTIFF, OME-TIFF, ``.npy``, GeoJSON or picture, as the suffix says.
 
     Whatever the format, score ``(i, j)`` lies where its window's centre does. The file appears whole or not at all.
 
     Args:
         scores: of a scan, in memory or on disk, or their path.
-        path: ``.tif`` (GeoTIFF), ``.ome.tif``, ``.npy``, ``.geojson``, ``.png``, ``.zarr`` or ``.npz``.
-        classes: those wanted, by index among the network's classes or by name; all by default.
-        labels: the class with the greatest score instead of the scores (TIFF, npy, PNG, zarr).
+        path: ``.zarr``, ``.npz``, ``.tif`` (GeoTIFF), ``.ome.tif``, ``.npy``, ``.geojson``, ``.png``, ``.webp`` or
+            ``.jpg``. GDAL and GIS programs count the bands of a GeoTIFF from 1: class 0 is band 1.
+        classes: by index among the network's classes or by name, one or several; all by default.
+        labels: the class with the greatest score instead of the scores (TIFF, npy, pictures, zarr).
         resolution: ``"cells"``, a pixel a cell; ``"image"``, the original image's pixels; or height and width of the
-            whole image in pixels (TIFF, npy, PNG).
+            whole image in pixels (TIFF, npy, pictures).
         resample: ``"nearest"``, ``"bilinear"`` or ``"lanczos"``, where the resolution is not ``"cells"``. With
             ``labels`` the scores are interpolated, then compared.
         cog: Cloud-optimised GeoTIFF; ``False`` for a plain one.
         compression: ``"deflate"``, ``"zstd"``, ``"lzw"`` or ``"none"`` (GeoTIFF).
-        threshold: detections are cells with at least this score, class by class; without it, cells whose top class is
-            one of ``classes`` (GeoJSON).
-        geometry: ``"polygons"``, cells that share a side merged; or ``"points"``, the windows' centres (GeoJSON).
-        coordinates: ``"image"``, px from the top left corner, as QuPath reads them; ``"map"``, the image's coordinate
-            system; ``"wgs84"``, degrees, as RFC 7946 wants it (GeoJSON).
-        min_distance: of points, those without a greater one of their class within so many px of the image (GeoJSON).
-        overwrite: replace what is there.
+        detections: which cells are detections, and how they are drawn (GeoJSON); by default the cells whose top class
+            is one of ``classes``, as polygons in px of the image.
+        overwrite: replace an earlier file.
         progress: called after every block.
 
-    Raises:
-        FullfieldError: scores, options or a place that cannot be used; the text says where, what and how to mend it.
-    """
-    options = Options(labels, resolution, resample, cog, compression, threshold, geometry, coordinates, min_distance)
-    source = read_scores(scores) if isinstance(scores, (str, os.PathLike)) else scores
-    write(source, path, classes=classes, overwrite=overwrite, options=options, progress=progress)
-
-
-def read_scores(path: str | os.PathLike[str]) -> ScoreMap:
-    """Scores on disk: a store by region, an archive in memory.
+    Returns:
+        Path and size of the file, and the number of detections in a GeoJSON.
 
     Raises:
-        FullfieldError: it holds no scores, is damaged, or not complete.
+        FullfieldError: scores, options or a path that cannot be used; the text says where, what and how to mend it.
     """
-    return open_scores(path) if Path(path).is_dir() else Scores.load(path)
+    source = open_scores(scores) if isinstance(scores, (str, os.PathLike)) else scores
+    return source.save(
+        path,
+        classes=classes,
+        labels=labels,
+        resolution=resolution,
+        resample=resample,
+        cog=cog,
+        compression=compression,
+        detections=detections,
+        overwrite=overwrite,
+        progress=progress,
+    )

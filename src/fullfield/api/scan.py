@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,18 +97,18 @@ def scan(
     made_by = provenance(work) | {"seconds": round(time.perf_counter() - started, 3)}
     classifier = work.prepared.net
     about = image_of(work.source).original.about
-    scores = Scores(
+    scores = Scores.from_array(
         array,
         work.placement,
-        classifier.class_names,
-        work.plan.mode,
-        made_by,
+        class_names=classifier.class_names,
+        mode=work.plan.mode,
+        provenance=made_by,
         georeference=about.georeference,
         mpp=about.mpp,
     )
     if verify:
-        certificate = certify(classifier, scores, work.source, samples=verify, seed=0, progress=progress)
-        return replace(scores, certificate=certificate.to_dict())
+        certificate = certify(classifier, scores.map, work.source, samples=verify, seed=0, progress=progress)
+        return scores.with_certificate(certificate)
     return scores
 
 

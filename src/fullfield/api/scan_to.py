@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fullfield.api.scan import certificate_of, check_verifiable
-from fullfield.api.stored import StoredScores, open_scores
+from fullfield.api.scan import certify, check_verifiable
+from fullfield.api.scores import Scores, open_scores
 from fullfield.engine.progress import OnProgress
 from fullfield.engine.run import run as run_plan
 from fullfield.errors import GeometryError, ImageError, ResumeError
@@ -21,12 +18,13 @@ from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import StreamJob, prepare_job
 from fullfield.store.encoding import Encoding
 from fullfield.store.journal import Begin, Journal, differences, has_begun, journal_folder, open_journal
-from fullfield.store.ome_zarr import VALID, create_store, read_record, reopen_store
+from fullfield.store.ome_zarr import create_store, read_record, reopen_store
 from fullfield.store.pyramid import GrowingStore, seal
-from fullfield.store.shards import open_array, plain_bytes, read_array
+from fullfield.store.shards import plain_bytes
 from fullfield.store.sink import StoreSink
+from fullfield.store.stored_map import open_unsealed
 from fullfield.verification.certificate import Certificate
-from fullfield.verification.crops import check_samples, sample_valid
+from fullfield.verification.crops import check_samples
 
 if TYPE_CHECKING:
     from fullfield.importers.load import ModelLike
@@ -45,7 +43,7 @@ def scan_to(
     overwrite: bool = False,
     progress: OnProgress | None = None,
     **settings: Any,
-) -> StoredScores | None:
+) -> Scores | None:
     """The scores of every window of ``image``, in an OME-Zarr store on disk.
 
     Image and scores are streamed: the budget bounds the memory, whatever their size. What is finished is noted in a
@@ -98,7 +96,7 @@ class _Run:
     samples: int
 
 
-def _go(run: _Run, progress: OnProgress | None) -> StoredScores | None:
+def _go(run: _Run, progress: OnProgress | None) -> Scores | None:
     """Begins or goes on, and finishes if this process is the last."""
     job, target = run.job, run.target
     folder = journal_folder(target)
@@ -210,7 +208,7 @@ def _finished(run: _Run) -> bool:
     return True
 
 
-def _verified(run: _Run, progress: OnProgress | None) -> StoredScores:
+def _verified(run: _Run, progress: OnProgress | None) -> Scores:
     """The finished result, with the certificate that was asked for."""
     if run.samples and read_record(run.target)["certificate"] is None:
         seal(run.target, certificate=_certify(run.job, run.target, run.samples, progress).to_dict())
@@ -241,7 +239,7 @@ def _create(target: Path, job: StreamJob) -> None:
     remove(old)
 
 
-def _complete(run: _Run, journal: Journal, grown: GrowingStore, progress: OnProgress | None) -> StoredScores | None:
+def _complete(run: _Run, journal: Journal, grown: GrowingStore, progress: OnProgress | None) -> Scores | None:
     """Seals the store if all blocks are there; one process does, once.
 
     Args:
@@ -273,22 +271,5 @@ def _complete(run: _Run, journal: Journal, grown: GrowingStore, progress: OnProg
 
 def _certify(job: StreamJob, target: Path, samples: int, progress: OnProgress | None) -> Certificate:
     """The stored scores of sampled windows beside the crops'."""
-    spec, work = job.spec, job.work
-    arrays = {name: open_array(target / name) for name in ("0", VALID)}
-
-    def at(name: str, i: int, j: int) -> NDArray[Any]:
-        cell = (slice(i, i + 1), slice(j, j + 1))
-        return read_array(arrays[name], cell if name == VALID else (slice(None), *cell), target)
-
-    cells = sample_valid(spec.shape[1:], samples, 0, lambda i, j: bool(at(VALID, i, j).all()))
-    found = np.stack([at("0", i, j)[:, 0, 0] for i, j in cells])
-    return certificate_of(
-        work.prepared.net,
-        found,
-        cells,
-        work.source,
-        place=spec.placement,
-        mode=spec.mode,
-        classes=spec.classes,
-        progress=progress,
-    )
+    stored = open_unsealed(target, job.spec)
+    return certify(job.work.prepared.net, stored, job.work.source, samples=samples, seed=0, progress=progress)

@@ -1,95 +1,242 @@
-"""The result of a scan: scores, and where on the image they belong."""
+"""``fullfield.Scores``: the scores of every window of an image, and where they lie on it."""
 
 from __future__ import annotations
 
 import math
 import os
-import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fullfield.drawing.colours import paint
-from fullfield.drawing.legend import with_legend
-from fullfield.drawing.overlay import blend, photograph
-from fullfield.errors import ImageError
-from fullfield.files import PICTURES, check_writable, replacing
-from fullfield.geometry.placement import Placement
-from fullfield.image.decode import pixel_limit
-from fullfield.image.raster import Georeference
-from fullfield.store.archive import read_npz, write_npz
-from fullfield.store.classes import find_class
-from fullfield.store.encoding import activated
-from fullfield.store.maps import Activation, MapSpec
-from fullfield.store.ome_zarr import create_store
-from fullfield.store.pyramid import seal
-from fullfield.store.record import from_record, to_record
+from fullfield.drawing.pictures import html_table
+from fullfield.drawing.score_pictures import PictureStyle, class_name, draw_map, draw_overlay, liveliest_band
+from fullfield.errors import BudgetError
+from fullfield.exporters import Options
+from fullfield.exporters import export as write
+from fullfield.store.archive import read_npz
+from fullfield.store.array_map import ArrayMap
+from fullfield.store.classes import find_band
+from fullfield.store.maps import MapSpec, decoded
+from fullfield.store.reading import (
+    Cells,
+    class_map,
+    coarse,
+    nearest_cell,
+    pieces,
+    read_scores,
+    read_valid,
+    top_labels,
+)
+from fullfield.store.record import from_record
 from fullfield.store.shards import default_shard
+from fullfield.store.stored_map import open_map
+from fullfield.verification.certificate import Certificate
 
-Mode = Literal["exact", "context"]
+if TYPE_CHECKING:
+    from fullfield.engine.progress import OnProgress
+    from fullfield.exporters import Exported, Resolution
+    from fullfield.exporters.geojson import Detections
+    from fullfield.exporters.geotiff import Compression
+    from fullfield.exporters.resample import Method
+    from fullfield.geometry.placement import Placement
+    from fullfield.image.raster import Georeference
+    from fullfield.store.maps import Activation, Kind, ScoreMap
+
+_MOST = 4 << 30  # bytes of a map that is read into memory unless more is allowed
+_SHOWN = 256  # px a side of the picture in a notebook
+Class = int | str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scores:
-    """Scores of every window of an image.
+    """Scores of every window of an image, in memory or on disk.
+
+        scores["tumour", 10:20, 5]     # scores of one class, as an array; by name or by the network's index
+        scores[:2, 10:20]              # of the first two stored classes, all columns
+        np.asarray(scores)             # all of them: ``(classes, rows, columns)``
+
+    A cell that has no score is NaN. Maps on disk are read when and where they are needed, by any number of threads.
+    ``scan`` and ``open_scores`` return scores, ``Scores.from_array`` makes them of an array.
 
     Args:
-        array: ``(k, y, x)`` in the network's floating type (bfloat16 as float32).
-        placement: where the cells lie on the image.
-        class_names: one name a class.
-        mode: ``exact`` scores are the crops'; ``context`` scores are those of the fully convolutional network.
-        provenance: what made them (hash and name of the model, version, settings), as plain JSON.
-        certificate: what verification found, as plain JSON.
-        classes: index of each among the network's classes, if not all were kept.
-        activation: applied to the network's scores already.
-        georeference: of the original image, if it lies on a map.
-        mpp: micrometres per pixel (y, x) of the original image, if known.
-
-    Raises:
-        ImageError: array, placement and names do not go together.
+        map: the cells as they are stored.
     """
 
-    array: NDArray[np.floating]
-    placement: Placement
-    class_names: tuple[str, ...] | None = None
-    mode: Mode = "exact"
-    provenance: dict[str, Any] = field(default_factory=dict)
-    certificate: dict[str, Any] | None = None
-    classes: tuple[int, ...] | None = None
-    activation: Activation | None = None
-    georeference: Georeference | None = None
-    mpp: tuple[float, float] | None = None
+    map: ScoreMap
 
-    def __post_init__(self) -> None:
-        array, names = self.array, self.class_names
-        if array.ndim != 3 or array.shape[1:] != self.placement.shape or array.dtype.kind != "f" or not array.size:
-            rows, columns = self.placement.shape
-            raise ImageError(
-                "scores",
-                f"{array.dtype} of shape {array.shape} is no map of {rows}x{columns} cells",
-                fix="give floating scores of shape (classes, rows, columns)",
-            )
-        if names is not None and len(names) != array.shape[0]:
-            raise ImageError(
-                "class names", f"{len(names)} names for {array.shape[0]} classes", fix="give one name a class"
-            )
+    @classmethod
+    def from_array(
+        cls,
+        array: NDArray[np.floating],
+        placement: Placement,
+        *,
+        class_names: tuple[str, ...] | None = None,
+        mode: Literal["exact", "context"] = "exact",
+        provenance: dict[str, Any] | None = None,
+        certificate: Certificate | Mapping[str, Any] | None = None,
+        classes: tuple[int, ...] | None = None,
+        activation: Activation | None = None,
+        georeference: Georeference | None = None,
+        mpp: tuple[float, float] | None = None,
+    ) -> Scores:
+        """Scores in memory.
+
+        Args:
+            array: ``(classes, rows, columns)`` in a floating type; it is not copied.
+            placement: where the cells lie on the image.
+            class_names: one name for each class.
+            mode: ``exact`` scores equal the crops'; ``context`` scores are those of the fully convolutional network.
+            provenance: how they were made (hash and name of the model, version, settings), as plain JSON.
+            certificate: the result of verification.
+            classes: index of each among the network's classes; all of them, in order, by default.
+            activation: applied to the network's scores already.
+            georeference: of the original image, if it has one.
+            mpp: micrometres per pixel (y, x) of the original image, if known.
+
+        Raises:
+            ImageError: array, placement and names do not fit together.
+        """
+        array = np.asarray(array)
+        bands = array.shape[0] if array.ndim == 3 and array.dtype.kind == "f" else 0
+        spec = MapSpec(
+            shape=(bands, *placement.shape),
+            dtype=str(array.dtype),
+            shard=default_shard(bands, str(array.dtype)),
+            placement=placement,
+            classes=tuple(range(bands)) if classes is None else classes,
+            class_names=class_names,
+            activation=activation,
+            mode=mode,
+            georeference=georeference,
+            mpp=mpp,
+            provenance=provenance or {},
+        )
+        return cls(ArrayMap(array if bands else np.empty(0), spec)).with_certificate(certificate)
+
+    def with_certificate(self, certificate: Certificate | Mapping[str, Any] | None) -> Scores:
+        """The same scores in memory with another certificate, given as such or as its ``to_dict``."""
+        found = certificate.to_dict() if isinstance(certificate, Certificate) else certificate
+        return Scores(replace(self.to_memory()._numbers, certificate=None if found is None else dict(found)))
+
+    @property
+    def _numbers(self) -> ArrayMap:
+        """The map of scores that are in memory."""
+        return cast("ArrayMap", self.map)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Classes, rows and columns."""
-        classes, rows, columns = self.array.shape
-        return classes, rows, columns
+        """Classes, rows and columns; of labels 1, rows and columns."""
+        return self.map.spec.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers as they are stored."""
+        return np.dtype(self.map.spec.dtype)
+
+    @property
+    def kind(self) -> Kind:
+        """``scores``, or ``labels`` where only the index of the top class is stored."""
+        return self.map.spec.kind
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Index of each stored class among the network's classes; of labels, all classes."""
+        return self.map.spec.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """One name for each of ``classes``, if the network names them."""
+        return self.map.spec.class_names
+
+    @property
+    def activation(self) -> Activation | None:
+        """Applied to the network's scores before they were stored: ``softmax``, ``sigmoid`` or none."""
+        return self.map.spec.activation
+
+    @property
+    def mode(self) -> Literal["exact", "context"]:
+        """``exact``: the scores equal the crops'; ``context``: they are those of the fully convolutional network."""
+        return self.map.spec.mode
+
+    @property
+    def placement(self) -> Placement:
+        """Where the cells lie on the image."""
+        return self.map.spec.placement
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """Of the original image, if it has one."""
+        return self.map.spec.georeference
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Micrometres per pixel (y, x) of the original image, if known."""
+        return self.map.spec.mpp
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the scores were made, as plain JSON."""
+        return self.map.spec.provenance
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The result of verification, if the scores were verified.
+
+        Raises:
+            ImageError: the file's certificate is damaged.
+        """
+        return None if self.map.certificate is None else Certificate.from_dict(self.map.certificate)
+
+    @property
+    def path(self) -> Path | None:
+        """The store on disk; ``None`` of scores in memory."""
+        return getattr(self.map, "path", None)
+
+    @property
+    def array(self) -> NDArray[np.floating]:
+        """All scores ``(classes, rows, columns)``: the array itself in memory; from disk they are read at each call.
+
+        Raises:
+            BudgetError: scores on disk of more than 4 GiB.
+        """
+        return decoded(self.to_memory()._numbers.array, self.map.spec)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """``array``, for ``np.asarray(scores)``. Shape: ``(k, y, x)``"""
+        """``array``, for ``np.asarray(scores)``."""
+        if copy is False and self.path is not None:
+            raise ValueError("scores on disk cannot be an array without a copy")
         return np.array(self.array, dtype, copy=copy)
 
+    def __getitem__(self, key: Class | Cells | tuple[Class | Cells, ...]) -> NDArray[np.floating]:
+        """Scores of some classes, rows and columns; NaN where there is none, and of labels the index of the class.
+
+        In memory the result may be a view.
+
+        Args:
+            key: one class by name or by the network's index, or a slice of the stored classes; then rows and columns
+                as integers or slices. What is left out or ``None`` is taken whole.
+
+        Raises:
+            ImageError: no such class, or the store is damaged there.
+            GeometryError: no such row or column.
+        """
+        return read_scores(self.map, key)
+
+    def valid(self, rows: Cells = None, columns: Cells = None) -> NDArray[np.bool_]:
+        """Which cells ``(y, x)`` have scores: of all rows and columns, or of some.
+
+        Raises:
+            GeometryError: no such row or column.
+        """
+        return read_valid(self.map, rows, columns)
+
     def at(self, y: float, x: float) -> NDArray[np.floating]:
-        """Scores ``(k,)`` of the cell whose centre is nearest to a point of the original image.
+        """Scores ``(classes,)`` of the cell whose centre is nearest to a point of the original image.
 
         Args:
             y, x: in pixel edges: the centre of pixel ``(0, 0)`` is ``(0.5, 0.5)``.
@@ -97,72 +244,112 @@ class Scores:
         Raises:
             ImageError: no cell covers the point.
         """
-        i, j = nearest_cell(self.placement, y, x)
-        return self.array[:, i, j].copy()
+        return self[(None, *nearest_cell(self.placement, y, x))].copy()
 
-    def top(self) -> NDArray[np.intp]:
-        """The class with the greatest score at every cell.
+    def pieces(self) -> Iterator[tuple[int, int, Iterator[tuple[int, NDArray[np.floating]]]]]:
+        """All scores, an inner chunk of the store at a time: first row and column of some cells, and their scores.
 
-        Shape: ``(y, x)``
+        These come in parts: the first band, and the scores ``(b, y, x)`` of ``b`` bands from it on.
         """
-        best: NDArray[np.intp] = self.array.argmax(axis=0)
-        return best
+        return pieces(self.map)
 
-    def class_map(self, cls: int | str | None = None, activation: Activation | None = None) -> NDArray[np.floating]:
+    def top(self) -> NDArray[np.int32]:
+        """The network's index of the class with the greatest score at every cell; -1 where a score is missing.
+
+        Shape: ``(y, x)``; a part of the scores is in memory at a time
+        """
+        return top_labels(self.map)
+
+    def class_index(self, cls: Class | None) -> int:
+        """Position of a class among those stored, given by name or by its index among the network's classes.
+
+        Raises:
+            ImageError: it is not stored, several classes have that name, or ``None`` where there are several.
+        """
+        return find_band(self.map.spec, cls)
+
+    def class_map(self, cls: Class | None = None, activation: Activation | None = None) -> NDArray[np.floating]:
         """Scores ``(y, x)`` of one class, as they are or as probabilities (``softmax`` over the classes, ``sigmoid``).
 
         Args:
-            cls: index or name; may be left out where there is one class only.
-            activation: for networks that give logits.
+            cls: index or name; not needed where there is one class.
+            activation: for networks that return logits.
 
         Raises:
             ImageError: no such class or activation.
         """
-        index = self.class_index(cls)
-        if activation is None:
-            plain: NDArray[np.floating] = self.array[index]
-            return plain
-        if activation not in ("softmax", "sigmoid"):
-            raise ImageError("activation", f"{activation!r} is not known", fix="use softmax, sigmoid or None")
-        if self.activation is not None:
-            what = f"{activation} of scores that were put through {self.activation} already"
-            raise ImageError("activation", what, fix="leave it out")
-        out = np.empty(self.array.shape[1:], dtype=self.array.dtype)
-        for i in range(out.shape[0]):
-            out[i] = activated(self.array[:, i], activation)[index]
-        return out
+        return class_map(self.map, self.class_index(cls), activation)
 
-    def class_index(self, cls: int | str | None) -> int:
-        """Index of a class given by index or name.
+    @property
+    def levels(self) -> int:
+        """Levels of the pyramid of a map on disk, the map itself included; 1 in memory."""
+        return self.map.levels
+
+    def level(self, number: int) -> Scores:
+        """A coarser level of the pyramid, each cell in the middle of the ``2^number`` cells a side that it summarises.
 
         Raises:
-            ImageError: no such class, a name that several classes carry, or none given where there are several.
+            GeometryError: there is no such level.
         """
-        return find_class(cls, self.array.shape[0], self.class_names or ())
+        return Scores(self.map.level(number))
+
+    def coarse(self, side: int) -> Scores:
+        """The finest level with at most ``side`` cells a side, else the coarsest."""
+        return Scores(coarse(self.map, side))
+
+    def to_memory(self, *, budget_bytes: int = _MOST) -> Scores:
+        """The same scores in memory, as they are stored.
+
+        Args:
+            budget_bytes: memory that they may take; scores that are in memory already take none.
+
+        Raises:
+            BudgetError: they need more.
+            ImageError: the store is damaged.
+        """
+        if isinstance(self.map, ArrayMap):
+            return self
+        (bands, rows, columns), where = self.shape, str(self.path or "scores")
+        needed = math.prod(self.shape) * self.dtype.itemsize
+        if needed > budget_bytes:
+            raise BudgetError(
+                where,
+                f"{bands} x {rows}x{columns} scores need {needed} bytes of memory, {budget_bytes} are allowed",
+                fix="read a part, such as scores[:, :1000, :1000], or allow more: to_memory(budget_bytes=...)",
+            )
+        try:
+            array = self.map.read(0, rows, 0, columns)
+        except MemoryError as error:
+            what = f"{needed} bytes of memory are needed, which the system does not have"
+            raise BudgetError(where, what, fix="read a part, such as scores[:, :1000, :1000]") from error
+        return Scores(ArrayMap(array, self.map.spec, self.map.certificate))
 
     def picture(
         self,
-        cls: int | str | None = None,
+        cls: Class | None = None,
         *,
         colours: str = "viridis",
         vmin: float | None = None,
         vmax: float | None = None,
         activation: Activation | None = None,
     ) -> Image.Image:
-        """The bare map of one class, a pixel a cell.
+        """The bare map of one class, or of labels, a pixel a cell; black where there is no score.
 
         Args:
-            cls, activation: as for ``class_map``.
+            cls: index or name; by default the class whose scores span the widest range.
             colours: viridis, magma, inferno or gray.
-            vmin, vmax: values of the first and the last colour; the map's own extremes where not given.
+            vmin, vmax: values of the first and the last colour; the map's own extremes by default.
+            activation: as for ``class_map``.
+
+        Raises:
+            ImageError: no such class or colour map.
         """
-        values = self.class_map(cls, activation)
-        return Image.fromarray(paint(values, colours, _limits(values, vmin, vmax)))
+        return draw_map(self.map, cls, PictureStyle(colours, vmin, vmax, activation))
 
     def overlay(
         self,
         image: object,
-        cls: int | str | None = None,
+        cls: Class | None = None,
         *,
         alpha: float = 0.6,
         colours: str = "viridis",
@@ -171,180 +358,90 @@ class Scores:
         activation: Activation | None = None,
         smooth: bool = False,
         legend: bool = True,
+        side: int = 4096,
     ) -> Image.Image:
-        """The map of one class over the image that was scanned, each cell on the pixels round its window's centre.
+        """The map of one class, or of labels, over the image that was scanned.
 
-        The image lies at the top left, pixel for pixel; the legend is below it. The photograph is grey under the map,
+        The image is at the top left, pixel for pixel; the legend is below it. The photograph is grey under the map,
         and keeps its colours where no window is centred.
 
         Args:
-            image: what was scanned, as array, tensor, PIL image or path.
-            cls, activation: as for ``class_map``.
-            colours, vmin, vmax: as for ``picture``.
+            image: what was scanned, as array, tensor, PIL image, path, or what ``fullfield.open`` returns.
+            cls, colours, vmin, vmax, activation: as for ``picture``.
             alpha: opacity of the map, 0..1.
             smooth: interpolate between the cells' centres.
-            legend: draw the colour bar.
+            legend: draw the colour bar, or the names of the labels.
+            side: px of the picture's longer side, where the image has more than 67 million pixels and is reduced.
 
         Raises:
             ImageError: another image's size, an unknown class or colour map.
         """
-        values = self.class_map(cls, activation)
-        limits = _limits(values, vmin, vmax)
-        photo = photograph(image, max_pixels=max(math.prod(self.placement.image), pixel_limit()))
-        drawn = blend(photo, values, self.placement, limits=limits, alpha=alpha, colours=colours, smooth=smooth)
-        sheet = Image.fromarray(drawn)
-        if not legend:
-            return sheet
-        index = self.class_index(cls)
-        title = self.class_names[index] if self.class_names else f"class {index}"
-        note = self.mode if activation is None else f"{activation}, {self.mode}"
-        return with_legend(sheet, title=title, note=note, colours=colours, limits=limits)
-
-    @property
-    def spec(self) -> MapSpec:
-        """What the map holds, in the words of stored maps."""
-        dtype, bands = str(self.array.dtype), self.array.shape[0]
-        return MapSpec(
-            shape=(bands, *self.placement.shape),
-            dtype=dtype,
-            shard=default_shard(bands, dtype),
-            placement=self.placement,
-            classes=tuple(range(bands)) if self.classes is None else self.classes,
-            class_names=self.class_names,
-            activation=self.activation,
-            mode=self.mode,
-            georeference=self.georeference,
-            mpp=self.mpp,
-            provenance=self.provenance,
+        return draw_overlay(
+            self.map, image, cls, PictureStyle(colours, vmin, vmax, activation, alpha, smooth, legend, side)
         )
 
-    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.floating]:
-        """A view of a half-open region of cells. Shape: ``(k, y, x)``"""
-        return self.array[:, top:bottom, left:right]
-
-    def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
-        """Which cells ``(y, x)`` of a region have a score that is not NaN."""
-        found: NDArray[np.bool_] = ~np.isnan(self.read(top, bottom, left, right)).all(axis=0)
-        return found
-
-    def save(self, path: str | os.PathLike[str], cls: int | str | None = None, *, overwrite: bool = False) -> None:
-        """Writes ``.zarr`` or ``.npz`` with everything, or the bare map of one class as ``.png``, ``.jpg``, ``.webp``.
-
-        The file appears whole or not at all. A ``.zarr`` is OME-Zarr 0.5: viewers lay it over the image.
-
-        Args:
-            path: its suffix chooses the format.
-            cls: the class of a picture; not for ``.zarr`` and ``.npz``, which hold all.
-            overwrite: replace an earlier result.
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        classes: Class | Sequence[Class] | None = None,
+        labels: bool = False,
+        resolution: Resolution = "cells",
+        resample: Method = "nearest",
+        cog: bool = True,
+        compression: Compression = "deflate",
+        detections: Detections | None = None,
+        overwrite: bool = False,
+        progress: OnProgress | None = None,
+    ) -> Exported:
+        """Writes the scores in the format of the suffix; ``fullfield.export`` describes formats and arguments.
 
         Raises:
-            ImageError: unknown suffix, something is there already, no space, no right to write.
+            ImageError: unknown suffix, a file is there already, no space, no right to write.
         """
-        target = check_writable(path, overwrite)
-        suffix = target.suffix.lower()
-        if suffix in PICTURES:
-            save_picture(self.picture(cls), target, overwrite=overwrite)
-            return
-        needed = self.array.nbytes + (1 << 16)
-        with replacing(target, overwrite=overwrite, needed_bytes=needed, folder=suffix == ".zarr") as place:
-            if suffix == ".zarr":
-                try:
-                    self._fill_store(place)
-                except ImageError as error:  # of the temporary: `replacing` says it of the name that was asked for
-                    raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
-            else:
-                write_npz(place, self.array, to_record(self.spec, certificate=self.certificate, complete=True))
-
-    def _fill_store(self, place: Path) -> None:
-        """An OME-Zarr store at an empty folder."""
-        writer = create_store(place, self.spec, certificate=self.certificate)
-        (_, rows, columns), (height, width) = writer.spec.shape, writer.spec.shard
-        for top in range(0, rows, height):
-            for left in range(0, columns, width):
-                region = top, min(top + height, rows), left, min(left + width, columns)
-                writer.write(top, left, self.read(*region), self.valid(*region))
-        seal(place)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Scores:
-        """The scores that ``save`` wrote as ``.zarr`` or ``.npz``, or that a scan wrote as ``.zarr``.
-
-        Raises:
-            ImageError: it holds no scores, or is damaged.
-            ResumeError: it is not complete.
-            BudgetError: no memory is left for it; ``fullfield.open_scores`` reads it by region.
-        """
-        place = Path(path)
-        if place.is_dir():
-            from fullfield.api.stored import open_scores  # which needs this module
-
-            return open_scores(place).to_scores(budget_bytes=sys.maxsize)
-        array, record = read_npz(place)
-        spec = from_record(record, str(path))
-        return cls(
-            array,
-            spec.placement,
-            class_names=spec.class_names,
-            mode=spec.mode,
-            provenance=spec.provenance,
-            certificate=record["certificate"],
-            classes=None if spec.classes == tuple(range(spec.shape[0])) else spec.classes,
-            activation=spec.activation,
-            georeference=spec.georeference,
-            mpp=spec.mpp,
-        )
+        options = Options(labels, resolution, resample, cog, compression, detections)
+        return write(self.map, path, classes=classes, overwrite=overwrite, options=options, progress=progress)
 
     def __repr__(self) -> str:
-        (k, rows, columns), (h, w), (sy, sx) = self.array.shape, self.placement.window, self.placement.step
-        step = f"{sy}" if sy == sx else f"{sy}x{sx}"
+        return f"Scores({', '.join(text for _, text in self._facts())})"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What the scores are, as pairs of a title and a text."""
+        (bands, rows, columns), (h, w), (sy, sx) = self.shape, self.placement.window, self.placement.step
+        what = f"{bands} x {rows}x{columns} {self.dtype}"
+        if self.kind == "labels":
+            what = f"labels of {len(self.classes)} classes, {rows}x{columns} {self.dtype}"
         height, width = self.placement.image
-        return (
-            f"Scores({k} x {rows}x{columns} {self.array.dtype}, {self.mode}, step {step}, "
-            f"window {h}x{w}, image {height}x{width})"
-        )
+        facts = [("scores", what), ("mode", self.mode), ("step", f"step {sy}" if sy == sx else f"step {sy}x{sx}")]
+        facts += [("window", f"window {h}x{w}"), ("image", f"image {height}x{width}")]
+        return facts if self.path is None else [*facts, ("file", f"on disk {self.path}")]
+
+    def _repr_html_(self) -> str:
+        small = self.coarse(_SHOWN).map
+        labels = self.kind == "labels"
+        band = None if labels else liveliest_band(small)
+        caption = "labels" if band is None else class_name(small, band)
+        picture = draw_map(small, None if band is None else self.classes[band], PictureStyle())
+        picture.thumbnail((_SHOWN, _SHOWN))
+        rows = [(title, text.removeprefix(f"{title} ")) for title, text in self._facts()]
+        names = ", ".join((self.class_names or tuple(f"class {k}" for k in self.classes))[:8])
+        rows.append(("classes", names + (", …" if len(self.classes) > 8 else "")))
+        if self.certificate is not None:
+            rows.append(("verified", self.certificate.verdict))
+        return html_table(rows, picture, caption)
 
 
-def nearest_cell(placement: Placement, y: float, x: float) -> tuple[int, int]:
-    """The cell whose centre is nearest to a point of the original image, in pixel edges.
+def open_scores(path: str | os.PathLike[str]) -> Scores:
+    """The scores in a file that ``scan``, ``Scores.save`` or ``export`` wrote.
 
-    Raises:
-        ImageError: no cell covers the point.
-    """
-    top, left, bottom, right = placement.footprint()
-    if not (top <= y <= bottom and left <= x <= right):
-        raise ImageError(
-            f"point y={y:g}, x={x:g}",
-            f"lies outside the scores, which cover y {top:g}..{bottom:g}, x {left:g}..{right:g}",
-            fix="ask for a point that some window is centred near",
-        )
-    place = zip(placement.cell(y, x), placement.shape, strict=True)
-    i, j = (min(max(math.floor(cell + 0.5), 0), count - 1) for cell, count in place)
-    return i, j
-
-
-def save_picture(picture: Image.Image, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Writes a picture whole or not at all; WebP without loss, JPEG at quality 95.
+    A ``.zarr`` is read where and when scores are needed, however large it is; an ``.npz`` is read into memory.
 
     Raises:
-        ImageError: unknown suffix, something is there already, no space, no right to write.
+        ResumeError: a store that is not complete; the text says how much is there.
+        ImageError: there is no file, it holds no scores, or parts are missing.
     """
-    target = check_writable(path, overwrite, suffixes=PICTURES)
-    kind = {".png": "PNG", ".webp": "WEBP"}.get(target.suffix.lower(), "JPEG")
-    options: dict[str, dict[str, Any]] = {
-        "PNG": {},
-        "WEBP": {"lossless": True},
-        "JPEG": {"quality": 95, "subsampling": 0},
-    }
-    needed = 3 * picture.width * picture.height
-    with replacing(target, overwrite=overwrite, needed_bytes=needed) as place, place.open("wb") as file:
-        picture.save(file, format=kind, **options[kind])
-
-
-def _limits(values: NDArray[np.floating], vmin: float | None, vmax: float | None) -> tuple[float, float]:
-    """Values of the first and the last colour: those given, else the extremes of what is finite."""
-    finite = values[np.isfinite(values)]
-    low = vmin if vmin is not None else float(finite.min()) if finite.size else 0.0
-    high = vmax if vmax is not None else float(finite.max()) if finite.size else 1.0
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ImageError("vmin, vmax", f"{low:g}..{high:g} is no range of values", fix="give vmin below vmax")
-    return float(low), float(high)
+    place = Path(path)
+    if place.is_dir():
+        return Scores(open_map(place))
+    array, record = read_npz(place)
+    return Scores(ArrayMap(array, from_record(record, str(path)), record["certificate"]))

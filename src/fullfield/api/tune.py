@@ -126,7 +126,7 @@ def check(net: ModelLike, image: object, scores: Scores, target: Target, *, samp
     used, step = scores.provenance["settings"], scores.placement.step
     source = read_image(classifier, image, scale=used["scale"], edge=used["edge"], step=step)
     cells = sample_cells(scores.placement.shape, samples, seed)
-    found = scores.array[:, [i for i, _ in cells], [j for _, j in cells]].T
+    found = np.stack([scores[:, i, j] for i, j in cells])
     return Check.of(certificate, target, found, run_crops(classifier, source, cells, step))
 
 

@@ -6,8 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from fullfield.api.scan import certify, check_verifiable, scan
-from fullfield.api.scores import Scores
-from fullfield.api.stored import StoredScores, open_scores
+from fullfield.api.scores import Scores, open_scores
 from fullfield.errors import GeometryError
 from fullfield.importers.load import load
 from fullfield.jobs.prepare import read_image
@@ -23,7 +22,7 @@ def verify(
     net: ModelLike,
     image: object,
     *,
-    scores: Scores | StoredScores | str | os.PathLike[str] | None = None,
+    scores: Scores | str | os.PathLike[str] | None = None,
     samples: int = 64,
     seed: int = 0,
     **settings: Any,
@@ -45,9 +44,9 @@ def verify(
     classifier = load(net)
     found: ScoreMap
     if scores is None:
-        found = scan(classifier, image, **settings)
+        found = scan(classifier, image, **settings).map
     else:
-        found = open_scores(scores) if isinstance(scores, (str, os.PathLike)) else scores
+        found = (open_scores(scores) if isinstance(scores, (str, os.PathLike)) else scores).map
     spec = found.spec
     check_verifiable(spec, classifier)
     used = spec.provenance.get("settings", {})

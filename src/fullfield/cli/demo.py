@@ -135,17 +135,17 @@ class _Demo:
         )
 
     def _write(self, scores: Scores) -> None:
-        from fullfield.api.scores import save_picture
+        from fullfield.drawing.pictures import save_picture
 
         _step(
             "Write the map",
             None,
             f'scores.save("{self.folder / "scores.zarr"}")',
-            f'scores.save("{self.folder / "map.png"}", cls="face")',
+            f'scores.save("{self.folder / "map.png"}", classes="face")',
             f'scores.overlay("{self.photo}", cls="face").save("{self.folder / "overlay.png"}")',
         )
         scores.save(self.folder / "scores.zarr", overwrite=True)
-        scores.save(self.folder / "map.png", "face", overwrite=True)
+        scores.save(self.folder / "map.png", classes="face", overwrite=True)
         save_picture(scores.overlay(self.photo, "face"), self.folder / "overlay.png", overwrite=True)
         for name in ("scores.zarr", "map.png", "overlay.png"):
             click.echo(f"wrote {self.folder / name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -57,31 +56,45 @@ from fullfield.cli import options
 @click.option("--min-distance", type=float, metavar="PX", help="Detections: points without a greater one within PX.")
 @options.apply(options.overwrite, options.as_json)
 def command(
-    *, scores: str, out: str, classes: tuple[str, ...], resolution: str, overwrite: bool, as_json: bool, **settings: Any
+    *,
+    scores: str,
+    out: str,
+    classes: tuple[str, ...],
+    resolution: str,
+    threshold: float | None,
+    geometry: Any,
+    coordinates: Any,
+    min_distance: float | None,
+    overwrite: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Write SCORES, a .zarr or .npz of a scan, to OUT in the format of its suffix.
 
-    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy and .png; .geojson holds detections that QuPath and GIS read; .zarr
-    and .npz hold the scores of the classes chosen.
+    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy and pictures; .geojson holds detections that QuPath and GIS read; .zarr
+    and .npz hold the scores of the classes chosen. Classes count from 0; GDAL counts the bands of a GeoTIFF from 1.
     """
     from fullfield.api.export import export
     from fullfield.cli.progress import progress_bar
+    from fullfield.exporters.geojson import Detections
 
+    wanted = Detections(threshold, geometry, coordinates, min_distance)
     with progress_bar("export") as progress:
-        export(
+        written = export(
             scores,
             out,
             classes=classes or None,
             resolution=_resolution(resolution),
+            detections=None if wanted == Detections() else wanted,
             overwrite=overwrite,
             progress=progress,
             **settings,
         )
-    size = _bytes(Path(out))
     if as_json:
-        options.print_json({"written": out, "bytes": size})
+        found = {} if written.detections is None else {"detections": written.detections}
+        options.print_json({"written": out, "bytes": written.bytes, **found})
     else:
-        click.echo(f"wrote    {out}, {size} bytes")
+        click.echo(f"wrote    {written}")
 
 
 def _resolution(text: str) -> Any:
@@ -92,7 +105,3 @@ def _resolution(text: str) -> Any:
         return options.pair(text)
     except (ValueError, click.BadParameter) as error:
         raise click.BadParameter(f"{text!r} is not cells, image or HxW", param_hint="--resolution") from error
-
-
-def _bytes(path: Path) -> int:
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size

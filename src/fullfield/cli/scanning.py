@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ from fullfield.cli.jobs import Job, named, streams
 from fullfield.cli.options import Pick
 from fullfield.cli.progress import progress_bar
 from fullfield.errors import FullfieldError
+from fullfield.files import PICTURES
 
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
-    from fullfield.api.stored import StoredScores
     from fullfield.api.tuning import Tuning
     from fullfield.model.model import Model
 
@@ -103,7 +103,7 @@ def scan_one(job: Job, net: Model, pick: Pick, path: str) -> Result:
 
 def _content(image: Any, place: Path | None) -> Any:
     """What of an image is not background, said, and drawn beside the result."""
-    from fullfield.api.scores import save_picture
+    from fullfield.drawing.pictures import save_picture
     from fullfield.image.open import open
     from fullfield.mask.background import find_foreground
 
@@ -140,32 +140,32 @@ def _checked(job: Job, net: Model, image: Any, scores: Scores, tuning: Tuning) -
 def _in_memory(job: Job, net: Model, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None) -> Result:
     """A scan whose scores are kept in memory, and written at once or not at all."""
     from fullfield.api.scan import scan
-    from fullfield.api.scores import save_picture
     from fullfield.cli.summary import Digest, summary
+    from fullfield.drawing.pictures import save_picture
 
     started = time.perf_counter()
     with progress_bar(Path(path).name) as progress:
         scores = scan(net, image, progress=progress, verify=0 if tuning else job.verify, **settings)
     seconds = time.perf_counter() - started
     if tuning is not None:
-        scores = replace(scores, certificate=_checked(job, net, image, scores, tuning))
-    digest = Digest.of(scores)
-    shown = scores.class_index(job.cls) if job.cls is not None else digest.liveliest
+        scores = scores.with_certificate(_checked(job, net, image, scores, tuning))
     place = job.place(path)
+    written = [str(p) for p in (place, job.overlay) if p is not None]
+    digest = Digest.of(scores)
+    shown = scores.classes[digest.liveliest if job.cls is None else scores.class_index(job.cls)]
     if place is not None:
-        scores.save(place, shown, overwrite=job.overwrite)
+        one = shown if place.suffix.lower() in PICTURES else None
+        scores.save(place, classes=one, overwrite=job.overwrite)
     if job.overlay is not None:
         save_picture(scores.overlay(image, shown), job.overlay, overwrite=job.overwrite)
-    written = [str(p) for p in (place, job.overlay) if p is not None]
     return Result(path, summary(scores, digest, shown, seconds, written))
 
 
 def _to_disk(job: Job, net: Model, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None) -> Result:
     """A streamed scan; other formats than Zarr are made of the store, which then goes."""
     from fullfield.api.scan_to import scan_to
-    from fullfield.api.scores import save_picture
-    from fullfield.api.thumbnails import draw_over
-    from fullfield.cli.summary import stored_summary
+    from fullfield.cli.summary import Digest, is_read, summary
+    from fullfield.drawing.pictures import save_picture
 
     place = job.place(path)
     assert place is not None
@@ -192,22 +192,22 @@ def _to_disk(job: Job, net: Model, image: Any, path: str, settings: dict[str, An
     seconds = time.perf_counter() - started
     written = [str(place)]
     if job.overlay is not None:
-        save_picture(draw_over(stored, image, cls), job.overlay, overwrite=job.overwrite)
+        save_picture(stored.overlay(image, cls), job.overlay, overwrite=job.overwrite)
         written.append(job.overlay)
-    facts = stored_summary(stored, None if cls is None else stored.band(cls), seconds, written)
+    digest = Digest.of(stored) if is_read(stored) else None
+    facts = summary(stored, digest, cls, seconds, written)
     if tuning is not None:
-        facts["certificate"] = _checked(job, net, image, stored.to_scores(), tuning)
+        facts["certificate"] = _checked(job, net, image, stored, tuning)
     if not final:
         _export(job, stored, place)
     return Result(path, facts)
 
 
-def _export(job: Job, stored: StoredScores, place: Path) -> None:
+def _export(job: Job, stored: Scores, place: Path) -> None:
     """Another format of a store, which then is no longer needed."""
-    from fullfield.exporters import export
     from fullfield.files import remove
 
     one = job.cls is not None and place.suffix.lower() == ".geojson"
-    classes = [named(job.cls)] if one and job.cls is not None else None
-    export(stored, place, classes=classes, overwrite=job.overwrite)
+    stored.save(place, classes=named(job.cls) if one and job.cls is not None else None, overwrite=job.overwrite)
+    assert stored.path is not None, "it is on disk"
     remove(stored.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fullfield.api.scores import Scores
-    from fullfield.api.stored import StoredScores
     from fullfield.geometry.placement import Placement
 
 _SHOWN = 5  # classes named in the summary
@@ -41,9 +41,10 @@ class Digest:
 
     @classmethod
     def of(cls, scores: Scores) -> Digest:
-        """That of a map in memory."""
-        digest = cls(scores.array.shape[0])
-        digest.add([(0, scores.array)])
+        """The digest of a map; a part of the scores is in memory at a time."""
+        digest = cls(scores.shape[0])
+        for top, left, parts in scores.pieces():
+            digest.add(parts, top, left)
         return digest
 
     def add(self, parts: Iterable[tuple[int, NDArray[np.floating]]], top: int = 0, left: int = 0) -> None:
@@ -87,33 +88,37 @@ class Digest:
     @property
     def liveliest(self) -> int:
         """The band whose scores span the widest range."""
-        from fullfield.api.thumbnails import widest
+        from fullfield.drawing.thumbnails import widest
 
         return widest(self.low, self.high)
 
 
-def summary(scores: Scores, digest: Digest, shown: int, seconds: float, written: list[str]) -> dict[str, Any]:
-    """What a scan in memory found, as plain JSON."""
-    facts = _facts(scores.array.shape, str(scores.array.dtype), scores.mode, scores.placement, seconds)
-    names = _names(scores.class_names, scores.classes or range(scores.array.shape[0]))
-    facts |= _found(digest, names, scores.placement, shown)
-    return facts | {"certificate": scores.certificate, "written": written}
+def is_read(stored: Scores) -> bool:
+    """Whether all scores of a map on disk are read for its summary: those of a large map, or labels, are not."""
+    return stored.kind == "scores" and math.prod(stored.shape) * 4 <= _READ
 
 
-def stored_summary(stored: StoredScores, shown: int | None, seconds: float, written: list[str]) -> dict[str, Any]:
-    """What a scan to disk found; of a large map, or of labels, less. An inner chunk is in memory at a time."""
-    spec = stored.spec
-    facts = _facts(spec.shape, spec.dtype, spec.mode, spec.placement, seconds)
-    bands, rows, columns = spec.shape
-    if spec.kind == "labels" or bands * rows * columns * 4 > _READ:
-        facts["kind"] = spec.kind
+def summary(
+    scores: Scores, digest: Digest | None, shown: int | str | None, seconds: float, written: list[str]
+) -> dict[str, Any]:
+    """What a scan found, as plain JSON.
+
+    Args:
+        scores: of the scan.
+        digest: of them, if they were read.
+        shown: class whose highest score is reported; by default the one whose scores span the widest range.
+        seconds: that the scan took.
+        written: paths of all files.
+    """
+    facts = _facts(scores.shape, str(scores.dtype), scores.mode, scores.placement, seconds)
+    if digest is None:
+        facts["kind"] = scores.kind
     else:
-        digest = Digest(bands)
-        for top, left, parts in stored.pieces():
-            digest.add(parts, top, left)
-        names = _names(spec.class_names, spec.classes)
-        facts |= _found(digest, names, spec.placement, digest.liveliest if shown is None else shown)
-    return facts | {"certificate": stored.certificate, "written": written}
+        names = scores.class_names or [f"class {k}" for k in scores.classes]
+        facts |= _found(
+            digest, names, scores.placement, digest.liveliest if shown is None else scores.class_index(shown)
+        )
+    return facts | {"certificate": scores.map.certificate, "written": written}
 
 
 def _facts(shape: tuple[int, ...], dtype: str, mode: str, place: Placement, seconds: float) -> dict[str, Any]:
@@ -140,11 +145,6 @@ def _found(digest: Digest, names: Sequence[str], place: Placement, shown: int) -
     order = np.argsort(-digest.best, kind="stable")[:_SHOWN].tolist()
     top = [{"class": names[k], "windows": int(digest.best[k])} for k in order if digest.best[k]]
     return {"cells_scored": digest.scored, "top": top, "highest": highest}
-
-
-def _names(names: tuple[str, ...] | None, classes: Sequence[int]) -> Sequence[str]:
-    """What each band is called."""
-    return names or [f"class {k}" for k in classes]
 
 
 def text(facts: dict[str, Any]) -> str:

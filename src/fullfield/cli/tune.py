@@ -37,8 +37,8 @@ def command(
 
     Names the fastest setting that meets the target; without one, a tolerance of 0.02.
     """
-    from fullfield.api.scores import save_picture
     from fullfield.api.tune import tune
+    from fullfield.drawing.pictures import save_picture
     from fullfield.files import PICTURES, check_writable
 
     if output is not None:

@@ -1,6 +1,8 @@
-"""The colour bar below an overlay: outside the picture, whose pixels stay where they are."""
+"""Legends below a picture: a colour bar for scores, named colours for labels. The picture itself is unchanged."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -8,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fullfield.drawing.colours import table
 
 _PAPER, _INK = (255, 255, 255), (34, 34, 34)
+_MOST_LABELS = 24  # classes named in a legend
 
 
 def with_legend(
@@ -15,9 +18,9 @@ def with_legend(
 ) -> Image.Image:
     """The picture, unchanged at the top left, above a bar of its colours with the least, middle and greatest value.
 
-    A picture too narrow for a legible bar gets white paper at its right.
+    A picture that is too narrow for a legible bar is extended with white on its right.
     """
-    size = min(48, max(13, round(picture.width / 45)))
+    size = _font_size(picture)
     font = ImageFont.load_default(size)
     margin, width = round(0.7 * size), max(picture.width, 18 * size)
     stacked = font.getlength(title) + font.getlength(note) + 4 * margin > width
@@ -43,8 +46,44 @@ def with_legend(
     return sheet
 
 
+def with_label_legend(picture: Image.Image, labels: Sequence[tuple[str, tuple[int, int, int]]]) -> Image.Image:
+    """The picture, unchanged at the top left, above the names of its labels, each beside a square of its colour.
+
+    Args:
+        picture: to be extended.
+        labels: name and colour of each label; of more than 24, the first 24 and the number of the others.
+    """
+    size = _font_size(picture)
+    font = ImageFont.load_default(size)
+    margin, leading, width = round(0.7 * size), round(1.5 * size), max(picture.width, 18 * size)
+    entries = [(name, colour) for name, colour in labels[:_MOST_LABELS]]
+    more = len(labels) - len(entries)
+    longest = max((font.getlength(" ".join(name.split())) for name, _ in entries), default=0.0)
+    column = min(width - 2 * margin, round(longest) + 3 * size)
+    columns = max(1, (width - 2 * margin) // column)
+    lines = -(-(len(entries) + (more > 0)) // columns)
+    sheet = Image.new("RGB", (width, picture.height + 2 * margin + lines * leading), _PAPER)
+    sheet.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    places = [
+        (margin + (n % columns) * column, picture.height + margin + (n // columns) * leading)
+        for n in range(lines * columns)
+    ]
+    for (name, colour), (x, y) in zip(entries, places, strict=False):
+        draw.rectangle((x, y, x + size - 1, y + size - 1), fill=colour)
+        draw.text((x + round(1.5 * size), y), _fitted(name, font, column - 2 * size), _INK, font)
+    if more:
+        draw.text(places[len(entries)], f"and {more} more", _INK, font)
+    return sheet
+
+
+def _font_size(picture: Image.Image) -> int:
+    """Px of the text below a picture."""
+    return min(48, max(13, round(picture.width / 45)))
+
+
 def ticks(limits: tuple[float, float]) -> tuple[str, str, str]:
-    """Least, middle and greatest value in as few digits as tell them apart, at least 3; of one value the middle only.
+    """Least, middle and greatest value with as few digits as make them differ, at least 3; if equal, the middle only.
 
     Examples:
         >>> ticks((0.0, 1.0)), ticks((100.001, 100.003))
@@ -61,7 +100,7 @@ def ticks(limits: tuple[float, float]) -> tuple[str, str, str]:
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
-    """The text, cut to a width in px."""
+    """The text, shortened to a width in px."""
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text

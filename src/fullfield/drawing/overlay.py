@@ -1,12 +1,13 @@
-"""A score map drawn over its image: every cell exactly on the pixels that it speaks for.
+"""Draws a score map over its image.
 
-Cell ``(i, j)`` covers the rectangle one step wide round its window's centre. A pixel that several cells share shows
-their mean by area, so no map is ever shifted, not even by the half pixel that an even window with an odd step would
-cost a picture made of whole cells.
+Cell ``(i, j)`` covers the rectangle one step wide around its window's centre. A pixel that several cells share shows
+their mean weighted by area, so that no map is shifted, not even by the half pixel that an even window with an odd step
+would shift a picture made of whole cells.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ _BAND = 1 << 20  # pixels drawn together: bounds the memory of a picture
 
 
 def photograph(image: object, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
-    """Any image as 8-bit RGB for the eye: 16 bits halved, floats 0..1 stretched, many channels as their mean.
+    """Any image as 8-bit RGB: 16-bit values divided by 257, floats 0..1 stretched, many channels averaged to grey.
 
     Shape: ``(y, x, 3)``
     """
@@ -60,7 +61,7 @@ def blend(
     colours: str = "viridis",
     smooth: bool = False,
 ) -> NDArray[np.uint8]:
-    """The photograph with the map of one class on it; grey below the map, untouched where no window is centred.
+    """The photograph with the map of one class over it: grey under the map, unchanged where no window is centred.
 
     Shape: photo ``(y, x, 3)``, values ``(rows, columns)`` -> ``(y, x, 3)``
 
@@ -71,18 +72,56 @@ def blend(
         limits: values of the first and the last colour.
         alpha: opacity of the map, 0..1.
         colours: a name in ``colours.NAMES``.
-        smooth: interpolate between the centres of cells instead of drawing them as rectangles.
+        smooth: interpolate between the centres of cells; otherwise each cell is a rectangle of one colour.
 
     Raises:
         ImageError: the photograph is not the size of the image scanned, or ``alpha`` is not in 0..1.
     """
-    if photo.shape[:2] != placement.image:
-        (height, width), (h, w) = placement.image, photo.shape[:2]
+    planes = np.asarray(values)[None]
+    return _compose(
+        photo, planes, placement, lambda drawn: paint(drawn[0], colours, limits), alpha=alpha, smooth=smooth
+    )
+
+
+def blend_colours(
+    photo: NDArray[np.uint8], cells: NDArray[np.floating], placement: Placement, *, alpha: float = 0.6
+) -> NDArray[np.uint8]:
+    """The same with cells that are coloured already; a pixel that several cells share shows the mean of their colours.
+
+    Shape: photo ``(y, x, 3)``, cells ``(3, rows, columns)`` from 0 to 255, NaN for none -> ``(y, x, 3)``
+
+    Raises:
+        ImageError: as ``blend``.
+    """
+    return _compose(photo, cells, placement, lambda drawn: np.moveaxis(drawn, 0, -1), alpha=alpha, smooth=False)
+
+
+def check_same_image(size: tuple[int, int], placement: Placement) -> None:
+    """Raises unless an image of ``size`` is the one that was scanned.
+
+    Raises:
+        ImageError: it has another size.
+    """
+    if size != placement.image:
+        (height, width), (h, w) = placement.image, size
         raise ImageError(
             "overlay",
             f"the picture is {h}x{w} px, the scores are of an image of {height}x{width} px",
             fix="give the image that was scanned",
         )
+
+
+def _compose(
+    photo: NDArray[np.uint8],
+    planes: NDArray[np.floating],
+    placement: Placement,
+    colour: Callable[[NDArray[np.float64]], NDArray[Any]],
+    *,
+    alpha: float,
+    smooth: bool,
+) -> NDArray[np.uint8]:
+    """The photograph under the colours of planes ``(n, rows, columns)`` that are spread over its pixels."""
+    check_same_image((photo.shape[0], photo.shape[1]), placement)
     if not 0 <= alpha <= 1:
         raise ImageError("alpha", f"{alpha} is not in 0..1", fix="0 shows the photograph, 1 the map alone")
     (cells, shares), across = (_weights(placement, axis, smooth) for axis in (0, 1))
@@ -90,9 +129,10 @@ def blend(
     rows = max(1, _BAND // photo.shape[1])
     for top in range(0, photo.shape[0], rows):
         band = slice(top, top + rows)
-        drawn, cover = _draw(values, (cells[band], shares[band]), across)
-        opacity = cover[:, :, None]
-        under = luma(photo[band]) * (1 - alpha) + paint(drawn, colours, limits) * alpha
+        drawn = [_draw(plane, (cells[band], shares[band]), across) for plane in planes]
+        opacity = drawn[0][1][:, :, None]
+        painted = colour(np.stack([mean for mean, _ in drawn]))
+        under = luma(photo[band]) * (1 - alpha) + np.where(opacity > 0, painted, 0) * alpha
         out[band] = np.rint(photo[band] * (1 - opacity) + under * opacity)
     return out
 
@@ -101,7 +141,7 @@ Weights = tuple[NDArray[np.intp], NDArray[np.float64]]
 
 
 def _weights(placement: Placement, axis: int, smooth: bool) -> Weights:
-    """For every pixel along an axis the cells that it shows and their shares; the shares add up to the pixel's cover.
+    """For each pixel along an axis, the cells that it shows and their shares, which add up to the part that is covered.
 
     Shape: ``(pixels, n)`` both
     """
@@ -121,7 +161,7 @@ def _weights(placement: Placement, axis: int, smooth: bool) -> Weights:
 def _interpolated(
     place: NDArray[np.float64], cells: int, cover: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Linear shares of the two cells round every place; beyond the outermost centres, those cells alone."""
+    """Linear shares of the two cells nearest to each place; beyond the outermost centres, of the outermost cells."""
     place = place.clip(0, cells - 1)
     first = np.floor(place)
     part = (place - first)[:, None]
@@ -129,7 +169,7 @@ def _interpolated(
 
 
 def _draw(values: NDArray[np.floating], y: Weights, x: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The mean value at every pixel of a band and how much of the pixel the map covers (0 where a value is NaN)."""
+    """The mean value at each pixel, and the part of the pixel that the map covers (0 where a value is NaN)."""
     rows = _mixed(values, *y)
     cover = y[1].sum(axis=1)[:, None] * x[1].sum(axis=1)
     total = _mixed(rows.T, *x).T
@@ -138,7 +178,7 @@ def _draw(values: NDArray[np.floating], y: Weights, x: Weights) -> tuple[NDArray
 
 
 def _mixed(values: NDArray[np.floating], cells: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum over n of ``shares[p, n] * values[cells[p, n]]``; a share of nothing ignores even NaN."""
+    """Sum over n of ``shares[p, n] * values[cells[p, n]]``; a share of 0 ignores even NaN."""
     out = np.zeros((cells.shape[0], values.shape[1]))
     for index, share in zip(cells.T, shares.T, strict=True):
         used = share > 0

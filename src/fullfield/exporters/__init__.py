@@ -1,43 +1,42 @@
-"""Score maps in the formats of other programs, each written in one pass with bounded memory."""
+"""Writes score maps in the formats of other programs, each in one pass with bounded memory."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
-from fullfield.exporters.geojson import Coordinates, Detections, Geometry, write_geojson
+from fullfield.exporters.geojson import Detections, write_geojson
 from fullfield.exporters.geotiff import Compression, write_geotiff
-from fullfield.exporters.grid import Grid, band_indices, cells
+from fullfield.exporters.grid import Classes, Grid, band_indices, cells
 from fullfield.exporters.labels import labelled, stored_labels
 from fullfield.exporters.npy import write_npy
 from fullfield.exporters.ometiff import write_ometiff
-from fullfield.exporters.picture import write_png
+from fullfield.exporters.picture import write_picture
 from fullfield.exporters.resample import Method, resampled
-from fullfield.exporters.store import in_memory, write_store
-from fullfield.files import check_writable
+from fullfield.exporters.store import write_archive, write_store
+from fullfield.files import PICTURES, check_writable
 from fullfield.store.maps import ScoreMap
 
-SUFFIXES = (".tif", ".tiff", ".npy", ".geojson", ".png", ".zarr", ".npz")
+SUFFIXES = (".zarr", ".npz", ".tif", ".tiff", ".npy", ".geojson", *PICTURES)
 Resolution = Literal["cells", "image"] | tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a map is exported; what a format has no use for must stay as it is.
+    """How a map is exported; options that the format does not use must keep their defaults.
 
     Args:
-        labels: the class with the greatest score instead of the scores (TIFF, npy, PNG, zarr).
+        labels: the class with the greatest score instead of the scores (TIFF, npy, pictures, zarr).
         resolution: ``cells``, a pixel a cell; ``image``, the original image's pixels; or height and width of the whole
-            image in pixels (TIFF, npy, PNG).
+            image in pixels (TIFF, npy, pictures).
         resample: ``nearest``, ``bilinear`` or ``lanczos``, where the resolution is not ``cells``.
-        cog: Cloud-optimised GeoTIFF, by default; ``False`` for a plain one (TIFF).
-        compression: ``deflate``, ``zstd``, ``lzw`` or ``none`` (TIFF).
-        threshold, geometry, coordinates, min_distance: of detections, see ``Detections`` (GeoJSON).
+        cog: write a Cloud-optimised GeoTIFF; ``False`` for a plain one.
+        compression: of GeoTIFF: ``deflate``, ``zstd``, ``lzw`` or ``none``.
+        detections: which cells are detections, and how they are drawn (GeoJSON).
     """
 
     labels: bool = False
@@ -45,18 +44,34 @@ class Options:
     resample: Method = "nearest"
     cog: bool = True
     compression: Compression = "deflate"
-    threshold: float | None = None
-    geometry: Geometry = "polygons"
-    coordinates: Coordinates = "image"
-    min_distance: float | None = None
+    detections: Detections | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Args:
+        path: of the file or folder.
+        bytes: its size.
+        detections: number of detections in a GeoJSON; ``None`` for other formats.
+    """
+
+    path: Path
+    bytes: int
+    detections: int | None = None
+
+    def __str__(self) -> str:
+        found = "" if self.detections is None else f", {self.detections} detection{'s' * (self.detections != 1)}"
+        return f"{self.path}, {self.bytes} bytes{found}"
 
 
 _USES = {
     "geotiff": {"labels", "resolution", "resample", "cog", "compression"},
     "ometiff": {"labels", "resolution", "resample"},
     "npy": {"labels", "resolution", "resample"},
-    "png": {"labels", "resolution", "resample"},
-    "geojson": {"threshold", "geometry", "coordinates", "min_distance"},
+    "picture": {"labels", "resolution", "resample"},
+    "geojson": {"detections"},
     "zarr": {"labels"},
     "npz": set[str](),
 }
@@ -66,21 +81,21 @@ def export(
     scores: ScoreMap,
     path: str | os.PathLike[str],
     *,
-    classes: Sequence[int | str] | None = None,
+    classes: Classes = None,
     overwrite: bool = False,
     options: Options | None = None,
     progress: OnProgress | None = None,
-) -> None:
-    """Writes a map in the format of the suffix: ``.tif .ome.tif .npy .geojson .png .zarr .npz``.
+) -> Exported:
+    """Writes a map in the format of the suffix: ``.zarr .npz .tif .ome.tif .npy .geojson``, or a picture.
 
-    The file appears whole or not at all. Memory is bounded whatever the map's size; ``.npz`` and ``.png``, which hold
-    it, take no more than 4 GiB.
+    The file appears whole or not at all. Memory is bounded whatever the map's size; ``.npz`` and pictures, of which all
+    is in memory, take no more than 4 GiB.
 
     Args:
         scores: a map in memory or on disk.
         path: where to; ``.ome.tif`` and ``.ome.tiff`` are OME-TIFF, other TIFFs are GeoTIFF.
-        classes: those wanted, by index among the network's classes or by name; all by default.
-        overwrite: replace what is there.
+        classes: by index among the network's classes or by name; all by default.
+        overwrite: replace an earlier file.
         options: how; each format has its own.
         progress: called after every block.
 
@@ -91,31 +106,40 @@ def export(
     options = options or Options()
     kind = format_of(target)
     _check_options(kind, options)
+    detections = None
     if kind == "geojson":
-        _write_detections(scores, target, classes, options, overwrite=overwrite, progress=progress)
+        wanted = options.detections or Detections()
+        detections = _write_detections(scores, target, classes, wanted, overwrite=overwrite, progress=progress)
     elif kind == "npz":
-        in_memory(scores, classes, str(target)).save(target, overwrite=overwrite)
+        write_archive(scores, target, classes, overwrite=overwrite)
     elif kind == "zarr":
         write_store(_grid(scores, classes, options), target, scores, overwrite=overwrite, progress=progress)
     else:
         _write_grid(_grid(scores, classes, options), target, options, overwrite=overwrite, progress=progress)
+    return Exported(target, _size(target), detections)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 def format_of(path: Path) -> str:
-    """The format that a name says.
+    """The format of a file's suffix.
 
     Examples:
-        >>> format_of(Path("a.ome.tiff")), format_of(Path("a.TIF")), format_of(Path("a.npy"))
-        ('ometiff', 'geotiff', 'npy')
+        >>> format_of(Path("a.ome.tiff")), format_of(Path("a.TIF")), format_of(Path("a.npy")), format_of(Path("a.jpg"))
+        ('ometiff', 'geotiff', 'npy', 'picture')
     """
     name = path.name.lower()
     if name.endswith((".tif", ".tiff")):
         return "ometiff" if name.endswith((".ome.tif", ".ome.tiff")) else "geotiff"
-    return path.suffix.lower().removeprefix(".")
+    return "picture" if path.suffix.lower() in PICTURES else path.suffix.lower().removeprefix(".")
 
 
 def _check_options(kind: str, options: Options) -> None:
-    """Raises where an option says something that the format has no use for."""
+    """Raises where an option is given that the format does not use."""
     plain = Options()
     for name in options.__dataclass_fields__:
         value = getattr(options, name)
@@ -124,11 +148,11 @@ def _check_options(kind: str, options: Options) -> None:
             raise ImageError(name, f"{value!r} has no meaning for {kind}", fix=f"leave it out; it is for {fits}")
 
 
-def _grid(scores: ScoreMap, classes: Sequence[int | str] | None, options: Options) -> Grid:
-    """What is written: stored labels, chosen bands, or their top class, at the resolution wanted."""
+def _grid(scores: ScoreMap, classes: Classes, options: Options) -> Grid:
+    """The numbers to write: stored labels, chosen bands, or their top class, at the chosen resolution."""
     stored = scores.spec.kind == "labels"
     if stored and classes is not None:
-        band_indices(scores, classes)  # says why not
+        band_indices(scores, classes)  # raises
     grid = stored_labels(scores) if stored else cells(scores, classes)
     labels = options.labels and not stored
     if options.resolution == "cells":
@@ -147,29 +171,29 @@ def _write_grid(grid: Grid, target: Path, options: Options, *, overwrite: bool, 
             grid, target, overwrite=overwrite, progress=progress, cog=options.cog, compression=options.compression
         )
         return
-    write = {"ometiff": write_ometiff, "npy": write_npy, "png": write_png}[kind]
+    write = {"ometiff": write_ometiff, "npy": write_npy, "picture": write_picture}[kind]
     write(grid, target, overwrite=overwrite, progress=progress)
 
 
 def _write_detections(
     scores: ScoreMap,
     target: Path,
-    classes: Sequence[int | str] | None,
-    options: Options,
+    classes: Classes,
+    detections: Detections,
     *,
     overwrite: bool,
     progress: OnProgress | None,
-) -> None:
-    """The top class is sought among all that the map holds, whatever classes are wanted."""
+) -> int:
+    """Writes the detections of some classes; the top class is that of all classes of the map. Returns their number."""
     stored = scores.spec.kind == "labels"
     grid = stored_labels(scores) if stored else cells(scores)
     if stored:
         names = {name: value for value, (_, name) in enumerate(grid.colours or ())}
-        wanted = grid.classes if classes is None else tuple(_label(cls, grid.classes, names) for cls in classes)
+        some = [classes] if isinstance(classes, (int, str)) else classes
+        wanted = grid.classes if some is None else tuple(_label(cls, grid.classes, names) for cls in some)
     else:
         wanted = tuple(grid.classes[band] for band in band_indices(scores, classes))
-    detections = Detections(options.threshold, options.geometry, options.coordinates, options.min_distance)
-    write_geojson(grid, target, wanted, detections, overwrite=overwrite, progress=progress)
+    return write_geojson(grid, target, wanted, detections, overwrite=overwrite, progress=progress)
 
 
 def _label(cls: int | str, classes: tuple[int, ...], names: dict[str, int]) -> int:

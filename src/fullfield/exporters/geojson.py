@@ -55,7 +55,7 @@ def write_geojson(
     *,
     overwrite: bool = False,
     progress: OnProgress | None = None,
-) -> None:
+) -> int:
     """Writes a feature collection, a feature a line, in the order of the rows in which they begin or end.
 
     Every feature has QuPath's properties: ``objectType``, ``classification`` with name and colour, and as
@@ -70,6 +70,9 @@ def write_geojson(
         overwrite: whether what lies there may go.
         progress: called after every strip.
 
+    Returns:
+        How many features were written.
+
     Raises:
         ImageError: options that do not go together, no georeference, or no space.
     """
@@ -82,10 +85,13 @@ def write_geojson(
     ):
         about = ", ".join(f"{json.dumps(key)}: {value}" for key, value in header.items())
         file.write(f'{{"type": "FeatureCollection", {about}, "features": [')
-        for number, feature in enumerate(features(grid, wanted, detections, place, progress)):
-            file.write(",\n" if number else "\n")
+        count = 0
+        for feature in features(grid, wanted, detections, place, progress):
+            file.write(",\n" if count else "\n")
             file.write(json.dumps(feature, ensure_ascii=False))
+            count += 1
         file.write("\n]}\n")
+    return count
 
 
 def _check(grid: Grid, detections: Detections) -> None:

@@ -15,11 +15,13 @@ from fullfield.engine.progress import OnProgress, Stage
 from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
 from fullfield.image.raster import Georeference
-from fullfield.store.classes import find_class
+from fullfield.store.classes import find_band
 from fullfield.store.maps import ScoreMap
 from fullfield.store.palette import Colour
 from fullfield.store.record import plain_json
 
+Classes = int | str | Sequence[int | str] | None
+"""Classes by name or by index among the network's classes; all where ``None``."""
 Read = Callable[[int, int, int, int], NDArray[Any]]
 _MOST = 64 << 20  # bytes of numbers held at once
 
@@ -78,7 +80,7 @@ class Grid:
         return np.where(numbers == numbers.dtype.type(self.fill), np.float32(np.nan), meant)
 
 
-def cells(scores: ScoreMap, classes: Sequence[int | str] | None = None) -> Grid:
+def cells(scores: ScoreMap, classes: Classes = None) -> Grid:
     """The cells of a map with the numbers as they are stored, all bands or those of the classes named.
 
     Raises:
@@ -92,9 +94,12 @@ def cells(scores: ScoreMap, classes: Sequence[int | str] | None = None) -> Grid:
     known = spec.classes or tuple(range(count))
     names = class_names(scores)
 
+    first, last = min(bands), max(bands) + 1
+    chosen: Any = slice(None) if bands == list(range(first, last)) else [band - first for band in bands]
+
     def read(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        block = scores.read(top, bottom, left, right)
-        return block if len(bands) == count else block[bands]
+        block: NDArray[Any] = scores.read(top, bottom, left, right, slice(first, last))[chosen]
+        return block
 
     return Grid(
         (len(bands), rows, columns),
@@ -106,7 +111,7 @@ def cells(scores: ScoreMap, classes: Sequence[int | str] | None = None) -> Grid:
         known if labels else tuple(known[band] for band in bands),
         read,
         scores.valid,
-        count * dtype.itemsize,
+        (last - first) * dtype.itemsize,
         scale=spec.scale,
         offset=spec.offset,
         georeference=spec.georeference,
@@ -130,7 +135,7 @@ def class_names(scores: ScoreMap) -> tuple[str, ...]:
     return spec.class_names or tuple(f"class {index}" for index in known)
 
 
-def band_indices(scores: ScoreMap, classes: Sequence[int | str] | None) -> list[int]:
+def band_indices(scores: ScoreMap, classes: Classes) -> list[int]:
     """Which bands hold the classes named: by name, or by index among the network's classes; all where none is.
 
     Raises:
@@ -139,26 +144,16 @@ def band_indices(scores: ScoreMap, classes: Sequence[int | str] | None) -> list[
     spec = scores.spec
     if classes is None:
         return list(range(spec.shape[0]))
+    if isinstance(classes, (int, str)):
+        classes = [classes]
     if spec.kind == "labels":
         raise ImageError(
             "classes", "a map of labels has no scores to choose from", fix="leave the classes out, or scan for scores"
         )
     if not classes:
         raise ImageError("classes", "none is chosen", fix="name one at least, or leave them out for all")
-    found = [_band(scores, cls) for cls in classes]
+    found = [find_band(spec, cls) for cls in classes]
     return list(dict.fromkeys(found))
-
-
-def _band(scores: ScoreMap, cls: int | str) -> int:
-    """The band of one class; an index means the network's class, also where not all were kept."""
-    spec = scores.spec
-    number = int(cls) if isinstance(cls, str) and cls.isdecimal() and cls not in (spec.class_names or ()) else cls
-    if isinstance(number, str) or not spec.classes or isinstance(number, bool):
-        return find_class(number, spec.shape[0], spec.class_names or ())
-    if number not in spec.classes:
-        kept = ", ".join(map(str, spec.classes[:8])) + (", …" if len(spec.classes) > 8 else "")
-        raise ImageError("class", f"{number} is not in the map, which holds {kept}", fix="name one of these")
-    return spec.classes.index(number)
 
 
 def blocks(grid: Grid, tile: int, *, bytes_held: int = _MOST) -> Iterator[Region]:

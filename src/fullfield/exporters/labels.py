@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from fullfield.errors import UnsupportedError
 from fullfield.exporters.grid import Grid, cells, class_names
 from fullfield.store.maps import ScoreMap
 from fullfield.store.palette import distinct
+from fullfield.store.reading import greatest
 
 _STRIP = 1 << 18  # cells compared at once: a core's cache holds them
 
@@ -49,24 +49,6 @@ def labelled(grid: Grid) -> Grid:
         colours=_colours(grid.classes, grid.names),
         cost_bytes=grid.cost_bytes + dtype.itemsize + 2,
     )
-
-
-def greatest(bands: Iterator[NDArray[Any]]) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-    """Index of the greatest of some bands ``(y, x)`` at every cell, the first of equals; and whether none is NaN there.
-
-    In three passes a band, of which the processor takes many cells at once: ``argmax`` along the first axis takes ten
-    times as long.
-
-    Examples:
-        >>> greatest(iter(np.array([[[1.0, 5.0, 2.0]], [[1.0, 6.0, np.nan]]])))
-        (array([[0, 1, 0]], dtype=uint16), array([[ True,  True, False]]))
-    """
-    best = next(bands).copy()
-    top = np.zeros(best.shape, np.uint16)
-    for number, band in enumerate(bands, 1):
-        np.copyto(top, number, where=band > best)
-        np.maximum(best, band, out=best)  # which keeps NaN
-    return top, best == best
 
 
 def stored_labels(scores: ScoreMap) -> Grid:

@@ -1,4 +1,4 @@
-"""Small maps as PNG: labels in their colours, scores in a colour map, each with a legend as JSON."""
+"""Writes small maps as pictures: labels in their colours, scores in a colour map, with a legend as JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fullfield.drawing.colours import paint
+from fullfield.drawing.pictures import encode_picture
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
 from fullfield.exporters.grid import Grid, blocks, counted
@@ -17,17 +18,19 @@ from fullfield.files import check_writable, replacing
 from fullfield.image.decode import pixel_limit
 
 _BLOCK = 512
-_PIXEL_BYTES = 28  # beside its number: the score in floats, its place among the colours, the colour, the file's row
+_PIXEL_BYTES = (
+    28  # besides the stored number: the score in floats, its place among the colours, the colour, the row of the file
+)
 _MOST = 4 << 30
 
 
-def write_png(
+def write_picture(
     grid: Grid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None, colours: str = "viridis"
 ) -> None:
     """Writes labels, or the scores of one class, a pixel a cell of the grid; the legend goes to ``….legend.json``.
 
-    Labels of up to 255 classes have a palette, with no class transparent; more become RGBA. Scores run from the
-    least to the greatest one through a colour map; where there is none the picture is transparent.
+    Labels of up to 255 classes have a palette; more become RGBA. Scores are coloured from the least to the greatest.
+    Cells without a class or score are transparent; JPEG shows them black.
 
     Args:
         grid: what to draw.
@@ -43,7 +46,7 @@ def write_png(
     bands, rows, columns = grid.shape
     limit = pixel_limit()
     if rows * columns > limit:
-        what = f"a picture of {rows}x{columns} px is more than the {limit} that PNG is written with"
+        what = f"a picture of {rows}x{columns} px is more than the {limit} that a picture may have"
         raise ImageError(str(path), what, fix="write .tif, or choose a smaller resolution")
     if bands != 1:
         raise ImageError(
@@ -60,11 +63,10 @@ def write_png(
     picture, legend = _labels(grid, numbers) if grid.colours is not None else _scores(grid, numbers, colours)
     legend |= {"origin": grid.origin, "spacing": grid.spacing}
     with (
-        replacing(path, overwrite=overwrite, needed_bytes=4 * rows * columns) as place,
         replacing(side, overwrite=overwrite, needed_bytes=1 << 16) as beside,
+        replacing(path, overwrite=overwrite, needed_bytes=4 * rows * columns) as place,
     ):
-        with place.open("wb") as file:
-            picture.save(file, format="PNG")
+        encode_picture(picture, place)
         beside.write_text(json.dumps(legend, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.exporters.grid import Grid
-from fullfield.exporters.labels import greatest, labelled
+from fullfield.exporters.labels import labelled
 from fullfield.geometry.region import Region
+from fullfield.store.reading import greatest
 
 Method = Literal["nearest", "bilinear", "lanczos"]
 _REACH = {"bilinear": 1.0, "lanczos": 3.0}  # of the kernel, in cells

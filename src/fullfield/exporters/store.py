@@ -1,9 +1,8 @@
-"""Maps as stores of their own, copied shard by shard, and as archives, which are held in memory."""
+"""Writes maps as OME-Zarr stores, shard by shard, and as NumPy archives."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.api.scores import Scores
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.exporters.grid import Grid, cells, counted, parts
+from fullfield.exporters.grid import Classes, Grid, cells, counted, parts
 from fullfield.files import replacing
 from fullfield.geometry.region import Region
-from fullfield.store.maps import MapSpec, ScoreMap
+from fullfield.store.archive import write_npz
+from fullfield.store.array_map import ArrayMap
+from fullfield.store.maps import MapSpec, ScoreMap, decoded
 from fullfield.store.ome_zarr import StoreWriter, create_store
 from fullfield.store.pyramid import seal
+from fullfield.store.record import to_record
 from fullfield.store.shards import default_shard, plain_bytes
 
 _MOST = 4 << 30  # bytes of a map that is brought into memory unasked
@@ -80,48 +81,39 @@ def _copy(grid: Grid, writer: StoreWriter, progress: OnProgress | None) -> None:
         for left in range(0, columns, width)
     )
     for shard in counted(shards, rows * columns, progress):
-        block, valid = _read(grid, shard)
-        writer.write(shard[0], shard[2], block, valid)
+        writer.write(shard[0], shard[2], _read(grid, shard), grid.valid(*shard))
 
 
-def _read(grid: Grid, region: Region) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Numbers and valid cells of a region, read in parts: what labels are made from is far larger than they."""
+def _read(grid: Grid, region: Region) -> NDArray[Any]:
+    """Numbers of a region, in parts if reading takes more memory than they do: as of a few bands, or of labels."""
+    if grid.cost_bytes <= grid.shape[0] * grid.dtype.itemsize:
+        return grid.read(*region)
     top, bottom, left, right = region
     block = np.empty((grid.shape[0], bottom - top, right - left), grid.dtype)
     for y, y2, x, x2 in parts(grid, region):
         block[:, y - top : y2 - top, x - left : x2 - left] = grid.read(y, y2, x, x2)
-    return block, grid.valid(*region)
+    return block
 
 
-def in_memory(scores: ScoreMap, classes: Sequence[int | str] | None, where: str) -> Scores:
-    """Scores in memory, of the classes wanted.
+def write_archive(scores: ScoreMap, path: Path, classes: Classes, *, overwrite: bool = False) -> None:
+    """Writes scores as ``.npz``, in floats; all of them are in memory.
 
     Raises:
-        ImageError: labels.
-        BudgetError: it is too large to be brought into memory.
+        ImageError: labels, no such class, no space.
+        BudgetError: scores on disk of more than 4 GiB.
     """
     spec = scores.spec
     if spec.kind == "labels":
         raise ImageError("labels", "are no scores", fix="write .zarr, .tif, .npy or .png")
     grid = cells(scores, classes)
     bands, rows, columns = grid.shape
-    floats = grid.dtype.kind == "f"
-    needed = math.prod(grid.shape) * (grid.dtype.itemsize if floats else 4)
-    if needed > _MOST and not isinstance(scores, Scores):
+    dtype = grid.dtype if grid.dtype.kind == "f" else np.dtype(np.float32)
+    needed = math.prod(grid.shape) * dtype.itemsize
+    if needed > _MOST and not isinstance(scores, ArrayMap):
         what = f"{bands} x {rows}x{columns} scores need {needed} bytes of memory, {_MOST} are allowed"
-        raise BudgetError(where, what, fix="write .zarr or .npy, or fewer classes")
-    array = np.empty(grid.shape, grid.dtype if floats else np.float32)
-    for top, bottom, left, right in parts(grid, (0, rows, 0, columns)):
-        array[:, top:bottom, left:right] = grid.decoded(grid.read(top, bottom, left, right))
-    return Scores(
-        array,
-        spec.placement,
-        class_names=grid.names if spec.class_names else None,
-        mode=spec.mode,
-        provenance=spec.provenance,
-        certificate=scores.certificate,
-        classes=None if grid.classes == tuple(range(len(array))) else grid.classes,
-        activation=spec.activation,
-        georeference=spec.georeference,
-        mpp=spec.mpp,
-    )
+        raise BudgetError(str(path), what, fix="write .zarr or .npy, or fewer classes")
+    array = decoded(_read(grid, (0, rows, 0, columns)), spec)
+    floats = replace(_spec(grid, scores), dtype=str(dtype), scale=1.0, offset=0.0, fill=math.nan)
+    record = to_record(floats, certificate=scores.certificate, complete=True)
+    with replacing(path, overwrite=overwrite, needed_bytes=needed + (1 << 16)) as place:
+        write_npz(place, array, record)

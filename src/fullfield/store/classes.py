@@ -1,4 +1,4 @@
-"""Classes by index or by name."""
+"""Finds classes by index or by name."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import difflib
 import numpy as np
 
 from fullfield.errors import ImageError
+from fullfield.store.maps import MapSpec
 
 
 def find_class(cls: int | str | None, count: int, names: tuple[str, ...] = ()) -> int:
-    """Index of a class given by index or name; may be left out where there is one class only.
+    """Index of a class given by index or name; ``None`` if there is one class only.
 
     Raises:
-        ImageError: no such class, a name that several classes carry, or none given where there are several.
+        ImageError: no such class, several classes of that name, or ``None`` where there are several.
 
     Examples:
         >>> find_class("dog", 2, ("cat", "dog")), find_class("0", 2), find_class(None, 1)
@@ -34,7 +35,7 @@ def find_class(cls: int | str | None, count: int, names: tuple[str, ...] = ()) -
 
 
 def _no_class(cls: object, count: int, names: tuple[str, ...]) -> ImageError:
-    """What is wrong with a class that is not there, and the classes that may have been meant."""
+    """The error for an unknown class; names similar ones."""
     if cls is None:
         return ImageError("class", f"none given, there are {count}", fix="give one, by index or name")
     what = f"{cls!r} is not one of the {count} classes"
@@ -47,3 +48,29 @@ def _no_class(cls: object, count: int, names: tuple[str, ...]) -> ImageError:
     near += [name for name in names if cls.casefold() in name.casefold() and name not in near][:3]
     some = ", ".join(map(repr, near or names[:5]))
     return ImageError("class", what, fix=f"did you mean {some}?" if near else f"they begin with {some}")
+
+
+def find_band(spec: MapSpec, cls: int | str | None) -> int:
+    """The band of a map that holds a class, given by name or by its index among the network's classes.
+
+    Args:
+        spec: of the map.
+        cls: may be ``None`` where the map holds one class.
+
+    Raises:
+        ImageError: the map does not hold the class, several classes have that name, or it is a map of labels.
+    """
+    if spec.kind == "labels":
+        raise ImageError(
+            "class", "a map of labels has no scores of a class", fix="leave the class out, or scan for scores"
+        )
+    names, classes = spec.class_names or (), spec.classes or tuple(range(spec.shape[0]))
+    if classes == tuple(range(len(classes))):
+        return find_class(cls, len(classes), names)
+    number = int(cls) if isinstance(cls, str) and cls.isdecimal() and cls not in names else cls
+    if isinstance(number, (int, np.integer)) and not isinstance(number, bool):
+        if number in classes:
+            return classes.index(int(number))
+        some = ", ".join(map(str, classes[:8])) + (", …" if len(classes) > 8 else "")
+        raise ImageError("class", f"{number} is not in the map, which holds {some}", fix="name one of these")
+    return find_class(number, len(classes), names)

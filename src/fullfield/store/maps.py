@@ -1,4 +1,4 @@
-"""Score maps that are larger than memory: what they hold, and how they are read by region."""
+"""Score maps, in memory or on disk: what a map holds, and how it is read by region."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
+from fullfield.geometry.region import Region
 from fullfield.image.raster import Georeference
 
 Kind = Literal["scores", "labels"]
 Activation = Literal["softmax", "sigmoid"]
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
 class MapSpec:
-    """What a stored map holds, and where it lies.
+    """What a score map holds, and where it lies on the image.
 
-    A stored number ``n`` means ``offset + scale * n``; ``fill`` stands where there is no score.
+    A stored number ``n`` means ``offset + scale * n``; ``fill`` marks cells without a score.
 
     Args:
         shape: bands, rows and columns.
         dtype: of the stored numbers: float64, float32, float16, uint8 or, for labels, uint16.
-        shard: rows and columns that are written at once, and lie in one file.
+        shard: rows and columns of one file, which are written together.
         placement: where the cells lie on the image.
-        kind: ``scores``, a band for each class kept, or ``labels``, one band that holds the index of the top class.
-        classes: index of every band's class among the network's; of labels, all classes.
+        kind: ``scores``, one band for each stored class, or ``labels``, one band with the index of the top class.
+        classes: index of every band's class among the network's classes; of labels, all classes.
         class_names: one name for each of ``classes``, or none.
         activation: applied to the network's scores before they were stored.
-        scale, offset: of the stored numbers; 1 and 0 of floats and labels.
-        fill: NaN of floats, the greatest number of integers.
+        scale, offset: of the stored numbers; 1 and 0 for floats and labels.
+        fill: NaN for floats, the greatest number of the type for integers.
         mode: ``exact`` or ``context``.
-        georeference: of the original image, if it lies on a map.
+        georeference: of the original image, if it has one.
         mpp: micrometres per pixel (y, x) of the original image, if known.
-        provenance: what made the map, as plain JSON.
+        provenance: how the map was made, as plain JSON.
     """
 
     shape: tuple[int, int, int]
@@ -56,20 +59,38 @@ class MapSpec:
 
 
 class ScoreMap(Protocol):
-    """A finished map that is read by region, from memory or from disk."""
+    """A finished map that is read by region, in memory or on disk; any number of threads may read."""
 
     @property
     def spec(self) -> MapSpec:
-        """What it holds."""
+        """What the map holds."""
         ...
 
     @property
     def certificate(self) -> dict[str, Any] | None:
-        """What verification found, as plain JSON."""
+        """The result of verification, as plain JSON."""
         ...
 
-    def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        """Stored numbers ``(bands, y, x)`` of a half-open region of cells, as they are stored."""
+    @property
+    def levels(self) -> int:
+        """Levels of the pyramid, the map itself included."""
+        ...
+
+    def level(self, number: int) -> ScoreMap:
+        """One level of the pyramid as a map of its own; 0 is the map itself.
+
+        Raises:
+            GeometryError: there is no such level.
+        """
+        ...
+
+    def read(self, top: int, bottom: int, left: int, right: int, bands: slice = ALL) -> NDArray[Any]:
+        """Stored numbers ``(bands, y, x)`` of a half-open region of cells; of some bands, or of all.
+
+        Raises:
+            GeometryError: the region does not lie in the map.
+            ImageError: the file is damaged there.
+        """
         ...
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
@@ -78,10 +99,43 @@ class ScoreMap(Protocol):
 
 
 def decoded(numbers: NDArray[Any], spec: MapSpec) -> NDArray[np.floating]:
-    """Scores of stored numbers, NaN where there is none; labels as they are, in float32."""
-    values: NDArray[np.floating] = numbers.astype(np.float64 if numbers.dtype == np.float64 else np.float32)
-    if numbers.dtype.kind != "f":
-        values *= np.float32(spec.scale)
-        values += np.float32(spec.offset)
-        values[numbers == numbers.dtype.type(spec.fill)] = np.nan
+    """Scores of stored numbers, NaN where there is none: floats as they are, integers and labels as float32."""
+    if numbers.dtype.kind == "f":
+        return numbers
+    values: NDArray[np.floating] = numbers.astype(np.float32)
+    values *= np.float32(spec.scale)
+    values += np.float32(spec.offset)
+    values[numbers == numbers.dtype.type(spec.fill)] = np.nan
     return values
+
+
+def filled(numbers: NDArray[Any], spec: MapSpec) -> NDArray[np.bool_]:
+    """Which cells have a score in some band. Shape: ``(bands, y, x)`` -> ``(y, x)``"""
+    empty = np.isnan(numbers) if numbers.dtype.kind == "f" else numbers == numbers.dtype.type(spec.fill)
+    found: NDArray[np.bool_] = ~empty.all(axis=0)
+    return found
+
+
+def check_region(region: Region, shape: tuple[int, ...]) -> None:
+    """Raises unless a region lies in a map of ``shape`` rows and columns.
+
+    Raises:
+        GeometryError: it does not.
+    """
+    top, bottom, left, right = region
+    if not (0 <= top <= bottom <= shape[0] and 0 <= left <= right <= shape[1]):
+        raise GeometryError(
+            "region",
+            f"rows {top}:{bottom}, columns {left}:{right} do not lie in {shape[0]}x{shape[1]} cells",
+            fix="give half-open ranges of cells inside the map",
+        )
+
+
+def check_level(number: int, levels: int) -> None:
+    """Raises unless a pyramid of so many levels has that one.
+
+    Raises:
+        GeometryError: it does not.
+    """
+    if not 0 <= number < levels:
+        raise GeometryError("level", f"{number} is not one of {levels}", fix="0 is the finest")

@@ -24,7 +24,7 @@ from fullfield.files import settle, system_error
 from fullfield.store import ome
 from fullfield.store.maps import MapSpec
 from fullfield.store.record import ATTRIBUTE, Record, difference, dumped, from_record, to_record
-from fullfield.store.shards import Grid, count_files, cut, metadata, plain_bytes, write_shard
+from fullfield.store.shards import ShardGrid, count_files, metadata, plain_bytes, shard_grid, write_shard
 
 VALID = "valid"
 
@@ -44,7 +44,7 @@ class StoreWriter:
     complete: bool = False
 
     @cached_property
-    def grid(self) -> Grid:
+    def grid(self) -> ShardGrid:
         """How the map is cut."""
         return level_grid(self.spec, 0)
 
@@ -101,13 +101,6 @@ class StoreWriter:
         except OSError as error:
             raise system_error(str(self.path), error, plain_bytes(self.spec.shape, self.spec.dtype)) from error
         return score_file, valid_file
-
-    def written(self) -> set[tuple[int, int]]:
-        """First cells of the shards that are there."""
-        rows, columns = self.shards
-        height, width = self.spec.shard
-        places = ((i * height, j * width) for i in range(rows) for j in range(columns))
-        return {(row, column) for row, column in places if self._files(row, column)[0].is_file()}
 
     def _files(self, row: int, column: int) -> tuple[Path, Path]:
         """Where a shard's scores lie, and where its valid cells."""
@@ -170,16 +163,16 @@ def reopen_store(path: Path, spec: MapSpec) -> StoreWriter:
     return StoreWriter(path, spec, complete=bool(record["complete"]))
 
 
-def level_grid(spec: MapSpec, level: int) -> Grid:
+def level_grid(spec: MapSpec, level: int) -> ShardGrid:
     """How a level of the pyramid is cut: as the map, with half as many cells each time, rounded up."""
     bands, rows, columns = spec.shape
     shape = (bands, -(-rows // 2**level), -(-columns // 2**level))
-    return cut(shape, spec.dtype, spec.fill, spec.shard)
+    return shard_grid(shape, spec.dtype, spec.fill, spec.shard)
 
 
-def valid_grid(spec: MapSpec) -> Grid:
+def valid_grid(spec: MapSpec) -> ShardGrid:
     """How the array of valid cells is cut: as the map."""
-    return cut(spec.shape[1:], "uint8", 1, spec.shard)
+    return shard_grid(spec.shape[1:], "uint8", 1, spec.shard)
 
 
 def level_count(spec: MapSpec) -> int:
@@ -271,7 +264,7 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
-def add_array(folder: Path, grid: Grid) -> None:
+def add_array(folder: Path, grid: ShardGrid) -> None:
     """The metadata of an array, if it has none yet."""
     file = folder / "zarr.json"
     if file.is_file():

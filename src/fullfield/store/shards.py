@@ -1,9 +1,8 @@
-"""Shards of a Zarr v3 array, each written whole and at once by whoever has its cells.
+"""Shards of a Zarr v3 array: each file is written whole by one writer, and read by region.
 
-zarr's own writer gathers a shard in memory, reads what lies there before it writes one that the array's end cuts off,
-and needs an event loop, which a forked process lacks. Here one inner chunk is in memory at a time.
-
-The pyramid reads them here as well, beside the computation: zarr's event loop takes Python's lock, chunk by chunk.
+Written and read without zarr: its writer holds a whole shard in memory, reads what is there before it writes a shard
+that the end of the array cuts off, and needs an event loop, which a forked process lacks; its reader takes Python's
+lock for every chunk, which slows the computation beside it. Here one inner chunk is in memory at a time.
 
 Source: Zarr v3 sharding-indexed codec, https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/
 """
@@ -11,6 +10,7 @@ Source: Zarr v3 sharding-indexed codec, https://zarr-specs.readthedocs.io/en/lat
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import uuid
@@ -27,19 +27,19 @@ from fullfield.errors import GeometryError, ImageError
 CHUNK = (64, 256, 256)  # at most: 16 MiB of float32, and a class is read without most others
 LEVEL = 1  # of zstd: 1.5 to 4 times as fast as 3, and as small, on logits in float32
 _SHARD_BYTES = 1 << 28
-_NOTHING = np.uint64(2**64 - 1)  # offset and length of a chunk that holds the fill value alone
+_EMPTY = np.uint64(2**64 - 1)  # offset and length of a chunk that holds the fill value alone
 Slices = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
-class Grid:
-    """How an array is cut into files, and these into inner chunks.
+class ShardGrid:
+    """How an array is cut into files, and each file into inner chunks.
 
     Args:
         shape: of the array.
         dtype: of its numbers.
-        fill: number that stands where nothing was written.
-        shard: cells of one file; a multiple of ``chunk``, and beyond ``shape`` at most by what fills up a chunk.
+        fill: number of cells that were not written.
+        shard: cells of one file; a multiple of ``chunk``, beyond ``shape`` only to complete a chunk.
         chunk: cells that are compressed, and read, together.
     """
 
@@ -55,7 +55,7 @@ class Grid:
         return tuple(-(-count // side) for count, side in zip(self.shape, self.shard, strict=True))
 
     def extent(self, index: tuple[int, ...]) -> tuple[int, ...]:
-        """Cells of a shard that lie in the array."""
+        """Cells of a shard that are inside the array."""
         along = zip(self.shape, self.shard, index, strict=True)
         return tuple(min(side, count - i * side) for count, side, i in along)
 
@@ -64,26 +64,26 @@ class Grid:
         return "/".join(("c", *map(str, index)))
 
 
-def cut(shape: tuple[int, ...], dtype: str, fill: float, shard: tuple[int, int]) -> Grid:
-    """The grid of an array ``(bands, y, x)`` or ``(y, x)``: every shard holds all bands of ``shard`` rows and columns.
+def shard_grid(shape: tuple[int, ...], dtype: str, fill: float, shard: tuple[int, int]) -> ShardGrid:
+    """Grid of an array ``(bands, y, x)`` or ``(y, x)`` in which a shard holds all bands of ``shard`` rows and columns.
 
     Raises:
         GeometryError: a shard that cannot be cut into inner chunks of 64 to 256 cells a side.
 
     Examples:
-        >>> cut((1000, 700, 90), "float32", float("nan"), (512, 512)).shard
+        >>> shard_grid((1000, 700, 90), "float32", float("nan"), (512, 512)).shard
         (1024, 512, 90)
-        >>> cut((1000, 700, 90), "float32", float("nan"), (512, 512)).chunk
+        >>> shard_grid((1000, 700, 90), "float32", float("nan"), (512, 512)).chunk
         (64, 256, 90)
     """
     sides = (*shape[:-2], *shard)
     chunk = tuple(map(_chunk, sides, shape, CHUNK[-len(shape) :]))
     whole = tuple(-(-min(side, count) // part) * part for side, count, part in zip(sides, shape, chunk, strict=True))
-    return Grid(shape, np.dtype(dtype), fill, whole, chunk)
+    return ShardGrid(shape, np.dtype(dtype), fill, whole, chunk)
 
 
 def _chunk(side: int, count: int, most: int) -> int:
-    """Cells of an inner chunk along one axis: divides the shard, unless one shard holds the whole axis."""
+    """Cells of an inner chunk along one axis: a divisor of the shard, unless one shard holds the whole axis."""
     if side >= count:
         return min(most, count)
     part = next(part for part in range(min(most, side), 0, -1) if side % part == 0)
@@ -114,7 +114,7 @@ def default_shard(bands: int, dtype: str) -> tuple[int, int]:
     return side, side
 
 
-def metadata(grid: Grid) -> dict[str, Any]:
+def metadata(grid: ShardGrid) -> dict[str, Any]:
     """Zarr v3 metadata of an array of shards."""
     little = {"name": "bytes", "configuration": {"endian": "little"}} if grid.dtype.itemsize > 1 else {"name": "bytes"}
     index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
@@ -139,14 +139,17 @@ def metadata(grid: Grid) -> dict[str, Any]:
     }
 
 
-def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[[Slices], NDArray[Any]] | None) -> None:
-    """One file, which appears whole or not at all; the same numbers give the same bytes.
+def write_shard(
+    path: Path, grid: ShardGrid, extent: tuple[int, ...], read: Callable[[Slices], NDArray[Any]] | None
+) -> None:
+    """Writes one file, which appears whole or not at all; the same numbers give the same bytes.
 
     Args:
-        path: of the file; its folders are made.
-        extent: cells that the shard has, from its first on.
-        read: numbers of a region of the shard; called once for every inner chunk, in C order. ``None``: the fill
-            value all over.
+        path: of the file; missing folders are made.
+        grid: of the array.
+        extent: cells of the shard that are inside the array.
+        read: returns the numbers of a region of the shard; called once for each inner chunk, in C order. ``None``
+            writes the fill value everywhere.
 
     Raises:
         OSError: no space, no right.
@@ -155,61 +158,61 @@ def write_shard(path: Path, grid: Grid, extent: tuple[int, ...], read: Callable[
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with temporary.open("xb") as file:
-            index = _no_chunks(grid)
+            index = _empty_index(grid)
             offset = 0
             for place in np.ndindex(index.shape[:-1]):
-                packed = b"" if read is None else _packed(grid, extent, place, read)
-                if packed:
-                    index[place] = offset, len(packed)
-                    offset += file.write(packed)
-                packed = b""  # given back before the next is made
-            file.write(_sealed(index))
+                chunk = b"" if read is None else encode_chunk(grid, extent, place, read)
+                if chunk:
+                    index[place] = offset, len(chunk)
+                    offset += file.write(chunk)
+                chunk = b""  # freed before the next one is made
+            file.write(encode_index(index))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _no_chunks(grid: Grid) -> NDArray[np.uint64]:
-    """The index of a shard without chunks."""
-    return np.full((*(s // c for s, c in zip(grid.shard, grid.chunk, strict=True)), 2), _NOTHING, "<u8")
+def _empty_index(grid: ShardGrid) -> NDArray[np.uint64]:
+    """The index of a shard whose chunks are all empty."""
+    return np.full((*(s // c for s, c in zip(grid.shard, grid.chunk, strict=True)), 2), _EMPTY, "<u8")
 
 
-def _packed(
-    grid: Grid, extent: tuple[int, ...], place: tuple[int, ...], read: Callable[[Slices], NDArray[Any]]
+def encode_chunk(
+    grid: ShardGrid, extent: tuple[int, ...], place: tuple[int, ...], read: Callable[[Slices], NDArray[Any]]
 ) -> bytes:
-    """An inner chunk as zstd leaves it; nothing, where it holds the fill value alone."""
+    """An inner chunk, compressed; no bytes if all its numbers are the fill value."""
     starts = [i * side for i, side in zip(place, grid.chunk, strict=True)]
     if any(start >= stop for start, stop in zip(starts, extent, strict=True)):
         return b""
     region = tuple(slice(s, min(s + side, stop)) for s, side, stop in zip(starts, grid.chunk, extent, strict=True))
     numbers = read(region)
-    if numbers.shape != grid.chunk:  # at the array's end
+    if numbers.shape != grid.chunk:  # at the end of the array
         whole = np.full(grid.chunk, grid.fill, grid.dtype)
         whole[tuple(slice(0, count) for count in numbers.shape)] = numbers
         numbers = whole
     numbers = np.ascontiguousarray(numbers, grid.dtype.newbyteorder("<"))
     if _all(numbers, grid.fill):
         return b""
-    packed: bytes = _zstd().encode(numbers)
-    return packed
+    compressed: bytes = _zstd().encode(numbers)
+    return compressed
 
 
 def _zstd() -> Any:
-    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]  # has no hints
+    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]  # without type hints
 
     return Zstd(level=LEVEL)
 
 
 def _all(numbers: NDArray[Any], fill: float) -> bool:
-    """Whether every number is the fill value, bit for bit: a NaN that carries something is no fill."""
+    """Whether every number is the fill value, bit for bit: a NaN with another payload is not."""
     bits = numbers.view(f"u{numbers.itemsize}").reshape(-1)
     wanted = np.array(fill, numbers.dtype).view(bits.dtype)
     return bool(bits[0] == wanted and bits[-1] == wanted and (bits == wanted).all())
 
 
-def _sealed(index: NDArray[np.uint64]) -> bytes:
-    """The index with its checksum."""
+def encode_index(index: NDArray[np.uint64]) -> bytes:
+    """The index of a shard, followed by its checksum."""
     import google_crc32c
 
     data = index.tobytes()
@@ -217,30 +220,59 @@ def _sealed(index: NDArray[np.uint64]) -> bytes:
     return data + checksum.to_bytes(4, "little")
 
 
-def read_cells(folder: Path, grid: Grid, region: Slices) -> NDArray[Any]:
-    """Numbers of a region of an array all of whose shards are there, in the machine's byte order.
+def read_cells(folder: Path, grid: ShardGrid, region: Slices, *, absent_is_fill: bool = False) -> NDArray[Any]:
+    """Numbers of a region of an array, in the machine's byte order; one inner chunk is decoded at a time.
 
     Args:
         folder: of the array.
         grid: of the array.
-        region: of the array, not beyond its end.
+        region: half-open, inside the array.
+        absent_is_fill: read shards that do not exist as the fill value.
 
     Raises:
-        ImageError: a shard there is missing or damaged.
+        ImageError: a shard is missing or damaged.
     """
     out = np.empty([r.stop - r.start for r in region], grid.dtype)
+    if not out.size:
+        return out
     for index, target, inside in pieces(region, grid.shard):
         path = folder / grid.file(index)
         try:
             with path.open("rb") as file:
-                _unpack(file, grid, inside, out[target])
+                _read_shard(file, grid, inside, out[target])
         except (OSError, ValueError, RuntimeError) as error:
-            raise _unreadable(path, error) from error
+            if not (absent_is_fill and isinstance(error, FileNotFoundError)):
+                raise _unreadable(path, error) from error
+            out[target] = grid.fill
     return out
 
 
+def read_grid(folder: Path) -> ShardGrid:
+    """How an array is cut into shards and chunks, from its metadata.
+
+    Raises:
+        ImageError: there is no array, or it is stored in a way that fullfield does not write.
+    """
+    try:
+        array = json.loads((folder / "zarr.json").read_text())
+        (sharding,) = array["codecs"]
+        inner = sharding["configuration"]
+        shard, chunk = array["chunk_grid"]["configuration"]["chunk_shape"], inner["chunk_shape"]
+        fill = math.nan if array["fill_value"] == "NaN" else float(array["fill_value"])
+        sizes = (tuple(map(int, numbers)) for numbers in (array["shape"], shard, chunk))
+        shape, files, chunks = sizes
+        grid = ShardGrid(shape, np.dtype(array["data_type"]), fill, files, chunks)
+        ours, theirs = metadata(grid), array
+        same = all(theirs.get(key) == ours[key] for key in ("zarr_format", "node_type", "chunk_key_encoding"))
+        if not same or [codec["name"] for codec in inner["codecs"]] != ["bytes", "zstd"] or len(files) != len(shape):
+            raise ValueError("it is not stored as fullfield stores arrays")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(folder, error) from error
+    return grid
+
+
 def pieces(region: Slices, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Slices, Slices]]:
-    """What a region has of each piece of so many cells a side: the piece's index, and the place in both."""
+    """Splits a region at multiples of ``sides``: each piece's index, and its slices in the region and in the piece."""
     along = [range(r.start // side, -(-r.stop // side)) for r, side in zip(region, sides, strict=True)]
     for index in itertools.product(*along):
         first = [i * side for i, side in zip(index, sides, strict=True)]
@@ -251,32 +283,32 @@ def pieces(region: Slices, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, 
         yield index, target, inside
 
 
-def _unpack(file: BinaryIO, grid: Grid, region: Slices, out: NDArray[Any]) -> None:
-    """Copies a region of a shard.
+def _read_shard(file: BinaryIO, grid: ShardGrid, region: Slices, out: NDArray[Any]) -> None:
+    """Copies a region of a shard to ``out``.
 
     Raises:
-        ValueError: it is damaged. The codec raises RuntimeError.
+        ValueError, RuntimeError: the shard is damaged.
     """
     codec, index = _zstd(), _read_index(file, grid)
     stored = grid.dtype.newbyteorder("<")
     for place, target, inside in pieces(region, grid.chunk):
         offset, count = map(int, index[place])
-        if offset == _NOTHING:
+        if offset == _EMPTY:
             out[target] = grid.fill
             continue
         file.seek(offset)
         out[target] = np.frombuffer(codec.decode(file.read(count)), stored).reshape(grid.chunk)[inside]
 
 
-def _read_index(file: BinaryIO, grid: Grid) -> NDArray[np.uint64]:
-    """Where a shard's inner chunks lie.
+def _read_index(file: BinaryIO, grid: ShardGrid) -> NDArray[np.uint64]:
+    """Offset and length of each inner chunk of a shard.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the index is damaged.
     """
     import google_crc32c
 
-    empty = _no_chunks(grid)
+    empty = _empty_index(grid)
     file.seek(-empty.nbytes - 4, os.SEEK_END)
     data = file.read()
     if google_crc32c.value(data[:-4]) != int.from_bytes(data[-4:], "little"):
@@ -284,21 +316,18 @@ def _read_index(file: BinaryIO, grid: Grid) -> NDArray[np.uint64]:
     return np.frombuffer(data[:-4], empty.dtype).reshape(empty.shape)
 
 
-def count_files(folder: Path, grid: Grid) -> int:
-    """How many of an array's shards are there."""
+def count_files(folder: Path, grid: ShardGrid) -> int:
+    """Number of an array's shards that exist."""
     rows, columns = grid.shards[-2:]
     above = folder.joinpath("c", *("0" for _ in grid.shape[:-2]))
     found = 0
     for row in range(rows):
         try:
-            found += sum(name.isdecimal() and int(name) < columns for name in map(_name, (above / str(row)).iterdir()))
+            names = [path.name for path in (above / str(row)).iterdir()]
         except (FileNotFoundError, NotADirectoryError):
             continue
+        found += sum(name.isdecimal() and int(name) < columns for name in names)
     return found
-
-
-def _name(path: Path) -> str:
-    return path.name
 
 
 def plain_bytes(shape: tuple[int, ...], dtype: str) -> int:
@@ -306,32 +335,8 @@ def plain_bytes(shape: tuple[int, ...], dtype: str) -> int:
     return math.prod(shape) * np.dtype(dtype).itemsize
 
 
-def open_array(folder: Path) -> Any:
-    """An array of a store, by zarr.
-
-    Raises:
-        ImageError: it is not there, or no array.
-    """
-    import zarr  # takes a third of a second
-
-    try:
-        return zarr.open_array(str(folder), mode="r", zarr_format=3)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unreadable(folder, error) from error
-
-
-def read_array(array: Any, region: Slices, path: Path) -> NDArray[Any]:
-    """Numbers of a region, in the machine's byte order.
-
-    Raises:
-        ImageError: a shard there is damaged.
-    """
-    try:
-        return np.asarray(array[region])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, IndexError) as error:
-        raise _unreadable(path, error) from error
-
-
 def _unreadable(path: Path, error: Exception) -> ImageError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ImageError(str(path), f"scores cannot be read ({reason})", fix="scan again: it is damaged or foreign")
+    return ImageError(
+        str(path), f"scores cannot be read ({reason})", fix="scan again: the store is damaged or of another program"
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.errors import ImageError
 from fullfield.verification.metrics import absolute_differences, score_range
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -72,6 +74,33 @@ class Certificate:
         """All figures and the verdict as JSON-able values."""
         figures = asdict(self) | {"relative": self.relative, "holds": self.holds, "verdict": self.verdict}
         return figures | {"worst": list(self.worst), "worst_scores": list(self.worst_scores)}
+
+    @classmethod
+    def from_dict(cls, figures: Mapping[str, Any]) -> Certificate:
+        """The certificate whose ``to_dict`` is given, also after a pass through JSON; other entries are ignored.
+
+        Raises:
+            ImageError: a figure is missing or is no number.
+        """
+        try:
+            row, column = map(int, figures["worst"])
+            scan, crop = map(float, figures["worst_scores"])
+            return cls(
+                mode=str(figures["mode"]),
+                samples=int(figures["samples"]),
+                windows=int(figures["windows"]),
+                max_difference=float(figures["max_difference"]),
+                mean_difference=float(figures["mean_difference"]),
+                score_range=float(figures["score_range"]),
+                top1_agreement=float(figures["top1_agreement"]),
+                worst=(row, column),
+                worst_scores=(scan, crop),
+                dtype=str(figures["dtype"]),
+                tolerance=float(figures["tolerance"]),
+                seed=int(figures["seed"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ImageError("certificate", f"cannot be read ({error!r})", fix="verify the scores again") from error
 
     def __str__(self) -> str:
         return "\n".join(

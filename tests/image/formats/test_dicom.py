@@ -140,7 +140,7 @@ def test_a_scan_of_a_slide_is_that_of_its_pixels(slide: Path, tmp_path: Path) ->
     found = fullfield.scan_to(net, slide, tmp_path / "map.zarr", step=16, verify=5)
     assert found is not None
     assert found.certificate is not None
-    assert found.certificate["verdict"] == "EXACT"
+    assert found.certificate.verdict == "EXACT"
     image = fullfield.open(slide)
     scores = fullfield.scan(net, image.read(0, H, 0, W), step=16).array
     rows, columns = found.shape[1:]

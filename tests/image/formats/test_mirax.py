@@ -184,7 +184,7 @@ def test_a_scan_at_a_resolution_is_that_of_openslides_pixels(slide: Path) -> Non
     net = network()
     found = fullfield.scan(net, fullfield.open(slide, mpp=0.5), step=8, verify=5)
     assert found.certificate is not None
-    assert found.certificate["verdict"] == "EXACT"
+    assert found.certificate.verdict == "EXACT"
     scores = fullfield.scan(net, by_openslide(slide, 1)[0], step=8).array
     nothing = np.isnan(found.array)
     assert (nothing.any(axis=0) == nothing.all(axis=0)).all()
