@@ -17,7 +17,7 @@ Rows = list[tuple[str, tuple[int, ...], int]]
 
 def table(name: str, *kinds: str) -> Rows:
     steps = plan_layers(CLASSICS[name])[1]
-    return [(s.kind.name, s.after, parameters(s)) for s in steps if s.word.name in kinds]
+    return [(s.kind.name, s.after, parameters(s)) for s in steps if s.kind.name in kinds]
 
 
 def parameters(step: LayerStep) -> int:
