@@ -41,7 +41,7 @@ ROOMS = {
         "fullfield.image.region",
         "fullfield.image.raster",
         "fullfield.geometry.placement",
-        "fullfield.mask.select",
+        "fullfield.mask.wanted",
         "fullfield.mask.background",
     },
 }

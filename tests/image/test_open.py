@@ -18,7 +18,7 @@ from PIL import Image
 
 import fullfield
 from fullfield.errors import ImageError
-from fullfield.image.formats.checks import interruptible
+from fullfield.image.checks import interruptible
 from fullfield.image.raster import Raster
 from tests.image.serving import fetched, serving
 
@@ -68,7 +68,7 @@ def test_what_a_file_does_not_have_cannot_be_picked(tmp_path: Path, kind: str, c
 @pytest.mark.parametrize("kind", sorted(READERS))
 def test_a_resolution_of_a_file_that_says_none_names_what_to_do(tmp_path: Path, kind: str) -> None:
     (tmp_path / "a").write_bytes(encoded(kind))
-    with pytest.raises(ImageError, match=r"does not say its own resolution(.|\n)*--scale"):
+    with pytest.raises(ImageError, match=r"does not state its resolution(.|\n)*--scale"):
         fullfield.open(tmp_path / "a", mpp=0.5)
 
 
@@ -151,7 +151,7 @@ def test_other_wrong_arguments_stay_what_they_are() -> None:
 def test_a_folder_is_a_zarr_or_refused(tmp_path: Path) -> None:
     import zarr
 
-    with pytest.raises(ImageError, match="is a folder, and no Zarr"):
+    with pytest.raises(ImageError, match="is a folder and not a Zarr"):
         fullfield.open(tmp_path)
     array = zarr.create_array(
         str(tmp_path / "a"), shape=RGB.shape, chunks=(32, 32, 3), dtype="u1", dimension_names=("y", "x", "c")
@@ -162,7 +162,11 @@ def test_a_folder_is_a_zarr_or_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(b"", "empty"), (b"hello, world", "is no image(.|\n)*begins hello, w"), (b"II*\0", "ends before its directory")],
+    [
+        (b"", "empty"),
+        (b"hello, world", "is not an image(.|\n)*begins hello, w"),
+        (b"II*\0", "ends before its directory"),
+    ],
 )
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, text: str) -> None:
     (tmp_path / "a.tif").write_bytes(content)

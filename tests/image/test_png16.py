@@ -82,7 +82,7 @@ def test_without_imagecodecs_they_are_read_at_eight_bits_and_it_is_said(
     deep = fullfield.open(path).about.identity
     monkeypatch.setattr("fullfield.image.png16.find_spec", lambda name: None if name == "imagecodecs" else real(name))
     raster = fullfield.open(path)
-    assert raster.about.reader == "Pillow (colours of 16 bits at 8: pip install 'fullfield[tiff]')"
+    assert raster.about.reader == "Pillow (16-bit colours reduced to 8 bits: pip install 'fullfield[tiff]')"
     assert raster.about.identity != deep
     np.testing.assert_allclose(raster.read(0, 9, 0, 7), RGB / 257, rtol=0, atol=1)
 
@@ -92,7 +92,7 @@ def test_a_picture_that_would_be_large_is_refused_before_it_is_decoded(
 ) -> None:
     path = written(tmp_path / "a.png", RGB)
     monkeypatch.setattr("fullfield.image.formats.pillow.MOST_BYTES", 12 * 63 - 1)
-    with pytest.raises(ImageError, match=r"9x7 px in \d+ bytes of PNG decode only whole, to 756 bytes"):
+    with pytest.raises(ImageError, match=r"9x7 px in \d+ bytes of PNG are decoded whole, to 756 bytes"):
         fullfield.open(path)
 
 

@@ -14,13 +14,12 @@ from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
 from fullfield.mask.grid import (
     AllOf,
-    Everywhere,
+    MaskCells,
     MaskGrid,
-    MaskWhere,
     any_wanted,
+    blocks,
     check_coverage,
-    count_wanted,
-    grid_of,
+    grid_from_mask,
 )
 
 small = st.integers(1, 12)
@@ -75,14 +74,14 @@ def test_a_cell_is_wanted_where_its_window_touches_the_mask_or_is_covered(
     cells: NDArray[np.uint8], at: Placement, least: float
 ) -> None:
     grid = MaskGrid(cells, (at.image[0] / cells.shape[0], at.image[1] / cells.shape[1]))
-    found = MaskWhere(grid, at, least).cells(0, 0, *at.shape)
+    found = MaskCells(grid, at, least).cells(0, 0, *at.shape)
     np.testing.assert_array_equal(found, walked(cells, at, least))
 
 
 @given(masks(), placements(), st.data())
 def test_a_block_is_cut_from_the_whole_map(cells: NDArray[np.uint8], at: Placement, data: st.DataObject) -> None:
     grid = MaskGrid(cells, (at.image[0] / cells.shape[0], at.image[1] / cells.shape[1]))
-    where = MaskWhere(grid, at, data.draw(st.sampled_from([0.0, 0.5])))
+    where = MaskCells(grid, at, data.draw(st.sampled_from([0.0, 0.5])))
     whole = where.cells(0, 0, *at.shape)
     rows, columns = at.shape
     if not whole.size:
@@ -95,7 +94,7 @@ def test_a_block_is_cut_from_the_whole_map(cells: NDArray[np.uint8], at: Placeme
 def test_a_single_pixel_of_a_large_image_wants_the_windows_that_contain_it() -> None:
     inside = np.zeros((3000, 2000), np.bool_)
     inside[1234, 777] = True
-    where = MaskWhere(grid_of(inside, (3000, 2000)), Placement((8, 8), (32, 32), (3000, 2000), (3000, 2000)))
+    where = MaskCells(grid_from_mask(inside, (3000, 2000)), Placement((8, 8), (32, 32), (3000, 2000), (3000, 2000)))
     wanted = np.argwhere(where.cells(0, 0, *where.placement.shape))
     assert {tuple(p) for p in wanted.tolist()} == {
         (i, j) for i in range(372) for j in range(247) if 8 * i <= 1234 < 8 * i + 32 and 8 * j <= 777 < 8 * j + 32
@@ -106,7 +105,7 @@ def test_the_last_row_of_a_grid_may_reach_beyond_the_image() -> None:
     cells = np.zeros((2, 2), np.uint8)
     cells[1, 1] = 255
     at = Placement((1, 1), (1, 1), (9, 9), (9, 9))
-    found = MaskWhere(MaskGrid(cells, (8, 8)), at).cells(0, 0, 9, 9)
+    found = MaskCells(MaskGrid(cells, (8, 8)), at).cells(0, 0, 9, 9)
     assert found[8, 8]
     assert found.sum() == 1
 
@@ -117,22 +116,24 @@ def test_all_of_wants_what_each_wants_and_asks_no_further_where_nothing_is_left(
             raise AssertionError
 
     at = Placement((1, 1), (1, 1), (4, 4), (4, 4))
-    left, right = (grid_of(np.arange(4)[None] // 2 == side, (4, 4)) for side in (0, 1))
-    both = AllOf((MaskWhere(left, at), MaskWhere(right, at), Never()))
+    left, right = (grid_from_mask(np.arange(4)[None] // 2 == side, (4, 4)) for side in (0, 1))
+    both = AllOf((MaskCells(left, at), MaskCells(right, at), Never()))
     assert not both.cells(0, 0, 4, 4).any()
-    assert AllOf((Everywhere(), MaskWhere(left, at))).cells(0, 0, 4, 4).sum() == 8
+    all_cells = MaskCells(grid_from_mask(np.ones((1, 1), np.bool_), (4, 4)), at)
+    assert AllOf((all_cells, MaskCells(left, at))).cells(0, 0, 4, 4).sum() == 8
 
 
-def test_wanted_cells_are_counted_block_by_block() -> None:
+def test_a_whole_map_is_asked_block_by_block() -> None:
     at = Placement((1, 1), (1, 1), (2100, 2100), (2100, 2100))
-    where = MaskWhere(grid_of(np.eye(2100, dtype=np.bool_), (2100, 2100)), at)
-    assert count_wanted(where, at.shape) == 2100
+    where = MaskCells(grid_from_mask(np.eye(2100, dtype=np.bool_), (2100, 2100)), at)
+    assert [b[2:] for b in blocks(*at.shape)] == [(2048, 2048), (2048, 52), (52, 2048), (52, 52)]
+    assert sum(int(where.cells(*block).sum()) for block in blocks(*at.shape)) == 2100
     assert any_wanted(where, at.shape)
-    assert not any_wanted(MaskWhere(grid_of(np.zeros((1, 1), np.bool_), (2100, 2100)), at), at.shape)
+    assert not any_wanted(MaskCells(grid_from_mask(np.zeros((1, 1), np.bool_), (2100, 2100)), at), at.shape)
 
 
 def test_the_share_of_a_grid_is_what_is_not_empty() -> None:
-    assert grid_of(np.array([[True, False]]), (4, 4)).share == 0.5
+    assert grid_from_mask(np.array([[True, False]]), (4, 4)).share == 0.5
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan"), "half", True])

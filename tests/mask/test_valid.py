@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
-from fullfield.image.nodata import filled
+from fullfield.image.nodata import fill_nodata
 from fullfield.image.raster import About, ArrayRaster
-from fullfield.mask.valid import Sparse, ValidWhere, may_be_empty
+from fullfield.mask.valid import Sparse, ValidCells, may_be_empty
 
 
 def raster(valid: NDArray[np.bool_], tile: tuple[int, int] = (16, 16)) -> ArrayRaster:
@@ -42,7 +42,7 @@ def test_a_cell_is_wanted_where_its_window_has_a_valid_pixel_or_enough_of_them(d
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     valid = rng.random(size) < data.draw(st.sampled_from([0.0, 0.02, 0.4, 1.0]))
     at, least = Placement(step, window, size, size, padding), data.draw(st.sampled_from([0.0, 0.5, 1.0]))
-    where = ValidWhere(raster(valid), at, least)
+    where = ValidCells(raster(valid), at, least)
     if least == 0 or where.pixel == (1, 1):
         np.testing.assert_array_equal(where.cells(0, 0, *at.shape), walked(valid, at, least))
 
@@ -50,16 +50,16 @@ def test_a_cell_is_wanted_where_its_window_has_a_valid_pixel_or_enough_of_them(d
 def test_blocks_larger_than_memory_allows_are_put_together_from_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     valid = np.random.default_rng(0).random((300, 400)) < 0.001
     at = Placement((7, 5), (16, 9), (300, 400), (300, 400))
-    whole = ValidWhere(raster(valid), at).cells(0, 0, *at.shape)
+    whole = ValidCells(raster(valid), at).cells(0, 0, *at.shape)
     monkeypatch.setattr("fullfield.mask.valid.MOST_CELLS", 500)
-    np.testing.assert_array_equal(ValidWhere(raster(valid), at).cells(0, 0, *at.shape), whole)
+    np.testing.assert_array_equal(ValidCells(raster(valid), at).cells(0, 0, *at.shape), whole)
     np.testing.assert_array_equal(whole, walked(valid, at, 0))
 
 
 def test_where_the_image_is_resized_no_window_with_a_valid_pixel_is_lost() -> None:
     valid = np.random.default_rng(0).random((500, 700)) < 0.0005
     at = Placement((8, 8), (32, 32), (500, 700), (333, 470))
-    found = ValidWhere(raster(valid), at).cells(0, 0, *at.shape)
+    found = ValidCells(raster(valid), at).cells(0, 0, *at.shape)
     y, x = np.nonzero(valid)
     wanted = np.zeros(at.shape, np.bool_)
     for i, j in np.ndindex(*at.shape):
@@ -87,10 +87,10 @@ def test_the_image_is_asked_once_for_a_block_and_not_at_all_where_the_file_says_
     meter = Meter(plain.pixels, plain.name, plain.about)
     assert isinstance(meter, Sparse)
     assert not isinstance(plain, Sparse)
-    where = ValidWhere(meter, Placement((32, 32), (64, 64), (2048, 1024), (2048, 1024)))
+    where = ValidCells(meter, Placement((32, 32), (64, 64), (2048, 1024), (2048, 1024)))
     with ThreadPoolExecutor(4) as pool:
         parts = list(pool.map(lambda i: where.cells(i, 0, 1, 31), range(63)))
-    np.testing.assert_array_equal(np.concatenate(parts), ValidWhere(plain, where.placement).cells(0, 0, 63, 31))
+    np.testing.assert_array_equal(np.concatenate(parts), ValidCells(plain, where.placement).cells(0, 0, 63, 31))
     asked.clear()
     where.cells(0, 0, 63, 31)
     assert asked == []
@@ -99,7 +99,7 @@ def test_the_image_is_asked_once_for_a_block_and_not_at_all_where_the_file_says_
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fullfield.mask.valid._KEPT", 1)
-    where = ValidWhere(raster(np.ones((3000, 3000), np.bool_)), Placement((8, 8), (8, 8), (3000, 3000), (3000, 3000)))
+    where = ValidCells(raster(np.ones((3000, 3000), np.bool_)), Placement((8, 8), (8, 8), (3000, 3000), (3000, 3000)))
     assert where.cells(0, 0, 375, 375).all()
     assert len(where._blocks) == 1
 
@@ -109,30 +109,30 @@ def test_an_image_that_says_all_is_valid_is_wanted_everywhere() -> None:
     full = ArrayRaster(plain.pixels, "full", replace(plain.about, nodata=None))
     assert not may_be_empty(full)
     assert may_be_empty(plain)
-    assert ValidWhere(full, Placement((4, 4), (8, 8), (20, 20), (20, 20))).cells(0, 0, 4, 4).all()
+    assert ValidCells(full, Placement((4, 4), (8, 8), (20, 20), (20, 20))).cells(0, 0, 4, 4).all()
 
 
 def test_the_placement_must_be_the_image_s() -> None:
     with pytest.raises(ImageError, match=r"has \(20, 20\) px, the map lies on an image of \(10, 10\)"):
-        ValidWhere(raster(np.ones((20, 20), np.bool_)), Placement((4, 4), (8, 8), (10, 10), (10, 10)))
+        ValidCells(raster(np.ones((20, 20), np.bool_)), Placement((4, 4), (8, 8), (10, 10), (10, 10)))
 
 
 def test_pixels_that_hold_nothing_are_filled_and_no_nan_is_left() -> None:
     pixels = np.array([[[1, np.nan], [np.nan, np.nan], [3, 4]]], np.float32)
-    found = filled(pixels, np.array([[True, False, True]]), 7, nodata=np.nan)
+    found = fill_nodata(pixels, np.array([[True, False, True]]), 7, nodata=np.nan)
     np.testing.assert_array_equal(found, [[[1, 7], [7, 7], [3, 4]]])
     assert found.dtype == np.float32
     ints = np.array([[[5, 0], [0, 0]]], np.uint8)
-    np.testing.assert_array_equal(filled(ints, np.array([[True, False]]), (9, 8)), [[[5, 0], [9, 8]]])
+    np.testing.assert_array_equal(fill_nodata(ints, np.array([[True, False]]), (9, 8)), [[[5, 0], [9, 8]]])
 
 
 def test_pixels_that_are_all_there_are_not_copied() -> None:
     pixels = np.ones((3, 3, 1), np.uint8)
-    assert filled(pixels, None) is pixels
-    assert filled(pixels, np.ones((3, 3), np.bool_), nodata=0.0) is pixels
+    assert fill_nodata(pixels, None) is pixels
+    assert fill_nodata(pixels, np.ones((3, 3), np.bool_), nodata=0.0) is pixels
 
 
 @pytest.mark.parametrize("value", [256, -1, 0.5, float("nan"), (1, 2)])
 def test_a_fill_that_pixels_cannot_hold_is_refused(value: Any) -> None:
-    with pytest.raises(ImageError, match="cannot stand for missing pixels of 1 channels of uint8"):
-        filled(np.ones((3, 3, 1), np.uint8), np.zeros((3, 3), np.bool_), value)
+    with pytest.raises(ImageError, match="cannot replace missing pixels of 1 channels of uint8"):
+        fill_nodata(np.ones((3, 3, 1), np.uint8), np.zeros((3, 3), np.bool_), value)

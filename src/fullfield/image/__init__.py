@@ -1,1 +1,1 @@
-"""Images in, scores out: the engine's sources and sinks, files and pictures. Imports no torch."""
+"""Opens images of any kind and size and reads them by region, ready for the network. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Bytes of a file or URL, read in parts from any thread."""
+"""Reads the bytes of a file or URL by ranges, from any thread."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from fullfield.errors import ImageError
-from fullfield.image.formats.checks import reason
+from fullfield.image.checks import check_file, reason
 from fullfield.image.identity import file_identity, plain_names, sampled_hash
 
-_WHOLE = 256 * 2**20  # bytes of a URL that may be held where the server gives no parts
-_BLOCK = 2**18  # bytes that fsspec fetches and keeps at once where a library asks for a few
-_RUN, _GAP = 8 * 2**20, 64 * 1024  # a run read at once is no longer; gaps no longer are read too
+_WHOLE = 256 * 2**20  # most bytes of a URL held in memory if the server does not support ranges
+_BLOCK = 2**18  # bytes of a block that fsspec fetches and caches for file objects
+_RUN, _GAP = 8 * 2**20, 64 * 1024  # most bytes of one read, and of a gap that is read along
 
 
 class Blob(Protocol):
-    """Bytes that can be read in parts, from any thread."""
+    """Bytes that can be read by ranges, from any thread."""
 
     @property
     def name(self) -> str:
@@ -36,28 +36,28 @@ class Blob(Protocol):
         ...
 
     def read(self, start: int, stop: int) -> bytes:
-        """Bytes of a half-open range inside; fewer where the file has become shorter.
+        """Bytes of a half-open range inside the file; fewer if the file was truncated.
 
         Raises:
-            OSError: the system or the network refuses.
+            OSError: of the system or the network.
         """
         ...
 
     def file(self) -> BinaryIO:
-        """A new file object over all bytes, for libraries that want one; for one thread at a time."""
+        """A new file object over all bytes, for one thread at a time."""
         ...
 
     def identity(self) -> dict[str, Any]:
-        """What differs when the bytes do, as plain JSON."""
+        """Plain JSON that differs when the bytes do."""
         ...
 
     def close(self) -> None:
-        """Gives back the handle; a second call does nothing."""
+        """Closes the file; a second call does nothing."""
         ...
 
 
 class LocalBlob:
-    """A file on this machine; closed at the latest when nobody holds it any more."""
+    """A file on this machine; garbage collection closes it at the latest."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -69,10 +69,10 @@ class LocalBlob:
         self._lock = threading.Lock()
 
     def read(self, start: int, stop: int) -> bytes:
-        """Bytes of a range; several threads read at once where the system can."""
+        """Bytes of a range; with ``os.pread`` several threads read at once."""
         parts, at = [], start
-        stop = min(stop, self.size)  # places beyond what the system can count come from damaged files only
-        while at < stop:  # the system gives at most 2 GiB at once
+        stop = min(stop, self.size)  # damaged files give positions that the system call cannot take
+        while at < stop:  # a call returns at most 2 GiB
             part = self._part(at, stop - at)
             if not part:
                 break
@@ -91,7 +91,7 @@ class LocalBlob:
             return os.read(handle, count)
 
     def file(self) -> BinaryIO:
-        """The file, opened anew."""
+        """A new handle of the file."""
         return self._path.open("rb")
 
     def identity(self) -> dict[str, Any]:
@@ -99,13 +99,13 @@ class LocalBlob:
         return file_identity(self._path)
 
     def close(self) -> None:
-        """Closes the file; reads that come later fail."""
+        """Closes the file; later reads fail."""
         self._handle = None
         self._closing()
 
 
 class RemoteBlob:
-    """What lies behind a URL that fsspec knows; ranges are fetched as they are asked for, several at once."""
+    """A file at a URL that fsspec knows; ranges are fetched when they are read, several at once."""
 
     def __init__(self, url: str) -> None:
         self.name = url
@@ -113,35 +113,36 @@ class RemoteBlob:
         self._info = dict(self._fs.info(self._path))
         size = self._info.get("size")
         if size is None:
-            raise ImageError(url, "the server does not say how long the file is", fix="download the file")
+            raise ImageError(url, "the server does not tell the size of the file", fix="download the file")
         self.size = int(size)
         self._whole: bytes | None = None
-        if url.startswith("http") and not self._gives_parts():
+        if url.startswith("http") and not self._supports_ranges():
             self._whole = self._download()
 
-    def _gives_parts(self) -> bool:
-        """Whether the server answers with a range where one is asked for: few say so, and some that say so do not."""
+    def _supports_ranges(self) -> bool:
+        """Whether the server answers a range request with that range; what its headers claim is not reliable."""
         if self._info.get("partial") is False or self.size < 2:
             return False
         try:
             with self._fs.open(self._path, "rb", block_size=1, cache_type="none") as file:
                 file.seek(self.size - 1)
                 return len(file.read(1)) == 1
-        except ValueError:  # as fsspec says that the whole file came
+        except ValueError:  # fsspec raises it when the whole file arrives
             return False
 
     def _download(self) -> bytes:
         if self.size > _WHOLE:
             raise ImageError(
                 self.name,
-                f"the server gives no parts of files, and this one has {self.size} bytes (at most {_WHOLE} are held)",
+                f"the server does not support range requests, and the file has {self.size} bytes "
+                f"(at most {_WHOLE} are read whole)",
                 fix="download the file",
             )
         data: bytes = self._fs.cat_file(self._path)
         return data
 
     def read(self, start: int, stop: int) -> bytes:
-        """Bytes of a range, by one request."""
+        """Bytes of a range, in one request."""
         if self._whole is not None:
             return self._whole[start:stop]
         stop = min(stop, self.size)
@@ -151,14 +152,14 @@ class RemoteBlob:
         return data
 
     def file(self) -> BinaryIO:
-        """A file object whose blocks fsspec keeps."""
+        """A file object whose blocks fsspec caches."""
         if self._whole is not None:
             return io.BytesIO(self._whole)
         file: BinaryIO = self._fs.open(self._path, "rb", block_size=_BLOCK, cache_type="blockcache")
         return file
 
     def identity(self) -> dict[str, Any]:
-        """Size with ETag and time of change, or with the hash of samples where the server gives neither."""
+        """Size with ETag and time of change, or with a hash of samples if the server tells neither."""
         known = plain_names(self._info)
         found = {name: str(known[name]) for name in ("etag", "lastmodified") if known.get(name)}
         if not found:
@@ -167,7 +168,7 @@ class RemoteBlob:
         return {"size": self.size, **found}
 
     def close(self) -> None:
-        """Forgets what was held."""
+        """Drops the bytes held in memory."""
         self._whole = None
 
 
@@ -182,7 +183,7 @@ def is_url(path: str) -> bool:
 
 
 def local_path(path: str) -> str | None:
-    """The path on this machine that is meant; ``None`` where it is a URL elsewhere.
+    """The path on this machine; ``None`` for a URL of another machine.
 
     Examples:
         >>> local_path("file:///a/b%20c.tif"), local_path("a.tif"), local_path("s3://a/b.tif")
@@ -197,7 +198,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path in it.
 
     Raises:
-        ImageError: fsspec or what it needs for such URLs is not installed, or it knows none such.
+        ImageError: fsspec or its package for the protocol is not installed, or the protocol is unknown.
     """
     try:
         import fsspec  # type: ignore[import-untyped]
@@ -205,13 +206,13 @@ def filesystem(url: str) -> tuple[Any, str]:
         raise ImageError(url, "URLs need fsspec", fix="pip install 'fullfield[remote]'") from error
     try:
         fs, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:  # fsspec says which package a protocol needs
+    except (ImportError, ValueError) as error:  # the text names the package that the protocol needs
         raise ImageError(url, f"such URLs cannot be read ({error})", fix="pip install 'fullfield[remote]'") from error
     return fs, path
 
 
 def open_blob(path: str) -> Blob:
-    """The bytes of a file or URL.
+    """Opens a file or URL.
 
     Raises:
         ImageError: there is no such regular file, it is empty, or it cannot be reached.
@@ -221,10 +222,10 @@ def open_blob(path: str) -> Blob:
         if local is None:
             blob: Blob = RemoteBlob(path)
         else:
-            _check_file(Path(local))
+            check_file(Path(local))
             blob = LocalBlob(Path(local))
     except FileNotFoundError as error:
-        cause = error.__cause__  # of an address: fsspec calls whatever a server answers a file that is not found
+        cause = error.__cause__  # of a URL: fsspec raises FileNotFoundError for any answer of the server
         if cause is not None and getattr(cause, "status", None) != 404:
             raise _unreachable(path, cause) from error
         raise ImageError(path, "there is no such file", fix="check the path") from error
@@ -242,20 +243,11 @@ def _unreachable(path: str, error: BaseException) -> ImageError:
     return ImageError(path, f"cannot be opened ({reason(error)})", fix="check the path and the rights")
 
 
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise ImageError(str(path), "there is no such file", fix="check the path")
-    if path.is_dir():
-        raise ImageError(str(path), "is a folder, not an image", fix="give one file in it")
-    if not path.is_file():  # a pipe would never end
-        raise ImageError(str(path), "is not a regular file", fix="copy the image to a file first")
-
-
 def read_parts(blob: Blob, parts: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, bytes]]:
-    """``(key, bytes)`` for every ``(start, stop, key)``, in the order of the file; neighbours are read at once.
+    """``(key, bytes)`` of every ``(start, stop, key)``, in the order of the file; close ranges are read at once.
 
     Raises:
-        OSError: a part cannot be read whole.
+        OSError: a range cannot be read whole.
     """
     run: list[tuple[int, int, int]] = []
     for part in sorted(parts):
@@ -270,7 +262,7 @@ def read_parts(blob: Blob, parts: Iterable[tuple[int, int, int]]) -> Iterator[tu
 def _read_run(blob: Blob, run: list[tuple[int, int, int]]) -> Iterator[tuple[int, bytes]]:
     first, last = run[0][0], max(stop for _, stop, _ in run)
     if last > blob.size:
-        raise EOFError(f"bytes {first}:{last} are wanted, the file has {blob.size}")
+        raise EOFError(f"bytes {first}:{last} are needed, the file has {blob.size}")
     try:
         data = blob.read(first, last)
     except OSError:
@@ -278,13 +270,13 @@ def _read_run(blob: Blob, run: list[tuple[int, int, int]]) -> Iterator[tuple[int
     except Exception as error:
         raise OSError(reason(error)) from error
     if len(data) != last - first:
-        raise EOFError(f"bytes {first}:{last} are wanted, {len(data)} came")
+        raise EOFError(f"bytes {first}:{last} are needed, {len(data)} were read")
     for start, stop, key in run:
         yield key, data[start - first : stop - first]
 
 
 def close_quietly(*things: Any) -> None:
-    """Closes what can be closed, for use while an error is on its way."""
+    """Closes things and ignores errors of closing; for cleaning up after another error."""
     for thing in things:
         with suppress(OSError, ValueError):
             thing.close()

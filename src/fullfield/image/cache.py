@@ -1,4 +1,4 @@
-"""Decoded tiles kept in memory, so that no tile of a file is decoded twice while it is still at hand."""
+"""A cache of decoded tiles (least recently used) that threads share, and rasters read through it."""
 
 from __future__ import annotations
 
@@ -13,100 +13,80 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.image.formats.checks import check_region
+from fullfield.geometry.region import Region
+from fullfield.image.checks import check_region
 from fullfield.image.raster import About, ArrayRaster, Raster
 
-Tile = NDArray[Any]
-Mask = Callable[[NDArray[Any]], NDArray[np.bool_] | None]
+_Tile = NDArray[Any]
+_ValidMask = Callable[[NDArray[Any]], NDArray[np.bool_] | None]
 _TOKENS = itertools.count()
-_WASTE = 4  # times a region's pixels: what may be decoded for it without being kept for its neighbour
-
-
-@dataclass
-class Counts:
-    """What a cache has done.
-
-    Args:
-        hits: tiles that were there, or that another thread was just decoding.
-        misses: tiles decoded.
-        decoded_bytes: of these.
-        bypassed: reads too large for the cache.
-    """
-
-    hits: int = 0
-    misses: int = 0
-    decoded_bytes: int = 0
-    bypassed: int = 0
+_WASTE = 4  # times a region's pixels: more decoded pixels than that are cached for the next region
 
 
 class TileCache:
-    """The tiles used last, of any number of images, up to so many bytes; for any number of threads.
+    """The most recently used tiles of any number of images, for any number of threads.
 
-    Invariant: the tiles held never take more than ``most_bytes``, and a tile that several threads want at once is
+    Invariant: the cached tiles never take more than ``most_bytes``, and a tile that several threads need at once is
     decoded by one of them.
 
     Args:
-        most_bytes: of tiles held. Those just being decoded or handed out come on top.
+        most_bytes: of cached tiles; tiles being decoded or in use come on top.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
-        self.counts = Counts()
-        self._tiles: OrderedDict[Hashable, Tile] = OrderedDict()
-        self._coming: dict[Hashable, Future[Tile]] = {}
+        self._tiles: OrderedDict[Hashable, _Tile] = OrderedDict()
+        self._loading: dict[Hashable, Future[_Tile]] = {}
         self._bytes = 0
         self._lock = threading.Lock()
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the tiles held now."""
+        """Bytes of the cached tiles."""
         return self._bytes
 
-    def fetch(self, keys: Sequence[Hashable], load: Callable[[int, int], list[Tile]]) -> list[Tile]:
-        """The tiles of some keys, in their order; those missing are loaded in runs of neighbours.
+    def fetch(self, keys: Sequence[Hashable], load: Callable[[int, int], list[_Tile]]) -> list[_Tile]:
+        """The tiles of some keys, in their order; missing ones are loaded in runs of neighbours.
 
         Args:
-            keys: of tiles that lie side by side.
-            load: the tiles of ``keys[start:stop]``.
+            keys: of neighbouring tiles.
+            load: returns the tiles of ``keys[start:stop]``.
         """
-        found: dict[int, Tile] = {}
-        coming: dict[int, Future[Tile]] = {}
-        mine: dict[int, Future[Tile]] = {}
+        found: dict[int, _Tile] = {}
+        others: dict[int, Future[_Tile]] = {}
+        mine: dict[int, Future[_Tile]] = {}
         with self._lock:
             for k, key in enumerate(keys):
                 if key in self._tiles:
                     self._tiles.move_to_end(key)
                     found[k] = self._tiles[key]
-                elif key in self._coming:
-                    coming[k] = self._coming[key]
+                elif key in self._loading:
+                    others[k] = self._loading[key]
                 else:
-                    mine[k] = self._coming[key] = Future()
-            self.counts.hits += len(found) + len(coming)
-            self.counts.misses += len(mine)
-        # What others wait for comes first, and only then is waited for others: no two threads wait for each other.
+                    mine[k] = self._loading[key] = Future()
+        # Own tiles are loaded before waiting for those of other threads, so that no two threads wait for each other.
         try:
             for start, stop in _runs(sorted(mine)):
                 for k, tile in zip(range(start, stop), load(start, stop), strict=True):
                     found[k] = tile
-                    self._keep(keys[k], tile)
+                    self._insert(keys[k], tile)
                     mine.pop(k).set_result(tile)
         except BaseException as error:
-            self._give_up({keys[k]: future for k, future in mine.items()}, error)
+            self._fail({keys[k]: future for k, future in mine.items()}, error)
             raise
-        return [found[k] if k in found else coming[k].result() for k in range(len(keys))]
+        return [found[k] if k in found else others[k].result() for k in range(len(keys))]
 
-    def forget(self, wanted: Callable[[Any], bool]) -> None:
-        """Drops the tiles whose keys are such."""
+    def drop(self, matches: Callable[[Any], bool]) -> None:
+        """Drops the tiles whose keys match."""
         with self._lock:
-            for key in [key for key in self._tiles if wanted(key)]:
+            for key in [key for key in self._tiles if matches(key)]:
                 self._bytes -= self._tiles.pop(key).nbytes
 
-    def _keep(self, key: Hashable, tile: Tile) -> None:
-        """Takes a tile in, and lets go of those not used for longest."""
+    def _insert(self, key: Hashable, tile: _Tile) -> None:
+        """Caches a tile and drops the least recently used ones."""
         tile.setflags(write=False)
         with self._lock:
-            del self._coming[key]
-            self.counts.decoded_bytes += tile.nbytes
+            del self._loading[key]
             if tile.nbytes > self.most_bytes:
                 return
             self._tiles[key] = tile
@@ -114,16 +94,16 @@ class TileCache:
             while self._bytes > self.most_bytes:
                 self._bytes -= self._tiles.popitem(last=False)[1].nbytes
 
-    def _give_up(self, failed: dict[Hashable, Future[Tile]], error: BaseException) -> None:
+    def _fail(self, failed: dict[Hashable, Future[_Tile]], error: BaseException) -> None:
         with self._lock:
             for key in failed:
-                self._coming.pop(key, None)
+                self._loading.pop(key, None)
         for future in failed.values():
             future.set_exception(error)
 
 
 def _runs(indices: list[int]) -> list[tuple[int, int]]:
-    """Half-open runs of neighbours."""
+    """Half-open runs of consecutive indices."""
     runs: list[tuple[int, int]] = []
     for k in indices:
         if runs and runs[-1][1] == k:
@@ -134,46 +114,46 @@ def _runs(indices: list[int]) -> list[tuple[int, int]]:
 
 
 def cached(raster: Raster, cache: TileCache) -> Raster:
-    """The image read through a cache, tile by tile of the file; an image in memory as it is."""
+    """The image read through a cache, in the file's tiles; an image in memory is returned as it is."""
     return raster if isinstance(raster, ArrayRaster) else CachedRaster(raster, cache)
 
 
 def row_bytes(raster: Raster, region: tuple[int, int]) -> int:
-    """Decoded bytes to keep, so that regions read from left to right decode no far larger tile anew each.
+    """The cache that regions read from left to right need, so that no tile is decoded for each of them, bytes.
 
-    A strip reaches across the image: where a row of them is not kept, an image ``n`` regions wide is decoded ``n``
+    A strip is as wide as the image: without a cache for a row of strips, an image ``n`` regions wide is decoded ``n``
     times.
 
     Args:
-        raster: as it is read, through a cache or not.
-        region: height and width of what is read at once, px.
+        raster: with or without a cache.
+        region: height and width of the regions read, px.
 
     Returns:
-        Bytes of all tiles that a row of regions touches, and of their masks; 0 where the file's tiles are not far
-        larger than the regions.
+        Bytes of all tiles that a row of regions overlaps, and of their masks; 0 if the file's tiles are not much larger
+        than the regions.
     """
     inner = raster.inner if isinstance(raster, CachedRaster) else raster
     if isinstance(inner, ArrayRaster):
         return 0
     height, width, channels = inner.shape
     high, wide = (
-        _touched(size, tile, n) for size, tile, n in zip(region, inner.about.tile, (height, width), strict=True)
+        _overlapped(size, tile, n) for size, tile, n in zip(region, inner.about.tile, (height, width), strict=True)
     )
     if high * wide <= _WASTE * min(region[0], height) * min(region[1], width):
         return 0
     return high * width * (channels * inner.dtype.itemsize + 1)
 
 
-def _touched(size: int, tile: int, most: int) -> int:
-    """Px of the tiles that a range touches, wherever it begins."""
+def _overlapped(size: int, tile: int, most: int) -> int:
+    """Most px of the tiles that a range of ``size`` px overlaps, wherever it starts."""
     return min(most, (-(-(size - 1) // tile) + 1) * tile)
 
 
 @dataclass(frozen=True, eq=False)
 class CachedRaster:
-    """An image whose regions are put together from tiles of its file, each decoded once while it stays cached.
+    """An image whose regions are assembled from cached tiles of its file; implements ``Raster``.
 
-    A row of tiles that are missing is one read. A read that would take more tiles than the cache holds goes past it.
+    Missing tiles of one row are one read. A read of more tiles than the cache can hold does not use the cache.
 
     Args:
         inner: the image.
@@ -186,7 +166,7 @@ class CachedRaster:
 
     @property
     def name(self) -> str:
-        """The file."""
+        """Path or URL."""
         return self.inner.name
 
     @property
@@ -201,60 +181,54 @@ class CachedRaster:
 
     @property
     def about(self) -> About:
-        """Beside the pixels."""
+        """The image's metadata."""
         return self.inner.about
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        """Pixels ``(y, x, c)`` of a region; not to be written to."""
+        """Pixels ``(y, x, c)`` of a region, read-only."""
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
         pixel_bytes = self.shape[2] * self.dtype.itemsize
-        if self._passes_by(region, pixel_bytes):
+        if self._exceeds_cache(region, pixel_bytes):
             return self.inner.read(*region)
-        return self._gather("pixels", region, self.inner.read)
+        return self._assemble("pixels", region, self.inner.read)
 
     @property
-    def mask(self) -> Mask | None:
-        """Tells of pixels read which hold something; of readers whose pixels say so themselves."""
+    def mask(self) -> _ValidMask | None:
+        """Function that finds the valid ones among pixels already read, if the reader has one."""
         return getattr(self.inner, "mask", None)
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Which pixels of a region hold something."""
+        """Mask ``(y, x)`` of the valid pixels of a region."""
         region = (top, bottom, left, right)
         if self.mask is not None:
-            return self.mask(self.read(*region))  # which are here already
-        if self._passes_by(region, 1):
+            return self.mask(self.read(*region))  # from the cache
+        if self._exceeds_cache(region, 1):
             return self.inner.valid(*region)
-        found = self._gather("valid", region, self._all_valid)
-        return None if found.all() else found
+        valid = self._assemble("valid", region, self._inner_valid)
+        return None if valid.all() else valid
 
-    def _all_valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
-        found = self.inner.valid(top, bottom, left, right)
-        return np.ones((bottom - top, right - left), np.bool_) if found is None else found
+    def _inner_valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
+        valid = self.inner.valid(top, bottom, left, right)
+        return np.ones((bottom - top, right - left), np.bool_) if valid is None else valid
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image, small."""
         return self.inner.thumbnail(side)
 
     def close(self) -> None:
-        """Closes the file and forgets its tiles."""
-        self.cache.forget(lambda key: key[0] == self._token)
+        """Closes the file and drops its tiles."""
+        self.cache.drop(lambda key: key[0] == self._token)
         self.inner.close()
 
-    def _passes_by(self, region: tuple[int, int, int, int], pixel_bytes: int) -> bool:
+    def _exceeds_cache(self, region: Region, pixel_bytes: int) -> bool:
         (top, bottom, left, right), (height, width) = region, self.about.tile
         rows = min(self.shape[0], -(-bottom // height) * height) - top // height * height
         columns = min(self.shape[1], -(-right // width) * width) - left // width * width
-        if rows * columns * pixel_bytes <= self.cache.most_bytes:
-            return False
-        with self.cache._lock:
-            self.cache.counts.bypassed += 1
-        return True
+        return rows * columns * pixel_bytes > self.cache.most_bytes
 
-    def _gather(
-        self, kind: str, region: tuple[int, int, int, int], read: Callable[[int, int, int, int], NDArray[Any]]
-    ) -> NDArray[Any]:
-        """A region put together from tiles, a row of tiles at a time."""
+    def _assemble(self, kind: str, region: Region, read: Callable[[int, int, int, int], NDArray[Any]]) -> NDArray[Any]:
+        """A region assembled from tiles, one row of tiles at a time."""
         top, bottom, left, right = region
         tile_height, tile_width = self.about.tile
         height, width, _ = self.shape
@@ -263,7 +237,7 @@ class CachedRaster:
         for i in range(top // tile_height, -(-bottom // tile_height)):
             y, y_end = i * tile_height, min((i + 1) * tile_height, height)
 
-            def load(start: int, stop: int, y: int = y, y_end: int = y_end) -> list[Tile]:
+            def load(start: int, stop: int, y: int = y, y_end: int = y_end) -> list[_Tile]:
                 x, x_end = (first + start) * tile_width, min((first + stop) * tile_width, width)
                 block = read(y, y_end, x, x_end)
                 cuts = range(0, x_end - x, tile_width)

@@ -1,6 +1,6 @@
-"""From whatever a user calls an image to one array ``(y, x, c)``: files, PIL images, arrays, tensors.
+"""Decodes a file, PIL image, array or tensor to one array ``(y, x, c)``.
 
-What goes here is what no classifier can read: palettes, EXIF rotation, CMYK inks. Depth and colour stay as they are.
+Palettes, EXIF rotation and CMYK are converted; bit depth and colour channels stay as they are.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fullfield.errors import ImageError
-from fullfield.image.png16 import deep_pixels, deep_reader, is_deep, turned
+from fullfield.image.checks import check_file, reason
+from fullfield.image.orientation import oriented_array
+from fullfield.image.png16 import can_decode_png16, decode_png16, is_png16
 
-#: What Pillow's and NumPy's readers raise on broken bytes; there is no common base.
+#: Errors of Pillow's and NumPy's readers on broken files; they have no common base.
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, AttributeError, RuntimeError,
     LookupError, ArithmeticError, MemoryError, struct.error, zlib.error,
@@ -33,25 +35,24 @@ _NPY = b"\x93NUMPY"
 
 
 def pixel_limit() -> int:
-    """Pixels above which Pillow refuses a file as a decompression bomb."""
+    """Most pixels of a file that Pillow does not refuse as a decompression bomb."""
     return 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
 
 
 def decode(image: object, *, max_pixels: int | None = None, bands: int | None = None) -> tuple[NDArray[Any], str]:
-    """The pixels ``(y, x, c)`` in the image's own depth, and the image's name for errors.
+    """The pixels ``(y, x, c)`` in the image's own bit depth, and the image's name for errors.
 
     Files and PIL images: EXIF rotation is applied, palettes become RGB, 1-bit becomes 0 and 255, other colour spaces
-    become RGB by Pillow's conversion, a transparent picture is laid on white (opaque alpha just goes). Of several
-    frames the first is taken. Of a PIL image that was loaded already, and where imagecodecs is missing, Pillow has
-    16-bit colour at 8 bits.
+    become RGB by Pillow's conversion, transparency is blended with white, and of several frames the first is taken.
+    16-bit colour PNGs have 8 bits if the PIL image is loaded already or imagecodecs is not installed.
 
     Args:
         image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, or path (``.npy`` too).
-        max_pixels: pixels above which a file is refused; ``None`` is Pillow's own limit.
-        bands: a PIL image that has exactly so many bands, alpha among them, keeps them all.
+        max_pixels: most pixels of a file; ``None`` is Pillow's own limit.
+        bands: a PIL image with exactly so many bands keeps them all, alpha included.
 
     Raises:
-        ImageError: it is no image, or cannot be read.
+        ImageError: it is not an image, or cannot be decoded.
     """
     if isinstance(image, (str, os.PathLike)):
         return _from_path(Path(image), max_pixels, bands)
@@ -69,19 +70,19 @@ def decode(image: object, *, max_pixels: int | None = None, bands: int | None = 
 
 
 def _is_tensor(image: object) -> bool:
-    torch = sys.modules.get("torch")  # a tensor cannot exist before torch was imported
+    torch = sys.modules.get("torch")  # without torch imported there are no tensors
     return torch is not None and isinstance(image, torch.Tensor)
 
 
 def _from_path(path: Path, max_pixels: int | None, bands: int | None) -> tuple[NDArray[Any], str]:
     where = str(path)
-    _check_file(path)
+    _check_path(path)
     try:
         with path.open("rb") as file:
             magic = file.read(len(_NPY))
         if magic == _NPY:
             return _from_array(np.load(path, mmap_mode="r", allow_pickle=False), where), where
-        with limit_lifted(max_pixels), silence(), Image.open(path) as picture:
+        with without_pixel_limit(max_pixels), ignored_warnings(), Image.open(path) as picture:
             if max_pixels is not None and picture.width * picture.height > max_pixels:
                 raise Image.DecompressionBombError(
                     f"{picture.width} x {picture.height} px are more than the {max_pixels} allowed"
@@ -101,33 +102,24 @@ def _from_path(path: Path, max_pixels: int | None, bands: int | None) -> tuple[N
         raise _unreadable(where, error) from error
 
 
-def _check_file(path: Path) -> None:
-    """Raises where there is no regular, non-empty file."""
+def _check_path(path: Path) -> None:
     try:
-        if not path.exists():
-            raise ImageError(str(path), "there is no such file", fix="check the path")
-        if path.is_dir():
-            raise ImageError(str(path), "is a folder, not an image", fix="give one file in it")
-        if not path.is_file():
-            raise ImageError(str(path), "is not a regular file", fix="copy the image to a file first")
-        if path.stat().st_size == 0:
-            raise ImageError(str(path), "the file is empty (0 bytes)", fix="copy or download it again")
+        check_file(path)
     except (OSError, ValueError) as error:
         raise _unreadable(str(path), error) from error
 
 
 def _unreadable(where: str, error: BaseException) -> ImageError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return ImageError(
         where,
-        f"cannot be decoded ({reason})",
+        f"cannot be decoded ({reason(error)})",
         fix="it may be damaged or incomplete: open it elsewhere, save it again",
     )
 
 
 @contextmanager
-def limit_lifted(max_pixels: int | None) -> Iterator[None]:
-    """Lifts Pillow's process-wide limit on pixels while a file with a limit of its own is read."""
+def without_pixel_limit(max_pixels: int | None) -> Iterator[None]:
+    """Disables Pillow's process-wide limit of pixels while a file with its own limit is read."""
     if max_pixels is None:
         yield
         return
@@ -140,8 +132,8 @@ def limit_lifted(max_pixels: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def silence() -> Iterator[None]:
-    """Keeps Pillow's remarks (large file, odd metadata) from the user; what matters is raised."""
+def ignored_warnings() -> Iterator[None]:
+    """Ignores Pillow's warnings (large file, unusual metadata); errors are raised."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -149,35 +141,35 @@ def silence() -> Iterator[None]:
 
 def _from_pil(picture: Image.Image, where: str, bands: int | None) -> NDArray[Any]:
     try:
-        if is_deep(picture) and deep_reader():
-            return _from_array(turned(deep_pixels(picture, bands), _orientation(picture)), where)
-        with silence():
-            plain = _plain(_upright(picture), bands)
+        if is_png16(picture) and can_decode_png16():
+            return _from_array(oriented_array(decode_png16(picture, bands), _orientation(picture)), where)
+        with ignored_warnings():
+            plain = _plain(_oriented(picture), bands)
             array = np.asarray(plain)
     except DECODE_ERRORS as error:
         raise _unreadable(where, error) from error
     if plain.mode == "I" and picture.format in ("PPM", "PNG"):
-        array = array.astype(np.uint16)  # Pillow widens 16-bit files of these formats to 32 bits
+        array = array.astype(np.uint16)  # Pillow reads 16-bit files of these formats as 32 bits
     return _from_array(array, where)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _oriented(picture: Image.Image) -> Image.Image:
     picture.load()
     try:
         return ImageOps.exif_transpose(picture)
-    except DECODE_ERRORS:  # metadata that nobody can read rotate nothing
+    except DECODE_ERRORS:  # unreadable metadata are ignored
         return picture
 
 
 def _orientation(picture: Image.Image) -> object:
     try:
         return picture.getexif().get(ExifTags.Base.Orientation)
-    except DECODE_ERRORS:  # as above
+    except DECODE_ERRORS:  # unreadable metadata are ignored
         return None
 
 
 def _plain(picture: Image.Image, bands: int | None) -> Image.Image:
-    """The picture as L, RGB, 16-bit, integer or float; with alpha only where ``bands`` wants it."""
+    """The picture in mode L, RGB, I;16, I or F; with alpha only if it has exactly ``bands`` bands."""
     if picture.mode in ("L", "RGB") and not picture.has_transparency_data:
         return picture
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
@@ -192,7 +184,7 @@ def _plain(picture: Image.Image, bands: int | None) -> Image.Image:
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
-    """Without alpha: a page is white, and so is what shows through."""
+    """The picture blended with white, without alpha."""
     grey = picture.mode in ("1", "L", "LA", "La")
     full = picture.convert("RGBA")
     white = Image.new("RGBA", full.size, (255, 255, 255, 255))
@@ -216,7 +208,7 @@ def _from_tensor(tensor: Any) -> NDArray[Any]:
     tensor = tensor.detach().cpu()
     try:
         array = tensor.numpy()
-    except (TypeError, RuntimeError):  # bfloat16 and its like; what is not dense or not real fails again
+    except (TypeError, RuntimeError):  # such as bfloat16; tensors that are not dense or real fail again
         try:
             array = tensor.float().numpy()
         except (TypeError, RuntimeError) as error:
@@ -231,7 +223,7 @@ def _from_array(image: Any, where: str) -> NDArray[Any]:
     masked = np.ma.isMaskedArray(image) and np.ma.getmaskarray(image).any()
     array = np.asarray(image)
     if masked:
-        raise ImageError(where, "has masked pixels", fix="fill them: image.filled(0)")
+        raise ImageError(where, "has masked pixels", fix="fill them: image.fill_nodata(0)")
     if array.dtype.kind not in "buif":
         fix = {"c": "give its magnitude: abs(image)", "O": "stack the pixels into one numeric array"}
         raise ImageError(

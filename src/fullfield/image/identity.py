@@ -1,4 +1,4 @@
-"""What tells one file from another, and a file from its changed self, without reading it whole."""
+"""Identifies a file, so that a change of it is noticed without reading it whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 _BLOCK = 64 * 1024
 _SAMPLES = 16
 _STATE = ("size", "etag", "lastmodified", "updated", "mtime", "created", "contentmd5")
-_ABSENT = (403, 404, 410)  # servers of buckets that may not be listed say 403 of what is not there
+_ABSENT = (403, 404, 410)  # servers whose buckets cannot be listed answer 403 for a missing file
 
 
 def file_identity(path: str | Path) -> dict[str, Any]:
@@ -26,9 +26,9 @@ def file_identity(path: str | Path) -> dict[str, Any]:
 
 
 def sampled_hash(file: BinaryIO, size: int) -> str:
-    """BLAKE2b over a file's head, tail and sixteen blocks of 64 KiB between them; over all of it if it is that small.
+    """BLAKE2b of a file's head, tail and sixteen blocks of 64 KiB between them; of all of a smaller file.
 
-    Invariant: which bytes are hashed depends on the size alone, and the size is hashed too.
+    Invariant: the hashed positions depend on the size only, and the size is hashed too.
     """
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     for start in sample_starts(size):
@@ -38,7 +38,7 @@ def sampled_hash(file: BinaryIO, size: int) -> str:
 
 
 def sample_starts(size: int) -> list[int]:
-    """Where the blocks that are hashed begin: evenly spaced from head to tail.
+    """Positions of the hashed blocks, evenly spaced from head to tail.
 
     Examples:
         >>> sample_starts(100_000), len(sample_starts(10**9)), sample_starts(10**9)[-1] + 65536
@@ -51,10 +51,10 @@ def sample_starts(size: int) -> list[int]:
 
 
 def remote_state(fs: Any, path: str) -> dict[str, str] | None:
-    """What a file system says of a file that differs when the file does; ``None`` where there is none.
+    """Size, ETag, times and hashes of a file on a server; ``None`` if there is no such file.
 
     Raises:
-        Exception: what the file system raises where it does not know.
+        Exception: errors of the file system.
     """
     try:
         known = plain_names(fs.info(path))
@@ -66,7 +66,7 @@ def remote_state(fs: Any, path: str) -> dict[str, str] | None:
 
 
 def plain_names(info: dict[str, Any]) -> dict[str, Any]:
-    """What a file system of fsspec says of a file, without the spelling that each has for itself.
+    """fsspec's facts about a file, with names in one spelling for all file systems.
 
     Examples:
         >>> plain_names({"ETag": "a", "Last-Modified": "b"}), plain_names({"last_modified": "b"})

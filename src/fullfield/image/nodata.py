@@ -1,4 +1,4 @@
-"""Replaces pixels that hold nothing by a value that a network can take."""
+"""Replaces invalid pixels (nodata, NaN) by a value that a network can take."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 
 
-def filled(
+def fill_nodata(
     pixels: NDArray[Any],
     valid: NDArray[np.bool_] | None,
     value: float | tuple[float, ...] = 0.0,
     *,
     nodata: float | None = None,
 ) -> NDArray[Any]:
-    """Pixels ``(y, x, c)`` with ``value`` where there are none; the array itself where all are there.
+    """Pixels ``(y, x, c)`` with ``value`` in place of invalid ones; the array itself if all are valid.
 
-    ``nodata`` in some channels of a pixel is no value either, although the others make it valid: no network is to meet
-    -9999 or NaN, which a convolution would spread over all that it touches.
+    ``nodata`` in a single channel of a valid pixel is replaced too: convolutions would spread -9999 or NaN over their
+    whole window.
 
     Args:
         pixels: as they are read.
-        valid: which pixels ``(y, x)`` hold something; ``None`` for all.
-        value: of all channels, or one a channel, as a pixel value of the image.
-        nodata: the image's value for nothing.
+        valid: mask ``(y, x)`` of the valid pixels; ``None`` for all.
+        value: pixel value of the image, one number or one per channel.
+        nodata: the image's nodata value.
 
     Raises:
         ImageError: the pixels cannot hold ``value``.
     """
-    gone = np.zeros((1, 1, 1), np.bool_) if valid is None else ~valid[:, :, None]
+    invalid = np.zeros((1, 1, 1), np.bool_) if valid is None else ~valid[:, :, None]
     if nodata is not None:
-        gone = gone | (np.isnan(pixels) if np.isnan(nodata) else pixels == nodata)
-    if not gone.any():
+        invalid = invalid | (np.isnan(pixels) if np.isnan(nodata) else pixels == nodata)
+    if not invalid.any():
         return pixels
     value_of = np.asarray(value, np.float64)
     _check_value(value_of, pixels)
-    out: NDArray[Any] = np.where(gone, value_of.astype(pixels.dtype), pixels)
+    out: NDArray[Any] = np.where(invalid, value_of.astype(pixels.dtype), pixels)
     return out
 
 
@@ -50,6 +50,6 @@ def _check_value(value: NDArray[np.float64], pixels: NDArray[Any]) -> None:
         return
     raise ImageError(
         "nodata",
-        f"{value.tolist()} cannot stand for missing pixels of {pixels.shape[2]} channels of {pixels.dtype}",
-        fix=f"use one number, or one a channel, from {span.min} to {span.max}",
+        f"{value.tolist()} cannot replace missing pixels of {pixels.shape[2]} channels of {pixels.dtype}",
+        fix=f"use one number, or one per channel, from {span.min} to {span.max}",
     )

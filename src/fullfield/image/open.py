@@ -1,4 +1,4 @@
-"""Any image file, opened by what it holds, never by its name."""
+"""Opens image files of any kind by their content, never by their name."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 from fullfield.errors import ImageError
 from fullfield.image.blob import filesystem, local_path, open_blob
-from fullfield.image.formats.checks import interruptible
+from fullfield.image.checks import interruptible
 from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.numpy import MAGIC, open_numpy
 from fullfield.image.formats.pillow import open_pillow
 from fullfield.image.formats.tiff import GEO_TAGS, open_tiff
-from fullfield.image.formats.tiff_check import first_tags, tiff_layout
-from fullfield.image.pick import Pick
+from fullfield.image.formats.tiff_check import first_tags, tiff_format
 from fullfield.image.raster import Raster
+from fullfield.image.selection import Selection, unknown_resolution
 
 _ZARR = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
 _MIRAX, _MIRAX_INDEX = ".mrxs", "Slidedat.ini"
 _JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xffO\xffQ")
-_PLAIN = ("generic-tiff", None)  # what OpenSlide says of TIFFs of no vendor, and of what it does not know
+_NO_VENDOR = ("generic-tiff", None)  # OpenSlide's answers for TIFFs without a vendor, and for unknown files
 
 
 def open(
@@ -37,22 +37,22 @@ def open(
     z: int | None = None,
     t: int | None = None,
 ) -> Raster:
-    """An image of any size, of which only what is asked for is read.
+    """Opens an image of any size; pixels are read by region, when they are needed.
 
-    The kind is told by content: TIFF and OME-TIFF, GeoTIFF and what else GDAL reads, whole-slide images, Zarr and
-    OME-Zarr, ``.npy``, PNG, JPEG and what else Pillow reads. Only a MIRAX slide is told by its name, ``.mrxs``.
+    The format is detected by content: TIFF and OME-TIFF, GeoTIFF and GDAL's other formats, whole-slide images, Zarr and
+    OME-Zarr, ``.npy``, PNG, JPEG and Pillow's other formats. Only MIRAX slides need their suffix, ``.mrxs``.
 
     Args:
         path: file, folder of a Zarr, or URL.
-        level: index into the pyramid; 0, the finest, if left out.
-        mpp: micrometres per pixel wanted, instead of a level: the nearest finer level is resampled once.
-        bands: channels to keep, in this order, counted from 0.
+        level: index into the pyramid; 0, the finest, by default.
+        mpp: micrometres per pixel, instead of a level: the nearest finer level is resampled once.
+        bands: channels to read, in this order, counted from 0.
         series: index of the image, where a file holds several.
         z: index of the plane of a stack.
         t: index of the time point.
 
     Raises:
-        ImageError: it cannot be read, has no such part, or its reader is not installed.
+        ImageError: it cannot be read, does not hold what is selected, or its reader is not installed.
 
     Examples:
         >>> from importlib.resources import files
@@ -61,116 +61,112 @@ def open(
         ((512, 512, 3), (100, 200, 3))
     """
     chosen = None if bands is None else tuple(int(band) for band in bands)
-    return open_raster(path, pick=Pick(level, mpp, chosen, series, z, t))
+    return open_raster(path, selection=Selection(level, mpp, chosen, series, z, t))
 
 
-def open_raster(path: str | os.PathLike[str], *, pick: Pick) -> Raster:
-    """As ``open``, with what is wanted as one value."""
-    raster = _opened(os.fspath(path), pick)
+def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster:
+    """Opens an image as ``open`` does, with the selection as one record."""
+    raster = _opened(os.fspath(path), selection)
     try:
-        return raster if pick.mpp is None else _at(raster, pick.mpp)
+        return raster if selection.mpp is None else _at_resolution(raster, selection.mpp)
     except BaseException:
         raster.close()
         raise
 
 
-def _at(raster: Raster, mpp: float) -> Raster:
-    """The image at a resolution: resampled, where it is not there already."""
+def _at_resolution(raster: Raster, mpp: float) -> Raster:
+    """The image at a resolution, resampled unless it has it already."""
     from fullfield.image.resample import resampled
 
     found = raster.about.mpp
     if found is None:
-        raise ImageError(
-            raster.name,
-            f"{mpp:g} µm/px are wanted, the file does not say its own resolution",
-            fix="choose by level= or scale= (--level, --scale)",
-        )
+        raise unknown_resolution(mpp, raster.name)
     height, width, _ = raster.shape
     size = max(1, round(height * found[0] / mpp)), max(1, round(width * found[1] / mpp))
     return raster if size == (height, width) else resampled(raster, size)
 
 
-def _opened(path: str, pick: Pick) -> Raster:
+def _opened(path: str, selection: Selection) -> Raster:
     local = local_path(path)
     if local is not None and Path(local).is_dir():
-        return _open_folder(local, pick)
+        return _open_folder(local, selection)
     if local is None and _is_zarr_url(path):
-        return _reader("zarr")(path, pick)
+        return _reader("zarr")(path, selection)
     blob = open_blob(path)
     try:
         head = blob.read(0, 16)
-        tags = first_tags(blob) if tiff_layout(head) is not None else None
+        tags = first_tags(blob) if tiff_format(head) is not None else None
     finally:
         blob.close()
     if head.startswith(MAGIC):
-        return open_numpy(path, pick)
+        return open_numpy(path, selection)
     if tags is not None:
-        return _open_tiff(path, local, tags, pick)
+        return _open_tiff(path, local, tags, selection)
     if head.startswith(_JPEG2000) and _gdal_reads(path, local):
-        # By window, with its place on the map; Pillow decodes all of it or, of some, nothing.
-        return _reader("gdal")(local or path, pick)
-    if local is not None and _vendor(local) not in _PLAIN:
-        return _reader("slide")(local, pick)
+        # GDAL reads windows and the georeference; Pillow decodes the whole image, or fails.
+        return _reader("gdal")(local or path, selection)
+    if local is not None and _vendor(local) not in _NO_VENDOR:
+        return _reader("slide")(local, selection)
     if path.split("?")[0].lower().endswith(_MIRAX):
-        raise _without_folder(path, local)  # by its name: by what it holds it is any picture, small and of the label
-    raster = open_pillow(path, pick)
-    return _last_resort(path, local, head, pick) if raster is None else raster
+        raise _mirax_error(path, local)  # by its suffix: the file itself is an ordinary small picture
+    raster = open_pillow(path, selection)
+    return _open_with_gdal(path, local, head, selection) if raster is None else raster
 
 
-def _open_tiff(path: str, local: str | None, tags: frozenset[int], pick: Pick) -> Raster:
-    """A TIFF: a vendor's slide, a map, or plain."""
-    if local is not None and _vendor(local) not in _PLAIN:
-        return _reader("slide")(local, pick)
+def _open_tiff(path: str, local: str | None, tags: frozenset[int], selection: Selection) -> Raster:
+    """Opens a TIFF with the reader for slides, for GeoTIFF, or for other TIFFs."""
+    if local is not None and _vendor(local) not in _NO_VENDOR:
+        return _reader("slide")(local, selection)
     if _NDPI in tags:
         fix = "pip install 'fullfield[slide]'" if local is not None else "download the file"
         raise ImageError(path, "is a Hamamatsu slide, which OpenSlide reads", fix=fix)
     if tags & GEO_TAGS and _gdal_reads(path, local):
-        return _reader("gdal")(local or path, pick)
-    return open_tiff(path, pick)
+        return _reader("gdal")(local or path, selection)
+    return open_tiff(path, selection)
 
 
 def _gdal_reads(path: str, local: str | None) -> bool:
-    """Whether GDAL is there, and knows such addresses where it is no file."""
+    """Whether rasterio is installed, and GDAL reads the path if it is a URL."""
     return find_spec("rasterio") is not None and (local is not None or is_remote(path))
 
 
-def _open_folder(local: str, pick: Pick) -> Raster:
+def _open_folder(local: str, selection: Selection) -> Raster:
     if any((Path(local) / name).is_file() for name in _ZARR):
-        return _reader("zarr")(local, pick)
+        return _reader("zarr")(local, selection)
     if (Path(local) / _MIRAX_INDEX).is_file():
         raise ImageError(local, "is the folder of a MIRAX slide", fix=f"give the file {Path(local).name}{_MIRAX}")
-    raise ImageError(local, "is a folder, and no Zarr", fix="give one file in it")
+    raise ImageError(local, "is a folder and not a Zarr", fix="give one file in it")
 
 
-def _without_folder(path: str, local: str | None) -> ImageError:
-    """The error of a MIRAX slide of which only the picture can be read that it is known by."""
+def _mirax_error(path: str, local: str | None) -> ImageError:
+    """The error for a MIRAX slide that OpenSlide cannot open."""
     if local is None:
-        return ImageError(path, "is a MIRAX slide: its pixels lie in a folder beside it", fix="download both")
+        return ImageError(path, "is a MIRAX slide: its pixels are in a folder next to it", fix="download both")
     folder = Path(local).with_suffix("")
     if not (folder / _MIRAX_INDEX).is_file():
-        what = f"is a MIRAX slide: its pixels lie in the folder {folder}, where {_MIRAX_INDEX} is not found"
+        what = f"is a MIRAX slide: its pixels are in the folder {folder}, where {_MIRAX_INDEX} is not found"
         return ImageError(local, what, fix="copy the folder too, under this name")
     if find_spec("openslide") is None:
         return ImageError(local, "is a MIRAX slide, which OpenSlide reads", fix="pip install 'fullfield[slide]'")
-    return ImageError(local, "is a MIRAX slide that OpenSlide does not take", fix=f"call it {folder.name}{_MIRAX}")
+    return ImageError(local, "is a MIRAX slide that OpenSlide does not open", fix=f"rename it to {folder.name}{_MIRAX}")
 
 
 def _is_zarr_url(url: str) -> bool:
-    """Whether a URL leads to a Zarr: a folder, or what has a Zarr's metadata below it."""
+    """Whether a URL is a Zarr: a folder with Zarr's metadata in it."""
     fs, path = filesystem(url)
     try:
         if not url.startswith("http") and fs.isfile(path):
             return False
         last = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
         if url.startswith("http") and "." in last and not last.lower().endswith((".zarr", ".ngff")):
-            return False  # a name such as a.tif: three requests saved; a server has no folders to ask for
+            return False  # a file name such as a.tif: saves three requests
         return any(fs.exists(f"{path.rstrip('/')}/{name}") for name in _ZARR)
-    except Exception:  # noqa: BLE001  each of fsspec's file systems has errors of its own; opening says which
+    except Exception:  # noqa: BLE001  every file system of fsspec raises its own; opening will report it
         return False
 
 
 def _vendor(local: str) -> str | None:
-    """Whose slide a file is, as OpenSlide says; ``None`` where it knows it not, or is not installed."""
+    """The vendor of a slide, detected by OpenSlide; ``None`` if it is unknown or OpenSlide is not installed."""
     if find_spec("openslide") is None:
         return None
     import openslide
@@ -183,27 +179,27 @@ def _vendor(local: str) -> str | None:
     return found
 
 
-def _last_resort(path: str, local: str | None, head: bytes, pick: Pick) -> Raster:
-    """What Pillow does not know, GDAL may."""
+def _open_with_gdal(path: str, local: str | None, head: bytes, selection: Selection) -> Raster:
+    """Opens a file that Pillow does not know with GDAL, which may."""
     begins = "".join(chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in head[:8])
     if find_spec("rasterio") is None:
         raise ImageError(
             path,
-            f"is no image that is known here: it begins {begins}",
-            fix="more kinds are read with pip install 'fullfield[geo,slide]'",
+            f"is not an image of a known format: it begins {begins}",
+            fix="more formats are read after pip install 'fullfield[geo,slide]'",
         )
     try:
-        return _reader("gdal")(local or path, pick)
+        return _reader("gdal")(local or path, selection)
     except ImageError as error:
         raise ImageError(
             path,
-            f"is no image that any reader knows (it begins {begins}); the last one said: {error.what}",
+            f"is not an image of a known format (it begins {begins}); GDAL reports: {error.what}",
             fix="save it as TIFF, PNG, Zarr or .npy",
         ) from error
 
 
-def _reader(name: str) -> Callable[[str, Pick], Raster]:
-    """The function that opens files of a kind; imported when one is met."""
+def _reader(name: str) -> Callable[[str, Selection], Raster]:
+    """The function that opens files of a format, imported when the first one is opened."""
     module: Any = import_module(f"fullfield.image.formats.{name}")
-    opener: Callable[[str, Pick], Raster] = getattr(module, f"open_{name}")
+    opener: Callable[[str, Selection], Raster] = getattr(module, f"open_{name}")
     return opener

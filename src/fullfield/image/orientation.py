@@ -1,4 +1,4 @@
-"""Images stored turned or mirrored, read upright."""
+"""Reads images that are stored rotated or mirrored as their TIFF or EXIF orientation shows them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.image.raster import About, Raster, differs
+from fullfield.image.raster import About, ArrayRaster, Raster, is_not_nodata
 
-# TIFF and Exif orientation -> whether rows and columns are exchanged, then rows turned round, then columns.
+# TIFF and EXIF orientation -> whether to transpose, then to reverse rows, then to reverse columns.
 # Source: TIFF 6.0, section 8, tag 274.
 _STEPS = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
@@ -18,30 +18,37 @@ _STEPS = {
 }  # fmt: skip
 
 
-def upright(raster: Raster, orientation: object) -> Raster:
-    """The image as it is meant to be seen; the raster itself where it stands so already.
+def oriented(raster: Raster, orientation: object) -> Raster:
+    """The image as its orientation shows it; the raster itself if that is as stored.
 
     Args:
         raster: as stored.
-        orientation: of TIFF's tag 274; what is unknown turns nothing.
+        orientation: value of TIFF's tag 274; unknown values are ignored.
     """
     steps = _STEPS.get(orientation) if isinstance(orientation, int) else None
-    return raster if steps is None else TurnedRaster(raster, *steps)
+    return raster if steps is None else OrientedRaster(raster, *steps)
+
+
+def oriented_array(pixels: NDArray[Any], orientation: object) -> NDArray[Any]:
+    """Pixels ``(y, x, c)`` as their orientation shows them."""
+    raster = oriented(ArrayRaster(pixels), orientation)
+    height, width, _ = raster.shape
+    return np.ascontiguousarray(raster.read(0, height, 0, width))
 
 
 @dataclass(frozen=True, eq=False)
-class TurnedRaster:
-    """An image with its axes exchanged, then turned round.
+class OrientedRaster:
+    """An image transposed and flipped; implements ``Raster``.
 
     Args:
         inner: the image as stored.
-        swap: exchange rows and columns.
-        flip_y: then turn rows round.
-        flip_x: then turn columns round.
+        transpose: exchange rows and columns.
+        flip_y: then reverse the rows.
+        flip_x: then reverse the columns.
     """
 
     inner: Raster
-    swap: bool
+    transpose: bool
     flip_y: bool
     flip_x: bool
 
@@ -52,9 +59,9 @@ class TurnedRaster:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Height and width, px, and channels, upright."""
+        """Height and width, px, and channels, as shown."""
         height, width, channels = self.inner.shape
-        return (width, height, channels) if self.swap else (height, width, channels)
+        return (width, height, channels) if self.transpose else (height, width, channels)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -63,9 +70,9 @@ class TurnedRaster:
 
     @property
     def about(self) -> About:
-        """Of the image upright; where it lies on the map is not followed."""
+        """The metadata of the image as shown; a georeference is dropped."""
         about = self.inner.about
-        if not self.swap:
+        if not self.transpose:
             return replace(about, georeference=None)
         return replace(
             about,
@@ -76,26 +83,26 @@ class TurnedRaster:
         )
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        """Pixels of a region, upright. Shape: ``(y, x, c)``"""
-        return self._turned(self.inner.read(*self._stored(top, bottom, left, right)))
+        """Pixels ``(y, x, c)`` of a region."""
+        return self._as_shown(self.inner.read(*self._stored(top, bottom, left, right)))
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Which pixels of a region hold something."""
-        found = self.inner.valid(*self._stored(top, bottom, left, right))
-        return None if found is None else self._turned(found)
+        """Mask ``(y, x)`` of the valid pixels of a region."""
+        valid = self.inner.valid(*self._stored(top, bottom, left, right))
+        return None if valid is None else self._as_shown(valid)
 
     def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Which of some pixels read hold something."""
-        mask = getattr(self.inner, "mask", None)  # of readers that tell it from the pixels
+        """Mask ``(y, x)`` of the valid ones among pixels already read."""
+        mask = getattr(self.inner, "mask", None)  # of readers that need only the pixels
         if mask is None:
-            return differs(pixels, self.about.nodata)
-        found: NDArray[np.bool_] | None = mask(pixels)  # each pixel by itself, so turned as they are
-        return found
+            return is_not_nodata(pixels, self.about.nodata)
+        valid: NDArray[np.bool_] | None = mask(pixels)
+        return valid
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image, small."""
         small = self.inner.thumbnail(side)
-        return None if small is None else self._turned(small)
+        return None if small is None else self._as_shown(small)
 
     def close(self) -> None:
         """Closes the file."""
@@ -107,10 +114,10 @@ class TurnedRaster:
             top, bottom = height - bottom, height - top
         if self.flip_x:
             left, right = width - right, width - left
-        return (left, right, top, bottom) if self.swap else (top, bottom, left, right)
+        return (left, right, top, bottom) if self.transpose else (top, bottom, left, right)
 
-    def _turned(self, array: NDArray[Any]) -> NDArray[Any]:
-        if self.swap:
+    def _as_shown(self, array: NDArray[Any]) -> NDArray[Any]:
+        if self.transpose:
             array = array.swapaxes(0, 1)
         if self.flip_y:
             array = array[::-1]

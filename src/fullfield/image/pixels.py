@@ -1,4 +1,4 @@
-"""Pixel values: what the network's channels and value range ask of a decoded image."""
+"""Converts pixels to the channels, value range and type that a network takes, and checks them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.model.preprocessing import Preprocessing
 
-_ROWS = 256  # rows looked at together: bounds the memory of a check
-_MARGIN = 0.1  # of the value range: sharpened and enlarged pictures overshoot a little
+_ROWS = 256  # rows checked together: bounds the memory of a check
+_MARGIN = 0.1  # of the value range: sharpened and enlarged images overshoot a little
 
 
-def bands(pixels: NDArray[Any], *, order: str, channels: int, where: str) -> NDArray[Any]:
-    """The image ``(y, x, c)`` with 1 or ``channels`` channels: opaque alpha gone, colour as grey where grey is wanted.
+def match_channels(pixels: NDArray[Any], *, order: str, channels: int, where: str) -> NDArray[Any]:
+    """The image ``(y, x, c)`` with 1 or ``channels`` channels: opaque alpha is dropped, RGB becomes grey if needed.
 
-    Grey is ITU-R 601-2 luma, for 8 bits the very integers of Pillow's ``convert("L")``.
+    Grey is ITU-R 601-2 luma, in 8 bits equal to Pillow's ``convert("L")``.
 
     Raises:
-        ImageError: the channels do not lead to what the network takes.
+        ImageError: the channels cannot be converted to those of the network.
     """
     wanted = {"RGB": 3, "BGR": 3, "grey": 1}.get(order, channels)
     if wanted != channels:
@@ -35,7 +35,7 @@ def bands(pixels: NDArray[Any], *, order: str, channels: int, where: str) -> NDA
         return pixels
     if found in (2, 4) and (channels == found - 1 or order != "any"):
         _check_opaque(pixels, channels, where)
-        return bands(pixels[:, :, :-1], order=order, channels=channels, where=where)
+        return match_channels(pixels[:, :, :-1], order=order, channels=channels, where=where)
     if found == 3 and order == "grey":
         return luma(pixels)
     raise ImageError(where, f"has {found} channels, the network takes {channels}", fix=_channels_fix(pixels, channels))
@@ -72,7 +72,7 @@ def luma(pixels: NDArray[Any]) -> NDArray[Any]:
     floating = pixels.dtype.kind == "f"
     kind = np.result_type(pixels.dtype, np.float32) if floating else pixels.dtype
     out = np.empty((*pixels.shape[:2], 1), dtype=kind)
-    for rows in _blocks(pixels):
+    for rows in _row_blocks(pixels):
         block = pixels[rows]
         if pixels.dtype == np.uint8:
             red, green, blue = (block[:, :, i].astype(np.uint32) for i in range(3))
@@ -83,8 +83,8 @@ def luma(pixels: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def expand(pixels: NDArray[Any], *, order: str, channels: int) -> NDArray[Any]:
-    """The channels in the network's order, without a copy: grey repeated, BGR turned round."""
+def in_network_order(pixels: NDArray[Any], *, order: str, channels: int) -> NDArray[Any]:
+    """The channels in the network's order, without a copy: grey is repeated, RGB reversed for BGR."""
     if pixels.shape[2] == 1 and channels > 1:
         return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
     return pixels[:, :, ::-1] if order == "BGR" else pixels
@@ -98,16 +98,16 @@ def check_values(
     where: str,
     part: bool = False,
 ) -> None:
-    """Raises where pixels are NaN, infinite, or evidently of another range than ``span``.
+    """Raises an ImageError if pixels are NaN, infinite, or evidently in another range than ``span``.
 
-    8- and 16-bit unsigned integers have a depth of their own and pass; others are taken to be in ``span`` already. Of a
-    ``part`` of an image only values outside the range are evident: it may be dark.
+    8- and 16-bit unsigned integers pass, because their range is known; others are taken to be in ``span`` already. In a
+    ``part`` of an image only values outside the range are evidence: it may just be dark.
     """
     if pixels.dtype in (np.uint8, np.uint16, np.bool_):
         return
     if pixels.dtype.kind == "f":
         _check_finite(pixels, where)
-    extremes = [(block.min(), block.max()) for block in (pixels[rows] for rows in _blocks(pixels))]
+    extremes = [(block.min(), block.max()) for block in (pixels[rows] for rows in _row_blocks(pixels))]
     low, high = float(min(e[0] for e in extremes)), float(max(e[1] for e in extremes))
     if max(-low, high) > float(np.finfo(dtype).max):
         raise ImageError(
@@ -119,7 +119,7 @@ def check_values(
 
 def _check_finite(pixels: NDArray[Any], where: str) -> None:
     bad, first = 0, None
-    for rows in _blocks(pixels):
+    for rows in _row_blocks(pixels):
         wrong = ~np.isfinite(pixels[rows])
         count = int(wrong.sum())
         if count and first is None:
@@ -132,7 +132,7 @@ def _check_finite(pixels: NDArray[Any], where: str) -> None:
     raise ImageError(
         where,
         f"{bad} of {pixels.size} values are NaN or infinite, the first ({pixels[first]}) at y={y}, x={x}, channel {c}",
-        fix="replace them: numpy.nan_to_num(image), or cut the image so that they lie outside",
+        fix="replace them: numpy.nan_to_num(image), or crop the image",
     )
 
 
@@ -154,18 +154,18 @@ def _check_span(low: float, high: float, span: tuple[float, float], where: str, 
         raise ImageError(where, f"{values} lie outside the range: {wanted}", fix=fix)
 
 
-def _blocks(pixels: NDArray[Any]) -> Iterator[slice]:
+def _row_blocks(pixels: NDArray[Any]) -> Iterator[slice]:
     return (slice(top, top + _ROWS) for top in range(0, pixels.shape[0], _ROWS))
 
 
 def network_input(pixels: NDArray[Any], preprocessing: Preprocessing, dtype: np.dtype[Any]) -> NDArray[Any]:
     """A new array ``(c, y, x)``: ``(value * scale - mean) / std`` of every pixel, value by value in ``dtype``.
 
-    No value depends on its neighbours, so any region of an image comes out in the same bits as in the whole. In memory
-    it lies as ``(y, x, c)``: as images do, and as convolutions take it.
+    No value depends on other pixels, so that a region has the same bits as in the whole image. The memory order is
+    ``(y, x, c)``, as in images and in channels-last convolutions.
     """
     out = np.array(pixels, dtype=dtype, order="C", copy=True)
-    rows = out.reshape(out.shape[0], -1)  # long rows: three values at a time would be slow
+    rows = out.reshape(out.shape[0], -1)  # long rows: broadcasting over three channels is slow
     number = dtype.type
     span = preprocessing.value_range
     if span is not None and pixels.dtype in (np.uint8, np.uint16):
@@ -179,7 +179,7 @@ def network_input(pixels: NDArray[Any], preprocessing: Preprocessing, dtype: np.
 
 
 def _apply(operator: np.ufunc, rows: NDArray[Any], operand: Any, *, identity: int) -> None:
-    """In place on rows ``(y, x*c)``, with one operand or one a channel."""
+    """Applies an operator in place to rows ``(y, x*c)``, with one operand or one per channel."""
     numbers = np.atleast_1d(operand)
     if (numbers == identity).all():
         return

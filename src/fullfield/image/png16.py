@@ -1,4 +1,4 @@
-"""PNG with colours of 16 bits, which Pillow reads at 8: their numbers by imagecodecs, all else as Pillow says it."""
+"""Decodes PNGs with 16-bit colour by imagecodecs, because Pillow reduces them to 8 bits."""
 
 from __future__ import annotations
 
@@ -10,48 +10,47 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fullfield.image.orientation import upright
-from fullfield.image.raster import ArrayRaster
-
-_DEEP = frozenset({"RGB;16B", "RGBA;16B", "LA;16B"})
-_STRIP = 1 << 20  # values laid on white at once
+_RAW_MODES = frozenset({"RGB;16B", "RGBA;16B", "LA;16B"})
+_STRIP = 1 << 20  # values blended at once
 _WHITE = np.uint32(65535)
-#: Bytes a pixel in memory while such a picture is decoded: its numbers, and Pillow's.
-DEEP_BYTES = 8 + 4
+#: Bytes per pixel while such a picture is decoded: imagecodecs' pixels and Pillow's.
+PNG16_BYTES = 8 + 4
 
 
-def is_deep(picture: Image.Image) -> bool:
-    """Whether Pillow would take a picture's colours of 16 bits to 8; it has not been loaded yet, and has one frame."""
+def is_png16(picture: Image.Image) -> bool:
+    """Whether Pillow would reduce a picture from 16 to 8 bits; known until it is loaded, for single frames."""
     tile = getattr(picture, "tile", None) or []
-    return picture.format == "PNG" and any(part[3] in _DEEP for part in tile) and getattr(picture, "n_frames", 1) == 1
+    return (
+        picture.format == "PNG" and any(part[3] in _RAW_MODES for part in tile) and getattr(picture, "n_frames", 1) == 1
+    )
 
 
-def deep_reader() -> bool:
-    """Whether imagecodecs is there, which reads such pictures."""
+def can_decode_png16() -> bool:
+    """Whether imagecodecs is installed."""
     return find_spec("imagecodecs") is not None
 
 
-def deep_pixels(picture: Image.Image, bands: int | None) -> NDArray[Any]:
-    """Pixels ``(y, x, c)`` of 16 bits as they are stored, laid on white where they are transparent.
+def decode_png16(picture: Image.Image, bands: int | None) -> NDArray[Any]:
+    """Pixels ``(y, x, c)`` in 16 bits, blended with white where they are transparent.
 
-    Pillow decodes the file too: it finds what is damaged, and the orientation, which may stand at the end.
+    Pillow decodes the file too: it detects damage, and finds the orientation, which may be at the file's end.
 
     Args:
-        picture: one that ``is_deep``.
-        bands: a picture that has so many, alpha among them, keeps them all.
+        picture: one for which ``is_png16`` is true.
+        bands: a picture with exactly so many bands keeps them all, alpha included.
 
     Raises:
-        Exception: what Pillow and imagecodecs raise on broken files, ``DECODE_ERRORS``.
+        Exception: one of ``DECODE_ERRORS``.
     """
     import imagecodecs
 
     file: Any = picture.fp  # type: ignore[attr-defined]
-    place = file.tell()
+    position = file.tell()
     file.seek(0)
     data = file.read()
-    file.seek(place)
+    file.seek(position)
     if data[12:16] != b"IHDR" or struct.unpack(">2I", data[16:24]) != picture.size:
-        raise ValueError("its header does not come first")
+        raise ValueError("its first chunk is not the header")
     picture.load()
     pixels: NDArray[Any] = imagecodecs.png_decode(data)
     channels = pixels.shape[2]
@@ -60,15 +59,8 @@ def deep_pixels(picture: Image.Image, bands: int | None) -> NDArray[Any]:
     return _on_white(pixels)
 
 
-def turned(pixels: NDArray[Any], orientation: object) -> NDArray[Any]:
-    """Pixels ``(y, x, c)`` upright; ``orientation`` is Exif's."""
-    raster = upright(ArrayRaster(pixels), orientation)
-    height, width, _ = raster.shape
-    return np.ascontiguousarray(raster.read(0, height, 0, width))
-
-
 def _on_white(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Without alpha, the last channel."""
+    """Pixels blended with white; alpha, the last channel, is dropped."""
     height, width, channels = pixels.shape
     out = np.empty((height, width, channels - 1), np.uint16)
     rows = max(1, _STRIP // (width * channels))

@@ -1,4 +1,4 @@
-"""Images that are read by region: what every reader gives, whatever the file."""
+"""``Raster``: an image that is read by region, the interface of every reader; and an image in memory."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-Affine = tuple[float, float, float, float, float, float]
+AffineTransform = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where an image lies on the map.
+    """The position of an image on a map.
 
     Args:
-        crs: coordinate system as WKT; ``None`` where the file gives a transform only.
-        transform: ``(a, b, c, d, e, f)``: the point ``x, y`` in pixel edges lies at
-            ``(a*x + b*y + c, d*x + e*y + f)`` on the map.
+        crs: coordinate system as WKT; ``None`` if the file has a transform only.
+        transform: ``(a, b, c, d, e, f)``: the map coordinates of the point ``x, y``, in pixel edges, are
+            ``(a*x + b*y + c, d*x + e*y + f)``.
     """
 
     crs: str | None
-    transform: Affine
+    transform: AffineTransform
 
     def on_map(self, y: float, x: float) -> tuple[float, float]:
         """Map coordinates (x, y: the map's order) of a point of the image, in pixel edges."""
@@ -31,7 +31,7 @@ class Georeference:
         return a * x + b * y + c, d * x + e * y + f
 
     def moved(self, top: float, left: float, scale: tuple[float, float]) -> Georeference:
-        """Of a grid whose cell ``(i, j)`` starts at pixel ``(top + i*scale[0], left + j*scale[1])``, in pixel edges.
+        """The georeference of a grid whose cell ``(i, j)`` starts at pixel ``(top + i*scale[0], left + j*scale[1])``.
 
         Examples:
             >>> Georeference(None, (2.0, 0.0, 100.0, 0.0, -2.0, 500.0)).moved(10, 20, (4, 4)).transform
@@ -44,21 +44,21 @@ class Georeference:
 
 @dataclass(frozen=True)
 class About:
-    """What a file says of its image beside the pixels.
+    """The metadata of an image.
 
     Args:
         identity: plain JSON that differs when the image does, such as the file's size, time of change and hash of
-            samples; a run that goes on compares it.
-        tile: height and width of what the file decodes at once, px.
-        levels: heights and widths of the file's pyramid, finest first; the one read is ``level``.
+            samples; a resumed scan compares it.
+        tile: height and width of what the reader decodes at once, px.
+        levels: heights and widths of the file's pyramid, px, finest first.
         level: index of the level read.
         mpp: micrometres per pixel (y, x) of the level read.
         georeference: of the level read.
-        nodata: value of pixels that hold nothing.
-        background: their colour, one value a channel, where the file is shown on one.
-        band_names: one a channel, or none.
+        nodata: value of invalid pixels.
+        background: colour of invalid pixels, one value per channel, if the file has one.
+        band_names: one per channel, or empty.
         reader: name of the reader, for reports.
-        held_bytes: of decoded tiles that the reader's library keeps, at most.
+        held_bytes: most bytes of decoded tiles that the reader's library caches.
     """
 
     identity: dict[str, Any]
@@ -79,7 +79,7 @@ class Raster(Protocol):
 
     @property
     def name(self) -> str:
-        """The file, for reports and errors."""
+        """Path or URL, for reports and errors."""
         ...
 
     @property
@@ -89,12 +89,12 @@ class Raster(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the pixels, in the machine's byte order."""
+        """Of the pixels, in native byte order."""
         ...
 
     @property
     def about(self) -> About:
-        """What the file says beside the pixels."""
+        """The image's metadata."""
         ...
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
@@ -106,29 +106,29 @@ class Raster(Protocol):
         ...
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Which pixels ``(y, x)`` of a region hold something; ``None`` where all do."""
+        """Mask ``(y, x)`` of the valid pixels of a region; ``None`` if all are valid."""
         ...
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
-        """The whole image ``(y, x, c)`` with at most ``side`` px on its longer side, if that is cheap to have.
+        """The whole image ``(y, x, c)`` with at most ``side`` px on its longer side.
 
-        From the pyramid where the file has one; ``None`` where all pixels would have to be read.
+        From the file's pyramid, or of a small image; ``None`` if all pixels of a large image would have to be read.
         """
         ...
 
     def close(self) -> None:
-        """Gives back files and memory; a second call does nothing."""
+        """Closes files and frees memory; a second call does nothing."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayRaster:
-    """An image in memory, or mapped into it.
+    """An image in memory; implements ``Raster``.
 
     Args:
         pixels: ``(y, x, c)``.
         name: for reports and errors.
-        about: what is known beside the pixels.
+        about: the image's metadata.
     """
 
     pixels: NDArray[Any]
@@ -151,33 +151,33 @@ class ArrayRaster:
         return self.pixels[top:bottom, left:right]
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Which pixels of a region are not ``about.nodata``; ``None`` where there is no such value."""
-        return differs(self.read(top, bottom, left, right), self.about.nodata)
+        """Mask ``(y, x)`` of the pixels that are not ``about.nodata``; ``None`` if there is no such value."""
+        return is_not_nodata(self.read(top, bottom, left, right), self.about.nodata)
 
     def thumbnail(self, side: int) -> NDArray[Any]:
-        """Every so many rows and columns, averaged."""
-        return shrunk(self.pixels, side)
+        """The image averaged over square blocks."""
+        return downsampled(self.pixels, side)
 
     def close(self) -> None:
         """Does nothing: the array is the caller's."""
 
 
 def is_raster(image: object) -> TypeGuard[Raster]:
-    """Whether an image is read by region."""
+    """Whether an object is a ``Raster``."""
     return all(hasattr(image, name) for name in ("about", "read", "valid", "thumbnail"))
 
 
-def differs(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
-    """Which pixels ``(y, x)`` differ from ``nodata`` in some channel; NaN is a value like others."""
+def is_not_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
+    """Mask ``(y, x)`` of the pixels that differ from ``nodata``, which may be NaN, in some channel."""
     if nodata is None:
         return None
     same = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
-    found: NDArray[np.bool_] = ~same.all(axis=2)
-    return found
+    valid: NDArray[np.bool_] = ~same.all(axis=2)
+    return valid
 
 
-def shrunk(pixels: NDArray[Any], side: int) -> NDArray[Any]:
-    """An image ``(y, x, c)`` at no more than ``side`` px a side, by averaging whole blocks; its own type."""
+def downsampled(pixels: NDArray[Any], side: int) -> NDArray[Any]:
+    """An image ``(y, x, c)`` averaged over square blocks to at most ``side`` px per side, in its own type."""
     height, width = pixels.shape[:2]
     factor = -(-max(height, width) // side)
     if factor <= 1:

@@ -1,4 +1,4 @@
-"""The one resampling of an image before it is scanned."""
+"""Resizes an image in memory before it is scanned."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from PIL import Image
 from fullfield.errors import ImageError
 from fullfield.image.decode import pixel_limit
 
-Scale = float | tuple[float, float]
+ScaleFactor = float | tuple[float, float]
 
 
 def scanned_size(
-    size: tuple[int, int], *, scale: Scale | None, wanted: tuple[int, int] | None, max_pixels: int | None
+    size: tuple[int, int], *, scale: ScaleFactor | None, wanted: tuple[int, int] | None, max_pixels: int | None
 ) -> tuple[int, int]:
     """Height and width after resizing, px: ``round(size * scale)``, at least 1; or the size ``wanted``.
 
     Raises:
-        ImageError: the factor is no positive number, or the result has more than ``max_pixels``.
+        ImageError: the factor is not a positive number, or the result has more than ``max_pixels``.
 
     Examples:
         >>> scanned_size((480, 641), scale=0.25, wanted=None, max_pixels=None)
@@ -58,7 +58,7 @@ def _factor(value: float | None) -> float:
 
 
 def resize(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """The image ``(y, x, c)`` at ``size``: antialiased, Lanczos of radius 3, no value beyond the image's own.
+    """The image ``(y, x, c)`` at ``size``: antialiased Lanczos of radius 3, clipped to the image's own range.
 
     Unsigned 8- and 16-bit pixels keep their type; others become float32, as Pillow resamples them.
 

@@ -22,13 +22,13 @@ from fullfield.geometry.network import Network
 from fullfield.geometry.placement import Placement
 from fullfield.image.identity import file_identity
 from fullfield.image.open import open_raster
-from fullfield.image.pick import Pick
 from fullfield.image.raster import Raster, array_identity, is_raster
 from fullfield.image.region import region_of
+from fullfield.image.selection import Selection
 from fullfield.image.sources import ImageSource, open_image
 from fullfield.image.windowed import WindowedSource, parse_edge, windowed
 from fullfield.mask.background import Foreground, find_foreground
-from fullfield.mask.select import where_from
+from fullfield.mask.wanted import wanted_cells
 from fullfield.model.model import Model
 from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Method, Plan, make_plan
 
@@ -272,12 +272,12 @@ def _source(net: Model, image: object, settings: Settings, step: tuple[int, int]
 
 def _opened(path: str | os.PathLike[str], net: Model) -> Raster:
     """A file; of a picture with alpha all bands, where the network takes so many of any kind."""
-    raster = open_raster(path, pick=Pick())
+    raster = open_raster(path, selection=Selection())
     found, wanted = raster.shape[2], net.channels
     if net.preprocessing.order != "any" or raster.about.reader != "Pillow" or found == wanted:
         return raster
     try:
-        return open_raster(path, pick=Pick(bands=tuple(range(wanted))))
+        return open_raster(path, selection=Selection(bands=tuple(range(wanted))))
     except ImageError:  # it has none
         return raster
 
@@ -312,7 +312,7 @@ def ready_to_scan(net: Model, image: object, settings: Settings) -> Ready:
     original = image_of(source).original
     if settings.skip_background is True:
         settings = replace(settings, skip_background=find_foreground(original))
-    where = where_from(
+    where = wanted_cells(
         original,
         place(net, source, step),
         mask=settings.mask,

@@ -12,9 +12,9 @@ from PIL import Image
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.image.raster import Raster
-from fullfield.mask.components import patches, without_holes, without_specks
-from fullfield.mask.grid import MaskGrid, grid_of
-from fullfield.mask.thumbnail import small_image
+from fullfield.mask.components import components, fill_small_holes, remove_small
+from fullfield.mask.grid import MaskGrid, grid_from_mask
+from fullfield.mask.thumbnail import whole_image
 
 Background = Literal["bright", "dark", "empty", "none"]
 
@@ -65,7 +65,7 @@ class Foreground:
 
     def grid(self) -> MaskGrid:
         """The content as a mask of the image."""
-        return grid_of(self.inside, self.size)
+        return grid_from_mask(self.inside, self.size)
 
     def picture(self) -> Image.Image:
         """The small image, its background tinted, the content outlined."""
@@ -93,7 +93,7 @@ def find_foreground(raster: Raster, *, progress: OnProgress | None = None) -> Fo
         ImageError: all of the image is background.
     Source: Otsu 1979, doi 10.1109/TSMC.1979.4310076; saturation: Lu et al. 2021, doi 10.1038/s41551-020-00682-w
     """
-    small = small_image(raster, _SIDE, progress)
+    small = whole_image(raster, _SIDE, progress)
     empty = _empty(small, raster.about.nodata)
     view = _levels(small, raster.dtype, ~empty)
     at = raster.about.georeference
@@ -146,7 +146,7 @@ def _collar(small: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.bool
     found = np.zeros(small.shape[:2], np.bool_)
     for value in (0.0, float(np.iinfo(dtype).max)) if dtype.kind in "ui" else (0.0,):
         flat = (small == value).all(axis=2)
-        labels, areas = patches(flat)
+        labels, areas = components(flat)
         rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         found |= np.isin(labels, rim[(rim > 0) & (areas[rim] >= _HOLE)])
     return found
@@ -154,7 +154,7 @@ def _collar(small: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.bool
 
 def _unscanned(small: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Large patches of pure black: what a scanner left out of a bright slide."""
-    return without_specks((small == 0).all(axis=2), max(_HOLE, small.shape[0] * small.shape[1] // 1000))
+    return remove_small((small == 0).all(axis=2), max(_HOLE, small.shape[0] * small.shape[1] // 1000))
 
 
 def _departing(view: NDArray[np.float32], unscanned: NDArray[np.bool_]) -> tuple[Background, NDArray[np.bool_]]:
@@ -184,7 +184,7 @@ def _departing(view: NDArray[np.float32], unscanned: NDArray[np.bool_]) -> tuple
         inside &= ~unscanned
     else:
         inside = _above(glow - dark, np.abs(glow - dark) < _BAND)
-    inside = without_holes(without_specks(inside, _SPECK), _HOLE)
+    inside = fill_small_holes(remove_small(inside, _SPECK), _HOLE)
     return ("bright" if share >= dark_share else "dark"), inside
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def patches(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def components(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The patches of true pixels that touch along sides or corners: which one a pixel belongs to, and their areas.
 
     Runs of a row are joined with those of the row above; patches take the least number of their runs.
@@ -60,15 +60,15 @@ def _joined(a: NDArray[np.intp], b: NDArray[np.intp], count: int) -> NDArray[np.
         name = following
 
 
-def without_specks(inside: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
+def remove_small(inside: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
     """Without patches of fewer than ``least`` pixels."""
-    labels, areas = patches(inside)
+    labels, areas = components(inside)
     keep = areas >= least
     keep[0] = False
     found: NDArray[np.bool_] = keep[labels]
     return found
 
 
-def without_holes(inside: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
+def fill_small_holes(inside: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
     """With gaps of fewer than ``least`` pixels closed."""
-    return ~without_specks(~inside, least)
+    return ~remove_small(~inside, least)

@@ -14,9 +14,9 @@ from fullfield.errors import GeometryError, ImageError
 from fullfield.image.raster import Georeference, Raster
 from fullfield.mask.grid import MaskGrid
 from fullfield.mask.polygons import Polygon, burn
-from fullfield.mask.reproject import LONGITUDE_LATITUDE, fine_shape, known_crs, same_crs, to_crs, to_pixels
+from fullfield.mask.reproject import LONGITUDE_LATITUDE, grid_shape, parse_crs, same_crs, to_crs, to_pixels
 
-Coordinates = Literal["auto", "image", "map"]
+MaskCoordinates = Literal["auto", "image", "map"]
 
 _MOST_BYTES = 512 << 20  # a file of that size takes several GB once it is parsed
 _PIECES = 64  # at most, of an edge that is straight in one coordinate system and bent in another
@@ -28,20 +28,20 @@ def looks_like_geojson(head: bytes) -> bool:
     return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
-def parse_coordinates(coordinates: str) -> Coordinates:
+def parse_coordinates(coordinates: str) -> MaskCoordinates:
     """What a file's coordinates mean, by name.
 
     Raises:
         GeometryError: an unknown name.
     """
-    if coordinates not in get_args(Coordinates):
+    if coordinates not in get_args(MaskCoordinates):
         raise GeometryError(
-            "coordinates", f"{coordinates!r} is not known", fix=f"use one of {', '.join(get_args(Coordinates))}"
+            "coordinates", f"{coordinates!r} is not known", fix=f"use one of {', '.join(get_args(MaskCoordinates))}"
         )
     return coordinates  # type: ignore[return-value]
 
 
-def geojson_grid(path: Path, raster: Raster, coordinates: Coordinates) -> MaskGrid:
+def geojson_grid(path: Path, raster: Raster, coordinates: MaskCoordinates) -> MaskGrid:
     """The grid of a file's polygons over an image.
 
     Raises:
@@ -54,7 +54,7 @@ def geojson_grid(path: Path, raster: Raster, coordinates: Coordinates) -> MaskGr
         raise ImageError(where, "holds no polygon", fix="give Polygon or MultiPolygon geometries; points have no area")
     size = raster.shape[:2]
     placed = _place(polygons, _declared(document), raster, coordinates, where)
-    return burn(placed, size, fine_shape(size))
+    return burn(placed, size, grid_shape(size))
 
 
 def _parse(path: Path) -> Any:
@@ -122,7 +122,7 @@ def _ring(points: Any, where: str) -> NDArray[np.float64]:
 
 
 def _place(
-    polygons: tuple[Polygon, ...], declared: str | None, raster: Raster, coordinates: Coordinates, where: str
+    polygons: tuple[Polygon, ...], declared: str | None, raster: Raster, coordinates: MaskCoordinates, where: str
 ) -> tuple[Polygon, ...]:
     """The polygons in pixels of the image as it is read.
 
@@ -153,7 +153,7 @@ def extent(polygons: tuple[Polygon, ...]) -> tuple[NDArray[np.float64], NDArray[
 
 
 def _meanings(
-    polygons: tuple[Polygon, ...], declared: str | None, raster: Raster, coordinates: Coordinates, where: str
+    polygons: tuple[Polygon, ...], declared: str | None, raster: Raster, coordinates: MaskCoordinates, where: str
 ) -> Iterator[tuple[str, str | None]]:
     """What the coordinates can mean, likeliest first: a name, and the coordinate system, or none for pixels.
 
@@ -171,7 +171,7 @@ def _meanings(
             fix='give the mask in pixels, with coordinates="image"',
         )
     if declared is not None:
-        yield f"map coordinates ({declared})", known_crs(declared, where)
+        yield f"map coordinates ({declared})", parse_crs(declared, where)
         return
     low, high = extent(polygons)
     if at.crs is not None and (np.abs([low, high]) <= (180.0, 90.0)).all():

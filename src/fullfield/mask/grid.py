@@ -50,7 +50,7 @@ class MaskGrid:
         return float(np.count_nonzero(self.cells) / self.cells.size)
 
 
-def grid_of(inside: NDArray[np.bool_], size: tuple[int, int]) -> MaskGrid:
+def grid_from_mask(inside: NDArray[np.bool_], size: tuple[int, int]) -> MaskGrid:
     """The grid of a mask that spans an image of height and width ``size``, px."""
     rows, columns = inside.shape
     return MaskGrid(inside.astype(np.uint8) * np.uint8(FULL), (size[0] / rows, size[1] / columns))
@@ -67,7 +67,7 @@ def _integral(cells: NDArray[Any]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class MaskWhere:
+class MaskCells:
     """Cells whose window touches a mask, or is covered by it; implements ``engine.protocols.WantedCells``.
 
     The window of cell ``(i, j)`` is that of the placement, brought to pixels of the original image. What of it lies

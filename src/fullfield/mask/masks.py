@@ -17,11 +17,11 @@ from PIL import Image, UnidentifiedImageError
 
 from fullfield.errors import ImageError
 from fullfield.image.decode import DECODE_ERRORS, decode
-from fullfield.image.formats.gdal_safety import check_files, check_path, drivers, local, options
+from fullfield.image.formats.gdal_safety import allowed_drivers, check_files, check_path, gdal_options, gdal_path
 from fullfield.image.raster import Georeference, Raster
 from fullfield.mask.geojson import geojson_grid, looks_like_geojson, parse_coordinates
 from fullfield.mask.grid import FULL, MOST_CELLS, MaskGrid
-from fullfield.mask.reproject import MOST_MOVED, bounds, fine_shape, lay, same_crs, spans
+from fullfield.mask.reproject import MOST_REPROJECTED, bounds, grid_shape, reproject, same_crs, spans
 
 _BLOCK = 2048  # px a side of what is read of a mask at once, about
 _ASPECT = 0.01  # by which a mask may be longer along one axis than the image, besides one pixel of rounding
@@ -75,7 +75,7 @@ def _picture_grid(picture: _Picture, raster: Raster) -> MaskGrid:
     if not mapped:
         _check_aspect(picture, raster)
     other = mapped and not same_crs(at.crs, image.crs)  # type: ignore[union-attr, arg-type]
-    reduced = _reduced(picture, MOST_MOVED if other else MOST_CELLS)
+    reduced = _reduced(picture, MOST_REPROJECTED if other else MOST_CELLS)
     if not reduced.cells.any():
         raise ImageError(
             picture.where,
@@ -87,7 +87,7 @@ def _picture_grid(picture: _Picture, raster: Raster) -> MaskGrid:
         return MaskGrid(reduced.cells, (factors[0], factors[1]))
     assert at is not None
     assert image is not None
-    grid = lay(reduced, at, size, image)
+    grid = reproject(reduced, at, size, image)
     if not grid.cells.any():
         raise ImageError(
             picture.where,
@@ -121,7 +121,7 @@ def _check_aspect(picture: _Picture, raster: Raster) -> None:
 def _reduced(picture: _Picture, most: int) -> MaskGrid:
     """A mask as a grid of at most so many cells; ``pixel`` in pixels of the mask."""
     height, width = picture.size
-    shape = fine_shape(picture.size, most)
+    shape = grid_shape(picture.size, most)
     factor = max(-(-height // shape[0]), -(-width // shape[1]))
     shape = -(-height // factor), -(-width // factor)
     cells = np.zeros(shape, np.uint8)
@@ -196,11 +196,11 @@ def _file(path: Path) -> Iterator[_Picture]:
         return
     check_path(str(path))
     reader = importlib.import_module("rasterio.io").DatasetReader  # rasterio.open takes one driver or all
-    with rasterio.Env(**options(str(path))):
+    with rasterio.Env(**gdal_options(str(path))):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a mask without a place is fine
             try:
-                dataset = reader(local(str(path)), driver=drivers(str(path)), sharing=False)
+                dataset = reader(gdal_path(str(path)), driver=allowed_drivers(str(path)), sharing=False)
             except rasterio.errors.RasterioIOError as error:
                 raise _unreadable(path, error) from error
         with dataset:

@@ -14,16 +14,16 @@ from fullfield.image.raster import Georeference
 from fullfield.mask.grid import MOST_CELLS, MaskGrid
 
 LONGITUDE_LATITUDE = "OGC:CRS84"  # RFC 7946, section 4
-MOST_MOVED = MOST_CELLS // 4  # cells of a grid that goes from one coordinate system to another, point by point
+MOST_REPROJECTED = MOST_CELLS // 4  # cells of a grid that goes from one coordinate system to another, point by point
 _NEAR = 1e-6  # of a grid cell
 _ROWS = 256  # of a mask moved together
 
 
-def fine_shape(size: tuple[int, int], most: int = MOST_CELLS) -> tuple[int, int]:
+def grid_shape(size: tuple[int, int], most: int = MOST_CELLS) -> tuple[int, int]:
     """Rows and columns of a grid over an image of ``size``: a cell a pixel if they are no more than ``most``.
 
     Examples:
-        >>> fine_shape((3000, 4000)), fine_shape((100_000, 200_000))
+        >>> grid_shape((3000, 4000)), grid_shape((100_000, 200_000))
         ((3000, 4000), (2858, 5715))
     """
     factor = 1
@@ -44,7 +44,7 @@ def _geo(where: str = "map coordinates") -> Any:
         raise ImageError(where, "need rasterio to be read", fix="pip install 'fullfield[geo]'") from error
 
 
-def known_crs(name: str, where: str) -> str:
+def parse_crs(name: str, where: str) -> str:
     """The coordinate system of a name, as WKT.
 
     Raises:
@@ -86,7 +86,7 @@ def on_map(points: NDArray[np.float64], at: Georeference) -> NDArray[np.float64]
     return moved
 
 
-def lay(mask: MaskGrid, at: Georeference, size: tuple[int, int], image: Georeference) -> MaskGrid:
+def reproject(mask: MaskGrid, at: Georeference, size: tuple[int, int], image: Georeference) -> MaskGrid:
     """A mask's grid as a grid over the image, by their places on the map.
 
     Every cell of the mask marks the rectangle round its four corners, so that nothing is lost; how much of a grid cell
@@ -101,7 +101,7 @@ def lay(mask: MaskGrid, at: Georeference, size: tuple[int, int], image: Georefer
     assert at.crs is not None
     assert image.crs is not None
     crs = None if same_crs(at.crs, image.crs) else (at.crs, image.crs)
-    shape = fine_shape(size, MOST_CELLS if crs is None else MOST_MOVED)
+    shape = grid_shape(size, MOST_CELLS if crs is None else MOST_REPROJECTED)
     pixel = size[0] / shape[0], size[1] / shape[1]
     runs = np.zeros((shape[0] + 1, shape[1] + 1), np.int32)
     for top in range(0, mask.cells.shape[0], _ROWS):

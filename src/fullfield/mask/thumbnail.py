@@ -13,7 +13,7 @@ from fullfield.image.raster import Raster
 _BLOCK = 2048  # px a side of what is read at once, about
 
 
-def small_image(raster: Raster, side: int, progress: OnProgress | None = None) -> NDArray[np.float32]:
+def whole_image(raster: Raster, side: int, progress: OnProgress | None = None) -> NDArray[np.float32]:
     """The whole image with at most ``side`` px on its longer side; every pixel the mean of those it stands for.
 
     The reader's own thumbnail where there is one, else all of the image is read, which takes as long as it takes.

@@ -32,7 +32,7 @@ class Sparse(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class ValidWhere:
+class ValidCells:
     """Cells whose window touches valid pixels; implements ``engine.protocols.WantedCells`` for any number of threads.
 
     The image is asked block by block, when cells are, and what it says is remembered reduced: to the greatest grid that

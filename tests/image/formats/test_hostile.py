@@ -18,7 +18,7 @@ from PIL import Image
 from fullfield.errors import ImageError
 from fullfield.image.formats.tiff import open_tiff
 from fullfield.image.open import open as open_image
-from fullfield.image.pick import Pick
+from fullfield.image.selection import Selection
 from tests.processes import PATIENCE_S
 
 RGB = np.random.default_rng(5).integers(0, 256, (80, 70, 3), dtype=np.uint8)
@@ -37,7 +37,7 @@ def patch(path: Path, at: int, data: bytes) -> None:
 
 
 def read_all(path: Path) -> None:
-    raster = open_tiff(str(path), Pick())
+    raster = open_tiff(str(path), Selection())
     try:
         height, width, _ = raster.shape
         raster.read(0, height, 0, width)
@@ -116,7 +116,7 @@ def test_a_tile_beyond_the_file_is_an_error_that_names_the_region(tmp_path: Path
     patch(path, page.tags["TileOffsets"].valueoffset, struct.pack("<I", 2**31))
     with pytest.raises(ImageError, match=r"a\.tif: y 0:80, x 0:70 cannot be read: bytes 2147483648"):
         read_all(path)
-    open_tiff(str(path), Pick()).read(32, 80, 0, 70)
+    open_tiff(str(path), Selection()).read(32, 80, 0, 70)
 
 
 @pytest.mark.parametrize(

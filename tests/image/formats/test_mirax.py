@@ -118,7 +118,7 @@ def test_two_reads_of_a_pixel_have_the_same_bits_where_tiles_lie_between_pixels(
 def test_a_slide_without_its_folder_names_the_folder(tmp_path: Path) -> None:
     path = write_mirax(tmp_path / "a.mrxs", PIXELS)
     path.with_suffix("").rename(tmp_path / "b")
-    with pytest.raises(ImageError, match=rf"pixels lie in the folder {tmp_path / 'a'}, where Slidedat.ini is not"):
+    with pytest.raises(ImageError, match=rf"pixels are in the folder {tmp_path / 'a'}, where Slidedat.ini is not"):
         fullfield.open(path)
 
 
@@ -129,7 +129,7 @@ def test_the_folder_names_the_file(slide: Path) -> None:
 
 def test_a_name_that_openslide_does_not_take_is_named_anew(tmp_path: Path) -> None:
     path = write_mirax(tmp_path / "a.mrxs", PIXELS)
-    with pytest.raises(ImageError, match=r"call it a\.mrxs"):
+    with pytest.raises(ImageError, match=r"rename it to a\.mrxs"):
         fullfield.open(path.rename(tmp_path / "a.MRXS"))
 
 

@@ -10,7 +10,7 @@ from rasterio.windows import Window
 
 from fullfield.geometry.placement import Placement
 from fullfield.image.open import open as open_image
-from fullfield.mask.valid import ValidWhere
+from fullfield.mask.valid import ValidCells
 
 SIZE = (512, 768)
 
@@ -97,7 +97,7 @@ def test_windows_of_tiles_left_out_are_skipped_before_reading(tmp_path, monkeypa
     valid = type(raster).valid
     monkeypatch.setattr(type(raster), "valid", lambda self, *region: asked.append(region) or valid(self, *region))
     monkeypatch.setattr("fullfield.mask.valid._BLOCK", 64)
-    where = ValidWhere(raster, Placement(step=(32, 32), window=(64, 64), image=SIZE, scanned=SIZE))
+    where = ValidCells(raster, Placement(step=(32, 32), window=(64, 64), image=SIZE, scanned=SIZE))
     cells = where.cells(0, 0, 15, 23)
     assert cells.sum() == 9  # of windows of 64 px at every 32 px, three along each axis touch the tile
     assert asked == [(128, 192, 192, 256)]

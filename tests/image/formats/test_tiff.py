@@ -14,8 +14,8 @@ from PIL import Image
 
 from fullfield.errors import ImageError
 from fullfield.image.formats.tiff import TiffRaster, open_tiff
-from fullfield.image.pick import Pick
 from fullfield.image.raster import Raster
+from fullfield.image.selection import Selection
 from tests.processes import PATIENCE_S
 
 RNG = np.random.default_rng(11)
@@ -30,8 +30,8 @@ def written(folder: Path, pixels: np.ndarray, name: str = "a.tif", **options: An
     return str(folder / name)
 
 
-def opened(path: str, **pick: Any) -> Raster:
-    return open_tiff(path, Pick(**pick))
+def opened(path: str, **selection: Any) -> Raster:
+    return open_tiff(path, Selection(**selection))
 
 
 def ome(**metadata: object) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from fullfield.errors import ImageError
 from fullfield.image.formats.zarr import open_zarr
-from fullfield.image.pick import Pick
+from fullfield.image.selection import Selection
 from tests.image.serving import serving
 
 RNG = np.random.default_rng(0)
@@ -69,8 +69,8 @@ def test_axes_in_any_order_give_the_plane_picked(tmp_path, axes, version):
     path = ome(tmp_path / "a.zarr", pixels, axes, version=version, levels=1)
     plane = STACK[tuple(index[a] if a in axes else 0 for a in "tczyx")]
     plane = plane.transpose(1, 2, 0) if "c" in axes else plane[:, :, None]
-    pick = Pick(t=1 if "t" in axes else None, z=2 if "z" in axes else None)
-    raster = open_zarr(path, pick)
+    selection = Selection(t=1 if "t" in axes else None, z=2 if "z" in axes else None)
+    raster = open_zarr(path, selection)
     assert raster.shape == plane.shape
     np.testing.assert_array_equal(whole(raster), plane)
     assert raster.about.mpp == (0.25, 0.5)
@@ -88,7 +88,7 @@ def sharded(tmp_path_factory):
 @settings(max_examples=15)
 @given(data=st.data(), bands=st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_any_region_and_bands_of_a_sharded_array_equal_zarrs_own_read(sharded, data, bands):
-    raster = open_zarr(sharded, Pick(bands=tuple(bands)))
+    raster = open_zarr(sharded, Selection(bands=tuple(bands)))
     top, left = data.draw(st.integers(0, 199)), data.draw(st.integers(0, 309))
     bottom, right = data.draw(st.integers(top + 1, 200)), data.draw(st.integers(left + 1, 310))
     expected = zarr.open_array(sharded, mode="r")[:, top:bottom, left:right].transpose(1, 2, 0)[:, :, bands]
@@ -96,11 +96,11 @@ def test_any_region_and_bands_of_a_sharded_array_equal_zarrs_own_read(sharded, d
 
 
 def test_a_tile_is_the_inner_chunk_of_a_shard(sharded):
-    assert open_zarr(sharded, Pick()).about.tile == (32, 16)
+    assert open_zarr(sharded, Selection()).about.tile == (32, 16)
 
 
 def test_many_threads_read_the_same_pixels(sharded):
-    raster = open_zarr(sharded, Pick())
+    raster = open_zarr(sharded, Selection())
     pixels = SHARDED.transpose(1, 2, 0)
 
     def same(seed):
@@ -117,31 +117,31 @@ def test_many_threads_read_the_same_pixels(sharded):
 @pytest.mark.parametrize("form", [2, 3])
 def test_arrays_without_names_go_by_what_is_usual(tmp_path, shape, expected, form):
     path = array(tmp_path / "a.zarr", np.zeros(shape, np.float32), zarr_format=form)
-    assert open_zarr(path, Pick()).shape == expected
+    assert open_zarr(path, Selection()).shape == expected
 
 
 def test_names_of_axes_come_before_what_is_usual(tmp_path):
     pixels = RNG.random((60, 5, 70))
     path = array(tmp_path / "a.zarr", pixels, dimension_names=("y", "band", "x"))
-    np.testing.assert_array_equal(whole(open_zarr(path, Pick())), pixels.transpose(0, 2, 1))
+    np.testing.assert_array_equal(whole(open_zarr(path, Selection())), pixels.transpose(0, 2, 1))
 
 
 def test_xarrays_names_of_axes_are_understood(tmp_path):
     pixels = RNG.random((1, 60, 70))
     path = array(tmp_path / "a.zarr", pixels, zarr_format=2, attributes={"_ARRAY_DIMENSIONS": ["time", "lat", "lon"]})
-    np.testing.assert_array_equal(whole(open_zarr(path, Pick()))[:, :, 0], pixels[0])
+    np.testing.assert_array_equal(whole(open_zarr(path, Selection()))[:, :, 0], pixels[0])
 
 
 def test_big_endian_arrays_come_in_the_machines_order(tmp_path):
     pixels = RNG.integers(0, 9999, (60, 70)).astype(">u2")
-    raster = open_zarr(array(tmp_path / "a.zarr", pixels, zarr_format=2), Pick())
+    raster = open_zarr(array(tmp_path / "a.zarr", pixels, zarr_format=2), Selection())
     assert raster.dtype == np.dtype(np.uint16) == whole(raster).dtype
     np.testing.assert_array_equal(whole(raster)[:, :, 0], pixels)
 
 
 def test_truth_values_become_black_and_white(tmp_path):
     pixels = RNG.random((60, 70)) > 0.5
-    raster = open_zarr(array(tmp_path / "a.zarr", pixels), Pick())
+    raster = open_zarr(array(tmp_path / "a.zarr", pixels), Selection())
     assert raster.dtype == np.uint8
     np.testing.assert_array_equal(whole(raster)[:, :, 0], pixels * 255)
 
@@ -149,7 +149,7 @@ def test_truth_values_become_black_and_white(tmp_path):
 def test_chunks_never_written_are_the_fill_value_and_valid(tmp_path):
     made = zarr.create_array(str(tmp_path / "a.zarr"), shape=(60, 70), chunks=(20, 20), dtype="u1", fill_value=7)
     made[:20, :20] = 1
-    raster = open_zarr(str(tmp_path / "a.zarr"), Pick())
+    raster = open_zarr(str(tmp_path / "a.zarr"), Selection())
     assert whole(raster)[20:].min() == 7
     assert raster.valid(0, 60, 0, 70) is None
 
@@ -159,7 +159,7 @@ def test_nan_as_fill_value_is_nodata(tmp_path):
         str(tmp_path / "a.zarr"), shape=(60, 70), chunks=(20, 20), dtype="f4", fill_value=float("nan")
     )
     made[:20, :20] = 1
-    found = open_zarr(str(tmp_path / "a.zarr"), Pick()).valid(0, 60, 0, 70)
+    found = open_zarr(str(tmp_path / "a.zarr"), Selection()).valid(0, 60, 0, 70)
     assert found.sum() == 400
     assert found[:20, :20].all()
 
@@ -167,7 +167,7 @@ def test_nan_as_fill_value_is_nodata(tmp_path):
 def test_a_declared_value_is_nodata(tmp_path):
     pixels = RNG.integers(0, 3, (60, 70), dtype=np.int16)
     path = array(tmp_path / "a.zarr", pixels, attributes={"_FillValue": 2})
-    raster = open_zarr(path, Pick())
+    raster = open_zarr(path, Selection())
     assert raster.about.nodata == 2
     np.testing.assert_array_equal(raster.valid(0, 60, 0, 70), pixels != 2)
 
@@ -175,7 +175,7 @@ def test_a_declared_value_is_nodata(tmp_path):
 def test_levels_names_and_resolution_of_an_ome_zarr(tmp_path):
     channels = {"omero": {"channels": [{"label": "DAPI"}, {}, {"label": "Ki67"}]}}
     path = ome(tmp_path / "a.zarr", STACK, "tczyx", unit="millimeter", extra=channels)
-    raster = open_zarr(path, Pick(level=1, bands=(2, 0), t=1, z=2))
+    raster = open_zarr(path, Selection(level=1, bands=(2, 0), t=1, z=2))
     assert raster.about.levels == ((70, 90), (35, 45))
     assert raster.about.mpp == (500.0, 1000.0)
     assert raster.about.band_names == ("Ki67", "DAPI")
@@ -184,9 +184,9 @@ def test_levels_names_and_resolution_of_an_ome_zarr(tmp_path):
 
 def test_a_resolution_picks_the_nearest_finer_level(tmp_path):
     path = ome(tmp_path / "a.zarr", STACK[0, :, 0], "cyx", levels=3)
-    assert [open_zarr(path, Pick(mpp=m)).level for m in (0.3, 1.0, 1.9, 2.0, 9.0)] == [0, 1, 1, 2, 2]
-    with pytest.raises(ImageError, match="no unit of length"):
-        open_zarr(ome(tmp_path / "b.zarr", STACK[0, :, 0], "cyx", unit=None), Pick(mpp=1.0))
+    assert [open_zarr(path, Selection(mpp=m)).level for m in (0.3, 1.0, 1.9, 2.0, 9.0)] == [0, 1, 1, 2, 2]
+    with pytest.raises(ImageError, match="does not state its resolution"):
+        open_zarr(ome(tmp_path / "b.zarr", STACK[0, :, 0], "cyx", unit=None), Selection(mpp=1.0))
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -199,60 +199,62 @@ def test_series_of_bioformats2raw_are_chosen_by_number(tmp_path, listed):
         root.create_group("OME").attrs["series"] = ["1", "0"]
     for series in range(2):
         source = 1 - series if listed else series
-        raster = open_zarr(str(tmp_path / "a.zarr"), Pick(series=series))
+        raster = open_zarr(str(tmp_path / "a.zarr"), Selection(series=series))
         np.testing.assert_array_equal(whole(raster), STACK[source, :, 0].transpose(1, 2, 0))
     with pytest.raises(ImageError, match="series 2 does not exist, there are 2"):
-        open_zarr(str(tmp_path / "a.zarr"), Pick(series=2))
+        open_zarr(str(tmp_path / "a.zarr"), Selection(series=2))
 
 
 def test_a_plate_asks_for_a_field(tmp_path):
     zarr.open_group(str(tmp_path / "a.zarr"), mode="w", attributes={"ome": {"plate": {}}})
     with pytest.raises(ImageError, match="is a plate"):
-        open_zarr(str(tmp_path / "a.zarr"), Pick())
+        open_zarr(str(tmp_path / "a.zarr"), Selection())
 
 
 def test_a_group_of_one_array_is_that_array_and_of_several_none(tmp_path):
     group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
     group.create_array("one", shape=(60, 70), dtype="u1")
-    assert open_zarr(str(tmp_path / "a.zarr"), Pick()).shape == (60, 70, 1)
+    assert open_zarr(str(tmp_path / "a.zarr"), Selection()).shape == (60, 70, 1)
     group.create_array("two", shape=(60, 70), dtype="u1")
     with pytest.raises(ImageError, match=r"2 arrays \(one, two\)"):
-        open_zarr(str(tmp_path / "a.zarr"), Pick())
+        open_zarr(str(tmp_path / "a.zarr"), Selection())
 
 
 def test_a_thumbnail_comes_from_the_pyramid(tmp_path):
     path = ome(tmp_path / "a.zarr", STACK[0, :, 0], "cyx", levels=3)
-    np.testing.assert_array_equal(open_zarr(path, Pick()).thumbnail(45), STACK[0, :, 0, ::2, ::2].transpose(1, 2, 0))
+    np.testing.assert_array_equal(
+        open_zarr(path, Selection()).thumbnail(45), STACK[0, :, 0, ::2, ::2].transpose(1, 2, 0)
+    )
 
 
 def test_a_large_array_without_a_pyramid_has_no_thumbnail(tmp_path):
     zarr.create_array(str(tmp_path / "a.zarr"), shape=(50_000, 50_000), chunks=(512, 512), dtype="u1")
-    assert open_zarr(str(tmp_path / "a.zarr"), Pick()).thumbnail(100) is None
+    assert open_zarr(str(tmp_path / "a.zarr"), Selection()).thumbnail(100) is None
 
 
 def test_fsspec_addresses_and_zip_files_are_read(tmp_path, sharded):
     target = fsspec.filesystem("memory")
     target.put(sharded, "/fullfield-zarr", recursive=True)
     try:
-        remote = open_zarr("memory://fullfield-zarr", Pick())
+        remote = open_zarr("memory://fullfield-zarr", Selection())
         np.testing.assert_array_equal(whole(remote), SHARDED.transpose(1, 2, 0))
     finally:
         target.rm("/fullfield-zarr", recursive=True)
     archive = shutil.make_archive(str(tmp_path / "a"), "zip", sharded)
-    zipped = open_zarr(archive, Pick())
+    zipped = open_zarr(archive, Selection())
     np.testing.assert_array_equal(whole(zipped), SHARDED.transpose(1, 2, 0))
     zipped.close()
 
 
 def test_a_changed_chunk_or_level_changes_the_identity(tmp_path):
     path = ome(tmp_path / "a.zarr", STACK[0, :, 0], "cyx")
-    before = open_zarr(path, Pick()).about.identity
-    assert before == open_zarr(path, Pick()).about.identity
-    assert before != open_zarr(path, Pick(level=1)).about.identity
-    assert before != open_zarr(path, Pick(bands=(0,))).about.identity
+    before = open_zarr(path, Selection()).about.identity
+    assert before == open_zarr(path, Selection()).about.identity
+    assert before != open_zarr(path, Selection(level=1)).about.identity
+    assert before != open_zarr(path, Selection(bands=(0,))).about.identity
     json.dumps(before)
     zarr.open_array(f"{path}/0", mode="r+")[0, 0, 0] = 0
-    assert before != open_zarr(path, Pick()).about.identity
+    assert before != open_zarr(path, Selection()).about.identity
 
 
 def test_a_chunk_that_a_server_gives_anew_changes_the_identity(tmp_path):
@@ -260,12 +262,12 @@ def test_a_chunk_that_a_server_gives_anew_changes_the_identity(tmp_path):
     chunk = tmp_path / "a.zarr" / "c" / "0" / "1"
     with serving(tmp_path) as (address, _):
         path = f"{address}/ranges/a.zarr"
-        before = open_zarr(path, Pick()).about.identity
-        assert before == open_zarr(path, Pick()).about.identity
+        before = open_zarr(path, Selection()).about.identity
+        assert before == open_zarr(path, Selection()).about.identity
         chunk.write_bytes(chunk.read_bytes())
-        changed = open_zarr(path, Pick()).about.identity
+        changed = open_zarr(path, Selection()).about.identity
         chunk.unlink()
-        found = [before, changed, open_zarr(path, Pick()).about.identity]
+        found = [before, changed, open_zarr(path, Selection()).about.identity]
     assert len({json.dumps(one) for one in found}) == 3
 
 
@@ -274,11 +276,11 @@ def test_a_server_that_gives_no_parts_of_files_gives_chunks_but_no_shards(tmp_pa
     array(tmp_path / "shards.zarr", SHARDED[0], chunks=(25, 25), shards=(50, 50))
     with serving(tmp_path) as (address, _):
         for name in ("ranges/chunks", "whole/chunks", "ranges/shards"):
-            np.testing.assert_array_equal(whole(open_zarr(f"{address}/{name}.zarr", Pick()))[:, :, 0], SHARDED[0])
+            np.testing.assert_array_equal(whole(open_zarr(f"{address}/{name}.zarr", Selection()))[:, :, 0], SHARDED[0])
         with pytest.raises(
-            ImageError, match=r"no parts of files, as shards need \(c/\d/\d\)\n  fix: download the image"
+            ImageError, match=r"range requests, which shards need \(c/\d/\d\)\n  fix: download the image"
         ):
-            whole(open_zarr(f"{address}/whole/shards.zarr", Pick()))
+            whole(open_zarr(f"{address}/whole/shards.zarr", Selection()))
 
 
 def test_of_many_chunks_behind_an_address_a_few_are_asked_for(monkeypatch):
@@ -288,7 +290,7 @@ def test_of_many_chunks_behind_an_address_a_few_are_asked_for(monkeypatch):
     monkeypatch.setattr(type(fs), "info", lambda self, path, **kw: asked.append(path) or plain(self, path, **kw))
     try:
         zarr.create_array("memory://fullfield-many", shape=(400, 400), chunks=(16, 16), dtype="u1")
-        open_zarr("memory://fullfield-many", Pick())
+        open_zarr("memory://fullfield-many", Selection())
         chunks = [path for path in asked if "/c/" in path]
         assert len(chunks) == 16
         assert {"0/0", "24/24"} <= {path.rsplit("/c/")[1] for path in chunks}
@@ -308,8 +310,8 @@ def test_a_server_that_does_not_know_is_an_error_and_no_other_image(monkeypatch)
     try:
         zarr.create_array("memory://fullfield-broken", shape=(40, 40), chunks=(16, 16), dtype="u1")
         monkeypatch.setattr(type(fs), "info", broken)
-        with pytest.raises(ImageError, match="fullfield-broken: is no Zarr that can be read"):
-            open_zarr("memory://fullfield-broken", Pick())
+        with pytest.raises(ImageError, match="fullfield-broken: cannot be read as Zarr"):
+            open_zarr("memory://fullfield-broken", Selection())
     finally:
         monkeypatch.undo()
         fs.rm("/fullfield-broken", recursive=True)
@@ -318,7 +320,7 @@ def test_a_server_that_does_not_know_is_an_error_and_no_other_image(monkeypatch)
 def test_a_damaged_chunk_names_the_region(tmp_path):
     path = array(tmp_path / "a.zarr", SHARDED[0], chunks=(50, 50))
     (tmp_path / "a.zarr" / "c" / "1" / "1").write_bytes(b"nonsense")
-    raster = open_zarr(path, Pick())
+    raster = open_zarr(path, Selection())
     assert raster.read(0, 50, 0, 50).shape == (50, 50, 1)
     with pytest.raises(ImageError, match="y 40:70, x 40:70 cannot be read"):
         raster.read(40, 70, 40, 70)
@@ -353,7 +355,7 @@ def test_absurd_metadata_are_one_clear_error(tmp_path, changes, text):
     array(tmp_path / "a.zarr", SHARDED[0], chunks=(50, 50))
     damage(tmp_path / "a.zarr", **changes)
     with pytest.raises(ImageError, match=text):
-        open_zarr(str(tmp_path / "a.zarr"), Pick())
+        open_zarr(str(tmp_path / "a.zarr"), Selection())
 
 
 @pytest.mark.parametrize(
@@ -376,7 +378,7 @@ def test_absurd_ome_metadata_are_one_clear_error(tmp_path, ome_content):
         shutil.rmtree(f"{path}/0")
     zarr.open_group(path, mode="r+").attrs["ome"] = ome_content
     with pytest.raises(ImageError, match=r"a\.zarr"):
-        open_zarr(path, Pick())
+        open_zarr(path, Selection())
 
 
 def test_metadata_beyond_all_bounds_are_refused_unread(tmp_path):
@@ -384,7 +386,7 @@ def test_metadata_beyond_all_bounds_are_refused_unread(tmp_path):
     with (tmp_path / "a.zarr" / "zarr.json").open("a") as file:
         file.write(" " * (17 << 20))
     with pytest.raises(ImageError, match=r"zarr\.json has"):
-        open_zarr(str(tmp_path / "a.zarr"), Pick())
+        open_zarr(str(tmp_path / "a.zarr"), Selection())
 
 
 def test_a_resolution_that_is_no_number_is_unknown(tmp_path):
@@ -393,15 +395,15 @@ def test_a_resolution_that_is_no_number_is_unknown(tmp_path):
     content = group.attrs["ome"]
     content["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"] = [1, "wide", -3]
     group.attrs["ome"] = content
-    assert open_zarr(path, Pick()).about.mpp is None
+    assert open_zarr(path, Selection()).about.mpp is None
 
 
 def test_a_folder_that_is_no_zarr_and_a_path_that_is_none_are_clear(tmp_path):
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ImageError, match=r"Zarr|no such folder"):
-            open_zarr(str(path), Pick())
+            open_zarr(str(path), Selection())
 
 
 def test_a_link_to_a_store_is_followed(tmp_path, sharded):
     (tmp_path / "link.zarr").symlink_to(sharded)
-    assert open_zarr(str(tmp_path / "link.zarr"), Pick()).shape == (200, 310, 5)
+    assert open_zarr(str(tmp_path / "link.zarr"), Selection()).shape == (200, 310, 5)

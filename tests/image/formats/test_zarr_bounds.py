@@ -19,8 +19,8 @@ import zarr
 
 from fullfield.errors import ImageError
 from fullfield.image.formats.zarr import open_zarr
-from fullfield.image.formats.zarr_bounds import BoundedCompressor, said_size
-from fullfield.image.pick import Pick
+from fullfield.image.formats.zarr_codecs import BoundedCompressor, declared_size
+from fullfield.image.selection import Selection
 
 PIXELS = np.random.default_rng(3).integers(0, 4, (60, 70), dtype=np.uint16)
 HUGE = 1 << 26
@@ -81,7 +81,7 @@ def test_every_compressor_is_read(tmp_path: Path, codec: str, form: int) -> None
     for shards in [False, True][: form - 1]:
         place = tmp_path / f"{shards}.zarr"
         written(place, codec, form, shards=shards)
-        raster = open_zarr(str(place), Pick())
+        raster = open_zarr(str(place), Selection())
         np.testing.assert_array_equal(raster.read(0, 60, 0, 70)[:, :, 0], PIXELS)
 
 
@@ -103,7 +103,7 @@ def test_a_chunk_in_a_shard_that_decodes_to_far_more_is_refused(tmp_path: Path, 
 
 
 def check_refused(place: Path, text: str) -> None:
-    raster = open_zarr(str(place), Pick())
+    raster = open_zarr(str(place), Selection())
     tracemalloc.start()
     try:
         with pytest.raises(ImageError, match=rf"y 0:10, x 0:10 cannot be read(.|\n)*({text})"):
@@ -136,7 +136,7 @@ def test_a_zip_that_unpacks_to_far_more_is_refused(tmp_path: Path, part: str) ->
         for name in ("zarr.json", "c/0/0"):
             out.writestr(name, bytes(20 << 20) if part == name else (tmp_path / "a.zarr" / name).read_bytes())
     with pytest.raises(ImageError, match=r"has \d+ bytes, at most \d+ are read"):
-        open_zarr(str(tmp_path / "a.zip"), Pick()).read(0, 10, 0, 10)
+        open_zarr(str(tmp_path / "a.zip"), Selection()).read(0, 10, 0, 10)
 
 
 @pytest.mark.parametrize("name", ["pickle", "base64"])
@@ -145,19 +145,19 @@ def test_a_filter_that_is_not_of_numbers_runs_nothing(tmp_path: Path, name: str)
     meta = json.loads((tmp_path / "a.zarr" / ".zarray").read_text())
     (tmp_path / "a.zarr" / ".zarray").write_text(json.dumps({**meta, "filters": [{"id": name}]}))
     with pytest.raises(ImageError, match=name):
-        open_zarr(str(tmp_path / "a.zarr"), Pick())
+        open_zarr(str(tmp_path / "a.zarr"), Selection())
 
 
 @pytest.mark.parametrize("codec", ["blosc", "lz4", "zstd"])
 def test_the_stated_size_is_that_of_the_chunk(codec: str) -> None:
     data = bytes(range(256)) * 300
-    assert said_size(codec, numcodecs.get_codec({"id": codec}).encode(data)) == len(data)
+    assert declared_size(codec, numcodecs.get_codec({"id": codec}).encode(data)) == len(data)
 
 
 def test_a_frame_of_no_stated_size_is_decoded() -> None:
     data = zstd_of_blocks(3)
     assert BoundedCompressor(numcodecs.Zstd(), 3 << 17).decode(data) == bytes(3 << 17)
-    assert said_size("zstd", zstd_of_blocks(1000)) == 1000 * (1 << 17) - (1 << 26)
+    assert declared_size("zstd", zstd_of_blocks(1000)) == 1000 * (1 << 17) - (1 << 26)
 
 
 def test_streams_one_after_the_other_are_one_chunk() -> None:
@@ -174,4 +174,4 @@ def test_filters_that_lengthen_values_are_read(tmp_path: Path) -> None:
         filters=[numcodecs.AsType("f8", "u2"), numcodecs.Delta("f8")], compressors=numcodecs.Zlib(),
     )  # fmt: skip
     made[...] = PIXELS
-    np.testing.assert_array_equal(open_zarr(str(tmp_path / "a.zarr"), Pick()).read(0, 60, 0, 70)[:, :, 0], PIXELS)
+    np.testing.assert_array_equal(open_zarr(str(tmp_path / "a.zarr"), Selection()).read(0, 60, 0, 70)[:, :, 0], PIXELS)

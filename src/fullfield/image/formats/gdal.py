@@ -1,7 +1,7 @@
-"""GeoTIFF, COG and every other raster that GDAL reads, by window, with its place on the map.
+"""Reads GeoTIFF, COG and every other raster that GDAL knows, by window, with its georeference.
 
-Files are not trusted: what a file *names* must lie beside or below it (``gdal_safety``), and drivers whose files are
-addresses of services do not run.
+Files are not trusted: the files that one *names* must lie in its own folder or below (``gdal_safety``), and drivers
+whose files are addresses of services are disabled.
 """
 
 from __future__ import annotations
@@ -18,28 +18,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.image.formats.checks import check_block, check_region, check_size, damaged, thumbnail_of, unreadable
+from fullfield.image.checks import check_block, check_region, check_size, damaged, thumbnail_of, unreadable
 from fullfield.image.formats.gdal_about import about_dataset, microns_per_pixel
-from fullfield.image.formats.gdal_safety import check_files, check_path, drivers, forgetting, local, options
+from fullfield.image.formats.gdal_safety import (
+    allowed_drivers,
+    check_files,
+    check_path,
+    gdal_options,
+    gdal_path,
+    uncached,
+)
 from fullfield.image.formats.gdal_sparse import is_absent
 from fullfield.image.formats.handles import Handles
-from fullfield.image.pick import Pick, finer_level, picked, picked_bands
 from fullfield.image.raster import About
+from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
 _MOST_LEVELS = 32
-_QUIET = threading.Lock()  # filters of warnings belong to the process
+_WARNINGS = threading.Lock()  # warning filters are global to the process
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """How to open one image, level by level.
+class _ReadPlan:
+    """How to open and read one image.
 
     Args:
         target: what GDAL opens: a file, an address or the name of a subdataset.
-        bands: of the file, counted from 1.
-        colours: RGBA of every index where the band is a palette's, else ``None``.
-        dtype: of what is read.
-        masked: whether some pixels may hold nothing.
+        bands: bands to read, counted from 1.
+        colours: RGBA of every index if the band is a palette's, else ``None``.
+        dtype: of the pixels read.
+        masked: whether some pixels may be invalid.
     """
 
     target: str
@@ -54,24 +61,24 @@ class GdalRaster:
     """One level of a raster that GDAL reads; implements ``Raster``.
 
     Args:
-        name: the file, for reports and errors.
+        name: path or address.
         shape: height and width, px, and channels.
-        about: what the file says beside the pixels.
-        recipe: how the file is opened and read.
-        channels: of the palette's colours, those that are given.
+        about: the file's metadata.
+        plan: how to open and read the file.
+        channels: those returned, of the bands read or of the palette's colours.
     """
 
     name: str
     shape: tuple[int, int, int]
     about: About
-    recipe: _Recipe
+    plan: _ReadPlan
     channels: tuple[int, ...]
     _handles: Handles[Any] = field(repr=False)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the pixels."""
-        return self.recipe.dtype
+        return self.plan.dtype
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         """Pixels ``(y, x, c)`` of a half-open region.
@@ -82,33 +89,33 @@ class GdalRaster:
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
         with _errors(self.name, region), _settings(self.name), self._handles.borrowed() as dataset:
-            return _pixels(dataset, self.recipe, region, self.channels)
+            return _pixels(dataset, self.plan, region, self.channels)
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Which pixels ``(y, x)`` hold something: by nodata value, alpha or mask band, whichever the file has."""
-        if not self.recipe.masked:
+        """Mask ``(y, x)`` of the valid pixels, by the file's nodata value, alpha or mask band."""
+        if not self.plan.masked:
             return None
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
         with _errors(self.name, region), _settings(self.name), self._handles.borrowed() as dataset:
-            found = _mask(dataset, self.recipe, region)
-        return None if found.all() else found
+            valid = _valid_pixels(dataset, self.plan, region)
+        return None if valid.all() else valid
 
     def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
-        """Whether the file is known to hold nothing of a region; no pixels are decoded."""
-        if not self.recipe.masked:
+        """Whether the file stores no tile of a region; no pixels are decoded."""
+        if not self.plan.masked:
             return False
         region = (top, bottom, left, right)
         with _errors(self.name, region), _settings(self.name), self._handles.borrowed() as dataset:
-            return is_absent(dataset, self.recipe.bands, region)
+            return is_absent(dataset, self.plan.bands, region)
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
-        """The whole image, from its overviews; ``None`` where it is large and has none."""
+        """The whole image from an overview; ``None`` if it is large and has none."""
 
         def whole(level: int) -> NDArray[Any]:
             height, width = self.about.levels[level]
-            with _settings(self.name), _opened(self.recipe.target, level, self.name) as dataset:
-                return _pixels(dataset, self.recipe, (0, height, 0, width), self.channels)
+            with _settings(self.name), _opened(self.plan.target, level, self.name) as dataset:
+                return _pixels(dataset, self.plan, (0, height, 0, width), self.channels)
 
         with _errors(self.name, (0, self.shape[0], 0, self.shape[1])):
             return thumbnail_of(self.about.levels, side, whole, pixel_bytes=self.shape[2] * self.dtype.itemsize)
@@ -118,57 +125,59 @@ class GdalRaster:
         self._handles.close()
 
 
-def open_gdal(path: str, pick: Pick) -> GdalRaster:
-    """The raster at ``path``, one level of it, read by window through GDAL.
+def open_gdal(path: str, selection: Selection) -> GdalRaster:
+    """Opens one level of a raster that GDAL reads.
 
-    Channels are the bands picked, else all but alpha, which goes to ``valid``. A palette's band is given as its
-    colours. Bands of different types are given in the type that holds them all.
+    Channels are the bands selected, by default all but alpha, which becomes ``valid``. A palette's band is returned as
+    its colours. Bands of different types are returned in the smallest type that holds them all.
 
     Args:
-        path: a file, a folder GDAL knows, or an address (https, s3, gs, az, ``/vsi…``) that the user wrote.
-        pick: level (overviews are levels), mpp, bands; series chooses the subdataset.
+        path: a file, a folder that GDAL knows, or an address (https, s3, gs, az, ``/vsi…``) given by the user.
+        selection: level (overviews are levels), mpp, bands; ``series`` selects the subdataset.
 
     Raises:
-        ImageError: no rasterio, no raster, or nothing that was picked.
+        ImageError: rasterio is not installed, the file is not a raster, or does not hold what is selected.
     """
     with _errors(path, None), _settings(path):
         check_path(path)
-        target = _subdataset(path, pick)
+        target = _subdataset(path, selection)
         with _opened(target, 0, path) as dataset:
             check_files(path, dataset)
-            recipe, channels, names = _recipe(dataset, target, pick, path)
+            plan, channels, names = _read_plan(dataset, target, selection, path)
             first = microns_per_pixel(dataset.transform, dataset.crs)
-            count = min(len(dataset.overviews(recipe.bands[0])), _MOST_LEVELS - 1)
+            count = min(len(dataset.overviews(plan.bands[0])), _MOST_LEVELS - 1)
         levels = tuple(_size(target, level, path) for level in range(count + 1))
-        level = _level(levels, pick, first, path)
+        mpps = None if first is None else [max(first) * levels[0][1] / width for _, width in levels]
+        level = select_level(selection, len(levels), mpps, where=path)
         with _opened(target, level, path) as dataset:
             about = about_dataset(
-                dataset, path, bands=recipe.bands, channels=channels, names=names, levels=levels, level=level
+                dataset, path, bands=plan.bands, channels=channels, names=names, levels=levels, level=level
             )
     shape = (*levels[level], len(channels))
-    return GdalRaster(path, shape, about, recipe, channels, Handles(partial(_open, target, level, path), path))
+    return GdalRaster(path, shape, about, plan, channels, Handles(partial(_open, target, level, path), path))
 
 
-def _subdataset(path: str, pick: Pick) -> str:
-    """What to open: the file, or the subdataset of it that ``pick.series`` counts."""
-    for axis, index in (("z", pick.z), ("t", pick.t)):
-        picked(index, 1, what=axis, where=path)
+def _subdataset(path: str, selection: Selection) -> str:
+    """What GDAL is to open: the file, or its subdataset number ``selection.series``."""
+    check_single(selection, ("z", "t"), where=path)
     import rasterio  # type: ignore[import-untyped]
 
-    file = local(path)
-    with rasterio.Env(**forgetting()), _opened(file, 0, path) as dataset:
+    file = gdal_path(path)
+    with rasterio.Env(**uncached()), _opened(file, 0, path) as dataset:
         inside, count, driver = dataset.subdatasets, dataset.count, dataset.driver
-    if not inside or (count and pick.series is None):
+    if not inside or (count and selection.series is None):
         if count == 0:
             raise ImageError(path, f"holds no bands ({driver})", fix="give a file with bands")
-        picked(pick.series, 1, what="series", where=path)
+        select_index(selection.series, 1, what="series", where=path)
         return file
-    chosen: str = inside[picked(pick.series, len(inside), what="series", where=path)]
+    chosen: str = inside[select_index(selection.series, len(inside), what="series", where=path)]
     return chosen
 
 
-def _recipe(dataset: Any, target: str, pick: Pick, where: str) -> tuple[_Recipe, tuple[int, ...], tuple[str, ...]]:
-    """How to read what is picked; which of a palette's colours; the channels' names."""
+def _read_plan(
+    dataset: Any, target: str, selection: Selection, where: str
+) -> tuple[_ReadPlan, tuple[int, ...], tuple[str, ...]]:
+    """How to read the selected bands, the channels returned (of bands or palette colours), and their names."""
     from rasterio.enums import ColorInterp  # type: ignore[import-untyped]
 
     check_size((dataset.height, dataset.width), where)
@@ -176,21 +185,21 @@ def _recipe(dataset: Any, target: str, pick: Pick, where: str) -> tuple[_Recipe,
     kinds = dataset.colorinterp
     if dataset.count == 1 and kinds[0] is ColorInterp.palette and dataset.dtypes[0] in ("uint8", "uint16"):
         colours = _colours(dataset)
-        channels = picked_bands(pick.bands, 3, where=where)
+        channels = select_bands(selection.bands, 3, where=where)
         masked = bool((colours[:, 3] == 0).any()) or _has_mask(dataset, (1,))
-        recipe = _Recipe(target, (1,), colours, np.dtype(np.uint8), masked)
-        return recipe, channels, tuple(("red", "green", "blue")[c] for c in channels)
+        plan = _ReadPlan(target, (1,), colours, np.dtype(np.uint8), masked)
+        return plan, channels, tuple(("red", "green", "blue")[c] for c in channels)
     opaque = tuple(i for i, kind in enumerate(kinds) if kind is not ColorInterp.alpha) or tuple(range(dataset.count))
-    bands = opaque if pick.bands is None else picked_bands(pick.bands, dataset.count, where=where)
+    bands = opaque if selection.bands is None else select_bands(selection.bands, dataset.count, where=where)
     dtype = _common_type([dataset.dtypes[b] for b in bands], where)
     indexes = tuple(b + 1 for b in bands)
     names = tuple(dataset.descriptions[b] or "" for b in bands)
-    recipe = _Recipe(target, indexes, None, dtype, _has_mask(dataset, indexes))
-    return recipe, tuple(range(len(bands))), names if any(names) else ()
+    plan = _ReadPlan(target, indexes, None, dtype, _has_mask(dataset, indexes))
+    return plan, tuple(range(len(bands))), names if any(names) else ()
 
 
 def _colours(dataset: Any) -> NDArray[np.uint8]:
-    """RGBA of every index a palette's band can hold; black and transparent where the table has none."""
+    """RGBA of every index that a palette's band can hold; transparent black for those missing in the table."""
     table = np.zeros((1 << (16 if dataset.dtypes[0] == "uint16" else 8), 4), np.uint8)
     for index, colour in dataset.colormap(1).items():
         if 0 <= index < len(table):
@@ -205,26 +214,16 @@ def _has_mask(dataset: Any, indexes: tuple[int, ...]) -> bool:
 
 
 def _common_type(names: list[str], where: str) -> np.dtype[Any]:
-    """The type that holds all bands.
+    """The smallest type that holds all bands.
 
     Raises:
-        ImageError: complex bands.
+        ImageError: bands are complex.
     """
     if any(name.startswith("complex") for name in names):
         raise ImageError(
-            where, f"bands are {names[0]}, and a network takes real numbers", fix="write amplitude or phase to a file"
+            where, f"bands are {names[0]}, a network takes real numbers", fix="write amplitude or phase to a file"
         )
     return np.result_type(*(np.dtype(name) for name in names))
-
-
-def _level(levels: tuple[tuple[int, int], ...], pick: Pick, mpp: tuple[float, float] | None, where: str) -> int:
-    if pick.mpp is None:
-        return picked(pick.level, len(levels), what="level", where=where)
-    if mpp is None:
-        raise ImageError(
-            where, f"{pick.mpp:g} µm/px is wanted, the file says no length of a pixel", fix="give a level instead"
-        )
-    return finer_level([max(mpp) * levels[0][1] / size[1] for size in levels], pick.mpp)
 
 
 def _size(target: str, level: int, path: str) -> tuple[int, int]:
@@ -233,27 +232,27 @@ def _size(target: str, level: int, path: str) -> tuple[int, int]:
 
 
 def _pixels(
-    dataset: Any, recipe: _Recipe, region: tuple[int, int, int, int], channels: tuple[int, ...]
+    dataset: Any, plan: _ReadPlan, region: tuple[int, int, int, int], channels: tuple[int, ...]
 ) -> NDArray[Any]:
     """Pixels ``(y, x, c)`` of a region of an open file."""
     window = _window(region)
-    if recipe.colours is not None:
-        table = np.ascontiguousarray(recipe.colours[:, list(channels)])
+    if plan.colours is not None:
+        table = np.ascontiguousarray(plan.colours[:, list(channels)])
         found: NDArray[Any] = table[dataset.read(1, window=window)]
         return found
-    if len({dataset.dtypes[band - 1] for band in recipe.bands}) == 1:
-        planes = dataset.read(list(recipe.bands), window=window)
+    if len({dataset.dtypes[band - 1] for band in plan.bands}) == 1:
+        planes = dataset.read(list(plan.bands), window=window)
     else:
-        planes = np.stack([dataset.read(band, window=window).astype(recipe.dtype) for band in recipe.bands])
+        planes = np.stack([dataset.read(band, window=window).astype(plan.dtype) for band in plan.bands])
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
-def _mask(dataset: Any, recipe: _Recipe, region: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """Which pixels of a region hold something in one of the bands read (as ``rasterio.dataset_mask`` for all)."""
+def _valid_pixels(dataset: Any, plan: _ReadPlan, region: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """Mask of the pixels that are valid in some band read (``rasterio.dataset_mask`` does so for all bands)."""
     window = _window(region)
-    found: NDArray[np.bool_] = (dataset.read_masks(list(recipe.bands), window=window) != 0).any(axis=0)
-    if recipe.colours is not None:
-        found &= recipe.colours[dataset.read(1, window=window), 3] != 0
+    found: NDArray[np.bool_] = (dataset.read_masks(list(plan.bands), window=window) != 0).any(axis=0)
+    if plan.colours is not None:
+        found &= plan.colours[dataset.read(1, window=window), 3] != 0
     return found
 
 
@@ -265,28 +264,28 @@ def _window(region: tuple[int, int, int, int]) -> Any:
 
 
 def _open(target: str, level: int, path: str) -> Any:
-    """A handle of one level, without warnings: what they say is in ``About``."""
+    """A handle of one level, without rasterio's warnings: ``About`` holds the facts."""
     import rasterio
-    from rasterio.io import DatasetReader  # type: ignore[import-untyped]  # rasterio.open takes one driver or all
+    from rasterio.io import DatasetReader  # type: ignore[import-untyped]  # rasterio.open takes no list of drivers
 
     kwargs = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
-    with _QUIET, rasterio.Env(**options(path)), warnings.catch_warnings():
+    with _WARNINGS, rasterio.Env(**gdal_options(path)), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return DatasetReader(target, driver=drivers(path), sharing=False, **kwargs)
+        return DatasetReader(target, driver=allowed_drivers(path), sharing=False, **kwargs)
 
 
 @contextmanager
 def _settings(path: str) -> Iterator[None]:
-    """GDAL's settings in this thread for one block; its messages go to a log, not to stderr."""
+    """Applies GDAL's settings in this thread; GDAL's messages then go to a log instead of stderr."""
     import rasterio
 
-    with rasterio.Env(**options(path)):
+    with rasterio.Env(**gdal_options(path)):
         yield
 
 
 @contextmanager
 def _opened(target: str, level: int, path: str) -> Iterator[Any]:
-    """A handle for one block."""
+    """A handle that is closed at the end of the block."""
     dataset = _open(target, level, path)
     try:
         yield dataset
@@ -296,7 +295,7 @@ def _opened(target: str, level: int, path: str) -> Iterator[Any]:
 
 @contextmanager
 def _errors(where: str, region: tuple[int, int, int, int] | None) -> Iterator[None]:
-    """Turns what rasterio raises into an ImageError with the file and the region."""
+    """Turns rasterio's errors into an ImageError with the file and the region."""
     try:
         import rasterio  # noqa: F401
     except ImportError as error:
@@ -308,9 +307,9 @@ def _errors(where: str, region: tuple[int, int, int, int] | None) -> Iterator[No
     except ImageError:
         raise
     except Exception as error:
-        said = error.__cause__ or error  # what GDAL said, where rasterio refers to it
-        if "Range downloading not supported" in str(said):
+        cause = error.__cause__ or error  # GDAL's own message, where rasterio only refers to it
+        if "Range downloading not supported" in str(cause):
             raise ImageError(
-                where, "the server gives no parts of files, as GDAL needs", fix="download the file"
+                where, "the server does not support range requests, which GDAL needs", fix="download the file"
             ) from error
-        raise (unreadable(where, said) if region is None else damaged(where, region, said)) from error
+        raise (unreadable(where, cause) if region is None else damaged(where, region, cause)) from error

@@ -1,4 +1,4 @@
-"""What GDAL says of a raster beside its pixels."""
+"""Collects the metadata of a raster that GDAL reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fullfield.image.formats.gdal_safety import CACHE_BYTES
 from fullfield.image.identity import file_identity
 from fullfield.image.raster import About, Georeference
 
-_MOST_FILES = 256  # of one dataset that are sampled; a longer list is told by its names and number
+_MOST_FILES = 256  # of one dataset whose bytes are sampled; of longer lists the number of files is part of the identity
 
 
 def about_dataset(
@@ -27,16 +27,16 @@ def about_dataset(
     levels: tuple[tuple[int, int], ...],
     level: int,
 ) -> About:
-    """Place, resolution, nodata and blocks of an open level.
+    """Georeference, resolution, nodata value and block size of an open level.
 
     Args:
-        dataset: rasterio's, opened at that level.
+        dataset: a rasterio dataset, opened at that level.
         path: as the user wrote it.
-        bands: those read, counted from 1.
-        channels: of a palette's colours, or counting the bands.
-        names: the channels'.
-        levels: heights and widths of the pyramid.
-        level: the one opened.
+        bands: bands read, counted from 1.
+        channels: those returned, of the bands read or of the palette's colours.
+        names: of the channels.
+        levels: heights and widths of the pyramid, px.
+        level: index of the level opened.
     """
     nodata = [dataset.nodatavals[band - 1] for band in bands]
     same = all(value == nodata[0] or (_nan(value) and _nan(nodata[0])) for value in nodata)
@@ -60,14 +60,14 @@ def about_dataset(
 
 
 def _held_bytes(dataset: Any) -> int:
-    """Of GDAL's blocks: its limit, or all of a small image."""
+    """Most bytes of decoded blocks that GDAL caches: its limit, or all of a small image."""
     pixel: int = sum(np.dtype(name).itemsize for name in dataset.dtypes)
     size = int(dataset.height) * int(dataset.width)
     return min(CACHE_BYTES, size * pixel)
 
 
 def microns_per_pixel(transform: Any, crs: Any) -> tuple[float, float] | None:
-    """Micrometres per pixel (y, x) along the image's own axes, by the units of a projected coordinate system."""
+    """Micrometres per pixel (y, x) along the image's axes, by the unit of a projected coordinate system."""
     if crs is None or transform.is_identity or not crs.is_projected:
         return None
     _, metres = crs.linear_units_factor
@@ -76,27 +76,27 @@ def microns_per_pixel(transform: Any, crs: Any) -> tuple[float, float] | None:
 
 def _georeference(dataset: Any) -> Georeference | None:
     transform = dataset.transform
-    if transform.is_identity:  # what rasterio gives for a file without a transform
+    if transform.is_identity:  # rasterio returns it for a file without a transform
         return None
     return Georeference(dataset.crs.to_wkt() if dataset.crs else None, tuple(transform)[:6])
 
 
 def _identity(dataset: Any, path: str) -> dict[str, Any]:
-    """Of all files that a dataset is made of; of an address, what was said of it."""
+    """The identities of all files that make up a dataset; of an address, what the server tells."""
     found: dict[str, Any] = {"subdataset": dataset.name} if dataset.name != path else {}
     files = [name for name in dataset.files if Path(name).is_file()]
     if not files:
-        said = {} if path.startswith("/vsi") else _said(path)
-        return found | {"address": path, "shape": [dataset.height, dataset.width, dataset.count], **said}
+        remote = {} if path.startswith("/vsi") else _remote_identity(path)
+        return found | {"address": path, "shape": [dataset.height, dataset.width, dataset.count], **remote}
     try:
         parts = {name: file_identity(name) for name in files[:_MOST_FILES]}
     except OSError as error:
-        raise ImageError(path, f"a file of it cannot be read: {error}", fix="check its permissions") from error
+        raise ImageError(path, f"one of its files cannot be read: {error}", fix="check the permissions") from error
     return found | {"files": parts, "count": len(files)}
 
 
-def _said(url: str) -> dict[str, Any]:
-    """What the server says of a file: size, ETag and time of change."""
+def _remote_identity(url: str) -> dict[str, Any]:
+    """Size, ETag and time of change of a file on a server."""
     blob = open_blob(url)
     try:
         return blob.identity()

@@ -1,8 +1,7 @@
-"""What a raster file may make GDAL do: read files beside or below it, and nothing else.
+"""Restricts what a raster file can make GDAL do: read files in its own folder or below, and nothing else.
 
-A user's own word is trusted, so an address given as the path is opened. A file's word is not: a VRT, a header or a
-sidecar that names an address, a file elsewhere or Python code is refused, and the drivers whose files are requests to
-services do not run.
+The user is trusted: an address given as the path is opened. A file is not: a VRT, a header or a sidecar file that names
+an address, a file elsewhere or Python code is refused, and drivers whose files are requests to services are disabled.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from typing import Any
 
 from fullfield.errors import ImageError
 
-#: Drivers whose files are addresses, queries or lists of other files that nothing checks.
+#: Drivers whose files are addresses, queries or lists of other files that are not checked here.
 _REFUSED = frozenset({
     "DAAS", "DERIVED", "EEDA", "EEDAI", "GEORASTER", "GTI", "HTTP", "KMLSUPEROVERLAY", "MEM", "MRF", "Memory", "NGW",
     "OGCAPI", "PLMOSAIC", "PLSCENES", "PostGISRaster", "RASTERLITE", "Rasterlite", "STACIT", "STACTA", "TileDB", "WCS",
     "WMS", "WMTS", "Zarr",
 })  # fmt: skip
 _REMOTE = ("http://", "https://", "s3://", "gs://", "az://")
-#: Of GDAL's decoded blocks, all files together; its own default is 5 % of the machine.
+#: Bytes of GDAL's cache of decoded blocks, shared by all files; its own default is 5 % of the machine's memory.
 CACHE_BYTES = 64 << 20
-_STALLED = 60  # s without a byte, after which an address is given up; GDAL itself would wait for ever
+_STALLED = 60  # seconds without a byte until a download fails; GDAL's default is to wait for ever
 _VRT_BYTES = 64 << 20
 _VRT_DEPTH = 4
 _NAMES_FILE = re.compile(r"(file|filename|dataset|datasetname|path|url|dem)$", re.IGNORECASE)
@@ -34,7 +33,7 @@ _SUBDATASET = re.compile(r'^[A-Za-z0-9_]+:(?:"([^"]+)"|([^":]+))(?::.*)?$')
 
 
 def is_remote(path: str) -> bool:
-    """Whether the user wrote an address or one of GDAL's virtual file systems.
+    """Whether a path given by the user is an address or one of GDAL's virtual file systems.
 
     Examples:
         >>> is_remote("https://example.org/a.tif"), is_remote("/vsizip/a.zip/a.tif"), is_remote("a.tif")
@@ -43,13 +42,13 @@ def is_remote(path: str) -> bool:
     return path.startswith(("/vsi", *_REMOTE))
 
 
-def local(path: str) -> str:
-    """The path as GDAL is given it: absolute, so that no file name can be taken for a driver's prefix."""
+def gdal_path(path: str) -> str:
+    """The path to pass to GDAL: absolute, so that no file name can be read as a driver's prefix."""
     return path if is_remote(path) else str(Path(path).absolute())
 
 
 def check_path(path: str) -> None:
-    """Raises an ImageError where there is no such file, or what it names is not beside or below it."""
+    """Raises an ImageError if the file does not exist, or names files outside its own folder."""
     if is_remote(path):
         return
     file = Path(path)
@@ -60,7 +59,7 @@ def check_path(path: str) -> None:
 
 
 def check_files(path: str, dataset: Any) -> None:
-    """Raises an ImageError where an open dataset reads files that are neither beside nor below it."""
+    """Raises an ImageError if an open dataset reads files outside its own folder."""
     overview = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
     if is_remote(path):
         base = dataset.files[0].rsplit("/", 1)[0] if dataset.files else ""
@@ -77,18 +76,18 @@ def check_files(path: str, dataset: Any) -> None:
 
 
 def _below(file: Path, folder: Path) -> bool:
-    """Whether a file lies in a folder or below it; a link counts where it lies, or where it leads."""
+    """Whether a file lies in a folder or below it; of a link, either the link or its target may lie there."""
     straight = Path(os.path.normpath(file.absolute()))
     return straight.is_relative_to(folder) or file.resolve().is_relative_to(folder)
 
 
 def _check_vrt(file: Path, folder: Path, where: str, depth: int) -> None:
-    """Follows a VRT's sources; other files name none that GDAL would open unasked."""
+    """Checks a VRT's sources, recursively; other kinds of files name none that GDAL opens by itself."""
     text = _vrt_text(file, where)
     if text is None:
         return
     if depth == 0:
-        raise ImageError(where, f"VRT files lie more than {_VRT_DEPTH} deep in each other", fix="flatten it")
+        raise ImageError(where, f"VRT files are nested more than {_VRT_DEPTH} deep", fix="flatten it")
     seen = set()
     for source, relative in _sources(text, where):
         target = _source_file(source, file.parent if relative else Path.cwd(), where, folder)
@@ -98,10 +97,10 @@ def _check_vrt(file: Path, folder: Path, where: str, depth: int) -> None:
 
 
 def _vrt_text(file: Path, where: str) -> str | None:
-    """The text of a VRT; ``None`` for a file of pixels.
+    """The text of a VRT; ``None`` for any other file.
 
     Raises:
-        ImageError: another XML or JSON file, which could be a request to a service.
+        ImageError: the VRT is too large.
     """
     with file.open("rb") as opened:
         head = opened.read(4096)
@@ -114,17 +113,17 @@ def _vrt_text(file: Path, where: str) -> str | None:
 
 
 def _sources(text: str, where: str) -> Iterator[tuple[str, bool]]:
-    """What a VRT names, and whether relative to itself.
+    """The files that a VRT names, and whether each is relative to the VRT.
 
     Raises:
-        ImageError: it is no plain XML, or carries Python.
+        ImageError: the VRT is not plain XML, or contains Python.
     """
     if "<!" in text:
         raise ImageError(where, "the VRT has comments or declarations", fix="write it with gdal_translate -of VRT")
     try:
-        root = ElementTree.fromstring(text)  # noqa: S314  no declarations, so no entities to expand
+        root = ElementTree.fromstring(text)  # noqa: S314  without declarations there are no entities to expand
     except (ElementTree.ParseError, ValueError) as error:
-        raise ImageError(where, f"the VRT is no XML: {error}", fix="copy the file again") from error
+        raise ImageError(where, f"the VRT is not valid XML: {error}", fix="copy the file again") from error
     for node in root.iter():
         if node.tag.lower() == "pixelfunctionlanguage" and (node.text or "").strip().lower() != "c":
             raise ImageError(where, f"the VRT runs {node.text} code", fix="gdal_translate it to a GeoTIFF yourself")
@@ -140,10 +139,10 @@ def _sources(text: str, where: str) -> Iterator[tuple[str, bool]]:
 
 
 def _source_file(source: str, base: Path, where: str, folder: Path) -> Path:
-    """The file a source names.
+    """The path of a VRT's source.
 
     Raises:
-        ImageError: it is none below the folder.
+        ImageError: it is not a file in the folder or below.
     """
     inner = _SUBDATASET.match(source)
     name = (inner[1] or inner[2]) if inner else source
@@ -157,7 +156,7 @@ def _source_file(source: str, base: Path, where: str, folder: Path) -> Path:
     with target.open("rb") as opened:
         head = opened.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
     if head[:1] in (b"<", b"{") and b"<VRTDataset" not in head:
-        raise ImageError(where, f"names {source}, which holds no pixels of its own", fix="use sources that are images")
+        raise ImageError(where, f"names {source}, which is not an image", fix="use sources that are images")
     return target
 
 
@@ -165,13 +164,13 @@ def _outside(where: str, source: str, folder: Path | str) -> ImageError:
     shown = source if len(source) <= 120 else f"{source[:117]}..."
     return ImageError(
         where,
-        f"names {shown}, which is no file in {folder} or below",
-        fix="keep a file above or beside what it names, or gdal_translate it to a GeoTIFF first",
+        f"names {shown}, which is not a file in {folder} or below",
+        fix="move the named files to its folder or below, or gdal_translate it to a GeoTIFF first",
     )
 
 
-def options(path: str) -> dict[str, Any]:
-    """GDAL's settings while a file is open: a bounded cache, no Python, and no network unless the user named it."""
+def gdal_options(path: str) -> dict[str, Any]:
+    """GDAL's settings while a file is open: a bounded cache, no Python, and no network unless the path is a URL."""
     found: dict[str, Any] = {
         "GDAL_CACHEMAX": CACHE_BYTES,
         "GDAL_VRT_ENABLE_PYTHON": "NO",
@@ -179,22 +178,22 @@ def options(path: str) -> dict[str, Any]:
         "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",
     }
     if is_remote(path):
-        patience = {
+        timeouts = {
             "GDAL_HTTP_CONNECTTIMEOUT": 30,
             "GDAL_HTTP_LOW_SPEED_TIME": _STALLED,
             "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
         }
-        return found | patience | {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+        return found | timeouts | {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
     return found | {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".no-network"}
 
 
-def forgetting() -> dict[str, str]:
-    """GDAL's settings to forget what it kept of an address when the dataset is closed: the file may have changed."""
+def uncached() -> dict[str, str]:
+    """GDAL's settings that drop what it cached of an address when the dataset is closed: the file may have changed."""
     return {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/"}
 
 
-def drivers(path: str) -> list[str]:
-    """GDAL's drivers that read files; behind an address no VRT, whose sources could be any file of this machine."""
+def allowed_drivers(path: str) -> list[str]:
+    """GDAL's drivers that read files; of an address not VRT, whose sources could be any file of this machine."""
     import rasterio  # type: ignore[import-untyped]
 
     with rasterio.Env() as env:

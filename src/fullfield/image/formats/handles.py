@@ -1,4 +1,4 @@
-"""Open files that one thread at a time may use."""
+"""A pool of open files, each used by one thread at a time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fullfield.errors import ImageError
 
 
 class Closable(Protocol):
-    """What a library gives for an open file."""
+    """A library's handle of an open file."""
 
     def close(self) -> object:
-        """Gives the file back."""
+        """Closes the file."""
         ...
 
 
@@ -22,12 +22,12 @@ Handle = TypeVar("Handle", bound=Closable)
 
 
 class Handles(Generic[Handle]):
-    """Lends open files, each to one borrower at a time; there are never more than there were borrowers at once.
+    """A pool of handles of one file; it opens as many as threads use at the same time.
 
-    GDAL's and OpenSlide's handles may move between threads but not serve two together.
+    GDAL's and OpenSlide's handles may move between threads, but must not be used by two at once.
 
     Args:
-        opened: opens the file once more.
+        opened: opens another handle.
         name: the file, for the error after ``close``.
     """
 
@@ -40,7 +40,7 @@ class Handles(Generic[Handle]):
 
     @contextmanager
     def borrowed(self) -> Iterator[Handle]:
-        """A handle that is the caller's until the block ends; one that failed is closed, not lent again.
+        """A handle for the caller alone until the block ends; after an error it is closed, not reused.
 
         Raises:
             ImageError: after ``close``.
@@ -62,7 +62,7 @@ class Handles(Generic[Handle]):
         handle.close()
 
     def close(self) -> None:
-        """Closes all that are not lent; those that are, when they come back."""
+        """Closes all idle handles; the borrowed ones when they are returned."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []

@@ -1,7 +1,6 @@
-"""``.npy`` files, read by ranges of bytes.
+"""Reads ``.npy`` files by ranges of bytes.
 
-They are not mapped into memory: pages of a map count as the program's memory until the system wants them back, and a
-file that someone cuts short would kill the process.
+They are not memory-mapped: mapped pages count as the process's memory, and truncating a mapped file kills the process.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.image.blob import Blob, open_blob, read_parts
+from fullfield.image.checks import THUMBNAIL_PIXELS, check_region, check_size, damaged, reason
 from fullfield.image.decode import DECODE_ERRORS
-from fullfield.image.formats.checks import THUMBNAIL_PIXELS, check_region, check_size, damaged, reason
-from fullfield.image.pick import Pick, picked, picked_bands, picked_level
-from fullfield.image.raster import About, Raster, shrunk
+from fullfield.image.raster import About, Raster, downsampled
+from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
 MAGIC = b"\x93NUMPY"
-_HEADER = 10_000  # bytes of a header, as NumPy itself allows
-_TILE = (256, 512)  # there are none: what is cheap to read at once
+_HEADER = 10_000  # bytes of a header: NumPy's own limit
+_TILE = (256, 512)  # px read at once; the format has no tiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +32,18 @@ class NumpyRaster:
 
     Args:
         blob: the file.
-        start: first byte of the array.
+        start: position of the array's first byte.
         size: height and width, px, and channels of the file.
-        kind: of a value as stored.
-        fortran: y runs fastest.
-        bands: channels picked.
-        about: beside the pixels.
+        stored: type of a stored value.
+        fortran: whether the array is in Fortran order, y fastest.
+        bands: channels selected.
+        about: the file's metadata.
     """
 
     blob: Blob
     start: int
     size: tuple[int, int, int]
-    kind: np.dtype[Any]
+    stored: np.dtype[Any]
     fortran: bool
     bands: tuple[int, ...]
     about: About
@@ -62,13 +61,13 @@ class NumpyRaster:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the pixels, in the machine's byte order."""
-        return self.kind.newbyteorder("=")
+        return self.stored.newbyteorder("=")
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         """Pixels ``(y, x, c)`` of a region, a new array.
 
         Raises:
-            ImageError: the file has become shorter, or the region leaves the image.
+            ImageError: the file was truncated, or the region leaves the image.
         """
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
@@ -78,22 +77,22 @@ class NumpyRaster:
             raise damaged(self.name, region, error) from error
 
     def _rows(self, region: tuple[int, int, int, int]) -> NDArray[Any]:
-        """In C order: a range of bytes a row."""
+        """A region in C order: one range of bytes per row."""
         top, bottom, left, right = region
         _, width, channels = self.size
         out = np.empty((bottom - top, right - left, len(self.bands)), self.dtype)
-        pixel = channels * self.kind.itemsize
+        pixel = channels * self.stored.itemsize
         ranges = (
             (self.start + (y * width + left) * pixel, self.start + (y * width + right) * pixel, y)
             for y in range(top, bottom)
         )
         for y, data in read_parts(self.blob, ranges):
-            row = np.frombuffer(data, self.kind).reshape(-1, channels)
+            row = np.frombuffer(data, self.stored).reshape(-1, channels)
             out[y - top] = row if self.bands == tuple(range(channels)) else row[:, self.bands]
         return out
 
     def _columns(self, region: tuple[int, int, int, int]) -> NDArray[Any]:
-        """In Fortran order: a range of bytes a column of a channel."""
+        """A region in Fortran order: one range of bytes per column and channel."""
         top, bottom, left, right = region
         height, width, _ = self.size
         out = np.empty((len(self.bands), right - left, bottom - top), self.dtype)
@@ -101,33 +100,33 @@ class NumpyRaster:
         def ranges() -> Iterator[tuple[int, int, int]]:
             for k, band in enumerate(self.bands):
                 for x in range(left, right):
-                    column = self.start + (band * width + x) * height * self.kind.itemsize
-                    first, last = column + top * self.kind.itemsize, column + bottom * self.kind.itemsize
+                    column = self.start + (band * width + x) * height * self.stored.itemsize
+                    first, last = column + top * self.stored.itemsize, column + bottom * self.stored.itemsize
                     yield first, last, k * (right - left) + x - left
 
         flat = out.reshape(-1, bottom - top)
         for index, data in read_parts(self.blob, ranges()):
-            flat[index] = np.frombuffer(data, self.kind)
+            flat[index] = np.frombuffer(data, self.stored)
         return out.transpose(2, 1, 0)
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> None:
-        """All pixels hold something."""
+        """``None``: all pixels are valid."""
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
-        """The whole image, averaged; ``None`` where it is large."""
+        """The whole image, averaged; ``None`` if it is large."""
         height, width, _ = self.shape
-        return shrunk(self.read(0, height, 0, width), side) if height * width <= THUMBNAIL_PIXELS else None
+        return downsampled(self.read(0, height, 0, width), side) if height * width <= THUMBNAIL_PIXELS else None
 
     def close(self) -> None:
         """Closes the file."""
         self.blob.close()
 
 
-def open_numpy(path: str, pick: Pick) -> Raster:
-    """An array in a ``.npy`` file or behind a URL; pickles are refused.
+def open_numpy(path: str, selection: Selection) -> Raster:
+    """Opens a ``.npy`` file or URL; pickles are refused.
 
     Raises:
-        ImageError: it is no image, or shorter than its header says.
+        ImageError: it is not an image, or shorter than its header declares.
     """
     blob = open_blob(path)
     try:
@@ -138,10 +137,9 @@ def open_numpy(path: str, pick: Pick) -> Raster:
             raise ImageError(
                 path, f"has {blob.size} bytes, shape {shape} of {kind} takes {wanted}", fix="copy or download it again"
             )
-        for name, index in (("series", pick.series), ("z", pick.z), ("t", pick.t)):
-            picked(index, 1, what=name, where=path)
-        picked_level(pick, 1, None, where=path)
-        bands = picked_bands(pick.bands, size[2], where=path)
+        check_single(selection, ("series", "z", "t"), where=path)
+        select_level(selection, 1, None, where=path)
+        bands = select_bands(selection.bands, size[2], where=path)
         tile = (min(size[0], _TILE[0]), min(size[1], _TILE[1]))
         about = About({**blob.identity(), "bands": list(bands)}, tile, (size[:2],), reader="numpy")
         return NumpyRaster(blob, start, size, kind, fortran, bands, about)
@@ -151,17 +149,17 @@ def open_numpy(path: str, pick: Pick) -> Raster:
 
 
 def _header(blob: Blob) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
-    """Where the array begins, its shape, whether in Fortran order, and its type."""
+    """Position of the array's first byte, its shape, whether in Fortran order, and its type."""
     file = io.BytesIO(blob.read(0, min(blob.size, _HEADER + 16)))
     try:
         version = np.lib.format.read_magic(file)
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version == (3, 0):  # as 2.0 with names of fields in UTF-8, which an image has none of
+        if version == (3, 0):  # like 2.0, but field names are UTF-8; an image has no fields
             version = (2, 0)
         shape, fortran, kind = readers[version](file, max_header_size=_HEADER)
     except (*DECODE_ERRORS, tokenize.TokenError) as error:
         raise ImageError(
-            blob.name, f"has no .npy header that can be read ({reason(error)})", fix="save it anew with numpy.save"
+            blob.name, f"has a damaged .npy header ({reason(error)})", fix="save it again with numpy.save"
         ) from error
     return file.tell(), shape, fortran, kind
 

@@ -1,4 +1,4 @@
-"""PNG, JPEG, WebP, BMP and whatever else Pillow reads: decoded once, whole."""
+"""Reads PNG, JPEG, WebP, BMP and Pillow's other formats, decoded whole."""
 
 from __future__ import annotations
 
@@ -10,57 +10,58 @@ from PIL import Image, UnidentifiedImageError
 
 from fullfield.errors import ImageError
 from fullfield.image.blob import Blob, open_blob
-from fullfield.image.decode import DECODE_ERRORS, decode, limit_lifted, silence
-from fullfield.image.formats.checks import reason
-from fullfield.image.pick import Pick, picked, picked_bands, picked_level
-from fullfield.image.png16 import DEEP_BYTES, deep_reader, is_deep
+from fullfield.image.checks import reason
+from fullfield.image.decode import DECODE_ERRORS, decode, ignored_warnings, without_pixel_limit
+from fullfield.image.png16 import PNG16_BYTES, can_decode_png16, is_png16
 from fullfield.image.raster import About, ArrayRaster, Raster
+from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
-#: Bytes of a picture decoded, above which it is refused: it would lie in memory whole.
+#: Most bytes of a decoded picture, which is held in memory whole.
 MOST_BYTES = 2 * 2**30
-_NEVER = frozenset({"EPS", "WMF"})  # programs are run to draw these
-_BYTES = {"1": 1, "L": 1, "LA": 2, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # a pixel, as Pillow holds it
-_AT_8_BITS = "Pillow (colours of 16 bits at 8: pip install 'fullfield[tiff]')"
+_NEVER = frozenset({"EPS", "WMF"})  # Pillow runs other programs to draw these
+_PIXEL_BYTES = {"1": 1, "L": 1, "LA": 2, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # in Pillow's memory
+_AT_8_BITS = "Pillow (16-bit colours reduced to 8 bits: pip install 'fullfield[tiff]')"
 
 
-def open_pillow(path: str, pick: Pick) -> Raster | None:
-    """A picture in memory; ``None`` where Pillow does not know such files.
+def open_pillow(path: str, selection: Selection) -> Raster | None:
+    """Opens a picture and decodes it into memory; ``None`` if Pillow does not know the format.
 
-    Depth and colour stay as ``io.decode`` says: EXIF rotation is applied, palettes become RGB, transparency is laid on
-    white. Where bands are picked, alpha is one of them.
+    Pixels are converted as by ``image.decode``: EXIF rotation is applied, palettes become RGB, transparency is blended
+    with white. If bands are selected, alpha is one of them.
 
     Args:
         path: file or URL.
-        pick: what of it is wanted; ``series`` counts the frames.
+        selection: what to read; ``series`` counts the frames.
 
     Raises:
         ImageError: it is damaged, or too large to be held in memory.
     """
     blob = open_blob(path)
     try:
-        with _file(blob) as file:
-            found = _pixels(file, path, blob.size, pick)
+        with _seekable(blob) as file:
+            found = _pixels(file, path, blob.size, selection)
         if found is None:
             return None
         pixels, reader = found
-        bands = picked_bands(pick.bands, pixels.shape[2], where=path)
-        picked_level(pick, 1, None, where=path)
-        for name, index in (("z", pick.z), ("t", pick.t)):
-            picked(index, 1, what=name, where=path)
-        if pick.bands is not None:
+        bands = select_bands(selection.bands, pixels.shape[2], where=path)
+        select_level(selection, 1, None, where=path)
+        check_single(selection, ("z", "t"), where=path)
+        if selection.bands is not None:
             pixels = pixels[:, :, bands]
         size = (pixels.shape[0], pixels.shape[1])
-        identity = {**blob.identity(), "series": pick.series or 0, "bands": list(bands)}
+        identity = {**blob.identity(), "series": selection.series or 0, "bands": list(bands)}
         identity["dtype"] = str(pixels.dtype)
         return ArrayRaster(pixels, path, About(identity, size, (size,), reader=reader))
     finally:
         blob.close()
 
 
-def _file(blob: Blob) -> BinaryIO:
-    """The file, or a copy of what lies behind a URL: Pillow jumps about in it."""
+def _seekable(blob: Blob) -> BinaryIO:
+    """The file, or a copy in memory of a URL's content: Pillow seeks a lot."""
     if blob.size > MOST_BYTES:
-        raise ImageError(blob.name, f"a picture of {blob.size} bytes is not read whole", fix="save it as tiled TIFF")
+        raise ImageError(
+            blob.name, f"a picture of {blob.size} bytes is too large to be read whole", fix="save it as tiled TIFF"
+        )
     file = blob.file()
     if isinstance(file, io.BufferedReader):
         return file
@@ -68,12 +69,12 @@ def _file(blob: Blob) -> BinaryIO:
         return io.BytesIO(blob.read(0, blob.size))
 
 
-def _pixels(file: BinaryIO, path: str, size: int, pick: Pick) -> tuple[NDArray[Any], str] | None:
-    """The pixels ``(y, x, c)`` of a frame, and what read them; ``None`` where Pillow does not know the file."""
+def _pixels(file: BinaryIO, path: str, size: int, selection: Selection) -> tuple[NDArray[Any], str] | None:
+    """The pixels ``(y, x, c)`` of a frame, and the reader's name; ``None`` if Pillow does not know the format."""
     try:
         Image.init()
         known = [name for name in Image.OPEN if name not in _NEVER]
-        with limit_lifted(2**62), silence():
+        with without_pixel_limit(2**62), ignored_warnings():
             picture = Image.open(file, formats=known)
     except UnidentifiedImageError:
         return None
@@ -81,15 +82,15 @@ def _pixels(file: BinaryIO, path: str, size: int, pick: Pick) -> tuple[NDArray[A
         raise _damaged(path, error) from error
     with picture:
         try:
-            if pick.series is not None:
-                picture.seek(picked(pick.series, getattr(picture, "n_frames", 1), what="series", where=path))
+            if selection.series is not None:
+                picture.seek(select_index(selection.series, getattr(picture, "n_frames", 1), what="series", where=path))
         except DECODE_ERRORS as error:
             raise _damaged(path, error) from error
-        deep, able = is_deep(picture), deep_reader()
-        _check_memory(picture, path, size, DEEP_BYTES if deep and able else _BYTES.get(picture.mode, 4))
-        reader = "Pillow" if not deep else "imagecodecs" if able else _AT_8_BITS
+        sixteen_bits, able = is_png16(picture), can_decode_png16()
+        _check_memory(picture, path, size, PNG16_BYTES if sixteen_bits and able else _PIXEL_BYTES.get(picture.mode, 4))
+        reader = "Pillow" if not sixteen_bits else "imagecodecs" if able else _AT_8_BITS
         try:
-            return decode(picture, bands=None if pick.bands is None else len(picture.getbands()))[0], reader
+            return decode(picture, bands=None if selection.bands is None else len(picture.getbands()))[0], reader
         except ImageError as error:
             raise ImageError(path, error.what, fix=error.fix) from error
 
@@ -99,7 +100,7 @@ def _check_memory(picture: Image.Image, path: str, size: int, pixel_bytes: int) 
     if needed > MOST_BYTES:
         raise ImageError(
             path,
-            f"{picture.height}x{picture.width} px in {size} bytes of {picture.format} decode only whole, "
+            f"{picture.height}x{picture.width} px in {size} bytes of {picture.format} are decoded whole, "
             f"to {needed} bytes (at most {MOST_BYTES})",
             fix="save it as tiled TIFF, which is read by region: vips tiffsave --tile, or gdal_translate -co TILED=YES",
         )

@@ -1,10 +1,10 @@
-"""Whole-slide images through OpenSlide: svs, ndpi, mrxs, scn, bif, vms, DICOM and what else it reads.
+"""Reads whole-slide images through OpenSlide: svs, ndpi, mrxs, scn, bif, vms, DICOM and its other formats.
 
-OpenSlide takes places in pixels of level 0, whole numbers. On a level whose downsample is no whole number, a read
-starts between that level's pixels, and OpenSlide interpolates: two reads of one pixel differ. So they do on coarse
-levels whose tiles lie between the pixels (of MIRAX): where a read starts decides which of them are drawn. Such levels
-are read in fixed blocks, each always the same call, so that a pixel has one value; it lies within half a level-0 pixel
-of its place.
+OpenSlide takes positions in whole pixels of level 0. On a level whose downsample is not an integer a read therefore
+starts between that level's pixels, OpenSlide interpolates, and two reads of one pixel differ. The same happens on
+coarse levels whose tiles do not start on whole pixels (MIRAX): the start of a read decides which tiles are drawn. Such
+levels are read in fixed blocks, always with the same call, so that every pixel has one value; its position is right to
+half a level-0 pixel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
-from fullfield.image.formats.checks import (
+from fullfield.image.checks import (
     check_region,
     check_size,
     damaged,
@@ -37,62 +37,62 @@ from fullfield.image.formats.checks import (
 )
 from fullfield.image.formats.handles import Handles
 from fullfield.image.identity import file_identity
-from fullfield.image.pick import Pick, finer_level, picked, picked_bands
 from fullfield.image.raster import About
+from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
-_BLOCK = 1024  # px, about: of levels that are read in fixed blocks
-_CACHE_BYTES = 64 << 20  # of decoded tiles, for all handles of a slide
-_MASKS = 64  # regions whose mask is kept for the call of ``valid`` that follows ``read``
+_BLOCK = 1024  # px a side, about, of fixed blocks
+_CACHE_BYTES = 64 << 20  # OpenSlide's decoded tiles, shared by all handles of a slide
+_MASKS = 64  # regions whose mask is cached for the ``valid`` that follows a ``read``
 _MOST_PARTS = 4096  # files of one slide
 _ONE_FILE = {".svs", ".tif", ".tiff", ".btf", ".ndpi", ".scn", ".bif", ".svslide", ".czi", ".isyntax"}
 _RGB = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
-class _Look:
-    """How pixels are taken from a level.
+class _Level:
+    """How to read a level.
 
     Args:
-        level: index of the level.
-        downsample: level-0 pixels a pixel.
-        background: colour under what is transparent.
-        bands: of red, green and blue.
-        fixed: whether one pixel would differ between two calls, so that blocks are read that are always the same.
+        index: of the level.
+        downsample: level-0 pixels per pixel.
+        background: colour under transparent pixels.
+        bands: those read, of red, green and blue.
+        fixed_blocks: whether it is read in fixed blocks, because a pixel would differ from call to call.
     """
 
-    level: int
+    index: int
     downsample: float
     background: tuple[int, int, int]
     bands: tuple[int, ...]
-    fixed: bool
+    fixed_blocks: bool
 
 
 @dataclass(frozen=True, eq=False)
 class SlideRaster:
-    """One level of a slide, as RGB on the slide's background; implements ``Raster``.
+    """One level of a slide in RGB, transparent pixels in the slide's background colour; implements ``Raster``.
 
     Args:
-        name: the file, for reports and errors.
+        name: path of the file.
         shape: height and width, px, and channels.
-        about: what the file says beside the pixels.
-        look: how pixels are taken.
+        about: the file's metadata.
+        level: how to read the level.
     """
 
     name: str
     shape: tuple[int, int, int]
     about: About
-    look: _Look
+    level: _Level
     _handles: Handles[Any] = field(repr=False)
     _masks: OrderedDict[Region, NDArray[np.uint8] | None] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """8 bits."""
+        """Always 8 bits."""
         return np.dtype(np.uint8)
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        """Pixels ``(y, x, c)`` of a half-open region; what is transparent lies on the slide's background.
+        """Pixels ``(y, x, c)`` of a half-open region, blended with the slide's background colour.
 
         Raises:
             ImageError: the file is damaged there, or the region leaves the image.
@@ -100,32 +100,32 @@ class SlideRaster:
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
         colours, alpha = self._rgba(region)
-        self._keep(region, alpha)
-        return np.ascontiguousarray(colours[:, :, list(self.look.bands)]) if self.look.bands != (0, 1, 2) else colours
+        self._cache_mask(region, alpha)
+        return np.ascontiguousarray(colours[:, :, list(self.level.bands)]) if self.level.bands != (0, 1, 2) else colours
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Which pixels ``(y, x)`` were scanned: those not wholly transparent."""
+        """Mask ``(y, x)`` of the pixels that were scanned, i.e. are not fully transparent."""
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
         with self._lock:
-            known = region in self._masks
+            cached = region in self._masks
             packed = self._masks.get(region)
-        if not known:
+        if not cached:
             _, alpha = self._rgba(region)
-            packed = self._keep(region, alpha)
+            packed = self._cache_mask(region, alpha)
         if packed is None:
             return None
         shape = (bottom - top, right - left)
         return np.unpackbits(packed, count=shape[0] * shape[1]).reshape(shape).astype(np.bool_)
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
-        """The whole image from a coarse level; ``None`` where the slide has none."""
+        """The whole image from a coarse level; ``None`` if the slide has none."""
 
         def whole(level: int) -> NDArray[Any]:
             height, width = self.about.levels[level]
             with _errors(self.name, (0, height, 0, width)), self._handles.borrowed() as slide:
                 pixels = slide.read_region((0, 0), level, (width, height))
-            return _on_background(pixels, self.look.background)[0][:, :, list(self.look.bands)]
+            return _on_background(pixels, self.level.background)[0][:, :, list(self.level.bands)]
 
         return thumbnail_of(self.about.levels, side, whole)
 
@@ -133,8 +133,8 @@ class SlideRaster:
         """Closes the file."""
         self._handles.close()
 
-    def _keep(self, region: Region, alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
-        """Remembers which pixels of a region hold something, a bit each; ``None`` where all do."""
+    def _cache_mask(self, region: Region, alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+        """Caches a region's mask of valid pixels, one bit each, and returns it; ``None`` if all are valid."""
         packed = None if alpha is None or alpha.all() else np.packbits(alpha != 0)
         with self._lock:
             self._masks[region] = packed
@@ -143,11 +143,11 @@ class SlideRaster:
         return packed
 
     def _rgba(self, region: Region) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-        """Colours ``(y, x, 3)`` on the background, and alpha ``(y, x)``; ``None`` where all is opaque."""
+        """Colours ``(y, x, 3)`` blended with the background, and alpha ``(y, x)``; ``None`` if all is opaque."""
         top, bottom, left, right = region
         with _errors(self.name, region), self._handles.borrowed() as slide:
-            if not self.look.fixed:
-                return _call(slide, self.look, region)
+            if not self.level.fixed_blocks:
+                return _read_region(slide, self.level, region)
             colours = np.empty((bottom - top, right - left, 3), np.uint8)
             alpha = np.full((bottom - top, right - left), 255, np.uint8)
             for block in _blocks(region, self.about.tile, self.shape):
@@ -155,24 +155,24 @@ class SlideRaster:
                 y1, x1 = min(block[1], bottom), min(block[3], right)
                 inside = slice(y0 - block[0], y1 - block[0]), slice(x0 - block[2], x1 - block[2])
                 outside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
-                part, opacity = _call(slide, self.look, block)
+                part, opacity = _read_region(slide, self.level, block)
                 colours[outside] = part[inside]
                 if opacity is not None:
                     alpha[outside] = opacity[inside]
         return colours, None if (alpha == 255).all() else alpha
 
 
-def open_slide(path: str, pick: Pick) -> SlideRaster:
-    """One level of the slide at ``path``: the one picked, or the nearest that is no coarser than ``pick.mpp``.
+def open_slide(path: str, selection: Selection) -> SlideRaster:
+    """Opens one level of a slide: the one selected, or the coarsest that is not coarser than ``selection.mpp``.
 
-    The whole level is read, not only its scanned bounds: what was not scanned is not ``valid``.
+    The image is the whole level, not only its scanned bounds; pixels that were not scanned are not ``valid``.
 
     Args:
         path: a file that OpenSlide reads.
-        pick: level, mpp, and bands of red, green and blue.
+        selection: level, mpp, and bands of red, green and blue.
 
     Raises:
-        ImageError: no openslide, no slide, or nothing that was picked.
+        ImageError: openslide is not installed, the file is not a slide, or does not hold what is selected.
     """
     with _errors(path, None):
         import openslide
@@ -184,28 +184,28 @@ def open_slide(path: str, pick: Pick) -> SlideRaster:
         finally:
             slide.close()
         cache = openslide.OpenSlideCache(_CACHE_BYTES)
-        for axis, index in (("series", pick.series), ("z", pick.z), ("t", pick.t)):
-            picked(index, 1, what=axis, where=path)
+        check_single(selection, ("series", "z", "t"), where=path)
         mpp = _mpp(properties)
-        level = _level(mpp, downsamples, pick, path)
-        check_size(sizes[level], path)
-        bands = picked_bands(pick.bands, 3, where=path)
-        downsample = float(downsamples[level])
-        between = level > 0 and f"openslide.level[{level}].tile-width" not in properties
-        fixed = between or not downsample.is_integer()
-        look = _Look(level, downsample, _background(properties), bands, fixed)
+        mpps = None if mpp is None else [max(mpp) * downsample for downsample in downsamples]
+        index = select_level(selection, len(sizes), mpps, where=path)
+        check_size(sizes[index], path)
+        bands = select_bands(selection.bands, 3, where=path)
+        downsample = float(downsamples[index])
+        between_pixels = index > 0 and f"openslide.level[{index}].tile-width" not in properties
+        fixed_blocks = between_pixels or not downsample.is_integer()
+        level = _Level(index, downsample, _background(properties), bands, fixed_blocks)
         about = About(
-            identity=_identity(path, properties) | {"level": level, "bands": list(bands)},
-            tile=_tile(properties, look, sizes[level]),
+            identity=_identity(path, properties) | {"level": index, "bands": list(bands)},
+            tile=_tile(properties, level, sizes[index]),
             levels=sizes,
-            level=level,
-            mpp=None if mpp is None else (mpp[0] * look.downsample, mpp[1] * look.downsample),
-            background=tuple(look.background[band] for band in bands),
+            level=index,
+            mpp=None if mpp is None else (mpp[0] * downsample, mpp[1] * downsample),
+            background=tuple(level.background[band] for band in bands),
             band_names=tuple(_RGB[band] for band in bands),
-            held_bytes=min(_CACHE_BYTES, 4 * sizes[level][0] * sizes[level][1]),
+            held_bytes=min(_CACHE_BYTES, 4 * sizes[index][0] * sizes[index][1]),
             reader=f"openslide ({properties.get('openslide.vendor', 'unknown vendor')})",
         )
-    return SlideRaster(path, (*sizes[level], len(bands)), about, look, Handles(partial(_open, path, cache), path))
+    return SlideRaster(path, (*sizes[index], len(bands)), about, level, Handles(partial(_open, path, cache), path))
 
 
 def _open(path: str, cache: Any) -> Any:
@@ -217,9 +217,9 @@ def _open(path: str, cache: Any) -> Any:
 
 
 def _identity(path: str, properties: Mapping[str, str]) -> dict[str, Any]:
-    """Of the file, OpenSlide's hash of the slide, and size and time of the files beside it that can be parts of it."""
+    """The file's identity, OpenSlide's hash, and a hash of size and time of its possible parts."""
     file = Path(path)
-    folder = file.with_suffix("")  # of a MIRAX slide; other formats of many files keep them beside the index
+    folder = file.with_suffix("")  # a MIRAX slide's; other formats of many files store them next to the index
     inside = folder if folder.is_dir() else file.parent
     single = file.suffix.lower() in _ONE_FILE and inside == file.parent
     parts = [] if single else sorted(entry for entry in islice(inside.iterdir(), _MOST_PARTS) if entry.is_file())
@@ -228,17 +228,17 @@ def _identity(path: str, properties: Mapping[str, str]) -> dict[str, Any]:
     return file_identity(path) | {"openslide": properties.get("openslide.quickhash-1"), "parts": digest}
 
 
-def _call(slide: Any, look: _Look, region: Region) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """A region by one call of OpenSlide's."""
+def _read_region(slide: Any, level: _Level, region: Region) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """A region read by one call of OpenSlide."""
     top, bottom, left, right = region
-    place = round(left * look.downsample), round(top * look.downsample)
-    return _on_background(slide.read_region(place, look.level, (right - left, bottom - top)), look.background)
+    corner = round(left * level.downsample), round(top * level.downsample)
+    return _on_background(slide.read_region(corner, level.index, (right - left, bottom - top)), level.background)
 
 
 def _on_background(
     picture: Any, background: tuple[int, int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Colours ``(y, x, 3)`` of an RGBA picture laid on a colour, and its alpha; ``None`` where it is opaque."""
+    """Colours ``(y, x, 3)`` of an RGBA picture blended with a colour, and its alpha; ``None`` if it is opaque."""
     from PIL import Image
 
     if picture.getextrema()[3][0] == 255:
@@ -250,7 +250,7 @@ def _on_background(
 
 
 def _blocks(region: Region, block: tuple[int, int], shape: tuple[int, ...]) -> Iterator[Region]:
-    """The fixed blocks that a region touches."""
+    """The fixed blocks that a region overlaps."""
     high, wide = block
     for y in range(region[0] // high * high, region[1], high):
         for x in range(region[2] // wide * wide, region[3], wide):
@@ -258,7 +258,7 @@ def _blocks(region: Region, block: tuple[int, int], shape: tuple[int, ...]) -> I
 
 
 def _mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:
-    """Micrometres per pixel (y, x) of level 0, if both are there and are lengths."""
+    """Micrometres per pixel (y, x) of level 0, if both are given and positive."""
     try:
         found = float(properties["openslide.mpp-y"]), float(properties["openslide.mpp-x"])
     except (KeyError, ValueError):
@@ -266,18 +266,8 @@ def _mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:
     return found if all(math.isfinite(value) and value > 0 for value in found) else None
 
 
-def _level(mpp: tuple[float, float] | None, downsamples: tuple[float, ...], pick: Pick, where: str) -> int:
-    if pick.mpp is None:
-        return picked(pick.level, len(downsamples), what="level", where=where)
-    if mpp is None:
-        raise ImageError(
-            where, f"{pick.mpp:g} µm/px is wanted, the slide says no length of a pixel", fix="give a level instead"
-        )
-    return finer_level([max(mpp) * downsample for downsample in downsamples], pick.mpp)
-
-
 def _background(properties: Mapping[str, str]) -> tuple[int, int, int]:
-    """The colour a slide gives for what was not scanned, else white."""
+    """The colour that a slide gives for areas that were not scanned, else white."""
     text = properties.get("openslide.background-color", "")
     try:
         value = int(text, 16) if len(text) == 6 else 0xFFFFFF
@@ -286,16 +276,16 @@ def _background(properties: Mapping[str, str]) -> tuple[int, int, int]:
     return value >> 16 & 255, value >> 8 & 255, value & 255
 
 
-def _tile(properties: Mapping[str, str], look: _Look, size: tuple[int, int]) -> tuple[int, int]:
-    """What is decoded at once: the file's tile, or the fixed block of a level that is read in such."""
+def _tile(properties: Mapping[str, str], level: _Level, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of what is decoded at once: the file's tile, or a fixed block."""
     sides = []
     for axis, most in (("height", size[0]), ("width", size[1])):
         try:
-            side = int(properties[f"openslide.level[{look.level}].tile-{axis}"])
+            side = int(properties[f"openslide.level[{level.index}].tile-{axis}"])
         except (KeyError, ValueError):
             side = 256
         side = side if 16 <= side <= 4096 else 256
-        if look.fixed:
+        if level.fixed_blocks:
             side *= max(1, _BLOCK // side)
         sides.append(min(side, most))
     return sides[0], sides[1]
@@ -303,7 +293,7 @@ def _tile(properties: Mapping[str, str], look: _Look, size: tuple[int, int]) -> 
 
 @contextmanager
 def _errors(where: str, region: Region | None) -> Iterator[None]:
-    """Turns what OpenSlide raises into an ImageError with the file and the region."""
+    """Turns OpenSlide's errors into an ImageError with the file and the region."""
     try:
         import openslide  # noqa: F401
     except (ImportError, OSError) as error:

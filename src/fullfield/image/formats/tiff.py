@@ -1,4 +1,4 @@
-"""TIFF, BigTIFF and OME-TIFF, tile by tile."""
+"""Reads TIFF, BigTIFF and OME-TIFF tile by tile."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.image.blob import Blob, close_quietly, local_path, open_blob
+from fullfield.image.checks import check_region, damaged, reason, thumbnail_of
 from fullfield.image.decode import DECODE_ERRORS
-from fullfield.image.formats.checks import check_region, damaged, reason, thumbnail_of
 from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.tiff_check import check_structure
 from fullfield.image.formats.tiff_file import Series, companions, read_series
 from fullfield.image.formats.tiff_mpp import is_trestle, trestle_overlaps
-from fullfield.image.formats.tiff_plane import Plane, read_region, wants
-from fullfield.image.orientation import upright
-from fullfield.image.photometric import Look, look_of
-from fullfield.image.pick import Pick, picked_bands, picked_level
-from fullfield.image.raster import About, Raster, differs
+from fullfield.image.formats.tiff_plane import Plane, read_region, split_bands
+from fullfield.image.orientation import oriented
+from fullfield.image.photometric import Photometric, photometric_of
+from fullfield.image.raster import About, Raster, is_not_nodata
+from fullfield.image.selection import Selection, select_bands, select_level
 
 GEO_TAGS = frozenset({33550, 34264, 34735})
 _ERRORS = (*DECODE_ERRORS, AssertionError)
@@ -35,22 +35,22 @@ class TiffRaster:
     """One level of one image of a TIFF.
 
     Args:
-        name: the file.
-        levels: the planes of every level, for the thumbnail.
-        look: from stored values to pixels.
-        bands: channels picked, of the picture after ``look``.
-        alpha: the last channel is alpha, and picked.
-        about: beside the pixels.
-        closing: gives the files back.
+        name: path or URL.
+        levels: the planes of every level, finest first.
+        photometric: converts stored values to pixels.
+        bands: channels selected, counted after ``photometric``.
+        alpha: whether the last channel is alpha, and selected.
+        about: the file's metadata.
+        close_files: closes the files.
     """
 
     name: str
     levels: tuple[tuple[Plane, ...], ...]
-    look: Look
+    photometric: Photometric
     bands: tuple[int, ...]
     alpha: bool
     about: About
-    closing: Callable[[], None]
+    close_files: Callable[[], None]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -60,10 +60,10 @@ class TiffRaster:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the pixels."""
-        return self.look.dtype
+        return self.photometric.dtype
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        """Pixels ``(y, x, c)`` of a region; only the tiles that it touches are decoded, in the thread that asks.
+        """Pixels ``(y, x, c)`` of a region; only the tiles that it overlaps are decoded, in the calling thread.
 
         Raises:
             ImageError: the file is damaged there, or the region leaves the image.
@@ -74,54 +74,54 @@ class TiffRaster:
     def _read(self, level: int, region: tuple[int, int, int, int]) -> NDArray[Any]:
         planes = self.levels[level]
         stored = sum(plane.channels for plane in planes)
-        bands = self.bands if self.look.each else tuple(range(stored))
+        bands = self.bands if self.photometric.per_channel else tuple(range(stored))
         try:
-            pixels = self.look.apply(read_region(planes, wants(planes, bands), region, len(bands)))
+            pixels = self.photometric.apply(read_region(planes, split_bands(planes, bands), region, len(bands)))
         except _ERRORS as error:
             where = f"{self.name}, level {level}" if level else self.name
             raise damaged(where, region, error) from error
-        if self.look.each or self.bands == tuple(range(self.look.channels)):
+        if self.photometric.per_channel or self.bands == tuple(range(self.photometric.channels)):
             return pixels
         return pixels[:, :, self.bands]
 
     def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Which of some pixels read hold something: are not nodata, and not wholly transparent."""
-        valid = differs(pixels, self.about.nodata)
+        """Mask ``(y, x)`` of the valid ones among pixels already read: not nodata, not fully transparent."""
+        valid = is_not_nodata(pixels, self.about.nodata)
         if not self.alpha:
             return valid
         alpha = pixels[:, :, -1]
         opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1
-        there: NDArray[np.bool_] = alpha == opaque
-        if there.all() or not (there | (alpha == 0)).all():
-            return valid  # opaque all over, or half transparent: not for a mask to say
-        return there if valid is None else there & valid
+        shown: NDArray[np.bool_] = alpha == opaque
+        if shown.all() or not (shown | (alpha == 0)).all():
+            return valid  # all opaque, or partly transparent, which a mask cannot express
+        return shown if valid is None else shown & valid
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Which pixels of a region hold something."""
+        """Mask ``(y, x)`` of the valid pixels of a region."""
         if self.about.nodata is None and not self.alpha:
             return None
         return self.mask(self.read(top, bottom, left, right))
 
     def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
-        """Whether the file has no tile that a region touches, and what stands for these is nothing."""
+        """Whether the file stores no tile of a region, and the value of missing tiles is invalid."""
         planes = self.levels[self.about.level]
         if self.about.nodata is None and not self.alpha:
             return False
         fill = np.concatenate([np.full((1, 1, plane.channels), plane.fill, plane.dtype) for plane in planes], axis=2)
-        pixel = self.look.apply(fill[:, :, self.bands] if self.look.each else fill)
+        pixel = self.photometric.apply(fill[:, :, self.bands] if self.photometric.per_channel else fill)
         valid = self.mask(pixel)
         if valid is None or valid.any():
             return False
         region = (top, bottom, left, right)
-        wanted = wants(planes, self.bands if self.look.each else tuple(range(fill.shape[2])))
+        parts = split_bands(planes, self.bands if self.photometric.per_channel else tuple(range(fill.shape[2])))
         return all(
-            planes[want.plane].blob is None or planes[want.plane].counts[index] == 0
-            for want in wanted
-            for index in planes[want.plane].tiles(want.picture, region)
+            planes[part.plane].blob is None or planes[part.plane].counts[index] == 0
+            for part in parts
+            for index in planes[part.plane].tiles(part.picture, region)
         )
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
-        """The whole image from the level that is just large enough; ``None`` where that is large."""
+        """The whole image from the coarsest level that is large enough; ``None`` if that level is large."""
         sizes = self.about.levels
         pixel_bytes = sum(plane.channels * plane.dtype.itemsize for plane in self.levels[0])
 
@@ -132,21 +132,21 @@ class TiffRaster:
 
     def close(self) -> None:
         """Closes the file."""
-        self.closing()
+        self.close_files()
 
 
-def open_tiff(path: str, pick: Pick) -> Raster:
-    """A TIFF of any kind, of which nothing but its directories has been read.
+def open_tiff(path: str, selection: Selection) -> Raster:
+    """Opens a TIFF of any kind; only its directories are read.
 
     Args:
         path: file or URL.
-        pick: what of it is wanted.
+        selection: what to read.
 
     Raises:
-        ImageError: tifffile is not installed, or the file is none that can be read by tiles.
+        ImageError: tifffile is not installed, or the file cannot be read tile by tile.
     """
     try:
-        import imagecodecs  # noqa: F401  tifffile alone would read no compressed tile
+        import imagecodecs  # noqa: F401  tifffile reads no compressed tile without it
         import tifffile
     except ModuleNotFoundError as error:
         raise ImageError(
@@ -154,7 +154,7 @@ def open_tiff(path: str, pick: Pick) -> Raster:
         ) from error
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
-        logger.addHandler(logging.NullHandler())  # what matters is raised; the rest would go to the screen
+        logger.addHandler(logging.NullHandler())  # else its messages go to stderr; errors are raised
     opened: dict[str, Blob] = {"": open_blob(path)}
     try:
         tags = check_structure(opened[""])
@@ -166,8 +166,8 @@ def open_tiff(path: str, pick: Pick) -> Raster:
                     opened[str(part.resolve())] = blob = open_blob(str(part))
                     check_structure(blob)
                 tif = stack.enter_context(tifffile.TiffFile(path))
-            series, page = read_series(tif, pick, lambda name: _blob(opened, name, tif.filehandle.path), path)
-            return _raster(path, pick, series, page, opened, bool(tags & GEO_TAGS))
+            series, page = read_series(tif, selection, lambda name: _blob(opened, name, tif.filehandle.path), path)
+            return _raster(path, selection, series, page, opened, bool(tags & GEO_TAGS))
     except ImageError:
         close_quietly(*opened.values())
         raise
@@ -181,7 +181,7 @@ def open_tiff(path: str, pick: Pick) -> Raster:
 
 
 def _refuse_slides(tif: Any, path: str) -> None:
-    """Raises an ImageError where only the vendor's text says where the pages' tiles lie, or which page is the slide."""
+    """Raises an ImageError for a slide whose tile positions or main page only the vendor's metadata tell."""
     page = tif.pages.first if tif.pages else None
     trestle = page is not None and is_trestle(page) and trestle_overlaps(page)
     for found, vendor in ((tif.is_scn, "Leica"), (tif.is_bif, "Ventana"), (trestle, "Trestle")):
@@ -191,7 +191,7 @@ def _refuse_slides(tif: Any, path: str) -> None:
 
 
 def _source(path: str, blob: Blob, stack: ExitStack) -> Any:
-    """What tifffile opens: a path, or a file object for what lies elsewhere."""
+    """What tifffile opens: a local path, or a file object of a URL."""
     local = local_path(path)
     return local if local is not None else stack.enter_context(blob.file())
 
@@ -204,16 +204,16 @@ def _companions(tif: Any, path: str) -> tuple[Path, ...]:
 
 
 def _blob(opened: dict[str, Blob], name: str, first: str) -> Blob:
-    """The bytes of one of the files of a set."""
+    """The bytes of one of the files of an OME-TIFF."""
     return opened[""] if name == first else opened[str(Path(name).resolve())]
 
 
-def _raster(path: str, pick: Pick, series: Series, page: Any, opened: dict[str, Blob], geo: bool) -> Raster:
-    """The raster of a series."""
+def _raster(path: str, selection: Selection, series: Series, page: Any, opened: dict[str, Blob], geo: bool) -> Raster:
+    """One level of a series as a raster."""
     planes = series.levels[0]
     stored = sum(plane.channels for plane in planes)
     jpeg = page.compression in (7, 50001)
-    look = look_of(
+    photometric = photometric_of(
         int(page.photometric),
         bits=page.bitspersample,
         dtype=planes[0].dtype,
@@ -222,30 +222,30 @@ def _raster(path: str, pick: Pick, series: Series, page: Any, opened: dict[str, 
         jpeg=jpeg,
         where=path,
     )
-    bands = picked_bands(pick.bands, look.channels, where=path)
+    bands = select_bands(selection.bands, photometric.channels, where=path)
     sizes = series.sizes
     mpps = None if series.mpp is None else [max(_level_mpp(series.mpp, sizes, k)) for k in range(len(sizes))]
-    level = picked_level(pick, len(sizes), mpps, where=path)
+    level = select_level(selection, len(sizes), mpps, where=path)
     about = About(
         identity=_identity(opened, series, level, bands),
         tile=series.levels[level][0].tile,
         levels=sizes,
         level=level,
         mpp=None if series.mpp is None else _level_mpp(series.mpp, sizes, level),
-        nodata=_nodata(page, look),
-        reader="tifffile" + (f" (not its place on the map: {_for_its_place(path)})" if geo else ""),
+        nodata=_nodata(page, photometric),
+        reader="tifffile" + (f" (without georeference: {_georeference_fix(path)})" if geo else ""),
     )
     alpha = bool(page.extrasamples) and int(page.extrasamples[-1]) in (1, 2) and stored == page.samplesperpixel
-    alpha = alpha and stored in (2, 4) and look.each and bands == tuple(range(stored))
+    alpha = alpha and stored in (2, 4) and photometric.per_channel and bands == tuple(range(stored))
 
     def close() -> None:
         close_quietly(*opened.values())
 
-    return upright(TiffRaster(path, series.levels, look, bands, alpha, about, close), page.tags.valueof(274))
+    return oriented(TiffRaster(path, series.levels, photometric, bands, alpha, about, close), page.tags.valueof(274))
 
 
-def _for_its_place(path: str) -> str:
-    """What to do about a GeoTIFF that GDAL does not read: it is not there, or knows no such URL."""
+def _georeference_fix(path: str) -> str:
+    """How to get the georeference of a GeoTIFF: GDAL is not installed, or cannot read the URL."""
     known = local_path(path) is not None or is_remote(path)
     return "pip install 'fullfield[geo]'" if known else "download the file"
 
@@ -254,23 +254,23 @@ def _level_mpp(mpp: tuple[float, float], sizes: tuple[tuple[int, int], ...], lev
     return mpp[0] * sizes[0][0] / sizes[level][0], mpp[1] * sizes[0][1] / sizes[level][1]
 
 
-def _nodata(page: Any, look: Look) -> float | None:
-    """GDAL's value for nothing, if the file names one that its pixels can have."""
+def _nodata(page: Any, photometric: Photometric) -> float | None:
+    """GDAL's nodata value, if the file has one that its pixels can take."""
     text = page.tags.valueof(42113)
-    if not isinstance(text, str) or not look.each:
+    if not isinstance(text, str) or not photometric.per_channel:
         return None
     try:
         value = float(text.strip("\0 ").replace(",", "."))
-        stored = np.array(value).astype(look.dtype)
+        stored = np.array(value).astype(photometric.dtype)
     except (ValueError, OverflowError):
         return None
     if not np.isnan(value) and stored != value:
         return None
-    return float(look.apply(stored.reshape(1, 1, 1))[0, 0, 0])
+    return float(photometric.apply(stored.reshape(1, 1, 1))[0, 0, 0])
 
 
 def _identity(opened: dict[str, Blob], series: Series, level: int, bands: tuple[int, ...]) -> dict[str, Any]:
-    """The file's identity and what was picked of it."""
+    """The file's identity and what is selected of it."""
     files = {Path(name).name: blob.identity() for name, blob in opened.items() if name}
     which = {"series": series.index, "level": level, "z": series.z, "t": series.t, "bands": list(bands)}
     return {**opened[""].identity(), **which, **({"parts": files} if files else {})}

@@ -1,4 +1,4 @@
-"""From tifffile's view of a TIFF to what is read: one series, its levels, the planes of one z and t."""
+"""Selects what to read of a TIFF opened by tifffile: one series, its levels, the planes of one z and t."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 
 from fullfield.errors import ImageError
 from fullfield.image.blob import Blob
-from fullfield.image.formats.tiff_mpp import microns
+from fullfield.image.formats.encoded_size import CHECKED, check_tile
+from fullfield.image.formats.tiff_mpp import resolution
 from fullfield.image.formats.tiff_plane import Plane, page_decoder, raw_strips
-from fullfield.image.formats.tile_check import BOUNDED, check_tile
-from fullfield.image.pick import Pick, picked
+from fullfield.image.selection import Selection, select_index
 
-_MOST_TILE = 512 * 2**20  # bytes of a tile or strip decoded; larger ones decode only whole
+_MOST_TILE = 512 * 2**20  # bytes of a decoded tile or strip: larger ones would be decoded whole
 _Blobs = Callable[[str], Blob]
 
 
@@ -28,7 +28,7 @@ class Series:
     """One image of a file.
 
     Args:
-        levels: of its pyramid, finest first: the planes whose channels, one after the other, are the image's.
+        levels: of its pyramid, finest first; each is the planes whose channels together are the image's.
         index: of the series in the file.
         z: index of the plane of the stack.
         t: index of the time point.
@@ -47,41 +47,44 @@ class Series:
         return tuple(planes[0].size for planes in self.levels)
 
 
-def read_series(tif: Any, pick: Pick, blobs: _Blobs, where: str) -> tuple[Series, Any]:
-    """The series that is picked, with tifffile's first page of it.
+def read_series(tif: Any, selection: Selection, blobs: _Blobs, where: str) -> tuple[Series, Any]:
+    """The selected series, and tifffile's first page of it.
 
     Args:
         tif: an open ``tifffile.TiffFile``.
-        pick: what is wanted.
-        blobs: the bytes of a file, by its path.
+        selection: what to read.
+        blobs: returns the bytes of a file, by its path.
         where: the file, for errors.
 
     Raises:
-        ImageError: there is no such series, plane or time; or its pages cannot be read tile by tile.
+        ImageError: the series, plane or time does not exist, or its pages cannot be read tile by tile.
     """
     images = _images(list(tif.series))
     if not images:
-        raise ImageError(where, "is a TIFF without an image", fix="check the file")
-    index = picked(pick.series, len(images), what="series", where=where)
+        raise ImageError(where, "is a TIFF without images", fix="check the file")
+    index = select_index(selection.series, len(images), what="series", where=where)
     levels = images[index]
     _check_page(levels[0].keyframe, where)
     axes = _leading_axes(levels[0], where)
-    z, t = (picked(p, _size(axes, name), what=name, where=where) for p, name in ((pick.z, "z"), (pick.t, "t")))
+    z, t = (
+        select_index(p, _size(axes, name), what=name, where=where)
+        for p, name in ((selection.z, "z"), (selection.t, "t"))
+    )
     found = tuple(_planes(level, z, t, blobs, where) for level in levels)
-    fitting = tuple(planes for planes in found if _alike(planes, found[0]))
+    fitting = tuple(planes for planes in found if _same_kind(planes, found[0]))
     ordered = tuple(sorted(fitting, key=lambda planes: -planes[0].size[0] * planes[0].size[1]))
-    mpp = microns(tif, levels[0], index, len(images))
+    mpp = resolution(tif, levels[0], index, len(images))
     return Series(ordered, index, z, t, mpp), levels[0].keyframe
 
 
-def _alike(planes: tuple[Plane, ...], base: tuple[Plane, ...]) -> bool:
-    """Whether a level holds what the finest one does."""
-    kinds = [[(p.channels, p.dtype) for p in some] for some in (planes, base)]
+def _same_kind(planes: tuple[Plane, ...], base: tuple[Plane, ...]) -> bool:
+    """Whether a level has the channels and types of the finest one."""
+    kinds = [[(plane.channels, plane.dtype) for plane in level] for level in (planes, base)]
     return kinds[0] == kinds[1]
 
 
 def _images(series: list[Any]) -> list[list[Any]]:
-    """The levels of each image; pages marked as reduced join the image that they show, masks are left out."""
+    """The levels of each image; series marked as reduced become levels of their image, masks are left out."""
     images: list[list[Any]] = []
     for one in series:
         page = one.keyframe
@@ -96,7 +99,7 @@ def _images(series: list[Any]) -> list[list[Any]]:
 
 
 def _is_level(one: Any, image: list[Any]) -> bool:
-    """Whether a series is a smaller version of an image: marked so, of its kind and of its shape within 2 px."""
+    """Whether a series is a smaller version of an image: marked so, of the same type and proportions to within 2 px."""
     page, base = one.keyframe, image[0].keyframe
     if not (page.is_reduced or page.is_subifd) or page.dtype != base.dtype or len(one) != len(image[0]):
         return False
@@ -108,13 +111,13 @@ def _is_level(one: Any, image: list[Any]) -> bool:
 
 
 def _leading_axes(series: Any, where: str) -> list[tuple[str, int]]:
-    """Names and sizes of the axes over the pages; what is longer than 1 has one of the names ``c``, ``z``, ``t``."""
+    """Names and sizes of the axes over pages; all that are longer than 1 are named ``c``, ``z`` or ``t``."""
     axes, shape = series.get_axes(False), tuple(series.get_shape(False))
     page, count = math.prod(series.keyframe.shape), len(shape)
     while count > 0 and math.prod(shape[count:]) < page:
         count -= 1
     if math.prod(shape[count:]) != page:
-        raise ImageError(where, f"its pages do not make up its axes {axes} of {shape}", fix="save it as OME-TIFF")
+        raise ImageError(where, f"its pages do not match its axes {axes} of {shape}", fix="save it as OME-TIFF")
     taken = {axis.lower() for axis, size in zip(axes, shape, strict=True) if axis in "CZT" and size > 1}
     free = [name for name in ("z", "t") if name not in taken]
     found = []
@@ -133,7 +136,7 @@ def _size(axes: Sequence[tuple[str, int]], name: str) -> int:
 
 
 def _planes(series: Any, z: int, t: int, blobs: _Blobs, where: str) -> tuple[Plane, ...]:
-    """The planes of one z and t, one a value of axis c."""
+    """The planes of one z and t, one for each position on axis c."""
     axes = _leading_axes(series, where)
     sizes = [size for _, size in axes]
     channels = max(1, _size(axes, "c"))
@@ -184,12 +187,16 @@ def _plane(series: Any, index: int, blobs: _Blobs, where: str) -> Plane:
         options=options,
     )
     if (plane.offsets < 0).any() or (plane.counts < 0).any():
-        raise ImageError(where, "lists tiles at negative places", fix="it is damaged: copy or download it again")
+        raise ImageError(where, "lists tiles at negative positions", fix="it is damaged: copy or download it again")
     return _as_stored(plane, series, index, where)
 
 
 def _as_stored(plane: Plane, series: Any, index: int, where: str) -> Plane:
-    """An uncompressed page of strips read in parts; of a stack behind a single page, the plane wanted."""
+    """The page with strips of our own size if it is uncompressed; of a stack behind a single page, the plane wanted.
+
+    Raises:
+        ImageError: tiles or strips are too large to be decoded whole.
+    """
     key = series.keyframe
     bare = key.compression == 1 and key.predictor == 1 and key.fillorder == 1
     if not key.is_tiled and bare and key.bitspersample == 8 * plane.dtype.itemsize and plane.blob is not None:
@@ -197,7 +204,7 @@ def _as_stored(plane: Plane, series: Any, index: int, where: str) -> Plane:
         if strips is not None:
             return strips
     if series.is_truncated and index:
-        raise ImageError(where, "is a stack behind one page that is not plain", fix="save it as OME-TIFF")
+        raise ImageError(where, "is a compressed or tiled stack behind one page", fix="save it as OME-TIFF")
     rows = plane.tile[0] * plane.tile[1] * plane.samples * plane.dtype.itemsize
     if rows > _MOST_TILE:
         kind = "tiles" if key.is_tiled else "strips"
@@ -211,7 +218,7 @@ def _as_stored(plane: Plane, series: Any, index: int, where: str) -> Plane:
 
 
 def _check_page(page: Any, where: str) -> None:
-    """Raises where a page is none that is read tile by tile."""
+    """Raises an ImageError if a page cannot be read tile by tile."""
     if page.imagedepth != 1 or page.tiledepth != 1:
         raise ImageError(
             where, f"one page holds a volume (ImageDepth {page.imagedepth})", fix="save one page a plane, as OME-TIFF"
@@ -222,19 +229,19 @@ def _check_page(page: Any, where: str) -> None:
             f"has pixels of sample format {page.sampleformat}, {page.bitspersample} bits",
             fix="save it with integers or floats of 1 to 64 bits",
         )
-    if page.compression not in BOUNDED:
+    if page.compression not in CHECKED:
         name = getattr(page.compression, "name", page.compression)
         raise ImageError(
             where,
-            f"compression {name} ({int(page.compression)}) is not read here",
-            fix="install a reader that may know it: pip install 'fullfield[geo,slide]'; or save it with another one",
+            f"compression {name} ({int(page.compression)}) is not supported",
+            fix="install other readers: pip install 'fullfield[geo,slide]'; or save it with another compression",
         )
     if 0 in page.shaped:
         raise ImageError(where, f"has no pixels: {page.imagelength}x{page.imagewidth} px", fix="check the file")
 
 
 def _check_tile_size(tile: tuple[int, int], pixel_bytes: int, page: Any, where: str) -> None:
-    """Raises where tiles have no size, or are far larger than the picture."""
+    """Raises an ImageError if tiles are empty, or far larger than the picture."""
     if min(tile) < 1 or (page.is_tiled and tile[0] * tile[1] * pixel_bytes > _MOST_TILE):
         raise ImageError(
             where,
@@ -245,10 +252,10 @@ def _check_tile_size(tile: tuple[int, int], pixel_bytes: int, page: Any, where: 
 
 
 def companions(description: str, path: Path) -> tuple[Path, ...]:
-    """The files that an OME-TIFF names as parts of itself, if all lie beside it.
+    """The other files that an OME-TIFF consists of, all in its folder.
 
     Raises:
-        ImageError: one lies elsewhere.
+        ImageError: it names a file outside its folder.
     """
     names = {unescape(name) for name in re.findall(r'\bFileName="([^"]*)"', description)}
     for name in names:

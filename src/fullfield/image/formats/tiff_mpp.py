@@ -1,4 +1,4 @@
-"""How large the pixels of a TIFF are: whoever wrote it says so in another way."""
+"""Reads the resolution of a TIFF, which every vendor stores in its own way."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _MICROMETRES = {
 }  # fmt: skip
 
 
-def microns(tif: Any, series: Any, index: int, images: int) -> tuple[float, float] | None:
-    """Micrometres per pixel (y, x) of a series: of OME, ImageJ, Aperio, Philips, Trestle, or of TIFF's resolution."""
+def resolution(tif: Any, series: Any, index: int, images: int) -> tuple[float, float] | None:
+    """Micrometres per pixel (y, x) of a series, stored by OME, ImageJ, Aperio, Philips, Trestle or TIFF tags."""
     page = series.keyframe
     if tif.is_ome and tif.ome_metadata:
         return _ome_mpp(tif.ome_metadata, index, images)
@@ -28,7 +28,7 @@ def microns(tif: Any, series: Any, index: int, images: int) -> tuple[float, floa
         return _philips_mpp(tif.pages.first.description)
     per_unit = [_ratio(page.tags.valueof(code)) for code in (283, 282)]
     if is_trestle(page):
-        return _positive(*(ratio or 0.0 for ratio in per_unit))  # no pixels a unit: micrometres
+        return _positive(*(ratio or 0.0 for ratio in per_unit))  # micrometres, not pixels per unit
     if tif.is_imagej:
         scale = _MICROMETRES.get(str((tif.imagej_metadata or {}).get("unit", "")))
     else:
@@ -40,7 +40,7 @@ def microns(tif: Any, series: Any, index: int, images: int) -> tuple[float, floa
 
 
 def is_trestle(page: Any) -> bool:
-    """Whether a page is of a Trestle slide."""
+    """Whether a page belongs to a Trestle slide."""
     return str(page.tags.valueof(305)).startswith("MedScan") and "OverlapsXY=" in page.description
 
 
@@ -51,21 +51,21 @@ def trestle_overlaps(page: Any) -> bool:
 
 
 def _philips_mpp(text: str) -> tuple[float, float] | None:
-    """The spacing of the finest level of the slide, which lies among pictures of its label and of the whole glass."""
+    """The pixel spacing of the slide's finest level; the file also holds pictures of the label and the glass."""
     if "<!" in text:
         return None
     try:
-        root = ElementTree.fromstring(text)  # noqa: S314  no declarations, so no entities to expand
+        root = ElementTree.fromstring(text)  # noqa: S314  without declarations there are no entities to expand
     except (ElementTree.ParseError, ValueError):
         return None
     sizes = []
     for image in root.iter("DataObject"):
         kinds = [node.text for node in image.findall("Attribute[@Name='PIM_DP_IMAGE_TYPE']")]
         for node in image.iter("Attribute") if "WSI" in kinds else ():
-            said = re.findall(r'"([0-9.eE+-]+)"', node.text or "")
-            if node.get("Name") == "DICOM_PIXEL_SPACING" and len(said) == 2:  # millimetres between rows, columns
+            spacing = re.findall(r'"([0-9.eE+-]+)"', node.text or "")
+            if node.get("Name") == "DICOM_PIXEL_SPACING" and len(spacing) == 2:  # millimetres between rows, columns
                 with suppress(ValueError):
-                    sizes.append((1000 * float(said[0]), 1000 * float(said[1])))
+                    sizes.append((1000 * float(spacing[0]), 1000 * float(spacing[1])))
     return _positive(*min(sizes)) if sizes else None
 
 
@@ -88,7 +88,7 @@ def _ome_mpp(text: str, index: int, images: int) -> tuple[float, float] | None:
 
 
 def _ratio(value: object) -> float | None:
-    """A rational tag as a number; ``None`` where there is none, or nothing but 0."""
+    """A rational tag as a number; ``None`` if it is missing or 0."""
     if not isinstance(value, tuple) or len(value) < 2 or not value[0] or not value[1]:
         return None
     return float(value[0]) / float(value[1])

@@ -1,4 +1,4 @@
-"""One page of a TIFF as a grid of tiles or strips, each decoded alone."""
+"""Reads regions of a TIFF page, a grid of tiles or strips that are decoded one by one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.geometry.region import Region
+from fullfield.geometry.region import Pair, Region
 from fullfield.image.blob import Blob, read_parts
-from fullfield.image.formats.tile_check import check_tile
+from fullfield.image.formats.encoded_size import check_tile
 
-_STRIP = 2**18  # bytes of an uncompressed strip that are read at once
+_STRIP = 2**18  # bytes of an uncompressed strip read at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,17 +21,17 @@ class Plane:
     """The tiles or strips of a page.
 
     Args:
-        blob: the file; ``None`` where the page is missing, so that all of it is ``fill``.
+        blob: the file; ``None`` if the page is missing, so that all of it is ``fill``.
         size: height and width, px.
         tile: height and width of a tile; of a strip, its rows and the page's width.
-        samples: values of a pixel that lie together; 1 where each is a picture of its own.
-        separate: pictures that lie one after the other; 1 where the values of a pixel lie together.
+        samples: values of a pixel that are stored together; 1 if each channel is a picture of its own.
+        separate: pictures stored one after the other (PlanarConfiguration 2); 1 if a pixel's values are together.
         dtype: of the values.
-        fill: value of tiles that the file leaves out.
-        offsets: where each tile begins, picture by picture, row by row.
-        counts: bytes of each; 0 where the file leaves it out.
+        fill: value of tiles that the file does not store.
+        offsets: first byte of each tile, picture by picture, row by row.
+        counts: bytes of each; 0 if the file does not store it.
         compression: TIFF's number.
-        decode: the bytes of a tile and its index -> pixels ``(1, y, x, c)``, at least the part inside the page.
+        decode: bytes of a tile and its index -> pixels ``(1, y, x, c)``, at least those inside the page.
         options: more arguments of ``decode``.
     """
 
@@ -59,25 +59,25 @@ class Plane:
         return self.samples * self.separate
 
     def tiles(self, picture: int, region: Region) -> Iterator[int]:
-        """Indices of the tiles of one picture that a region touches."""
+        """Indices of the tiles of one picture that a region overlaps."""
         rows, columns = self.grid
         for i in range(region[0] // self.tile[0], -(-region[1] // self.tile[0])):
             for j in range(region[2] // self.tile[1], -(-region[3] // self.tile[1])):
                 yield (picture * rows + i) * columns + j
 
-    def place(self, index: int) -> tuple[int, int]:
+    def corner(self, index: int) -> tuple[int, int]:
         """First row and column of a tile."""
         rows, columns = self.grid
         return index // columns % rows * self.tile[0], index % columns * self.tile[1]
 
     def pixels(self, index: int, data: bytes) -> NDArray[Any]:
-        """A tile decoded: ``(y, x, c)``, cut off at the page's edge.
+        """Decodes a tile: ``(y, x, c)``, cropped at the page's edge.
 
         Raises:
-            ValueError: it is not what the page says. The codecs raise errors of their own too.
+            ValueError: size or type differ from the page's. The codecs raise their own errors too.
         """
         check_tile(data, self.compression, self.tile, self.samples)
-        top, left = self.place(index)
+        top, left = self.corner(index)
         height, width = min(self.tile[0], self.size[0] - top), min(self.tile[1], self.size[1] - left)
         found = self.decode(data, index, **self.options)
         if found is None or found.ndim != 4 or found.shape[1] < height or found.shape[2] < width:
@@ -93,63 +93,65 @@ class Plane:
 
 
 @dataclass(frozen=True)
-class Want:
-    """Channels wanted of one picture of one plane: ``(channel of the result, value within the pixel)`` each."""
+class PictureBands:
+    """Bands to read of one picture of one plane: ``(channel of the result, value within the pixel)`` of each."""
 
     plane: int
     picture: int
     values: tuple[tuple[int, int], ...]
 
 
-def wants(planes: tuple[Plane, ...], bands: tuple[int, ...]) -> tuple[Want, ...]:
-    """Which pictures hold the bands, channels counted plane by plane."""
+def split_bands(planes: tuple[Plane, ...], bands: tuple[int, ...]) -> tuple[PictureBands, ...]:
+    """The bands by the picture that holds them; bands are counted plane by plane."""
     found: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for channel, band in enumerate(bands):
         plane, value = divmod(band, planes[0].channels)
         picture, inner = divmod(value, planes[0].samples)
         found.setdefault((plane, picture), []).append((channel, inner))
-    return tuple(Want(plane, picture, tuple(values)) for (plane, picture), values in found.items())
+    return tuple(PictureBands(plane, picture, tuple(values)) for (plane, picture), values in found.items())
 
 
-def read_region(planes: tuple[Plane, ...], wanted: Iterable[Want], region: Region, channels: int) -> NDArray[Any]:
-    """Pixels ``(y, x, c)`` of a region; only tiles that it touches are read, each decoded once.
+def read_region(
+    planes: tuple[Plane, ...], parts: Iterable[PictureBands], region: Region, channels: int
+) -> NDArray[Any]:
+    """Pixels ``(y, x, c)`` of a region; only tiles that it overlaps are read, each decoded once.
 
     Raises:
-        Exception: what the system and the codecs raise; the caller says where.
+        Exception: errors of the system and the codecs, to which the caller adds file and region.
     """
     top, bottom, left, right = region
     dtype = planes[0].dtype
     out = np.empty((bottom - top, right - left, channels), dtype)
-    for want in wanted:
-        plane = planes[want.plane]
+    for part in parts:
+        plane = planes[part.plane]
         present, blob = [], plane.blob
-        for index in plane.tiles(want.picture, region):
+        for index in plane.tiles(part.picture, region):
             if blob is None or plane.counts[index] == 0:
-                _paste(out, np.full((*plane.tile, plane.samples), plane.fill, dtype), plane.place(index), region, want)
+                _paste(out, np.full((*plane.tile, plane.samples), plane.fill, dtype), plane.corner(index), region, part)
             else:
                 start = int(plane.offsets[index])
                 present.append((start, start + int(plane.counts[index]), index))
         if blob is not None:
             for index, data in read_parts(blob, present):
-                _paste(out, plane.pixels(index, data), plane.place(index), region, want)
+                _paste(out, plane.pixels(index, data), plane.corner(index), region, part)
     return out
 
 
-def _paste(out: NDArray[Any], pixels: NDArray[Any], place: tuple[int, int], region: Region, want: Want) -> None:
+def _paste(out: NDArray[Any], pixels: NDArray[Any], corner: Pair, region: Region, bands: PictureBands) -> None:
     """Copies the part of a tile that lies in the region."""
-    top, left = max(place[0], region[0]), max(place[1], region[2])
-    bottom, right = min(place[0] + pixels.shape[0], region[1]), min(place[1] + pixels.shape[1], region[3])
-    part = pixels[top - place[0] : bottom - place[0], left - place[1] : right - place[1]]
+    top, left = max(corner[0], region[0]), max(corner[1], region[2])
+    bottom, right = min(corner[0] + pixels.shape[0], region[1]), min(corner[1] + pixels.shape[1], region[3])
+    part = pixels[top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]]
     target = out[top - region[0] : bottom - region[0], left - region[2] : right - region[2]]
-    if want.values == tuple((k, k) for k in range(out.shape[2])) and part.shape[2] == out.shape[2]:
+    if bands.values == tuple((k, k) for k in range(out.shape[2])) and part.shape[2] == out.shape[2]:
         target[:] = part
         return
-    for channel, value in want.values:
+    for channel, value in bands.values:
         target[:, :, channel] = part[:, :, value]
 
 
 def page_decoder(decode: Callable[..., Any], tiled: bool) -> Callable[..., Any]:
-    """tifffile's decoder of a page, as one that returns the pixels alone."""
+    """tifffile's decoder of a page, returning the pixels only."""
 
     def pixels(data: bytes, index: int, **options: Any) -> Any:
         return decode(data, index, _fullsize=tiled, **options)[0]
@@ -158,17 +160,17 @@ def page_decoder(decode: Callable[..., Any], tiled: bool) -> Callable[..., Any]:
 
 
 def raw_strips(plane: Plane, order: Literal["<", ">"], shift: int) -> Plane | None:
-    """An uncompressed page whose strips lie one after the other, with strips of our own size.
+    """An uncompressed page whose strips are contiguous, divided into strips of our own size.
 
-    So that one strip of a whole picture is not read for a few of its rows, and thousands of single rows are few reads.
+    Then a few rows do not need a strip as large as the picture, and thousands of one-row strips take few reads.
 
     Args:
-        plane: of strips, not compressed, every value of whole bytes.
+        plane: of uncompressed strips, every value in whole bytes.
         order: byte order: ``"<"`` or ``">"``.
-        shift: bytes from the page to the one wanted, of the same kind.
+        shift: bytes from this page to the plane wanted of a stack.
 
     Returns:
-        The same page; ``None`` where its strips lie apart.
+        The same page; ``None`` if its strips are not contiguous.
     """
     (height, width), samples = plane.size, plane.samples
     row_bytes = width * samples * plane.dtype.itemsize

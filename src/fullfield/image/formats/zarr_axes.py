@@ -1,4 +1,4 @@
-"""Which axis of a Zarr array is which, and what OME-Zarr says of them."""
+"""Finds the y, x and channel axes of a Zarr array, and reads OME-Zarr's metadata about axes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fullfield.errors import ImageError
-from fullfield.image.pick import Pick, picked
+from fullfield.image.selection import Selection, select_index
 
-Attributes = Mapping[str, Any]
+Metadata = Mapping[str, Any]
 
 _MEANINGS = {
     "y": "y", "lat": "y", "latitude": "y", "row": "y", "height": "y",
@@ -29,12 +29,12 @@ _MICRONS = {
 
 @dataclass(frozen=True)
 class Axes:
-    """Which axis of an array is which.
+    """The axes of an array.
 
     Args:
-        y, x: their indexes.
-        c: index of the channels; ``None`` where there is one.
-        fixed: for all others, index of the axis and position on it.
+        y, x: their indices.
+        c: index of the channel axis; ``None`` if there is none.
+        fixed: index and position of every other axis.
     """
 
     y: int
@@ -43,21 +43,21 @@ class Axes:
     fixed: tuple[tuple[int, int], ...]
 
 
-def axes_of(names: Sequence[str] | None, shape: Sequence[int], pick: Pick, where: str) -> Axes:
-    """The axes of an array, by name where they have names, else by what is usual.
+def axes_of(names: Sequence[str] | None, shape: Sequence[int], selection: Selection, where: str) -> Axes:
+    """The axes of an array, by name if they have names, else by convention.
 
     Without names: ``(y, x)``; ``(y, x, c)`` with at most 4 channels, else ``(c, y, x)``; ``(t, c, z, y, x)``.
 
     Raises:
-        ImageError: no y and x, an axis of many positions that no pick chooses from, or no such position.
+        ImageError: no y or x axis, an axis of many positions that cannot be selected, or an unknown position.
 
     Examples:
-        >>> axes_of(("t", "y", "x", "c"), (5, 60, 70, 3), Pick(t=2), "a.zarr")
+        >>> axes_of(("t", "y", "x", "c"), (5, 60, 70, 3), Selection(t=2), "a.zarr")
         Axes(y=1, x=2, c=3, fixed=((0, 2),))
-        >>> axes_of(None, (7, 60, 70), Pick(), "a.zarr")
+        >>> axes_of(None, (7, 60, 70), Selection(), "a.zarr")
         Axes(y=1, x=2, c=0, fixed=())
     """
-    found = _usual(shape, where) if names is None else [_MEANINGS.get(name.lower(), name) for name in names]
+    found = _by_convention(shape, where) if names is None else [_MEANINGS.get(name.lower(), name) for name in names]
     for axis in "yxczt":
         if found.count(axis) > 1 or (axis in "yx" and axis not in found):
             raise ImageError(
@@ -65,16 +65,16 @@ def axes_of(names: Sequence[str] | None, shape: Sequence[int], pick: Pick, where
                 f"has axes {', '.join(names or found)}, {found.count(axis)} of them {axis}",
                 fix="name the array's axes c, y, x (dimension_names in Zarr v3)",
             )
-    fixed = tuple((i, _position(name, shape[i], pick, where)) for i, name in enumerate(found) if name not in "yxc")
-    for axis, index in (("z", pick.z), ("t", pick.t)):
+    fixed = tuple((i, _position(name, shape[i], selection, where)) for i, name in enumerate(found) if name not in "yxc")
+    for axis, index in (("z", selection.z), ("t", selection.t)):
         if axis not in found:
-            picked(index, 1, what=axis, where=where)
+            select_index(index, 1, what=axis, where=where)
     return Axes(found.index("y"), found.index("x"), found.index("c") if "c" in found else None, fixed)
 
 
-def _position(name: str, count: int, pick: Pick, where: str) -> int:
+def _position(name: str, count: int, selection: Selection, where: str) -> int:
     if name in ("z", "t"):
-        return picked(pick.z if name == "z" else pick.t, count, what=name, where=where)
+        return select_index(selection.z if name == "z" else selection.t, count, what=name, where=where)
     if count > 1:
         raise ImageError(
             where, f"axis {name} has {count} positions", fix="write an array with axes t, c, z, y, x, or some of them"
@@ -82,7 +82,7 @@ def _position(name: str, count: int, pick: Pick, where: str) -> int:
     return 0
 
 
-def _usual(shape: Sequence[int], where: str) -> list[str]:
+def _by_convention(shape: Sequence[int], where: str) -> list[str]:
     if len(shape) == 2:
         return ["y", "x"]
     if len(shape) == 3:
@@ -90,11 +90,11 @@ def _usual(shape: Sequence[int], where: str) -> list[str]:
     if len(shape) == 5:
         return ["t", "c", "z", "y", "x"]
     raise ImageError(
-        where, f"has {len(shape)} axes without names", fix="name them (dimension_names in Zarr v3), or write (c, y, x)"
+        where, f"has {len(shape)} unnamed axes", fix="name them (dimension_names in Zarr v3), or write (c, y, x)"
     )
 
 
-def ome_axes(multiscale: Attributes) -> list[str] | None:
+def ome_axes(multiscale: Metadata) -> list[str] | None:
     """Names of the axes; ``None`` in OME-Zarr before 0.3, where they are ``t, c, z, y, x``."""
     axes = multiscale.get("axes")
     if not isinstance(axes, list):
@@ -103,8 +103,8 @@ def ome_axes(multiscale: Attributes) -> list[str] | None:
     return [str(kinds.get(str(a.get("type")), a.get("name"))) if isinstance(a, dict) else str(a) for a in axes]
 
 
-def ome_mpp(multiscale: Attributes, dataset: Attributes, axes: Axes) -> tuple[float, float] | None:
-    """Micrometres per pixel (y, x) of a level; ``None`` where the file names no unit of length."""
+def ome_mpp(multiscale: Metadata, dataset: Metadata, axes: Axes) -> tuple[float, float] | None:
+    """Micrometres per pixel (y, x) of a level; ``None`` if the file states no unit of length."""
     listed = multiscale.get("axes")
     if not isinstance(listed, list):
         return None
@@ -119,8 +119,8 @@ def ome_mpp(multiscale: Attributes, dataset: Attributes, axes: Axes) -> tuple[fl
     return (result[0], result[1]) if all(math.isfinite(r) and r > 0 for r in result) else None
 
 
-def _scale(holder: Attributes, axis: int) -> float:
-    """The factor of an axis in ``coordinateTransformations``, 1 where there is none; NaN where it is no number."""
+def _scale(holder: Metadata, axis: int) -> float:
+    """The factor of an axis in ``coordinateTransformations``; 1 if there is none, NaN if it is not a number."""
     transformations = holder.get("coordinateTransformations")
     for step in transformations if isinstance(transformations, list) else []:
         if isinstance(step, dict) and step.get("type") == "scale":
@@ -130,8 +130,8 @@ def _scale(holder: Attributes, axis: int) -> float:
     return 1.0
 
 
-def channel_names(attributes: Attributes, bands: Sequence[int]) -> tuple[str, ...]:
-    """Labels of the channels picked, as ``omero`` has them; none where it has not."""
+def channel_names(attributes: Metadata, bands: Sequence[int]) -> tuple[str, ...]:
+    """Labels of the selected channels, from the ``omero`` metadata; empty if it has none."""
     omero = attributes.get("omero")
     channels = omero.get("channels") if isinstance(omero, dict) else None
     if not isinstance(channels, list):

@@ -1,54 +1,44 @@
-"""Zarr's chunks kept to the size that the array's metadata state, whatever the chunks say of themselves.
+"""Limits what a Zarr store can make a reader allocate or run: documents, chunks and decoded chunks have a bound.
 
-A codec here decodes to what a chunk can be, or raises before the memory is taken. What is no codec of numbers is
-refused by name: the filter ``pickle`` of Zarr v2 would run what a file says.
+The bound of a chunk follows from the array's metadata, whatever size the chunk itself declares. Codecs that are not
+listed here are refused by name: the filter ``pickle`` of Zarr v2 would run code from the file.
 """
 
 from __future__ import annotations
 
-import asyncio
-import bz2
-import lzma
 import math
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numcodecs  # type: ignore[import-untyped]
 import numpy as np
-from numcodecs.abc import Codec  # type: ignore[import-untyped]
 from zarr import Array, AsyncArray
-from zarr.abc.codec import BytesBytesCodec
 from zarr.abc.store import RangeByteRequest, Store, SuffixByteRequest
 from zarr.codecs import ShardingCodec
 from zarr.storage import LocalStore, StorePath, WrapperStore, ZipStore
 
 from fullfield.errors import ImageError
-from fullfield.image.formats.checks import check_block
+from fullfield.image.checks import check_block
+from fullfield.image.formats.zarr_codecs import COMPRESSORS, BoundedCodec, BoundedCompressor
 
-Bytes = bytes | memoryview
-
-_COMPRESSORS = frozenset({"blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"})
 _SAME_SIZE = frozenset({
     "adler32", "bitround", "bytes", "crc32", "crc32c", "delta", "endian", "fletcher32", "jenkins_lookup3", "quantize",
     "sharding_indexed", "shuffle", "transpose",
 })  # fmt: skip
-_RESIZING = frozenset({"astype", "fixedscaleoffset", "packbits"})  # between 1 and 8 bytes a value
-_CHECKSUMS = 1 << 16  # bytes beyond a chunk's own: of checksums
-_UNTOLD = 1 << 26  # bytes beyond, where a compressor wrote no size and only the number of its blocks is known
-_DICTIONARY = 1 << 28  # bytes of LZMA's window
+_RESIZING = frozenset({"astype", "fixedscaleoffset", "packbits"})  # 1 to 8 bytes per value
+_CHECKSUMS = 1 << 16  # bytes that checksums may add to a chunk
 
 
-class NoPartsError(ImageError):
-    """A server gives whole files only, and parts are needed."""
+class RangeRequestError(ImageError):
+    """A server returns whole files only, and shards need parts."""
 
 
 class BoundedStore(WrapperStore[Store]):
-    """A store that hands out no document or chunk longer than a limit.
+    """A store that returns no document or chunk longer than a limit.
 
-    Of a folder and a zip file; what lies behind an address comes as long as the server sends it, but no part of it
-    longer than that.
+    Whole values are checked before they are read in folders and zip files; a server sends them at any length. Parts of
+    values are always checked.
 
     Args:
         store: opened for reading.
@@ -61,11 +51,11 @@ class BoundedStore(WrapperStore[Store]):
         self.most_bytes = most_bytes
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """The value of a key, or a part of it; ``None`` where there is none.
+        """The value of a key, or a part of it; ``None`` if the key does not exist.
 
         Raises:
             ImageError: it is longer than the limit.
-            NoPartsError: all came where a part was asked for.
+            RangeRequestError: the store returned the whole value instead of a part.
         """
         if isinstance(byte_range, RangeByteRequest):
             self._check(key, byte_range.end - byte_range.start)
@@ -75,14 +65,14 @@ class BoundedStore(WrapperStore[Store]):
             except OSError:
                 return None
         elif byte_range is None and isinstance(self.inner, ZipStore):
-            found = await self.inner.get(key, prototype, RangeByteRequest(0, self.most_bytes + 1))
-            self._check(key, 0 if found is None else len(found))
-            return found
-        found = await self.inner.get(key, prototype, byte_range)
-        if found is not None and len(found) > _asked_for(byte_range):
-            what = f"the server gives no parts of files, as shards need ({key})"
-            raise NoPartsError(str(self.inner), what, fix="download the image")
-        return found
+            value = await self.inner.get(key, prototype, RangeByteRequest(0, self.most_bytes + 1))
+            self._check(key, 0 if value is None else len(value))
+            return value
+        value = await self.inner.get(key, prototype, byte_range)
+        if value is not None and len(value) > _requested_bytes(byte_range):
+            what = f"the server does not support range requests, which shards need ({key})"
+            raise RangeRequestError(str(self.inner), what, fix="download the image")
+        return value
 
     def _check(self, key: str, size: int) -> None:
         if size > self.most_bytes:
@@ -91,18 +81,18 @@ class BoundedStore(WrapperStore[Store]):
             )
 
 
-def _asked_for(byte_range: Any) -> float:
-    """Bytes of a part; of a whole, any number."""
+def _requested_bytes(byte_range: Any) -> float:
+    """The length of a part; infinite for the whole value."""
     if isinstance(byte_range, RangeByteRequest):
         return byte_range.end - byte_range.start
     return byte_range.suffix if isinstance(byte_range, SuffixByteRequest) else math.inf
 
 
 def bounded(array: Any, store: BoundedStore, where: str) -> Any:
-    """The array, read through codecs that decode no chunk to more than it can be.
+    """The array, read with codecs that decode no chunk to more than its bytes.
 
     Raises:
-        ImageError: a chunk may be larger than is read at once, or a codec is none that is known here.
+        ImageError: chunks are too large to be decoded at once, or a codec is not supported.
     """
     metadata, itemsize = array.metadata, np.dtype(array.dtype).itemsize
     outer = tuple(getattr(array, "shards", None) or array.chunks)
@@ -110,12 +100,12 @@ def bounded(array: Any, store: BoundedStore, where: str) -> Any:
         chain = [*(metadata.filters or ()), *([metadata.compressor] if metadata.compressor else [])]
         growth = _growth([codec.codec_id for codec in chain], where)
         most = growth * _bytes(outer, itemsize)
-        guards = [_guarded(codec, most + _CHECKSUMS) for codec in chain]
-        compressor = guards.pop() if metadata.compressor else None
-        changed = replace(metadata, filters=tuple(guards) or None, compressor=compressor)
+        bounds = [_bounded_codec(codec, most + _CHECKSUMS) for codec in chain]
+        compressor = bounds.pop() if metadata.compressor else None
+        changed = replace(metadata, filters=tuple(bounds) or None, compressor=compressor)
     else:
         growth = _growth(_names(metadata.codecs), where)
-        changed = replace(metadata, codecs=_guarded_codecs(metadata.codecs, outer, itemsize * growth, where))
+        changed = replace(metadata, codecs=_bounded_v3_codecs(metadata.codecs, outer, itemsize * growth, where))
     check_block(array.chunks, itemsize * growth, where)
     limit = 2 * growth * _bytes(outer, itemsize) + 16 * _bytes(outer, 1) // _bytes(array.chunks, 1) + (1 << 20)
     inner = AsyncArray(changed, StorePath(BoundedStore(store.inner, limit), array.path), array.async_array.config)
@@ -127,13 +117,13 @@ def _bytes(shape: Sequence[int], itemsize: int) -> int:
 
 
 def _names(codecs: Sequence[Any]) -> list[str]:
-    """Of all codecs, those inside shards too."""
-    found = []
+    """The names of all codecs, including those inside shards."""
+    names = []
     for codec in codecs:
-        found.append(_name(codec))
+        names.append(_name(codec))
         if isinstance(codec, ShardingCodec):
-            found += _names(codec.codecs)
-    return found
+            names += _names(codec.codecs)
+    return names
 
 
 def _name(codec: Any) -> str:
@@ -142,207 +132,42 @@ def _name(codec: Any) -> str:
 
 
 def _growth(names: Sequence[str], where: str) -> int:
-    """By how much values may be longer between two codecs than in the array."""
+    """The factor by which values may be longer between two codecs than in the array.
+
+    Raises:
+        ImageError: a codec is not supported.
+    """
     for name in names:
-        if name not in _COMPRESSORS | _SAME_SIZE | _RESIZING:
+        if name not in COMPRESSORS | _SAME_SIZE | _RESIZING:
             raise ImageError(
                 where,
-                f"is encoded with {name}, which is not read here",
-                fix=f"save it anew with one of {', '.join(sorted(_COMPRESSORS))}",
+                f"is encoded with {name}, which is not supported",
+                fix=f"save it with one of {', '.join(sorted(COMPRESSORS))}",
             )
     return 8 if _RESIZING.intersection(names) else 1
 
 
-def _guarded_codecs(codecs: Sequence[Any], shape: Sequence[int], itemsize: int, where: str) -> tuple[Any, ...]:
+def _bounded_v3_codecs(codecs: Sequence[Any], shape: Sequence[int], itemsize: int, where: str) -> tuple[Any, ...]:
     """Codecs of Zarr v3 that decode no chunk of a shape to more than its bytes."""
     sharded = any(isinstance(codec, ShardingCodec) for codec in codecs)
-    if sharded and len(codecs) > 1:  # then zarr decodes a shard whole
+    if sharded and len(codecs) > 1:  # then zarr decodes whole shards
         check_block(shape, itemsize, where)
     index = 16 * _bytes(shape, 1) if sharded else 0
     most = _bytes(shape, itemsize) + index + _CHECKSUMS
-    return tuple(_guarded_codec(codec, most, itemsize, where) for codec in codecs)
+    return tuple(_bounded_v3_codec(codec, most, itemsize, where) for codec in codecs)
 
 
-def _guarded_codec(codec: Any, most_bytes: int, itemsize: int, where: str) -> Any:
+def _bounded_v3_codec(codec: Any, most_bytes: int, itemsize: int, where: str) -> Any:
     if isinstance(codec, ShardingCodec):
-        return replace(codec, codecs=_guarded_codecs(codec.codecs, codec.chunk_shape, itemsize, where))
+        return replace(codec, codecs=_bounded_v3_codecs(codec.codecs, codec.chunk_shape, itemsize, where))
     name = _name(codec)
-    if name not in _COMPRESSORS:
+    if name not in COMPRESSORS:
         return codec
-    said = codec.to_dict()
-    own = said.get("configuration", {}) if said["name"].startswith("numcodecs.") else {}
-    return BoundedCodec(codec, _guarded(numcodecs.get_codec({"id": name, **own}), most_bytes))
+    facts = codec.to_dict()
+    configuration = facts.get("configuration", {}) if facts["name"].startswith("numcodecs.") else {}
+    return BoundedCodec(codec, BoundedCompressor(numcodecs.get_codec({"id": name, **configuration}), most_bytes))
 
 
-def _guarded(codec: Any, most_bytes: int) -> Any:
-    return BoundedCompressor(codec, most_bytes) if codec.codec_id in _COMPRESSORS else codec
-
-
-@dataclass(frozen=True)
-class BoundedCodec(BytesBytesCodec):
-    """A compressor of Zarr v3 that decodes to no more than a limit.
-
-    Args:
-        inner: as the metadata have it.
-        compressor: decodes.
-    """
-
-    is_fixed_size = False
-
-    inner: BytesBytesCodec
-    compressor: BoundedCompressor
-
-    def to_dict(self) -> dict[str, Any]:
-        """As the metadata have it."""
-        return self.inner.to_dict()
-
-    def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
-        """As the compressor says; that is: not."""
-        return self.inner.compute_encoded_size(input_byte_length, chunk_spec)
-
-    async def _decode_single(self, chunk_data: Any, chunk_spec: Any) -> Any:
-        found = await asyncio.to_thread(self.compressor.decode, chunk_data.as_numpy_array())
-        return chunk_spec.prototype.buffer.from_bytes(found)
-
-
-class BoundedCompressor(Codec):  # type: ignore[misc]  # numcodecs has no types
-    """A compressor of numcodecs that decodes to no more than a limit.
-
-    Args:
-        inner: as the metadata have it.
-        most_bytes: decoded.
-    """
-
-    codec_id = "bounded"  # of the class; zarr asks it for one
-
-    def __init__(self, inner: Any, most_bytes: int) -> None:
-        self.codec_id = inner.codec_id
-        self.inner = inner
-        self.most_bytes = most_bytes
-
-    def get_config(self) -> dict[str, Any]:
-        """As the metadata have it."""
-        found: dict[str, Any] = self.inner.get_config()
-        return found
-
-    def encode(self, buf: Any) -> Any:
-        """As the compressor does it."""
-        return self.inner.encode(buf)
-
-    def decode(self, buf: Any, out: Any = None) -> Any:
-        """A chunk's bytes.
-
-        Raises:
-            ValueError: they are more than the limit, or the chunk is damaged.
-        """
-        data = memoryview(buf).cast("B")
-        if self.codec_id in ("gzip", "zlib"):
-            return _streamed(data, self.most_bytes, _inflater)
-        if self.codec_id == "bz2":
-            return _streamed(data, self.most_bytes, bz2.BZ2Decompressor)
-        if self.codec_id == "lzma":
-            return _streamed(data, self.most_bytes, lambda: _lzma(self.inner))
-        size, allowed = said_size(self.codec_id, data), self.most_bytes
-        if size > allowed:
-            raise _too_long(size, allowed)
-        return self.inner.decode(buf)
-
-
-def _too_long(size: int | str, most_bytes: int) -> ValueError:
-    return ValueError(f"a chunk decodes to {size} bytes, the array's have at most {most_bytes}")
-
-
-class _Inflater:
-    """zlib's decompressor with the words of bz2's."""
-
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(wbits=47)  # with either header
-
-    eof = property(lambda self: self._inner.eof)
-    unused_data = property(lambda self: self._inner.unused_data)
-
-    def decompress(self, data: Bytes, most_bytes: int) -> bytes:
-        return self._inner.decompress(data, most_bytes)
-
-
-def _inflater() -> Any:
-    return _Inflater()
-
-
-def _lzma(codec: Any) -> Any:
-    filters = codec.filters
-    if codec.format == lzma.FORMAT_RAW:
-        if any(int(f.get("dict_size", 0)) > _DICTIONARY for f in filters or ()):
-            raise ValueError(f"LZMA's window is larger than {_DICTIONARY} bytes")
-        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
-    return lzma.LZMADecompressor(codec.format, memlimit=_DICTIONARY)
-
-
-def _streamed(data: Bytes, most_bytes: int, start: Callable[[], Any]) -> bytes:
-    """All streams that lie one after the other, decoded."""
-    parts, left = [], most_bytes
-    while data:
-        decoder = start()
-        part = decoder.decompress(data, left + 1)
-        parts.append(part)
-        left -= len(part)
-        if left < 0:
-            raise _too_long(f"more than {most_bytes}", most_bytes)
-        if not decoder.eof:
-            raise EOFError("a compressed chunk ends too early")
-        data = decoder.unused_data
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def said_size(codec: str, data: Bytes) -> int:
-    """What a chunk of Blosc, LZ4 or Zstandard says that it decodes to, bytes; the decoders give no more than that.
-
-    Of Zstandard without a size, what its blocks can hold less ``64 MiB``, which callers leave to it.
-
-    Raises:
-        ValueError: it says nothing.
-
-    Examples:
-        >>> said_size("lz4", bytes.fromhex("00010000") + b"...")
-        256
-    """
-    if codec == "zstd":
-        return _zstd_size(data)
-    at = 4 if codec == "blosc" else 0
-    if len(data) < at + 4:
-        raise ValueError(f"a chunk of {len(data)} bytes is none of {codec}")
-    return int.from_bytes(data[at : at + 4], "little")
-
-
-def _zstd_size(data: Bytes) -> int:
-    """Bytes of all frames. Source: RFC 8878, sections 3.1.1 and 3.1.2"""
-    at, total, untold = 0, 0, 0
-    while at + 5 <= len(data):
-        magic = int.from_bytes(data[at : at + 4], "little")
-        if magic & 0xFFFFFFF0 == 0x184D2A50:  # to be skipped
-            at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
-            continue
-        if magic != 0xFD2FB528:
-            raise ValueError("a chunk is no Zstandard")
-        flags = data[at + 4]
-        single = flags >> 5 & 1
-        at += 5 + (1 - single) + (0, 1, 2, 4)[flags & 3]
-        width = (single, 2, 4, 8)[flags >> 6]
-        told = int.from_bytes(data[at : at + width], "little") + (256 if width == 2 else 0)
-        at, most = _zstd_blocks(data, at + width)
-        at += 4 * (flags >> 2 & 1)  # checksum
-        total, untold = total + (told if width else 0), untold + (0 if width else most)
-    return total + max(0, untold - _UNTOLD)
-
-
-def _zstd_blocks(data: Bytes, at: int) -> tuple[int, int]:
-    """Where a frame's blocks end, and the most that they decode to."""
-    most = 0
-    while at + 3 <= len(data):
-        header = int.from_bytes(data[at : at + 3], "little")
-        kind, size = header >> 1 & 3, header >> 3
-        at += 3 + (1 if kind == 1 else size)
-        most += 1 << 17 if kind == 2 else size
-        if header & 1:
-            break
-    return at, most
+def _bounded_codec(codec: Any, most_bytes: int) -> Any:
+    """A codec of Zarr v2, bounded if it is a compressor."""
+    return BoundedCompressor(codec, most_bytes) if codec.codec_id in COMPRESSORS else codec

@@ -1,4 +1,4 @@
-"""Where in a Zarr hierarchy the image is: store, series, levels."""
+"""Finds the image in a Zarr hierarchy: its store, series and levels."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from fullfield.errors import ImageError
-from fullfield.image.formats.checks import reason
-from fullfield.image.pick import Pick, picked
+from fullfield.image.checks import reason
+from fullfield.image.selection import Selection, select_index
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _METADATA_BYTES = 16 << 20
 _MOST_LEVELS = 32
 _MOST_DEPTH = 4
-_QUIET = threading.Lock()  # filters of warnings belong to the process
+_WARNINGS = threading.Lock()  # warning filters are global to the process
 
 
 @dataclass(frozen=True)
-class Found:
+class ZarrImage:
     """An image in a Zarr hierarchy.
 
     Args:
         levels: arrays, finest first.
-        multiscale: its entry in ``multiscales``; empty for a plain array.
-        datasets: entries of the levels there.
-        attributes: those of the group or array (the content of ``ome`` in OME-Zarr 0.5).
+        multiscale: its entry in ``multiscales``; empty for an array without OME metadata.
+        datasets: the entries of the levels in ``multiscale``.
+        attributes: of the group or array (those in ``ome`` for OME-Zarr 0.5).
     """
 
     levels: tuple[Any, ...]
@@ -40,21 +40,21 @@ class Found:
 
 
 @contextmanager
-def errors(where: str) -> Iterator[None]:
-    """Turns what Zarr raises on a broken hierarchy into an ImageError."""
+def zarr_errors(where: str) -> Iterator[None]:
+    """Turns zarr's errors into an ImageError."""
     try:
         yield
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(where, f"is no Zarr that can be read: {reason(error)}", fix="check the path") from error
+        raise ImageError(where, f"cannot be read as Zarr: {reason(error)}", fix="check the path") from error
 
 
 def open_store(path: str) -> tuple[Any, str]:
-    """The store behind a folder, a zip file or an address, and the path inside.
+    """The store in a folder, a zip file or at a URL, and the path inside it.
 
     Raises:
-        ImageError: there is none, or no fsspec for an address.
+        ImageError: it does not exist, or fsspec is not installed.
     """
     from zarr.storage import FsspecStore, LocalStore, ZipStore
 
@@ -76,63 +76,63 @@ def open_store(path: str) -> tuple[Any, str]:
     raise ImageError(path, "there is no such folder", fix="check the path")
 
 
-def find_image(store: Any, path: str, pick: Pick, where: str, depth: int = 0) -> Found:
-    """The image that ``pick.series`` chooses in the group or array at ``path``.
+def find_image(store: Any, path: str, selection: Selection, where: str, depth: int = 0) -> ZarrImage:
+    """The image number ``selection.series`` in the group or array at ``path``.
 
     Raises:
-        ImageError: there is none, or several of which none is chosen.
+        ImageError: it does not exist, or the group is not an image.
     """
     if depth > _MOST_DEPTH:
-        raise ImageError(where, f"groups lie more than {_MOST_DEPTH} deep in each other", fix="give the image's path")
+        raise ImageError(where, f"groups are nested more than {_MOST_DEPTH} deep", fix="give the image's path")
     node = open_node(store, path, where)
     attributes = dict(node.attrs)
     if hasattr(node, "chunks"):
-        picked(pick.series, 1, what="series", where=where)
-        return Found((node,), {}, ({},), attributes)
+        select_index(selection.series, 1, what="series", where=where)
+        return ZarrImage((node,), {}, ({},), attributes)
     ome = attributes.get("ome")
     attributes = ome if isinstance(ome, dict) else attributes
     if "multiscales" in attributes:
-        return _multiscale(store, path, attributes, pick, where)
+        return _multiscale(store, path, attributes, selection, where)
     series = _series(store, path, attributes, where)
     if series is not None:
-        chosen = series[picked(pick.series, len(series), what="series", where=where)]
-        inner = Pick(pick.level, pick.mpp, pick.bands, None, pick.z, pick.t)
+        chosen = series[select_index(selection.series, len(series), what="series", where=where)]
+        inner = Selection(selection.level, selection.mpp, selection.bands, None, selection.z, selection.t)
         return find_image(store, _joined(path, chosen, where), inner, where, depth + 1)
-    return _lone_array(node, store, path, pick, where)
+    return _lone_array(node, store, path, selection, where)
 
 
 def open_node(store: Any, path: str, where: str) -> Any:
-    """The group or array at a path, its metadata bounded in size."""
+    """The group or array at a path; the store bounds its metadata."""
     import zarr
 
-    with _QUIET, warnings.catch_warnings():
+    with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return zarr.open_array(store, path=path, mode="r")
         except FileNotFoundError:
             pass
-        except ValueError as error:  # the node is a group, says Zarr v3
+        except ValueError as error:  # zarr raises it for a group of Zarr v3
             if "group" not in str(error).lower():
                 raise
         return zarr.open_group(store, path=path, mode="r", use_consolidated=False)
 
 
-def _multiscale(store: Any, path: str, attributes: Mapping[str, Any], pick: Pick, where: str) -> Found:
+def _multiscale(store: Any, path: str, attributes: Mapping[str, Any], selection: Selection, where: str) -> ZarrImage:
     entries = attributes["multiscales"]
     if not isinstance(entries, list) or not entries:
         raise ImageError(where, "multiscales lists no image", fix="check the metadata")
-    entry = entries[picked(pick.series, len(entries), what="series", where=where)]
+    entry = entries[select_index(selection.series, len(entries), what="series", where=where)]
     datasets = entry.get("datasets") if isinstance(entry, dict) else None
     if not isinstance(datasets, list) or not 1 <= len(datasets) <= _MOST_LEVELS:
         raise ImageError(where, "multiscales lists no levels", fix=f"write 1 to {_MOST_LEVELS} datasets in it")
     levels = [open_node(store, _joined(path, dataset["path"], where), where) for dataset in datasets]
     if any(not hasattr(level, "chunks") or level.ndim != levels[0].ndim for level in levels):
-        raise ImageError(where, "a level is no array, or has other axes than the first", fix="check multiscales")
-    return Found(tuple(levels), entry, tuple(datasets), attributes)
+        raise ImageError(where, "a level is not an array, or has other axes than the first", fix="check multiscales")
+    return ZarrImage(tuple(levels), entry, tuple(datasets), attributes)
 
 
 def _series(store: Any, path: str, attributes: Mapping[str, Any], where: str) -> list[str] | None:
-    """Paths of the images of a bioformats2raw file or a well; ``None`` for another group."""
+    """Paths of the images of a bioformats2raw file or a well; ``None`` for other groups."""
     if "plate" in attributes:
         raise ImageError(where, "is a plate of many wells", fix="give the path of one field, such as plate.zarr/A/1/0")
     if isinstance(attributes.get("well"), dict):
@@ -147,11 +147,11 @@ def _series(store: Any, path: str, attributes: Mapping[str, Any], where: str) ->
     listed = ome.get("series") if isinstance(ome, dict) else None
     if isinstance(listed, list) and listed:
         return [str(name) for name in listed]
-    return _counted(store, path, where)
+    return _numbered_images(store, path, where)
 
 
-def _counted(store: Any, path: str, where: str) -> list[str]:
-    """Images ``0``, ``1``, … as far as there are any."""
+def _numbered_images(store: Any, path: str, where: str) -> list[str]:
+    """Paths ``0``, ``1``, … of the images that exist."""
     found: list[str] = []
     while len(found) < 10_000:
         try:
@@ -162,26 +162,28 @@ def _counted(store: Any, path: str, where: str) -> list[str]:
     return found
 
 
-def _lone_array(node: Any, store: Any, path: str, pick: Pick, where: str) -> Found:
+def _lone_array(node: Any, store: Any, path: str, selection: Selection, where: str) -> ZarrImage:
     names = sorted(name for name, _ in zip(node.array_keys(), range(1000), strict=False))
     if len(names) != 1:
         shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
         raise ImageError(
             where,
-            f"is a group with {len(names)} arrays ({shown}) and no multiscales" if names else "is a group of no arrays",
+            f"is a group with {len(names)} arrays ({shown}) and no multiscales"
+            if names
+            else "is a group without arrays",
             fix="give the path of the array in it",
         )
-    picked(pick.series, 1, what="series", where=where)
+    select_index(selection.series, 1, what="series", where=where)
     array = open_node(store, _joined(path, names[0], where), where)
-    return Found((array,), {}, ({},), dict(array.attrs))
+    return ZarrImage((array,), {}, ({},), dict(array.attrs))
 
 
 def _joined(path: str, name: object, where: str) -> str:
-    """A path below another.
+    """The path of a part below another path.
 
     Raises:
-        ImageError: it leaves the store.
+        ImageError: it leads out of the store.
     """
     if not isinstance(name, str) or ".." in name.split("/") or "\\" in name or name.startswith("/"):
-        raise ImageError(where, f"names a part {name!r}, which does not lie in it", fix="check the metadata")
+        raise ImageError(where, f"names a part {name!r} outside itself", fix="check the metadata")
     return f"{path}/{name}".strip("/")

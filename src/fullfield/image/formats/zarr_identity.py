@@ -1,4 +1,4 @@
-"""What tells a Zarr image from its changed self, without reading it."""
+"""Identifies a Zarr image, so that a change of it is noticed without reading it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from fullfield.image.blob import filesystem
-from fullfield.image.formats.zarr_find import Found
+from fullfield.image.formats.zarr_find import ZarrImage
 from fullfield.image.identity import remote_state
 
 _SAMPLES = 256  # chunks whose size and time of change are part of the identity
-_ASKED = 16  # the same behind an address: a request each
+_REMOTE_SAMPLES = 16  # the same behind a URL, one request each
 
 
-def zarr_identity(store: Any, array: Any, found: Found, where: str) -> dict[str, Any]:
-    """Hash of the metadata, and of sizes and times of change: of sampled chunks, or of the zip file.
+def zarr_identity(store: Any, array: Any, found: ZarrImage, where: str) -> dict[str, Any]:
+    """A hash of the metadata, and of size and time of change of sampled chunks or of the zip file.
 
-    Behind an address they are what the server says, with ETags, of fewer chunks, several asked at once.
+    Behind a URL fewer chunks are sampled, and the server's ETags are included.
 
     Raises:
-        Exception: what the server answers where it does not know.
+        Exception: errors of the server.
     """
     text = json.dumps([array.metadata.to_dict(), dict(found.attributes)], sort_keys=True, default=str)
     digest = hashlib.blake2b(text.encode(), digest_size=16)
@@ -46,15 +46,17 @@ def zarr_identity(store: Any, array: Any, found: Found, where: str) -> dict[str,
 
 
 def _remote_states(array: Any, where: str) -> str:
-    """What a server says of sampled chunks, as plain JSON."""
+    """Size, ETag and time of change of sampled chunks on a server, as JSON text."""
     fs, root = filesystem(where)
-    paths = ["/".join(filter(None, (root.rstrip("/"), array.path, key))) for key in _sampled_keys(array, _ASKED)]
+    paths = [
+        "/".join(filter(None, (root.rstrip("/"), array.path, key))) for key in _sampled_keys(array, _REMOTE_SAMPLES)
+    ]
     with ThreadPoolExecutor(len(paths)) as workers:
         return json.dumps(list(workers.map(partial(remote_state, fs), paths)), sort_keys=True)
 
 
 def _sampled_keys(array: Any, most: int) -> list[str]:
-    """Keys of files of an array: all of few, else evenly spaced over the grid."""
+    """Keys of an array's files: all if they are few, else evenly spaced over the grid."""
     sides = getattr(array, "shards", None) or array.chunks
     grid = tuple(-(-n // s) for n, s in zip(array.shape, sides, strict=True))
     count = math.prod(grid)
@@ -63,7 +65,7 @@ def _sampled_keys(array: Any, most: int) -> list[str]:
 
 
 def _unravel(index: int, grid: tuple[int, ...]) -> tuple[int, ...]:
-    """Position in a grid of any size (NumPy's stops at 2^63)."""
+    """Position in a grid of any size (NumPy's ``unravel_index`` stops at 2^63)."""
     found = []
     for side in reversed(grid):
         index, remainder = divmod(index, side)

@@ -8,12 +8,12 @@ from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import Raster
 from fullfield.mask.background import Foreground, find_foreground
-from fullfield.mask.grid import AllOf, MaskWhere, any_wanted, check_coverage
+from fullfield.mask.grid import AllOf, MaskCells, any_wanted, check_coverage
 from fullfield.mask.masks import mask_grid
-from fullfield.mask.valid import ValidWhere, may_be_empty
+from fullfield.mask.valid import ValidCells, may_be_empty
 
 
-def where_from(
+def wanted_cells(
     raster: Raster,
     placement: Placement,
     *,
@@ -45,7 +45,7 @@ def where_from(
     content = find_foreground(raster, progress=progress) if skip_background is True else skip_background or None
     if content is not None and content.background != "none":
         grids.append(content.grid())
-    chosen = tuple(MaskWhere(grid, placement, min_coverage) for grid in grids)
+    chosen = tuple(MaskCells(grid, placement, min_coverage) for grid in grids)
     if chosen and not any_wanted(AllOf(chosen), placement.shape):
         rows, columns = placement.shape
         asked = " and ".join(name for name, on in (("the mask", mask), ("the content", content)) if on is not None)
@@ -56,7 +56,7 @@ def where_from(
             fix="use a smaller min_coverage, another region, or a mask that reaches it",
         )
     wheres: tuple[WantedCells, ...] = chosen + (
-        (ValidWhere(raster, placement, min_coverage),) if may_be_empty(raster) else ()
+        (ValidCells(raster, placement, min_coverage),) if may_be_empty(raster) else ()
     )
     if len(wheres) < 2:
         return wheres[0] if wheres else None

@@ -1,10 +1,11 @@
-"""What readers of large files check and word alike."""
+"""Checks and error texts that all readers share, and the choice of a thumbnail's level."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,24 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
-from fullfield.image.raster import shrunk
+from fullfield.image.raster import downsampled
 
-#: Pixels of the level a thumbnail is made from: a fraction of a second to decode; and their bytes, as of RGB.
+#: Most pixels of the level that a thumbnail is made from (decoded in a fraction of a second), and their bytes in RGB.
 THUMBNAIL_PIXELS = 1 << 24
 THUMBNAIL_BYTES = 3 * THUMBNAIL_PIXELS
-#: Bytes of a file's tile or chunk, decoded, above which it is refused.
+#: Most bytes of a file's decoded tile or chunk.
 BLOCK_BYTES = 1 << 30
-#: Longest side of an image, px: what 32-bit coordinates of the decoders hold.
+#: Longest side of an image, px: decoders use 32-bit coordinates.
 LONGEST = 2**31 - 1
-_AGAIN = "try again: the server may be gone; else download the file, which may be damaged"
+_AGAIN = "try again, the server may be unreachable; else download the file, which may be damaged"
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Around calls by ctypes: it makes an error of the argument of a Ctrl-C that comes while it converts one.
+    """Keeps Ctrl-C working around ctypes calls: during the conversion of an argument it raises ArgumentError instead.
 
     Raises:
-        KeyboardInterrupt: that Ctrl-C.
+        KeyboardInterrupt: after Ctrl-C.
     """
     try:
         yield
@@ -40,7 +41,7 @@ def interruptible() -> Iterator[None]:
 
 
 def check_region(region: Region, shape: tuple[int, ...], where: str) -> None:
-    """Raises an ImageError where ``(top, bottom, left, right)`` is empty or leaves the image ``(y, x, ...)``."""
+    """Raises an ImageError if ``(top, bottom, left, right)`` is empty or leaves the image ``(y, x, ...)``."""
     top, bottom, left, right = region
     if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
         raise ImageError(
@@ -51,7 +52,7 @@ def check_region(region: Region, shape: tuple[int, ...], where: str) -> None:
 
 
 def damaged(where: str, region: Region, error: BaseException) -> ImageError:
-    """The error of a region that cannot be decoded."""
+    """The error for a region that cannot be decoded."""
     top, bottom, left, right = region
     return ImageError(
         where,
@@ -61,20 +62,32 @@ def damaged(where: str, region: Region, error: BaseException) -> ImageError:
 
 
 def unreadable(where: str, error: BaseException) -> ImageError:
-    """The error of a file that cannot be opened."""
+    """The error for a file that cannot be opened."""
     fix = "check the path, or copy the file again" if "://" not in where else _AGAIN
     return ImageError(where, f"cannot be opened: {reason(error)}", fix=fix)
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error's text, 200 characters at most; its type where it has none."""
+    """The first line of an error's text, at most 200 characters; its type if it has no text."""
     text = str(error).strip()
     first = text.splitlines()[0].rstrip(".") if text else type(error).__name__
     return first if len(first) <= 200 else f"{first[:197]}..."
 
 
+def check_file(path: Path) -> None:
+    """Raises an ImageError unless the path is a regular file that is not empty."""
+    if not path.exists():
+        raise ImageError(str(path), "there is no such file", fix="check the path")
+    if path.is_dir():
+        raise ImageError(str(path), "is a folder, not an image", fix="give one file in it")
+    if not path.is_file():  # reading a pipe would never end
+        raise ImageError(str(path), "is not a regular file", fix="copy the image to a file first")
+    if path.stat().st_size == 0:
+        raise ImageError(str(path), "the file is empty (0 bytes)", fix="copy or download it again")
+
+
 def check_size(shape: tuple[int, int], where: str) -> None:
-    """Raises an ImageError where a side is empty or longer than decoders can address."""
+    """Raises an ImageError if a side is empty or longer than decoders can address."""
     if min(shape) < 1 or max(shape) > LONGEST:
         raise ImageError(
             where, f"the image is {shape[0]}x{shape[1]} px, sides of 1..{LONGEST} can be read", fix="check the file"
@@ -82,7 +95,7 @@ def check_size(shape: tuple[int, int], where: str) -> None:
 
 
 def check_block(block: Sequence[int], itemsize: int, where: str) -> None:
-    """Raises an ImageError where the file decodes more than 1 GiB at once."""
+    """Raises an ImageError if more than 1 GiB would be decoded at once."""
     count = itemsize
     for side in block:
         count *= int(side)
@@ -96,7 +109,7 @@ def check_block(block: Sequence[int], itemsize: int, where: str) -> None:
 
 
 def thumbnail_level(levels: Sequence[tuple[int, int]], side: int, *, pixel_bytes: int = 3) -> int | None:
-    """The level to make a thumbnail from: the coarsest that has ``side`` px, else the finest; ``None`` if it is large.
+    """The level to make a thumbnail from: the coarsest with ``side`` px, else the finest; ``None`` if it is large.
 
     Examples:
         >>> thumbnail_level([(8000, 9000), (2000, 2250), (500, 562)], 1000)
@@ -118,6 +131,6 @@ def thumbnail_level(levels: Sequence[tuple[int, int]], side: int, *, pixel_bytes
 def thumbnail_of(
     levels: Sequence[tuple[int, int]], side: int, read: Callable[[int], NDArray[Any]], *, pixel_bytes: int = 3
 ) -> NDArray[Any] | None:
-    """The thumbnail from the level that fits; ``read`` gives a whole level ``(y, x, c)``."""
+    """The thumbnail from the best level, or ``None``; ``read`` returns a whole level ``(y, x, c)``."""
     level = thumbnail_level(levels, side, pixel_bytes=pixel_bytes)
-    return None if level is None else shrunk(np.ascontiguousarray(read(level)), side)
+    return None if level is None else downsampled(np.ascontiguousarray(read(level)), side)

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 import fullfield
 from fullfield.errors import ImageError
-from fullfield.image.formats.jpegxl_head import jpegxl_size
-from fullfield.image.formats.tile_check import check_tile, lerc_sizes
+from fullfield.image.formats.encoded_size import check_tile, jpegxl_size, lerc_sizes
 
 LERC, JPEGXL = 34887, 50002
 RNG = np.random.default_rng(2)
@@ -86,7 +85,7 @@ def test_a_lerc_tile_of_more_than_a_tile_is_refused() -> None:
         check_tile(imagecodecs.lerc_encode(np.zeros((32, 32, 3), np.uint8)), LERC, (32, 32), 1)
     with pytest.raises(ValueError, match="200x200 px in a tile"):
         check_tile(imagecodecs.lerc_encode(np.zeros((200, 200), np.uint8)), LERC, (32, 32), 1)
-    with pytest.raises(ValueError, match="packed once more"):
+    with pytest.raises(ValueError, match="compressed again"):
         check_tile(imagecodecs.zstd_encode(plain), LERC, (32, 32), 1)
     with pytest.raises(ValueError, match=r"version 2\.9"):
         check_tile(plain[:6] + struct.pack("<i", 9) + plain[10:], LERC, (32, 32), 1)
@@ -97,5 +96,5 @@ def test_a_lerc_tile_of_more_than_a_tile_is_refused() -> None:
 def test_lerc_packed_once_more_is_one_error(tmp_path: Path) -> None:
     options: dict[str, Any] = {"compression": "lerc", "compressionargs": {"compression": "zstd"}, "tile": (32, 32)}
     tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb", **options)
-    with pytest.raises(ImageError, match=r"y 0:9, x 0:9 cannot be read: .*packed once more"):
+    with pytest.raises(ImageError, match=r"y 0:9, x 0:9 cannot be read: .*compressed again"):
         fullfield.open(tmp_path / "a.tif").read(0, 9, 0, 9)

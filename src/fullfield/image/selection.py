@@ -1,0 +1,143 @@
+"""Selects what to read of a file: one of its images, a pyramid level, a plane, a time point, bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fullfield.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of a file to open. ``None`` takes the first image, plane and time, the finest level and all bands.
+
+    Args:
+        level: index into the pyramid, 0 is the finest.
+        mpp: micrometres per pixel, instead of a level.
+        bands: channels to read, in this order, counted from 0.
+        series: index of the image, where a file holds several.
+        z: index of the plane of a stack.
+        t: index of the time point.
+
+    Raises:
+        ImageError: both a level and a resolution, or a number out of range.
+    """
+
+    level: int | None = None
+    mpp: float | None = None
+    bands: tuple[int, ...] | None = None
+    series: int | None = None
+    z: int | None = None
+    t: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.level is not None and self.mpp is not None:
+            raise ImageError(
+                "level, mpp", f"level {self.level} and {self.mpp:g} µm/px exclude each other", fix="give one of them"
+            )
+        if self.mpp is not None and not 0 < self.mpp < float("inf"):
+            raise ImageError("mpp", f"{self.mpp:g} µm/px is not a positive number", fix="give one such as 0.5")
+        if self.bands == ():
+            raise ImageError("bands", "none is selected", fix="give at least one, counted from 0, or leave it out")
+        numbers = {"level": self.level, "series": self.series, "z": self.z, "t": self.t}
+        numbers |= {f"bands[{i}]": band for i, band in enumerate(self.bands or ())}
+        for name, index in numbers.items():
+            if index is not None and index < 0:
+                raise ImageError(name, f"{index} is below 0", fix="count from 0")
+
+
+def select_index(index: int | None, count: int, *, what: str, where: str) -> int:
+    """``index``, or 0 if it is ``None``, checked against the number of entries.
+
+    Args:
+        index: as selected.
+        count: entries in the file.
+        what: the field of ``Selection``: ``"level"``, ``"series"``, ``"z"`` or ``"t"``.
+        where: the file, for the error.
+
+    Raises:
+        ImageError: the index is too large.
+
+    Examples:
+        >>> select_index(None, 3, what="level", where="a.tif"), select_index(2, 3, what="level", where="a.tif")
+        (0, 2)
+    """
+    if index is None:
+        return 0
+    if index >= count:
+        raise ImageError(where, f"{what} {index} does not exist, there are {count}", fix=f"give 0..{count - 1}")
+    return index
+
+
+def check_single(selection: Selection, fields: Sequence[str], *, where: str) -> None:
+    """Raises an ImageError if a field selects more than the one series, plane or time that a file has."""
+    for field in fields:
+        select_index(getattr(selection, field), 1, what=field, where=where)
+
+
+def select_bands(bands: tuple[int, ...] | None, count: int, *, where: str) -> tuple[int, ...]:
+    """``bands``, or all if they are ``None``, checked against the number of bands.
+
+    Raises:
+        ImageError: a band does not exist.
+
+    Examples:
+        >>> select_bands(None, 3, where="a.tif"), select_bands((2, 0), 3, where="a.tif")
+        ((0, 1, 2), (2, 0))
+    """
+    for band in bands or ():
+        if band >= count:
+            raise ImageError(
+                where, f"band {band} does not exist, there are {count}", fix=f"give bands in 0..{count - 1}"
+            )
+    return tuple(range(count)) if bands is None else bands
+
+
+def finer_level(mpps: Sequence[float], wanted: float) -> int:
+    """The coarsest level of a pyramid that is not coarser than wanted; the finest if all are coarser.
+
+    A level may be coarser by a thousandth: files round the resolution that they state.
+
+    Args:
+        mpps: micrometres per pixel of the levels, finest first.
+        wanted: micrometres per pixel.
+
+    Examples:
+        >>> finer_level([0.25, 1.0001, 4.0], 1.0), finer_level([0.25, 1.0, 4.0], 0.9), finer_level([0.5], 0.25)
+        (1, 0, 0)
+    """
+    fitting = [level for level, mpp in enumerate(mpps) if mpp <= wanted * 1.001]
+    return max(fitting, key=lambda level: mpps[level]) if fitting else 0
+
+
+def select_level(selection: Selection, count: int, mpps: Sequence[float] | None, *, where: str) -> int:
+    """The selected level: by its index, or the coarsest that is not coarser than the selected resolution.
+
+    Args:
+        selection: what to read.
+        count: levels of the file.
+        mpps: micrometres per pixel of each, finest first; ``None`` if the file does not state it.
+        where: the file, for the error.
+
+    Raises:
+        ImageError: the level does not exist, or a resolution is selected and the file states none.
+
+    Examples:
+        >>> select_level(Selection(mpp=1.0), 3, (0.25, 0.5, 2.0), where="a.tif")
+        1
+    """
+    if selection.mpp is None:
+        return select_index(selection.level, count, what="level", where=where)
+    if mpps is None:
+        raise unknown_resolution(selection.mpp, where)
+    return finer_level(mpps, selection.mpp)
+
+
+def unknown_resolution(mpp: float, where: str) -> ImageError:
+    """The error for a resolution that is asked of a file which does not state its own."""
+    return ImageError(
+        where,
+        f"{mpp:g} µm/px are wanted, the file does not state its resolution",
+        fix="choose by level= or scale= (--level, --scale)",
+    )
