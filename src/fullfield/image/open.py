@@ -75,7 +75,7 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
 
 
 def _at_resolution(raster: Raster, mpp: float) -> Raster:
-    """The image at a resolution, resampled unless it has it already."""
+    """The image at a resolution, resampled if it has another."""
     from fullfield.image.resample import resampled
 
     found = raster.about.mpp

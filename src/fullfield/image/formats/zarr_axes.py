@@ -10,7 +10,7 @@ from typing import Any
 from fullfield.errors import ImageError
 from fullfield.image.selection import Selection, select_index
 
-Metadata = Mapping[str, Any]
+ZarrMetadata = Mapping[str, Any]
 
 _MEANINGS = {
     "y": "y", "lat": "y", "latitude": "y", "row": "y", "height": "y",
@@ -94,7 +94,7 @@ def _by_convention(shape: Sequence[int], where: str) -> list[str]:
     )
 
 
-def ome_axes(multiscale: Metadata) -> list[str] | None:
+def ome_axes(multiscale: ZarrMetadata) -> list[str] | None:
     """Names of the axes; ``None`` in OME-Zarr before 0.3, where they are ``t, c, z, y, x``."""
     axes = multiscale.get("axes")
     if not isinstance(axes, list):
@@ -103,7 +103,7 @@ def ome_axes(multiscale: Metadata) -> list[str] | None:
     return [str(kinds.get(str(a.get("type")), a.get("name"))) if isinstance(a, dict) else str(a) for a in axes]
 
 
-def ome_mpp(multiscale: Metadata, dataset: Metadata, axes: Axes) -> tuple[float, float] | None:
+def ome_mpp(multiscale: ZarrMetadata, dataset: ZarrMetadata, axes: Axes) -> tuple[float, float] | None:
     """Micrometres per pixel (y, x) of a level; ``None`` if the file states no unit of length."""
     listed = multiscale.get("axes")
     if not isinstance(listed, list):
@@ -119,7 +119,7 @@ def ome_mpp(multiscale: Metadata, dataset: Metadata, axes: Axes) -> tuple[float,
     return (result[0], result[1]) if all(math.isfinite(r) and r > 0 for r in result) else None
 
 
-def _scale(holder: Metadata, axis: int) -> float:
+def _scale(holder: ZarrMetadata, axis: int) -> float:
     """The factor of an axis in ``coordinateTransformations``; 1 if there is none, NaN if it is not a number."""
     transformations = holder.get("coordinateTransformations")
     for step in transformations if isinstance(transformations, list) else []:
@@ -130,7 +130,7 @@ def _scale(holder: Metadata, axis: int) -> float:
     return 1.0
 
 
-def channel_names(attributes: Metadata, bands: Sequence[int]) -> tuple[str, ...]:
+def channel_names(attributes: ZarrMetadata, bands: Sequence[int]) -> tuple[str, ...]:
     """Labels of the selected channels, from the ``omero`` metadata; empty if it has none."""
     omero = attributes.get("omero")
     channels = omero.get("channels") if isinstance(omero, dict) else None
