@@ -1,0 +1,84 @@
+"""fullfield's own operators (``fullfield.layers``)."""
+
+from __future__ import annotations
+
+import torch
+
+from fullfield.geometry.axis import Op
+from fullfield.geometry.network import Scratch
+from fullfield.layers import custom_operators as own
+from fullfield.operators.pools import average
+from fullfield.operators.record import Args, Operator, Shapes, Windowed, kernel_geometry
+from fullfield.operators.work import Work
+
+aten = torch.ops.aten
+
+
+def _sliding_pool(args: Args, shapes: Shapes) -> tuple[Op, Op]:
+    y, x = (Op(k, 1, k // 2, (k - 1) // 2, edge="inside") if k > 1 else Op(1) for k in args["kernel_size"])
+    return y, x
+
+
+def _partial_sums(ops: tuple[Op, Op]) -> Scratch:
+    """The sums of 1, 2, 4, … neighbours, of which several are held at once."""
+    return Scratch(results=max((op.kernel.bit_count() + 1 for op in ops if op.edge == "inside"), default=0))
+
+
+def _normed(taps: int, read: int, given: int) -> Work:
+    """Squares, their mean, ``alpha`` times it plus ``k``, to a power, as divisor."""
+    return Work(adds=taps, multiplies=1, divisions=2, functions=1) * given + Work(multiplies=read)
+
+
+def _lrn_across(args: Args, read: int, given: int) -> Work:
+    return _normed(args["size"], read, given)
+
+
+def _lrn_within(args: Args, read: int, given: int) -> Work:
+    return _normed(args["size"] ** 2, read, given)
+
+
+def _within(args: Args, shapes: Shapes) -> tuple[Op, Op]:
+    before, after = args["size"] // 2, args["size"] - 1 - args["size"] // 2
+    return (Op(args["size"], 1, before, after),) * 2
+
+
+def _root_of_pool(args: Args, read: int, given: int) -> Work:
+    """As in canonical form: squares, a mean, times its divisor where the sum is meant, and the root."""
+    root = Work(multiplies=0 if args["mean"] else 1, functions=1) * given
+    return average(args, read, given) + root + Work(multiplies=read)
+
+
+def _root_of_features(args: Args, read: int, given: int) -> Work:
+    return Work(adds=args["width"] - 1, functions=1) * given + Work(multiplies=read)
+
+
+RECORDS = (
+    Operator(
+        (own.sliding_pool,),
+        windowed=Windowed(_sliding_pool, scratch=_partial_sums),
+        independent="first",
+    ),
+    Operator(
+        (own.fft_conv2d,),
+        windowed=Windowed(kernel_geometry, slides=True),
+        new_memory=True,
+        independent="first",
+    ),
+    Operator((own.locally_connected2d,), windowed=Windowed(kernel_geometry, slides=True), independent="first"),
+    Operator(
+        (own.l2_pool2d,),
+        windowed=Windowed(kernel_geometry, slides=True),
+        counts=_root_of_pool,
+        independent="first",
+    ),
+    Operator(
+        (own.local_response_norm_within,),
+        windowed=Windowed(_within, slides=True),
+        counts=_lrn_within,
+        independent="first",
+        title="lrn_within_map",
+    ),
+    Operator((own.local_response_norm,), kind="per_cell", counts=_lrn_across, independent="first"),
+    Operator((own.feature_l2_pool,), kind="per_cell", counts=_root_of_features, independent="first"),
+    Operator((own.root,), independent="first"),
+)

@@ -1,0 +1,54 @@
+"""Norms and softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.graph.calls import bind
+from fullfield.operators.record import Operator
+from fullfield.operators.work import each
+
+aten = torch.ops.aten
+_STORED = each(multiplies=1, adds=1)  # a scale and a shift, both known before the image comes
+_MEASURED = each(multiplies=3, adds=4)  # mean, variance (a subtraction and a square), scale, weight and bias
+
+
+def _softmax_is_independent(node: Node, values: Mapping[Node, Any]) -> bool:
+    """Along another dimension than the windows'."""
+    dim = bind(node)["dim"]
+    return isinstance(dim, int) and dim % values[node].dim() != 0
+
+
+RECORDS = (
+    Operator(
+        (aten.batch_norm,),
+        kind="per_cell",
+        counts=_STORED,
+        new_memory=True,
+        independent=lambda node, values: bind(node)["training"] is False,
+    ),
+    Operator((aten._native_batch_norm_legit_no_training,), counts=_STORED, independent="first", title="batch_norm"),
+    Operator((aten.layer_norm,), kind="per_cell", counts=_MEASURED, independent="first"),
+    Operator((aten.native_layer_norm,), counts=_MEASURED, independent="first", title="layer_norm"),
+    Operator((aten.group_norm, aten.instance_norm), counts=_MEASURED, independent="first"),
+    Operator((aten.native_group_norm,), independent="first"),
+    Operator((aten.rms_norm,), kind="per_cell", counts=each(multiplies=3, adds=1), independent="first"),
+    # the largest for safety, its subtraction, exp, the sum, the division
+    Operator(
+        (aten.softmax, aten._softmax),
+        kind="per_cell",
+        counts=each(comparisons=1, adds=2, functions=1, divisions=1),
+        independent=_softmax_is_independent,
+    ),
+    Operator(
+        (aten.log_softmax, aten._log_softmax),
+        kind="per_cell",
+        counts=each(comparisons=1, adds=3, functions=1),
+        independent=_softmax_is_independent,
+    ),
+    Operator((aten.glu,), kind="per_cell", independent="first"),
+)

@@ -1,0 +1,35 @@
+"""Padding by a constant or by the map's own cells; negative padding crops."""
+
+from __future__ import annotations
+
+import torch
+
+from fullfield.geometry.axis import Op
+from fullfield.operators.record import Args, Operator, Shapes, Windowed
+
+aten = torch.ops.aten
+
+
+def _constant(args: Args, shapes: Shapes) -> tuple[Op, Op]:
+    left, right, top, bottom = args["pad"]
+    return Op(1, 1, top, bottom), Op(1, 1, left, right)
+
+
+def _own_cells(args: Args, shapes: Shapes) -> tuple[Op, Op]:
+    left, right, top, bottom = args["pad"]
+    pads = (top, bottom), (left, right)
+    y, x = (Op(1, 1, low, high, edge=args["mode"]) if low or high else Op(1) for low, high in pads)
+    return y, x
+
+
+RECORDS = (
+    Operator(
+        (aten.constant_pad_nd,),
+        windowed=Windowed(_constant, padding=lambda args: float(args["value"])),
+        moves="arrange",
+        new_memory=True,
+        independent="first",
+    ),
+    Operator((aten.pad,), windowed=Windowed(_own_cells), moves="arrange", independent="first"),
+    Operator((aten.reflection_pad2d, aten.replication_pad2d), independent="first"),
+)

@@ -1,0 +1,47 @@
+"""The records of all operators, and how one is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fullfield.graph.calls import short_name
+from fullfield.operators import (
+    conv,
+    custom,
+    norms,
+    padding,
+    pointwise,
+    pools,
+    products,
+    reductions,
+    resizing,
+    views,
+)
+from fullfield.operators.record import Operator
+
+FAMILIES = (conv, pools, padding, resizing, views, pointwise, norms, reductions, products, custom)
+_BY_TARGET: dict[Any, Operator] = {}
+
+
+def register(record: Operator) -> None:
+    """Adds the record of an operator, or replaces it."""
+    _BY_TARGET.update(dict.fromkeys(record.targets, record))
+
+
+for family in FAMILIES:
+    for record in family.RECORDS:
+        register(record)
+
+
+def find(target: Any) -> Operator | None:
+    """The record of what a node calls: of the overload, else of the operator with all its overloads."""
+    found = _BY_TARGET.get(target)
+    return found or _BY_TARGET.get(getattr(target, "_overloadpacket", None))
+
+
+def is_pointwise(target: Any) -> bool:
+    """Whether an operator computes every number of its result from one of each tensor that it reads."""
+    record = find(target)
+    return torch.Tag.pointwise in getattr(target, "tags", ()) or (record is not None and record.kind == "pointwise")

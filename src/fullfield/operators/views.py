@@ -1,0 +1,84 @@
+"""Views, slices, joins and copies: operators that move numbers and compute none."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fullfield.geometry.axis import Op
+from fullfield.graph.calls import bind
+from fullfield.layers import custom_operators
+from fullfield.operators.record import Args, Operator, Shapes, Windowed
+
+aten = torch.ops.aten
+
+
+def _slice(args: Args, shapes: Shapes) -> tuple[Op, Op]:
+    """Rows or columns, counted from the window's ends."""
+    end = 0 if args["end"] == sys.maxsize else int(args["end"])
+    op, rank = Op(1, args["step"], -args["start"], end), len(shapes["self"])
+    return (op, Op(1)) if args["dim"] % rank == rank - 2 else (Op(1), op)
+
+
+def _neighbourhood(args: Args, shapes: Shapes) -> tuple[Op, Op]:
+    options = zip(args["kernel_size"], args["stride"], args["padding"], args["dilation"], strict=True)
+    y, x = (Op(k, s, p, p, d) for k, s, p, d in options)
+    return y, x
+
+
+def _roll_is_independent(node: Node, values: Mapping[Node, Any]) -> bool:
+    """Along other dimensions than the windows'."""
+    dims = bind(node)["dims"]
+    return bool(dims) and all(dim % values[node].dim() for dim in dims)
+
+
+RECORDS = (
+    Operator((aten.reshape,), shapes_map=True, moves="view", independent="reshape", sized=True),
+    Operator((aten.view, aten.unflatten), moves="view", independent="reshape", sized=True),
+    Operator((aten.flatten, aten.squeeze, aten.unsqueeze), moves="view", independent="reshape"),
+    Operator((aten.view_as, aten.reshape_as), independent="reshape"),
+    Operator((aten._unsafe_view,), independent="reshape", sized=True),
+    Operator(
+        (aten.permute, aten.transpose, aten.select, aten.unbind, operator.getitem),
+        moves="view",
+        independent="anywhere",
+    ),
+    Operator((aten.t, aten.detach, aten.alias, aten.chunk), moves="view", independent="first"),
+    Operator((aten.swapaxes, aten.swapdims, aten.movedim, aten.expand_as, aten.unfold), independent="first"),
+    Operator((aten.slice,), windowed=Windowed(_slice), moves="view", independent="first", sized=True),
+    Operator((aten.expand, aten.split, aten.split_with_sizes), moves="view", independent="first", sized=True),
+    Operator((aten.narrow,), independent="first", sized=True),
+    Operator((aten.index,), independent=lambda node, values: bind(node)["indices"][0] is None),
+    # joins and rearrangements
+    Operator((aten.cat,), kind="per_cell", moves="arrange", new_memory=True, independent="first"),
+    Operator((aten.concat,), independent="first"),
+    Operator((aten.stack,), kind="per_cell", moves="arrange", independent="anywhere"),
+    Operator((aten.roll,), moves="arrange", independent=_roll_is_independent),
+    Operator((aten.channel_shuffle,), kind="per_cell", moves="arrange", independent="first"),
+    Operator((aten.native_channel_shuffle,), kind="per_cell", moves="arrange"),
+    Operator((aten.im2col,), independent="first"),
+    Operator(
+        (custom_operators.neighbourhood,),
+        windowed=Windowed(_neighbourhood, one_channel_dim=True),
+        moves="arrange",
+        independent="first",
+    ),
+    # copies and casts
+    Operator((aten.clone, aten.contiguous), moves="copy", independent="anywhere"),
+    Operator((aten._to_copy,), moves="copy", casts=True, independent="first"),
+    Operator((aten.to, aten.dropout), moves="copy", independent="first"),
+    Operator((aten.feature_dropout, aten.alpha_dropout, aten.type_as, aten.lift_fresh_copy), independent="first"),
+    # tensors of a size
+    Operator(
+        (
+            *(aten.zeros, aten.ones, aten.empty, aten.new_zeros, aten.new_ones, aten.new_empty),
+            *(aten.repeat, aten.tile),
+        ),
+        sized=True,
+    ),
+)
