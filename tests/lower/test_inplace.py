@@ -13,9 +13,9 @@ from torch.nn import functional as F
 import fullfield
 from fullfield.api.scan import run_plan
 from fullfield.jobs.prepare import Settings, set_up
-from fullfield.lower.inplace import _ONE, _TWO, ALIKE, reuse
+from fullfield.lower.inplace import SAME_SHAPE, reuse
 from fullfield.lower.program import lower
-from fullfield.planning.cost import OVERWRITING_ONE, OVERWRITING_TWO
+from fullfield.operators.registry import FAMILIES
 from tests.oracle import difference, shaken
 
 aten = torch.ops.aten
@@ -47,11 +47,11 @@ def targets(program: torch.fx.GraphModule) -> Counter[str]:
     return Counter(str(n.target).split(".")[1] for n in program.graph.nodes if n.op == "call_function")
 
 
-def test_the_plan_counts_the_operators_that_overwrite() -> None:
-    assert {str(op).split(".")[1] for op in _ONE} == OVERWRITING_ONE
-    assert {str(op).split(".")[1] for op in _TWO} == OVERWRITING_TWO
-    for op, writes in {**_ONE, **_TWO}.items():
-        assert str(writes).replace("_.", ".") == str(op)
+def test_an_operator_that_writes_in_place_is_the_one_of_its_record() -> None:
+    for record in (record for family in FAMILIES for record in family.RECORDS if record.in_place is not None):
+        (target,) = record.targets
+        assert str(record.in_place).split(".")[1] == f"{target.__name__}_"
+        assert record.new_memory
 
 
 @pytest.mark.parametrize("casts", [False, True])
@@ -147,7 +147,7 @@ def test_only_new_memory_with_one_reader_is_overwritten() -> None:
     same = graph.call_function(aten.add.Tensor, (view, wide))
     scaled = graph.call_function(aten.add.Tensor, (same, x), {"alpha": 2})
     for node in (square, same, scaled):
-        node.meta[ALIKE] = True
+        node.meta[SAME_SHAPE] = True
     graph.output(scaled)
     reuse(graph)
     found = [str(n.target).split(".")[1] for n in graph.nodes if n.op == "call_function"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fullfield.geometry.axis import Op
-from fullfield.geometry.network import IDENTITY, Kind, Network, NodeSpec
+from fullfield.geometry.network import IDENTITY, Kind, Network, NodeSpec, Scratch
 
 
 class Draft:
@@ -28,9 +28,9 @@ class Draft:
         before = next(n for n in self.nodes if n.name == inputs[0])
         cells = tuple(op.cells(n) for op, n in zip(ops, before.shape[-2:], strict=True)) if kind != "whole" else ()
         name = f"n{len(self.nodes)}"
-        self.nodes.append(
-            NodeSpec(name, f"layer{len(self.nodes)}", kind, kind, inputs, ops, (channels, *cells), macs, reason)
-        )
+        scratch = Scratch(weights=2, taps=True) if kind == "windowed" and macs else Scratch()
+        layer, shape = f"layer{len(self.nodes)}", (channels, *cells)
+        self.nodes.append(NodeSpec(name, layer, kind, kind, inputs, ops, shape, macs, reason, scratch=scratch))
         return name
 
     def conv(self, channels: int, kernel: int, *, stride: int = 1, padding: int = 0) -> str:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 from fullfield.errors import BudgetError, FullfieldError, GeometryError
 from fullfield.geometry.axis import Op
-from fullfield.geometry.network import Network, NodeSpec
+from fullfield.geometry.network import Network, NodeSpec, Scratch
 from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Plan, Tile, make_plan
 from fullfield.planning.choose import DEFAULT_BUDGET_BYTES
 from fullfield.planning.cost import _HEAP, _PROGRAM, Cost, crop_macs, frontier, tile_cost
@@ -473,12 +473,13 @@ def test_numbers_of_twice_the_bytes_move_twice_as_many() -> None:
     assert costs[1].peak_bytes > costs[0].peak_bytes
 
 
-def test_a_pool_that_slides_holds_sums_of_few_neighbours_beside_its_own() -> None:
+def test_partial_results_that_an_operator_holds_count() -> None:
     slid = tuple(Op(n, low=n // 2, high=(n - 1) // 2, edge="inside") for n in (15, 16))
     peaks = []
-    for ops in ((Op(1), Op(1)), slid):
+    for results in (0, 5):
         nodes = (NodeSpec("x", "", "image", "input", (), shape=(3, 15, 16)),)
-        nodes += (NodeSpec("pool", "", "mean", "windowed", ("x",), (ops[0], ops[1]), (3, 15, 16)),)
+        spec = NodeSpec("pool", "", "mean", "windowed", ("x",), (slid[0], slid[1]), (3, 15, 16))
+        nodes += (replace(spec, scratch=Scratch(results=results)),)
         plan = make_plan(Network(nodes, (15, 16)), image=(64, 64), step=(1, 1), borders=CONTEXT)
         layout = plan.layout(Tile(0, 0, 8, 8))
         peaks.append(tile_cost(plan.network, layout, batch=8, itemsize=4).peak_bytes)

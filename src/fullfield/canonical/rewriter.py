@@ -159,7 +159,7 @@ class Rewriter:
             rows = self.emit(aten.sym_size.int, [node, rank + 1], kind="scalar")
             columns = self.emit(aten.sym_size.int, [node, rank + 2], kind="scalar")
             shape = [-1, *layout.channels, rows, columns]
-            node = self.emit(aten.reshape.default, [node, shape], kind="per_cell", channels=layout.channels)
+            node = self.emit(aten.reshape.default, [node, shape], kind="per_cell")
         return Mapped(node, layout)
 
     def slide(self, node: Node) -> Any:

@@ -14,6 +14,23 @@ IDENTITY = (Op(1), Op(1))
 
 
 @dataclass(frozen=True)
+class Scratch:
+    """Memory that an operator needs besides what it reads and gives.
+
+    Args:
+        weights: copies of its weights, laid out anew.
+        taps: whether it holds the taps of all cells, where numbers are not of 32 bits.
+        index_bytes: bytes of an index for each number of its result, where its kernel is dilated.
+        results: values of the size of its result.
+    """
+
+    weights: int = 0
+    taps: bool = False
+    index_bytes: int = 0
+    results: int = 0
+
+
+@dataclass(frozen=True)
 class NodeSpec:
     """One node of a network, as far as integers go.
 
@@ -28,6 +45,9 @@ class NodeSpec:
         macs: multiply-adds a cell; for a ``whole`` node those a window.
         reason: why a ``whole`` node is one.
         wide: bytes of one of its numbers over those of the network's type.
+        scratch: memory that it needs besides what it reads and gives.
+        overwrites: how many inputs it takes if it may write its result over one of them; 0 if it may not.
+        new_memory: whether its result is memory of its own, which its reader may overwrite.
     """
 
     name: str
@@ -40,6 +60,9 @@ class NodeSpec:
     macs: int = 0
     reason: str = ""
     wide: int = 1
+    scratch: Scratch = Scratch()
+    overwrites: int = 0
+    new_memory: bool = False
 
     @property
     def elements(self) -> int:

@@ -18,5 +18,10 @@ def bind(node: Node) -> dict[str, Any]:
 
 def op_name(node: Node) -> str:
     """The operator's short name: ``conv2d``, ``relu``."""
-    packet = getattr(node.target, "_overloadpacket", node.target)
+    return target_name(node.target)
+
+
+def target_name(target: Any) -> str:
+    """The short name of an operator, whatever the overload."""
+    packet = getattr(target, "_overloadpacket", target)
     return str(getattr(packet, "__name__", packet))

@@ -50,6 +50,7 @@ class Assembler:
         self.channels = channels
         self.maps: dict[str, dict[FamilyPair, Node]] = {}
         self.constants: dict[str, torch.Tensor] = {}
+        self.weights: dict[Node, Node] = {}
         self.all = Box(0, layout.windows[0], 0, layout.windows[1])
 
     def call(self, target: Any, *args: Any) -> Node:
@@ -61,6 +62,23 @@ class Assembler:
         name = f"_constant_{len(self.constants)}"
         self.constants[name] = tensor
         return self.graph.get_attr(name)
+
+    def weight(self, node: Any) -> Any:
+        """A fixed tensor's node in the program, with all that it is computed from; other arguments unchanged."""
+        if not isinstance(node, Node):
+            return node
+        if node not in self.weights:
+            self.weights[node] = self.graph.node_copy(node, self.weight)
+        return self.weights[node]
+
+    def unpadded(self, value: Node, pads: list[int], fill: float) -> Node | None:
+        """The node that ``value`` pads, in its place; ``None`` if ``value`` is not padded so."""
+        if value.target is not aten.constant_pad_nd.default or list(value.args[1:]) != [pads, fill]:
+            return None
+        before = value.args[0]
+        assert isinstance(before, Node)
+        self.graph.erase_node(value)
+        return before
 
     def strip(
         self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], fill: float, box: Box | None = None

@@ -9,6 +9,7 @@ The program is made of ATen operators only. In order, it
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,17 +20,17 @@ from torch.fx.node import map_arg
 from fullfield.canonical.pipeline import Canonical
 from fullfield.geometry.fragments import cut
 from fullfield.geometry.network import Network
-from fullfield.geometry.strip import Strip
 from fullfield.geometry.tile import TileLayout
 from fullfield.graph.calls import bind
-from fullfield.layers import custom_operators as operators
 from fullfield.lower.assemble import Assembler, Box, FamilyPair
 from fullfield.lower.fragments import on_fragments
-from fullfield.lower.inplace import ALIKE, reuse
-from fullfield.lower.operators import EMIT, divides_evenly, fill, thinned
+from fullfield.lower.inplace import SAME_SHAPE, reuse
+from fullfield.operators.emitter import Call, Strips
+from fullfield.operators.record import Operator, Windowed
+from fullfield.operators.registry import find
+from fullfield.operators.strips import thinned
 
 aten = torch.ops.aten
-_CASTS = {aten._to_copy.default}
 
 
 def lower(
@@ -65,9 +66,8 @@ class _Lowering:
         self.graph = Graph()
         shapes = {n.name: n.shape[:-2] for n in network if n.kind != "whole"}
         self.to = Assembler(self.graph, layout, shapes, channels_last=channels_last, fft=fft)
-        self.consts: dict[Node, Node] = {}
         self.nodes = {n.name: n for n in net.graph.graph.nodes}
-        self.one_type = not any(n.target in _CASTS for n in self.nodes.values())
+        self.one_type = not any(_record(n).casts for n in self.nodes.values())
 
     def run(self, *, in_place: bool) -> GraphModule:
         for spec in self.network:
@@ -105,84 +105,87 @@ class _Lowering:
     def _family(self, node: Node, family: FamilyPair) -> Node:
         y, x = self.layout.y[node.name].strips[family[0]], self.layout.x[node.name].strips[family[1]]
         strips = {source: (y[source], x[source]) for source in y}
-        read = {s: self.to.strip(s, family, pair, fill(node)) for s, pair in strips.items()}
-        if node.meta["kind"] == "windowed":
-            source = next(iter(strips))
-            if node.target is operators.neighbourhood.default:
-                return self._neighbourhood(node, family, source, read[source])
-            return self._windowed(node, family, read[source], strips[source])
+        windowed = _windowed(node)
+        fill = 0.0 if windowed is None else windowed.padding(bind(node))
+        read = {s: self.to.strip(s, family, pair, fill) for s, pair in strips.items()}
+        if windowed is not None:
+            ((source, pair),) = strips.items()
+            return self._neighbours(node, windowed, family, source, read[source], pair)
         read = {s: thinned(self.to, value, strips[s]) for s, value in read.items()}
-        if node.target is aten.reshape.default:
-            (source,) = strips
-            cells = self.layout.y[node.name].extent(family[0]), self.layout.x[node.name].extent(family[1])
-            return self.to.call(node.target, read[source], [-1, *node.meta["channels"], *cells])
-        args = map_arg(node.args, lambda n: read[n.name] if n.name in read else self._const(n))
+        if _record(node).shapes_map:
+            (value,) = read.values()
+            return self.to.call(node.target, value, [-1, *self._shape(node.name, family)])
+        args = map_arg(node.args, lambda n: read[n.name] if n.name in read else self.to.weight(n))
         result = self.graph.call_function(node.target, args, dict(node.kwargs))  # type: ignore[arg-type]
-        result.meta[ALIKE] = self._alike(node)
+        result.meta[SAME_SHAPE] = self._same_shape(node)
         return result
 
-    def _alike(self, node: Node) -> bool:
+    def _shape(self, name: str, family: FamilyPair) -> list[int]:
+        """Channels, rows and columns of one family of a node."""
+        cells = self.layout.y[name].extent(family[0]), self.layout.x[name].extent(family[1])
+        return [*self.to.channels[name], *cells]
+
+    def _same_shape(self, node: Node) -> bool:
         """Whether a node's result has the shape and the type of each of its inputs."""
         spec = self.network[node.name]
         inputs = [self.network[name] for name in spec.inputs]
         whole = len(inputs) == len(node.all_input_nodes) and all(i.shape == spec.shape for i in inputs)
         return whole and self.one_type and spec.kind == "cell"
 
-    def _neighbourhood(self, node: Node, family: FamilyPair, source: str, value: Node) -> Node:
-        """Neighbourhoods as channels, of a map whose channel dimensions are taken as one."""
-        layout, channels = self.layout, self.to.channels
-        strips = layout.y[node.name].strips[family[0]][source], layout.x[node.name].strips[family[1]][source]
-        if len(channels[source]) != 1:
+    def _neighbours(
+        self, node: Node, windowed: Windowed, family: FamilyPair, source: str, value: Node, strips: Strips
+    ) -> Node:
+        """A windowed operator on its strip; if it takes one channel dimension, others are merged before it."""
+        if not windowed.one_channel_dim:
+            return self._on_strip(node, windowed, family, source, value, strips)
+        if len(self.to.channels[source]) != 1:
             shape = [-1, self.network[source].elements, *(s.length for s in strips)]
             value = self.to.call(aten.reshape.default, value, shape)
-        value = self._windowed(node, family, value, strips)
-        cells = layout.y[node.name].extent(family[0]), layout.x[node.name].extent(family[1])
-        return self.to.call(aten.reshape.default, value, [-1, *channels[node.name], *cells])
+        value = self._on_strip(node, windowed, family, source, value, strips)
+        return self.to.call(aten.reshape.default, value, [-1, *self._shape(node.name, family)])
 
-    def _windowed(self, node: Node, family: FamilyPair, value: Node, strips: tuple[Strip, Strip]) -> Node:
-        """An operator on its strip, as it is or by way of fragments."""
-
-        def emit(part: Node, like: tuple[Strip, Strip]) -> Node:
-            return EMIT[node.target](self.to, node, part, like, self._const)
-
-        cells = self.layout.y[node.name], self.layout.x[node.name]
-        if self.layout.head_as_matmul(node.name) and self._covers(node):
-            return self._head(node)
-        ops = self.network[node.name].ops
+    def _on_strip(
+        self, node: Node, windowed: Windowed, family: FamilyPair, source: str, value: Node, strips: Strips
+    ) -> Node:
+        """A windowed operator on its strip, as it is or by way of fragments."""
+        call, name = self._call(node), node.name
+        cells = self.layout.y[name], self.layout.x[name]
+        if self.layout.head_as_matmul(name) and self._is_head(node):
+            return self._head(node, source)
         found = [c.cut if f == "interior" else None for c, f in zip(cells, family, strict=True)]
-        if all(c is None or c.ratio == 1 for c in found) or not divides_evenly(node, strips):
-            return emit(value, strips)
+        assert windowed.emit is not None
+        if all(c is None or c.ratio == 1 for c in found) or not windowed.uniform(call.args, strips):
+            return windowed.emit(self.to, call, value, strips)  # type: ignore[no-any-return]
         cuts = [
             c or cut(s.length, s.slide.stride, s.slide.dilation, op, 1)
-            for c, s, op in zip(found, strips, ops, strict=True)
+            for c, s, op in zip(found, strips, call.ops, strict=True)
         ]
-        source = next(iter(self.layout.y[node.name].strips[family[0]]))
-        channels = self.network[source].elements, self.network[node.name].elements
-        value = on_fragments(self.to, value, strips, (cuts[0], cuts[1]), channels, emit)
+        emit = partial(windowed.emit, self.to, call)
+        value = on_fragments(self.to, value, strips, (cuts[0], cuts[1]), (call.read, call.given), emit)
         for dim, part, axis, f in zip((-2, -1), cuts, cells, family, strict=True):
             if part.computed > axis.extent(f):
                 value = self.to.call(aten.slice.Tensor, value, dim, 0, axis.extent(f))
         return value
 
-    def _head(self, node: Node) -> Node:
-        """A shared convolution as large as its map, as a matrix product of every window's cells."""
-        args = bind(node)
-        source = args["input"]
-        strips = self.layout.y[source.name].whole(), self.layout.x[source.name].whole()
-        windows = self.to.strip(source.name, ("window", "window"), strips, 0.0)
+    def _call(self, node: Node) -> Call:
+        """The call of a windowed operator, as its record takes it."""
+        spec = self.network[node.name]
+        return Call(bind(node), spec.ops, self.network[spec.inputs[0]].elements, spec.elements)
+
+    def _head(self, node: Node, source: str) -> Node:
+        """A shared operator as large as its map, on every window's cells."""
+        strips = self.layout.y[source].whole(), self.layout.x[source].whole()
+        windows = self.to.strip(source, ("window", "window"), strips, 0.0)
         rows, columns = self.layout.windows
-        operands = windows, self._const(args["weight"]), self._const(args["bias"])
-        result = self._linear(*operands, args["groups"], rows * columns)
+        result = self._emit_head(node, windows, rows * columns)
         result = self.to.call(aten.reshape.default, result, [1, rows, columns, -1])
         return self.to.call(aten.permute.default, result, [0, 3, 1, 2])
 
-    def _const(self, node: Any) -> Any:
-        """A fixed tensor's node in the program, with all it is computed from."""
-        if not isinstance(node, Node):
-            return node
-        if node not in self.consts:
-            self.consts[node] = self.graph.node_copy(node, self._const)
-        return self.consts[node]
+    def _emit_head(self, node: Node, windows: Node, count: int) -> Node:
+        windowed = _windowed(node)
+        assert windowed is not None
+        assert windowed.emit_head is not None
+        return windowed.emit_head(self.to, self._call(node), windows, count)  # type: ignore[no-any-return]
 
     def _shared_scores(self, name: str) -> Node:
         """Scores from a shared output: its interior map at the window positions."""
@@ -230,32 +233,23 @@ class _Lowering:
         def fetch(n: Node) -> Any:
             if n not in env and n.meta["kind"] == "scalar":
                 env[n] = self._scalar(n, env, count)
-            return env[n] if n in env else self._const(n)
+            return env[n] if n in env else self.to.weight(n)
 
         args, kwargs = map_arg((node.args, node.kwargs), fetch)
-        if self._covers(node):
-            x, weight, bias = args[:3]
-            env[node] = self._linear(x, weight, bias, bind(node)["groups"], count)  # type: ignore[arg-type]
+        if self._is_head(node):
+            env[node] = self._emit_head(node, args[0], count)  # type: ignore[arg-type]
             return
         env[node] = self.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
-        env[node].meta[ALIKE] = self._alike(node)
+        env[node].meta[SAME_SHAPE] = self._same_shape(node)
 
-    def _covers(self, node: Node) -> bool:
-        """Whether the node is a convolution as large as its map: a linear layer, which runs faster as one."""
-        if node.target is not aten.conv2d.default or node.meta["kind"] != "windowed":
+    def _is_head(self, node: Node) -> bool:
+        """Whether the node's kernel is as large as its map, and its operator runs faster then on windows' own cells."""
+        windowed = _windowed(node)
+        if windowed is None or windowed.emit_head is None:
             return False
-        source = node.args[0]
-        assert isinstance(source, Node)
-        cells = self.network[source.name].shape[-2:]
-        return all(op.covers(n) for op, n in zip(self.network[node.name].ops, cells, strict=True))
-
-    def _linear(self, x: Node, weight: Node, bias: Node | None, groups: int, count: int) -> Node:
-        """A convolution as large as its map, as the matrix product it is; in groups on each window's cells."""
-        if groups > 1:
-            return self.to.call(aten.conv2d.default, x, weight, bias, [1, 1], [0, 0], [1, 1], groups)
-        flat, rows = (self.to.call(aten.flatten.using_ints, value, 1) for value in (x, weight))
-        result = self.to.call(aten.linear.default, flat, rows, bias)
-        return self.to.call(aten.reshape.default, result, [count, -1, 1, 1])
+        spec = self.network[node.name]
+        cells = self.network[spec.inputs[0]].shape[-2:]
+        return all(op.covers(n) for op, n in zip(spec.ops, cells, strict=True))
 
     def _scalar(self, node: Node, env: dict[Node, Any], count: int) -> Any:
         """A number of the graph for a batch of ``count`` windows."""
@@ -266,6 +260,16 @@ class _Lowering:
             return count if dim == 0 else self.network[source.name].shape[dim - 1]
         values = map_arg(node.args, lambda n: self._scalar(n, env, count))
         return node.target(*values)  # type: ignore[operator]
+
+
+def _record(node: Node) -> Operator:
+    """What is known of a node's operator."""
+    return find(node.target) or Operator((node.target,))
+
+
+def _windowed(node: Node) -> Windowed | None:
+    """What a node does along y and x, if it reads neighbouring cells."""
+    return _record(node).windowed if node.meta["kind"] == "windowed" else None
 
 
 def _cells_last(node: Node, rank: int) -> list[int]:

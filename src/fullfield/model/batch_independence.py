@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,45 +13,11 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from fullfield.errors import CaptureError
-from fullfield.graph.calls import bind, op_name
+from fullfield.graph.calls import bind
 from fullfield.graph.shapes import PROBE_BATCH, propagate, window_dims
+from fullfield.operators.record import Independence
+from fullfield.operators.registry import find, is_pointwise
 
-# Operators that leave all numbers in their order.
-_RESHAPES = frozenset(
-    ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "_unsafe_view")
-)
-# Operators that treat what lies along the first dimension apart wherever they leave its size as it is.
-_INDEPENDENT = frozenset(
-    (
-        *("swapaxes", "swapdims", "t", "movedim", "expand", "expand_as", "detach", "alias", "unfold"),
-        *("to", "_to_copy", "type_as", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout"),
-        *("slice", "narrow", "split", "split_with_sizes", "chunk"),
-        *("cat", "concat", "pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d"),
-        *("linear", "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d"),
-        *("instance_norm", "group_norm", "layer_norm", "rms_norm", "prelu", "relu6", "hardswish"),
-        *("native_layer_norm", "native_group_norm", "_native_batch_norm_legit_no_training"),
-        *("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "max_pool2d_with_indices"),
-        *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d"),
-        *("upsample_nearest2d", "upsample_bilinear2d", "_upsample_bilinear2d_aa"),
-        *("upsample_bicubic2d", "_upsample_bicubic2d_aa", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
-        *("im2col", "max", "min", "var", "std", "var_mean", "norm", "logsumexp"),
-        *("linalg_vector_norm", "glu"),
-    )
-)
-# Operators that take how many windows there are as a size.
-_SIZED = frozenset(
-    (
-        *("view", "reshape", "unflatten", "expand", "_unsafe_view", "slice", "narrow", "split", "split_with_sizes"),
-        *("zeros", "ones", "empty", "new_zeros", "new_ones", "new_empty", "repeat", "tile"),
-    )
-)
-# Operators that do so wherever the windows' dimension lies: what they give would else lack it.
-_ANYWHERE = frozenset(
-    (
-        *("permute", "transpose", "unbind", "select", "stack", "contiguous", "clone", "mean", "sum", "amax", "amin"),
-        "getitem",
-    )
-)
 _NUMBERS = (int, float, bool)
 
 
@@ -129,65 +95,23 @@ def _independent(node: Node, values: Mapping[Node, Any]) -> bool:
     before, after = _tensors([values[n] for n in node.all_input_nodes]), _tensors(values[node])
     if not any(map(window_dims, before + after)) or not after:
         return True
-    name, target = op_name(node), node.target
+    target = node.target
     if not isinstance(target, OpOverload) and target is not operator.getitem:
         return False
-    held = [(tuple(t.shape), window_dims(t)) for t in before if window_dims(t)]
-    held += [(tuple(t.shape), window_dims(t)) for t in after]
-    if any(len(dims) != 1 for _, dims in held):
+    holders = [(tuple(t.shape), window_dims(t)) for t in before if window_dims(t)]
+    holders += [(tuple(t.shape), window_dims(t)) for t in after]
+    if any(len(dims) != 1 for _, dims in holders):
         return False
-    in_front, sizes = ({shape[: dims[0]] for shape, dims in held}, {shape[dims[0]] for shape, dims in held})
-    if name in _RESHAPES:
+    in_front, sizes = ({shape[: dims[0]] for shape, dims in holders}, {shape[dims[0]] for shape, dims in holders})
+    record = find(target)
+    known: Independence | None = "first" if is_pointwise(target) else None
+    if record is not None and record.independent is not None:
+        known = record.independent
+    if known == "reshape":
         return len(in_front) == 1
-    if len(sizes) > 1 or (name not in _ANYWHERE and in_front != {()}):
+    if len(sizes) > 1 or (known != "anywhere" and in_front != {()}):
         return False
-    if isinstance(target, OpOverload) and (torch.Tag.pointwise in target.tags or target.namespace == "fullfield"):
-        return True
-    return name in _INDEPENDENT | _ANYWHERE or (name in _SPECIAL and _SPECIAL[name](node, values))
-
-
-def _softmax(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Along another dimension."""
-    dim = bind(node)["dim"]
-    return isinstance(dim, int) and dim % values[node].dim() != 0
-
-
-def _product(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Sums over the last dimension of the first factor and the last but one of the second, neither the windows'."""
-    first, second = (values[n] for n in node.all_input_nodes[-2:])  # behind what is added
-    if window_dims(first) and window_dims(second):
-        return bool(first.dim() == second.dim() > 2)
-    return bool(first.dim() > 1 if window_dims(first) else second.dim() > 2)
-
-
-def _attention(node: Node, values: Mapping[Node, Any]) -> bool:
-    """As for a product; queries, keys and values have their windows at the same place."""
-    return all(values[n].dim() == values[node].dim() > 2 for n in node.all_input_nodes[:3])
-
-
-def _einsum(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Of tensors that have the windows first, and under one letter, as has what comes out."""
-    equation = str(node.args[0]).replace(" ", "")
-    reads, _, gives = equation.partition("->")
-    letters = {r[:1] for r, n in zip(reads.split(","), node.all_input_nodes, strict=False) if window_dims(values[n])}
-    return len(letters) == 1 and gives[:1] in letters and gives[:1].isalpha()
-
-
-def _roll(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Along other dimensions."""
-    dims = bind(node)["dims"]
-    return bool(dims) and all(dim % values[node].dim() for dim in dims)
-
-
-_SPECIAL: dict[str, Callable[[Node, Mapping[Node, Any]], bool]] = {
-    **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), _softmax),
-    **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm"), _product),
-    "scaled_dot_product_attention": _attention,
-    "einsum": _einsum,
-    "roll": _roll,
-    "batch_norm": lambda node, _: bind(node)["training"] is False,
-    "index": lambda node, _: bind(node)["indices"][0] is None,
-}
+    return known(node, values) if callable(known) else known is not None
 
 
 def _counts(values: Mapping[Node, Any]) -> bool:
@@ -198,9 +122,15 @@ def _counts(values: Mapping[Node, Any]) -> bool:
         if isinstance(value, _NUMBERS):
             if reads or (value and value % PROBE_BATCH == 0):
                 counts.add(node)
-        elif reads and node.op != "output" and op_name(node) not in _SIZED:
+        elif reads and node.op != "output" and not _takes_size(node):
             return True
     return False
+
+
+def _takes_size(node: Node) -> bool:
+    """Whether the operator takes the number of windows as a size."""
+    record = find(node.target)
+    return record is not None and record.sized
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
+from fullfield.geometry.network import Scratch
+from fullfield.layers import custom_operators
+from fullfield.layers.fft_cost import Layer, fft_is_faster
+from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Operator, Shapes, Windowed, kernel_geometry
+from fullfield.operators.strips import own_padding
 
 aten = torch.ops.aten
 
@@ -16,15 +22,53 @@ def taps_of_weight(shapes: Shapes) -> int:
     return math.prod(shapes["weight"][1:])
 
 
+def _emit(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    # One cell has no stride; oneDNN's bfloat16 kernels for AMX get it wrong there (pytorch/pytorch#169688).
+    single = [s.length == 1 + s.slide.dilation * (k - 1) for s, k in zip(strips, call.kernel, strict=True)]
+    stride = [1 if one else s.slide.stride for s, one in zip(strips, single, strict=True)]
+    dilation, groups = [s.slide.dilation for s in strips], call.args["groups"]
+    weight, bias = to.weight(call.args["weight"]), to.weight(call.args["bias"])
+    if to.fft and stride == [1, 1] and _by_fft(call, strips):
+        return to.call(custom_operators.fft_conv2d, strip, weight, bias, [0, 0], dilation, groups)
+    strip, padding = own_padding(to, strip, strips, call.kernel, stride, 0.0)
+    return to.call(aten.conv2d.default, strip, weight, bias, stride, padding, dilation, groups)
+
+
+def _by_fft(call: Call, strips: Strips) -> bool:
+    """Whether transforms should be faster on a strip of one map; where windows are apart, maps are small."""
+    (sy, sx), (y, x) = strips, call.ops
+    size, dilation = (sy.length, sx.length), (sy.slide.dilation, sx.slide.dilation)
+    layer = Layer.of(1, (call.read, call.given), call.args["groups"], size, (y.kernel, x.kernel), dilation)
+    return fft_is_faster(layer, kept=True)  # the engine keeps spectra from tile to tile
+
+
+def _emit_head(to: Emitter, call: Call, windows: Any, count: int) -> Any:
+    """A convolution as large as its map is a linear layer and runs faster as one; in groups it stays.
+
+    Shape: ``(count, channels, y, x)`` -> ``(count, kernels, 1, 1)``
+    """
+    weight, bias, groups = to.weight(call.args["weight"]), to.weight(call.args["bias"]), call.args["groups"]
+    if groups > 1:
+        return to.call(aten.conv2d.default, windows, weight, bias, [1, 1], [0, 0], [1, 1], groups)
+    flat, rows = (to.call(aten.flatten.using_ints, value, 1) for value in (windows, weight))
+    result = to.call(aten.linear.default, flat, rows, bias)
+    return to.call(aten.reshape.default, result, [count, -1, 1, 1])
+
+
+def _scratch(ops: object) -> Scratch:
+    """The weights laid out anew, twice on the way; outside of 32 bits, torch multiplies matrices of taps on CPUs."""
+    return Scratch(weights=2, taps=True)
+
+
 RECORDS = (
     Operator(
         (aten.conv2d,),
-        windowed=Windowed(kernel_geometry, slides=True),
+        windowed=Windowed(kernel_geometry, _emit, slides=True, emit_head=_emit_head, scratch=_scratch),
         macs=taps_of_weight,
         new_memory=True,
         independent="first",
     ),
-    Operator((aten.conv3d,), kind="per_cell", macs=taps_of_weight, independent="first"),
+    Operator((aten.conv3d,), macs=taps_of_weight, independent="first"),
     Operator(
         (aten.conv1d, aten.convolution, aten.conv_transpose1d, aten.conv_transpose2d),
         independent="first",

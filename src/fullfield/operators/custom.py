@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Scratch
+from fullfield.geometry.strip import Gather, Slide, Strip
 from fullfield.layers import custom_operators as own
+from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.pools import average
 from fullfield.operators.record import Args, Operator, Shapes, Windowed, kernel_geometry
+from fullfield.operators.strips import gathered, sums
 from fullfield.operators.work import Work
 
 aten = torch.ops.aten
@@ -17,6 +23,20 @@ aten = torch.ops.aten
 def _sliding_pool(args: Args, shapes: Shapes) -> tuple[Op, Op]:
     y, x = (Op(k, 1, k // 2, (k - 1) // 2, edge="inside") if k > 1 else Op(1) for k in args["kernel_size"])
     return y, x
+
+
+def _emit_sliding_pool(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    """One axis after the other over all of the strip; then the cells whose kernels were moved inside the map."""
+    kernel = call.args["kernel_size"]
+    dilation = [s.how.dilation if isinstance(s.how, Gather) else s.slide.dilation for s in strips]
+    if not call.args["largest"]:
+        sy, sx = (Strip(s.pieces, Slide(dilation=d)) for s, d in zip(strips, dilation, strict=True))
+        total = sums(to, strip, (sy, sx), kernel)
+        return gathered(to, to.call(aten.div.Tensor, total, math.prod(kernel)), strips)
+    (ky, kx), (dy, dx) = kernel, dilation
+    strip = to.call(aten.max_pool2d.default, strip, [ky, 1], [1, 1], [0, 0], [dy, 1], False)
+    strip = to.call(aten.max_pool2d.default, strip, [1, kx], [1, 1], [0, 0], [1, dx], False)
+    return gathered(to, strip, strips)
 
 
 def _partial_sums(ops: tuple[Op, Op]) -> Scratch:
@@ -55,7 +75,7 @@ def _root_of_features(args: Args, read: int, given: int) -> Work:
 RECORDS = (
     Operator(
         (own.sliding_pool,),
-        windowed=Windowed(_sliding_pool, scratch=_partial_sums),
+        windowed=Windowed(_sliding_pool, _emit_sliding_pool, scratch=_partial_sums),
         independent="first",
     ),
     Operator(

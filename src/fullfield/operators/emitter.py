@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from fullfield.geometry.axis import Op
-from fullfield.geometry.tile import Strip
+from fullfield.geometry.strip import Strip
 
 Strips = tuple[Strip, Strip]  # along y and x
 

@@ -26,29 +26,26 @@ def _softmax_is_independent(node: Node, values: Mapping[Node, Any]) -> bool:
 RECORDS = (
     Operator(
         (aten.batch_norm,),
-        kind="per_cell",
         counts=_STORED,
         new_memory=True,
         independent=lambda node, values: bind(node)["training"] is False,
     ),
     Operator((aten._native_batch_norm_legit_no_training,), counts=_STORED, independent="first", title="batch_norm"),
-    Operator((aten.layer_norm,), kind="per_cell", counts=_MEASURED, independent="first"),
+    Operator((aten.layer_norm,), counts=_MEASURED, independent="first"),
     Operator((aten.native_layer_norm,), counts=_MEASURED, independent="first", title="layer_norm"),
     Operator((aten.group_norm, aten.instance_norm), counts=_MEASURED, independent="first"),
     Operator((aten.native_group_norm,), independent="first"),
-    Operator((aten.rms_norm,), kind="per_cell", counts=each(multiplies=3, adds=1), independent="first"),
+    Operator((aten.rms_norm,), counts=each(multiplies=3, adds=1), independent="first"),
     # the largest for safety, its subtraction, exp, the sum, the division
     Operator(
         (aten.softmax, aten._softmax),
-        kind="per_cell",
         counts=each(comparisons=1, adds=2, functions=1, divisions=1),
         independent=_softmax_is_independent,
     ),
     Operator(
         (aten.log_softmax, aten._log_softmax),
-        kind="per_cell",
         counts=each(comparisons=1, adds=3, functions=1),
         independent=_softmax_is_independent,
     ),
-    Operator((aten.glu,), kind="per_cell", independent="first"),
+    Operator((aten.glu,), independent="first"),
 )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from fullfield.geometry.axis import Op
+from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Args, Operator, Shapes, Windowed
+from fullfield.operators.strips import gathered
 
 aten = torch.ops.aten
 
@@ -22,14 +26,23 @@ def _own_cells(args: Args, shapes: Shapes) -> tuple[Op, Op]:
     return y, x
 
 
+def _emit_constant(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    """The strip is padded already."""
+    return strip
+
+
+def _emit_own_cells(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    return gathered(to, strip, strips)
+
+
 RECORDS = (
     Operator(
         (aten.constant_pad_nd,),
-        windowed=Windowed(_constant, padding=lambda args: float(args["value"])),
+        windowed=Windowed(_constant, _emit_constant, padding=lambda args: float(args["value"])),
         moves="arrange",
         new_memory=True,
         independent="first",
     ),
-    Operator((aten.pad,), windowed=Windowed(_own_cells), moves="arrange", independent="first"),
+    Operator((aten.pad,), windowed=Windowed(_own_cells, _emit_own_cells), moves="arrange", independent="first"),
     Operator((aten.reflection_pad2d, aten.replication_pad2d), independent="first"),
 )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
 from fullfield.geometry.network import Scratch
+from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Args, Operator, Windowed, kernel_geometry
+from fullfield.operators.strips import own_padding, sums
 from fullfield.operators.work import Work
 
 aten = torch.ops.aten
+_NATIVE = 64  # taps up to which torch's average pool, which adds all of them for every cell, beats sums along the axes
 
 
 def _largest(args: Args, read: int, given: int) -> Work:
@@ -38,14 +42,57 @@ def mean_of_all(args: Args, read: int, given: int) -> Work:
     return Work(adds=-(-read // max(1, given)) - 1, divisions=1) * given
 
 
+def _emit_largest(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    stride, dilation = [s.slide.stride for s in strips], [s.slide.dilation for s in strips]
+    kernel = call.args["kernel_size"]
+    strip, padding = own_padding(to, strip, strips, kernel, stride, -math.inf, [k // 2 for k in kernel])
+    return to.call(aten.max_pool2d.default, strip, kernel, stride, padding, dilation, False)
+
+
+def _emit_average(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    kernel, divisor = call.args["kernel_size"], call.args["divisor_override"]
+    counts = _counts(call.args, strips)
+    uniform = _is_uniform(call.args, strips)
+    if uniform and all(s.slide.dilation == 1 for s in strips) and math.prod(kernel) <= _NATIVE:
+        stride = [s.slide.stride for s in strips]
+        return to.call(aten.avg_pool2d.default, strip, kernel, stride, [0, 0], False, True, divisor)
+    total = sums(to, strip, strips, kernel)
+    if uniform:
+        return to.call(aten.div.Tensor, total, divisor or math.prod(kernel))
+    for dim, count in zip((-2, -1), counts, strict=True):
+        total = _divide(to, total, count, dim)
+    return total
+
+
+def _counts(args: Args, strips: Strips) -> list[tuple[int, ...]]:
+    """Cells that each row and each column of the result averages."""
+    pairs = zip(strips, args["kernel_size"], strict=True)
+    return [s.valid_taps(k, padding=args["count_include_pad"]) for s, k in pairs]
+
+
+def _is_uniform(args: Args, strips: Strips) -> bool:
+    """Whether all cells have one divisor; at an edge it may differ."""
+    full = all(set(c) == {k} for c, k in zip(_counts(args, strips), args["kernel_size"], strict=True))
+    return full or args["divisor_override"] is not None
+
+
+def _divide(to: Emitter, value: Any, counts: tuple[int, ...], dim: int) -> Any:
+    """``value`` over one count a row (``dim`` -2) or column (-1)."""
+    if len(set(counts)) == 1:
+        return to.call(aten.div.Tensor, value, counts[0])
+    divisors = to.constant(torch.tensor(counts).reshape([-1, 1] if dim == -2 else [-1]))
+    return to.call(aten.div.Tensor, value, divisors)
+
+
 RECORDS = (
     Operator(
         (aten.max_pool2d, aten.max_pool2d_with_indices),
         windowed=Windowed(
             kernel_geometry,
+            _emit_largest,
             slides=True,
             padding=lambda args: -math.inf,
-            scratch=lambda ops: Scratch(index_bytes=8),
+            scratch=lambda ops: Scratch(index_bytes=8),  # of the maxima, where the kernel is dilated
         ),
         counts=_largest,
         new_memory=True,
@@ -54,12 +101,12 @@ RECORDS = (
     ),
     Operator(
         (aten.avg_pool2d,),
-        windowed=Windowed(kernel_geometry, slides=True),
+        windowed=Windowed(kernel_geometry, _emit_average, slides=True, uniform=_is_uniform),
         counts=average,
         new_memory=True,
         independent="first",
     ),
-    Operator((aten.avg_pool3d,), kind="per_cell", counts=_average_of_volume),
+    Operator((aten.avg_pool3d,), counts=_average_of_volume),
     Operator((aten.adaptive_avg_pool2d, aten._adaptive_avg_pool2d), counts=mean_of_all, independent="first"),
     Operator(
         (aten.max_pool1d, aten.avg_pool1d, aten.adaptive_avg_pool1d, aten.adaptive_max_pool2d),

@@ -1,4 +1,4 @@
-"""The record of an operator: its geometry, emission, scratch memory, arithmetic, and how it treats windows of a batch."""
+"""The record of an operator: its geometry, emission, scratch memory, operation counts and batch independence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from fullfield.operators.work import Work
 
 Args = Mapping[str, Any]  # arguments by the names of the operator's schema, tensors as their nodes
 Shapes = Mapping[str, tuple[int, ...]]  # of the tensors among the arguments, for one window
-OperatorKind = Literal["windowed", "pointwise", "per_cell", "whole"]
 Independence = Literal["first", "anywhere", "reshape"] | Callable[[Node, Mapping[Node, Any]], bool]
 
 
@@ -48,12 +47,12 @@ class Windowed:
 class Operator:
     """One operator, under all names that mean it.
 
-    An operator in no record runs on the whole window; one that torch tags as pointwise needs none.
+    An operator without a record runs on the whole window; one that torch tags as pointwise needs none.
 
     Args:
         targets: operators with all their overloads, or single overloads.
-        kind: what canonical form takes it for without a rule of its own: ``pointwise`` and ``per_cell`` operators stay
-            as they are.
+        kind: how canonical form takes it if it has no rule of its own: ``pointwise``, or ``per_cell`` if it reads all
+            channels of one cell.
         windowed: what it does along y and x, if it reads neighbouring cells.
         shapes_map: whether its second argument is the shape of its result, with rows and columns last.
         macs: multiply-adds of one number of its result, from the shapes of its arguments.
@@ -73,7 +72,7 @@ class Operator:
     """
 
     targets: tuple[Any, ...]
-    kind: OperatorKind = "whole"
+    kind: Literal["pointwise", "per_cell"] | None = None
     windowed: Windowed | None = None
     shapes_map: bool = False
     macs: Callable[[Shapes], int] | None = None

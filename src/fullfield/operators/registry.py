@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fullfield.graph.calls import short_name
+from fullfield.graph.calls import target_name
 from fullfield.operators import (
     conv,
     custom,
@@ -23,11 +23,13 @@ from fullfield.operators.record import Operator
 
 FAMILIES = (conv, pools, padding, resizing, views, pointwise, norms, reductions, products, custom)
 _BY_TARGET: dict[Any, Operator] = {}
+_BY_NAME: dict[str, Operator] = {}
 
 
 def register(record: Operator) -> None:
     """Adds the record of an operator, or replaces it."""
     _BY_TARGET.update(dict.fromkeys(record.targets, record))
+    _BY_NAME.update({target_name(target): record for target in record.targets if not hasattr(target, "_overloadname")})
 
 
 for family in FAMILIES:
@@ -39,6 +41,11 @@ def find(target: Any) -> Operator | None:
     """The record of what a node calls: of the overload, else of the operator with all its overloads."""
     found = _BY_TARGET.get(target)
     return found or _BY_TARGET.get(getattr(target, "_overloadpacket", None))
+
+
+def named(name: str) -> Operator | None:
+    """The record of an operator with all its overloads, by its short name."""
+    return _BY_NAME.get(name)
 
 
 def is_pointwise(target: Any) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from fullfield.geometry.axis import Op
 from fullfield.layers import custom_operators
+from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Args, Operator, Shapes, Windowed
+from fullfield.operators.strips import cropped
 
 aten = torch.ops.aten
 
@@ -25,12 +29,38 @@ def _depth_to_space(args: Args, shapes: Shapes) -> tuple[Op, Op]:
     return Op(1, up=y), Op(1, up=x)
 
 
+def _emit_nearest(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    for dim, s in zip((-2, -1), strips, strict=True):
+        if s.factor > 1:
+            strip = to.call(aten.repeat_interleave.self_int, strip, s.factor, dim)
+    return cropped(to, strip, strips)
+
+
+def _emit_pixel_shuffle(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    return cropped(to, to.call(aten.pixel_shuffle.default, strip, strips[0].factor), strips)
+
+
+def _emit_depth_to_space(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    fy, fx = (s.factor for s in strips)
+    apart = to.call(aten.unflatten.int, strip, 1, [-1, fy, fx])
+    moved = to.call(aten.permute.default, apart, [0, 1, 4, 2, 5, 3])
+    rows = to.call(aten.flatten.using_ints, to.call(aten.flatten.using_ints, moved, 4, 5), 2, 3)
+    return cropped(to, rows, strips)
+
+
 RECORDS = (
-    Operator((aten.upsample_nearest2d,), windowed=Windowed(_nearest), moves="arrange", independent="first"),
-    Operator((aten.pixel_shuffle,), windowed=Windowed(_pixel_shuffle), moves="arrange", independent="first"),
+    Operator(
+        (aten.upsample_nearest2d,), windowed=Windowed(_nearest, _emit_nearest), moves="arrange", independent="first"
+    ),
+    Operator(
+        (aten.pixel_shuffle,),
+        windowed=Windowed(_pixel_shuffle, _emit_pixel_shuffle),
+        moves="arrange",
+        independent="first",
+    ),
     Operator(
         (custom_operators.depth_to_space,),
-        windowed=Windowed(_depth_to_space),
+        windowed=Windowed(_depth_to_space, _emit_depth_to_space),
         moves="arrange",
         independent="first",
     ),

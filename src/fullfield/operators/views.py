@@ -13,7 +13,9 @@ from torch.fx import Node
 from fullfield.geometry.axis import Op
 from fullfield.graph.calls import bind
 from fullfield.layers import custom_operators
+from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Args, Operator, Shapes, Windowed
+from fullfield.operators.strips import thinned
 
 aten = torch.ops.aten
 
@@ -37,6 +39,22 @@ def _roll_is_independent(node: Node, values: Mapping[Node, Any]) -> bool:
     return bool(dims) and all(dim % values[node].dim() for dim in dims)
 
 
+def _emit_slice(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    """The strip holds the slice's cells and those that its step leaves out."""
+    return thinned(to, strip, strips)
+
+
+def _emit_neighbourhood(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    """Shape: ``(windows, channels, y, x)`` -> ``(windows, channels, ky, kx, y', x')``"""
+    for s, k in zip(strips, call.args["kernel_size"], strict=True):
+        size = s.slide.dilation * (k - 1) + 1
+        strip = to.call(aten.unfold.default, strip, 2, size, s.slide.stride)
+        if s.slide.dilation > 1:
+            strip = to.call(aten.slice.Tensor, strip, -1, 0, size, s.slide.dilation)
+        strip = to.call(aten.transpose.int, strip, 2, 3)  # rows done, columns next; then back
+    return to.call(aten.permute.default, strip, [0, 1, 4, 5, 2, 3])
+
+
 RECORDS = (
     Operator((aten.reshape,), shapes_map=True, moves="view", independent="reshape", sized=True),
     Operator((aten.view, aten.unflatten), moves="view", independent="reshape", sized=True),
@@ -50,21 +68,21 @@ RECORDS = (
     ),
     Operator((aten.t, aten.detach, aten.alias, aten.chunk), moves="view", independent="first"),
     Operator((aten.swapaxes, aten.swapdims, aten.movedim, aten.expand_as, aten.unfold), independent="first"),
-    Operator((aten.slice,), windowed=Windowed(_slice), moves="view", independent="first", sized=True),
+    Operator((aten.slice,), windowed=Windowed(_slice, _emit_slice), moves="view", independent="first", sized=True),
     Operator((aten.expand, aten.split, aten.split_with_sizes), moves="view", independent="first", sized=True),
     Operator((aten.narrow,), independent="first", sized=True),
     Operator((aten.index,), independent=lambda node, values: bind(node)["indices"][0] is None),
     # joins and rearrangements
-    Operator((aten.cat,), kind="per_cell", moves="arrange", new_memory=True, independent="first"),
+    Operator((aten.cat,), moves="arrange", new_memory=True, independent="first"),
     Operator((aten.concat,), independent="first"),
-    Operator((aten.stack,), kind="per_cell", moves="arrange", independent="anywhere"),
+    Operator((aten.stack,), moves="arrange", independent="anywhere"),
     Operator((aten.roll,), moves="arrange", independent=_roll_is_independent),
     Operator((aten.channel_shuffle,), kind="per_cell", moves="arrange", independent="first"),
     Operator((aten.native_channel_shuffle,), kind="per_cell", moves="arrange"),
     Operator((aten.im2col,), independent="first"),
     Operator(
         (custom_operators.neighbourhood,),
-        windowed=Windowed(_neighbourhood, one_channel_dim=True),
+        windowed=Windowed(_neighbourhood, _emit_neighbourhood, one_channel_dim=True),
         moves="arrange",
         independent="first",
     ),

@@ -13,11 +13,6 @@ from fullfield.geometry.tile import AxisCells, TileLayout
 
 _PIECES = 2.2  # bytes of the heap that lie idle over bytes in use there, at most, as measured
 _HEAP = 32 << 20  # bytes from which on the C library asks the system for pages of their own
-OVERWRITING_ONE = {
-    *("relu", "relu6", "hardtanh", "leaky_relu", "elu", "silu", "gelu", "mish"),
-    *("sigmoid", "tanh", "hardswish", "hardsigmoid"),
-}  # operators of one tensor that may write over it
-OVERWRITING_TWO = {"add", "mul"}
 _PROGRAM = 40_000  # bytes of an operator in the programs of four kinds of tile, as measured
 
 
@@ -128,13 +123,13 @@ class _Memory:
         plain = self.itemsize == 4 and all(_is_plain(c[node.name]) for c in (layout.y, layout.x))
         head = layout.head_as_matmul(node.name) and _covers(node, self.network)
         held = [self._head(node)] if head else _beside(node, layout.cells(node.name), self.itemsize)
-        held += [_indices(node, layout), *_partial_sums(node, size[node.name])]
+        held += [_indices(node, layout), *[size[node.name]] * node.scratch.results]
         return _copies(node, size, self.itemsize, plain=plain) + _sum(held, below)
 
     def _beside_window(self, node: NodeSpec, size: Mapping[str, int], below: float) -> int:
         cells = self.batch * math.prod(node.shape[-2:])
         held = [self._head(node)] if _covers(node, self.network) else _beside(node, cells, self.itemsize)
-        held += _partial_sums(node, size[node.name])
+        held += [size[node.name]] * node.scratch.results
         return _copies(node, size, self.itemsize, plain=False) + _sum(held, below)
 
     def _head(self, node: NodeSpec) -> int:
@@ -157,14 +152,9 @@ def _sum(parts: list[int], below: float) -> int:
 
 
 def _beside(node: NodeSpec, cells: int, itemsize: int) -> list[int]:
-    """Bytes of what a convolution holds beside its cells: its weights laid out anew, twice on the way.
-
-    Outside of 32 bits torch multiplies matrices on CPUs: there every cell's taps stand side by side, too.
-    """
-    if node.kind != "windowed":
-        return []
-    taps = cells * node.macs // node.elements if itemsize != 4 else 0
-    return [node.macs * itemsize, node.macs * itemsize, taps * itemsize]
+    """Bytes of a convolution's weights laid out anew, and of the taps of all its cells."""
+    taps = cells * node.macs // node.elements if node.scratch.taps and itemsize != 4 else 0
+    return [node.macs * itemsize] * node.scratch.weights + [taps * itemsize]
 
 
 def _copies(node: NodeSpec, size: Mapping[str, int], itemsize: int, *, plain: bool) -> int:
@@ -189,34 +179,25 @@ def _is_plain(cells: AxisCells) -> bool:
 
 
 def _indices(node: NodeSpec, layout: TileLayout) -> int:
-    """Bytes of the places of its maxima that a pool with dilation keeps, 64 bits a cell."""
-    if not node.op.startswith("max_pool"):
+    """Bytes of the places of its maxima that a pool with dilation keeps."""
+    if not node.scratch.index_bytes:
         return 0
     strips = (strip for axis in (layout.y, layout.x) for by in axis[node.name].strips.values() for strip in by.values())
-    return 8 * layout.cells(node.name) * node.elements if any(s.slide.dilation > 1 for s in strips) else 0
-
-
-def _partial_sums(node: NodeSpec, own: int) -> list[int]:
-    """Bytes of the sums of 1, 2, 4, … neighbours that a pool which slides with the window holds at once."""
-    taps = [op.kernel for op in node.ops if op.edge == "inside"]
-    return [own] * max((k.bit_count() + 1 for k in taps), default=0)
+    count = layout.cells(node.name) * node.elements
+    return node.scratch.index_bytes * count if any(s.slide.dilation > 1 for s in strips) else 0
 
 
 def _overwrites(network: Network) -> set[str]:
-    """The nodes that write over an input, as ``lower.reuse`` has it: new memory that no one else reads."""
+    """The nodes that write over an input: new memory that no one else reads."""
     readers = Counter(i for n in network for i in n.inputs)
     found = set()
     for node in network:
         inputs = [network[i] for i in node.inputs]
-        one = node.op in OVERWRITING_ONE and len(inputs) == 1
-        two = node.op in OVERWRITING_TWO and len(inputs) == 2 and all(i.shape == node.shape for i in inputs)
-        if node.kind == "cell" and (one or two) and any(readers[i.name] == 1 and _is_new(i) for i in inputs):
+        may = node.kind == "cell" and 0 < node.overwrites == len(inputs)
+        alike = len(inputs) == 1 or all(i.shape == node.shape for i in inputs)
+        if may and alike and any(readers[i.name] == 1 and i.new_memory for i in inputs):
             found.add(node.name)
     return found
-
-
-def _is_new(node: NodeSpec) -> bool:
-    return node.kind == "windowed" or node.op in OVERWRITING_ONE | OVERWRITING_TWO | {"batch_norm", "cat"}
 
 
 def _covers(node: NodeSpec, network: Network) -> bool:

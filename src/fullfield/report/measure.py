@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -18,24 +19,14 @@ from fullfield.geometry.network import IDENTITY, Network, NodeSpec
 from fullfield.graph.calls import bind, op_name
 from fullfield.graph.shapes import propagate
 from fullfield.model.model import Model
-from fullfield.operators.work import COPIES, VIEWS, Work, work
+from fullfield.operators.counting import operations
+from fullfield.operators.record import Operator
+from fullfield.operators.registry import find, named
+from fullfield.operators.work import Work
 from fullfield.report.memory import peak_bytes, size_bytes
 from fullfield.report.report import Report, Row
 from fullfield.report.summary import summarise
 
-_NAMES = {
-    "_native_batch_norm_legit_no_training": "batch_norm",
-    "native_layer_norm": "layer_norm",
-    "max_pool2d_with_indices": "max_pool2d",
-    "scaled_dot_product_attention": "attention",
-    "local_response_norm_within": "lrn_within_map",
-}
-_SLIDING = frozenset(
-    (
-        *("conv2d", "fft_conv2d", "locally_connected2d", "l2_pool2d"),
-        *("max_pool2d", "max_pool2d_with_indices", "avg_pool2d"),
-    )
-)
 _OWN = frozenset({"l2_pool2d", "local_response_norm_within"})  # one layer, several nodes in canonical form
 _JOINS = "works with values that stand for the whole window"
 _ON_MAPS = ("conv", "pool2d", "batch_norm", "upsample", "instance_norm", "group_norm")
@@ -157,7 +148,8 @@ class _Measure:
         node = self.nodes[spec.name]
         name, value = op_name(node), self.values[node]
         first = value[0] if isinstance(value, (tuple, list)) else value
-        follows = name not in VIEWS - {"getitem"} and any(i in self.spatial for i in spec.inputs)
+        moved = _record(node).moves == "view" and node.target is not operator.getitem
+        follows = not moved and any(i in self.spatial for i in spec.inputs)
         return first.dim() == 4 and (follows or any(part in name for part in _ON_MAPS))
 
     def _jump(self, spec: NodeSpec) -> tuple[int, int] | None:
@@ -206,13 +198,16 @@ class _Measure:
 
     def _main(self, group: list[NodeSpec]) -> NodeSpec:
         """The node that gives a row its name: the last one that computes."""
-        idle = VIEWS | COPIES
-        return next((s for s in reversed(group) if op_name(self.nodes[s.name]) not in idle), group[-1])
+        return next((s for s in reversed(group) if not self._is_idle(s)), group[-1])
+
+    def _is_idle(self, spec: NodeSpec) -> bool:
+        """Whether a node only renames or copies numbers."""
+        return _record(self.nodes[spec.name]).moves in ("view", "copy")
 
     def _joins(self, group: list[NodeSpec], spec: NodeSpec) -> bool:
         """Whether a node belongs to the layer before it: its name, it reads it, one neighbourhood at most."""
         last = group[-1]
-        if last.kind == spec.kind == "whole" and op_name(self.nodes[spec.name]) in COPIES:
+        if last.kind == spec.kind == "whole" and _record(self.nodes[spec.name]).moves == "copy":
             return spec.inputs == (last.name,)
         if last.path != spec.path or not any(s.name in spec.inputs for s in group) or last.kind == "input":
             return False
@@ -253,7 +248,7 @@ class _Measure:
         )
 
     def _type(self, group: list[NodeSpec]) -> str:
-        names = [_NAMES.get(s.op, s.op) for s in group if op_name(self.nodes[s.name]) not in VIEWS | COPIES]
+        names = [_title(s.op) for s in group if not self._is_idle(s)]
         distinct = list(dict.fromkeys(names or [group[-1].op]))
         if group[-1].kind == "windowed":
             return distinct[-1]
@@ -263,9 +258,9 @@ class _Measure:
 
     def _work(self, spec: NodeSpec) -> Work:
         node = self.nodes[spec.name]
-        found = work(node, self.values, spec.window_macs)
+        found = operations(node, self.values, spec.window_macs)
         if found is None:
-            self.uncounted[_NAMES.get(op_name(node), op_name(node))] = None
+            self.uncounted[_title(op_name(node))] = None
         return found or Work()
 
     def _parameters(self, group: list[NodeSpec]) -> tuple[int, int]:
@@ -293,24 +288,23 @@ class _Measure:
 
 def raw_ops(node: Node, values: Mapping[Node, Any]) -> tuple[Op, Op]:
     """Kernel, stride and padding of a convolution or pool as the network has it; one that reads single cells else."""
-    name, args = op_name(node), bind(node)
-    if name == "local_response_norm_within":
-        before, after = args["size"] // 2, args["size"] - 1 - args["size"] // 2
-        return (Op(args["size"], 1, before, after),) * 2
-    if name not in _SLIDING:
+    windowed = _record(node).windowed
+    if windowed is None or not windowed.slides:
         return IDENTITY
-    kernel = _two(tuple(values[args["weight"]].shape)[-2:] if "weight" in args else args["kernel_size"])
-    stride = _two(args.get("stride", 1) or kernel)
-    dilation = _two(args.get("dilation", 1))
-    ceil = bool(args.get("ceil_mode"))
-    padding = args["padding"]
-    if isinstance(padding, str):
-        total = [d * (k - 1) if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
-        low, high = [t // 2 for t in total], [t - t // 2 for t in total]
-    else:
-        low = high = _two(padding)
-    y, x = (Op(*o, ceil=ceil) for o in zip(kernel, stride, low, high, dilation, strict=True))
-    return y, x
+    args = bind(node)
+    shapes = {name: tuple(values[n].shape) for name, n in args.items() if isinstance(n, Node)}
+    return windowed.geometry(args, shapes)
+
+
+def _record(node: Node) -> Operator:
+    """What is known of a node's operator."""
+    return find(node.target) or Operator((node.target,))
+
+
+def _title(name: str) -> str:
+    """An operator's name in reports."""
+    record = named(name)
+    return record.title if record is not None and record.title else name
 
 
 def weights_of(node: Node) -> set[str]:
@@ -357,8 +351,3 @@ def _unique(paths: list[str]) -> list[str]:
         seen[path] = seen.get(path, 0) + 1
         names.append(path if seen[path] == 1 else f"{path} ({seen[path]})")
     return names
-
-
-def _two(value: Any) -> list[int]:
-    numbers = [value] if isinstance(value, int) else list(value)
-    return numbers * 2 if len(numbers) == 1 else numbers

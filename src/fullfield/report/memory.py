@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from fullfield.graph.calls import op_name
-from fullfield.operators.work import VIEWS
+from fullfield.operators.registry import find
 
 _ACTIVE = ("input", "windowed", "pointwise", "per_cell", "whole")
 
@@ -24,7 +23,7 @@ def peak_bytes(graph: Graph, values: Mapping[Node, Any]) -> int:
     last: dict[Node, int] = {}
     for index, node in enumerate(nodes):
         sources = [n for n in node.all_input_nodes if n in home]
-        home[node] = home[sources[0]] if sources and op_name(node) in VIEWS else node
+        home[node] = home[sources[0]] if sources and _is_view(node) else node
         for source in (node, *sources):
             last[home[source]] = index
     result = graph.output_node().args[0]
@@ -40,6 +39,11 @@ def peak_bytes(graph: Graph, values: Mapping[Node, Any]) -> int:
         peak = max(peak, alive)
         alive -= ends.pop(index, 0)
     return peak
+
+
+def _is_view(node: Node) -> bool:
+    record = find(node.target)
+    return record is not None and record.moves == "view"
 
 
 def size_bytes(value: Any) -> int:

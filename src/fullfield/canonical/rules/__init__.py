@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from fullfield.canonical.rewriter import Rule
 from fullfield.canonical.rules import (
     channels,
@@ -22,15 +20,18 @@ from fullfield.canonical.rules import (
     upsampling,
     views,
 )
+from fullfield.operators.registry import find as find_record
+from fullfield.operators.registry import is_pointwise
 
 FAMILIES = (removed, conv, pools, reductions, linear, einsum, norms, views, channels, padding, upsampling, layers)
 REGISTRY: dict[Any, Rule] = {op: rule for family in FAMILIES for op, rule in family.RULES.items()}
 
 
 def find(target: Any) -> Rule | None:
-    """The rule for an operator: its own entry, else the one for every pointwise operator, else none."""
+    """The rule for an operator: its own, else that of all pointwise or all per-cell operators, else none."""
     if target in REGISTRY:
         return REGISTRY[target]
-    if torch.Tag.pointwise in getattr(target, "tags", ()) or target in pointwise.UNTAGGED:
+    if is_pointwise(target):
         return pointwise.pointwise
-    return None
+    record = find_record(target)
+    return channels.per_cell if record is not None and record.kind == "per_cell" else None

@@ -170,15 +170,17 @@ def halve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refu
     return Mapped(rewriter.emit(node.target, [x, 1 + index], kind="per_cell"), x.layout.with_channels(sizes))
 
 
-def shuffle(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """Channel shuffle, as it is.
+def per_cell(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+    """An operator on all channels of one cell, as it is.
 
     Exact: yes
+    Shape: ``(n, c, y, x)`` -> ``(n, k, y, x)``
     """
-    x = rewriter.value(node.args[0])
-    if not x.layout.is_plain:
-        return Refusal("shuffles dimensions that are not channels")
-    return Mapped(rewriter.emit(node.target, [x, args["groups"]], kind="per_cell"), x.layout)
+    x, *options = (rewriter.value(value) for value in args.values())
+    if not isinstance(x, Mapped) or not x.layout.is_plain:
+        return Refusal("works on dimensions that are not (channels, y, x)")
+    result = rewriter.emit(node.target, [x, *options], kind="per_cell")
+    return Mapped(result, x.layout.with_channels([rewriter.shape(node)[1]]))
 
 
 def pool_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
@@ -216,7 +218,7 @@ def _slice_axis(rewriter: Rewriter, x: Mapped, axis: str, start: int, stop: int,
         return x
     end = sys.maxsize if stop == size else stop - size
     place = len(x.layout.channels) + 1 + (axis == "x")
-    result = rewriter.emit(aten.slice.Tensor, [x, place, start, end, step], kind="windowed", cells=size)
+    result = rewriter.emit(aten.slice.Tensor, [x, place, start, end, step], kind="windowed")
     cells = {"y": x.layout.height, "x": x.layout.width} | {axis: len(range(start, stop, step))}
     return Mapped(result, x.layout.with_cells(cells["y"], cells["x"]))
 
@@ -262,7 +264,5 @@ RULES: dict[Any, Any] = {
     aten.log_softmax.int: softmax,
     aten._log_softmax.default: softmax,
     aten.glu.default: halve,
-    aten.channel_shuffle.default: shuffle,
-    aten.native_channel_shuffle.default: shuffle,
     aten.avg_pool3d.default: pool_channels,
 }

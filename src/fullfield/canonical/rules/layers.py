@@ -40,19 +40,6 @@ def pool_squares(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped
     return Mapped(result, Layout.plain(channels, height, width))
 
 
-def over_maps(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
-    """An operator over neighbouring maps, cell by cell: it stays as it is.
-
-    Exact: yes
-    """
-    x = rewriter.value(args["x"])
-    if not x.layout.is_plain:
-        return Refusal("reads neighbouring maps of dimensions that are not (channels, y, x)")
-    operands = [x, *(value for name, value in args.items() if name != "x")]
-    result = rewriter.emit(node.target, operands, kind="per_cell")
-    return Mapped(result, x.layout.with_channels([rewriter.shape(node)[1]]))
-
-
 def normalise_within(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
     """Local response normalisation within a map, by an average pool that counts its padding.
 
@@ -82,7 +69,5 @@ def normalise_within(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Ma
 RULES: dict[Any, Any] = {
     operators.locally_connected2d.default: refuse_unshared,
     operators.l2_pool2d.default: pool_squares,
-    operators.feature_l2_pool.default: over_maps,
-    operators.local_response_norm.default: over_maps,
     operators.local_response_norm_within.default: normalise_within,
 }

@@ -20,17 +20,6 @@ ALIASES: dict[Any, Any] = {
     aten.subtract.Tensor: aten.sub.Tensor,
     aten.special_expit.default: aten.sigmoid.default,
 }
-UNTAGGED = frozenset(
-    {
-        *ALIASES,
-        aten.where.ScalarOther,
-        aten.where.ScalarSelf,
-        aten.hardswish.default,
-        aten.log_sigmoid.default,
-        aten.prelu.default,
-        aten._prelu_kernel.default,
-    }
-)
 
 
 def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
