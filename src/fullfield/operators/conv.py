@@ -9,7 +9,7 @@ import torch
 
 from fullfield.geometry.network import Scratch
 from fullfield.layers import custom_operators
-from fullfield.layers.fft_cost import Layer, fft_is_faster
+from fullfield.layers.fft_cost import ConvShape, fft_is_faster
 from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Operator, Shapes, Windowed, kernel_geometry
 from fullfield.operators.strips import own_padding
@@ -38,8 +38,8 @@ def _by_fft(call: Call, strips: Strips) -> bool:
     """Whether transforms should be faster on a strip of one map; where windows are apart, maps are small."""
     (sy, sx), (y, x) = strips, call.ops
     size, dilation = (sy.length, sx.length), (sy.slide.dilation, sx.slide.dilation)
-    layer = Layer.of(1, (call.read, call.given), call.args["groups"], size, (y.kernel, x.kernel), dilation)
-    return fft_is_faster(layer, kept=True)  # the engine keeps spectra from tile to tile
+    shape = ConvShape.of(1, (call.read, call.given), call.args["groups"], size, (y.kernel, x.kernel), dilation)
+    return fft_is_faster(shape, cached=True)  # the engine keeps spectra from tile to tile
 
 
 def _emit_head(to: Emitter, call: Call, windows: Any, count: int) -> Any:
