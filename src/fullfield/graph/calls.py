@@ -25,3 +25,9 @@ def target_name(target: Any) -> str:
     """The short name of an operator, whatever the overload."""
     packet = getattr(target, "_overloadpacket", target)
     return str(getattr(packet, "__name__", packet))
+
+
+def pair(value: Any) -> list[int]:
+    """Numbers along y and x, as operators take them: an integer, one in a list, or two."""
+    numbers = [value] if isinstance(value, int) else list(value)
+    return numbers * 2 if len(numbers) == 1 else numbers

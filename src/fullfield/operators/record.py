@@ -10,6 +10,7 @@ from torch.fx import Node
 
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Scratch
+from fullfield.graph.calls import pair
 from fullfield.operators.emitter import Emission, Strips
 from fullfield.operators.work import Work
 
@@ -85,12 +86,6 @@ class Operator:
     independent: Independence | None = None
     sized: bool = False
     title: str = ""
-
-
-def pair(value: Any) -> list[int]:
-    """A number along y and x, given once or twice."""
-    numbers = [value] if isinstance(value, int) else list(value)
-    return numbers * 2 if len(numbers) == 1 else numbers
 
 
 def kernel_geometry(args: Args, shapes: Shapes) -> tuple[Op, Op]:

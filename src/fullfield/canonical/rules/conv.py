@@ -16,6 +16,7 @@ from fullfield.canonical.layout import BATCH, CHANNEL, Layout
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rewriter import Const, Mapped, Rewriter
 from fullfield.canonical.rules.upsampling import emit_blocks
+from fullfield.graph.calls import pair
 from fullfield.graph.shapes import PROBE_BATCH
 
 aten = torch.ops.aten
@@ -33,7 +34,7 @@ def convolve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | R
     if not x.layout.is_plain or len(weight.shape) != 4:
         return Refusal("convolves dimensions that are not (channels, y, x)")
     bias = rewriter.value(args["bias"])
-    stride, dilation = _pair(args["stride"]), _pair(args["dilation"])
+    stride, dilation = pair(args["stride"]), pair(args["dilation"])
     padding = args["padding"]
     if isinstance(padding, str):
         total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, weight.shape[2:], strict=True)]
@@ -42,7 +43,7 @@ def convolve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | R
             x = _padded(rewriter, x, low, high)
             low = [0, 0]
         padding = low
-    operands = [x, weight, bias, stride, _pair(padding), dilation, args["groups"]]
+    operands = [x, weight, bias, stride, pair(padding), dilation, args["groups"]]
     if x.layout.sliding_cells and any(k != 1 for k in weight.shape[2:]):
         return Refusal("reads beside the one value of a window")
     result = rewriter.emit(aten.conv2d.default, operands, kind="windowed")
@@ -56,11 +57,6 @@ def _padded(rewriter: Rewriter, x: Mapped, low: list[int], high: list[int]) -> M
     node = rewriter.emit(aten.constant_pad_nd.default, [x, pads, 0.0], kind="windowed")
     cells = x.layout.height + low[0] + high[0], x.layout.width + low[1] + high[1]
     return Mapped(node, x.layout.with_cells(*cells))
-
-
-def _pair(value: Any) -> list[int]:
-    numbers = [value] if isinstance(value, int) else list(value)
-    return numbers * 2 if len(numbers) == 1 else numbers
 
 
 def convolve_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
@@ -110,7 +106,7 @@ def transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
     if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
     _, kernels, height, width = rewriter.shape(node)
-    stride, dilation, padding = (_pair(args[name]) for name in ("stride", "dilation", "padding"))
+    stride, dilation, padding = (pair(args[name]) for name in ("stride", "dilation", "padding"))
     before, after = (x.layout.height, x.layout.width), (height, width)
     # cells of the kernel, or past it where the result is larger, in blocks
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]

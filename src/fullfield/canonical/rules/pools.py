@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.fx import Node
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rewriter import Mapped, Parts, Rewriter
+from fullfield.graph.calls import pair
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
@@ -27,7 +27,7 @@ def max_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | P
     if not x.layout.is_plain:
         return Refusal("pools dimensions that are not (channels, y, x)")
     kernel, stride, padding = _window(args)
-    operands = [x, kernel, stride, padding, _pair(args["dilation"]), bool(args["ceil_mode"])]
+    operands = [x, kernel, stride, padding, pair(args["dilation"]), bool(args["ceil_mode"])]
     result = rewriter.emit(aten.max_pool2d.default, operands, kind="windowed")
     tuple_result = isinstance(rewriter.shapes[node], (tuple, list))
     _, channels, height, width = (rewriter.shapes[node][0] if tuple_result else rewriter.shapes[node]).shape
@@ -59,7 +59,7 @@ def adaptive_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mappe
     x = rewriter.value(args["self"])
     if not x.layout.is_plain:
         return Refusal("pools dimensions that are not (channels, y, x)")
-    cells, wanted = (x.layout.height, x.layout.width), _pair(args["output_size"])
+    cells, wanted = (x.layout.height, x.layout.width), pair(args["output_size"])
     if any(n % o for n, o in zip(cells, wanted, strict=True)):
         return Refusal(f"pools {cells[0]}x{cells[1]} cells into {wanted[0]}x{wanted[1]} of unequal sizes")
     kernel = [n // o for n, o in zip(cells, wanted, strict=True)]
@@ -118,17 +118,8 @@ def _sliding(operands: list[Any], x: Mapped, kernel: list[int]) -> list[Any]:
 
 
 def _window(args: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
-    kernel = _pair(args["kernel_size"])
-    return kernel, _pair(args["stride"]) if args["stride"] else kernel, _pair(args["padding"])
-
-
-def _pair(value: Any) -> list[int]:
-    numbers = _list(value)
-    return numbers * 2 if len(numbers) == 1 else numbers
-
-
-def _list(value: Any) -> list[int]:
-    return [value] if isinstance(value, int) else [min(int(v), sys.maxsize) for v in value]
+    kernel = pair(args["kernel_size"])
+    return kernel, pair(args["stride"]) if args["stride"] else kernel, pair(args["padding"])
 
 
 RULES: dict[Any, Any] = {
