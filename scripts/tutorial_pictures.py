@@ -33,7 +33,7 @@ def passes() -> Image.Image:
     picture = Image.blend(photo, Image.new("RGB", photo.size), 0.7)
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, 223, 223), outline=COLOURS[0])
-    for colour, one in zip(COLOURS, plan.runs, strict=True):
+    for colour, one in zip(COLOURS, plan.all_passes, strict=True):
         for i, j in np.ndindex(*one.shape):
             y, x = (o + s * n + 112 for o, s, n in zip(one.offset, one.step, (i, j), strict=True))
             draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour)

@@ -26,7 +26,7 @@ from torch import nn
 import fullfield
 from fullfield.api.scan_to import scan_to
 from fullfield.errors import FullfieldError
-from fullfield.jobs import stream_job as job
+from fullfield.planning import overhead
 
 assert zarr.__version__
 WAYS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
@@ -69,7 +69,7 @@ class Campaign:
         height, width = (16 * n + 10 for n in self.cells)
         pixels = np.random.default_rng(self.seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
         tifffile.imwrite(self.folder / "image.tif", pixels, tile=(32, 48), photometric="rgb", compression="zlib")
-        job._BLOCK_BYTES = 1  # a block for every tile
+        overhead._BLOCK_BYTES = 1  # a block for every tile
 
     def scan(self, output: Path, rank: int, world: int) -> int:
         """One run in this process; its exit status."""

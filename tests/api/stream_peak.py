@@ -120,7 +120,7 @@ def measure(network: str, step: int, budget: str, blocks: int) -> dict[str, Any]
         net(torch.rand(1, 3, window, window))
     settings: dict[str, Any] = {"step": step, "budget": budget}
     job = prepare_job(net, Endless(), Encoding(), Settings(**settings))
-    plan, shards, predicted = job.work.plan, job.shards, job.predicted_bytes
+    plan, shards, predicted = job.work.plan, job.shards, job.work.plan.memory.total_bytes
     facts = {"tile": plan.tile, "shard": shards.size, "computation": plan.cost.peak_bytes, "predicted": predicted}
     world, allowed = max(1, len(shards) // blocks), Settings(**settings).budget_bytes
     del job, plan, shards

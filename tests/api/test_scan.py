@@ -328,7 +328,7 @@ BAD: list[tuple[str, dict[str, Any], type[FullfieldError], str, str]] = [
     ("budget text", {"budget": "plenty"}, BudgetError, "'plenty'", "2GB"),
     ("budget 0", {"budget": 0}, BudgetError, "0 is no size", "2GB"),
     ("budget -1", {"budget": -1}, BudgetError, "-1", "2GB"),
-    ("budget 1", {"budget": 1}, BudgetError, "one window", "at least"),
+    ("budget 1", {"budget": 1}, BudgetError, "window by window", "at least"),
     ("tile 0", {"tile": (0, 4)}, GeometryError, "(0, 4)", "1 or more"),
     ("tile int", {"tile": 4.5}, GeometryError, "4.5", "1 or more"),
     ("tile text", {"tile": "big"}, GeometryError, "'big'", "1 or more"),

@@ -22,6 +22,7 @@ from fullfield.engine.progress import Progress
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, ImageError, ResumeError
 from fullfield.image.raster import About, ArrayRaster
 from fullfield.jobs import stream_job as job
+from fullfield.planning import overhead
 from fullfield.store.encoding import Encoding
 from fullfield.store.journal import journal_folder
 from tests.api.killing import contents, differing
@@ -50,7 +51,7 @@ def image() -> np.ndarray:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block for every tile: 5 by 5 of them."""
-    monkeypatch.setattr(job, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(overhead, "_BLOCK_BYTES", 1)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def wanted(net: fullfield.Model, image: np.ndarray, tmp_path_factory: pytest.Tem
     """The bytes of a run in one go."""
     output = tmp_path_factory.mktemp("whole") / "map.zarr"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(job, "_BLOCK_BYTES", 1)
+        patched.setattr(overhead, "_BLOCK_BYTES", 1)
         scan_to(net, image, output, **SETTINGS)
     return contents(output)
 

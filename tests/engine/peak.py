@@ -136,7 +136,7 @@ def measure(network: str, step: int, mode: str, budget: str, side: int) -> dict[
         "map": work.plan.shape,
         "tile": work.plan.tile,
         "batch": work.plan.batch,
-        "predicted": work.plan.cost.peak_bytes,
+        "predicted": work.plan.memory.total_bytes,
         "budget": work.plan.budget_bytes,
         "measured": watch.peak - start,
         "seconds": round(seconds, 1),

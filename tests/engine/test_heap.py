@@ -40,8 +40,9 @@ class Held:
         self.free, self.times = 0, self.times + 1
 
 
-def plan_of(peak: int, budget: int) -> Any:
-    return SimpleNamespace(cost=SimpleNamespace(peak_bytes=peak), budget_bytes=budget)
+def plan_of(peak: int, budget: int, beside: int = 0) -> Any:
+    memory = SimpleNamespace(tile_bytes=peak, beside_bytes=beside)
+    return SimpleNamespace(memory=memory, spare_bytes=budget - peak)
 
 
 def test_memory_goes_back_when_more_is_held_free_than_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +59,7 @@ def test_memory_goes_back_when_more_is_held_free_than_the_plan_says(monkeypatch:
 def test_where_the_budget_has_room_a_whole_tile_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, 1000)
     for budget, allowed in ((100, 25), (150, 50), (200, 75), (10**6, 75)):
-        roomy = heap.Heap(plan_of(100, budget), beside_bytes=7)
+        roomy = heap.Heap(plan_of(100, budget, beside=7))
         held.free, held.times = allowed + 7, 0
         roomy.settle()
         assert held.times == 0

@@ -49,7 +49,7 @@ def test_auto_says_how_the_methods_compare(net: fullfield.Model) -> None:
     fine, even = (set_up(net, image, Settings(step=step)).plan for step in (4, 16))
     assert all(name in fine.why for name in ("atrous", "fragments", "shifted"))
     assert "every layer's stride divides the step" in even.why
-    assert len(set_up(net, image, Settings(step=4, method="shifted")).plan.runs) == 16
+    assert len(set_up(net, image, Settings(step=4, method="shifted")).plan.all_passes) == 16
 
 
 def test_an_unknown_method_is_refused(net: fullfield.Model) -> None:

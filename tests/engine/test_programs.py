@@ -25,7 +25,7 @@ from tests.lower.drawn import CHANNELS, networks
 
 def check(plan: Plan, layouts: Layouts) -> None:
     """Every tile of every pass has its own layout, and reads inside the image."""
-    for part in plan.runs:
+    for part in plan.all_passes:
         for tile in part.tiles():
             wanted = part.layout(tile)
             assert layouts.layout(part, tile) == wanted, (tile, part.offset)

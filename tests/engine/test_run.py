@@ -43,7 +43,7 @@ def test_macs_predicted_are_macs_executed(
     work = set_up(made(make), picture(40, 45), Settings(step=step, mode=mode, tile=tile))
     predicted = sum(
         tile_cost(part.network, part.layout(t), batch=part.batch, itemsize=8).macs
-        for part in work.plan.runs
+        for part in work.plan.all_passes
         for t in part.tiles()
     )
     counter = FlopCounterMode(display=False)

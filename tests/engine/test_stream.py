@@ -15,7 +15,7 @@ import fullfield
 from fullfield.api.scan_to import scan_to
 from fullfield.api.scores import Scores
 from fullfield.engine.progress import Progress
-from fullfield.jobs import stream_job as job
+from fullfield.planning import overhead
 from fullfield.store.encoding import Encoded, Encoding, ScoreEncoder, score_encoder
 
 
@@ -34,7 +34,7 @@ def image() -> np.ndarray:
 @pytest.fixture(params=[1, 700, 1 << 26], ids=["tile", "some", "whole"])
 def block_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """A block for every tile, for a few, for the whole map."""
-    monkeypatch.setattr(job, "_BLOCK_BYTES", request.param)
+    monkeypatch.setattr(overhead, "_BLOCK_BYTES", request.param)
     return int(request.param)
 
 
@@ -129,7 +129,7 @@ def test_the_pace_adds_up(net: fullfield.Model, image: np.ndarray, tmp_path: Pat
 def test_what_was_interrupted_is_finished_by_the_next_run(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(overhead, "_BLOCK_BYTES", 1)
 
     def stop(now: Progress) -> None:
         if now.blocks == 5:
@@ -146,7 +146,7 @@ def test_what_was_interrupted_is_finished_by_the_next_run(
 def test_what_cannot_be_kept_stops_the_run_and_loses_nothing(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tile: int
 ) -> None:
-    monkeypatch.setattr(job, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(overhead, "_BLOCK_BYTES", 1)
     settings: dict[str, Any] = {"step": 4, "tile": (4, 4)}
     tiles, encode = 0, ScoreEncoder.encode
 

@@ -1,4 +1,4 @@
-"""How a scan to disk shares its budget between the computation and what stands beside it."""
+"""How a scan to disk shares its budget between the computation and everything beside it."""
 
 from __future__ import annotations
 
@@ -28,22 +28,21 @@ def job(budget: int | None, **options: object) -> StreamJob:
 @pytest.mark.parametrize("megabytes", [60, 75, 90, 110, 150, 200, 270])
 def test_the_computation_takes_what_the_rest_of_the_budget_leaves_it(megabytes: int) -> None:
     found = job(megabytes * 10**6)
-    assert 0.8 * megabytes * 10**6 <= found.predicted_bytes <= megabytes * 10**6
+    assert 0.8 * megabytes * 10**6 <= found.work.plan.memory.total_bytes <= megabytes * 10**6
 
 
 def test_where_no_budget_is_set_one_window_may_take_more_than_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("fullfield.jobs.stream_job", "fullfield.planning.choose"):
-        monkeypatch.setattr(f"{place}.DEFAULT_BUDGET_BYTES", 10**6)
+    monkeypatch.setattr("fullfield.planning.choose.DEFAULT_BUDGET_BYTES", 10**6)
     found = job(None)
     assert found.work.plan.tile == (1, 1)
-    assert found.predicted_bytes > 10**6
-    with pytest.raises(BudgetError, match="a scan to disk takes"):
+    assert found.work.plan.memory.total_bytes > 10**6
+    with pytest.raises(BudgetError, match="a scan window by window takes"):
         job(10**6)
-    with pytest.raises(BudgetError, match="a scan to disk takes"):
+    with pytest.raises(BudgetError, match="a scan in tiles of 2x2 windows takes"):
         job(None, tile=(2, 2))
 
 
 def test_an_image_continued_beyond_its_edges_is_predicted_to_take_more() -> None:
     plain, beyond = (job(10**9, tile=(4, 4), edge=edge) for edge in ("valid", "reflect"))
     assert plain.work.plan.tile == beyond.work.plan.tile
-    assert plain.predicted_bytes < beyond.predicted_bytes
+    assert plain.work.plan.memory.total_bytes < beyond.work.plan.memory.total_bytes

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fullfield.errors import GeometryError
 from fullfield.planning import Plan, make_plan
-from fullfield.planning.shards import Shards, first_cell, shard_size, spread
+from fullfield.planning.overhead import shard_size
+from fullfield.planning.shards import Shards, first_cell, spread
 from tests.planning.networks import padded
 
 METHODS = st.sampled_from(["atrous", "fragments", "shifted"])
@@ -29,7 +30,7 @@ def test_blocks_and_their_tiles_cover_every_cell_once(
     more: tuple[int, int], step: tuple[int, int], tile: tuple[int, int], method: Any, most: int
 ) -> None:
     plan = planned(more, step, tile, method)
-    shards = Shards(plan, shard_size(plan, cell_bytes=4, most_bytes=most))
+    shards = Shards(plan, shard_size(spread(plan), plan.shape, cell_bytes=4, most_bytes=most))
     covered, computed = (np.zeros(plan.shape, int) for _ in range(2))
     for index in range(len(shards)):
         box = shards.box(index)
@@ -38,7 +39,7 @@ def test_blocks_and_their_tiles_cover_every_cell_once(
         mine = np.zeros(plan.shape, int)
         for part, t in shards.tiles(index):
             row, column = first_cell(part, t)
-            mine[row :: part.every[0], column :: part.every[1]][: t.rows, : t.columns] += 1
+            mine[row :: part.cell_stride[0], column :: part.cell_stride[1]][: t.rows, : t.columns] += 1
         assert mine.sum() == mine[inside].sum() == box.rows * box.columns
         computed += mine
     assert (covered == 1).all()
@@ -50,7 +51,7 @@ def test_a_block_is_at_most_as_large_as_asked_unless_it_is_one_tile(
     more: tuple[int, int], tile: tuple[int, int], most: int
 ) -> None:
     plan = planned(more, (1, 1), tile)
-    rows, columns = shard_size(plan, cell_bytes=3, most_bytes=most)
+    rows, columns = shard_size(spread(plan), plan.shape, cell_bytes=3, most_bytes=most)
     alone = (rows, columns) == tuple(min(t, n) for t, n in zip(spread(plan), plan.shape, strict=True))
     assert alone or 3 * rows * columns <= most
 

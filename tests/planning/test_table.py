@@ -46,7 +46,7 @@ def test_parts_are_products_of_the_axes_families() -> None:
     assert (conv.crops, head.crops) == (4 * 64 * 10, 4 * 7)
     assert table.scan == Parts(1000, 800, 160, 28)
     assert (table.scan.total, table.crops) == (1988, 2588)
-    assert table.fewer == 2588 / 1988
+    assert table.mac_ratio == 2588 / 1988
 
 
 def test_a_layer_says_where_it_runs_and_why() -> None:
@@ -88,7 +88,7 @@ def test_passes_add_up() -> None:
     )
     made = make_plan(strided, image=(17, 16), step=(1, 1), method="shifted", tile=(3, 3))
     table = tabulate(made)
-    assert len(made.runs) == 4
+    assert len(made.all_passes) == 4
     # Passes start at 0 and 1 px along each axis: 5 + 5 and 5 + 4 windows, whose maps overlap where tiles meet.
     assert table.crops == 90 * (16 * 3 + 5)
     assert table.layers[1].scan.interior == 90 * 5

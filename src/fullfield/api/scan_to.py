@@ -117,7 +117,8 @@ def _go(run: _Run, progress: OnProgress | None) -> Scores | None:
         store = reopen_store(target, job.spec)
         boxes = map(job.shards.box, journal.finished)
         growing = GrowingStore(store, [(box.row, box.column) for box in boxes])
-        work, writer = job.work, growing if job.grows or growing.flat else store
+        work = job.work
+        writer = growing if work.plan.memory.grows or growing.flat else store
         run_plan(
             work.plan,
             work.prepared.canonical,
@@ -125,8 +126,6 @@ def _go(run: _Run, progress: OnProgress | None) -> Scores | None:
             StoreSink(job.shards, job.kept, writer, journal, job.shards.share(run.rank, run.world)),
             where=work.where,
             progress=progress,
-            beside_bytes=job.predicted_bytes - work.plan.cost.peak_bytes,
-            remark=job.remark,
         )
         return _complete(run, journal, growing, progress)
 

@@ -269,7 +269,7 @@ class _Subject:
         return Candidate(
             border=(cells, whole) if cells is not None and whole else cells,
             macs=option.table.scan.total,
-            fewer=option.table.fewer,
+            fewer=option.table.mac_ratio,
             seconds=option.seconds,
             error=float(error.mean()),
             worst=relative_difference(found, self.crops),

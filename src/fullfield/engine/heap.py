@@ -23,13 +23,12 @@ class Heap:
     Args:
         plan: of the scan. A quarter of its predicted peak may be held free, and up to half of the peak more if the
             budget has room, so that a whole tile finds the memory of the last one.
-        beside_bytes: memory that the scan is predicted to take beside the plan's peak.
     """
 
-    def __init__(self, plan: Plan, beside_bytes: int = 0) -> None:
-        peak, room = plan.cost.peak_bytes, max(0, plan.budget_bytes - plan.cost.peak_bytes)
-        self.most = peak // 4 + min(peak, room) // 2
-        self.limit = held_bytes() + beside_bytes + self.most
+    def __init__(self, plan: Plan) -> None:
+        peak = plan.memory.tile_bytes
+        self.most = peak // 4 + min(peak, plan.spare_bytes) // 2
+        self.limit = held_bytes() + plan.memory.beside_bytes + self.most
 
     def settle(self) -> None:
         """Trims if the process holds more than the limit, or if its resident memory is unknown."""

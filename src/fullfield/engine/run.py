@@ -33,9 +33,7 @@ def run(
     *,
     where: WantedCells | None = None,
     progress: OnProgress | None = None,
-    beside_bytes: int = 0,
     ahead: int = AHEAD,
-    remark: str = "",
 ) -> Progress:
     """Computes the blocks that a sink still needs.
 
@@ -49,17 +47,15 @@ def run(
         sink: takes the scores.
         where: the cells wanted; tiles without any are neither read nor computed.
         progress: called after every tile and every block.
-        beside_bytes: memory that the scan is predicted to take beside the plan's peak.
         ahead: tiles that may be read before they are needed; 0 to read each when it is.
-        remark: a warning to hand on to ``progress``.
 
     Returns:
         How it went.
     """
     shards, blocks = Shards(plan, sink.block), tuple(sink.todo)
     engine = TorchEngine(net)
-    layouts, heap = Layouts(engine), Heap(plan, beside_bytes)
-    meter = _Meter.of(shards, blocks, remark, progress)
+    layouts, heap = Layouts(engine), Heap(plan)
+    meter = _Meter.of(shards, blocks, plan.memory.remark, progress)
     tasks = (
         partial(_read, source, where, part, tile, layouts.region(part, tile))
         for block in blocks
@@ -119,7 +115,7 @@ def _read(
 
 def _cells(part: Plan, tile: Tile) -> tuple[slice, slice]:
     """Rows and columns of the map that a tile of a pass fills."""
-    (row, column), (y, x) = first_cell(part, tile), part.every
+    (row, column), (y, x) = first_cell(part, tile), part.cell_stride
     return slice(row, row + (tile.rows - 1) * y + 1, y), slice(column, column + (tile.columns - 1) * x + 1, x)
 
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from fullfield.geometry.region import Region
 from fullfield.image.checks import check_region
 from fullfield.image.raster import About, ArrayRaster, Raster
+from fullfield.planning.overhead import row_cache_bytes
 
 _Tile = NDArray[Any]
 _ValidMask = Callable[[NDArray[Any]], NDArray[np.bool_] | None]
 _TOKENS = itertools.count()
-_WASTE = 4  # times a region's pixels: more decoded pixels than that are cached for the next region
 
 
 class TileCache:
@@ -136,17 +136,8 @@ def row_bytes(raster: Raster, region: tuple[int, int]) -> int:
     if isinstance(inner, ArrayRaster):
         return 0
     height, width, channels = inner.shape
-    high, wide = (
-        _overlapped(size, tile, n) for size, tile, n in zip(region, inner.about.tile, (height, width), strict=True)
-    )
-    if high * wide <= _WASTE * min(region[0], height) * min(region[1], width):
-        return 0
-    return high * width * (channels * inner.dtype.itemsize + 1)
-
-
-def _overlapped(size: int, tile: int, most: int) -> int:
-    """Most px of the tiles that a range of ``size`` px overlaps, wherever it starts."""
-    return min(most, (-(-(size - 1) // tile) + 1) * tile)
+    pixel_bytes = channels * inner.dtype.itemsize + 1
+    return row_cache_bytes((height, width), inner.about.tile, region, pixel_bytes=pixel_bytes)
 
 
 @dataclass(frozen=True, eq=False)

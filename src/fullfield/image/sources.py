@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -190,6 +190,11 @@ class _NetworkInput:
     dtype: np.dtype[Any]
 
 
+def with_cache(source: ImageSource, cache_bytes: int) -> ImageSource:
+    """The same image, its decoded tiles cached; an image in memory as it is."""
+    return replace(source, raster=cached(source.raster, TileCache(cache_bytes))) if cache_bytes else source
+
+
 def _by_region(
     raster: Raster,
     target: _NetworkInput,
@@ -209,8 +214,7 @@ def _by_region(
         match_channels(pixel, order=target.preprocessing.order, channels=target.channels, where=raster.name)
     whole = raster.dtype.kind in "ui"
     sized = resampled(raster, scanned, clip=None if whole else span)
-    tiles = cached(sized, TileCache(cache_bytes)) if cache_bytes else sized
-    return ImageSource(tiles, target.preprocessing, target.dtype, target.channels, raster)
+    return with_cache(ImageSource(sized, target.preprocessing, target.dtype, target.channels, raster), cache_bytes)
 
 
 def _opaque(dtype: np.dtype[Any]) -> float:

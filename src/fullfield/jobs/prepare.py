@@ -25,18 +25,19 @@ from fullfield.image.open import open_raster
 from fullfield.image.raster import Raster, array_identity, is_raster
 from fullfield.image.region import region_of
 from fullfield.image.selection import Selection
-from fullfield.image.sources import ImageSource, open_image
+from fullfield.image.sources import ImageSource, open_image, with_cache
 from fullfield.image.windowed import WindowedSource, parse_edge, windowed
+from fullfield.jobs.overhead import overhead_of
 from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.wanted import wanted_cells
 from fullfield.model.model import Model
 from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Method, Plan, make_plan
+from fullfield.store.encoding import ScoreEncoder
 
 Step = int | tuple[int, int]
 Border = int | tuple[int, int] | None
 AnyRegion = str | tuple[int, int, int, int] | None
-CACHE_BYTES = 256 << 20  # of decoded pixels, where no budget is given
-CACHE_SHARE = 0.15  # of the budget for decoded pixels, where one is
+CACHE_BYTES = 256 << 20  # of decoded pixels, where an image is read without a plan
 
 
 @dataclass(frozen=True)
@@ -151,24 +152,30 @@ class Ready:
     settings: Settings
     where: WantedCells | None = None
 
-    def planned(self, budget_bytes: int | None) -> Work:
-        """The scan with the cheapest plan within a budget.
+    def planned(self, encoder: ScoreEncoder | None = None) -> Work:
+        """The scan with the cheapest plan within the budget.
+
+        Args:
+            encoder: of scores that are stored; ``None`` for scores kept in memory.
 
         Raises:
-            BudgetError: none fits it.
+            BudgetError: no plan fits it.
         """
+        net, source = self.prepared.net, self.source
         plan = make_plan(
             self.prepared.network,
-            image=self.source.shape[1:],
+            image=source.shape[1:],
             step=self.step,
             borders=self.borders,
             itemsize=self.prepared.itemsize,
-            budget_bytes=budget_bytes,
+            budget_bytes=self.settings.budget_bytes,
+            overhead=overhead_of(source, itemsize=self.prepared.itemsize, classes=net.classes, encoder=encoder),
             tile=parse_tile(self.settings.tile),
             method=self.settings.method,
             costs=self.prepared.costs,
         )
-        return Work(self.prepared, self.source, plan, self.settings, self.where)
+        source = replace(source, image=with_cache(source.image, plan.memory.cache_bytes))
+        return Work(self.prepared, source, plan, self.settings, self.where)
 
 
 def prepare(net: Model, *, sliding: bool = False) -> Prepared:
@@ -251,12 +258,12 @@ def read_image(
 ) -> WindowedSource:
     """The image as the network's source, continued beyond its edges or cut to a region if asked."""
     settings = Settings(scale=scale, edge=edge, region=region)
-    return _source(net, image, settings, parse_step(step))
+    source = _source(net, image, settings, parse_step(step))
+    return replace(source, image=with_cache(source.image, CACHE_BYTES))
 
 
 def _source(net: Model, image: object, settings: Settings, step: tuple[int, int]) -> WindowedSource:
     way = parse_edge(settings.edge)
-    budget = settings.budget_bytes
     source = open_image(
         _opened(image, net) if isinstance(image, (str, os.PathLike)) else image,
         preprocessing=net.preprocessing,
@@ -264,7 +271,6 @@ def _source(net: Model, image: object, settings: Settings, step: tuple[int, int]
         dtype="float64" if net.dtype == torch.float64 else "float32",
         window=net.window if way == "valid" and settings.region is None else None,
         scale=settings.scale,
-        cache_bytes=CACHE_BYTES if budget is None else int(CACHE_SHARE * budget),
     )
     region = None if settings.region is None else region_of(settings.region, source.original_size)
     return windowed(source, window=net.window, step=step, edge=way, region=region)
@@ -298,7 +304,7 @@ def set_up(net: Model, image: object, settings: Settings) -> Work:
     Raises:
         FullfieldError: a network, image or argument that cannot be used.
     """
-    return ready_to_scan(net, image, settings).planned(settings.budget_bytes)
+    return ready_to_scan(net, image, settings).planned()
 
 
 def ready_to_scan(net: Model, image: object, settings: Settings) -> Ready:

@@ -1,4 +1,4 @@
-"""What a tile costs: multiply-adds and the bytes alive at once. Imports no torch."""
+"""What a tile costs: multiply-adds, and the bytes in use at once. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from functools import cached_property
 
 from fullfield.geometry.network import Network, NodeSpec, Place
+from fullfield.geometry.region import Pair
+from fullfield.geometry.strip import Slide
 from fullfield.geometry.tile import AxisCells, TileLayout
+from fullfield.planning.constants import CONSTANTS
 
-_PIECES = 2.2  # bytes of the heap that lie idle over bytes in use there, at most, as measured
-_HEAP = 32 << 20  # bytes from which on the C library asks the system for pages of their own
-_PROGRAM = 40_000  # bytes of an operator in the programs of four kinds of tile, as measured
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one tile, or the sum over many.
+    """The cost of one tile.
 
     Args:
         shared_macs: multiply-adds of cells that windows share, borders included.
         window_macs: multiply-adds of what runs per window.
         moved_bytes: bytes of all values written once, the measure of memory traffic.
-        peak_bytes: most bytes alive at once.
-        calls: operators called, families of cells and batches of windows counted.
+        peak_bytes: most bytes in use at once.
+        calls: operators called, counted for each family of cells and each batch of windows.
+        region: height and width of the image's part that the tile reads, px.
     """
 
     shared_macs: int
@@ -33,6 +33,7 @@ class Cost:
     moved_bytes: int
     peak_bytes: int
     calls: int = 0
+    region: Pair = (0, 0)
 
     @property
     def macs(self) -> int:
@@ -43,98 +44,29 @@ class Cost:
 def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int) -> Cost:
     """The cost of one tile.
 
-    Every value lives from the node that makes it to its last reader, which may overwrite it (``_overwrites``). Beside
-    them an operator holds what ``_copies`` and ``_beside`` count. Allocators keep more than that: pieces of the heap,
-    where smaller values lay, that later ones do not fit into; the programs add theirs.
+    A value is in use from the operator that computes it to its last reader, which may overwrite it. An operator
+    allocates scratch values besides. On the heap, pieces that smaller values leave stay idle; programs take memory too.
     """
-    windows = layout.windows[0] * layout.windows[1]
+    windows = math.prod(layout.windows)
     batch = min(batch, windows)
-    memory = _Memory(network, layout, batch, itemsize)
-    shared, rest = memory.shared, memory.rest
+    shared = [n for n in network if n.name in layout.y]
+    rest = [n for n in network if n.name not in layout.y]
     size = {n.name: layout.cells(n.name) * n.elements * n.wide * itemsize for n in shared}
     window_size = {n.name: n.window_elements * n.wide * itemsize for n in network}
-    batch_size = {name: batch * bytes_ for name, bytes_ in window_size.items()}
-    in_use, on_heap = memory.peak(size, batch_size), memory.peak(size, batch_size, below=_HEAP)
     gathered = sum(window_size[name] for name in layout.frontier_inputs) if rest else 0
-    cut = [n for n in shared if any(c.cut and c.cut.ratio > 1 for c in (layout.y[n.name], layout.x[n.name]))]
+    cut = [n for n in shared if not all(_is_uncut(axis[n.name]) for axis in (layout.y, layout.x))]
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
     families = sum(len(layout.y[n.name].families) * len(layout.x[n.name].families) for n in shared)
     calls = families + len(rest) * -(-windows // batch)
+    top, bottom, left, right = layout.pixels(network.nodes[0].name)
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
         moved_bytes=rearranged + sum(size.values()) + windows * (gathered + sum(window_size[n.name] for n in rest)),
-        peak_bytes=in_use + int(_PIECES * on_heap) + _PROGRAM * calls,
+        peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + CONSTANTS.call_bytes * calls,
         calls=calls,
+        region=(bottom - top, right - left),
     )
-
-
-@dataclass(frozen=True)
-class _Memory:
-    """The bytes that one tile's program holds at once."""
-
-    network: Network
-    layout: TileLayout
-    batch: int
-    itemsize: int
-
-    @cached_property
-    def shared(self) -> list[NodeSpec]:
-        """The nodes that windows share."""
-        return [n for n in self.network if n.name in self.layout.y]
-
-    @cached_property
-    def rest(self) -> list[NodeSpec]:
-        """The nodes that run per window."""
-        return [n for n in self.network if n.name not in self.layout.y]
-
-    @cached_property
-    def over(self) -> set[str]:
-        """The nodes that write over an input."""
-        return _overwrites(self.network)
-
-    @property
-    def windows(self) -> int:
-        """Windows of the tile."""
-        return math.prod(self.layout.windows)
-
-    def peak(self, size: Mapping[str, int], batch_size: Mapping[str, int], below: float = math.inf) -> int:
-        """Most bytes in use.
-
-        Args:
-            size: bytes of every shared node.
-            batch_size: bytes of every node on one batch of windows.
-            below: bytes; only what is smaller counts: with ``_HEAP`` what lies on the heap, as larger values are the
-                system's own pages, which go back at once.
-        """
-        size, batch_size = _smaller(size, below), _smaller(batch_size, below)
-        keep = self.layout.frontier_inputs
-        scores = self.windows * self.network.output.window_elements * self.itemsize
-        beside = {n.name: self._beside_shared(n, size, below) for n in self.shared}
-        peak = scores + _peak(self.shared, size, beside, self.over, keep=set(keep))
-        if not self.rest:
-            return peak
-        beside = {n.name: self._beside_window(n, batch_size, below) for n in self.rest}
-        held = sum(size[name] + batch_size[name] for name in keep)
-        return max(peak, held + 2 * scores + _peak(self.rest, batch_size, beside, self.over, keep=set()))
-
-    def _beside_shared(self, node: NodeSpec, size: Mapping[str, int], below: float) -> int:
-        layout = self.layout
-        plain = self.itemsize == 4 and all(_is_plain(c[node.name]) for c in (layout.y, layout.x))
-        head = layout.head_as_matmul(node.name) and _covers(node, self.network)
-        held = [self._head(node)] if head else _beside(node, layout.cells(node.name), self.itemsize)
-        held += [_indices(node, layout), *[size[node.name]] * node.scratch.results]
-        return _copies(node, size, self.itemsize, plain=plain) + _sum(held, below)
-
-    def _beside_window(self, node: NodeSpec, size: Mapping[str, int], below: float) -> int:
-        cells = self.batch * math.prod(node.shape[-2:])
-        held = [self._head(node)] if _covers(node, self.network) else _beside(node, cells, self.itemsize)
-        held += [size[node.name]] * node.scratch.results
-        return _copies(node, size, self.itemsize, plain=False) + _sum(held, below)
-
-    def _head(self, node: NodeSpec) -> int:
-        """Every window's own cells, side by side for a matrix product."""
-        return self.windows * self.network[node.inputs[0]].window_elements * self.itemsize
 
 
 def crop_macs(network: Network) -> int:
@@ -142,53 +74,141 @@ def crop_macs(network: Network) -> int:
     return sum(n.window_macs for n in network)
 
 
-def _smaller(size: Mapping[str, int], below: float) -> dict[str, int]:
-    """The sizes, 0 in place of what is no smaller than ``below``."""
-    return {name: bytes_ if bytes_ < below else 0 for name, bytes_ in size.items()}
+def frontier(network: Network, places: Mapping[str, Place]) -> NodeSpec | None:
+    """The first node that runs per window, if any."""
+    return next((n for n in network if not places[n.name].shared), None)
 
 
-def _sum(parts: list[int], below: float) -> int:
+def _peak_bytes(network: Network, layout: TileLayout, size: Mapping[str, int], batch: int, itemsize: int) -> int:
+    """Most bytes in use at once while a tile is computed, idle pieces of the heap included."""
+    shared = [n for n in network if n.name in layout.y]
+    rest = [n for n in network if n.name not in layout.y]
+    batch_size = {n.name: batch * n.window_elements * n.wide * itemsize for n in network}
+    overwriting = _overwriting(network)
+    tile = _Stage(
+        shared,
+        size,
+        {n.name: _shared_scratch(n, network, layout, size, itemsize) for n in shared},
+        overwriting,
+        frozenset(layout.frontier_inputs),
+    )
+    windows = _Stage(
+        rest,
+        batch_size,
+        {n.name: _window_scratch(n, network, layout, batch_size, batch, itemsize) for n in rest},
+        overwriting,
+    )
+    scores = math.prod(layout.windows) * network.output.window_elements * itemsize
+
+    def peak(below: float) -> int:
+        """Most bytes in use, of values smaller than ``below``."""
+        first = scores + tile.peak(below)
+        if not rest:
+            return first
+        held = [s[name] for s in (size, batch_size) for name in layout.frontier_inputs]
+        return max(first, _total(held, below) + 2 * scores + windows.peak(below))
+
+    return peak(math.inf) + int(CONSTANTS.idle_heap * peak(CONSTANTS.heap_bytes))
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Operators that run one after the other.
+
+    Args:
+        nodes: in this order.
+        size: bytes of every result.
+        scratch: bytes of each value that an operator allocates besides its result.
+        overwriting: nodes that write over an input.
+        keep: nodes whose results stay in use to the end.
+    """
+
+    nodes: list[NodeSpec]
+    size: Mapping[str, int]
+    scratch: Mapping[str, list[int]]
+    overwriting: Set[str]
+    keep: Set[str] = frozenset()
+
+    def peak(self, below: float) -> int:
+        """Most bytes in use at once, of values smaller than ``below``."""
+        size = {n.name: _total([self.size[n.name]], below) for n in self.nodes}
+        last = {i: k for k, n in enumerate(self.nodes) for i in n.inputs}
+        in_use, peak = 0, 0
+        for k, node in enumerate(self.nodes):
+            ending = sum(size[i] for i in node.inputs if last[i] == k and i not in self.keep and i in size)
+            own = 0 if node.name in self.overwriting and ending else size[node.name]
+            peak = max(peak, in_use + _total(self.scratch[node.name], below) + own)
+            in_use += size[node.name] - ending
+        return peak
+
+
+def _total(parts: list[int], below: float) -> int:
     return sum(part for part in parts if part < below)
 
 
-def _beside(node: NodeSpec, cells: int, itemsize: int) -> list[int]:
-    """Bytes of a convolution's weights laid out anew, and of the taps of all its cells."""
-    taps = cells * node.macs // node.elements if node.scratch.taps and itemsize != 4 else 0
-    return [node.macs * itemsize] * node.scratch.weights + [taps * itemsize]
+def _shared_scratch(
+    node: NodeSpec, network: Network, layout: TileLayout, size: Mapping[str, int], itemsize: int
+) -> list[int]:
+    """Bytes of the scratch values of an operator on all of a tile's cells."""
+    axes = layout.y[node.name], layout.x[node.name]
+    one_map = itemsize == 4 and all(c.families == ("interior",) and _is_uncut(c) for c in axes)
+    copies = _copies(node, size, itemsize, one_map=one_map)
+    if layout.head_as_matmul(node.name) and _covers(node, network):
+        return [*copies, _gathered_bytes(node, network, layout, itemsize)]
+    strips = (strip for axis in axes for by_input in axis.strips.values() for strip in by_input.values())
+    dilated = any(isinstance(s.how, Slide) and s.how.dilation > 1 for s in strips)
+    return [*copies, *_scratch(node, size, layout.cells(node.name), itemsize, dilated=dilated)]
 
 
-def _copies(node: NodeSpec, size: Mapping[str, int], itemsize: int, *, plain: bool) -> int:
-    """Bytes of copies that a node makes of what it reads: padded, or put together of strips.
+def _window_scratch(
+    node: NodeSpec, network: Network, layout: TileLayout, size: Mapping[str, int], batch: int, itemsize: int
+) -> list[int]:
+    """Bytes of the scratch values of an operator on one batch of windows."""
+    copies = _copies(node, size, itemsize, one_map=False)
+    if _covers(node, network):
+        return [*copies, _gathered_bytes(node, network, layout, itemsize)]
+    return [*copies, *_scratch(node, size, batch * math.prod(node.shape[-2:]), itemsize, dilated=False)]
+
+
+def _gathered_bytes(node: NodeSpec, network: Network, layout: TileLayout, itemsize: int) -> int:
+    """Bytes of all windows' own cells of a node's input, side by side for a matrix product."""
+    return math.prod(layout.windows) * network[node.inputs[0]].window_elements * itemsize
+
+
+def _scratch(node: NodeSpec, size: Mapping[str, int], cells: int, itemsize: int, *, dilated: bool) -> list[int]:
+    """Bytes of the scratch values that the operator's record states, for so many cells."""
+    scratch = node.scratch
+    weights = [node.macs * itemsize] * scratch.weights
+    taps = cells * node.macs // node.elements * itemsize if scratch.taps and itemsize != 4 else 0
+    indices = scratch.index_bytes * cells * node.elements if dilated else 0
+    return [*weights, taps, indices, *[size[node.name]] * scratch.results]
+
+
+def _copies(node: NodeSpec, size: Mapping[str, int], itemsize: int, *, one_map: bool) -> list[int]:
+    """Bytes of copies that a node makes of its inputs: padded, or joined from several pieces.
 
     Of numbers that are not of 32 bits, convolution libraries copy all to an order of their own.
 
     Args:
+        node: any.
         size: bytes of every node.
-        plain: it reads one map.
+        itemsize: bytes of one number.
+        one_map: its cells are one map, computed from one piece.
     """
-    inputs = sum(size[i] for i in node.inputs)
+    inputs = [size[i] for i in node.inputs]
     if node.kind != "windowed":
-        return 0 if plain else inputs
-    order = inputs + size[node.name] if itemsize != 4 else 0
-    return order + (inputs if not plain or any(op.low or op.high for op in node.ops) else 0)
+        return [] if one_map else inputs
+    order = [*inputs, size[node.name]] if itemsize != 4 else []
+    return order + (inputs if not one_map or any(op.low or op.high for op in node.ops) else [])
 
 
-def _is_plain(cells: AxisCells) -> bool:
-    """Whether all cells along an axis are of one family, and none is rearranged into fragments."""
-    return cells.families == ("interior",) and not (cells.cut and cells.cut.ratio > 1)
+def _is_uncut(cells: AxisCells) -> bool:
+    """Whether no cells along an axis are rearranged into fragments."""
+    return cells.cut is None or cells.cut.ratio == 1
 
 
-def _indices(node: NodeSpec, layout: TileLayout) -> int:
-    """Bytes of the places of its maxima that a pool with dilation keeps."""
-    if not node.scratch.index_bytes:
-        return 0
-    strips = (strip for axis in (layout.y, layout.x) for by in axis[node.name].strips.values() for strip in by.values())
-    count = layout.cells(node.name) * node.elements
-    return node.scratch.index_bytes * count if any(s.slide.dilation > 1 for s in strips) else 0
-
-
-def _overwrites(network: Network) -> set[str]:
-    """The nodes that write over an input: new memory that no one else reads."""
+def _overwriting(network: Network) -> set[str]:
+    """The nodes that write over an input: new memory without other readers."""
     readers = Counter(i for n in network for i in n.inputs)
     found = set()
     for node in network:
@@ -205,23 +225,3 @@ def _covers(node: NodeSpec, network: Network) -> bool:
     return node.kind == "windowed" and all(
         op.covers(n) for op, n in zip(node.ops, network[node.inputs[0]].shape[-2:], strict=True)
     )
-
-
-def _peak(
-    nodes: list[NodeSpec], size: Mapping[str, int], beside: Mapping[str, int], over: Set[str], *, keep: set[str]
-) -> int:
-    """Most bytes alive at once when ``nodes`` run in order; ``keep`` stays alive to the end."""
-    last = {i: k for k, n in enumerate(nodes) for i in n.inputs}
-    own_nodes = {n.name for n in nodes}
-    alive, peak = 0, 0
-    for k, node in enumerate(nodes):
-        own = size[node.name]
-        ending = sum(size[i] for i in node.inputs if last[i] == k and i not in keep and i in own_nodes)
-        peak = max(peak, alive + beside[node.name] + (0 if node.name in over and ending else own))
-        alive += own - ending
-    return peak
-
-
-def frontier(network: Network, places: Mapping[str, Place]) -> NodeSpec | None:
-    """The first node that runs per window, if any."""
-    return next((n for n in network if not places[n.name].shared), None)

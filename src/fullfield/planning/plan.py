@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fullfield.geometry.network import Network, Place
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning.cost import Cost, crop_macs, frontier
+from fullfield.planning.overhead import Memory
 
 if TYPE_CHECKING:
     from fullfield.planning.table import Table
@@ -55,7 +56,7 @@ EXACT = Borders()
 CONTEXT = Borders(0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """How one scan runs, in one pass over the image or several.
 
@@ -69,17 +70,18 @@ class Plan:
         tile: rows and columns of windows computed together.
         batch: windows at a time where the network runs per window.
         cost: of one full tile.
+        memory: what the scan is predicted to take.
         budget_bytes: memory allowed.
         method: ``atrous`` spreads operators over one fine map, ``fragments`` runs them on its interleaved parts,
             ``shifted`` scans the image several times, shifted, at a step that the network's stride divides.
         why: how the methods compare, where there was a choice.
         offset: px from the image's corner to the first window (y, x).
-        every: cells of the whole map between this plan's rows and columns.
+        cell_stride: cells of the whole map between this plan's rows and columns.
         passes: the plans of a ``shifted`` scan, one a shift.
     """
 
-    network: Network = field(repr=False)
-    places: Mapping[str, Place] = field(repr=False)
+    network: Network
+    places: Mapping[str, Place]
     borders: Borders
     image: Pair
     step: Pair
@@ -87,16 +89,17 @@ class Plan:
     tile: Pair
     batch: int
     cost: Cost
+    memory: Memory
     budget_bytes: int
     method: Method = "atrous"
     why: str = "every layer's stride divides the step"
     offset: Pair = (0, 0)
-    every: Pair = (1, 1)
-    passes: tuple[Plan, ...] = field(default=(), repr=False)
+    cell_stride: Pair = (1, 1)
+    passes: tuple[Plan, ...] = ()
 
     @property
-    def runs(self) -> tuple[Plan, ...]:
-        """The plans that are run: one for each pass."""
+    def all_passes(self) -> tuple[Plan, ...]:
+        """The plan of each pass: its own where there is only one."""
         return self.passes or (self,)
 
     @property
@@ -122,7 +125,12 @@ class Plan:
         return self.shape[0] * self.shape[1]
 
     @property
-    def fewer(self) -> float:
+    def spare_bytes(self) -> int:
+        """What the scan is not predicted to take of its budget."""
+        return self.budget_bytes - self.memory.total_bytes
+
+    @property
+    def mac_ratio(self) -> float:
         """How many times fewer multiply-adds a full tile takes than its windows crop by crop."""
         return crop_macs(self.network) * self.tile[0] * self.tile[1] / max(1, self.cost.macs)
 
@@ -145,14 +153,14 @@ class Plan:
             "map": self.shape,
             "method": self.method,
             "why": self.why,
-            "passes": len(self.runs),
+            "passes": len(self.all_passes),
             "tile": self.tile,
             "batch": self.batch,
             "frontier": None if first is None else {"layer": first.path, "reason": self.places[first.name].reason},
             "tile_macs": {"shared": self.cost.shared_macs, "per_window": self.cost.window_macs},
             "crop_macs": crop_macs(self.network),
-            "fewer_macs_than_crops": round(self.fewer, 2),
-            "predicted_peak_bytes": self.cost.peak_bytes,
+            "fewer_macs_than_crops": round(self.mac_ratio, 2),
+            "predicted_peak_bytes": self.memory.total_bytes,
             "budget_bytes": self.budget_bytes,
         }
 
@@ -163,5 +171,8 @@ class Plan:
         )
         return (
             f"{self.mode}, {self.shape[0]}x{self.shape[1]} windows in tiles of {self.tile[0]}x{self.tile[1]}, {where}; "
-            f"{self.fewer:.1f}x fewer multiply-adds than crops, about {self.cost.peak_bytes / 1e6:.0f} MB"
+            f"{self.mac_ratio:.1f}x fewer multiply-adds than crops, about {self.memory.total_bytes / 1e6:.0f} MB"
         )
+
+    def __repr__(self) -> str:
+        return f"<Plan: {self}>"

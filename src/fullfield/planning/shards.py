@@ -62,7 +62,7 @@ class Shards:
     def tiles(self, index: int) -> Iterator[tuple[Plan, Tile]]:
         """The tiles of a block in the order in which they run, each with the pass that it belongs to."""
         box = self.box(index)
-        for part in self.plan.runs:
+        for part in self.plan.all_passes:
             rows = _cells(part, 0, box.row, box.rows)
             columns = _cells(part, 1, box.column, box.columns)
             for i in range(rows.start, rows.stop, part.tile[0]):
@@ -82,41 +82,18 @@ class Shards:
 
 def spread(plan: Plan) -> Pair:
     """Rows and columns of the map over which one tile of any pass is spread."""
-    every = plan.runs[0].every
+    every = plan.all_passes[0].cell_stride
     return plan.tile[0] * every[0], plan.tile[1] * every[1]
 
 
-def shard_size(plan: Plan, *, cell_bytes: int, most_bytes: int) -> Pair:
-    """Rows and columns of blocks of at most ``most_bytes``, near to square, of whole tiles; one tile at least.
-
-    Args:
-        plan: how the cells are computed.
-        cell_bytes: of what is stored of one cell.
-        most_bytes: of what is stored of one block.
-    """
-    tile = spread(plan)
-    size = [min(t, n) for t, n in zip(tile, plan.shape, strict=True)]
-    while True:
-        spans = [n if n < whole else math.inf for n, whole in zip(size, plan.shape, strict=True)]
-        if min(spans) == math.inf:
-            break
-        k = 0 if spans[0] <= spans[1] else 1
-        grown = list(size)
-        grown[k] = min(2 * size[k], plan.shape[k])
-        if grown[0] * grown[1] * cell_bytes > most_bytes:
-            break
-        size = grown
-    return size[0], size[1]
-
-
 def first_cell(part: Plan, tile: Tile) -> Pair:
-    """Row and column of the map where a tile of a pass begins; its cells are ``part.every`` apart."""
-    start = [o // (s // e) for o, s, e in zip(part.offset, part.step, part.every, strict=True)]
-    return start[0] + tile.row * part.every[0], start[1] + tile.column * part.every[1]
+    """Row and column of the map where a tile of a pass begins; its cells are ``part.cell_stride`` apart."""
+    start = [o // (s // e) for o, s, e in zip(part.offset, part.step, part.cell_stride, strict=True)]
+    return start[0] + tile.row * part.cell_stride[0], start[1] + tile.column * part.cell_stride[1]
 
 
 def _cells(part: Plan, axis: int, first: int, count: int) -> range:
     """The cells of a pass, in its own count, that lie among ``count`` of the map's from ``first`` on."""
-    every, start = part.every[axis], part.offset[axis] // (part.step[axis] // part.every[axis])
+    every, start = part.cell_stride[axis], part.offset[axis] // (part.step[axis] // part.cell_stride[axis])
     low, high = -(-(first - start) // every), -(-(first + count - start) // every)
     return range(max(low, 0), min(high, part.shape[axis]))

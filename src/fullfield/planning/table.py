@@ -127,7 +127,7 @@ class Table:
         return self.plan.windows * crop_macs(self.plan.network)
 
     @property
-    def fewer(self) -> float:
+    def mac_ratio(self) -> float:
         """How many times fewer multiply-adds the scan takes than the crops."""
         return self.crops / max(1, self.scan.total)
 
@@ -151,7 +151,7 @@ class Table:
             "tile_parts": self.tile.to_dict(),
             "scan_macs": self.scan.to_dict(),
             "scan_crop_macs": self.crops,
-            "scan_fewer_macs_than_crops": round(self.fewer, 3),
+            "scan_fewer_macs_than_crops": round(self.mac_ratio, 3),
             "layers": [layer.to_dict() for layer in self.layers],
         }
 
@@ -166,7 +166,7 @@ def tabulate(plan: Plan) -> Table:
 
         sum of cells = (sum over tile rows of interior + border) * (sum over tile columns of interior + border)
     """
-    runs = [(run, _spans(run)) for run in plan.runs]
+    runs = [(run, _spans(run)) for run in plan.all_passes]
     first, spans = runs[0]
     middle = (
         first,
@@ -278,7 +278,7 @@ _COLUMNS: tuple[Column, ...] = (
 def _lines(table: Table) -> list[str]:
     scan = table.scan
     cells = [[title for title, _ in _COLUMNS], *([show(row) for _, show in _COLUMNS] for row in table.layers)]
-    total = ["all layers", "", "", "", *map(_count, scan.counts), _count(table.crops), f"{table.fewer:.1f}x"]
+    total = ["all layers", "", "", "", *map(_count, scan.counts), _count(table.crops), f"{table.mac_ratio:.1f}x"]
     widths = [max(len(line[k]) for line in [*cells, total]) for k in range(len(_COLUMNS))]
     head, *rows, last = (
         "  ".join(
@@ -340,8 +340,8 @@ def _facts(table: Table) -> list[str]:
         f"frontier  {where}",
         f"tile      {ty}x{tx} windows{per}, {short(tile.total)} MACs, {_tiles(plan)}",
         f"halo      {top} px above, {bottom} below, {left} left, {right} right of a tile's own pixels",
-        f"memory    {plan.cost.peak_bytes / 1e6:,.0f} MB of {plan.budget_bytes / 1e6:,.0f} MB allowed",
-        f"work      {short(table.scan.total)} MACs, crop by crop {short(table.crops)}: {table.fewer:.1f}x fewer",
+        f"memory    {plan.memory.total_bytes / 1e6:,.0f} MB of {plan.budget_bytes / 1e6:,.0f} MB allowed",
+        f"work      {short(table.scan.total)} MACs, crop by crop {short(table.crops)}: {table.mac_ratio:.1f}x fewer",
     ]
     return [part for line in lines for part in textwrap.wrap(line, _WIDTH, subsequent_indent=" " * 10)]
 
@@ -354,7 +354,7 @@ def _setting(plan: Plan) -> str:
 
 
 def _tiles(plan: Plan) -> str:
-    count = sum(1 for run in plan.runs for _ in run.tiles())
+    count = sum(1 for run in plan.all_passes for _ in run.tiles())
     return f"{count} tile{'' if count == 1 else 's'} in all"
 
 

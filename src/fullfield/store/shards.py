@@ -96,11 +96,6 @@ def _chunk(side: int, count: int, most: int) -> int:
     return part
 
 
-def chunk_bytes(shape: tuple[int, int, int], dtype: str) -> int:
-    """Bytes of the inner chunks of a shard ``(bands, y, x)`` at most."""
-    return plain_bytes(tuple(map(min, CHUNK, shape)), dtype)
-
-
 def default_shard(bands: int, dtype: str) -> tuple[int, int]:
     """Rows and columns of a shard of at most 256 MiB, in whole inner chunks.
 

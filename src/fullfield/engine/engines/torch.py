@@ -74,8 +74,7 @@ class TorchEngine:
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         """The program of tiles with this layout."""
-        spare_bytes = (plan.budget_bytes - plan.cost.peak_bytes) // 2
-        return partial(self.run, self.module(plan, layout), min(_SPECTRA_BYTES, spare_bytes))
+        return partial(self.run, self.module(plan, layout), min(_SPECTRA_BYTES, plan.spare_bytes // 2))
 
     def module(self, plan: Plan, layout: TileLayout) -> torch.fx.GraphModule:
         """The program as a module; those used last are cached."""

@@ -1,0 +1,34 @@
+"""What the planner assumes of the machine. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CostConstants:
+    """Times, in multiply-adds of one CPU core, and bytes that no operator states. Each names what measured it.
+
+    Args:
+        macs_per_byte: time to write one byte (``benchmarks/scan.py``, MobileNetV2 and ResNet-18).
+        macs_per_call: time to call one operator (``benchmarks/scan.py``, steps of 1 to 8 px).
+        macs_per_tile: time to prepare, hand over and write one tile (``benchmarks/stream.py``, LeNet).
+        idle_heap: bytes of the heap that lie idle over those in use there, at most (``tests/engine/test_memory.py``):
+            pieces that smaller values leave and later ones do not fit into.
+        heap_bytes: size from which on glibc asks the system for pages of a value's own, which return at once.
+        call_bytes: bytes of one operator in the programs of four kinds of tile (``tests/engine/test_memory.py``).
+        batch_bytes: largest value of a batch of windows that keeps one core busy (``benchmarks/scan.py``, VGG-16).
+        batches: most batches in one program: each repeats the operators that run per window.
+    """
+
+    macs_per_byte: float = 4.0
+    macs_per_call: float = 2e5
+    macs_per_tile: float = 5e7
+    idle_heap: float = 2.2
+    heap_bytes: int = 32 << 20
+    call_bytes: int = 40_000
+    batch_bytes: int = 64 << 20
+    batches: int = 64
+
+
+CONSTANTS = CostConstants()

@@ -1,0 +1,161 @@
+"""Searches the tile that costs the least time a window within a budget. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fullfield.geometry.region import Pair
+from fullfield.planning.constants import CONSTANTS
+
+PARTS = 8  # of the network, after each of which the frontier is tried
+QUARTERS = 7  # by which a tile's sides are grown, one after the other, to almost twice as much
+GAIN = 0.97  # a larger tile must take at most this share of the time a window
+MISSES = 3  # larger tiles in a row without that gain end the search
+
+
+@dataclass(frozen=True)
+class TileOption:
+    """A tile that was tried.
+
+    Args:
+        tile: rows and columns of windows.
+        batch: windows at a time where the network runs per window.
+        stop: index of the first node that runs per window though it could be shared; ``None`` if there is none.
+        work: time a window, in multiply-adds, without what each tile takes whatever its size.
+        time: time a window, in multiply-adds.
+        total_bytes: memory that the scan takes.
+    """
+
+    tile: Pair
+    batch: int
+    stop: int | None
+    work: float
+    time: float
+    total_bytes: int
+
+
+TileCost = Callable[[Pair, int, int | None], TileOption]
+
+
+@dataclass(frozen=True)
+class TileSearch:
+    """What is searched.
+
+    Args:
+        cost: the option of a tile, a batch and a ``stop``.
+        budget: bytes allowed.
+        largest: rows and columns of windows of the whole map.
+        step: px between windows (y, x).
+        stride: px between cells of the network's coarsest shared map (y, x).
+        value_bytes: of the largest value of one window.
+        nodes: of the network, between which the frontier may move; 0 if it must stay where it is.
+        batch: windows at a time, if given.
+    """
+
+    cost: TileCost
+    budget: int
+    largest: Pair
+    step: Pair
+    stride: Pair
+    value_bytes: int
+    nodes: int = 0
+    batch: int | None = None
+
+    def fits(self, option: TileOption) -> bool:
+        """Whether an option keeps to the budget."""
+        return option.total_bytes <= self.budget
+
+
+def search_tile(search: TileSearch) -> TileOption:
+    """The tile that takes the least time a window within the budget: doubled while that pays, then grown by quarters.
+
+    Below the network's stride windows share little of a map spread over every pixel: there larger tiles may yet pay.
+    """
+    best = _move_frontier(search, search.cost((1, 1), search.batch or 1, None), 1)
+    shared = best
+    tile: Pair = (1, 1)
+    misses = 0
+    while tile != search.largest and misses < MISSES:
+        tile = _grown(search, tile, tile)
+        option = _within_budget(search, tile, parts=1)
+        if not search.fits(option):
+            break
+        if option.stop is None:
+            shared = option
+        if option.time < best.time * GAIN:
+            best, misses = option, 0
+        elif _spans_the_stride(search, tile):
+            misses += 1
+    if misses < MISSES and shared.tile != search.largest:
+        best = _between(search, shared, best)
+    return _move_frontier(search, search.cost(best.tile, best.batch, None), PARTS)
+
+
+def evaluate_tile(search: TileSearch, tile: Pair) -> TileOption:
+    """The tile that was asked for: its windows share all they can, if that fits the budget."""
+    option = search.cost(tile, search.batch or batch_size(search, tile), None)
+    return option if search.fits(option) else _within_budget(search, tile, parts=PARTS)
+
+
+def batch_size(search: TileSearch, tile: Pair) -> int:
+    """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
+    windows = tile[0] * tile[1]
+    wanted = max(CONSTANTS.batch_bytes // search.value_bytes, windows // CONSTANTS.batches, 1)
+    return min(windows, wanted // tile[1] * tile[1] if wanted > tile[1] else wanted)
+
+
+def _spans_the_stride(search: TileSearch, tile: Pair) -> bool:
+    """Whether a tile's windows begin at least a stride apart along both axes, or as far as the map goes."""
+    axes = zip(tile, search.step, search.stride, search.largest, strict=True)
+    return all(t * s >= far or t == n for t, s, far, n in axes)
+
+
+def _between(search: TileSearch, shared: TileOption, best: TileOption) -> TileOption:
+    """``best``, or a cheaper tile within the budget, up to twice the largest that shares all it can."""
+    tile, quarter = shared.tile, (-(-shared.tile[0] // 4), -(-shared.tile[1] // 4))
+    for _ in range(QUARTERS):
+        if tile == search.largest:
+            break
+        tile = _grown(search, tile, quarter)
+        option = _within_budget(search, tile, parts=1)
+        if not search.fits(option):
+            break
+        if option.time < best.time * GAIN:
+            best = option
+    return best
+
+
+def _grown(search: TileSearch, tile: Pair, by: Pair) -> Pair:
+    """The tile with more windows along its shorter side, in px."""
+    axes = zip(tile, search.step, search.largest, strict=True)
+    spans = [t * s if t < most else math.inf for t, s, most in axes]
+    k = 0 if spans[0] <= spans[1] else 1
+    grown = list(tile)
+    grown[k] = min(tile[k] + by[k], search.largest[k])
+    return grown[0], grown[1]
+
+
+def _within_budget(search: TileSearch, tile: Pair, *, parts: int) -> TileOption:
+    """The tile at the largest batch that fits the budget; at the smallest if none does."""
+    size = search.batch or batch_size(search, tile)
+    option = _move_frontier(search, search.cost(tile, size, None), parts)
+    while not search.fits(option) and size > 1 and not search.batch:
+        size //= 2
+        option = _move_frontier(search, search.cost(tile, size, None), parts)
+    return option
+
+
+def _move_frontier(search: TileSearch, option: TileOption, parts: int) -> TileOption:
+    """The same tile with the frontier moved earlier where gathering and borders cost more than sharing saves.
+
+    It is tried after every ``1 / parts`` of the nodes, and at the image itself, which makes the windows crops. What
+    fits the budget is preferred to what does not.
+    """
+    stops = sorted({max(1, search.nodes * k // parts) for k in range(parts)}) if search.nodes else []
+    options = [option, *(search.cost(option.tile, option.batch, stop) for stop in stops)]
+    fitting = [o for o in options if search.fits(o)]
+    if search.nodes and not fitting and parts < PARTS:
+        return _move_frontier(search, option, PARTS)
+    return min(fitting, key=lambda o: o.work) if fitting else min(options, key=lambda o: o.total_bytes)
