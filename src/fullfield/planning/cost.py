@@ -14,7 +14,6 @@ from fullfield.geometry.tile import AxisCells, TileLayout
 from fullfield.planning.constants import CONSTANTS
 
 
-
 @dataclass(frozen=True)
 class Cost:
     """The cost of one tile.
