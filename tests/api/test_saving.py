@@ -254,3 +254,27 @@ def test_opening_and_drawing_images_imports_no_torch() -> None:
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert subprocess.run([sys.executable, "-c", "import torch; " + code], check=False).returncode == 1
+
+
+def test_stores_are_written_and_read_without_zarr(tmp_path: Path) -> None:
+    """Zarr is for images of other programs: the error names its extra."""
+    code = f"""
+import sys
+sys.modules["zarr"] = None
+import numpy as np
+import fullfield
+from fullfield.geometry.placement import Placement
+
+array = np.arange(2 * 300 * 9, dtype=np.float32).reshape(2, 300, 9)
+scores = fullfield.Scores.from_array(array, Placement((1, 1), (1, 1), (300, 9), (300, 9)))
+scores.save({str(tmp_path / "a.zarr")!r})
+assert (fullfield.open_scores({str(tmp_path / "a.zarr")!r}).array == array).all()
+try:
+    fullfield.open({str(tmp_path / "a.zarr")!r})
+except fullfield.ImageError as error:
+    assert "pip install 'fullfield[zarr]'" in str(error), error
+else:
+    raise AssertionError
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,11 +1,14 @@
 """Cuts at the antimeridian: areas stay, rings stay simple, holes stay where they belong."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullfield.exporters.antimeridian import area, cut, unwrapped
+from fullfield.errors import ImageError
+from fullfield.exporters.antimeridian import area, split_at_antimeridian, unwrapped
 from fullfield.exporters.trace import Tracer, signed_area
 
 
@@ -28,7 +31,7 @@ def traced(mask: np.ndarray, left: float, step: float) -> list[list[np.ndarray]]
 def test_the_parts_together_are_the_region(seed: int, left: float, share: float) -> None:
     mask = np.random.default_rng(seed).random((9, 11)) < share
     for rings in traced(mask, left, 0.5):
-        parts = cut(rings)
+        parts = split_at_antimeridian(rings)
         np.testing.assert_allclose(
             sum(area(ring) for part in parts for ring in part), sum(area(ring) for ring in rings), rtol=0, atol=1e-9
         )
@@ -48,7 +51,7 @@ def test_a_hole_goes_to_the_part_that_it_lies_in() -> None:
     mask[4, 2:] = False  # an open jaw: three parts, two of them east
     mask[2, 9] = mask[6, 9] = mask[6, 1] = False
     (rings,) = traced(mask, 178.0, 0.5)
-    parts = sorted(cut(rings), key=lambda part: tuple(part[0].mean(axis=0)))
+    parts = sorted(split_at_antimeridian(rings), key=lambda part: tuple(part[0].mean(axis=0)))
     assert [len(part) for part in parts] == [2, 2, 2]
     for outer, hole in parts:
         assert (hole.min(axis=0) > outer.min(axis=0)).all()
@@ -58,12 +61,20 @@ def test_a_hole_goes_to_the_part_that_it_lies_in() -> None:
 @pytest.mark.parametrize("off", [0.0, 1e-11, -1e-11])
 def test_what_ends_at_the_antimeridian_is_not_cut(off: float) -> None:
     square = np.array([(170.0, 0.0), (180.0 + off, 0.0), (180.0 + off, 5.0), (170.0, 5.0)])
-    ((ring,),) = cut([square])
+    ((ring,),) = split_at_antimeridian([square])
     assert ring[:, 0].max() == 180
-    ((ring,),) = cut([square + np.array([10.0, 0.0])])
+    ((ring,),) = split_at_antimeridian([square + np.array([10.0, 0.0])])
     assert (ring[:, 0].min(), ring[:, 0].max()) == pytest.approx((-180, -170))
 
 
 def test_longitudes_that_go_round_a_pole_have_no_end() -> None:
     assert unwrapped(np.arange(0.0, 360.0, 30.0)) is None
     np.testing.assert_array_equal(unwrapped(np.array([170.0, -170.0, 170.0])), [170.0, 190.0, 170.0])
+
+
+def test_shapely_is_needed_only_where_a_region_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "shapely", None)
+    square = np.array([(170.0, 0.0), (175.0, 0.0), (175.0, 5.0), (170.0, 5.0)])
+    np.testing.assert_array_equal(split_at_antimeridian([square])[0][0], square)
+    with pytest.raises(ImageError, match=r"crosses longitude 180.*\n  fix: pip install 'fullfield\[geo\]'"):
+        split_at_antimeridian([square + np.array([8.0, 0.0])])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.exporters.antimeridian import Floats, area, cut, unwrapped
+from fullfield.exporters.antimeridian import Floats, area, split_at_antimeridian, unwrapped
 from fullfield.exporters.trace import Point
 
 Place = Callable[[Floats, Floats], tuple[Floats, Floats]]
@@ -35,7 +35,7 @@ def on_earth(rings: list[list[Point]], place: Place) -> list[list[Floats]]:
             raise ImageError("coordinates", what, fix='pass coordinates="map", or geometry="points"')
         points = np.stack([longitudes, y], axis=1)
         found.append(points if (area(points) > 0) == (number == 0) else points[::-1])
-    return cut(found)
+    return split_at_antimeridian(found)
 
 
 def dense(corners: Floats, place: Place) -> tuple[Floats, Floats]:

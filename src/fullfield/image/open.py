@@ -91,7 +91,7 @@ def _opened(path: str, selection: Selection) -> Raster:
     if local is not None and Path(local).is_dir():
         return _open_folder(local, selection)
     if local is None and _is_zarr_url(path):
-        return _reader("zarr")(path, selection)
+        return _open_zarr(path, selection)
     blob = open_blob(path)
     try:
         head = blob.read(0, 16)
@@ -132,7 +132,7 @@ def _gdal_reads(path: str, local: str | None) -> bool:
 
 def _open_folder(local: str, selection: Selection) -> Raster:
     if any((Path(local) / name).is_file() for name in _ZARR):
-        return _reader("zarr")(local, selection)
+        return _open_zarr(local, selection)
     if (Path(local) / _MIRAX_INDEX).is_file():
         raise ImageError(local, "is the folder of a MIRAX slide", fix=f"give the file {Path(local).name}{_MIRAX}")
     raise ImageError(local, "is a folder and not a Zarr", fix="give one file in it")
@@ -196,6 +196,14 @@ def _open_with_gdal(path: str, local: str | None, head: bytes, selection: Select
             f"is not an image of a known format (it begins {begins}); GDAL reports: {error.what}",
             fix="save it as TIFF, PNG, Zarr or .npy",
         ) from error
+
+
+def _open_zarr(path: str, selection: Selection) -> Raster:
+    try:
+        import_module("zarr")
+    except ImportError as error:
+        raise ImageError(path, f"is a Zarr: {error}", fix="pip install 'fullfield[zarr]'") from error
+    return _reader("zarr")(path, selection)
 
 
 def _reader(name: str) -> Callable[[str, Selection], Raster]:
