@@ -10,7 +10,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from fullfield.cli import main
 
-WIDTH = 100
+WIDTH = 80
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
