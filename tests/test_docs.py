@@ -12,6 +12,7 @@ import io
 import re
 import shlex
 import shutil
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -130,6 +131,15 @@ def test_a_wrong_block_is_found(folder: Path) -> None:
         play("$ fullfield nonsense\n")
     with pytest.raises(AssertionError, match="make nonsense"):
         play("$ make nonsense\n")
+
+
+def test_the_install_page_lists_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", (ROOT / "docs/install.md").read_text(), re.MULTILINE)
+    assert dict(rows).keys() == extras.keys()
+    for name, brings in rows:
+        packages = {re.split(r"[\[><=]", package)[0] for package in extras[name]}
+        assert name == "all" or packages <= set(re.split(r", ", brings)), name
 
 
 MENTIONED = re.compile(r"(?<![\w/.-])(?:src|tests|docs|benchmarks|scripts|\.ci)/[\w./-]*\w")
