@@ -330,7 +330,7 @@ def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
         ({"tile": (4, 5)}, "tile [4, 4], now it is [4, 5]"),
         ({"mode": "context"}, 'mode "exact", now it is "context"'),
         ({"edge": "reflect"}, 'edge "valid", now it is "reflect"'),
-        ({"keep": Encoding(argmax=True)}, 'keep.kind "scores", now it is "labels"'),
+        ({"keep": Encoding(labels=True)}, 'keep.kind "scores", now it is "labels"'),
         ({"keep": Encoding(classes=(1,))}, "keep.classes [0, 1, 2, 3], now it is [1]"),
         ({"mask": np.eye(62, 71)}, "where.mask null, now it is"),
         ({"net": 1}, 'model.hash "'),

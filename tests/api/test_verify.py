@@ -145,7 +145,7 @@ def test_scores_on_disk_are_verified_where_they_lie(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keep", "what"),
     [
-        (fullfield.Encoding(argmax=True), "labels cannot be compared"),
+        (fullfield.Encoding(labels=True), "labels cannot be compared"),
         (fullfield.Encoding(activation="softmax"), "softmax in float64 cannot be compared"),
         (fullfield.Encoding(dtype="float16"), "scores in float16 cannot be compared"),
     ],

@@ -88,7 +88,7 @@ def test_cells_that_are_not_wanted_are_empty(
     "keep",
     [
         Encoding(classes=(2, 0)),
-        Encoding(argmax=True),
+        Encoding(labels=True),
         Encoding(activation="softmax", dtype="float16"),
         Encoding(activation="sigmoid", dtype="uint8", classes=(3,)),
         Encoding(dtype="uint8", range=(-0.1, 0.1)),

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.exporters.antimeridian import Floats, area, split_at_antimeridian, unwrapped
-from fullfield.exporters.trace import Point
+from fullfield.geometry.region import Pair
 
 Place = Callable[[Floats, Floats], tuple[Floats, Floats]]
 _LONGEST = 90.0  # degrees of longitude that a side may have
 _STRAY = 0.25  # cells that a straight line in degrees may be off: half of what is promised
 
 
-def on_earth(rings: list[list[Point]], place: Place) -> list[list[Floats]]:
+def on_earth(rings: list[list[Pair]], place: Place) -> list[list[Floats]]:
     """The polygons in degrees that a region is, cut at the antimeridian: each an outer ring and its holes.
 
     Args:

@@ -19,8 +19,9 @@ from fullfield.exporters.degrees import Place, on_earth
 from fullfield.exporters.geotiff import rasterio_or_error
 from fullfield.exporters.grid import Grid
 from fullfield.exporters.maxima import local_maxima, reach_of
-from fullfield.exporters.trace import Point, TracedRegion, Tracer, signed_area
+from fullfield.exporters.trace import TracedRegion, Tracer, signed_area
 from fullfield.files import replacing
+from fullfield.geometry.region import Pair
 from fullfield.store.palette import distinct
 
 Geometry = Literal["polygons", "points"]
@@ -289,7 +290,7 @@ def _region_feature(region: TracedRegion, place: Place, look: dict[str, Any], *,
     return _feature(shape, "annotation", look, measured)
 
 
-def _ring(ring: list[Point], place: Place, *, outer: bool) -> list[list[float]]:
+def _ring(ring: list[Pair], place: Place, *, outer: bool) -> list[list[float]]:
     """A closed ring in the coordinates wanted; counter-clockwise where it is the outer one."""
     x, y = place(*np.array(ring, np.float64).T)
     points = list(zip(x.tolist(), y.tolist(), strict=True))
