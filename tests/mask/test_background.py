@@ -89,7 +89,7 @@ def test_a_stained_slide_s_tissue_is_found_the_faint_piece_too() -> None:
     assert found > 0.98
     assert content.inside[faint].mean() > 0.95
     assert glass_taken < 0.03
-    assert content.remark == f"bright background: {content.share:.1%} of the image is scanned"
+    assert content.summary == f"bright background: {content.share:.1%} of the image is scanned"
 
 
 def test_a_brown_stain_on_a_pale_counterstain_is_found() -> None:
@@ -153,7 +153,7 @@ def test_a_photograph_without_background_is_content_all_over() -> None:
     content = find_foreground(raster(np.asarray(Image.open(path).convert("RGB"))))
     assert content.background == "none"
     assert content.inside.all()
-    assert "no background found" in content.remark
+    assert "no background found" in content.summary
 
 
 def test_the_eye_of_a_fundus_photograph_is_content() -> None:

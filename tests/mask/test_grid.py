@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 
 import hypothesis.strategies as st
 import numpy as np
@@ -89,6 +90,21 @@ def test_a_block_is_cut_from_the_whole_map(cells: NDArray[np.uint8], at: Placeme
     i, j = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
     n, m = data.draw(st.integers(1, rows - i)), data.draw(st.integers(1, columns - j))
     np.testing.assert_array_equal(where.cells(i, j, n, m), whole[i : i + n, j : j + m])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_window_that_ends_on_the_mask_s_edge_does_not_touch_it_whatever_the_rounding(axis: int) -> None:
+    """Edges that coincide in fractions, of images and masks whose ratio is no binary fraction."""
+    for image, scanned, rows in product(range(4, 20), range(4, 16), range(2, 13)):
+        for edge in range(1, scanned):
+            if edge * rows % scanned:
+                continue  # between two edges of grid cells
+            inside = np.arange(rows) < edge * rows // scanned
+            at = Placement((1, 1), (1, 1), *(((n, 4) if axis == 0 else (4, n)) for n in (image, scanned)))
+            for before in (inside, ~inside):
+                mask = before[:, None] if axis == 0 else before[None]
+                found = MaskCells(grid_from_mask(mask, at.image), at).cells(0, 0, *at.shape).any(axis=1 - axis)
+                assert found.tolist() == [(k < edge) == before[0] for k in range(scanned)], (image, scanned, rows, edge)
 
 
 def test_a_single_pixel_of_a_large_image_wants_the_windows_that_contain_it() -> None:

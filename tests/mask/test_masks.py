@@ -214,7 +214,7 @@ def test_without_gdal_a_tiff_is_read_by_what_there_is(
         monkeypatch.setitem(sys.modules, name, None)
     np.testing.assert_array_equal(mask_grid(path, image(40, 60)).cells != 0, marks() != 0)
     (tmp_path / "other").write_bytes(b"something else")
-    with pytest.raises(ImageError, match=r"in no format that Pillow knows"):
+    with pytest.raises(ImageError, match=r"in no format that Pillow reads"):
         mask_grid(tmp_path / "other", image(40, 60))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import product
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -42,6 +45,17 @@ def passes(ring: NDArray[np.float64], a: int, b: int) -> bool:
         if high > low + 1e-7:
             return True
     return False
+
+
+def test_a_rectangle_along_the_sides_of_grid_cells_enters_no_cell_beside_it_whatever_the_rounding() -> None:
+    """Sides that coincide in fractions, on grids whose cells are no binary fraction of a pixel."""
+    for size, count in product(range(2, 30), range(2, 12)):
+        for first, last in ((0, 1), (1, count), (count // 2, count // 2 + 1)):
+            low, high = (float(Fraction(k * size, count)) for k in (first, last))
+            square = np.array([(low, low), (high, low), (high, high), (low, high)])
+            cells = burn([(square,)], (size, size), (count, count)).cells
+            inside = (np.arange(count) >= first) & (np.arange(count) < last)
+            np.testing.assert_array_equal(cells != 0, inside[:, None] & inside, err_msg=str((size, count, first, last)))
 
 
 @settings(max_examples=60)

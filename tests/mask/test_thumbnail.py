@@ -11,7 +11,7 @@ from hypothesis import given
 
 from fullfield.engine.progress import Progress
 from fullfield.image.raster import About, ArrayRaster
-from fullfield.mask.thumbnail import whole_image
+from fullfield.mask.thumbnail import make_thumbnail
 
 
 class Flat(ArrayRaster):
@@ -32,7 +32,7 @@ def test_every_pixel_is_the_mean_of_those_it_stands_for(
     about = About({}, (tile, tile + 1), nodata=-1.0 if holes else None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fullfield.mask.thumbnail._BLOCK", 10)
-        found = whole_image(Flat(pixels, "flat", about), side)
+        found = make_thumbnail(Flat(pixels, "flat", about), side)
     factor = -(-max(size) // side)
     assert max(found.shape[:2]) <= side
     for i, j in np.ndindex(*found.shape[:2]):
@@ -44,13 +44,13 @@ def test_every_pixel_is_the_mean_of_those_it_stands_for(
 
 def test_a_thumbnail_that_there_is_is_taken_and_nothing_is_read() -> None:
     raster = ArrayRaster(np.arange(64, dtype=np.uint8).reshape(8, 8, 1))
-    assert whole_image(raster, 4, lambda now: pytest.fail("read")).shape == (4, 4, 1)
+    assert make_thumbnail(raster, 4, lambda now: pytest.fail("read")).shape == (4, 4, 1)
 
 
 def test_progress_counts_pixels_up_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fullfield.mask.thumbnail._BLOCK", 16)
     told: list[Progress] = []
-    whole_image(Flat(np.zeros((40, 50, 3), np.uint8), "flat", About({}, (16, 16))), 10, told.append)
+    make_thumbnail(Flat(np.zeros((40, 50, 3), np.uint8), "flat", About({}, (16, 16))), 10, told.append)
     assert len(told) == 12
     assert (told[-1].done, told[-1].total) == (2000, 2000)
     assert [now.done for now in told] == sorted(now.done for now in told)
@@ -58,4 +58,4 @@ def test_progress_counts_pixels_up_to_all(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_values_that_are_not_finite_are_left_out() -> None:
     pixels = np.array([[[1.0], [np.nan]], [[np.inf], [3.0]]])
-    assert whole_image(Flat(pixels, "flat", About({}, (2, 2))), 1)[0, 0, 0] == 2
+    assert make_thumbnail(Flat(pixels, "flat", About({}, (2, 2))), 1)[0, 0, 0] == 2

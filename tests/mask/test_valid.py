@@ -98,7 +98,7 @@ def test_the_image_is_asked_once_for_a_block_and_not_at_all_where_the_file_says_
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fullfield.mask.valid._KEPT", 1)
+    monkeypatch.setattr("fullfield.mask.valid._CACHE_BYTES", 1)
     where = ValidCells(raster(np.ones((3000, 3000), np.bool_)), Placement((8, 8), (8, 8), (3000, 3000), (3000, 3000)))
     assert where.cells(0, 0, 375, 375).all()
     assert len(where._blocks) == 1
@@ -113,7 +113,7 @@ def test_an_image_that_says_all_is_valid_is_wanted_everywhere() -> None:
 
 
 def test_the_placement_must_be_the_image_s() -> None:
-    with pytest.raises(ImageError, match=r"has \(20, 20\) px, the map lies on an image of \(10, 10\)"):
+    with pytest.raises(ImageError, match=r"has \(20, 20\) px, the map belongs to an image of \(10, 10\)"):
         ValidCells(raster(np.ones((20, 20), np.bool_)), Placement((4, 4), (8, 8), (10, 10), (10, 10)))
 
 

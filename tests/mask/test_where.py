@@ -87,7 +87,7 @@ def test_the_facts_differ_when_the_mask_does(tmp_path: Path) -> None:
 
 
 def test_the_facts_differ_when_the_foreground_does() -> None:
-    other = Foreground(~FOREGROUND.inside, FOREGROUND.looks, FOREGROUND.size, FOREGROUND.background)
+    other = Foreground(~FOREGROUND.inside, FOREGROUND.thumbnail, FOREGROUND.size, FOREGROUND.background)
     ways: list[bool | Foreground] = [False, True, FOREGROUND, other]
     assert len({json.dumps(Where(skip_background=way).to_json()) for way in ways}) == 4
 

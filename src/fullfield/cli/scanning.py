@@ -109,7 +109,7 @@ def _content(image: Any, place: Path | None) -> Any:
 
     raster = open(image) if isinstance(image, str) else image
     content = find_foreground(raster)
-    click.echo(content.remark, err=True)
+    click.echo(content.summary, err=True)
     if place is not None:
         drawn = place.with_name(place.name + ".content.png")
         save_picture(content.picture(), drawn, overwrite=True)

@@ -15,7 +15,7 @@ from fullfield.geometry.region import Pair
 from fullfield.image.decode import decode
 from fullfield.image.open import open
 from fullfield.image.raster import ArrayRaster, Raster, is_raster
-from fullfield.mask.thumbnail import whole_image
+from fullfield.mask.thumbnail import make_thumbnail
 
 _WHOLE = 1 << 26  # pixels of the largest image that is drawn pixel for pixel
 
@@ -77,5 +77,5 @@ def _small(raster: Raster, side: int) -> Any:
     cheap = raster.thumbnail(side)
     if cheap is not None:
         return cheap
-    small = whole_image(raster, side)
+    small = make_thumbnail(raster, side)
     return np.rint(small).astype(raster.dtype) if raster.dtype.kind in "ui" else small

@@ -30,6 +30,7 @@ from fullfield.image.windowed import WindowedSource, parse_edge, windowed
 from fullfield.jobs.overhead import overhead_of
 from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.wanted import wanted_cells
+from fullfield.mask.where import Where
 from fullfield.model.model import Model
 from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Method, Plan, make_plan
 from fullfield.store.encoding import ScoreEncoder
@@ -318,14 +319,13 @@ def ready_to_scan(net: Model, image: object, settings: Settings) -> Ready:
     original = image_of(source).original
     if settings.skip_background is True:
         settings = replace(settings, skip_background=find_foreground(original))
-    where = wanted_cells(
-        original,
-        place(net, source, step),
+    given = Where(
         mask=settings.mask,
         coordinates=settings.coordinates,
         skip_background=settings.skip_background,
         min_coverage=settings.min_coverage,
     )
+    where = wanted_cells(original, place(net, source, step), given)
     return Ready(prepared, source, step, borders, settings, where)
 
 

@@ -1,1 +1,1 @@
-"""Where to look: which cells of a score map are wanted."""
+"""Selects the cells of a score map to compute: by region, mask, background and nodata."""

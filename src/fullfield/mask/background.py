@@ -1,4 +1,4 @@
-"""What of an image is background: the glass of a slide, the dark of a fluorescence image, what a map leaves empty."""
+"""Finds the background of an image: a slide's glass, the dark of a fluorescence image, the empty parts of a map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fullfield.errors import ImageError
 from fullfield.image.raster import Raster
 from fullfield.mask.components import components, fill_small_holes, remove_small
 from fullfield.mask.grid import MaskGrid, grid_from_mask
-from fullfield.mask.thumbnail import whole_image
+from fullfield.mask.thumbnail import make_thumbnail
 
 Background = Literal["bright", "dark", "empty", "none"]
 
@@ -37,54 +37,54 @@ _LINE = (255, 60, 0)
 
 @dataclass(frozen=True, eq=False)
 class Foreground:
-    """What of an image is not background.
+    """The parts of an image that are not background.
 
     Args:
-        inside: ``(y, x)`` of the whole image, small.
-        looks: the image as small, RGB ``(y, x, 3)``.
+        inside: mask ``(y, x)`` of the whole image at thumbnail size.
+        thumbnail: the image at the same size, RGB ``(y, x, 3)``.
         size: height and width of the image, px.
-        background: what was found to be background: ``bright`` glass, the ``dark``, ``empty`` parts of a map, ``none``.
+        background: the kind found: ``bright`` glass, ``dark``, ``empty`` parts of a map, or ``none``.
     """
 
     inside: NDArray[np.bool_]
-    looks: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
     size: tuple[int, int]
     background: Background
 
     @property
     def share(self) -> float:
-        """Part of the image that is content."""
+        """Share of the image that is foreground."""
         return float(self.inside.mean())
 
     @property
-    def remark(self) -> str:
+    def summary(self) -> str:
         """One line for the user."""
         if self.background == "none":
             return "no background found: all of the image is scanned"
         return f"{self.background} background: {self.share:.1%} of the image is scanned"
 
     def grid(self) -> MaskGrid:
-        """The content as a mask of the image."""
+        """The foreground as a mask of the image."""
         return grid_from_mask(self.inside, self.size)
 
     def picture(self) -> Image.Image:
-        """The small image, its background tinted, the content outlined."""
-        paint = self.looks.astype(np.float32)
-        paint[~self.inside] = 0.45 * paint[~self.inside] + 0.55 * np.array(_TINT, np.float32)
-        wide = _grown(self.inside)
-        paint[wide & _grown(~wide)] = _LINE
-        return Image.fromarray(paint.astype(np.uint8))
+        """The thumbnail, with the background tinted and the foreground outlined."""
+        pixels = self.thumbnail.astype(np.float32)
+        pixels[~self.inside] = 0.45 * pixels[~self.inside] + 0.55 * np.array(_TINT, np.float32)
+        dilated = _dilated(self.inside)
+        pixels[dilated & _dilated(~dilated)] = _LINE
+        return Image.fromarray(pixels.astype(np.uint8))
 
 
 def find_foreground(raster: Raster, *, progress: OnProgress | None = None) -> Foreground:
-    """What of an image is not background, from its thumbnail; where there is none all of the image is read once.
+    """Separates an image from its background on its thumbnail; without a pyramid the whole image is read once.
 
-    A background is a level that fills a good part of the image's frame: bright and pale (a stained slide, a page) or
-    dark (fluorescence). Foreground departs from it: from bright in brightness or saturation, in grey images in texture
-    too; from dark upwards. The thresholds are Otsu's, held between what is noise of that background and what is clearly
-    none of it, so that faint tissue beside a strong stain is kept and a nearly empty slide does not fall into two kinds
-    of glass. Specks go, small holes close. Where nothing is background all is content.
-    An image with a place on the map has no background but what it leaves empty: nodata, or a collar of one value.
+    The background is a level that fills a good part of the image's frame: bright and pale (a stained slide, a page) or
+    dark (fluorescence). The foreground differs from it: from bright in brightness, in saturation, or in grey images in
+    texture; from dark by being brighter. Thresholds are Otsu's, clipped to a range between the background's noise and a
+    clear difference, so that faint tissue next to a strong stain is found, and an almost empty slide is not divided
+    into two kinds of glass. Small specks are removed and small holes filled. Without a background all is foreground.
+    In a georeferenced image only its empty parts are background: nodata, or a collar of one value.
 
     Args:
         progress: called after every block that is read, if the image must be read.
@@ -93,9 +93,9 @@ def find_foreground(raster: Raster, *, progress: OnProgress | None = None) -> Fo
         ImageError: all of the image is background.
     Source: Otsu 1979, doi 10.1109/TSMC.1979.4310076; saturation: Lu et al. 2021, doi 10.1038/s41551-020-00682-w
     """
-    small = whole_image(raster, _SIDE, progress)
+    small = make_thumbnail(raster, _SIDE, progress)
     empty = _empty(small, raster.about.nodata)
-    view = _levels(small, raster.dtype, ~empty)
+    view = _normalized(small, raster.dtype, ~empty)
     at = raster.about.georeference
     if empty.all():
         kind: Background = "empty"
@@ -104,45 +104,45 @@ def find_foreground(raster: Raster, *, progress: OnProgress | None = None) -> Fo
         inside = ~(empty | _collar(small, raster.dtype))
         kind = "none" if inside.all() else "empty"
     else:
-        kind, inside = _departing(view, _unscanned(small))
+        kind, inside = _foreground(view, _unscanned(small))
     if kind != "none" and not inside.mean() >= _LEAST:
         raise ImageError(
             raster.name,
             f"{inside.mean():.3%} of the image is content, all else {kind} background; {_LEAST:.2%} are needed",
             fix="scan it without skip_background, or give a mask",
         )
-    looks = np.rint(255 * (view if view.shape[2] == 3 else view.max(axis=2, keepdims=True)))
-    looks = np.broadcast_to(looks, (*looks.shape[:2], 3)).astype(np.uint8)
-    return Foreground(inside, looks, (raster.shape[0], raster.shape[1]), kind)
+    shown = np.rint(255 * (view if view.shape[2] == 3 else view.max(axis=2, keepdims=True)))
+    shown = np.broadcast_to(shown, (*shown.shape[:2], 3)).astype(np.uint8)
+    return Foreground(inside, shown, (raster.shape[0], raster.shape[1]), kind)
 
 
 def _empty(small: NDArray[np.float32], nodata: float | None) -> NDArray[np.bool_]:
-    """Where nothing is known; ``(y, x)``."""
+    """Mask ``(y, x)`` of the pixels that are nodata or NaN."""
     empty: NDArray[np.bool_] = ~np.asarray(np.isfinite(small).all(axis=2))
     if nodata is not None and not np.isnan(nodata):
         empty |= (small == np.float32(nodata)).all(axis=2)
     return empty
 
 
-def _levels(small: NDArray[np.float32], dtype: np.dtype[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The channels to look at, 0 to 1: 8 bits as they are, else each from its 0.1th to its 99.9th percentile."""
+def _normalized(small: NDArray[np.float32], dtype: np.dtype[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The channels without alpha in 0 to 1: 8 bits divided by 255, others scaled by percentiles (0.1, 99.9)."""
     view = np.where(known[:, :, None], small, 0)
     if view.shape[2] in (2, 4) and dtype == np.uint8:
         view = view[:, :, :-1]
     if dtype == np.uint8:
         return (view / 255).astype(np.float32)
-    rough = np.abs(view - _mean(view))
+    residual = np.abs(view - _box_mean(view))
     for channel in range(view.shape[2]):
-        values, noise = view[:, :, channel][known], rough[:, :, channel][known]
+        values, noise = view[:, :, channel][known], residual[:, :, channel][known]
         if values.size:
             low, high = (float(v) for v in np.percentile(values, [0.1, 99.9]))
-            least = _RANGE * 1.4826 * float(np.median(noise))  # the noise of an empty image is not its range
+            least = _RANGE * 1.4826 * float(np.median(noise))  # so that the noise of an empty image is not stretched
             view[:, :, channel] = (view[:, :, channel] - low) / (max(high - low, least) or 1.0)
     return view.clip(0, 1).astype(np.float32)
 
 
 def _collar(small: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
-    """Patches of nothing but 0, or of the greatest value, that reach the image's edge."""
+    """Large areas of constant 0, or of the greatest value, that touch the image's edge."""
     found = np.zeros(small.shape[:2], np.bool_)
     for value in (0.0, float(np.iinfo(dtype).max)) if dtype.kind in "ui" else (0.0,):
         flat = (small == value).all(axis=2)
@@ -153,69 +153,71 @@ def _collar(small: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.bool
 
 
 def _unscanned(small: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Large patches of pure black: what a scanner left out of a bright slide."""
+    """Large areas of pure black: parts of a bright slide that the scanner skipped."""
     return remove_small((small == 0).all(axis=2), max(_HOLE, small.shape[0] * small.shape[1] // 1000))
 
 
-def _departing(view: NDArray[np.float32], unscanned: NDArray[np.bool_]) -> tuple[Background, NDArray[np.bool_]]:
-    """What departs from the background that the frame shows."""
-    calm = _mean(view)
-    top = calm.max(axis=2)
-    colour = calm.shape[2] == 3
-    saturation = np.divide(top - calm.min(axis=2), top, out=np.zeros_like(top), where=top > 0)
-    light = calm.mean(axis=2)
+def _foreground(view: NDArray[np.float32], unscanned: NDArray[np.bool_]) -> tuple[Background, NDArray[np.bool_]]:
+    """The background's kind, and the pixels that differ from it."""
+    smooth = _box_mean(view)
+    top = smooth.max(axis=2)
+    colour = smooth.shape[2] == 3
+    saturation = np.divide(top - smooth.min(axis=2), top, out=np.zeros_like(top), where=top > 0)
+    light = smooth.mean(axis=2)
     frame = _frame(light.shape)
     if (frame & ~unscanned).sum() < 0.1 * frame.sum():
         unscanned = np.zeros_like(unscanned)
     pale = (saturation < _PALE) & (light > _BRIGHT) & ~unscanned
-    glow = np.sqrt(top)  # fluorescence spans decades; counts of photons have an even noise on this scale
-    bright, share = _level(light, frame & ~unscanned, pale)
-    dark, dark_share = _level(glow, frame & ~unscanned, glow < np.sqrt(_DARK))
+    glow = np.sqrt(top)  # fluorescence spans decades, and photon noise is uniform on this scale
+    bright, share = _common_level(light, frame & ~unscanned, pale)
+    dark, dark_share = _common_level(glow, frame & ~unscanned, glow < np.sqrt(_DARK))
     if max(share, dark_share) < _IN_FRAME:
         return "none", np.ones(light.shape, np.bool_)
     if share >= dark_share:
         near = pale & (np.abs(light - bright) < _BAND)
-        inside = _above(np.abs(bright - light), near)
+        inside = _differing(np.abs(bright - light), near)
         if colour:
-            inside |= _above(np.abs(saturation - np.median(saturation[near])), near)
+            inside |= _differing(np.abs(saturation - np.median(saturation[near])), near)
         else:
-            texture = np.sqrt(np.maximum(_mean(view**2) - calm**2, 0)).max(axis=2)
-            inside |= _above(texture - np.median(texture[near]), near)
+            texture = np.sqrt(np.maximum(_box_mean(view**2) - smooth**2, 0)).max(axis=2)
+            inside |= _differing(texture - np.median(texture[near]), near)
         inside &= ~unscanned
     else:
-        inside = _above(glow - dark, np.abs(glow - dark) < _BAND)
+        inside = _differing(glow - dark, np.abs(glow - dark) < _BAND)
     inside = fill_small_holes(remove_small(inside, _SPECK), _HOLE)
     return ("bright" if share >= dark_share else "dark"), inside
 
 
 def _frame(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The outermost pixels of a picture."""
+    """Mask of the outermost pixels."""
     frame = np.ones(shape, np.bool_)
     y, x = (max(1, round(n * _FRAME)) for n in shape)
     frame[y:-y, x:-x] = False
     return frame
 
 
-def _level(values: NDArray[np.float32], frame: NDArray[np.bool_], candidate: NDArray[np.bool_]) -> tuple[float, float]:
-    """The commonest value of a frame's candidates, and the part of the frame that lies round it."""
-    there = values[frame & candidate]
-    if not there.size:
+def _common_level(
+    values: NDArray[np.float32], frame: NDArray[np.bool_], candidate: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """The most common value of the frame's candidates, and the share of the frame close to it."""
+    found = values[frame & candidate]
+    if not found.size:
         return 0.0, 0.0
-    counts, edges = np.histogram(there, 128, (0, 1))
-    level = float(np.median(there[np.abs(there - edges[counts.argmax()]) < 2 / 128]))
-    return level, float((np.abs(there - level) < _BAND).sum() / frame.sum())
+    counts, edges = np.histogram(found, 128, (0, 1))
+    level = float(np.median(found[np.abs(found - edges[counts.argmax()]) < 2 / 128]))
+    return level, float((np.abs(found - level) < _BAND).sum() / frame.sum())
 
 
-def _above(off: NDArray[np.float32], background: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What is further off the background than Otsu's threshold, bounded by the background's own noise."""
-    noise = 1.4826 * float(np.median(np.abs(off[background]))) if background.any() else 0.0
+def _differing(distance: NDArray[np.float32], background: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels further from the background than Otsu's threshold, which is clipped to the background's noise."""
+    noise = 1.4826 * float(np.median(np.abs(distance[background]))) if background.any() else 0.0
     least = max(_FAINT, _NOISE * noise)
-    found: NDArray[np.bool_] = off > max(min(otsu(off), _CLEAR), least)
+    found: NDArray[np.bool_] = distance > max(min(otsu(distance), _CLEAR), least)
     return found
 
 
 def otsu(values: NDArray[np.floating]) -> float:
-    """The threshold, of 256 from 0 to 1, that parts values into two classes of least variance.
+    """The threshold, of 256 between 0 and 1, that divides values into the two classes of least variance.
 
     Source: Otsu 1979, equation 18, doi 10.1109/TSMC.1979.4310076
 
@@ -233,11 +235,11 @@ def otsu(values: NDArray[np.floating]) -> float:
     if not np.isfinite(between).any():
         return 1.0
     best = between >= np.nanmax(between) * (1 - 1e-9)
-    return float(edges[1:][best].mean())  # amid the gap between two classes that lie apart
+    return float(edges[1:][best].mean())  # the middle of a gap between the classes
 
 
-def _mean(view: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means over ``_BOX`` pixels a side, the picture mirrored at its edges. Shape: ``(y, x, c)``"""
+def _box_mean(view: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means over boxes of ``_BOX`` px a side, mirrored at the edges. Shape: ``(y, x, c)``"""
     half = _BOX // 2
     padded = np.pad(view.astype(np.float64), ((half + 1, half), (half + 1, half), (0, 0)), "symmetric")
     for axis in (0, 1):
@@ -246,8 +248,8 @@ def _mean(view: NDArray[np.float32]) -> NDArray[np.float32]:
     return padded.astype(np.float32)
 
 
-def _grown(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """With the pixels next to it."""
+def _dilated(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask dilated by one pixel along both axes."""
     found = inside.copy()
     for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:-1], np.s_[1:])):
         found[a] |= inside[b]

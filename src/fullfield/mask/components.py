@@ -1,4 +1,4 @@
-"""Connected patches of a picture of yes and no."""
+"""Labels the connected components of a mask, and removes small ones; needs no scipy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 def components(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The patches of true pixels that touch along sides or corners: which one a pixel belongs to, and their areas.
+    """Labels and areas of the 8-connected components of true pixels.
 
-    Runs of a row are joined with those of the row above; patches take the least number of their runs.
+    Runs of a row are joined with those of the row above; a component is numbered by its first run.
 
-    Shape: labels ``(y, x)``, 0 outside; areas ``(n + 1,)`` px, entry 0 is the outside.
+    Shape: labels ``(y, x)``, 0 outside; areas ``(n + 1,)`` px, entry 0 of the outside.
     """
     rows, columns = inside.shape
     padded = np.zeros((rows, columns + 2), np.int8)
@@ -25,17 +25,17 @@ def components(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np
     areas = np.bincount(owner + 1, weights=lengths, minlength=len(names) + 1).astype(np.int64)
     areas[0] = inside.size - lengths.sum()
     labels = np.zeros(inside.shape, np.int32)
-    labels[inside] = np.repeat(owner + 1, lengths)  # both in the order of rows
+    labels[inside] = np.repeat(owner + 1, lengths)  # both in row order
     return labels, areas
 
 
 def _neighbours(
     row: NDArray[np.intp], start: NDArray[np.intp], stop: NDArray[np.intp], columns: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs of runs of neighbouring rows that touch, corners included."""
+    """Pairs of runs in neighbouring rows that touch, corners included."""
     wide = columns + 2
     ends = row * wide + stop
-    # of the row above: the first run that ends at or after this one's start, and the last that starts by its end
+    # first run of the row above that ends at or after this one's start; last that starts at or before its end
     first = np.searchsorted(ends, (row - 1) * wide + start, "left")
     last = np.searchsorted(row * wide + start, (row - 1) * wide + stop, "right")
     count = np.maximum(last - first, 0)
@@ -45,7 +45,7 @@ def _neighbours(
 
 
 def _joined(a: NDArray[np.intp], b: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """The least number that each of ``count`` things is joined with, directly or through others."""
+    """The least index that each of ``count`` runs is connected to, directly or through others."""
     name = np.arange(count)
     while True:
         least = np.minimum(name[a], name[b])
@@ -61,7 +61,7 @@ def _joined(a: NDArray[np.intp], b: NDArray[np.intp], count: int) -> NDArray[np.
 
 
 def remove_small(inside: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
-    """Without patches of fewer than ``least`` pixels."""
+    """The mask without components of fewer than ``least`` pixels."""
     labels, areas = components(inside)
     keep = areas >= least
     keep[0] = False
@@ -70,5 +70,5 @@ def remove_small(inside: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
 
 
 def fill_small_holes(inside: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
-    """With gaps of fewer than ``least`` pixels closed."""
+    """The mask with holes of fewer than ``least`` pixels filled."""
     return ~remove_small(~inside, least)

@@ -1,4 +1,4 @@
-"""Polygons of GeoJSON files: of QuPath and other slide viewers in pixels, of map makers in degrees or metres."""
+"""Reads GeoJSON masks, in pixels (QuPath and other slide viewers) or map coordinates."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from fullfield.mask.reproject import LONGITUDE_LATITUDE, grid_shape, parse_crs, 
 
 MaskCoordinates = Literal["auto", "image", "map"]
 
-_MOST_BYTES = 512 << 20  # a file of that size takes several GB once it is parsed
-_PIECES = 64  # at most, of an edge that is straight in one coordinate system and bent in another
-_POINTS = 1 << 20
+_MOST_BYTES = 512 << 20  # of a file: parsed it takes several GB
+_PIECES = 64  # most pieces that an edge is divided into when it is reprojected
+_POINTS = 1 << 20  # most points after edges are divided
 
 
 def looks_like_geojson(head: bytes) -> bool:
-    """Whether a file that starts so holds JSON, which no raster does."""
+    """Whether the first bytes of a file are JSON."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
 def parse_coordinates(coordinates: str) -> MaskCoordinates:
-    """What a file's coordinates mean, by name.
+    """The meaning of a file's coordinates, by name.
 
     Raises:
         GeometryError: an unknown name.
@@ -42,10 +42,10 @@ def parse_coordinates(coordinates: str) -> MaskCoordinates:
 
 
 def geojson_grid(path: Path, raster: Raster, coordinates: MaskCoordinates) -> MaskGrid:
-    """The grid of a file's polygons over an image.
+    """The polygons of a file as a grid over an image.
 
     Raises:
-        ImageError: no polygons, or none of them on the image; coordinates that cannot be brought to it.
+        ImageError: there are no polygons, none lies on the image, or their coordinates cannot be converted.
     """
     where = str(path)
     document = _parse(path)
@@ -68,11 +68,11 @@ def _parse(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError, OSError) as error:
-        raise ImageError(str(path), f"is not JSON that can be read ({error})", fix="export the mask again") from error
+        raise ImageError(str(path), f"cannot be read as JSON ({error})", fix="export the mask again") from error
 
 
 def _declared(document: Any) -> str | None:
-    """The coordinate system that a file names in the old ``crs`` member of GeoJSON 2008."""
+    """The coordinate system in the ``crs`` member of GeoJSON 2008."""
     crs = document.get("crs") if isinstance(document, dict) else None
     properties = crs.get("properties") if isinstance(crs, dict) else None
     name = properties.get("name") if isinstance(properties, dict) else None
@@ -80,7 +80,7 @@ def _declared(document: Any) -> str | None:
 
 
 def _polygons(node: Any, where: str, depth: int = 0) -> Iterator[Polygon]:
-    """Every polygon of a geometry, feature, collection or plain list of features."""
+    """The polygons of a geometry, feature, collection or list of features."""
     if depth > 32:
         raise ImageError(where, "has collections nested more than 32 deep", fix="export the mask again")
     if isinstance(node, list):
@@ -104,12 +104,12 @@ def _polygon(rings: Any, where: str) -> Polygon:
 
 def _listed(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
-        raise ImageError(where, f"has coordinates {str(value)[:60]!r} that are no list", fix="export the mask again")
+        raise ImageError(where, f"has coordinates {str(value)[:60]!r} that are not a list", fix="export the mask again")
     return value
 
 
 def _ring(points: Any, where: str) -> NDArray[np.float64]:
-    """Points ``(n, 2)``; a height that some carry is dropped."""
+    """Points ``(n, 2)``; heights are dropped."""
     try:
         ring = np.array([(p[0], p[1]) for p in _listed(points, where)], np.float64)
     except (TypeError, ValueError, IndexError, KeyError, OverflowError):
@@ -127,7 +127,7 @@ def _place(
     """The polygons in pixels of the image as it is read.
 
     Raises:
-        ImageError: in none of the ways that their coordinates can be meant do they lie on the image.
+        ImageError: under no meaning of their coordinates do they lie on the image.
     """
     tried: list[str] = []
     for name, system in _meanings(polygons, declared, raster, coordinates, where):
@@ -140,7 +140,7 @@ def _place(
     height, width = raster.shape[:2]
     raise ImageError(
         where,
-        f"polygons at x {low[0]:.10g}..{high[0]:.10g}, y {low[1]:.10g}..{high[1]:.10g} lie beside the image, "
+        f"polygons at x {low[0]:.10g}..{high[0]:.10g}, y {low[1]:.10g}..{high[1]:.10g} lie outside the image, "
         f"x 0..{width}, y 0..{height} px: {'; '.join(tried)}",
         fix='check that mask and image belong together, or name the coordinates: "image" or "map"',
     )
@@ -155,19 +155,20 @@ def extent(polygons: tuple[Polygon, ...]) -> tuple[NDArray[np.float64], NDArray[
 def _meanings(
     polygons: tuple[Polygon, ...], declared: str | None, raster: Raster, coordinates: MaskCoordinates, where: str
 ) -> Iterator[tuple[str, str | None]]:
-    """What the coordinates can mean, likeliest first: a name, and the coordinate system, or none for pixels.
+    """The possible meanings of the coordinates, likeliest first: name and coordinate system (``None`` for pixels).
 
-    Degrees come before pixels, although small numbers may be either: by chance they hardly fall on the image.
+    Degrees are tried before pixels: small numbers may be either, but pixels read as degrees hardly ever fall on the
+    image.
     """
     pixels, at = ("image coordinates", None), raster.about.georeference
     if coordinates == "image" or (coordinates == "auto" and at is None and declared is None):
         yield pixels
         return
     if at is None or (declared is not None and at.crs is None):
-        lacks = "no georeference" if at is None else "a transform but no coordinate system"
+        missing = "no georeference" if at is None else "a transform but no coordinate system"
         raise ImageError(
             where,
-            f"has map coordinates ({declared or 'asked for'}), and the image {raster.name} has {lacks}",
+            f"has map coordinates ({declared or 'as requested'}), and the image {raster.name} has {missing}",
             fix='give the mask in pixels, with coordinates="image"',
         )
     if declared is not None:
@@ -182,7 +183,7 @@ def _meanings(
 
 
 def _pixels(polygons: tuple[Polygon, ...], system: str | None, raster: Raster) -> tuple[Polygon, ...]:
-    """Polygons of a coordinate system (``""``: the image's own; ``None``: pixels of its finest level) in its pixels."""
+    """Polygons in pixels of the image; ``system`` is ``""`` for its own map, ``None`` for px of the finest level."""
     if system is None:
         finest = raster.about.levels[0] if raster.about.levels else raster.shape[:2]
         factor = np.array([raster.shape[1] / finest[1], raster.shape[0] / finest[0]])
@@ -192,19 +193,21 @@ def _pixels(polygons: tuple[Polygon, ...], system: str | None, raster: Raster) -
     same = system == "" or (at.crs is not None and same_crs(system, at.crs))
     count = sum(len(ring) for polygon in polygons for ring in polygon)
     pieces = 1 if same else max(1, min(_PIECES, _POINTS // count))
-    return tuple(tuple(_moved(ring, None if same else system, at, pieces) for ring in polygon) for polygon in polygons)
+    return tuple(
+        tuple(_in_pixels(ring, None if same else system, at, pieces) for ring in polygon) for polygon in polygons
+    )
 
 
-def _moved(ring: NDArray[np.float64], system: str | None, at: Georeference, pieces: int) -> NDArray[np.float64]:
+def _in_pixels(ring: NDArray[np.float64], system: str | None, at: Georeference, pieces: int) -> NDArray[np.float64]:
     if system is not None:
         assert at.crs is not None
         ring = to_crs(_split(ring, pieces), system, at.crs)
-        ring = ring[np.isfinite(ring).all(axis=1)]  # the image's coordinate system does not reach the others
+        ring = ring[np.isfinite(ring).all(axis=1)]  # points outside the image's coordinate system are dropped
     return to_pixels(ring, at)
 
 
 def _split(ring: NDArray[np.float64], pieces: int) -> NDArray[np.float64]:
-    """A ring with every edge cut into pieces of one length."""
+    """A ring with every edge divided into pieces of equal length."""
     parts = np.arange(pieces)[:, None] / pieces
     following = np.roll(ring, -1, axis=0)
     return (ring[:, None] + (following - ring)[:, None] * parts).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Which cells of a map are wanted, from a picture of the image that says where to look."""
+"""Finds the cells of a map whose windows touch a mask, or are covered by it, with integral images."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fullfield.engine.protocols import WantedCells
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
 
-MOST_CELLS = 1 << 24  # of a grid: 16 MiB, and 64 MiB for its sums
+MOST_CELLS = 1 << 24  # of a grid: 16 MiB, and 64 MiB for its integral image
 FULL = 255
-_NEAR = 1e-6  # of a grid cell: edges nearer than that are one edge, whatever the rounding
-_SIDE = 2048  # cells a side of the blocks in which a whole map is asked for
+_NEAR = 1e-6  # grid cells: a window's edge so close to a cell's edge lies on it, up to rounding
+_SIDE = 2048  # cells a side of the blocks in which a whole map is evaluated
 
 
 @dataclass(frozen=True, eq=False)
 class MaskGrid:
-    """A picture of an image: how much of each of its cells is inside.
+    """A mask as a grid over the image: the share of each grid cell that is inside the mask.
 
     Grid cell ``(a, b)`` covers pixels ``[a*p, (a+1)*p) x [b*q, (b+1)*q)`` of the original image, ``(p, q) = pixel``.
 
     Args:
-        cells: ``(rows, columns)``, 0 for nothing, 255 for all, 1 at least where anything is inside.
+        cells: ``(rows, columns)``, from 0 (outside) to 255 (inside); at least 1 if any part is inside.
         pixel: height and width of a grid cell, px of the original image.
     """
 
@@ -36,7 +36,7 @@ class MaskGrid:
 
     @cached_property
     def touched(self) -> NDArray[Any]:
-        """Integral image of the cells that are not empty: entry ``(a, b)`` counts those of ``[:a, :b]``."""
+        """Integral image of the cells that are not 0: entry ``(a, b)`` counts those in ``[:a, :b]``."""
         return _integral(self.cells != 0)
 
     @cached_property
@@ -46,18 +46,18 @@ class MaskGrid:
 
     @property
     def share(self) -> float:
-        """Part of the grid that is not empty, 0 to 1."""
+        """Share of the grid cells that are not 0."""
         return float(np.count_nonzero(self.cells) / self.cells.size)
 
 
 def grid_from_mask(inside: NDArray[np.bool_], size: tuple[int, int]) -> MaskGrid:
-    """The grid of a mask that spans an image of height and width ``size``, px."""
+    """The grid of a mask ``(rows, columns)`` that spans an image of height and width ``size``, px."""
     rows, columns = inside.shape
     return MaskGrid(inside.astype(np.uint8) * np.uint8(FULL), (size[0] / rows, size[1] / columns))
 
 
 def _integral(cells: NDArray[Any]) -> NDArray[Any]:
-    """Sums over ``[:a, :b]`` for every corner ``(a, b)``."""
+    """The integral image: sums over ``[:a, :b]`` for every corner ``(a, b)``."""
     most = cells.size * (1 if cells.dtype == np.bool_ else FULL)
     kind = np.uint32 if most < 2**32 else np.uint64
     sums = np.zeros((cells.shape[0] + 1, cells.shape[1] + 1), kind)
@@ -70,13 +70,13 @@ def _integral(cells: NDArray[Any]) -> NDArray[Any]:
 class MaskCells:
     """Cells whose window touches a mask, or is covered by it; implements ``engine.protocols.WantedCells``.
 
-    The window of cell ``(i, j)`` is that of the placement, brought to pixels of the original image. What of it lies
-    outside the image counts for nothing, neither inside nor in the window's area.
+    Windows are converted to pixels of the original image and clipped to it, so that padding counts neither as inside
+    nor as area.
 
     Args:
         grid: the mask.
         placement: of the map on the image.
-        min_coverage: least part of the window's area in the image that must be inside; 0 asks for a touch only.
+        min_coverage: least share of the window's area in the image that must be inside; with 0 any touch is enough.
     """
 
     grid: MaskGrid
@@ -87,38 +87,29 @@ class MaskCells:
         check_coverage(self.min_coverage)
 
     def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
-        """Which cells ``(rows, columns)`` of the block whose first is ``(row, column)`` are wanted."""
+        """Whether each cell ``(rows, columns)`` of the block that starts at ``(row, column)`` is wanted."""
         y, x = window_edges(self.placement, row, rows, 0), window_edges(self.placement, column, columns, 1)
-        return wanted(self.grid, y, x, self.min_coverage)
+        return windows_on_mask(self.grid, y, x, self.min_coverage)
 
 
 @dataclass(frozen=True)
 class AllOf:
-    """Cells that all of several ``WantedCells`` want."""
+    """Cells that all conditions want; implements ``engine.protocols.WantedCells``."""
 
-    wheres: tuple[WantedCells, ...]
+    conditions: tuple[WantedCells, ...]
 
     def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
-        """Which cells ``(rows, columns)`` of a block all of them want; who comes later is not asked in vain."""
-        found = np.ones((rows, columns), np.bool_)
-        for where in self.wheres:
-            found &= where.cells(row, column, rows, columns)
-            if not found.any():
+        """Evaluates the conditions for a block in order, and stops when no cell is left."""
+        wanted = np.ones((rows, columns), np.bool_)
+        for condition in self.conditions:
+            wanted &= condition.cells(row, column, rows, columns)
+            if not wanted.any():
                 break
-        return found
-
-
-@dataclass(frozen=True)
-class Everywhere:
-    """All cells."""
-
-    def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
-        """True ``(rows, columns)`` times."""
-        return np.ones((rows, columns), np.bool_)
+        return wanted
 
 
 def check_coverage(value: float) -> None:
-    """Passes a part of a whole.
+    """Checks a share of an area.
 
     Raises:
         GeometryError: not a number from 0 to 1.
@@ -130,7 +121,7 @@ def check_coverage(value: float) -> None:
 
 
 def window_edges(placement: Placement, first: int, count: int, axis: int) -> NDArray[np.float64]:
-    """Where the windows of rows (axis 0) or columns (1) of a map start and stop, clipped to the image.
+    """Start and stop of the windows of a map's rows (axis 0) or columns (axis 1), clipped to the image.
 
     Shape: ``(2, count)``, px of the original image.
     """
@@ -140,43 +131,45 @@ def window_edges(placement: Placement, first: int, count: int, axis: int) -> NDA
     return edges.clip(0, length) * placement.image[axis] / length
 
 
-def wanted(grid: MaskGrid, y: NDArray[np.float64], x: NDArray[np.float64], min_coverage: float) -> NDArray[np.bool_]:
-    """Which of the rectangles ``y`` × ``x`` (px) touch the mask or are covered by it.
+def windows_on_mask(
+    grid: MaskGrid, y: NDArray[np.float64], x: NDArray[np.float64], min_coverage: float
+) -> NDArray[np.bool_]:
+    """Whether each rectangle ``y`` × ``x`` (px) touches the mask, or is covered by it.
 
     Shape: ``(2, n)``, ``(2, m)`` -> ``(n, m)``
     """
     v, u = y / grid.pixel[0], x / grid.pixel[1]
     if min_coverage == 0:
-        t, b = _outward(v, grid.cells.shape[0])
-        l, r = _outward(u, grid.cells.shape[1])
+        t, b = _overlapped_cells(v, grid.cells.shape[0])
+        l, r = _overlapped_cells(u, grid.cells.shape[1])
         s = grid.touched
-        # sums wrap around together, so that the difference is right in unsigned numbers too
+        # unsigned differences wrap around alike, so that the comparison is right
         found: NDArray[np.bool_] = (s[np.ix_(b, r)] - s[np.ix_(t, r)]) != (s[np.ix_(b, l)] - s[np.ix_(t, l)])
         found &= (b > t)[:, None]
         found &= r > l
         return found
-    inside = _within(grid.covered, v, u)
+    inside = _coverage(grid.covered, v, u)
     area = (v[1] - v[0])[:, None] * (u[1] - u[0])
     enough: NDArray[np.bool_] = (inside > 0) & (inside >= (min_coverage - 1e-9) * FULL * area)
     return enough
 
 
-def _outward(edges: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """First and one past the last grid cell that intervals have something in common with."""
+def _overlapped_cells(edges: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """The grid cells ``[first, last)`` that intervals overlap."""
     low, high = np.floor(edges[0] + _NEAR), np.ceil(edges[1] - _NEAR)
     return np.stack([low, high]).clip(0, count).astype(np.intp)
 
 
-def _within(sums: NDArray[Any], v: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coverage within rectangles, in 255ths of a grid cell; a cell's coverage is taken to be even over it."""
+def _coverage(sums: NDArray[Any], v: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coverage of rectangles in 255ths of a grid cell, taking each cell's coverage as uniform."""
     left = min(int(u.min(initial=u.max(initial=0))), sums.shape[1] - 2)
     sums, u = sums[:, left : int(u.max(initial=0)) + 2], u - left
-    rows = _between(sums, v[1], 0) - _between(sums, v[0], 0)
-    return _between(rows, u[1], 1) - _between(rows, u[0], 1)
+    rows = _interpolated(sums, v[1], 0) - _interpolated(sums, v[0], 0)
+    return _interpolated(rows, u[1], 1) - _interpolated(rows, u[0], 1)
 
 
-def _between(sums: NDArray[Any], at: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """An integral image at fractional rows or columns."""
+def _interpolated(sums: NDArray[Any], at: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """An integral image interpolated at fractional rows or columns."""
     last = sums.shape[axis] - 1
     at = at.clip(0, last)
     low = np.minimum(np.floor(at).astype(np.intp), last - 1)
@@ -186,17 +179,12 @@ def _between(sums: NDArray[Any], at: NDArray[np.float64], axis: int) -> NDArray[
 
 
 def blocks(rows: int, columns: int, side: int = _SIDE) -> Iterator[tuple[int, int, int, int]]:
-    """A map, block by block: first row, first column, rows, columns."""
+    """The blocks of a map: first row, first column, rows, columns of each."""
     for i in range(0, rows, side):
         for j in range(0, columns, side):
             yield i, j, min(side, rows - i), min(side, columns - j)
 
 
-def count_wanted(where: WantedCells, shape: tuple[int, int]) -> int:
-    """Cells of a map of ``shape`` that are wanted."""
-    return sum(int(np.count_nonzero(where.cells(*block))) for block in blocks(*shape))
-
-
-def any_wanted(where: WantedCells, shape: tuple[int, int]) -> bool:
-    """Whether some cell of a map of ``shape`` is wanted."""
-    return any(bool(where.cells(*block).any()) for block in blocks(*shape))
+def any_wanted(cells: WantedCells, shape: tuple[int, int]) -> bool:
+    """Whether any cell of a map of ``shape`` is wanted."""
+    return any(bool(cells.cells(*block).any()) for block in blocks(*shape))

@@ -1,4 +1,4 @@
-"""Masks in files: which part of an image to look at, as a picture or as polygons."""
+"""Reads masks from pictures, arrays and GeoJSON as grids over the image."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fullfield.errors import ImageError
+from fullfield.image.checks import reason
 from fullfield.image.decode import DECODE_ERRORS, decode
 from fullfield.image.formats.gdal_safety import allowed_drivers, check_files, check_path, gdal_options, gdal_path
 from fullfield.image.raster import Georeference, Raster
 from fullfield.mask.geojson import geojson_grid, looks_like_geojson, parse_coordinates
 from fullfield.mask.grid import FULL, MOST_CELLS, MaskGrid
-from fullfield.mask.reproject import MOST_REPROJECTED, bounds, grid_shape, reproject, same_crs, spans
+from fullfield.mask.reproject import MOST_REPROJECTED, grid_shape, map_extent, mask_extent, reproject, same_crs
 
-_BLOCK = 2048  # px a side of what is read of a mask at once, about
-_ASPECT = 0.01  # by which a mask may be longer along one axis than the image, besides one pixel of rounding
+_BLOCK = 2048  # px a side, about, of the blocks in which a mask is read
+_ASPECT = 0.01  # by which a mask's aspect ratio may differ from the image's, besides one pixel of rounding
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """A mask that is read by region: true is inside."""
+    """A mask that is read by region; true is inside.
+
+    Args:
+        where: path, for errors.
+        size: height and width, px.
+        read: returns the mask of a region.
+        georeference: of its pixels.
+    """
 
     where: str
     size: tuple[int, int]
@@ -39,20 +47,19 @@ class _Picture:
 
 
 def mask_grid(mask: object, raster: Raster, *, coordinates: str = "auto") -> MaskGrid:
-    """Where a mask says to look on an image.
+    """A mask as a grid over an image.
 
-    A picture's pixels that are not 0 are inside; where it has a mask, nodata value or alpha of its own, those that it
-    hides are not. It is laid by its place on the map where it and the image have one, else scaled to the image.
+    Pixels of a picture that are not 0 are inside, unless its own mask, nodata value or alpha makes them invalid. It is
+    reprojected if both it and the image are georeferenced, else scaled to the image.
 
     Args:
-        mask: a file (GeoJSON, or a picture of any format that Pillow, tifffile or GDAL reads), an array ``(y, x)``, or
-            a ``Raster``.
+        mask: a file (GeoJSON, or a picture that Pillow, tifffile or GDAL reads), an array ``(y, x)``, or a ``Raster``.
         raster: the image.
-        coordinates: of GeoJSON: ``image`` in pixels of the image's finest level, x before y; ``map`` in the file's
-            coordinate system, longitude and latitude (RFC 7946) or the image's own; ``auto`` finds out.
+        coordinates: of GeoJSON: ``image`` for pixels of the image's finest level, x before y; ``map`` for the file's
+            coordinate system, longitude and latitude (RFC 7946) or the image's own; ``auto`` detects it.
 
     Raises:
-        ImageError: it cannot be read, is empty, or does not belong to the image.
+        ImageError: it cannot be read, is empty, or does not overlap the image.
         GeometryError: unknown ``coordinates``.
     """
     meaning = parse_coordinates(coordinates)
@@ -80,7 +87,7 @@ def _picture_grid(picture: _Picture, raster: Raster) -> MaskGrid:
         raise ImageError(
             picture.where,
             f"selects nothing: all {picture.size[0]}x{picture.size[1]} px of the mask are 0",
-            fix="mark what is wanted with values other than 0",
+            fix="mark the parts to scan with values other than 0",
         )
     if not mapped:
         factors = tuple(p * n / m for p, n, m in zip(reduced.pixel, size, picture.size, strict=True))
@@ -91,22 +98,22 @@ def _picture_grid(picture: _Picture, raster: Raster) -> MaskGrid:
     if not grid.cells.any():
         raise ImageError(
             picture.where,
-            f"lies beside the image: the mask selects {spans(reduced, at)} ({_system(at)}), "
-            f"the image covers {bounds((0, 0), (size[1], size[0]), image)} ({_system(image)})",
+            f"lies outside the image: the mask selects {mask_extent(reduced, at)} ({_crs_name(at)}), "
+            f"the image covers {map_extent((0, 0), (size[1], size[0]), image)} ({_crs_name(image)})",
             fix="check that mask and image belong together, and their coordinate systems",
         )
     return grid
 
 
-def _system(at: Georeference) -> str:
-    """A coordinate system's name: the first one that its WKT quotes."""
+def _crs_name(at: Georeference) -> str:
+    """The name of a coordinate system: the first quoted text of its WKT."""
     parts = (at.crs or "").split('"')
     return parts[1] if len(parts) > 1 else (at.crs or "no coordinate system")
 
 
 def _check_aspect(picture: _Picture, raster: Raster) -> None:
     (h, w), (height, width) = picture.size, raster.shape[:2]
-    # the height that the mask's width asks for, and the other way round, may round to the mask's
+    # by how much the mask's height differs from the one that its width implies, or the other way round
     off = min(abs(h - height * w / width), abs(w - width * h / height))
     if off <= max(1.0, _ASPECT * min(h, w)):
         return
@@ -114,12 +121,12 @@ def _check_aspect(picture: _Picture, raster: Raster) -> None:
         picture.where,
         f"a mask of {h}x{w} px (height:width {h / w:.4g}) does not span the image of {height}x{width} px "
         f"({height / width:.4g})",
-        fix="make the mask from the whole image, at any size; or give both a coordinate system",
+        fix="make the mask from the whole image, at any size; or georeference both",
     )
 
 
 def _reduced(picture: _Picture, most: int) -> MaskGrid:
-    """A mask as a grid of at most so many cells; ``pixel`` in pixels of the mask."""
+    """A mask as a grid of at most ``most`` cells; ``pixel`` is in pixels of the mask."""
     height, width = picture.size
     shape = grid_shape(picture.size, most)
     factor = max(-(-height // shape[0]), -(-width // shape[1]))
@@ -135,14 +142,14 @@ def _reduced(picture: _Picture, most: int) -> MaskGrid:
 
 
 def reduce(inside: NDArray[np.bool_], factor: tuple[int, int]) -> NDArray[np.uint8]:
-    """The coverage of blocks of ``factor`` px, in 255ths of their part in the picture, rounded up: any pixel shows."""
+    """The coverage of blocks of ``factor`` px in 255ths, rounded up so that no pixel is lost."""
     if factor == (1, 1):
         return inside.astype(np.uint8) * np.uint8(FULL)
     (height, width), (p, q) = inside.shape, factor
     rows, columns = -(-height // p), -(-width // q)
     if (height, width) != (rows * p, columns * q):
         inside = np.pad(inside, ((0, rows * p - height), (0, columns * q - width)))
-    counts = inside.view(np.uint8).reshape(rows, p, -1).sum(axis=1, dtype=np.uint32)  # rows first: whole vectors add
+    counts = inside.view(np.uint8).reshape(rows, p, -1).sum(axis=1, dtype=np.uint32)  # rows first: vectorized
     counts = counts.reshape(rows, columns, q).sum(axis=2, dtype=np.int64)
     area = np.minimum(p, height - p * np.arange(rows))[:, None] * np.minimum(q, width - q * np.arange(columns))
     parts: NDArray[np.uint8] = (-(-counts * FULL // area)).astype(np.uint8)
@@ -151,30 +158,30 @@ def reduce(inside: NDArray[np.bool_], factor: tuple[int, int]) -> NDArray[np.uin
 
 @contextmanager
 def _opened(mask: object) -> Iterator[_Picture]:
-    """A mask's picture, ready to be read; closed afterwards."""
+    """Opens a mask to be read by region."""
     if hasattr(mask, "about"):
         raster: Raster = mask  # type: ignore[assignment]
         at = raster.about.georeference
-        yield _Picture(raster.name, raster.shape[:2], lambda *region: _shown(raster, region), at)
+        yield _Picture(raster.name, raster.shape[:2], lambda *region: _raster_inside(raster, region), at)
     elif isinstance(mask, (str, os.PathLike)):
         with _file(Path(mask)) as picture:
             yield picture
     else:
-        yield _array(decode(mask)[0], "mask")
+        yield _from_array(decode(mask)[0], "mask")
 
 
-def _shown(mask: Raster, region: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+def _raster_inside(mask: Raster, region: tuple[int, int, int, int]) -> NDArray[np.bool_]:
     inside: NDArray[np.bool_] = (mask.read(*region) != 0).any(axis=2)
     valid = mask.valid(*region)
     return inside if valid is None else inside & valid
 
 
-def _array(pixels: NDArray[Any], where: str) -> _Picture:
-    """A mask in memory ``(y, x, c)``."""
+def _from_array(pixels: NDArray[Any], where: str) -> _Picture:
+    """A mask from an array ``(y, x, c)``."""
 
     def read(top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
         block = pixels[top:bottom, left:right]
-        found: NDArray[np.bool_] = ((block != 0) & (block == block)).any(axis=2)  # NaN is nothing
+        found: NDArray[np.bool_] = ((block != 0) & (block == block)).any(axis=2)  # NaN is outside
         return found
 
     return _Picture(where, (pixels.shape[0], pixels.shape[1]), read)
@@ -198,7 +205,7 @@ def _file(path: Path) -> Iterator[_Picture]:
     reader = importlib.import_module("rasterio.io").DatasetReader  # rasterio.open takes one driver or all
     with rasterio.Env(**gdal_options(str(path))):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a mask without a place is fine
+            warnings.simplefilter("ignore")  # a mask needs no georeference
             try:
                 dataset = reader(gdal_path(str(path)), driver=allowed_drivers(str(path)), sharing=False)
             except rasterio.errors.RasterioIOError as error:
@@ -209,21 +216,21 @@ def _file(path: Path) -> Iterator[_Picture]:
 
 
 def _pillow(path: Path) -> _Picture | None:
-    """A picture in one of Pillow's formats; ``None`` for a format that it does not know."""
+    """A mask in one of Pillow's formats; ``None`` if Pillow does not know the format."""
     with path.open("rb") as file:
         if file.read(6) == b"\x93NUMPY":
-            return _array(decode(path)[0], str(path))
+            return _from_array(decode(path)[0], str(path))
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:
-            warnings.simplefilter("ignore")  # what matters is raised
+            warnings.simplefilter("ignore")  # errors are raised
             plain = picture.mode in ("P", "1", "L", "I", "F") or picture.mode.startswith("I;16")
             if plain and "transparency" not in picture.info and picture.getexif().get(274, 1) == 1:
-                return _array(
+                return _from_array(
                     np.asarray(picture)[:, :, None], str(path)
-                )  # of a palette the index counts, not the colour
+                )  # a palette's index decides, not its colour
             if picture.has_transparency_data:
                 colours = np.asarray(picture.convert("RGBA"))
-                return _array(colours[:, :, :3] * (colours[:, :, 3:] > 0), str(path))
+                return _from_array(colours[:, :, :3] * (colours[:, :, 3:] > 0), str(path))
     except UnidentifiedImageError:
         return None
     except Image.DecompressionBombError as error:
@@ -232,17 +239,17 @@ def _pillow(path: Path) -> _Picture | None:
         ) from error
     except DECODE_ERRORS as error:
         raise _unreadable(path, error) from error
-    return _array(decode(path)[0], str(path))
+    return _from_array(decode(path)[0], str(path))
 
 
 def _without_gdal(path: Path, tiff: bool) -> _Picture:
-    """What is left where rasterio is not installed: TIFF by tifffile, or by Pillow."""
+    """A mask read without rasterio: a TIFF by tifffile, else by Pillow."""
     if not tiff:
-        raise ImageError(str(path), "is in no format that Pillow knows", fix="pip install 'fullfield[geo]' for more")
+        raise ImageError(str(path), "is in no format that Pillow reads", fix="pip install 'fullfield[geo]' for more")
     try:
         tifffile = importlib.import_module("tifffile")
     except ImportError:
-        return _array(decode(path)[0], str(path))
+        return _from_array(decode(path)[0], str(path))
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
@@ -251,12 +258,12 @@ def _without_gdal(path: Path, tiff: bool) -> _Picture:
     except (*DECODE_ERRORS, tifffile.TiffFileError) as error:
         raise _unreadable(path, error) from error
     if pixels.ndim == 2:
-        return _array(pixels[:, :, None], str(path))
-    return _array(pixels if chunky else pixels.transpose(1, 2, 0), str(path))
+        return _from_array(pixels[:, :, None], str(path))
+    return _from_array(pixels if chunky else pixels.transpose(1, 2, 0), str(path))
 
 
 def _gdal(dataset: Any, path: Path) -> _Picture:
-    """Any raster that GDAL reads, block by block."""
+    """A mask in any format that GDAL reads."""
     rasterio = importlib.import_module("rasterio")
     windows = importlib.import_module("rasterio.windows")
     alpha = rasterio.enums.ColorInterp.alpha
@@ -279,5 +286,4 @@ def _gdal(dataset: Any, path: Path) -> _Picture:
 
 
 def _unreadable(path: Path, error: BaseException) -> ImageError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ImageError(str(path), f"cannot be read as a mask ({reason})", fix="give a picture or GeoJSON")
+    return ImageError(str(path), f"cannot be read as a mask ({reason(error)})", fix="give a picture or GeoJSON")

@@ -1,4 +1,4 @@
-"""Polygons on a grid, conservatively: no cell that a polygon touches is lost, however thin it is there."""
+"""Rasterizes polygons conservatively: every grid cell that a polygon touches is marked, however thin it is."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from fullfield.mask.grid import FULL, MaskGrid
 Ring = NDArray[np.float64]
 Polygon = tuple[Ring, ...]
 
-_EVENTS = 1 << 20  # rows crossed by edges that are looked at together: about 100 MB
+_EVENTS = 1 << 20  # crossings of rows by edges processed together: about 100 MB
 _MOST_EVENTS = 1 << 23  # of one polygon
-_NEAR = 1e-9  # of a cell: an edge that runs along a cell's side is in neither
+_NEAR = 1e-9  # grid cells: an edge along a cell's side enters neither cell, up to rounding
 
 
 def burn(polygons: Sequence[Polygon], size: tuple[int, int], shape: tuple[int, int]) -> MaskGrid:
-    """The grid of ``shape`` over an image of ``size`` with the polygons in it.
+    """Polygons as a grid of ``shape`` over an image of ``size``.
 
-    A cell that the boundary enters is touched (1 of 255), one whose centre is inside is full; inside is what
-    an odd number of a polygon's rings surround, and the union of all polygons.
+    A cell that a boundary enters is touched (1 of 255), a cell whose centre is inside is full. The inside of a polygon
+    is by the even-odd rule; polygons are united.
 
     Args:
-        polygons: each the outer ring and the holes, ``(n, 2)`` points (x, y) in pixel edges of the image.
+        polygons: each an outer ring and holes, ``(n, 2)`` points (x, y) in pixel edges of the image.
         size: height and width of the image, px.
         shape: rows and columns of the grid.
 
     Raises:
-        ImageError: a polygon zigzags more than memory allows.
+        ImageError: a polygon crosses the grid's rows more often than memory allows.
     """
     rows, columns = shape
     pixel = size[0] / rows, size[1] / columns
@@ -47,7 +47,7 @@ def burn(polygons: Sequence[Polygon], size: tuple[int, int], shape: tuple[int, i
 def _edges(
     polygons: Sequence[Polygon], pixel: tuple[float, float], rows: int
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.intp]]]:
-    """Edges ``(n, 4)`` as x0, y0, x1, y1 in grid cells, and the polygon of each; whole polygons, as many as fit."""
+    """Edges ``(n, 4)`` as x0, y0, x1, y1 in grid cells and each one's polygon; as many whole polygons as fit."""
     rings = [(index, ring) for index, polygon in enumerate(polygons) for ring in polygon if len(ring)]
     if not rings:
         return
@@ -79,7 +79,7 @@ def _edges(
 
 
 def _trace(edges: NDArray[np.float64], runs: NDArray[np.int32]) -> None:
-    """Marks every cell that an edge passes through, as the start and the end of a run in its row."""
+    """Marks the cells that an edge passes through, as start and stop of a run in each row."""
     rows, columns = runs.shape[0], runs.shape[1] - 1
     x0, y0, x1, y1 = edges.T
     low, high = np.minimum(y0, y1), np.maximum(y0, y1)
@@ -97,7 +97,7 @@ def _trace(edges: NDArray[np.float64], runs: NDArray[np.int32]) -> None:
 
 
 def _fill(edges: NDArray[np.float64], owner: NDArray[np.intp], runs: NDArray[np.int32]) -> None:
-    """Marks the cells whose centres lie inside, polygon by polygon and row by row, between each two crossings."""
+    """Marks the cells whose centres lie inside: in each row of each polygon between pairs of crossings."""
     rows, columns = runs.shape[0], runs.shape[1] - 1
     low, high = edges[:, 1::2].min(axis=1), edges[:, 1::2].max(axis=1)
     which, row = _each_row(np.ceil(low - 0.5).clip(0, rows), np.ceil(high - 0.5).clip(0, rows))
@@ -106,11 +106,11 @@ def _fill(edges: NDArray[np.float64], owner: NDArray[np.intp], runs: NDArray[np.
     column = np.ceil(x - 0.5).clip(0, columns)
     order = np.lexsort((column, row, owner[which]))
     row, column = row[order], column[order]
-    _mark(runs, row[::2], column[::2], column[1::2])  # every closed ring crosses a row an even number of times
+    _mark(runs, row[::2], column[::2], column[1::2])  # a closed ring crosses a row an even number of times
 
 
 def _each_row(first: NDArray[np.float64], last: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Index of an edge and row, for every row of ``[first, last)`` of every edge."""
+    """Indices of edge and row, for every row in ``[first, last)`` of every edge."""
     count = np.maximum(last - first, 0).astype(np.intp)
     which = np.repeat(np.arange(len(count)), count)
     start = np.repeat(np.cumsum(count) - count, count)
@@ -120,8 +120,8 @@ def _each_row(first: NDArray[np.float64], last: NDArray[np.float64]) -> tuple[ND
 def _mark(
     runs: NDArray[np.int32], row: NDArray[np.intp], start: NDArray[np.float64], stop: NDArray[np.float64]
 ) -> None:
-    """Adds 1 where runs start and takes it off where they stop."""
+    """Adds 1 where runs start and subtracts 1 where they stop."""
     some = stop > start
-    flat, line = runs.reshape(-1), row[some] * runs.shape[1]  # a view: along one axis NumPy adds ten times faster
+    flat, line = runs.reshape(-1), row[some] * runs.shape[1]  # a view: NumPy adds along one axis ten times faster
     np.add.at(flat, line + start[some].astype(np.intp), 1)
     np.add.at(flat, line + stop[some].astype(np.intp), -1)

@@ -1,4 +1,4 @@
-"""Masks with a place on the map, laid on an image with a place on the map."""
+"""Reprojects a georeferenced mask onto a georeferenced image."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from fullfield.image.raster import Georeference
 from fullfield.mask.grid import MOST_CELLS, MaskGrid
 
 LONGITUDE_LATITUDE = "OGC:CRS84"  # RFC 7946, section 4
-MOST_REPROJECTED = MOST_CELLS // 4  # cells of a grid that goes from one coordinate system to another, point by point
-_NEAR = 1e-6  # of a grid cell
-_ROWS = 256  # of a mask moved together
+MOST_REPROJECTED = MOST_CELLS // 4  # most cells of a grid that is converted between coordinate systems point by point
+_NEAR = 1e-6  # grid cells: a mask cell's edge so close to a grid cell's edge lies on it, up to rounding
+_ROWS = 256  # rows of a mask converted together
 
 
 def grid_shape(size: tuple[int, int], most: int = MOST_CELLS) -> tuple[int, int]:
-    """Rows and columns of a grid over an image of ``size``: a cell a pixel if they are no more than ``most``.
+    """Rows and columns of the finest grid over an image of ``size`` with at most ``most`` cells, one per pixel at best.
 
     Examples:
         >>> grid_shape((3000, 4000)), grid_shape((100_000, 200_000))
@@ -33,7 +33,7 @@ def grid_shape(size: tuple[int, int], most: int = MOST_CELLS) -> tuple[int, int]
 
 
 def _geo(where: str = "map coordinates") -> Any:
-    """rasterio.
+    """The modules rasterio and rasterio.warp.
 
     Raises:
         ImageError: it is not installed.
@@ -41,14 +41,14 @@ def _geo(where: str = "map coordinates") -> Any:
     try:
         return importlib.import_module("rasterio"), importlib.import_module("rasterio.warp")
     except ImportError as error:
-        raise ImageError(where, "need rasterio to be read", fix="pip install 'fullfield[geo]'") from error
+        raise ImageError(where, "need rasterio", fix="pip install 'fullfield[geo]'") from error
 
 
 def parse_crs(name: str, where: str) -> str:
-    """The coordinate system of a name, as WKT.
+    """A coordinate system as WKT, by name.
 
     Raises:
-        ImageError: nobody knows it.
+        ImageError: the name is unknown.
     """
     rasterio, _ = _geo(where)
     try:
@@ -59,7 +59,7 @@ def parse_crs(name: str, where: str) -> str:
 
 
 def same_crs(first: str, second: str) -> bool:
-    """Whether two texts mean one coordinate system."""
+    """Whether two texts describe the same coordinate system."""
     if first == second:
         return True
     rasterio, _ = _geo()
@@ -68,35 +68,35 @@ def same_crs(first: str, second: str) -> bool:
 
 
 def to_crs(points: NDArray[np.float64], source: str, target: str) -> NDArray[np.float64]:
-    """Points ``(n, 2)`` (x, y) of one coordinate system in another; infinite where the other does not reach."""
+    """Points ``(n, 2)`` (x, y) converted between coordinate systems; infinite outside the target's domain."""
     _, warp = _geo()
     return np.array(warp.transform(source, target, points[:, 0], points[:, 1]), np.float64)[:2].T
 
 
 def to_pixels(points: NDArray[np.float64], at: Georeference) -> NDArray[np.float64]:
-    """Points ``(n, 2)`` of the map (x, y) as pixels of an image (x, y), in pixel edges."""
+    """Map points ``(n, 2)`` (x, y) in pixel edges (x, y) of an image."""
     a, b, c, d, e, f = at.transform
     return (points - (c, f)) @ np.linalg.inv([[a, b], [d, e]]).T
 
 
 def on_map(points: NDArray[np.float64], at: Georeference) -> NDArray[np.float64]:
-    """Pixels ``(n, 2)`` (x, y) as points of the map: the inverse of ``to_pixels``."""
+    """Pixel edges ``(n, 2)`` (x, y) as map points: the inverse of ``to_pixels``."""
     a, b, c, d, e, f = at.transform
-    moved: NDArray[np.float64] = points @ np.array([[a, b], [d, e]]).T + (c, f)
-    return moved
+    mapped: NDArray[np.float64] = points @ np.array([[a, b], [d, e]]).T + (c, f)
+    return mapped
 
 
 def reproject(mask: MaskGrid, at: Georeference, size: tuple[int, int], image: Georeference) -> MaskGrid:
-    """A mask's grid as a grid over the image, by their places on the map.
+    """A mask as a grid over the image, by the georeferences of both.
 
-    Every cell of the mask marks the rectangle round its four corners, so that nothing is lost; how much of a grid cell
-    is covered is what the mask says at its centre.
+    Every cell of the mask marks the rectangle around its four corners as touched, so that none is lost; the coverage of
+    a grid cell is the mask's at its centre.
 
     Args:
-        mask: its ``pixel`` in pixels of the mask.
-        at: of the mask's pixels.
+        mask: with ``pixel`` in pixels of the mask.
+        at: georeference of the mask.
         size: height and width of the image, px.
-        image: of the image's pixels.
+        image: georeference of the image.
     """
     assert at.crs is not None
     assert image.crs is not None
@@ -124,7 +124,7 @@ def _mark(
     pixel: tuple[float, float],
     runs: NDArray[np.int32],
 ) -> None:
-    """Adds the rectangles of some rows of a mask's cells to a second difference."""
+    """Adds the rectangles of some rows of mask cells to an array of second differences."""
     rows, columns = np.nonzero(mask.cells[top : top + _ROWS])
     if not len(rows):
         return
@@ -152,7 +152,7 @@ def _sampled(
     pixel: tuple[float, float],
     shape: tuple[int, ...],
 ) -> NDArray[np.uint8]:
-    """A mask's coverage at the centres of some rows of grid cells."""
+    """The mask's coverage at the centres of some rows of grid cells."""
     y, x = np.mgrid[top : top + shape[0], : shape[1]] + 0.5
     points = on_map(np.stack([x.ravel() * pixel[1], y.ravel() * pixel[0]], axis=1), image)
     points = to_pixels(points if crs is None else to_crs(points, *crs[::-1]), at)
@@ -164,18 +164,18 @@ def _sampled(
     return found.reshape(shape[0], shape[1])
 
 
-def spans(mask: MaskGrid, at: Georeference) -> str:
-    """Where on the map a mask's cells lie, for errors."""
+def mask_extent(mask: MaskGrid, at: Georeference) -> str:
+    """The map extent of a mask's cells that are not 0, as text."""
     rows, columns = np.nonzero(mask.cells)
     edges = (
         (columns.min() * mask.pixel[1], rows.min() * mask.pixel[0]),
         ((columns.max() + 1) * mask.pixel[1], (rows.max() + 1) * mask.pixel[0]),
     )
-    return bounds(edges[0], edges[1], at)
+    return map_extent(edges[0], edges[1], at)
 
 
-def bounds(first: tuple[float, float], last: tuple[float, float], at: Georeference) -> str:
-    """Where a rectangle of pixels (x, y) lies on the map, for errors."""
+def map_extent(first: tuple[float, float], last: tuple[float, float], at: Georeference) -> str:
+    """The map extent of a rectangle of pixels (x, y), as text."""
     corners = np.array([first, (last[0], first[1]), last, (first[0], last[1])])
     points = on_map(corners, at)
     (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)

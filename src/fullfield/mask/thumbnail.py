@@ -1,4 +1,4 @@
-"""An image looked at once, block by block: its thumbnail where no pyramid holds one."""
+"""Computes a thumbnail of an image by reading all of it once, if no pyramid provides one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 from fullfield.engine.progress import OnProgress, Stage
 from fullfield.image.raster import Raster
 
-_BLOCK = 2048  # px a side of what is read at once, about
+_BLOCK = 2048  # px a side, about, of the blocks read
 
 
-def whole_image(raster: Raster, side: int, progress: OnProgress | None = None) -> NDArray[np.float32]:
-    """The whole image with at most ``side`` px on its longer side; every pixel the mean of those it stands for.
+def make_thumbnail(raster: Raster, side: int, progress: OnProgress | None = None) -> NDArray[np.float32]:
+    """The whole image with at most ``side`` px on its longer side.
 
-    The reader's own thumbnail where there is one, else all of the image is read, which takes as long as it takes.
+    The reader's own thumbnail if it has one; else all of the image is read, and a pixel is the mean of a block's valid
+    pixels.
 
-    Shape: ``(y, x, c)``; NaN where none of the pixels holds anything, if the image is read.
+    Shape: ``(y, x, c)``; NaN where no pixel of a block is valid.
 
     Args:
         progress: called after every block that is read.
     """
-    cheap = raster.thumbnail(side)
-    if cheap is not None:
-        return cheap.astype(np.float32)
+    ready = raster.thumbnail(side)
+    if ready is not None:
+        return ready.astype(np.float32)
     height, width, channels = raster.shape
     factor = -(-max(height, width) // side)
     shape = -(-height // factor), -(-width // factor)
@@ -51,21 +52,21 @@ def _add(
     sums: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> None:
-    """Adds the pixels of a region, which need not begin where a thumbnail's pixel does."""
+    """Adds the pixels of a region, which need not start at a block's edge, to the sums and counts of the blocks."""
     top, bottom, left, right = region
     valid = raster.valid(*region)
     if valid is not None and not valid.any():
         return
     pixels = raster.read(*region)
-    shown = np.ones((*pixels.shape[:2], 1), np.bool_) if valid is None else valid[:, :, None]
-    shown = shown & np.isfinite(pixels).all(axis=2, keepdims=True)
+    known = np.ones((*pixels.shape[:2], 1), np.bool_) if valid is None else valid[:, :, None]
+    known = known & np.isfinite(pixels).all(axis=2, keepdims=True)
     starts = [
         np.unique(np.maximum(np.arange(low // factor * factor, high, factor), low) - low)
         for low, high in ((top, bottom), (left, right))
     ]
-    place = np.s_[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
-    counts[place] += _sum(shown, starts, np.int64)
-    sums[place] += _sum(pixels if shown.all() else np.where(shown, pixels, 0), starts, np.float64)
+    blocks = np.s_[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
+    counts[blocks] += _sum(known, starts, np.int64)
+    sums[blocks] += _sum(pixels if known.all() else np.where(known, pixels, 0), starts, np.float64)
 
 
 def _sum(values: NDArray[Any], starts: list[NDArray[np.intp]], dtype: type) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Windows with nothing in them: those that touch no valid pixel."""
+"""Finds the cells whose windows touch valid pixels, or are covered by them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import Raster
-from fullfield.mask.grid import MOST_CELLS, MaskGrid, check_coverage, wanted, window_edges
+from fullfield.mask.grid import MOST_CELLS, MaskGrid, check_coverage, window_edges, windows_on_mask
 from fullfield.mask.masks import reduce
 
-_BLOCK = 1024  # px a side of what is asked of the image at once, about
-_KEPT = 64 << 20  # bytes of reduced blocks that are remembered
-_FINE = 16  # parts of a window's side that a grid cell is at most, where windows do not start on whole pixels
+_BLOCK = 1024  # px a side, about, of the blocks in which validity is read
+_CACHE_BYTES = 64 << 20  # of reduced blocks
+_FINE = 16  # grid cells per window side at least, where windows do not start on whole pixels
 
 
 @runtime_checkable
 class Sparse(Protocol):
-    """An image whose file says without being read that a part of it holds nothing."""
+    """An image whose file tells, without decoding pixels, that a part of it has no valid pixel."""
 
     def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
-        """Whether a half-open region is known to hold nothing, such as tiles that the file does not store."""
+        """Whether a half-open region is known to have no valid pixel, such as tiles that the file does not store."""
         ...
 
 
@@ -35,14 +35,14 @@ class Sparse(Protocol):
 class ValidCells:
     """Cells whose window touches valid pixels; implements ``engine.protocols.WantedCells`` for any number of threads.
 
-    The image is asked block by block, when cells are, and what it says is remembered reduced: to the greatest grid that
-    all windows start and stop on, so that nothing is lost by it; where the image is resized, to a 16th of a window, and
-    a window that ends so near to a valid pixel may be wanted for it. Coverage is counted in 255ths of a grid cell.
+    Validity is read block by block when cells are evaluated, and cached on the coarsest grid on which all windows start
+    and stop, which is exact. If the image is resized, grid cells are at most a 16th of a window, and a window that ends
+    so close to a valid pixel may count as touching it. Coverage is counted in 255ths of a grid cell.
 
     Args:
         raster: the image.
         placement: of the map on the image.
-        min_coverage: least part of the window's area in the image that must be valid; 0 asks for one pixel.
+        min_coverage: least share of the window's area in the image that must be valid; with 0 one pixel is enough.
     """
 
     raster: Raster
@@ -56,8 +56,8 @@ class ValidCells:
         if self.placement.image != self.raster.shape[:2]:
             raise ImageError(
                 self.raster.name,
-                f"has {self.raster.shape[:2]} px, the map lies on an image of {self.placement.image}",
-                fix="use the placement of this very image",
+                f"has {self.raster.shape[:2]} px, the map belongs to an image of {self.placement.image}",
+                fix="use the placement of this image",
             )
 
     @property
@@ -73,7 +73,7 @@ class ValidCells:
         return y, x
 
     def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
-        """Which cells ``(rows, columns)`` of the block whose first is ``(row, column)`` have valid pixels.
+        """Whether each cell ``(rows, columns)`` of the block that starts at ``(row, column)`` is wanted.
 
         Raises:
             ImageError: the image cannot be read there.
@@ -88,11 +88,11 @@ class ValidCells:
             return np.zeros((rows, columns), np.bool_)
         if (bottom - top) * (right - left) > MOST_CELLS and rows * columns > 1:
             return self._halves(row, column, rows, columns)
-        grid = MaskGrid(self._gathered(top, bottom, left, right), (p, q))
-        return wanted(grid, y - top * p, x - left * q, self.min_coverage)
+        grid = MaskGrid(self._assembled(top, bottom, left, right), (p, q))
+        return windows_on_mask(grid, y - top * p, x - left * q, self.min_coverage)
 
     def _halves(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
-        """The cells of a block whose windows span more than is held at once, in two parts."""
+        """The cells of a block whose windows span too many grid cells, in two halves."""
         if rows >= columns:
             n = rows // 2
             parts = self.cells(row, column, n, columns), self.cells(row + n, column, rows - n, columns)
@@ -101,8 +101,8 @@ class ValidCells:
         parts = self.cells(row, column, rows, n), self.cells(row, column + n, rows, columns - n)
         return np.concatenate(parts, axis=1)
 
-    def _gathered(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
-        """The coverage of a region of grid cells, put together from blocks."""
+    def _assembled(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
+        """The coverage of a region of grid cells, assembled from blocks."""
         out = np.zeros((bottom - top, right - left), np.uint8)
         side = self._side()
         for i in range(top // side[0], -(-bottom // side[0])):
@@ -115,7 +115,7 @@ class ValidCells:
         return out
 
     def _side(self) -> tuple[int, int]:
-        """Rows and columns of grid cells of a block: whole tiles of the file where these are whole grid cells."""
+        """Rows and columns of grid cells in a block: whole tiles of the file, if these are whole grid cells."""
         y, x = (
             max(1, math.lcm(p, t) * max(1, _BLOCK // math.lcm(p, t)) // p)
             if math.lcm(p, t) <= 4 * _BLOCK
@@ -125,19 +125,19 @@ class ValidCells:
         return y, x
 
     def _block(self, i: int, j: int) -> NDArray[np.uint8]:
-        """A block, remembered or asked for; two threads may ask at once and find the same."""
+        """A block, cached or read; two threads may read the same block at once."""
         with self._lock:
             if (i, j) in self._blocks:
                 self._blocks.move_to_end((i, j))
                 return self._blocks[i, j]
-        block = self._ask(i, j)
+        block = self._read_block(i, j)
         with self._lock:
             self._blocks[i, j] = block
-            while sum(b.nbytes for b in self._blocks.values()) > _KEPT and len(self._blocks) > 1:
+            while sum(b.nbytes for b in self._blocks.values()) > _CACHE_BYTES and len(self._blocks) > 1:
                 self._blocks.popitem(last=False)
         return block
 
-    def _ask(self, i: int, j: int) -> NDArray[np.uint8]:
+    def _read_block(self, i: int, j: int) -> NDArray[np.uint8]:
         (p, q), (n, m), (height, width, _) = self.pixel, self._side(), self.raster.shape
         top, left = i * n * p, j * m * q
         bottom, right = min(height, top + n * p), min(width, left + m * q)
@@ -149,5 +149,5 @@ class ValidCells:
 
 
 def may_be_empty(raster: Raster) -> bool:
-    """Whether some pixels of an image may hold nothing."""
+    """Whether an image may have invalid pixels."""
     return raster.about.nodata is not None or raster.valid(0, 1, 0, 1) is not None
