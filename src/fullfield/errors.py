@@ -70,3 +70,14 @@ class ImageError(FullfieldError):
 
 class ResumeError(FullfieldError):
     """An earlier run's result that cannot be continued."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 300 characters; its type where it has no text.
+
+    Examples:
+        >>> first_line(RuntimeError("mat1 and mat2 shapes cannot be multiplied\\nat line 3"))
+        'mat1 and mat2 shapes cannot be multiplied'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300]

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fullfield.importers.caffe.importer import Network, read_network
+from fullfield.importers.caffe.importer import CaffeNetwork, read_network
 from fullfield.importers.caffe.writer import save_caffe
 
 
@@ -47,7 +47,7 @@ def layer(kind: str, bottom: str, top: str | None = None, body: str = "", *, nam
     return f'layer {{ name: "{name or tops[0]}" type: "{kind}"{values} {body} }}\n'
 
 
-def trained(prototxt: Path, model: Path) -> Network:
+def trained(prototxt: Path, model: Path) -> CaffeNetwork:
     """The network read back with its weights, in evaluation mode."""
     network = read_network(prototxt, weights=model)
     network.module.eval()

@@ -319,9 +319,9 @@ REFUSALS = {
     "no layers": ('name: "n"\n', "no layers"),
     "no input": (conv("data", "c", 2, 3), "no input layer"),
     "no window": (
-        'layer { name: "d" type: "Data" top: "data" }' + conv("data", "c", 2, 3), "does not say its window"
+        'layer { name: "d" type: "Data" top: "data" }' + conv("data", "c", 2, 3), "does not state its window"
     ),
-    "unknown value": (head() + conv("dato", "c", 2, 3), "dato, which no layer before it gives"),
+    "unknown value": (head() + conv("dato", "c", 2, 3), "dato, which no earlier layer computes"),
     "two scores": (head() + conv("data", "a", 2, 3) + conv("data", "b", 2, 3), "2 outputs: a, b"),
     "groups": (head() + conv("data", "c", 4, 3, "group: 2"), "3 -> 4 channels in 2 groups"),
     "kernel too large": (head() + conv("data", "c", 4, 33), r"c \(Convolution\)"),

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fullfield.errors import CaptureError
 from fullfield.importers.load import load
-from fullfield.importers.torch7.reader import Object, read
+from fullfield.importers.torch7.reader import LuaObject, read
 
 from .t7_writer import Obj, Raw, Storage, Tensor, dumps, longs, sequential  # noqa: TID252 - tests are no package
 
@@ -97,7 +97,7 @@ def test_values_of_every_kind_come_back(tmp_path: Path) -> None:
         assert (found["n"], found["t"], found["f"], found["s"], found["e"]) == (None, True, False, "text\n", "")
         assert found["l"][1] is found["l"][2]
         assert torch.equal(found[7], torch.from_numpy(value[7]))
-        assert isinstance(found["o"], Object)
+        assert isinstance(found["o"], LuaObject)
         assert (found["o"].kind, found["o"].version, found["o"].fields) == ("nn.X", 0, {"k": 2.0})
 
 
@@ -187,8 +187,8 @@ FIELDS: dict[str, tuple[Obj, str]] = {
     "empty": (Obj("nn.Linear", weight=numbers(0)), "not a tensor with numbers"),
     "container": (Obj("nn.Sequential", modules=[]), "has no modules"),
     "padding": (sequential(Obj("nn.SpatialZeroPadding", pad_l=2**20)), "bytes allowed"),
-    "view": (sequential(Obj("nn.View", size=longs(7))), "147 numbers a window in 7"),
-    "table": (sequential(Obj("nn.CAddTable")), "reads a table"),
+    "view": (sequential(Obj("nn.View", size=longs(7))), "147 numbers per window in 7"),
+    "table": (sequential(Obj("nn.CAddTable")), "takes a table"),
     "batch": (sequential(Obj("nn.Select", dimension=1, index=1)), "is the batch"),
     "lrn": (sequential(Obj("nn.SpatialCrossMapLRN", size=5, k=-1)), "not positive"),
     "no score": (sequential(Obj("nn.Tanh")), "score vector"),

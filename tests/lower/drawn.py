@@ -13,7 +13,7 @@ from torch.fx import Graph, GraphModule, Node
 from fullfield.geometry.axis import Op
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
-from fullfield.model.torch_export import classifier
+from fullfield.model.torch_export import checked_model
 
 aten = torch.ops.aten
 CHANNELS = 2
@@ -54,13 +54,13 @@ class Builder:
         return node
 
     def finish(self, result: Node) -> Model:
-        """The classifier whose scores are ``result``."""
+        """The checked_model whose scores are ``result``."""
         self.graph.output(result)
         graph = GraphModule(self.root, self.graph)
         for node in graph.graph.nodes:
             node.meta = {"path": node.name}
         options: dict[str, Any] = {"preprocessing": Preprocessing(), "class_names": None, "name": "drawn"}
-        return classifier(graph, window=self.window, channels=CHANNELS, **options)
+        return checked_model(graph, window=self.window, channels=CHANNELS, **options)
 
 
 def small(low: int, high: int) -> st.SearchStrategy[list[int]]:
@@ -373,7 +373,7 @@ def networks(
     depth: int = 6,
     integers: bool = False,
 ) -> Model:
-    """A random classifier on a random window."""
+    """A random checked_model on a random window."""
     window = draw(st.tuples(st.integers(5, 21), st.integers(5, 21)))
     torch.manual_seed(draw(st.integers(0, 99)))
     b = Builder(window, integers=integers)

@@ -97,8 +97,11 @@ UNSAFE: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], str]] = {
     "the input is written": (lambda m, x: m.conv(x.mul_(1.0)), "something else may read"),
     "a weight is written": (lambda m, x: m.conv(x) * m.seen.add_(0.0), "something else may read"),
     "the type would change": (lambda m, x: m.conv(x) * m.conv(x).gt_(0.0), "keeps a type that"),
-    "numbers are drawn": (lambda m, x: m.conv(x) + 0 * F.dropout(m.conv(x), 0.5, training=True), "draws numbers"),
-    "an operator is taken apart": (lambda m, x: m.conv(x).relu_().movedim(2, 3), "is taken apart"),
+    "numbers are drawn": (
+        lambda m, x: m.conv(x) + 0 * F.dropout(m.conv(x), 0.5, training=True),
+        "draws random numbers",
+    ),
+    "an operator is decomposed": (lambda m, x: m.conv(x).relu_().movedim(2, 3), "is decomposed"),
 }
 
 

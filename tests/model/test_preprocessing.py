@@ -41,21 +41,21 @@ GOOD = json.loads(PRESETS["imagenet"].to_json())
     ],
 )
 def test_metadata_of_another_shape_is_one_clear_error(text: str) -> None:
-    with pytest.raises(CaptureError, match=r"(?s)^preprocessing metadata: cannot be read .*fix: give preprocessing="):
+    with pytest.raises(CaptureError, match=r"(?s)^preprocessing metadata: cannot be read .*fix: pass preprocessing="):
         Preprocessing.from_json(text)
 
 
 def test_the_callers_choice_goes_before_the_models_own() -> None:
     own = PRESETS["caffe"]
-    assert resolve("unit", channels=3, carried=own) == PRESETS["unit"]
-    assert resolve(PRESETS["symmetric"], channels=3, carried=own) == PRESETS["symmetric"]
-    assert resolve(None, channels=3, carried=own) == own
-    assert resolve(None, channels=3, carried=None) == PRESETS["none"]
+    assert resolve("unit", channels=3, stated=own) == PRESETS["unit"]
+    assert resolve(PRESETS["symmetric"], channels=3, stated=own) == PRESETS["symmetric"]
+    assert resolve(None, channels=3, stated=own) == own
+    assert resolve(None, channels=3, stated=None) == PRESETS["none"]
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     with pytest.raises(CaptureError, match=r"(?s)'imagnet' is not a preset.*imagenet"):
-        resolve("imagnet", channels=3, carried=None)
+        resolve("imagnet", channels=3, stated=None)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
 )
 def test_values_for_another_number_of_channels_are_refused(value: Preprocessing, text: str) -> None:
     with pytest.raises(CaptureError, match=text):
-        resolve(value, channels=3, carried=None)
+        resolve(value, channels=3, stated=None)
 
 
 @pytest.mark.parametrize(("channels", "order"), [(1, "grey"), (3, "RGB"), (4, "any")])

@@ -102,7 +102,7 @@ def test_a_window_smaller_than_a_kernel_is_one_clear_error() -> None:
 
 
 def test_the_window_must_be_known() -> None:
-    with pytest.raises(CaptureError, match="is not given and the module does not say"):
+    with pytest.raises(CaptureError, match="is not given and the module does not state it"):
         capture_module(Small())
 
 

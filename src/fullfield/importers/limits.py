@@ -1,4 +1,4 @@
-"""What a foreign model file may ask of this machine, checked before anything is allocated."""
+"""Limits on the memory and arithmetic of foreign model files, checked before anything is allocated."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fullfield.errors import CaptureError
 
 FILE_BYTES = 4 * 2**30
-"""The most that a file, and all weights of a network together, may take."""
+"""The most bytes of a file, and of all weights of a network together."""
 MAP_BYTES = 2**30
-"""The most that one value inside a network may take, for one window."""
+"""The most bytes of one value inside a network, for one window."""
 PRODUCTS = 2**43
-"""The most multiply-adds that one window may cost: a thousand times those of the largest classifiers."""
+"""The most multiply-adds for one window: a thousand times those of the largest classifiers."""
 PROBE_BATCH = 2
 
 
-class Refusal(Exception):
-    """Why a layer cannot be read; the boundary adds file and layer."""
+class LayerRefused(Exception):
+    """The reason why a layer cannot be read; the importer adds file and layer."""
 
 
 def read_bytes(path: Path, *, cap_bytes: int = FILE_BYTES) -> bytes:
@@ -42,21 +42,15 @@ def read_bytes(path: Path, *, cap_bytes: int = FILE_BYTES) -> bytes:
         raise CaptureError(str(path), f"cannot be read ({error.strerror})", fix="check the path") from error
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, at most 300 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:300]
-
-
 def check_elements(shape: Sequence[int], *, cap_bytes: int = FILE_BYTES) -> int:
-    """Numbers in a tensor of this shape.
+    """The number of elements of a shape.
 
     Raises:
-        Refusal: a size is negative, or they would take more than ``cap_bytes`` as float32.
+        LayerRefused: a size is negative, or the tensor would take more than ``cap_bytes`` as float32.
     """
     count = math.prod(shape)
     if any(size < 0 for size in shape) or count * 4 > cap_bytes:
-        raise Refusal(f"a tensor of {tuple(shape)} is more than the {cap_bytes} bytes allowed")
+        raise LayerRefused(f"a tensor of {tuple(shape)} is more than the {cap_bytes} bytes allowed")
     return count
 
 
@@ -74,12 +68,12 @@ class _Cost(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 check_elements(value.shape, cap_bytes=PROBE_BATCH * MAP_BYTES)
         self.products += _products(args, result)
         if self.products > PROBE_BATCH * PRODUCTS:
-            raise Refusal(f"a window costs more than the {PRODUCTS:,} multiply-adds allowed")
+            raise LayerRefused(f"a window costs more than the {PRODUCTS:,} multiply-adds allowed")
         return result
 
 
 def _products(args: Any, result: Any) -> int:
-    """An upper estimate of multiply-adds from the operands' shapes: results times what one of them can read."""
+    """An upper bound of the multiply-adds: elements of the result times the elements that each can read."""
     if not isinstance(result, torch.Tensor):
         return 0
     tensors = [a for a in args if isinstance(a, torch.Tensor)]
@@ -90,22 +84,22 @@ def _products(args: Any, result: Any) -> int:
 
 
 class DryRun:
-    """Runs layers on tensors without data: their sizes become known, and what would cost too much is refused."""
+    """Runs layers on tensors without data, to learn output shapes and refuse what exceeds the limits."""
 
     def __init__(self) -> None:
         self._mode, self._cost = FakeTensorMode(allow_non_fake_inputs=True), _Cost()
 
     def value(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """A value of ``PROBE_BATCH`` windows, each of this shape."""
+        """A tensor without data of ``PROBE_BATCH`` windows, each of this shape."""
         check_elements(shape, cap_bytes=MAP_BYTES)
         with self._mode:
             return torch.empty(PROBE_BATCH, *shape, dtype=dtype)
 
     def __call__(self, module: nn.Module, *values: torch.Tensor) -> Any:
-        """What the module returns, in evaluation mode.
+        """The module's output in evaluation mode, without data.
 
         Raises:
-            Refusal: it would cost too much.
+            LayerRefused: it exceeds the limits.
         """
         with self._mode, self._cost, torch.no_grad():
             return module.eval()(*values)

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fullfield.errors import CaptureError
+from fullfield.errors import CaptureError, first_line
 from fullfield.importers.detect import USE_ONNX, weights_fix
-from fullfield.importers.limits import first_line
 
 
 def read_program(path: Path) -> tuple[nn.Module, tuple[int, int, int] | None]:

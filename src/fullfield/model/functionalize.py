@@ -1,4 +1,4 @@
-"""In-place operators -> their functional twins, where it is plain what else reads the memory that they overwrite."""
+"""Replaces in-place operators by functional ones where it is certain which values share their memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fullfield.graph.calls import bind
 
 aten = torch.ops.aten
 
-# Composite operators that give new memory; of all other composite ones the result may share what they read.
+# Composite operators that return new memory; the result of any other may share memory with its inputs.
 _NEW = frozenset(
     (
         *(aten.conv1d.default, aten.conv2d.default, aten.conv2d.padding, aten.conv3d.default, aten.linear.default),
@@ -25,7 +25,7 @@ _NEW = frozenset(
         *(aten.upsample_bilinear2d.vec, aten.softmax.int, aten.relu6.default, aten.selu.default, aten.prelu.default),
     )
 )
-# Operators that torch takes apart where it functionalises: those that the rules of canonical form read as they are.
+# Operators that torch decomposes when it functionalises, but that the rules of the canonical form support.
 _READ = frozenset(
     (
         *(aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int, aten.contiguous.default),
@@ -34,29 +34,33 @@ _READ = frozenset(
         *(aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default),
     )
 )
-# Operators on single cells that torch does not tag as such.
+# Pointwise operators that torch does not tag as such.
 _CELLS = frozenset((aten.hardswish.default, aten.relu6.default, aten.dropout.default, aten.feature_dropout.default))
 _UNSURE = torch.Tag.maybe_aliasing_or_mutating
 _NUMBERS = (int, float, torch.SymInt, torch.SymFloat, torch.SymBool)
-_RANDOM = ("training", "train", "use_input_stats")  # arguments which say that it may draw numbers or update statistics
+_RANDOM = (
+    "training",
+    "train",
+    "use_input_stats",
+)  # they draw random numbers or update statistics
 
 
 def functionalise(graph: Graph) -> str:
-    """Puts the functional twin in the place of every in-place operator; all that reads its memory later reads the twin.
+    """Replaces every in-place operator by its functional twin, also for all later readers of the overwritten value.
 
-    An operator is replaced where nothing but its own argument is read after it of all that may share the memory of
-    that argument: no view of it, nothing that it is a view of, no input and no weight. Where one cannot be, or where
-    the graph holds what the rules do not read, the graph stays as it is.
+    That is exact if, of all values that may share memory with the operator's first argument, only this argument is
+    read afterwards, and none is an input or a weight. If that fails for one operator, or if the graph contains
+    operators that the canonical form does not support, the graph is not changed.
 
     Exact: yes
 
     Args:
-        graph: as ``torch.export`` gives it, a tensor's shape and type in ``meta["val"]``.
+        graph: of ``torch.export``, with a tensor's shape and type in ``meta["val"]``.
 
     Returns:
-        Why it stays as it is, or nothing.
+        The reason why the graph is not changed; empty if it is.
     """
-    why = next((reason for reason in map(_unread, graph.nodes) if reason), "")
+    why = next((reason for reason in map(_unsupported, graph.nodes) if reason), "")
     twins: dict[Node, OpOverload] = {}
     if not why:
         why = next((reason for reason in _refusals(graph, twins) if reason), "")
@@ -66,26 +70,26 @@ def functionalise(graph: Graph) -> str:
     return why
 
 
-def _unread(node: Node) -> str:
-    """Why torch must bring a node into its own functional form first, if it must."""
+def _unsupported(node: Node) -> str:
+    """The reason why torch must functionalise the graph itself; empty if it need not."""
     if node.op != "call_function":
         return "" if node.op in ("placeholder", "get_attr", "output") else f"{node.name} calls a module"
     target = node.target
     if not isinstance(target, OpOverload):
         number = not isinstance(target, OperatorBase) and isinstance(node.meta.get("val"), _NUMBERS)
-        return "" if number or target is operator.getitem else f"{target} is no single operator"
+        return "" if number or target is operator.getitem else f"{target} is not a single operator"
     given = bind(node)
     if any(given.get(name) for name in _RANDOM) and given.get("running_mean", True) is not None:
-        return f"{target} draws numbers, or keeps statistics"
+        return f"{target} draws random numbers, or updates statistics"
     if not _composite(target) or target._schema.is_mutable or target in _READ:
         return ""
-    return f"{target} is taken apart" if _aliases(target) or _UNSURE in target.tags else ""
+    return f"{target} is decomposed" if _aliases(target) or _UNSURE in target.tags else ""
 
 
 def _refusals(graph: Graph, twins: dict[Node, OpOverload]) -> Iterator[str]:
-    """For every in-place operator why it must stay, if it must; the others go to ``twins``."""
-    place = {node: k for k, node in enumerate(graph.nodes)}
-    shared: dict[Node, set[Node]] = {}  # which values may share a value's memory, itself included
+    """Reasons why in-place operators cannot be replaced; those that can are added to ``twins``."""
+    position = {node: k for k, node in enumerate(graph.nodes)}
+    shared: dict[Node, set[Node]] = {}  # the values that may share memory with each value, itself included
     known: dict[Hashable, bool] = {}
     for node in graph.nodes:
         shared[node] = {node}
@@ -99,16 +103,16 @@ def _refusals(graph: Graph, twins: dict[Node, OpOverload]) -> Iterator[str]:
                 yield f"{node.target} has no functional twin"
                 return
             others = shared[node] - {node, node.args[0]}
-            read_later = (user for other in others for user in other.users if place[user] > place[node])
+            read_later = (user for other in others for user in other.users if position[user] > position[node])
             if any(other.op in ("placeholder", "get_attr") for other in shared[node]) or any(read_later):
-                yield f"{node.name} overwrites what something else may read"
+                yield f"{node.name} overwrites memory that something else may read"
             elif not _same_type(node, twin, known):
                 yield f"{node.target} keeps a type that {twin} does not"
             twins[node] = twin
 
 
 def _sharing(node: Node) -> list[Node]:
-    """What a value may share memory with of all that it is made from."""
+    """The inputs of a node that its result may share memory with."""
     target = node.target
     if node.op != "call_function" or target in _NEW or isinstance(node.meta.get("val"), _NUMBERS):
         return []
@@ -122,7 +126,7 @@ def _sharing(node: Node) -> list[Node]:
 
 
 def _composite(target: OpOverload) -> bool:
-    """Whether it is made of other operators, so that its schema is a promise only."""
+    """Whether it consists of other operators, so that its schema may be wrong about memory."""
     return bool(target.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd))
 
 
@@ -132,7 +136,7 @@ def _aliases(target: OpOverload) -> bool:
 
 
 def _twin(target: OpOverload) -> OpOverload | None:
-    """The operator that gives as a new tensor what ``target``, cell by cell, writes into its first argument."""
+    """The pointwise operator that returns as a new tensor what ``target`` writes into its first argument."""
     schema = target._schema
     written = [k for k, a in enumerate(schema.arguments) if a.alias_info is not None and a.alias_info.is_write]
     name = str(schema.name).removeprefix("aten::").removesuffix("_")
@@ -147,7 +151,7 @@ def _twin(target: OpOverload) -> OpOverload | None:
 
 
 def _same_type(node: Node, twin: OpOverload, known: dict[Hashable, bool]) -> bool:
-    """Whether the twin gives numbers of the type that its first argument keeps: tried on one number of each tensor."""
+    """Whether the twin's result has the type of its first argument; computed for tensors of one element."""
     values: dict[Node, Any] = {read: read.meta.get("val") for read in node.all_input_nodes}
     if not all(isinstance(value, Tensor) for value in values.values()):
         return False
@@ -160,7 +164,7 @@ def _same_type(node: Node, twin: OpOverload, known: dict[Hashable, bool]) -> boo
 
 
 def _replace(graph: Graph, node: Node, twin: OpOverload) -> None:
-    """Puts the twin in the node's place, also for all that read the overwritten value after it."""
+    """Replaces the node by the twin, also for all later readers of the overwritten value."""
     written = node.args[0]
     assert isinstance(written, Node)
     with graph.inserting_before(node):

@@ -58,7 +58,7 @@ class Model:
 
     def with_preprocessing(self, choice: str | Preprocessing) -> Model:
         """The same network with another preprocessing."""
-        return replace(self, preprocessing=resolve(choice, channels=self.channels, carried=None))
+        return replace(self, preprocessing=resolve(choice, channels=self.channels, stated=None))
 
     @property
     def hash(self) -> str:

@@ -1,4 +1,4 @@
-"""How pixels become network input: a small value, applied once to the whole image. Imports no torch."""
+"""``Preprocessing``: how pixel values become network input. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fullfield.errors import CaptureError
 
-Order = Literal["RGB", "BGR", "grey", "any"]
+ChannelOrder = Literal["RGB", "BGR", "grey", "any"]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -21,18 +21,17 @@ class Preprocessing:
 
     Args:
         scale: factor on pixel values.
-        mean: subtracted after scaling; one number for all channels or one a channel.
-        std: divisor after the mean; one number for all channels or one a channel.
-        order: channel order that the network wants; ``any`` takes the image's channels as they come.
-        value_range: least and greatest pixel value that the network's training saw before ``scale``. Integer
-            images of another depth are brought to it (a 16-bit image to 0..255, say); ``None`` takes values as they
-            are.
+        mean: subtracted after scaling; one number for all channels or one for each.
+        std: divisor after the mean; one number for all channels or one for each.
+        order: channel order of the network's input; ``any`` keeps the image's order.
+        value_range: least and greatest pixel value in training, before ``scale``. Integer images of another depth are
+            converted to it (a 16-bit image to 0..255, say); ``None`` keeps pixel values.
     """
 
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    order: Order = "any"
+    order: ChannelOrder = "any"
     value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -42,15 +41,15 @@ class Preprocessing:
             raise CaptureError("preprocessing", f"std {self.std} has a zero", fix="give positive deviations")
 
     def to_json(self) -> str:
-        """The value as one line of JSON, as it stands in a model file's metadata."""
+        """One line of JSON, for the metadata of model files."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
-        """The value that ``to_json`` wrote.
+        """The preprocessing from the text of ``to_json``.
 
         Raises:
-            CaptureError: the text is not such a value.
+            CaptureError: the text cannot be read.
         """
         try:
             fields = json.loads(text)
@@ -66,7 +65,7 @@ class Preprocessing:
             raise CaptureError(
                 "preprocessing metadata",
                 f"cannot be read ({type(error).__name__}: {error})",
-                fix="give preprocessing= or --preprocessing yourself",
+                fix="pass preprocessing= or --preprocessing",
             ) from error
 
 
@@ -81,8 +80,8 @@ PRESETS: Mapping[str, Preprocessing] = {
 }
 
 
-def resolve(choice: str | Preprocessing | None, *, channels: int, carried: Preprocessing | None) -> Preprocessing:
-    """The preprocessing to use: the caller's, by name or value, else the model's own, else ``none``.
+def resolve(choice: str | Preprocessing | None, *, channels: int, stated: Preprocessing | None) -> Preprocessing:
+    """The preprocessing to use: the caller's, by name or value, else the model's, else ``none``.
 
     Raises:
         CaptureError: an unknown name, or means and deviations for another number of channels.
@@ -91,19 +90,19 @@ def resolve(choice: str | Preprocessing | None, *, channels: int, carried: Prepr
         if choice not in PRESETS:
             raise CaptureError("preprocessing", f"{choice!r} is not a preset", fix=f"use one of {', '.join(PRESETS)}")
         choice = PRESETS[choice]
-    value = choice or carried or PRESETS["none"]
+    value = choice or stated or PRESETS["none"]
     for name, numbers in (("mean", value.mean), ("std", value.std)):
         if len(numbers) not in (1, channels):
             raise CaptureError(
                 "preprocessing",
                 f"{name} has {len(numbers)} values, the network has {channels} input channels",
-                fix="give one value, or one a channel",
+                fix="give one value, or one for each channel",
             )
     return value
 
 
 def from_timm(cfg: Mapping[str, Any]) -> Preprocessing | None:
-    """What a timm ``pretrained_cfg`` says of the input; ``None`` if it says nothing."""
+    """The preprocessing of a timm ``pretrained_cfg``; ``None`` if it has none."""
     if "mean" not in cfg or "std" not in cfg:
         return None
     channels = (cfg.get("input_size") or (3,))[0]

@@ -1,4 +1,4 @@
-"""Functions of torch that come apart into many operators at export, kept as one operator of fullfield's own."""
+"""Keeps functions as one operator that ``torch.export`` would decompose into many."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fullfield.layers import custom_operators as operators
 from fullfield.layers.sizes import axis_ops
 
 
-class SingleNodes(TorchFunctionMode):
-    """While it is active, local response normalisations and pools of squares run as one operator each.
+class PreserveOps(TorchFunctionMode):
+    """While it is active, local response normalisations and L2 pools run as one operator each.
 
-    Functions are met where they are called, so that ``nn.LocalResponseNorm``, ``nn.LPPool2d``, classes made from them
-    and plain calls of ``torch.nn.functional`` are one. What fullfield's operators do not have stays as torch has it:
-    other dimensions than ``(n, c, y, x)``, other powers than 2, windows that hang over the edge.
+    It intercepts function calls, and so covers ``nn.LocalResponseNorm``, ``nn.LPPool2d``, their subclasses and calls of
+    ``torch.nn.functional`` alike. torch's functions are used for what fullfield's operators lack: dimensions other than
+    ``(n, c, y, x)``, powers other than 2, windows that reach beyond the edge.
 
-    Exact: yes; pools of squares in another order
+    Exact: yes; L2 pools with another summation order
     """
 
     def __torch_function__(
@@ -32,10 +32,10 @@ class SingleNodes(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """The result of ``func``, by one operator where there is one."""
-        kept = _KEPT.get(func)
-        found = None if kept is None else kept(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {})) if found is None else found
+        """The result of ``func``, by one operator where possible."""
+        preserve = _PRESERVED.get(func)
+        result = None if preserve is None else preserve(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {})) if result is None else result
 
 
 def _response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor | None:
@@ -62,7 +62,7 @@ def _fits(kernel: Pair, stride: Pair, x: Tensor) -> bool:
     return all(op.leftover(int(n)) == 0 for op, n in zip(axis_ops(kernel, stride, (0, 0)), x.shape[2:], strict=True))
 
 
-_KEPT: Mapping[Callable[..., Any], Callable[..., Tensor | None]] = {
+_PRESERVED: Mapping[Callable[..., Any], Callable[..., Tensor | None]] = {
     F.local_response_norm: _response_norm,
     F.lp_pool2d: _power_pool,
 }

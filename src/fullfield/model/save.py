@@ -1,4 +1,4 @@
-"""Networks out: one ONNX file with what fullfield knows of the network in its metadata."""
+"""Saves models as ONNX files, with window, preprocessing and names in the metadata."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ import torch
 from torch import nn
 
 from fullfield._version import __version__
-from fullfield.errors import UnsupportedError
+from fullfield.errors import UnsupportedError, first_line
 from fullfield.files import filled_whole, free_place
 from fullfield.layers.export import translations
 from fullfield.model.model import Model
 from fullfield.model.torch_export import capture_module
 
 INSIDE_BYTES = 2**31 - 2**24
-"""The most bytes of weights that one protobuf file can hold, its graph aside; larger networks get a second file."""
+"""The most bytes of weights in one protobuf file, besides its graph; larger networks get a second file."""
 
 
 def save(network: Model | nn.Module, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes the network as one ONNX file that ``load`` turns back into the same classifier.
+    """Saves the network as one ONNX file, which ``load`` turns back into an equal model.
 
-    The file carries window, preprocessing, class names and layer names. It appears at ``path`` whole or not at all.
+    The file has window, preprocessing, class names and layer names. It appears at ``path`` complete or not at all.
 
     Args:
-        network: a classifier, or a module that says its own window as timm's do.
-        overwrite: whether a file already there may go.
+        network: a model, or a module that states its window as timm's do.
+        overwrite: whether to replace an existing file.
 
     Raises:
         ImageError: the file exists, or cannot be written.
-        UnsupportedError: the extra ``fullfield[export]`` is not installed, or ONNX cannot express the network.
+        UnsupportedError: the extra ``fullfield[export]`` is not installed, or the network cannot be written as ONNX.
     """
-    classifier = network if isinstance(network, Model) else capture_module(network)
+    model = network if isinstance(network, Model) else capture_module(network)
     target = free_place(Path(path), overwrite=overwrite)
     _require_exporter()
-    program = _program(classifier.graph, (classifier.channels, *classifier.window), (0,), classifier)
-    return _write(program, target, describe(classifier))
+    program = _program(model.graph, (model.channels, *model.window), (0,), model)
+    return _write(program, target, describe(model))
 
 
 def export_onnx(
@@ -57,21 +57,21 @@ def export_onnx(
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes a module that takes ``(n, c, y, x)`` as one ONNX file with a free batch and, if wanted, a free size.
+    """Writes a module that takes ``(n, c, y, x)`` as one ONNX file with a free batch size and optionally a free size.
 
     Args:
-        example_shape: channels, height and width that the module runs at; the smallest when the size is free.
+        example_shape: channels, height and width of the input; the smallest ones if the size is free.
         free_size: whether height and width are free, as fully convolutional modules allow.
-        metadata: further entries for the file.
+        metadata: further entries of the file.
 
     Raises:
         ImageError: the file exists, or cannot be written.
-        UnsupportedError: the extra is not installed, or the module fixes its size, or ONNX cannot express it.
+        UnsupportedError: the extra is not installed, or the module needs a fixed size or cannot be written as ONNX.
     """
     target = free_place(Path(path), overwrite=overwrite)
     _require_exporter()
     channels, height, width = example_shape
-    # Twice the smallest size: a map of a single cell would be taken for one that has always a single cell.
+    # Twice the smallest size: the exporter would treat a map of one cell as one that always has one cell.
     shape = (channels, 2 * height + 1, 2 * width + 3) if free_size else example_shape
     flags = [(part, part.training) for part in module.modules()]
     try:
@@ -84,16 +84,16 @@ def export_onnx(
     return _write(program, target, {"fullfield.version": __version__, **(metadata or {})})
 
 
-def describe(classifier: Model) -> dict[str, str]:
+def describe(model: Model) -> dict[str, str]:
     """The metadata that ``load`` reads back."""
     entries = {
         "fullfield.version": __version__,
-        "fullfield.window": json.dumps(list(classifier.window)),
-        "fullfield.preprocessing": classifier.preprocessing.to_json(),
-        "fullfield.name": classifier.name,
+        "fullfield.window": json.dumps(list(model.window)),
+        "fullfield.preprocessing": model.preprocessing.to_json(),
+        "fullfield.name": model.name,
     }
-    if classifier.class_names is not None:
-        entries["fullfield.classes"] = json.dumps(list(classifier.class_names), ensure_ascii=False)
+    if model.class_names is not None:
+        entries["fullfield.classes"] = json.dumps(list(model.class_names), ensure_ascii=False)
     return entries
 
 
@@ -105,7 +105,7 @@ def _require_exporter() -> None:
 
 
 def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ...], source: Model | None) -> Any:
-    """The exporter's program for a module, its nodes carrying the classifier's layer names."""
+    """The exporter's program for a module, its nodes with the layer names of the source model."""
     tensor = next((t for t in module.state_dict().values() if t.is_floating_point()), torch.zeros(0))
     example = torch.zeros(2, *shape, dtype=tensor.dtype, device=tensor.device)
     sizes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)
@@ -125,17 +125,16 @@ def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ..
                 output_names=["scores"],
                 custom_translation_table=translations(),
             )
-    except Exception as error:  # the exporter wraps any failure of any of its steps
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    except Exception as error:  # the exporter raises many types
         raise UnsupportedError(
             source.name if source is not None else type(module).__name__,
-            f"cannot be written as ONNX ({(lines or [type(error).__name__])[0][:300]})",
+            f"cannot be written as ONNX ({first_line(error)})",
             fix="keep the network as a Python module",
         ) from error
 
 
 def _name_layers(exported: torch.fx.Graph, source: torch.fx.Graph) -> None:
-    """Puts the source's layer names on the exported nodes, which are the same ones in the same order."""
+    """Copies the source's layer names to the exported nodes, if these are the same nodes in the same order."""
     ours, theirs = _layers(source), _layers(exported)
     if [node.target for node in ours] != [node.target for node in theirs]:
         return
@@ -154,7 +153,7 @@ def _layers(graph: torch.fx.Graph) -> list[torch.fx.Node]:
 
 
 def _write(program: Any, target: Path, metadata: Mapping[str, str]) -> Path:
-    """The finished file, moved into place once it is whole."""
+    """Writes the file and moves it to its path when it is complete."""
     model = program.model
     _tidy(model)
     model.metadata_props.update(metadata)
@@ -162,19 +161,19 @@ def _write(program: Any, target: Path, metadata: Mapping[str, str]) -> Path:
     weights = sum(
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None
     )
-    # Data beside it first: the model's own file appears only when all that it names is there.
+    # External data come first: the model's file appears only when all files that it names exist.
     with filled_whole(target) as (near,), _quiet():
         program.save(near, external_data=weights > INSIDE_BYTES)
     return target
 
 
 def _tidy(model: Any) -> None:
-    """Folds shape arithmetic, names nodes by their layers, drops the exporter's notes, which hold local paths."""
+    """Folds shape arithmetic, names nodes by their layers, removes the exporter's notes, which contain local paths."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass
     from onnxscript.optimizer import fold_constants
 
     weights = set(model.graph.initializers)
-    # Folding a weight, say into another shape, would cost it its name.
+    # A folded weight, in another shape say, would lose its name.
     fold_constants(
         model,
         input_size_limit=1024,
@@ -201,7 +200,7 @@ def _tidy(model: Any) -> None:
 
 
 def _drop_zero_bias(node: Any, weights: set[str]) -> None:
-    """Takes away the zeros that the exporter adds to a convolution without bias."""
+    """Removes the zeros that the exporter adds to a convolution without bias."""
     bias = node.inputs[2] if node.op_type == "Conv" and len(node.inputs) == 3 else None
     if bias is None or bias.name in weights or bias.const_value is None:
         return
@@ -210,7 +209,7 @@ def _drop_zero_bias(node: Any, weights: set[str]) -> None:
 
 
 def _scope(text: str) -> str:
-    """The layer in the exporter's list of scopes: the last but the node's own; empty if there is none."""
+    """The layer in the exporter's list of scopes: the last one before the node's; empty if there is none."""
     try:
         scopes = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -221,7 +220,7 @@ def _scope(text: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's warnings, log and progress."""
+    """Suppresses the exporter's warnings, log and progress."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""``nn.Module`` -> the graph, by ``torch.export``."""
+"""Captures an ``nn.Module`` as a ``Model``, by ``torch.export``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from fullfield.arguments import parse_pair
-from fullfield.errors import CaptureError
+from fullfield.errors import CaptureError, first_line
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.functionalize import functionalise
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing, from_timm, resolve
-from fullfield.model.preserve_ops import SingleNodes
+from fullfield.model.preserve_ops import PreserveOps
 
 WindowSize = int | tuple[int, int]
 
@@ -34,16 +34,16 @@ def capture_module(
     score: int | str | None = None,
     name: str | None = None,
 ) -> Model:
-    """The classifier that ``module`` is: its graph at one window size, in evaluation mode, with a free batch.
+    """The model of a module: its graph at one window size, in evaluation mode, with a free batch size.
 
-    The module itself is left as it was, training flags included; the classifier shares its parameters.
+    The module is not changed, training flags included; the model shares its parameters.
 
     Args:
         module: maps ``(n, c, h, w)`` to ``(n, k)``, ``(n, k, 1, 1)``, or a tuple or dict that holds one of these.
-        window: height and width of the window, px; by default what timm's ``pretrained_cfg`` says.
-        channels: input channels; by default those of the first convolution, or what timm's ``pretrained_cfg`` says
-            where the network rearranges its pixels before that.
-        preprocessing: a preset's name or a value; by default what timm's ``pretrained_cfg`` says, else ``none``.
+        window: height and width of the window, px; by default that of timm's ``pretrained_cfg``.
+        channels: input channels; by default those of the first convolution, or of timm's ``pretrained_cfg`` where
+            the network rearranges its pixels before that.
+        preprocessing: a preset's name or a value; by default that of timm's ``pretrained_cfg``, else ``none``.
         class_names: one name a score.
         score: index or key of the scores in a tuple or dict.
         name: for reports; by default the module's class name.
@@ -55,16 +55,16 @@ def capture_module(
     if window is None:
         size = cfg.get("input_size")
         if size is None:
-            raise CaptureError("window", "is not given and the module does not say", fix="pass window=224, say")
+            raise CaptureError("window", "is not given and the module does not state it", fix="pass window=224, say")
         window = (int(size[1]), int(size[2]))
     height, width = parse_window(window)
     wrapped = _Scores(module, score)
     graph, channels = _export_first(wrapped, [channels] if channels else _input_channels(module, cfg), (height, width))
-    return classifier(
+    return checked_model(
         graph,
         window=(height, width),
         channels=channels,
-        preprocessing=resolve(preprocessing, channels=channels, carried=from_timm(cfg)),
+        preprocessing=resolve(preprocessing, channels=channels, stated=from_timm(cfg)),
         class_names=tuple(class_names) if class_names is not None else _timm_names(cfg),
         name=name or type(module).__name__,
     )
@@ -79,7 +79,7 @@ def parse_window(window: WindowSize) -> tuple[int, int]:
     return parse_pair("window", window, fix="pass 224 or (224, 224)", error=CaptureError)
 
 
-def classifier(
+def checked_model(
     graph: torch.fx.GraphModule,
     *,
     window: tuple[int, int],
@@ -89,14 +89,14 @@ def classifier(
     name: str,
     check: Callable[[torch.fx.GraphModule, torch.Tensor, str], None] = check_batch_independence,
 ) -> Model:
-    """A checked classifier around a graph that some importer built.
+    """Checks a graph of an importer and makes a ``Model`` of it.
 
     Args:
         graph, window, channels, preprocessing, class_names, name: as of ``Model``.
-        check: raises where the windows of a batch are mixed; given the graph, two windows and the name.
+        check: raises if the windows of a batch affect one another; called with the graph, two windows and the name.
 
     Raises:
-        CaptureError: the graph does not run at the window, does not give one score vector a window, or mixes windows.
+        CaptureError: the graph does not run at the window, does not return one score vector a window, or mixes windows.
     """
     dtype = next((t.dtype for t in graph.state_dict().values() if t.is_floating_point()), torch.float32)
     device = next((t.device for t in graph.state_dict().values()), torch.device("cpu"))
@@ -107,7 +107,7 @@ def classifier(
     except Exception as error:
         raise CaptureError(
             name,
-            f"does not run on windows of {window[0]}x{window[1]} px ({_one_line(error)})",
+            f"does not run on windows of {window[0]}x{window[1]} px ({first_line(error)})",
             fix="give the window that the network was trained for",
         ) from error
     if len(shape) != 2 or shape[0] != 2:
@@ -125,7 +125,7 @@ def classifier(
 
 
 class _Scores(nn.Module):
-    """The wrapped module with its score picked out and flattened to ``(n, k)``."""
+    """A module that returns the chosen output of another, flattened to ``(n, k)``."""
 
     def __init__(self, module: nn.Module, score: int | str | None) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def _export(module: nn.Module, shape: tuple[int, int, int]) -> torch.fx.GraphMod
     example = torch.zeros(2, *shape, dtype=tensor.dtype, device=tensor.device)
     try:
         module.eval()
-        with torch.no_grad(), warnings.catch_warnings(), _quiet(), SingleNodes():
+        with torch.no_grad(), warnings.catch_warnings(), _quiet(), PreserveOps():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
             exported = _functional(program)
@@ -173,7 +173,7 @@ def _export(module: nn.Module, shape: tuple[int, int, int]) -> torch.fx.GraphMod
     except Exception as error:
         raise CaptureError(
             type(getattr(module, "module", module)).__name__,
-            f"cannot be exported: {_one_line(error)}",
+            f"cannot be exported: {first_line(error)}",
             fix="remove Python control flow that depends on the data or the batch, or export to ONNX and load that",
         ) from error
     finally:
@@ -188,17 +188,17 @@ def _functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
     assert isinstance(exported, torch.fx.GraphModule)
     _drop_checks(exported.graph)
     if functionalise(exported.graph):
-        # an empty table decomposes little: operators in place, views of what they change, and what may be either
+        # an empty table decomposes few: in-place operators, views of their results, and operators that may be either
         exported = program.run_decompositions({}).module(check_guards=False)
         assert isinstance(exported, torch.fx.GraphModule)
         _drop_checks(exported.graph)
-    exported.graph.eliminate_dead_code()  # such as the places of maxima
+    exported.graph.eliminate_dead_code()  # such as the indices of maxima
     return exported
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds back what torch logs and prints about an export that fails; the error says it in one line."""
+    """Suppresses torch's output about a failed export; the error has the reason in one line."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -209,7 +209,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _drop_checks(graph: torch.fx.Graph) -> None:
-    """Takes away guards, and weights that nobody reads."""
+    """Removes guards and unused weights."""
     for node in reversed(list(graph.nodes)):
         dead = node.op in ("get_attr", "call_module") or "assert" in str(node.target) or "_guards" in str(node.target)
         if dead and not node.users:
@@ -217,7 +217,7 @@ def _drop_checks(graph: torch.fx.Graph) -> None:
 
 
 def _plain_graph(exported: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """The exported module without its hooks, its nodes named by their layers."""
+    """The exported module without hooks; every node has the path of its layer."""
     graph, root = exported.graph, getattr(exported, "module", exported)
     for node in graph.nodes:
         node.meta = {"path": _path(node)}
@@ -232,26 +232,21 @@ def _plain_graph(exported: torch.fx.GraphModule) -> torch.fx.GraphModule:
 
 
 def _path(node: torch.fx.Node) -> str:
-    """The deepest module on the node's stack, without the wrapper's prefix; the node's own name outside modules."""
+    """The path of the innermost module of a node, without the wrapper's prefix; outside modules the node's name."""
     stack = [entry[0] for entry in node.meta.get("nn_module_stack", {}).values()]
     paths = [p.removeprefix("module").removeprefix(".") for p in stack if "hook" not in p]
     return next((p for p in reversed(paths) if p), node.name)
 
 
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
-
-
 def _input_channels(module: nn.Module, cfg: dict[str, Any]) -> list[int]:
-    """Counts of input channels to try: the first convolution's, then timm's."""
+    """Numbers of input channels to try: the first convolution's, then timm's."""
     first = next((part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    said = cfg["input_size"][0] if "input_size" in cfg else None
-    return list(dict.fromkeys(c for c in (first, said) if c)) or [3]
+    stated = cfg["input_size"][0] if "input_size" in cfg else None
+    return list(dict.fromkeys(c for c in (first, stated) if c)) or [3]
 
 
 def _export_first(module: nn.Module, channels: list[int], window: tuple[int, int]) -> tuple[torch.fx.GraphModule, int]:
-    """The graph for the first count of channels that the module takes."""
+    """The graph for the first number of channels with which the module can be exported."""
     for count in channels[:-1]:
         with contextlib.suppress(CaptureError):
             return _export(module, (count, *window)), count

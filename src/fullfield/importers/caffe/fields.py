@@ -1,4 +1,4 @@
-"""The fields that a ``.prototxt`` names and neither Caffe nor this package has: misspelt, or of another Caffe."""
+"""Finds fields of a ``.prototxt`` that Caffe does not define: misspelt ones and those of forks of Caffe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from fullfield.importers.caffe.schema import message
 
 _TOKEN = re.compile(
-    r"""\#[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*'   # passed over: remarks and texts
+    r"""\#[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*'   # skipped: comments and strings
       | (?P<block>[A-Za-z_]\w*)(?=\s*:?\s*[{<]) | (?P<field>[A-Za-z_]\w*)(?=\s*:) | (?P<end>[}>])""",
     re.VERBOSE,
 )
@@ -62,7 +62,7 @@ _CHANGE_NOTHING = frozenset(
 
 
 class UnknownField(NamedTuple):
-    """A field, the line where it stands, counted from 1, and the known field that it resembles, if any."""
+    """A field, its line, counted from 1, and the known field that it resembles, if any."""
 
     name: str
     line: int
@@ -74,9 +74,9 @@ class UnknownField(NamedTuple):
 
 
 def unknown_fields(text: str) -> Iterator[UnknownField]:
-    """The fields of a network's text, which can be parsed, that may change what it computes and are not known.
+    """The unknown fields of a valid network text that may change its results.
 
-    Parameters of layers that this package cannot read are passed over: such a layer is refused for itself.
+    Parameters of unknown layers are skipped, as such a layer is refused anyway.
 
     Examples:
         >>> text = "layer { name: 'a' convolution_param { kernal_size: 3 engine: CUDNN } roi_param { width: 7 } }"

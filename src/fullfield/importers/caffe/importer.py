@@ -1,4 +1,4 @@
-"""Caffe files to a ``Model``."""
+"""Loads Caffe files as a ``Model``."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fullfield.errors import CaptureError
-from fullfield.importers.caffe.network import CaffeNet, build
-from fullfield.importers.caffe.plan import Plan, plan
+from fullfield.importers.caffe.network import CaffeModule, build
 from fullfield.importers.caffe.reader import kind, read
 from fullfield.importers.caffe.schema import Message
-from fullfield.importers.caffe.weights import FACTORS, Weights, blob_shape
+from fullfield.importers.caffe.selection import Selection, select_layers
+from fullfield.importers.caffe.weights import FACTORS, CaffeWeights, blob_shape
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import WindowSize, capture_module, parse_window
 
 
 @dataclass(frozen=True)
-class Network:
-    """A read Caffe network: its module, the window's ``(c, y, x)`` and what its data layer does to pixels.
+class CaffeNetwork:
+    """A Caffe network: its module, the window's ``(c, y, x)`` and the preprocessing of its data layer.
 
-    ``definition`` is the file in today's syntax without blobs, ``blobs`` the file that has them.
-    ``entered`` has the shape of what enters each layer at the window, by the module's names.
+    ``definition`` is the file in today's syntax, without blobs. ``entered`` has the input shape of each layer for one
+    window, by the module's names. ``mean_file`` is the name of a file with the mean, which is not read.
     """
 
-    module: CaffeNet
+    module: CaffeModule
     shape: tuple[int, int, int]
     preprocessing: Preprocessing | None
     definition: Message
-    plan: Plan
+    selection: Selection
     entered: dict[str, tuple[int, ...]]
     mean_file: str = ""
 
@@ -43,24 +43,24 @@ def load_caffe(
     score: int | str | None = None,
     name: str | None = None,
 ) -> Model:
-    """The classifier in a ``.prototxt``, its weights in a ``.caffemodel``; or all in a ``.caffemodel``.
+    """The model in a ``.prototxt``, with its weights in a ``.caffemodel``; or all in a ``.caffemodel``.
 
-    Without weights the file's fillers draw them. Of a file for training its test phase is taken, and of a loss
-    the softmax or sigmoid in it.
+    Without weights, the file's fillers draw them. A file for training is read in its test phase, with the softmax or
+    sigmoid of its loss.
 
     Args:
         window: height and width, px; by default the input layer's, or the crop's of a data layer.
-        preprocessing: by default what ``transform_param`` says, in the order BGR.
-        score: name of a value (``"fc7"``, say), or index among those that no layer reads.
+        preprocessing: by default that of ``transform_param``, in the order BGR.
+        score: name of a value (``"fc7"``, say), or index among the values that no layer reads.
 
     Raises:
-        CaptureError: a file is damaged, too large, has unknown layers, or weights that do not fit.
+        CaptureError: a file is damaged or too large, or has unknown layers or weights of other shapes.
     """
     net = read_network(path, weights=weights, window=window, score=score)
     if net.mean_file and preprocessing is None:
         what = f"takes its mean from another file, {net.mean_file!r}, which is not read"
-        raise CaptureError(str(path), what, fix='pass preprocessing="caffe" (ImageNet\'s mean), or your own')
-    classifier = capture_module(
+        raise CaptureError(str(path), what, fix='pass preprocessing="caffe" (ImageNet\'s mean), or another')
+    model = capture_module(
         net.module,
         window=net.shape[1:],
         channels=net.shape[0],
@@ -69,15 +69,15 @@ def load_caffe(
         name=name or net.definition.name or path.stem,
     )
     factors = {id(p): net.module.caffe_factors[n] for n, p in net.module.named_parameters()}
-    named = classifier.graph.named_parameters()
-    classifier.graph.meta[FACTORS] = {name: factors[id(p)] for name, p in named if id(p) in factors}
-    return classifier
+    named = model.graph.named_parameters()
+    model.graph.meta[FACTORS] = {name: factors[id(p)] for name, p in named if id(p) in factors}
+    return model
 
 
 def read_network(
     path: Path, *, weights: Path | None = None, window: WindowSize | None = None, score: int | str | None = None
-) -> Network:
-    """The network as a trainable module, with ``lr_mult`` and ``decay_mult`` of its parameters.
+) -> CaffeNetwork:
+    """The network as a trainable module with the ``lr_mult`` and ``decay_mult`` of its parameters.
 
     Raises:
         CaptureError: as ``load_caffe``.
@@ -89,30 +89,30 @@ def read_network(
     blobs = definition if weights is None else read(weights)
     if weights is None and not any(layer.blobs for layer in definition.layer):
         blobs = None
-    chosen = plan(definition, path, score=score, deployed=deployed)
+    chosen = select_layers(definition, path, score=score, deployed=deployed)
     if window is not None:
         size = parse_window(window)
     elif chosen.shape[2] and chosen.shape[3]:
         size = chosen.shape[2], chosen.shape[3]
     else:
-        raise CaptureError(str(path), "does not say its window", fix="pass window=227, say")
+        raise CaptureError(str(path), "does not state its window", fix="pass window=227, say")
     shape = (_channels(chosen, blobs), *size)
-    module, entered = build(chosen, Weights(blobs), shape, path)
+    module, entered = build(chosen, CaffeWeights(blobs), shape, path)
     for layer in definition.layer:
         layer.ClearField("blobs")
     transform = chosen.source.transform_param
-    carried = _preprocessing(chosen.source, shape[0])
-    return Network(module.train(), shape, carried, definition, chosen, entered, transform.mean_file)
+    preprocessing = _preprocessing(chosen.source, shape[0])
+    return CaffeNetwork(module.train(), shape, preprocessing, definition, chosen, entered, transform.mean_file)
 
 
-def _channels(chosen: Plan, blobs: Message | None) -> int:
-    """Channels of the input: as declared, else as the first convolution's weights or the mean have it."""
+def _channels(chosen: Selection, blobs: Message | None) -> int:
+    """Input channels: as declared, else those of the first convolution's weights, else those of the mean."""
     if chosen.shape[1]:
         return chosen.shape[1]
-    kept = {layer.name: layer.blobs for layer in blobs.layer if layer.blobs} if blobs is not None else {}
+    found = {layer.name: layer.blobs for layer in blobs.layer if layer.blobs} if blobs is not None else {}
     for layer in chosen.layers:
-        if layer.type == "Convolution" and chosen.image in layer.bottom and layer.name in kept:
-            shape = blob_shape(kept[layer.name][0])
+        if layer.type == "Convolution" and chosen.image in layer.bottom and layer.name in found:
+            shape = blob_shape(found[layer.name][0])
             if len(shape) == 4 and shape[1] > 0:
                 return int(shape[1] * max(1, layer.convolution_param.group))
     transform = chosen.source.transform_param
@@ -122,7 +122,7 @@ def _channels(chosen: Plan, blobs: Message | None) -> int:
 
 
 def _preprocessing(source: Message, channels: int) -> Preprocessing | None:
-    """``(pixel - mean) * scale``, as ``transform_param`` has it; ``None`` where it says nothing."""
+    """``(pixel - mean) * scale`` of ``transform_param``; ``None`` where it has neither."""
     p = source.transform_param
     if not (p.HasField("scale") or p.mean_value or p.mean_file):
         return None

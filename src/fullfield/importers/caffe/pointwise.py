@@ -1,4 +1,4 @@
-"""Layers that work cell by cell: activations, normalisation, scales."""
+"""Caffe's layers that keep the shape: activations, normalisations, scales, dropout."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fullfield.importers.caffe.layer import Builder, Layer, filler
-from fullfield.importers.limits import Refusal
+from fullfield.importers.caffe.layer import CaffeLayer, LayerBuilder, filler
+from fullfield.importers.limits import LayerRefused
 from fullfield.layers.lrn import LocalResponseNorm2d
 
 
-def relu(layer: Layer) -> nn.Module:
+def relu(layer: CaffeLayer) -> nn.Module:
     """``ReLU``, leaky where it has a negative slope."""
     slope = layer.message.relu_param.negative_slope
     return nn.LeakyReLU(slope) if slope else nn.ReLU()
 
 
-def prelu(layer: Layer) -> nn.Module:
-    """``PReLU``: a slope a channel, or one for all; 0.25 without a filler."""
+def prelu(layer: CaffeLayer) -> nn.Module:
+    """``PReLU``: one slope for each channel, or one for all; 0.25 without a filler."""
     p = layer.message.prelu_param
     shape = layer.bottom()
     slopes = 1 if p.channel_shared else shape[1]
@@ -53,7 +53,7 @@ class Exponential(nn.Module):
     def __init__(self, base: float, scale: float, shift: float, *, inverse: bool) -> None:
         super().__init__()
         if base != -1 and (base <= 0 or (inverse and base == 1)):
-            raise Refusal(f"base {base}")
+            raise LayerRefused(f"base {base}")
         self.rate = 1.0 if base == -1 else math.log(base)
         self.scale, self.shift, self.inverse = scale, shift, inverse
 
@@ -85,25 +85,25 @@ class Lambda(nn.Module):
                 return (x > self.numbers[0]).to(x.dtype)
 
 
-def lrn(layer: Layer) -> nn.Module:
-    """``LRN`` across channels or within one; the second has always ``k`` 1."""
+def lrn(layer: CaffeLayer) -> nn.Module:
+    """``LRN`` across channels or within one; within one, ``k`` is always 1."""
     p = layer.message.lrn_param
     layer.bottom(dims=4)
     if p.local_size % 2 == 0 or p.local_size > 2**16:
-        raise Refusal(f"local_size {p.local_size} is not an odd number")
+        raise LayerRefused(f"local_size {p.local_size} is not an odd number")
     region = ("across", "within")[p.norm_region]
     k = p.k if region == "across" else 1.0
     return LocalResponseNorm2d(p.local_size, alpha=p.alpha, beta=p.beta, k=k, region=region)
 
 
-def batch_norm(layer: Layer) -> nn.Module:
+def batch_norm(layer: CaffeLayer) -> nn.Module:
     """``BatchNorm`` with the statistics of training; its third blob divides the first two."""
     p = layer.message.batch_norm_param
     shape = layer.bottom()
     if p.HasField("use_global_stats") and not p.use_global_stats:
-        raise Refusal("takes its statistics from the batch: set use_global_stats: true")
+        raise LayerRefused("uses the statistics of the batch: set use_global_stats: true")
     if len(shape) not in (2, 4):
-        raise Refusal(f"a bottom of {len(shape)} dimensions")
+        raise LayerRefused(f"a bottom of {len(shape)} dimensions")
     kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
     norm = kind(shape[1], eps=p.eps, momentum=1 - p.moving_average_fraction, affine=False)
     mean, var, factor = (layer.buffer(i, (shape[1],) if i < 2 else (1,)) for i in range(3))
@@ -114,8 +114,8 @@ def batch_norm(layer: Layer) -> nn.Module:
     return norm
 
 
-class Scale(nn.Module):
-    """A factor and where there is one a summand, each broadcast from ``axis`` on."""
+class CaffeScale(nn.Module):
+    """A factor and optionally a summand, both broadcast from ``axis`` on."""
 
     def __init__(self, axis: int, dims: int) -> None:
         super().__init__()
@@ -137,26 +137,26 @@ class Scale(nn.Module):
         return parameter.reshape(*parameter.shape, *[1] * (self.dims - self.axis - parameter.dim()))
 
 
-def _span(layer: Layer, axis: int, count: int) -> tuple[int, tuple[int, ...]]:
-    """The first axis, and the shape that a parameter over ``count`` axes (-1: all) has."""
+def _span(layer: CaffeLayer, axis: int, count: int) -> tuple[int, tuple[int, ...]]:
+    """The first axis, and the shape of a parameter over ``count`` axes (-1: all)."""
     first = layer.axis(axis)
     shape = layer.shapes[0]
     last = len(shape) if count == -1 else first + count
     if not first <= last <= len(shape):
-        raise Refusal(f"{count} axes from axis {axis} of {len(shape)} dimensions")
+        raise LayerRefused(f"{count} axes from axis {axis} of {len(shape)} dimensions")
     return first, shape[first:last]
 
 
-def scale(layer: Layer) -> nn.Module:
-    """``Scale`` by learned numbers, or by a second bottom."""
+def scale(layer: CaffeLayer) -> nn.Module:
+    """``Scale`` by trained factors, or by a second bottom."""
     p = layer.message.scale_param
     if len(layer.shapes) == 2:
         if p.bias_term or p.axis not in (0, 1) or layer.shapes[1] != layer.shapes[0][: len(layer.shapes[1])]:
-            raise Refusal("scales by a second bottom that does not begin with the first one's dimensions")
-        return Scale(1, len(layer.shapes[0]))
+            raise LayerRefused("scales by a second bottom that does not begin with the first one's dimensions")
+        return CaffeScale(1, len(layer.shapes[0]))
     shape = layer.bottom()
     first, size = _span(layer, p.axis, p.num_axes)
-    made = Scale(first, len(shape))
+    made = CaffeScale(first, len(shape))
     given = filler(p, "filler")
     made.weight = layer.parameter(0, size, given)
     if given is None and layer.weights.shape(layer.message) is None:
@@ -166,18 +166,18 @@ def scale(layer: Layer) -> nn.Module:
     return made
 
 
-def bias(layer: Layer) -> nn.Module:
-    """``Bias``: learned numbers added."""
+def bias(layer: CaffeLayer) -> nn.Module:
+    """``Bias``: adds trained numbers."""
     p = layer.message.bias_param
     shape = layer.bottom()
     first, size = _span(layer, p.axis, p.num_axes)
-    made = Scale(first, len(shape))
+    made = CaffeScale(first, len(shape))
     made.bias = layer.parameter(0, size, filler(p, "filler"))
     return made
 
 
 class MeanVariance(nn.Module):
-    """Every map, or all of a window's, with its mean taken away and divided by its deviation."""
+    """Subtracts the mean of every map, or of all maps of a window, and divides by the standard deviation."""
 
     def __init__(self, *, variance: bool, across: bool, eps: float) -> None:
         super().__init__()
@@ -189,32 +189,32 @@ class MeanVariance(nn.Module):
         return x / ((x * x).mean(self.axes, keepdim=True).sqrt() + self.eps) if self.variance else x
 
 
-def mvn(layer: Layer) -> nn.Module:
+def mvn(layer: CaffeLayer) -> nn.Module:
     """``MVN``."""
     p = layer.message.mvn_param
     layer.bottom(dims=4)
     return MeanVariance(variance=p.normalize_variance, across=p.across_channels, eps=p.eps)
 
 
-def _power(layer: Layer) -> nn.Module:
+def _power(layer: CaffeLayer) -> nn.Module:
     p = layer.message.power_param
     return Power(p.power, p.scale, p.shift)
 
 
-def _exponential(layer: Layer) -> nn.Module:
+def _exponential(layer: CaffeLayer) -> nn.Module:
     log = layer.message.type == "Log"
     p = layer.message.log_param if log else layer.message.exp_param
     return Exponential(p.base, p.scale, p.shift, inverse=log)
 
 
-def _dropout(layer: Layer) -> nn.Module:
+def _dropout(layer: CaffeLayer) -> nn.Module:
     ratio = layer.message.dropout_param.dropout_ratio
     if not 0 <= ratio < 1:
-        raise Refusal(f"dropout_ratio {ratio}")
+        raise LayerRefused(f"dropout_ratio {ratio}")
     return nn.Dropout(ratio)
 
 
-LAYERS: dict[str, Builder] = {
+LAYERS: dict[str, LayerBuilder] = {
     "AbsVal": lambda layer: Lambda("AbsVal"),
     "BNLL": lambda layer: Lambda("BNLL"),
     "BatchNorm": batch_norm,

@@ -1,4 +1,4 @@
-"""A Caffe file to one ``NetParameter`` of today's syntax, told from other files by its content."""
+"""Reads a Caffe file as a ``NetParameter`` of today's syntax; recognises it by its content."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import BinaryIO
 from google.protobuf import text_format  # type: ignore[import-untyped]  # ships no types
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from fullfield.errors import CaptureError
+from fullfield.errors import CaptureError, first_line
 from fullfield.importers.caffe.fields import unknown_fields
 from fullfield.importers.caffe.schema import Message, message
 from fullfield.importers.caffe.upgrade import upgrade
-from fullfield.importers.limits import first_line, read_bytes
+from fullfield.importers.limits import read_bytes
 
 TEXT_BYTES = 2**24
-"""The longest ``.prototxt``."""
+"""The most bytes of a ``.prototxt``."""
 _HEAD_BYTES = 2**16
 _FIELDS_NAMED = 8
 _TEXT = re.compile(r"^\s*(?:(?:layers?|input_shape|state)\s*:?\s*\{|(?:input|input_dim|name)\s*:)", re.MULTILINE)
@@ -26,7 +26,7 @@ _UNKNOWN_ENUM = re.compile(r"\btype\s*:\s*([A-Z][A-Z0-9_]*)\b")
 
 
 def kind(path: Path) -> str | None:
-    """``text`` or ``binary`` for what looks like Caffe's files, ``None`` for others and what cannot be read."""
+    """``text`` or ``binary`` for a Caffe file, ``None`` for other files and those that cannot be read."""
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
@@ -38,10 +38,10 @@ def kind(path: Path) -> str | None:
 
 
 def read(path: Path) -> Message:
-    """The network in the file, of whatever syntax, as ``NetParameter`` with today's layers; ``raw`` blobs.
+    """The network in the file, upgraded to today's syntax, with ``raw`` blobs.
 
     Raises:
-        CaptureError: the file cannot be read, is damaged, too large, or holds no layers.
+        CaptureError: the file cannot be read, is damaged or too large, or has no layers.
     """
     data = read_bytes(path)
     if _is_text(data[:_HEAD_BYTES]):
@@ -60,7 +60,7 @@ def read(path: Path) -> Message:
 
 
 def _texts(net: Message) -> Iterator[object]:
-    """Every text that matters; protobuf hands over bytes where one is not UTF-8."""
+    """Every text that is used; protobuf returns bytes where one is not UTF-8."""
     yield from (net.name, *net.input)
     for layer in (*net.layer, *net.layers, *(old.layer for old in net.layers)):
         yield layer.name
@@ -93,7 +93,7 @@ def _parse_text(path: Path, data: bytes) -> Message:
 
 
 def _unknown_types(text: str) -> str:
-    """The layer types of the old syntax that Caffe never had."""
+    """The unknown layer types of a file in the old syntax."""
     field = message("V1LayerParameter").DESCRIPTOR.fields_by_name["type"]
     return ", ".join(sorted(set(_UNKNOWN_ENUM.findall(text)) - set(field.enum_type.values_by_name)))
 
@@ -113,7 +113,7 @@ def _is_text(head: bytes) -> bool:
 def _is_binary(stream: BinaryIO) -> bool:
     """Whether the top-level fields are those of ``NetParameter`` and not of ONNX.
 
-    Both number their fields from 1, with other types: the name is Caffe's field 1, a number is ONNX's.
+    Both number their fields from 1, with different types: field 1 is the name in Caffe and a number in ONNX.
     """
     size = stream.seek(0, 2)
     stream.seek(0)

@@ -1,10 +1,10 @@
-"""The messages of Caffe files, described here and kept in pools of their own: no other package's can clash.
+"""The protobuf messages of Caffe files, in separate descriptor pools, so that other packages' messages cannot clash.
 
-Every field says ``name number type`` and where it has one its default; ``*`` repeats, and ``enum(...)`` numbers its
-values from 0 where they give no numbers. Fields that change no result (engines, solver state) are left out.
+A field is ``name number type`` and optionally a default; ``*`` means repeated, and the values of ``enum(...)`` count
+from 0 unless they state numbers. Fields that do not change results (engines, solver state) are left out.
 
-Blobs are described twice. In binary files a packed ``repeated float`` is the same bytes on the wire as one
-``bytes`` field, which costs no copy; in text files the numbers are written out.
+Blobs have two descriptions. In binary files a packed ``repeated float`` is encoded like one ``bytes`` field, which is
+read without a copy; text files list the numbers.
 
 Source: ``caffe.proto`` of BVLC Caffe 1.0.
 """
@@ -22,7 +22,7 @@ from google.protobuf import (  # type: ignore[import-untyped]  # ships no types
 )
 
 Message = Any
-"""A protobuf message: their classes are made at run time and have no static types."""
+"""A protobuf message; the classes are created at run time and have no static types."""
 
 _V1_TYPES = (
     "NONE=0 ABSVAL=35 ACCURACY=1 ARGMAX=30 BNLL=2 CONCAT=3 CONTRASTIVE_LOSS=37 CONVOLUTION=4 DATA=5 DECONVOLUTION=39 "
@@ -127,7 +127,7 @@ _RAW = "data 5 bytes*; double_data 8 bytes*"
 
 @cache
 def message(name: str, *, raw: bool = True) -> Any:
-    """The class of a message; with ``raw`` its blobs hold their numbers as little-endian bytes."""
+    """The class of a message; with ``raw``, blobs store their numbers as little-endian bytes."""
     return message_factory.GetMessageClass(_pool(raw).FindMessageTypeByName(f"fullfield.caffe.{name}"))
 
 

@@ -1,4 +1,4 @@
-"""Layers with kernels: convolutions, their transposes, pools; and the fully connected layer."""
+"""Caffe's convolutions, transposed convolutions, pools and fully connected layers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fullfield.geometry.region import Pair
-from fullfield.importers.caffe.layer import Builder, Layer, filler
+from fullfield.importers.caffe.layer import CaffeLayer, LayerBuilder, filler
 from fullfield.importers.caffe.schema import Message
-from fullfield.importers.limits import Refusal, check_elements
+from fullfield.importers.limits import LayerRefused, check_elements
 
 
 def _numbers(parameters: Message, name: str, default: int | None, *, key: str | None = None) -> Pair:
@@ -24,21 +24,21 @@ def _numbers(parameters: Message, name: str, default: int | None, *, key: str | 
     if not values and default is not None:
         values = [default]
     if len(values) not in (1, 2):
-        raise Refusal(f"{len(values)} values of {name} for two axes")
+        raise LayerRefused(f"{len(values)} values of {name} for two axes")
     return values[0], values[-1]
 
 
 def _checked(kernel: Pair, stride: Pair, dilation: Pair = (1, 1), pad: Pair = (0, 0)) -> None:
     for name, pair, least in (("kernel", kernel, 1), ("stride", stride, 1), ("dilation", dilation, 1), ("pad", pad, 0)):
         if not all(least <= n < 2**20 for n in pair):
-            raise Refusal(f"{name} {pair[0]}x{pair[1]}")
+            raise LayerRefused(f"{name} {pair[0]}x{pair[1]}")
 
 
 def _geometry(p: Message) -> tuple[Pair, Pair, Pair, Pair]:
     """Kernel, stride, pad and dilation of a convolution."""
     dilation = [*p.dilation] or [1]
     if len(dilation) > 2:
-        raise Refusal(f"{len(dilation)} values of dilation for two axes")
+        raise LayerRefused(f"{len(dilation)} values of dilation for two axes")
     kernel, stride = _numbers(p, "kernel_size", None, key="kernel"), _numbers(p, "stride", 1)
     pad = _numbers(p, "pad", 0)
     spread = (dilation[0], dilation[-1])
@@ -46,15 +46,15 @@ def _geometry(p: Message) -> tuple[Pair, Pair, Pair, Pair]:
     return kernel, stride, pad, spread
 
 
-def convolution(layer: Layer) -> nn.Module:
-    """``Convolution``: groups, padding, dilation, other numbers along y than along x."""
+def convolution(layer: CaffeLayer) -> nn.Module:
+    """``Convolution``, with groups, padding, dilation and different numbers along y and x."""
     p = layer.message.convolution_param
     maps = layer.bottom(dims=4)[1]
     if p.axis not in (1, -3):
-        raise Refusal(f"convolves along axes after {p.axis}, not after the channels")
+        raise LayerRefused(f"convolves along axes after {p.axis}, not after the channels")
     kernel, stride, pad, dilation = _geometry(p)
     if not p.num_output or not p.group or maps % p.group or p.num_output % p.group:
-        raise Refusal(f"{maps} -> {p.num_output} channels in {p.group} groups")
+        raise LayerRefused(f"{maps} -> {p.num_output} channels in {p.group} groups")
     shape = (p.num_output, maps // p.group, *kernel)
     check_elements(shape)
     conv = nn.Conv2d(maps, p.num_output, kernel, stride, pad, dilation, p.group, p.bias_term, device="meta")
@@ -64,13 +64,13 @@ def convolution(layer: Layer) -> nn.Module:
     return conv
 
 
-def deconvolution(layer: Layer) -> nn.Module:
-    """``Deconvolution``: the transpose of a convolution with the same numbers."""
+def deconvolution(layer: CaffeLayer) -> nn.Module:
+    """``Deconvolution``: a transposed convolution."""
     p = layer.message.convolution_param
     maps = layer.bottom(dims=4)[1]
     kernel, stride, pad, dilation = _geometry(p)
     if not p.num_output or not p.group or maps % p.group or p.num_output % p.group:
-        raise Refusal(f"{maps} -> {p.num_output} channels in {p.group} groups")
+        raise LayerRefused(f"{maps} -> {p.num_output} channels in {p.group} groups")
     shape = (maps, p.num_output // p.group, *kernel)
     check_elements(shape)
     conv = nn.ConvTranspose2d(
@@ -90,33 +90,33 @@ class InnerProduct(nn.Linear):
         return F.linear(input.flatten(1), self.weight, self.bias)
 
 
-def inner_product(layer: Layer) -> nn.Module:
-    """``InnerProduct``, its weights stored either way round."""
+def inner_product(layer: CaffeLayer) -> nn.Module:
+    """``InnerProduct``, whose weights may be stored transposed."""
     p = layer.message.inner_product_param
     shape = layer.bottom()
     if layer.axis(p.axis) != 1:
-        raise Refusal(f"reads the dimensions from axis {p.axis} on, not all of a window")
+        raise LayerRefused(f"reads the dimensions from axis {p.axis} on, not all of a window")
     inputs = 1
     for size in shape[1:]:
         inputs *= size
     if not p.num_output:
-        raise Refusal("no num_output")
+        raise LayerRefused("no num_output")
     check_elements((p.num_output, inputs))
     linear = InnerProduct(inputs, p.num_output, p.bias_term, device="meta")
     stored = (inputs, p.num_output) if p.transpose else (p.num_output, inputs)
-    linear.weight = layer.parameter(0, stored, filler(p, "weight_filler"), turned=p.transpose)
+    linear.weight = layer.parameter(0, stored, filler(p, "weight_filler"), transposed=p.transpose)
     if p.bias_term:
         linear.bias = layer.parameter(1, (p.num_output,), filler(p, "bias_filler"))
     return linear
 
 
 class Pool(nn.Module):
-    """Caffe's pool: its count rounded up or down, the last window inside the padded map or clipped at its end.
+    """Caffe's pool. It rounds up or down, and clips the last window at the end of the padded map.
 
-    The mean's divisor is the window's area inside the *padded* map. Padding beyond half of the kernel, which torch
-    does not take, is laid around the map first.
+    The mean's divisor is the window's area inside the *padded* map. Padding of more than half of the kernel, which
+    torch does not support, is added to the map first.
 
-    Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
+    BlobShape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
     Source: Caffe ``pooling_layer.cpp``.
     """
 
@@ -149,7 +149,7 @@ class Pool(nn.Module):
         return count - 1 if pad and (count - 1) * stride >= size + pad else count
 
     def _after(self, size: int, axis: int) -> int:
-        """Padding after the map that lets the last window end with it; negative cuts cells that nothing reads."""
+        """Padding after the map up to the end of the last window; negative to cut cells that no window reads."""
         read = (self.cells(size, axis) - 1) * self.stride[axis] + self.kernel[axis]
         return read - size - self.pad[axis]
 
@@ -160,7 +160,7 @@ class Pool(nn.Module):
 
 
 class GlobalPool(nn.Module):
-    """The mean or largest cell of every map, whatever its size."""
+    """The mean or maximum of every map of any size."""
 
     def __init__(self, *, average: bool) -> None:
         super().__init__()
@@ -171,32 +171,32 @@ class GlobalPool(nn.Module):
         return F.adaptive_avg_pool2d(x, 1) if self.average else F.adaptive_max_pool2d(x, 1)
 
 
-def pooling(layer: Layer) -> nn.Module:
-    """``Pooling``: largest or mean, rounding up by default, global."""
+def pooling(layer: CaffeLayer) -> nn.Module:
+    """``Pooling``: maximum or mean, global or not; rounds up by default."""
     p = layer.message.pooling_param
     shape = layer.bottom(dims=4)
     if p.pool == 2:
-        raise Refusal("stochastic pooling")
+        raise LayerRefused("stochastic pooling")
     pad, stride = _numbers(p, "pad", 0), _numbers(p, "stride", 1)
     if p.global_pooling:
         if pad != (0, 0) or stride != (1, 1):
-            raise Refusal("a global pool with padding or stride")
+            raise LayerRefused("a global pool with padding or stride")
         return GlobalPool(average=p.pool == 1)
     kernel = _numbers(p, "kernel_size", None, key="kernel")
     _checked(kernel, stride, (1, 1), pad)
     if any(a >= k for a, k in zip(pad, kernel, strict=True)):
-        raise Refusal(f"pad {pad[0]}x{pad[1]} is not smaller than the kernel {kernel[0]}x{kernel[1]}")
+        raise LayerRefused(f"pad {pad[0]}x{pad[1]} is not smaller than the kernel {kernel[0]}x{kernel[1]}")
     ceil = p.round_mode == 0 and p.ceil_mode
     pool = Pool(kernel, stride, pad, average=p.pool == 1, ceil=ceil)
     for axis, size in enumerate(shape[2:]):
         count = pool.cells(size, axis)
         if count < 1 or (count - 1) * stride[axis] >= size + pad[axis]:
             numbers = f"kernel {kernel[axis]}, stride {stride[axis]}, pad {pad[axis]}"
-            raise Refusal(f"{numbers} on {size} cells: a window would be empty")
+            raise LayerRefused(f"{numbers} on {size} cells: a window would be empty")
     return pool
 
 
-LAYERS: dict[str, Builder] = {
+LAYERS: dict[str, LayerBuilder] = {
     "Convolution": convolution,
     "Deconvolution": deconvolution,
     "InnerProduct": inner_product,

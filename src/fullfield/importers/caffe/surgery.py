@@ -1,4 +1,4 @@
-"""Net surgery: the layers of a Caffe network rewritten so that it takes images of any size."""
+"""Net surgery: rewrites the layers of a Caffe network so that it takes images of any size."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import math
 from dataclasses import dataclass, field
 
 from fullfield.errors import UnsupportedError
-from fullfield.importers.caffe.importer import Network
+from fullfield.importers.caffe.importer import CaffeNetwork
 from fullfield.importers.caffe.schema import Message, message
 
 _CELLWISE = frozenset({
     "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Eltwise", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Split", "Swish",
     "TanH", "Threshold",
 })  # fmt: skip
-"""Layers that mean the same on a flattened map as on the map."""
+"""Layers with the same result on a flattened map as on the map."""
 _SLIDING = frozenset({"Convolution", "Deconvolution", "Pooling", "LRN", "Crop"})
 _PER_CHANNEL = {
     "BatchNorm": "", "PReLU": "", "Concat": "concat_param", "Slice": "slice_param", "Softmax": "softmax_param",
     "Scale": "scale_param", "Bias": "bias_param",
 }  # fmt: skip
-"""Layers that slide where they work along the channels, axis 1."""
+"""Layers that can slide if they work along the channels, axis 1."""
 
 
 @dataclass
 class _Values:
-    """What values are called now, and which are maps ``(c, y, x)`` that the file had flattened."""
+    """The new names of values, and the shapes ``(c, y, x)`` of maps that the file has flattened."""
 
     names: dict[str, str]
     flat: dict[str, tuple[int, ...]] = field(default_factory=dict)
     aliases: set[str] = field(default_factory=set)
 
 
-def fully_convolutional(network: Network) -> tuple[Message, list[str]]:
-    """The definition, without blobs, with convolutions for fully connected layers; the modules of its layers.
+def fully_convolutional(network: CaffeNetwork) -> tuple[Message, list[str]]:
+    """The definition with convolutions for fully connected layers, without blobs; and the modules of its layers.
 
-    A global pool becomes a pool as large as the window's map, stride 1; a flattening layer goes.
-    On one window it equals the network; on a larger image, layers that pad see neighbouring pixels.
+    A global pool becomes a pool as large as the window's map, of stride 1; flattening layers are removed.
+    On one window the result equals the network's; on a larger image, layers that pad see neighbouring pixels.
 
     Raises:
-        UnsupportedError: layers that read the window as a whole otherwise, all of them named.
+        UnsupportedError: other layers that read the whole window; all of them are named.
     """
     net = start(network)
-    values = _Values({network.plan.image: network.plan.image})
+    values = _Values({network.selection.image: network.selection.image})
     refused, modules = [], []
-    for layer, (attribute, _, _) in zip(network.plan.layers, network.module.steps, strict=True):
+    for layer, (attribute, _, _) in zip(network.selection.layers, network.module.steps, strict=True):
         before = len(net.layer)
         reason = _rewrite(net, layer, network.entered[attribute], values)
         modules += [attribute] * (len(net.layer) - before)
@@ -56,16 +56,16 @@ def fully_convolutional(network: Network) -> tuple[Message, list[str]]:
     return net, modules
 
 
-def start(network: Network) -> Message:
-    """A network of one ``Input`` layer for one window."""
+def start(network: CaffeNetwork) -> Message:
+    """A network that consists of an ``Input`` layer for one window."""
     net = message("NetParameter")(name=network.definition.name)
-    source = net.layer.add(name=network.plan.image, type="Input", top=[network.plan.image])
+    source = net.layer.add(name=network.selection.image, type="Input", top=[network.selection.image])
     source.input_param.shape.add(dim=[1, *network.shape])
     return net
 
 
 def _rewrite(net: Message, layer: Message, entered: tuple[int, ...], values: _Values) -> str | None:
-    """Adds the layer in its new form; the reason where it has none."""
+    """Adds the rewritten layer, or returns the reason why it cannot be rewritten."""
     volume = values.flat.get(layer.bottom[0], entered)
     if layer.type == "InnerProduct":
         return _connected(net, layer, volume, values)
@@ -78,10 +78,10 @@ def _rewrite(net: Message, layer: Message, entered: tuple[int, ...], values: _Va
         if p is not None and (p.axis != 1 or getattr(p, "num_axes", 1) != 1):
             return "works along another axis than the channels"
         if wide:
-            return "works along the numbers of a flattened map"
+            return "works along the values of a flattened map"
     elif layer.type not in _CELLWISE and (layer.type not in _SLIDING or wide):
         return "reads the whole window"
-    new = _kept(net, layer, values)
+    new = _copied(net, layer, values)
     if layer.type == "Pooling" and layer.pooling_param.global_pooling:
         _windowed(new, volume)
     for top in layer.top:
@@ -90,8 +90,8 @@ def _rewrite(net: Message, layer: Message, entered: tuple[int, ...], values: _Va
     return None
 
 
-def _kept(net: Message, layer: Message, values: _Values) -> Message:
-    """A copy of the layer that reads and writes values by their new names."""
+def _copied(net: Message, layer: Message, values: _Values) -> Message:
+    """Adds a copy of the layer with the new names of values."""
     new = net.layer.add()
     new.CopyFrom(layer)
     new.ClearField("blobs")
@@ -130,7 +130,7 @@ def _connected(net: Message, layer: Message, volume: tuple[int, ...], values: _V
 
 
 def _flattened(layer: Message, entered: tuple[int, ...], volume: tuple[int, ...], values: _Values) -> str | None:
-    """A layer that makes a map one row of numbers goes; its value is the map from now on."""
+    """Removes a layer that flattens a map; its value is now the map."""
     if layer.type == "Flatten":
         p = layer.flatten_param
         whole = p.axis in (1, -len(entered)) and p.end_axis in (-1, len(entered))
@@ -140,7 +140,7 @@ def _flattened(layer: Message, entered: tuple[int, ...], volume: tuple[int, ...]
         last = sizes[1:] if q.axis == 0 else sizes if q.axis == 1 else []
         whole = q.num_axes == -1 and len(last) == 1
     if not whole:
-        return "reshapes the map into something else than one row of numbers"
+        return "reshapes the map, but not into a vector"
     top = layer.top[0]
     values.names[top] = values.names[layer.bottom[0]]
     values.flat[top] = volume
@@ -149,7 +149,7 @@ def _flattened(layer: Message, entered: tuple[int, ...], volume: tuple[int, ...]
 
 
 def _windowed(new: Message, volume: tuple[int, ...]) -> None:
-    """A global pool as one over the window's map."""
+    """Turns a global pool into one over the window's map."""
     p = new.pooling_param
     p.ClearField("global_pooling")
     height, width = volume[1], volume[2]

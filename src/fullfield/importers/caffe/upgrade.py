@@ -1,4 +1,4 @@
-"""Layers of Caffe's older syntaxes as today's: V0 (2013, one message for all parameters), V1 (2014, types as numbers).
+"""Upgrades Caffe's older syntaxes: V0 (2013, one message for all parameters) and V1 (2014, types as numbers).
 
 Source: ``upgrade_proto.cpp`` of BVLC Caffe 1.0.
 """
@@ -33,7 +33,7 @@ _V0_NAMES = {
     "softmax_loss": "SoftmaxWithLoss", "split": "Split", "tanh": "TanH", "window_data": "WindowData",
 }  # fmt: skip
 
-# V0's fields of a layer of each type: theirs -> the parameter message and its field.
+# For each type of a V0 layer: the parameter message of today, and its field for each V0 field.
 _V0_FIELDS: dict[str, tuple[str, dict[str, str]]] = {
     "conv": ("convolution_param", {
         "num_output": "num_output", "biasterm": "bias_term", "weight_filler": "weight_filler",
@@ -54,15 +54,15 @@ _V0_FIELDS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def upgrade(net: Message, path: Path) -> Message:
-    """The same network in today's layers, its inputs given by ``Input`` layers.
+    """The same network in today's syntax, with ``Input`` layers.
 
     Raises:
-        CaptureError: old and new layers are mixed, or the inputs' sizes do not go with their names.
+        CaptureError: old and new layers are mixed, or the numbers of inputs and of their shapes differ.
     """
     if net.layer and net.layers:
-        raise CaptureError(str(path), "mixes `layer` and `layers`", fix="upgrade the file with Caffe's own tools")
+        raise CaptureError(str(path), "mixes `layer` and `layers`", fix="upgrade the file with Caffe's tools")
     if net.layer and not net.input:
-        return _lifted(net)  # no copy: the blobs may be gigabytes
+        return _with_transforms(net)  # no copy: the blobs may be gigabytes
     made = message("NetParameter")(name=net.name)
     _add_inputs(net, made, path)
     made.layer.extend(net.layer)
@@ -75,17 +75,17 @@ def upgrade(net: Message, path: Path) -> Message:
             _from_v0(old, made.layer.add(), padding)
         else:
             _from_v1(old, made.layer.add())
-    return _lifted(made)
+    return _with_transforms(made)
 
 
-def _lifted(net: Message) -> Message:
+def _with_transforms(net: Message) -> Message:
     for layer in net.layer:
-        _lift_transform(layer)
+        _move_transform(layer)
     return net
 
 
 def _add_inputs(net: Message, made: Message, path: Path) -> None:
-    """``input`` at the level of the network as ``Input`` layers."""
+    """Turns the network's ``input`` fields into ``Input`` layers."""
     shapes = [list(shape.dim) for shape in net.input_shape]
     if not shapes:
         dims = list(net.input_dim)
@@ -134,7 +134,7 @@ def _from_v0(old: Message, new: Message, padding: dict[str, tuple[str, int]]) ->
 
 
 def _common(old: Message, new: Message, name: str, kind: str, owner: Message) -> None:
-    """Name, type, blobs and the factors on learning rate and decay."""
+    """Copies name, type, blobs and the factors of learning rate and weight decay."""
     new.name, new.type = name, kind
     new.bottom.extend(old.bottom)
     new.top.extend(old.top)
@@ -151,8 +151,8 @@ def _spec(layer: Message, position: int) -> Message:
     return layer.param[position]
 
 
-def _lift_transform(layer: Message) -> None:
-    """Scale, mean and crop of data layers before ``transform_param`` existed."""
+def _move_transform(layer: Message) -> None:
+    """Moves scale, mean and crop of old data layers into ``transform_param``."""
     source = {
         "Data": layer.data_param,
         "ImageData": layer.image_data_param,

@@ -1,4 +1,4 @@
-"""A layer's parameters: from the blobs of a file, matched by the layer's name, or from its fillers."""
+"""Parameters of layers: from the blobs of a file, by the layer's name, or from fillers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 from torch import nn
 
 from fullfield.importers.caffe.schema import Message, message
-from fullfield.importers.limits import FILE_BYTES, Refusal, check_elements
+from fullfield.importers.limits import FILE_BYTES, LayerRefused, check_elements
 
-Layout = tuple[tuple[int, ...], bool]
-"""A blob's shape, and whether the parameter is it transposed."""
+StoredShape = tuple[tuple[int, ...], bool]
+"""A blob's shape, and whether the parameter is its transpose."""
 Factors = tuple[float, float]
-"""What learning rate and weight decay are multiplied by."""
+"""Factors of learning rate and weight decay."""
 
 
-class Weights:
-    """What a network's layers take their parameters from.
+class CaffeWeights:
+    """The source of the parameters of a network's layers.
 
     Args:
-        net: whose blobs to take; ``None`` for none, so that fillers draw the parameters.
+        net: has the blobs; ``None`` if fillers draw the parameters.
     """
 
     def __init__(self, net: Message | None) -> None:
@@ -31,47 +31,49 @@ class Weights:
         self._left = FILE_BYTES
         self.missing: list[str] = []
         self.specs: dict[nn.Parameter, Message] = {}
-        self._named: dict[str, tuple[nn.Parameter, Layout]] = {}
+        self._named: dict[str, tuple[nn.Parameter, StoredShape]] = {}
 
     def parameter(
-        self, layer: Message, index: int, shape: Sequence[int], filler: Message | None, *, turned: bool = False
+        self, layer: Message, index: int, shape: Sequence[int], filler: Message | None, *, transposed: bool = False
     ) -> nn.Parameter:
-        """The layer's blob of that index; one that layers share by its name is one parameter, the last blob its data.
+        """The layer's parameter of that index; layers that name the same one share it, with the last blob as its data.
 
         Args:
-            shape: as the file has it.
-            turned: whether the parameter is the blob transposed.
+            shape: in the file.
+            transposed: whether the parameter is the blob's transpose.
 
         Raises:
-            Refusal: the file's blob has another shape, all parameters together are too large, or layers that share
-                one do not agree about it.
+            LayerRefused: the file's blob has another shape, all parameters together are too large, or layers that share
+                a parameter need different shapes or factors.
         """
         tensor = self.tensor(layer, index, shape)
         spec = layer.param[index] if index < len(layer.param) else message("ParamSpec")()
-        layout = (tuple(shape), turned)
+        layout = (tuple(shape), transposed)
         if spec.name in self._named:
             return self._shared(spec, layout, tensor)
         if tensor is None:
             tensor = torch.empty(*shape)
             fill(tensor, filler)
-        parameter = nn.Parameter(tensor.T.contiguous() if turned else tensor)
+        parameter = nn.Parameter(tensor.T.contiguous() if transposed else tensor)
         self.specs[parameter] = message("ParamSpec").FromString(spec.SerializeToString())
         if spec.name:
             self._named[spec.name] = parameter, layout
         return parameter
 
-    def _shared(self, spec: Message, layout: Layout, tensor: torch.Tensor | None) -> nn.Parameter:
-        """The parameter of that name, which an earlier layer has."""
+    def _shared(self, spec: Message, layout: StoredShape, tensor: torch.Tensor | None) -> nn.Parameter:
+        """The parameter of that name, which an earlier layer created."""
         parameter, known = self._named[spec.name]
         if known != layout:
-            raise Refusal(f"shares the parameter {spec.name!r} of {_times(known[0])}, but needs {_times(layout[0])}")
+            raise LayerRefused(
+                f"shares the parameter {spec.name!r} of {_times(known[0])}, but needs {_times(layout[0])}"
+            )
         if tensor is not None:
             parameter.data.copy_(tensor.T if layout[1] else tensor)
         owner = self.specs[parameter]
         for name in ("lr_mult", "decay_mult"):
             if owner.HasField(name) and spec.HasField(name) and getattr(owner, name) != getattr(spec, name):
                 what = f"{name} {getattr(spec, name)} and {getattr(owner, name)}"
-                raise Refusal(f"shares the parameter {spec.name!r} with another {name}: {what}")
+                raise LayerRefused(f"shares the parameter {spec.name!r} with another {name}: {what}")
             if spec.HasField(name):
                 setattr(owner, name, getattr(spec, name))
         return parameter
@@ -82,10 +84,10 @@ class Weights:
         return {name: (spec.lr_mult, spec.decay_mult) for name, spec in specs.items() if spec is not None}
 
     def tensor(self, layer: Message, index: int, shape: Sequence[int]) -> torch.Tensor | None:
-        """The layer's blob of that index; ``None`` where no file gives blobs, or it gives none to this layer."""
+        """The layer's blob of that index; ``None`` if there is no file of weights, or none of this layer in it."""
         self._left -= 4 * check_elements(shape)
         if self._left < 0:
-            raise Refusal(f"the parameters together are more than the {FILE_BYTES} bytes allowed")
+            raise LayerRefused(f"the parameters together are more than the {FILE_BYTES} bytes allowed")
         if self._blobs is None:
             return None
         blobs = self._blobs.get(layer.name, ())
@@ -96,45 +98,45 @@ class Weights:
         return read_blob(blobs[index], shape)
 
     def shape(self, layer: Message, index: int = 0) -> tuple[int, ...] | None:
-        """The shape of a layer's blob as the file has it."""
+        """The shape of a layer's blob in the file."""
         blobs = (self._blobs or {}).get(layer.name, ())
         return blob_shape(blobs[index]) if index < len(blobs) else None
 
 
 def blob_shape(blob: Message) -> tuple[int, ...]:
-    """A blob's shape, of old files ``(num, channels, height, width)``."""
+    """A blob's shape; in old files ``(num, channels, height, width)``."""
     if blob.HasField("shape"):
         return tuple(int(size) for size in blob.shape.dim)
     return blob.num, blob.channels, blob.height, blob.width
 
 
 def read_blob(blob: Message, shape: Sequence[int]) -> torch.Tensor:
-    """A blob's numbers in the shape that the layer wants; leading axes of size 1 may be more or fewer.
+    """A blob as a tensor of ``shape``; the number of leading axes of size 1 may differ.
 
     Raises:
-        Refusal: the blob has another shape, or not so many numbers.
+        LayerRefused: the blob has another shape, or another number of values.
     """
     found = blob_shape(blob)
     if _core(found) != _core(shape):
-        raise Refusal(f"a blob of {_times(found)} where the layer needs {_times(shape)}")
+        raise LayerRefused(f"a blob of {_times(found)} where the layer needs {_times(shape)}")
     if not blob.data and not blob.double_data:
         blob = _unpacked(blob)
     kind, chunks = ("<f8", blob.double_data) if blob.double_data else ("<f4", blob.data)
     raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     wanted = math.prod(shape)
     if len(raw) != wanted * int(kind[-1]):
-        raise Refusal(f"a blob of {_times(found)} with {len(raw) // int(kind[-1])} numbers, not {wanted}")
+        raise LayerRefused(f"a blob of {_times(found)} with {len(raw) // int(kind[-1])} numbers, not {wanted}")
     return torch.from_numpy(np.frombuffer(raw, dtype=kind).astype(np.float32).reshape(tuple(shape)))
 
 
 def write_blob(blob: Message, tensor: torch.Tensor) -> None:
-    """Puts a tensor into an empty blob."""
+    """Writes a tensor to an empty blob."""
     blob.shape.dim.extend(tensor.shape)
     blob.data.append(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
 
 
 def _unpacked(blob: Message) -> Message:
-    """The blob of a file that writes every number with a tag of its own."""
+    """The blob of a file that writes every number with its own tag, packed."""
     numbers = message("BlobProto", raw=False)()
     numbers.ParseFromString(blob.SerializeToString())
     return message("BlobProto").FromString(numbers.SerializeToString())
@@ -150,15 +152,15 @@ def _times(shape: Sequence[int]) -> str:
 
 
 def fill(tensor: torch.Tensor, filler: Message | None) -> None:
-    """Draws a parameter as the filler says; zeros without one, as Caffe has it.
+    """Initialises a parameter by its filler; with zeros if it has none, as Caffe does.
 
     Raises:
-        Refusal: an unknown filler.
+        LayerRefused: an unknown filler.
     Source: Caffe ``filler.hpp``; Glorot & Bengio 2010 (xavier); He et al. 2015 (msra).
     """
     kind = "constant" if filler is None else filler.type
     if kind not in _FILLERS:
-        raise Refusal(f"an unknown filler {kind!r}")
+        raise LayerRefused(f"an unknown filler {kind!r}")
     with torch.no_grad():
         _FILLERS[kind](tensor, filler if filler is not None else message("FillerParameter")())
 
@@ -192,7 +194,7 @@ def _msra(tensor: torch.Tensor, filler: Message) -> None:
 
 def _bilinear(tensor: torch.Tensor, filler: Message) -> None:
     if tensor.dim() != 4 or tensor.shape[2] != tensor.shape[3]:
-        raise Refusal("a bilinear filler for a kernel that is not square")
+        raise LayerRefused("a bilinear filler for a kernel that is not square")
     size = tensor.shape[3]
     half = math.ceil(size / 2)
     centre = (2 * half - 1 - half % 2) / (2.0 * half)
@@ -201,7 +203,7 @@ def _bilinear(tensor: torch.Tensor, filler: Message) -> None:
 
 
 FACTORS = "caffe_factors"
-"""Where a module keeps them: an attribute, of a graph an entry of its ``meta``; of parameters copies would lose it."""
+"""Attribute of a module, or key of a graph's ``meta``, with the factors; copies of parameters would lose theirs."""
 _FILLERS: dict[str, Any] = {
     "constant": lambda tensor, filler: tensor.fill_(filler.value),
     "uniform": lambda tensor, filler: tensor.uniform_(min(filler.min, filler.max), max(filler.min, filler.max)),
@@ -214,13 +216,13 @@ _FILLERS: dict[str, Any] = {
 
 
 def parameter_groups(module: nn.Module, *, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
-    """Groups for any ``torch.optim`` optimiser that train each parameter as ``lr_mult`` and ``decay_mult`` say.
+    """Groups for any ``torch.optim`` optimiser with the rates given by ``lr_mult`` and ``decay_mult``.
 
-    Parameters of which no file says anything count as 1 and 1; those that Caffe would not train (``lr_mult: 0``) are
-    left out. Factors go with the parameters' names: copies and modules moved to another type or device keep them.
+    Parameters without factors have 1 and 1; those that Caffe does not train (``lr_mult: 0``) are left out. Factors
+    belong to the parameters' names: copies and modules moved to another type or device have them too.
 
     Args:
-        module: a Caffe network, the graph of the classifier that ``load`` made of one, or a module that holds either.
+        module: a Caffe network, the graph of a model that ``load`` made of one, or a module that contains either.
         lr: the solver's ``base_lr``.
         weight_decay: the solver's ``weight_decay``.
 

@@ -1,4 +1,4 @@
-"""Caffe files out: a network as it is, or after net surgery, fully convolutional."""
+"""Writes Caffe files: a network as it is, or fully convolutional after net surgery."""
 
 from __future__ import annotations
 
@@ -10,32 +10,37 @@ from torch import nn
 
 from fullfield.errors import ImageError, UnsupportedError
 from fullfield.files import filled_whole, free_place
-from fullfield.importers.caffe.importer import Network
-from fullfield.importers.caffe.pointwise import Scale
+from fullfield.importers.caffe.importer import CaffeNetwork
+from fullfield.importers.caffe.pointwise import CaffeScale
 from fullfield.importers.caffe.schema import Message
 from fullfield.importers.caffe.surgery import fully_convolutional, start
 from fullfield.importers.caffe.weights import write_blob
 
 LARGEST_BYTES = 2**31 - 1
-"""The most that one protobuf file can hold."""
+"""The most bytes of one protobuf file."""
 
 
 def save_caffe(
-    network: Network, prototxt: str | Path, caffemodel: str | Path, *, surgery: bool = True, overwrite: bool = False
+    network: CaffeNetwork,
+    prototxt: str | Path,
+    caffemodel: str | Path,
+    *,
+    surgery: bool = True,
+    overwrite: bool = False,
 ) -> tuple[Path, Path]:
     """Writes the network's definition and weights as Caffe's files, in today's syntax, both or neither.
 
-    With ``surgery`` every ``InnerProduct`` becomes a ``Convolution`` named ``<name>-conv`` over all that it read, so
-    that the network takes images of any size from the window up; its weights are only given another shape.
+    With ``surgery`` every ``InnerProduct`` becomes a ``Convolution`` named ``<name>-conv`` over its whole input, so
+    that the network takes images of the window's size and larger; the weights are only reshaped.
 
     Raises:
         ImageError: a file exists, or cannot be written.
-        UnsupportedError: a layer reads the whole window in a way that no convolution has, or a file is too large.
+        UnsupportedError: a layer reads the whole window and is not a convolution of it, or a file is too large.
     Source: the net surgery tutorial of BVLC Caffe; Long, Shelhamer & Darrell 2015, section 3.1.
     """
-    places = [free_place(Path(path), overwrite=overwrite) for path in (prototxt, caffemodel)]
-    if places[0] == places[1]:
-        raise ImageError(str(places[0]), "is named for both files", fix="give two names")
+    targets = [free_place(Path(path), overwrite=overwrite) for path in (prototxt, caffemodel)]
+    if targets[0] == targets[1]:
+        raise ImageError(str(targets[0]), "is given for both files", fix="give two names")
     net, modules = fully_convolutional(network) if surgery else _as_it_is(network)
     text = text_format.MessageToString(net).encode()
     for layer, name in zip(net.layer[1:], modules, strict=True):
@@ -43,16 +48,16 @@ def save_caffe(
     if net.ByteSize() > LARGEST_BYTES:
         what = f"has {net.ByteSize()} bytes of weights, more than one Caffe file holds"
         raise UnsupportedError(str(caffemodel), what, fix="write ONNX instead")
-    with filled_whole(*places) as near:
+    with filled_whole(*targets) as near:
         for path, content in zip(near, (text, net.SerializeToString()), strict=True):
             path.write_bytes(content)
-    return places[0], places[1]
+    return targets[0], targets[1]
 
 
-def _as_it_is(network: Network) -> tuple[Message, list[str]]:
-    """The layers that lead to the score, behind an ``Input`` layer of the window; their modules."""
+def _as_it_is(network: CaffeNetwork) -> tuple[Message, list[str]]:
+    """An ``Input`` layer of the window and the selected layers; and the modules of these."""
     net = start(network)
-    net.layer.extend(network.plan.layers)
+    net.layer.extend(network.selection.layers)
     for layer in net.layer:
         layer.ClearField("blobs")
     return net, [name for name, _, _ in network.module.steps]
@@ -74,7 +79,7 @@ def _blobs(module: nn.Module) -> list[torch.Tensor]:
         assert module.running_mean is not None
         assert module.running_var is not None
         return [module.running_mean, module.running_var, torch.ones(1)]
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.PReLU, Scale)):
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.PReLU, CaffeScale)):
         found = [module.weight, getattr(module, "bias", None)]
         return [tensor for tensor in found if isinstance(tensor, torch.Tensor)]
     return []

@@ -1,4 +1,4 @@
-"""ONNX files in: read with care, mapped operator by operator to ATen."""
+"""Reads ONNX files and maps them, operator by operator, to ATen."""
 
 from fullfield.importers.onnx.importer import load_onnx
 

@@ -1,12 +1,13 @@
-"""Activations: one number in, one number out."""
+"""Maps ONNX activations."""
 
 from __future__ import annotations
 
 import torch
 
-from fullfield.importers.onnx.builder import Builder
-from fullfield.importers.onnx.registry import Call, Refusal, operator
-from fullfield.importers.onnx.values import Known, Value
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.values import Known, OnnxValue
 
 aten = torch.ops.aten
 
@@ -35,14 +36,14 @@ _PLAIN = {
 
 
 @operator(*_PLAIN)
-def plain(b: Builder, call: Call) -> Value:
-    """Operators that mean the same in ATen."""
+def plain(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Operators that ATen has too."""
     return b.call(_PLAIN[call.op], call.input(0))
 
 
 @operator("Identity", "Dropout")
-def identity(b: Builder, call: Call) -> Value | tuple[Value, ...]:
-    """The input as it is; dropout does nothing in evaluation. Its mask, if asked for, is all true."""
+def identity(b: GraphBuilder, call: Call) -> OnnxValue | tuple[OnnxValue, ...]:
+    """The input unchanged; dropout does nothing in evaluation mode, and its mask is all true."""
     x = call.input(0)
     if call.op == "Identity" or call.outputs < 2:
         return x
@@ -50,32 +51,32 @@ def identity(b: Builder, call: Call) -> Value | tuple[Value, ...]:
 
 
 @operator("LeakyRelu")
-def leaky_relu(b: Builder, call: Call) -> Value:
+def leaky_relu(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x`` where positive, else ``alpha * x``."""
     return b.call(aten.leaky_relu.default, call.input(0), call.real("alpha", 0.01))
 
 
 @operator("ThresholdedRelu")
-def thresholded_relu(b: Builder, call: Call) -> Value:
+def thresholded_relu(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x`` where above ``alpha``, else 0."""
     return b.call(aten.threshold.default, call.input(0), call.real("alpha", 1.0), 0.0)
 
 
 @operator("Elu")
-def elu(b: Builder, call: Call) -> Value:
+def elu(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
     return b.call(aten.elu.default, call.input(0), call.real("alpha", 1.0))
 
 
 @operator("Celu")
-def celu(b: Builder, call: Call) -> Value:
+def celu(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x`` where positive, else ``alpha * (exp(x / alpha) - 1)``."""
     return b.call(aten.celu.default, call.input(0), call.real("alpha", 1.0))
 
 
 @operator("Selu")
-def selu(b: Builder, call: Call) -> Value:
-    """``gamma`` times an ELU with ``alpha``; ATen's own when both are the published ones."""
+def selu(b: GraphBuilder, call: Call) -> OnnxValue:
+    """``gamma`` times an ELU with ``alpha``; ATen's ``selu`` if both have their default values."""
     alpha, gamma = call.attributes.get("alpha"), call.attributes.get("gamma")
     if alpha is None and gamma is None:
         return b.call(aten.selu.default, call.input(0))
@@ -84,13 +85,13 @@ def selu(b: Builder, call: Call) -> Value:
 
 
 @operator("Gelu")
-def gelu(b: Builder, call: Call) -> Value:
+def gelu(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x * P(normal <= x)``, exact or with tanh."""
     return b.call(aten.gelu.default, call.input(0), approximate=call.text("approximate", "none"))
 
 
 @operator("Swish")
-def swish(b: Builder, call: Call) -> Value:
+def swish(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x * sigmoid(alpha * x)``."""
     x, alpha = call.input(0), call.real("alpha", 1.0)
     if alpha == 1:
@@ -99,15 +100,15 @@ def swish(b: Builder, call: Call) -> Value:
 
 
 @operator("Softsign")
-def softsign(b: Builder, call: Call) -> Value:
+def softsign(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x / (1 + |x|)``."""
     x = call.input(0)
     return b.call(aten.div.Tensor, x, b.call(aten.add.Tensor, b.call(aten.abs.default, x), 1))
 
 
 @operator("HardSigmoid")
-def hard_sigmoid(b: Builder, call: Call) -> Value:
-    """``alpha * x + beta`` held within 0 and 1."""
+def hard_sigmoid(b: GraphBuilder, call: Call) -> OnnxValue:
+    """``alpha * x + beta``, clamped to 0 … 1."""
     x, alpha, beta = call.input(0), call.real("alpha", 0.2), call.real("beta", 0.5)
     if beta == 0.5 and abs(alpha - 1 / 6) < 1e-7:
         return b.call(aten.hardsigmoid.default, x)
@@ -116,16 +117,16 @@ def hard_sigmoid(b: Builder, call: Call) -> Value:
 
 
 @operator("PRelu")
-def prelu(b: Builder, call: Call) -> Value:
-    """``x`` where positive, else ``slope * x``; any slope that broadcasts to ``x``, or one a channel before opset 7."""
+def prelu(b: GraphBuilder, call: Call) -> OnnxValue:
+    """``x`` where positive, else ``slope * x``; before opset 7 the slope may be a vector over channels."""
     x, slope = call.input(0), call.weight(1)
     dims, given = x.shapes[0], slope.shapes[0] if slope is not None else ()
     if isinstance(slope, Known) and slope.fixed:
         count = slope.at[0].numel()
         if call.opset < 7 and given == dims[1:2]:
             given = (dims[1],) + (1,) * (len(dims) - 2)
-        lined_up = (1,) * (len(dims) - len(given)) + tuple(given)
-        per_channel = len(dims) > 1 and lined_up == (1, dims[1]) + (1,) * (len(dims) - 2)
+        aligned = (1,) * (len(dims) - len(given)) + tuple(given)
+        per_channel = len(dims) > 1 and aligned == (1, dims[1]) + (1,) * (len(dims) - 2)
         if count == 1 or per_channel:
             return b.call(aten.prelu.default, x, b.reshape(slope, ([count], [count])))
     below = b.call(aten.clamp.default, x, None, 0)
@@ -133,15 +134,15 @@ def prelu(b: Builder, call: Call) -> Value:
 
 
 @operator("Clip")
-def clip(b: Builder, call: Call) -> Value:
-    """``x`` held within two constants, given as attributes before opset 11."""
+def clip(b: GraphBuilder, call: Call) -> OnnxValue:
+    """``x`` clamped to two constants, which are attributes before opset 11."""
     bounds = []
     for index, name in ((1, "min"), (2, "max")):
         bound = call.constant(index)
         if bound is None and call.optional(index) is not None:
-            raise Refusal(f"{name} depends on the pixels or the batch")
+            raise LayerRefused(f"{name} depends on the pixels or the batch")
         if bound is not None and bound.at[0].numel() != 1:
-            raise Refusal(f"{name} has {bound.at[0].numel()} values, not one")
+            raise LayerRefused(f"{name} has {bound.at[0].numel()} values, not one")
         bounds.append(bound.at[0].item() if bound is not None else call.attributes.get(name))
     if bounds == [None, None]:
         return call.input(0)

@@ -1,4 +1,4 @@
-"""Arithmetic between tensors, comparisons, types."""
+"""Maps ONNX arithmetic, comparisons and casts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import functools
 import onnx
 import torch
 
-from fullfield.importers.onnx.builder import Builder
-from fullfield.importers.onnx.registry import Call, Refusal, operator
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.registry import Call, operator
 from fullfield.importers.onnx.tensors import torch_dtype
-from fullfield.importers.onnx.values import Known, Traced, Value
+from fullfield.importers.onnx.values import Known, OnnxValue, Traced
 
 aten = torch.ops.aten
 
@@ -30,9 +31,9 @@ _FOLDS = {"Min": aten.minimum.default, "Max": aten.maximum.default, "Sum": aten.
 
 
 @operator("Add", "Mul")
-def commutative(b: Builder, call: Call) -> Value:
-    """``x + y`` and ``x * y``, a lone number written into the graph's text."""
-    x, y = _pair(b, call)
+def commutative(b: GraphBuilder, call: Call) -> OnnxValue:
+    """``x + y`` and ``x * y``; a single number becomes an immediate argument."""
+    x, y = _operands(b, call)
     if call.op == "Add":
         fused = _bias(b, call, 0) or _bias(b, call, 1)
         if fused is not None:
@@ -45,9 +46,9 @@ def commutative(b: Builder, call: Call) -> Value:
 
 
 @operator("Sub")
-def subtract(b: Builder, call: Call) -> Value:
+def subtract(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x - y``."""
-    x, y = _pair(b, call)
+    x, y = _operands(b, call)
     number = _number(b, x, y)
     if number is not None:
         return b.call(aten.rsub.Scalar, y, number)
@@ -56,9 +57,9 @@ def subtract(b: Builder, call: Call) -> Value:
 
 
 @operator("Div")
-def divide(b: Builder, call: Call) -> Value:
-    """``x / y``; between integers towards zero."""
-    x, y = _pair(b, call)
+def divide(b: GraphBuilder, call: Call) -> OnnxValue:
+    """``x / y``; integers are divided towards zero."""
+    x, y = _operands(b, call)
     if not x.dtype.is_floating_point:
         return b.call(aten.div.Tensor_mode, x, y, rounding_mode="trunc")
     number = _number(b, y, x)
@@ -66,16 +67,16 @@ def divide(b: Builder, call: Call) -> Value:
 
 
 @operator("Mod")
-def modulo(b: Builder, call: Call) -> Value:
+def modulo(b: GraphBuilder, call: Call) -> OnnxValue:
     """Remainder with the divisor's sign, or with ``fmod`` the dividend's."""
     target = aten.fmod.Tensor if call.integer("fmod", 0) else aten.remainder.Tensor
-    return b.call(target, *_pair(b, call))
+    return b.call(target, *_operands(b, call))
 
 
 @operator("Pow")
-def power(b: Builder, call: Call) -> Value:
+def power(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x ** y`` in the type of ``x``."""
-    x, y = _pair(b, call)
+    x, y = _operands(b, call)
     number = _number(b, y, x)
     if number is not None and (x.dtype.is_floating_point or not isinstance(number, float)):
         return b.call(aten.pow.Tensor_Scalar, x, number)
@@ -84,36 +85,36 @@ def power(b: Builder, call: Call) -> Value:
 
 
 @operator(*_FOLDS)
-def variadic(b: Builder, call: Call) -> Value:
-    """The operator over any number of inputs, from the left."""
+def variadic(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The operator applied to any number of inputs, from left to right."""
     values = [call.input(i) for i in range(len(call.inputs))]
     return functools.reduce(lambda x, y: b.call(_FOLDS[call.op], x, y), values)
 
 
 @operator(*_COMPARE)
-def compare(b: Builder, call: Call) -> Value:
+def compare(b: GraphBuilder, call: Call) -> OnnxValue:
     """Booleans, element by element."""
-    x, y = _pair(b, call)
+    x, y = _operands(b, call)
     tensor, scalar = _COMPARE[call.op]
     number = _number(b, y, x)
     return b.call(tensor, x, y) if number is None else b.call(scalar, x, number)
 
 
 @operator(*_LOGIC)
-def logic(b: Builder, call: Call) -> Value:
-    """Booleans of booleans."""
-    return b.call(_LOGIC[call.op], *_pair(b, call))
+def logic(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Logical operators."""
+    return b.call(_LOGIC[call.op], *_operands(b, call))
 
 
 @operator("Where")
-def where(b: Builder, call: Call) -> Value:
+def where(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x`` where the condition holds, else ``y``."""
     return b.call(aten.where.self, call.buffer(0), call.input(1), call.input(2))
 
 
 @operator("Cast")
-def cast(b: Builder, call: Call) -> Value:
-    """The same numbers in another type."""
+def cast(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The input converted to another type."""
     to = call.attributes.get("to", 0)
     if isinstance(to, bytes):  # before opset 6: the type's name
         to = onnx.TensorProto.DataType.Value(to.decode().upper())
@@ -121,13 +122,13 @@ def cast(b: Builder, call: Call) -> Value:
 
 
 @operator("CastLike")
-def cast_like(b: Builder, call: Call) -> Value:
-    """The same numbers in another tensor's type."""
+def cast_like(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The input converted to another tensor's type."""
     return _to(b, call.input(0), call.input(1).dtype)
 
 
-def _pair(b: Builder, call: Call) -> tuple[Value, Value]:
-    """Both sides; before opset 7 the second one's first axis may be lined up with any axis of the first's.
+def _operands(b: GraphBuilder, call: Call) -> tuple[OnnxValue, OnnxValue]:
+    """Both operands; before opset 7 the second may be aligned to any axis of the first.
 
     ``onnx.version_converter`` gets that wrong (onnx 1.23: a vector along axis 1 becomes ``(c, 1, 1, 1)``).
     """
@@ -140,21 +141,21 @@ def _pair(b: Builder, call: Call) -> tuple[Value, Value]:
     return x, y
 
 
-def _to(b: Builder, x: Value, dtype: torch.dtype | None) -> Value:
+def _to(b: GraphBuilder, x: OnnxValue, dtype: torch.dtype | None) -> OnnxValue:
     if dtype is None:
-        raise Refusal("casts to a type that torch lacks")
+        raise LayerRefused("casts to a type that torch lacks")
     return x if x.dtype == dtype else b.call(aten.to.dtype, x, dtype)
 
 
-def _number(b: Builder, value: Value, other: Value) -> float | int | None:
-    """``value`` as a number in the graph's text, if that changes neither shape nor type of the result."""
+def _number(b: GraphBuilder, value: OnnxValue, other: OnnxValue) -> float | int | None:
+    """``value`` as an immediate argument, if that changes neither shape nor type of the result."""
     if not isinstance(other, Traced) or len(value.shapes[0]) > len(other.shapes[0]) or value.dtype != other.dtype:
         return None
     return b.scalar(value)
 
 
-def _bias(b: Builder, call: Call, at: int) -> Value | None:
-    """A linear layer without bias that nothing else reads, followed by a constant vector: one linear layer."""
+def _bias(b: GraphBuilder, call: Call, at: int) -> OnnxValue | None:
+    """A linear layer with a bias, from one without whose only reader adds a constant vector; else ``None``."""
     x, vector = call.input(at), call.weight(1 - at)
     if not isinstance(x, Traced) or not isinstance(vector, Known) or not vector.fixed or call.consumers[at] != 1:
         return None

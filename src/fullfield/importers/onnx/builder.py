@@ -1,4 +1,4 @@
-"""The new graph as it grows: emits ATen nodes, folds constants, registers weights."""
+"""Builds the new graph: emits ATen nodes, folds constants, registers weights."""
 
 from __future__ import annotations
 
@@ -12,24 +12,21 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from fullfield.importers.onnx.values import BATCHES, Known, Traced, Value, affine
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, affine
 
 aten = torch.ops.aten
-Target = Callable[..., Any]
+Operator = Callable[..., Any]
 
 MAX_TENSOR_BYTES = 2**31
-"""The most that one folded constant, or one node's result on one window, may take."""
+"""The most bytes of one folded constant, or of one node's result on one window."""
 
 
-class Refusal(Exception):
-    """Why a node cannot be mapped; the importer adds file and node."""
-
-
-class Builder:
+class GraphBuilder:
     """A graph under construction with its weights.
 
     Args:
-        batch: the batch size that the file is frozen at; 1 for files with a free batch.
+        batch: the fixed batch size of the file; 1 for files with a free batch.
         frozen: whether the file declares a fixed batch.
     """
 
@@ -41,7 +38,7 @@ class Builder:
         self.freed = frozen
         self.path = "x"
         self._attributes: dict[tuple[int, bool], fx.Node] = {}
-        self._kept: list[torch.Tensor] = []
+        self._constants: list[torch.Tensor] = []
         self._batch_node: fx.Node | None = None
         node = self.graph.placeholder("x")
         node.meta = {"path": "x"}
@@ -49,15 +46,15 @@ class Builder:
         self.input = Traced(node, (low, high))
         self._last_attribute = node
 
-    def call(self, target: Target, *args: Any, **kwargs: Any) -> Value:
-        """The operator's result: numbers when every argument is known, else a new node."""
+    def call(self, target: Operator, *args: Any, **kwargs: Any) -> OnnxValue:
+        """The operator's result: numbers if all arguments are known, else a new node."""
         values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, (Known, Traced))]
         results = [self._dry(target, index, args, kwargs) for index in (0, 1)]
         if all(isinstance(v, Known) for v in values):
             return self._fold(target, args, kwargs, values)
         return self._emit(target, args, kwargs, results)
 
-    def calls(self, target: Target, *args: Any) -> tuple[Value, ...]:
+    def calls(self, target: Operator, *args: Any) -> tuple[OnnxValue, ...]:
         """``call`` for operators that return several tensors."""
         values = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, (Known, Traced))]
         results = [self._dry(target, index, args, {}) for index in (0, 1)]
@@ -70,8 +67,8 @@ class Builder:
             for i, (a, b) in enumerate(zip(*results, strict=True))
         )
 
-    def scalar(self, value: Value | None) -> float | int | bool | None:
-        """The one number of a constant without dimensions, to stand in the graph's text; ``None`` if it is none."""
+    def scalar(self, value: OnnxValue | None) -> float | int | bool | None:
+        """The number of a constant that can be an immediate argument of a node; ``None`` for other values."""
         if not isinstance(value, Known) or not value.fixed or value.at[0].numel() != 1:
             return None
         if value.at[0].dim() > 0 and value.name:
@@ -80,11 +77,11 @@ class Builder:
         return number
 
     def sizes(self, pairs: Sequence[tuple[int, int]]) -> list[int | fx.Node]:
-        """Sizes given at the two batch sizes, as arguments of a node: integers, or arithmetic on the batch."""
+        """Arguments of a node for sizes given at the two batch sizes: integers, or arithmetic on the batch size."""
         return [self._size(*pair) for pair in pairs]
 
-    def reshape(self, x: Value, shapes: tuple[Sequence[int], Sequence[int]]) -> Value:
-        """``x`` in another shape, given at the two batch sizes; written without the batch size where it can be."""
+    def reshape(self, x: OnnxValue, shapes: tuple[Sequence[int], Sequence[int]]) -> OnnxValue:
+        """``x`` in another shape, given at the two batch sizes; without arithmetic on the batch size where possible."""
         low, high = (tuple(s) for s in shapes)
         if (low, high) == x.shapes:
             return x
@@ -100,7 +97,7 @@ class Builder:
         at = (x.at[0].reshape(low), x.at[1].reshape(high))
         return Traced(self._node(aten.reshape.default, (x, target), {}), at)
 
-    def expand(self, x: Value, shapes: tuple[Sequence[int], Sequence[int]]) -> Value:
+    def expand(self, x: OnnxValue, shapes: tuple[Sequence[int], Sequence[int]]) -> OnnxValue:
         """``x`` repeated along its dimensions of size 1 to a shape given at the two batch sizes."""
         low, high = (tuple(s) for s in shapes)
         if (low, high) == x.shapes:
@@ -112,8 +109,8 @@ class Builder:
         at = (x.at[0].to("meta").expand(low), x.at[1].to("meta").expand(high))
         return Traced(self._node(aten.expand.default, (x, target), {}), at)
 
-    def full(self, shapes: tuple[Sequence[int], Sequence[int]], number: float, dtype: torch.dtype) -> Value:
-        """A tensor of one number in a shape given at the two batch sizes."""
+    def full(self, shapes: tuple[Sequence[int], Sequence[int]], number: float, dtype: torch.dtype) -> OnnxValue:
+        """A tensor filled with one number, in a shape given at the two batch sizes."""
         for shape in shapes:
             _check_size(shape, dtype)
         low, high = (tuple(s) for s in shapes)
@@ -121,14 +118,14 @@ class Builder:
             return Known.constant(torch.full(low, number, dtype=dtype))
         return self.expand(Known.constant(torch.full([1] * len(low), number, dtype=dtype)), (low, high))
 
-    def extend(self, x: Traced, argument: Value) -> Traced:
-        """``x`` with one more argument to its node: a bias that the file adds in a node of its own."""
+    def extend(self, x: Traced, argument: OnnxValue) -> Traced:
+        """``x`` with one more argument for its node: a bias that the file adds in a separate node."""
         assert isinstance(argument, Known)
         x.node.args = (*x.node.args, self._attribute(argument))
         return x
 
-    def _dry(self, target: Target, index: int, args: Any, kwargs: Any) -> Any:
-        """The operator on tensors without data: its result's shape, and any complaint."""
+    def _dry(self, target: Operator, index: int, args: Any, kwargs: Any) -> Any:
+        """The operator's result on tensors without data; raises torch's error where the shapes do not fit."""
 
         def bare(leaf: Any) -> Any:
             if isinstance(leaf, (Known, Traced)):
@@ -140,7 +137,7 @@ class Builder:
             _check_size(tensor.shape, tensor.dtype, windows=BATCHES[index])
         return result
 
-    def _fold(self, target: Target, args: Any, kwargs: Any, values: list[Any]) -> Known:
+    def _fold(self, target: Operator, args: Any, kwargs: Any, values: list[Any]) -> Known:
         name = next((v.name for v in values if v.name), "")
         both = []
         for index in (0, 1):
@@ -153,10 +150,10 @@ class Builder:
                 return Known.constant(both[0], name)
         return Known.of(both[0], both[1], name)
 
-    def _emit(self, target: Target, args: Any, kwargs: Any, results: list[torch.Tensor]) -> Traced:
+    def _emit(self, target: Operator, args: Any, kwargs: Any, results: list[torch.Tensor]) -> Traced:
         return Traced(self._node(target, args, kwargs), (results[0], results[1]))
 
-    def _node(self, target: Target, args: Any, kwargs: Any) -> fx.Node:
+    def _node(self, target: Operator, args: Any, kwargs: Any) -> fx.Node:
         def plain(leaf: Any) -> Any:
             if isinstance(leaf, Traced):
                 return leaf.node
@@ -176,22 +173,22 @@ class Builder:
                 self._batch_node = self.graph.call_function(aten.sym_size.int, (self.input.node, 0))
             self._batch_node.meta = {"path": "batch"}
         node = self._batch_node
-        for function, number, idle in ((operator.mul, slope, 1), (operator.add, offset, 0)):
-            if number != idle:
+        for function, number, neutral in ((operator.mul, slope, 1), (operator.add, offset, 0)):
+            if number != neutral:
                 node = self.graph.call_function(function, (node, number))
                 node.meta = {"path": self.path}
         return node
 
     def _attribute(self, known: Known) -> fx.Node:
-        """The node that reads a constant, registered on the root at its first use."""
+        """The node that reads a constant; registers the constant on the root at its first use."""
         if not known.fixed:
-            raise Refusal("uses the batch size as data, not only as a size")
+            raise LayerRefused("uses the batch size as data, not only as a size")
         tensor = known.at[0]
         learned = (bool(known.name) if known.learned is None else known.learned) and tensor.is_floating_point()
         key = (id(tensor), learned)
         if key not in self._attributes:
-            self._kept.append(tensor)
-            module, leaf, target = self._place(known.name or f"{self.path}.constant")
+            self._constants.append(tensor)
+            module, leaf, target = self._attribute_for(known.name or f"{self.path}.constant")
             data = tensor.detach().clone(memory_format=torch.contiguous_format)
             if learned:
                 module.register_parameter(leaf, nn.Parameter(data))
@@ -203,8 +200,8 @@ class Builder:
             self._attributes[key] = self._last_attribute = node
         return self._attributes[key]
 
-    def _place(self, name: str) -> tuple[nn.Module, str, str]:
-        """The (new) module and free attribute name for a tensor called ``name``."""
+    def _attribute_for(self, name: str) -> tuple[nn.Module, str, str]:
+        """The module, created if necessary, and a free attribute for a tensor called ``name``."""
         parts = [_identifier(p) for p in re.split(r"[./]", name) if p] or ["constant"]
         while True:
             module, *_ = [self.root]
@@ -224,7 +221,7 @@ class Builder:
             parts = ["_".join(parts)]
 
 
-def _part(target: Target, index: int) -> Target:
+def _part(target: Operator, index: int) -> Operator:
     return lambda *args, **kwargs: target(*args, **kwargs)[index]
 
 
@@ -233,7 +230,7 @@ def _check_size(shape: Sequence[int], dtype: torch.dtype, *, windows: int = 1) -
     for size in shape:
         count *= size
     if count * dtype.itemsize > MAX_TENSOR_BYTES * windows:
-        raise Refusal(f"makes a tensor of shape {tuple(shape)}, more than {MAX_TENSOR_BYTES >> 30} GiB a window")
+        raise LayerRefused(f"makes a tensor of shape {tuple(shape)}, more than {MAX_TENSOR_BYTES >> 30} GiB per window")
 
 
 def _identifier(text: str) -> str:

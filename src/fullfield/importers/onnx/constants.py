@@ -1,21 +1,22 @@
-"""Constants, and shapes as data."""
+"""Maps ONNX constants, and operators that return shapes."""
 
 from __future__ import annotations
 
 import onnx
 import torch
 
-from fullfield.importers.onnx.builder import Builder
-from fullfield.importers.onnx.registry import Call, Refusal, operator
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.registry import Call, operator
 from fullfield.importers.onnx.tensors import to_torch
-from fullfield.importers.onnx.values import Known, Value
+from fullfield.importers.onnx.values import Known, OnnxValue
 
 aten = torch.ops.aten
 
 
 @operator("Constant")
-def constant(b: Builder, call: Call) -> Value:
-    """The numbers in the node's attribute."""
+def constant(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The tensor in the node's attribute."""
     for name, dtype in (("float", torch.float32), ("int", torch.int64)):
         for key in (f"value_{name}", f"value_{name}s"):
             if key in call.attributes:
@@ -24,20 +25,20 @@ def constant(b: Builder, call: Call) -> Value:
 
 
 @operator("ConstantOfShape")
-def constant_of_shape(b: Builder, call: Call) -> Value:
-    """One number in a given shape."""
+def constant_of_shape(b: GraphBuilder, call: Call) -> OnnxValue:
+    """A tensor of a given shape filled with one number."""
     number = _tensor(call, "value") if "value" in call.attributes else torch.zeros(1)
     if number.numel() != 1:
-        raise Refusal(f"its value has {number.numel()} elements, not one")
+        raise LayerRefused(f"its value has {number.numel()} elements, not one")
     low, high = (tuple(t.reshape(-1).tolist()) for t in call.known(0).at)
     if min((*low, *high), default=0) < 0:
-        raise Refusal(f"shape {low} has a negative size")
+        raise LayerRefused(f"shape {low} has a negative size")
     return b.full((low, high), number.item(), number.dtype)
 
 
 @operator("Shape")
-def shape(b: Builder, call: Call) -> Value:
-    """The input's sizes as numbers."""
+def shape(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The input's shape."""
     stop = call.attributes.get("end")
     part = slice(call.integer("start", 0), None if stop is None else int(stop))
     low, high = (torch.tensor(s[part], dtype=torch.int64) for s in call.input(0).shapes)
@@ -45,28 +46,28 @@ def shape(b: Builder, call: Call) -> Value:
 
 
 @operator("Size")
-def size(b: Builder, call: Call) -> Value:
-    """The count of the input's elements."""
+def size(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The number of the input's elements."""
     low, high = (torch.tensor(t.numel(), dtype=torch.int64) for t in call.input(0).at)
     return Known.of(low, high)
 
 
 @operator("Range")
-def range_(b: Builder, call: Call) -> Value:
+def range_(b: GraphBuilder, call: Call) -> OnnxValue:
     """Numbers from a start to a limit."""
     limits = [call.known(index) for index in range(3)]
     both = []
     for at in (0, 1):
         start, limit, step = (_number(value.at[at]) for value in limits)
         if step == 0 or abs((limit - start) / step) > 2**24:
-            raise Refusal(f"from {start} to {limit} by {step}")
+            raise LayerRefused(f"from {start} to {limit} by {step}")
         both.append(torch.arange(start, limit, step, dtype=limits[0].dtype))
     return Known.of(both[0], both[1])
 
 
 def _number(tensor: torch.Tensor) -> float | int:
     if tensor.numel() != 1:
-        raise Refusal(f"a limit has {tensor.numel()} elements, not one")
+        raise LayerRefused(f"a limit has {tensor.numel()} elements, not one")
     number: float | int = tensor.item()
     return number
 
@@ -74,5 +75,5 @@ def _number(tensor: torch.Tensor) -> float | int:
 def _tensor(call: Call, name: str) -> torch.Tensor:
     proto = call.attributes.get(name)
     if not isinstance(proto, onnx.TensorProto):
-        raise Refusal(f"has no tensor attribute {name!r}")
+        raise LayerRefused(f"has no tensor attribute {name!r}")
     return to_torch(proto, folder=None)

@@ -1,4 +1,4 @@
-"""A read ONNX model to a ``Model``: the walk over its nodes, its input, its output and its metadata."""
+"""Loads an ONNX file as a ``Model``: maps its nodes one after the other to a new graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from fullfield.errors import CaptureError
+from fullfield.errors import CaptureError, first_line
+from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx import (
     activations,
     arithmetic,
@@ -24,16 +25,16 @@ from fullfield.importers.onnx import (
     slicing,
     windowed,
 )
-from fullfield.importers.onnx.builder import MAX_TENSOR_BYTES, Builder, Refusal
-from fullfield.importers.onnx.interface import Input, choose_output, find_input, metadata
-from fullfield.importers.onnx.reader import CAP_BYTES, broken, check_operators, first_line, opset, read_model
+from fullfield.importers.onnx.builder import MAX_TENSOR_BYTES, GraphBuilder
+from fullfield.importers.onnx.interface import ImageInput, choose_output, find_input, metadata
+from fullfield.importers.onnx.reader import CAP_BYTES, broken, check_operators, opset, read_model
 from fullfield.importers.onnx.registry import REGISTRY, Call
 from fullfield.importers.onnx.tensors import to_torch
-from fullfield.importers.onnx.values import Known, Traced, Value
+from fullfield.importers.onnx.values import Known, OnnxValue, Traced
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing, resolve
-from fullfield.model.torch_export import WindowSize, classifier, parse_window
+from fullfield.model.torch_export import WindowSize, checked_model, parse_window
 
 aten = torch.ops.aten
 
@@ -51,61 +52,61 @@ def load_onnx(
     name: str | None = None,
     cap_bytes: int = CAP_BYTES,
 ) -> Model:
-    """The classifier in an ONNX file, its batch made free.
+    """The model in an ONNX file; a fixed batch size is made free.
 
     Args:
-        window: height and width, px; by default what fullfield's metadata or the file's input says.
+        window: height and width, px; by default that of fullfield's metadata or of the file's input.
         score: index or name of the scores among several outputs.
-        cap_bytes: the most that the file, and all its weights together, may take.
+        cap_bytes: the most bytes of the file, and of all its weights together.
 
     Raises:
-        CaptureError: the file is damaged, too large, has unknown operators, or is not a classifier of windows.
+        CaptureError: the file is damaged, too large, has unknown operators, or does not score windows.
     """
     model = read_model(path, cap_bytes=cap_bytes)
     check_operators(model.graph.node, path)
-    carried = metadata(model, path)
+    stated = metadata(model, path)
     entry = find_input(model.graph, path)
-    size = parse_window(window if window is not None else _own_window(carried.window, entry, path))
+    size = parse_window(window if window is not None else _own_window(stated.window, entry, path))
     target = choose_output(model.graph, score, path)
-    walk = _Walk(model, path, entry, size)
-    graph = walk.run(target)
-    names = tuple(class_names) if class_names is not None else carried.class_names
-    return classifier(
+    importer = _GraphImport(model, path, entry, size)
+    graph = importer.run(target)
+    names = tuple(class_names) if class_names is not None else stated.class_names
+    return checked_model(
         graph,
         window=size,
         channels=entry.channels,
-        preprocessing=resolve(preprocessing, channels=entry.channels, carried=carried.preprocessing),
+        preprocessing=resolve(preprocessing, channels=entry.channels, stated=stated.preprocessing),
         class_names=names,
-        name=name or carried.name or path.stem,
-        check=partial(_check_independence, path) if walk.builder.freed else check_batch_independence,
+        name=name or stated.name or path.stem,
+        check=partial(_check_independence, path) if importer.builder.freed else check_batch_independence,
     )
 
 
-def _own_window(carried: tuple[int, int] | None, entry: Input, path: Path) -> tuple[int, int]:
-    if carried is not None:
-        return carried
+def _own_window(stated: tuple[int, int] | None, entry: ImageInput, path: Path) -> tuple[int, int]:
+    if stated is not None:
+        return stated
     if entry.height is None or entry.width is None:
-        raise CaptureError(str(path), "does not say its window: height and width are free", fix="pass window=224, say")
+        raise CaptureError(str(path), "does not state its window: its size is free", fix="pass window=224, say")
     return entry.height, entry.width
 
 
-class _Walk:
-    """One pass over the nodes with the values that their names stand for."""
+class _GraphImport:
+    """Maps the nodes in order, with a table from names to values."""
 
-    def __init__(self, model: onnx.ModelProto, path: Path, entry: Input, window: tuple[int, int]) -> None:
+    def __init__(self, model: onnx.ModelProto, path: Path, entry: ImageInput, window: tuple[int, int]) -> None:
         self.path, self.model, self.opset = path, model, opset(model)
         batch = entry.batch or 1
         shape = (entry.channels, *window)
         if math.prod(shape) * entry.dtype.itemsize > MAX_TENSOR_BYTES:
             raise broken(path, f"takes windows of {shape}, more than {MAX_TENSOR_BYTES >> 30} GiB each")
-        self.builder = Builder(shape, entry.dtype, batch=batch, frozen=entry.batch is not None)
+        self.builder = GraphBuilder(shape, entry.dtype, batch=batch, frozen=entry.batch is not None)
         self.initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.values: dict[str, Value] = {entry.name: self._input(entry)}
+        self.values: dict[str, OnnxValue] = {entry.name: self._input(entry)}
         self.readers = Counter(name for node in model.graph.node for name in node.input if name)
         self.readers.update(o.name for o in model.graph.output)
 
     def run(self, output: str) -> torch.fx.GraphModule:
-        """The graph up to the output."""
+        """The new graph, up to the output."""
         wanted = _needed(self.model.graph, output)
         for index, node in enumerate(self.model.graph.node):
             if index in wanted:
@@ -120,8 +121,8 @@ class _Walk:
         b.graph.lint()
         return torch.fx.GraphModule(b.root, b.graph, "Network")
 
-    def _input(self, entry: Input) -> Value:
-        """The input as the file's nodes want it: a file for ``(n, h, w, c)`` gets its axes turned."""
+    def _input(self, entry: ImageInput) -> OnnxValue:
+        """The input in the file's order of axes: transposed for a file that takes ``(n, h, w, c)``."""
         if not entry.channels_last:
             return self.builder.input
         self.builder.path = entry.name
@@ -137,7 +138,7 @@ class _Walk:
             named = len(node.output) if node.op_type == "Split" else outputs
             call = Call(node.op_type, inputs, attributes, named, self.opset, readers)
             result = REGISTRY[node.op_type](self.builder, call)
-        except Exception as error:  # whatever torch says of a damaged file's numbers is the reason
+        except Exception as error:  # torch raises many types for a damaged file
             raise CaptureError(
                 f"{self.path}: {self.builder.path} ({node.op_type})",
                 first_line(error),
@@ -146,19 +147,19 @@ class _Walk:
         for name, value in zip(node.output, result if isinstance(result, tuple) else (result,), strict=False):
             self.values[name] = value
 
-    def _lookup(self, name: str, reader: str) -> Value:
+    def _lookup(self, name: str, reader: str) -> OnnxValue:
         if name not in self.values:
             if name not in self.initialisers:
-                raise broken(self.path, f"{reader} reads {name!r}, which nothing gives")
+                raise broken(self.path, f"{reader} reads {name!r}, which no node computes")
             try:
                 tensor = to_torch(self.initialisers[name], folder=self.path.parent)
-            except Refusal as refusal:
+            except LayerRefused as refusal:
                 raise broken(self.path, f"tensor {name!r}: {refusal}") from refusal
             self.values[name] = Known.constant(tensor, name)
         return self.values[name]
 
     def _flat(self, score: Traced) -> Traced:
-        """Scores ``(n, k, 1, 1)``, in whichever order of axes, as ``(n, k)``."""
+        """Scores ``(n, k, 1, 1)``, in any order of axes, as ``(n, k)``."""
         low, high = score.shapes
         if len(low) <= 2 or sum(size != 1 for size in low[1:]) > 1 or low[1:] != high[1:]:
             return score
@@ -179,7 +180,7 @@ def _needed(graph: onnx.GraphProto, output: str) -> set[int]:
 
 
 def _layer(node: onnx.NodeProto) -> str:
-    """A layer's name for reports: the exporter's module path, else the node's own name, else operator and output."""
+    """A layer's name for reports: the exporter's module path, else the node's name, else operator and output."""
     for entry in node.metadata_props:
         if entry.key == "fullfield.path":
             return str(entry.value)
@@ -193,10 +194,10 @@ def _layer(node: onnx.NodeProto) -> str:
 
 
 def _check_independence(path: Path, graph: torch.fx.GraphModule, probe: torch.Tensor, _: str) -> None:
-    """Refuses a graph whose batch was freed and in which the windows of one batch touch each other.
+    """Refuses a graph with a freed batch in which the windows of a batch affect one another.
 
     Raises:
-        CaptureError: scores of three windows together are not the scores of each alone.
+        CaptureError: the scores of three windows together differ from those of each alone.
     """
     noise = torch.Generator().manual_seed(0)
     windows = torch.rand(3, *probe.shape[1:], generator=noise, dtype=torch.float64).to(probe)
@@ -205,16 +206,16 @@ def _check_independence(path: Path, graph: torch.fx.GraphModule, probe: torch.Te
             together = graph(windows).double()
             alone = torch.stack([graph(w[None])[0] for w in windows]).double()
         except Exception as error:  # any failure means that the batch is not free
-            raise _stuck(path, first_line(error)) from error
+            raise _frozen(path, first_line(error)) from error
     slack = 64 * torch.finfo(probe.dtype).eps ** 0.75 * max(1.0, float(alone.abs().nan_to_num(0, 0, 0).max()))
     if together.shape != alone.shape:
-        raise _stuck(path, f"three windows give {tuple(together.shape)} scores, each alone {tuple(alone.shape[1:])}")
+        raise _frozen(path, f"three windows give {tuple(together.shape)} scores, each alone {tuple(alone.shape[1:])}")
     if not torch.allclose(together, alone, rtol=0, atol=slack, equal_nan=True):
         difference = float((together - alone).abs().max())
-        raise _stuck(path, f"scores of windows together and alone differ by {difference:.3g}")
+        raise _frozen(path, f"scores of windows together and alone differ by {difference:.3g}")
 
 
-def _stuck(path: Path, why: str) -> CaptureError:
+def _frozen(path: Path, why: str) -> CaptureError:
     return CaptureError(
-        str(path), f"is frozen at one window at a time and cannot be freed: {why}", fix="export it with a free batch"
+        str(path), f"has a fixed batch size, which cannot be made free: {why}", fix="export it with a free batch"
     )

@@ -1,4 +1,4 @@
-"""What an ONNX model says of its input, its outputs and itself."""
+"""Reads the input, the outputs and fullfield's metadata of an ONNX model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fullfield.importers.onnx.tensors import torch_dtype
 from fullfield.model.preprocessing import Preprocessing
 
 LARGEST_WINDOW = 2**15
-"""More pixels than this along an axis of a window are taken for damage."""
+"""The most pixels along an axis of a window; more mean a damaged file."""
 
 _CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
-class Input:
-    """The image input. ``batch`` is the number it is frozen at, ``height`` and ``width`` are ``None`` where free."""
+class ImageInput:
+    """The image input. ``batch``, ``height`` and ``width`` are ``None`` where they are free."""
 
     name: str
     dtype: torch.dtype
@@ -35,7 +35,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What fullfield wrote into the file."""
+    """The metadata that fullfield writes to a file."""
 
     window: tuple[int, int] | None
     preprocessing: Preprocessing | None
@@ -43,8 +43,8 @@ class Metadata:
     name: str | None
 
 
-def find_input(graph: onnx.GraphProto, path: Path) -> Input:
-    """The one input that is not a weight.
+def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
+    """The only input that is not a weight.
 
     Raises:
         CaptureError: there are several, or it is not a batch of images.
@@ -66,12 +66,12 @@ def find_input(graph: onnx.GraphProto, path: Path) -> Input:
     height, width, channels = (sizes[1], sizes[2], sizes[3]) if last else (sizes[2], sizes[3], sizes[1])
     channels = channels or _from_weights(graph)
     if channels is None:
-        raise CaptureError(str(path), "does not say its number of input channels", fix="export with fixed channels")
+        raise CaptureError(str(path), "does not state its number of input channels", fix="export with fixed channels")
     if max(channels, height or 0, width or 0) > LARGEST_WINDOW:
         raise broken(path, f"input {inputs[0].name!r} has sizes {sizes}")
     if not dtype.is_floating_point:
         dtype = torch.float32
-    return Input(inputs[0].name, dtype, sizes[0], channels, height, width, last)
+    return ImageInput(inputs[0].name, dtype, sizes[0], channels, height, width, last)
 
 
 def choose_output(graph: onnx.GraphProto, score: int | str | None, path: Path) -> str:
@@ -95,10 +95,10 @@ def choose_output(graph: onnx.GraphProto, score: int | str | None, path: Path) -
 
 
 def metadata(model: onnx.ModelProto, path: Path) -> Metadata:
-    """What fullfield's keys in the file say; all ``None`` in files from elsewhere.
+    """fullfield's metadata; all ``None`` in files of other programs.
 
     Raises:
-        CaptureError: a key's value is not what fullfield writes.
+        CaptureError: an entry is damaged.
     """
     entries = {entry.key: entry.value for entry in model.metadata_props}
     try:
@@ -122,11 +122,11 @@ def metadata(model: onnx.ModelProto, path: Path) -> Metadata:
 
 
 def _channels_last(graph: onnx.GraphProto, name: str, sizes: list[int | None]) -> bool:
-    """Whether the input is ``(n, h, w, c)``: by its sizes, else by the transposition that every reader starts with."""
+    """Whether the input is ``(n, h, w, c)``: by the transposition that follows it, else by its sizes."""
     readers = [node for node in graph.node if name in node.input]
     orders = [list(a.ints) for n in readers if n.op_type == "Transpose" for a in n.attribute if a.name == "perm"]
-    turned = bool(readers) and len(orders) == len(readers) and all(order == [0, 3, 1, 2] for order in orders)
-    if turned:
+    transposed = bool(readers) and len(orders) == len(readers) and all(order == [0, 3, 1, 2] for order in orders)
+    if transposed:
         return True
     if sizes[1] is not None and sizes[1] == _from_weights(graph) != sizes[3]:
         return False

@@ -1,4 +1,4 @@
-"""The same numbers in another shape or order."""
+"""Maps ONNX operators that reshape, transpose, expand or pad."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from fullfield.importers.onnx.builder import Builder
-from fullfield.importers.onnx.registry import Call, Refusal, operator
-from fullfield.importers.onnx.values import BATCHES, Known, Traced, Value, affine, at_batch
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, affine, at_batch
 
 aten = torch.ops.aten
 
@@ -17,8 +18,8 @@ _MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wr
 
 
 @operator("Reshape")
-def reshape(b: Builder, call: Call) -> Value:
-    """The same numbers, row-major, in another shape; a batch frozen into the target becomes free."""
+def reshape(b: GraphBuilder, call: Call) -> OnnxValue:
+    """A row-major reshape; a batch size fixed in the target is made free."""
     x = call.input(0)
     zeros = bool(call.integer("allowzero", 0))
     if "shape" in call.attributes:
@@ -32,13 +33,13 @@ def reshape(b: Builder, call: Call) -> Value:
         if all(math.prod(s) == math.prod(shape) for s, shape in zip(shapes, x.shapes, strict=True)):
             return b.reshape(x, (shapes[0], shapes[1]))
     if not literal:
-        raise Refusal(f"shape {low} does not fit an input of shape {at_batch(x.shapes, 1)} a window")
+        raise LayerRefused(f"shape {low} does not fit an input of shape {at_batch(x.shapes, 1)} per window")
     b.freed = True
-    return b.reshape(x, freed(low, x, b.batch, zeros=zeros))
+    return b.reshape(x, free_batch_shapes(low, x, b.batch, zeros=zeros))
 
 
 def resolve(target: Sequence[int], shape: Sequence[int], zeros: bool) -> list[int]:
-    """ONNX's target with 0 (this input's own size) and -1 (what is left) worked out.
+    """ONNX's target shape with 0 (the input's size) and -1 (the remaining size) replaced.
 
     Examples:
         >>> resolve([0, -1], [2, 3, 4], False)
@@ -52,15 +53,15 @@ def resolve(target: Sequence[int], shape: Sequence[int], zeros: bool) -> list[in
     return [math.prod(shape) // others if size == -1 and others else size for size in target]
 
 
-def freed(target: list[int], x: Value, batch: int, *, zeros: bool) -> tuple[list[int], list[int]]:
-    """The target at the two batch sizes when it was written down at one batch size only.
+def free_batch_shapes(target: list[int], x: OnnxValue, batch: int, *, zeros: bool) -> tuple[list[int], list[int]]:
+    """The target shape at the two batch sizes, from a target for one batch size.
 
-    Row-major order fixes where the batch goes: to the first axis that as many cells precede as precede it in ``x``.
+    Row-major order determines the axis of the batch: the first one that as many elements precede as in ``x``.
     """
     here = at_batch(x.shapes, batch)
     wanted = resolve(target, here, zeros)
     if math.prod(wanted) != math.prod(here):
-        raise Refusal(f"shape {target} does not fit an input of shape {list(here)}")
+        raise LayerRefused(f"shape {target} does not fit an input of shape {list(here)}")
     axis = next((i for i, (a, c) in enumerate(zip(*x.shapes, strict=True)) if a != c), None)
     if axis is None:
         return wanted, wanted
@@ -70,12 +71,12 @@ def freed(target: list[int], x: Value, batch: int, *, zeros: bool) -> tuple[list
         if math.prod(wanted[:i]) == before and size % batch == 0 and offset == 0:
             low, high = ([*wanted[:i], size // batch * n, *wanted[i + 1 :]] for n in BATCHES)
             return low, high
-    raise Refusal(f"shape {target} has a batch of {batch} frozen in where it cannot be freed")
+    raise LayerRefused(f"shape {target} contains a batch of {batch} that cannot be made free")
 
 
 @operator("Flatten")
-def flatten(b: Builder, call: Call) -> Value:
-    """Two axes: all before ``axis`` and all from it on."""
+def flatten(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Two axes: those before ``axis``, and the others."""
     x, axis = call.input(0), call.integer("axis", 1)
     rank = len(x.shapes[0])
     axis = axis % rank if axis < 0 else axis
@@ -84,8 +85,8 @@ def flatten(b: Builder, call: Call) -> Value:
 
 
 @operator("Transpose")
-def transpose(b: Builder, call: Call) -> Value:
-    """The axes in another order; one that undoes the order before it leaves nothing."""
+def transpose(b: GraphBuilder, call: Call) -> OnnxValue:
+    """A permutation of axes; consecutive ones are merged, and the identity is left out."""
     x = call.input(0)
     order = call.ints("perm", list(range(len(x.shapes[0])))[::-1]) or []
     if isinstance(x, Traced) and x.node.target is aten.permute.default:
@@ -101,8 +102,8 @@ def transpose(b: Builder, call: Call) -> Value:
 
 
 @operator("Squeeze")
-def squeeze(b: Builder, call: Call) -> Value:
-    """Without the named axes of size 1; without all of them, but for the batch, when none is named."""
+def squeeze(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Removes axes of size 1: the given ones, or all but the batch."""
     x, axes = call.input(0), call.integers("axes", 1)
     rank = len(x.shapes[0])
     if axes is None:
@@ -110,14 +111,14 @@ def squeeze(b: Builder, call: Call) -> Value:
     axes = [a % rank for a in axes]
     batch = [a for a in axes if x.shapes[0][a] != x.shapes[1][a]]
     if batch and not b.frozen:
-        raise Refusal(f"squeezes axis {batch[0]}, the batch")
+        raise LayerRefused(f"squeezes axis {batch[0]}, the batch")
     axes = [a for a in axes if a not in batch]
     return b.call(aten.squeeze.dims, x, axes) if axes else x
 
 
 @operator("Unsqueeze")
-def unsqueeze(b: Builder, call: Call) -> Value:
-    """With axes of size 1 put in."""
+def unsqueeze(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Inserts axes of size 1."""
     x, axes = call.input(0), call.integers("axes", 1) or []
     rank = len(x.shapes[0]) + len(axes)
     for axis in sorted(a % rank for a in axes):
@@ -126,8 +127,8 @@ def unsqueeze(b: Builder, call: Call) -> Value:
 
 
 @operator("Expand")
-def expand(b: Builder, call: Call) -> Value:
-    """Repeated along axes of size 1 so that it broadcasts to the shape."""
+def expand(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Broadcasts to a shape."""
     x, target = call.input(0), call.known(1)
     shapes = [broadcast(shape, t.reshape(-1).tolist()) for shape, t in zip(x.shapes, target.at, strict=True)]
     added = len(shapes[0]) - len(x.shapes[0])
@@ -148,14 +149,14 @@ def broadcast(first: Sequence[int], second: Sequence[int]) -> list[int]:
     shape = []
     for a, c in pairs:
         if a != c and 1 not in (a, c):
-            raise Refusal(f"shapes {list(first)} and {list(second)} do not broadcast")
+            raise LayerRefused(f"shapes {list(first)} and {list(second)} do not broadcast")
         shape.append(c if a == 1 else a)
     return shape
 
 
 @operator("DepthToSpace")
-def depth_to_space(b: Builder, call: Call) -> Value:
-    """Blocks of channels become blocks of cells."""
+def depth_to_space(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Moves channels into blocks of cells."""
     x, size = call.input(0), call.integer("blocksize", 1)
     if call.text("mode", "DCR") == "CRD":
         return b.call(aten.pixel_shuffle.default, x, size)
@@ -166,8 +167,8 @@ def depth_to_space(b: Builder, call: Call) -> Value:
 
 
 @operator("SpaceToDepth")
-def space_to_depth(b: Builder, call: Call) -> Value:
-    """Blocks of cells become blocks of channels."""
+def space_to_depth(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Moves blocks of cells into channels."""
     x, size = call.input(0), call.integer("blocksize", 1)
     split = [(n, c, h // size, size, w // size, size) for n, c, h, w in x.shapes]
     joined = [(n, c * size**2, h // size, w // size) for n, c, h, w in x.shapes]
@@ -176,14 +177,14 @@ def space_to_depth(b: Builder, call: Call) -> Value:
 
 
 @operator("Pad")
-def pad(b: Builder, call: Call) -> Value:
-    """More cells round the input, of a number, mirrored, repeated or wrapped."""
+def pad(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Pads with a constant, by reflection, by the edge or by wrapping."""
     x, rank = call.input(0), len(call.input(0).shapes[0])
     pads = call.integers("pads", 1) or call.ints("paddings") or []
     axes = call.integers("axes", 3) or list(range(rank))
     mode = call.text("mode", "constant")
     if mode not in _MODES or len(pads) != 2 * len(axes):
-        raise Refusal(f"mode {mode!r} with {len(pads)} pads for {len(axes)} axes")
+        raise LayerRefused(f"mode {mode!r} with {len(pads)} pads for {len(axes)} axes")
     low, high = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
     for i, axis in enumerate(axes):
         low[axis % rank], high[axis % rank] = pads[i], pads[i + len(axes)]
@@ -194,13 +195,13 @@ def pad(b: Builder, call: Call) -> Value:
     pairs = [size for axis in reversed(range(first, rank)) for size in (low[axis], high[axis])]
     if mode != "constant":
         return b.call(aten.pad.default, x, pairs, _MODES[mode])
-    return b.call(aten.pad.default, x, pairs, "constant", _filling(call))
+    return b.call(aten.pad.default, x, pairs, "constant", _padding_value(call))
 
 
-def _filling(call: Call) -> float:
+def _padding_value(call: Call) -> float:
     if call.optional(2) is None:
         return call.real("value", 0.0)
     number = call.known(2)
     if not number.fixed or number.at[0].numel() != 1:
-        raise Refusal("its filling is not one number")
+        raise LayerRefused("its padding value is not one number")
     return float(number.at[0].item())

@@ -1,4 +1,4 @@
-"""Matrix products."""
+"""Maps ONNX matrix products."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import torch
 
-from fullfield.importers.onnx.builder import Builder
+from fullfield.importers.onnx.builder import GraphBuilder
 from fullfield.importers.onnx.registry import Call, operator
-from fullfield.importers.onnx.values import Known, Value
+from fullfield.importers.onnx.values import Known, OnnxValue
 
 aten = torch.ops.aten
 
 
 @operator("MatMul")
-def matmul(b: Builder, call: Call) -> Value:
-    """A matrix product; a linear layer when the right side is a constant matrix, transposed once here."""
+def matmul(b: GraphBuilder, call: Call) -> OnnxValue:
+    """A matrix product; a linear layer if the right operand is a constant matrix, which is transposed once."""
     x, y = call.input(0), call.input(1)
     matrix = call.constant(1)
     if matrix is None or matrix.at[0].dim() != 2 or isinstance(x, Known):
@@ -24,8 +24,8 @@ def matmul(b: Builder, call: Call) -> Value:
 
 
 @operator("Gemm")
-def gemm(b: Builder, call: Call) -> Value:
-    """``alpha * A @ B + beta * C``; a linear layer when B is a constant, its factors folded into the weights."""
+def gemm(b: GraphBuilder, call: Call) -> OnnxValue:
+    """``alpha * A @ B + beta * C``; a linear layer if B is a constant, with the factors folded into its weights."""
     x, alpha, beta = call.input(0), call.real("alpha", 1.0), call.real("beta", 1.0)
     if call.integer("transA", 0):
         x = b.call(aten.permute.default, x, [1, 0])
@@ -46,7 +46,7 @@ def gemm(b: Builder, call: Call) -> Value:
 
 
 @operator("Einsum")
-def einsum(b: Builder, call: Call) -> Value:
+def einsum(b: GraphBuilder, call: Call) -> OnnxValue:
     """A sum of products over named axes."""
     return b.call(aten.einsum.default, call.text("equation", "").replace(" ", ""), list(call.inputs))
 
@@ -55,13 +55,13 @@ def _is_vector(tensor: torch.Tensor, features: int) -> bool:
     return tensor.numel() == 1 or (tensor.numel() == features and tensor.shape[-1] == features)
 
 
-def _transposed(b: Builder, matrix: Known) -> Known:
-    turned = b.call(aten.t.default, replace(matrix, learned=True))
-    assert isinstance(turned, Known)
-    return replace(turned, learned=True)
+def _transposed(b: GraphBuilder, matrix: Known) -> Known:
+    transposed = b.call(aten.t.default, replace(matrix, learned=True))
+    assert isinstance(transposed, Known)
+    return replace(transposed, learned=True)
 
 
-def _scaled(b: Builder, value: Known, factor: float) -> Known:
+def _scaled(b: GraphBuilder, value: Known, factor: float) -> Known:
     if factor == 1:
         return value
     scaled = b.call(aten.mul.Tensor, value, factor)
@@ -69,7 +69,7 @@ def _scaled(b: Builder, value: Known, factor: float) -> Known:
     return replace(scaled, learned=True)
 
 
-def _product(b: Builder, call: Call, x: Value, alpha: float, beta: float) -> Value:
+def _product(b: GraphBuilder, call: Call, x: OnnxValue, alpha: float, beta: float) -> OnnxValue:
     y, bias = call.input(1), call.optional(2)
     if call.integer("transB", 0):
         y = b.call(aten.permute.default, y, [1, 0])
@@ -79,7 +79,7 @@ def _product(b: Builder, call: Call, x: Value, alpha: float, beta: float) -> Val
     return product if bias is None or beta == 0 else _plus(b, product, bias, beta)
 
 
-def _plus(b: Builder, product: Value, bias: Value, beta: float) -> Value:
+def _plus(b: GraphBuilder, product: OnnxValue, bias: OnnxValue, beta: float) -> OnnxValue:
     if beta != 1:
         bias = b.call(aten.mul.Tensor, bias, beta)
     return b.call(aten.add.Tensor, product, bias)

@@ -1,4 +1,4 @@
-"""Normalisations and softmax."""
+"""Maps ONNX normalisations and softmax."""
 
 from __future__ import annotations
 
@@ -7,73 +7,74 @@ from dataclasses import replace
 
 import torch
 
-from fullfield.importers.onnx.builder import Builder
-from fullfield.importers.onnx.registry import Call, Refusal, operator
-from fullfield.importers.onnx.values import Known, Value
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.values import Known, OnnxValue
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
 
 
 @operator("BatchNormalization")
-def batch_norm(b: Builder, call: Call) -> Value:
-    """``(x - mean) / sqrt(var + eps) * scale + shift`` with the statistics of training."""
+def batch_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+    """``(x - mean) / sqrt(var + eps) * scale + shift`` with running statistics."""
     if call.integer("training_mode", 0) or not call.integer("spatial", 1):
-        raise Refusal("is in training mode or not spatial; only a frozen batch norm a channel works")
+        raise LayerRefused("is in training mode or not spatial; only frozen batch norms per channel work")
     scale, shift, mean, var = call.weight(1), call.weight(2), call.buffer(3), call.buffer(4)
     eps = call.real("epsilon", 1e-5)
     return b.call(aten.batch_norm.default, call.input(0), scale, shift, mean, var, False, 0.1, eps, True)
 
 
 @operator("InstanceNormalization")
-def instance_norm(b: Builder, call: Call) -> Value:
-    """Mean and variance of each window's map, channel by channel."""
+def instance_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Normalises each channel of each window."""
     eps = call.real("epsilon", 1e-5)
     scale, shift = call.weight(1), call.weight(2)
     return b.call(aten.instance_norm.default, call.input(0), scale, shift, None, None, True, 0.1, eps, True)
 
 
 @operator("GroupNormalization")
-def group_norm(b: Builder, call: Call) -> Value:
-    """Mean and variance of each window's map, a group of channels at a time; scales a group before opset 21."""
+def group_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Normalises each group of channels of each window; one scale per group before opset 21."""
     x, groups = call.input(0), call.integer("num_groups", 1)
     channels = x.shapes[0][1]
     scale, shift = call.weight(1), call.weight(2)
     if call.opset < 21 and groups != channels:
-        scale, shift = (_a_channel(v, channels // groups) for v in (scale, shift))
+        scale, shift = (_per_channel(v, channels // groups) for v in (scale, shift))
     return b.call(aten.group_norm.default, x, groups, scale, shift, call.real("epsilon", 1e-5))
 
 
 @operator("LayerNormalization")
-def layer_norm(b: Builder, call: Call) -> Value:
-    """Mean and variance over the last axes."""
+def layer_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Normalises over the last axes."""
     if call.outputs > 1:
-        raise Refusal("its mean or deviation is used")
+        raise LayerRefused("its mean or deviation is used")
     x, axis = call.input(0), call.integer("axis", -1)
     shape = list(x.shapes[0][axis:])
     if list(x.shapes[1][axis:]) != shape:
-        raise Refusal("normalises over the batch")
+        raise LayerRefused("normalises over the batch")
     scale, shift = (_shaped(b, v, shape) for v in (call.weight(1), call.weight(2)))
     return b.call(aten.layer_norm.default, x, shape, scale, shift, call.real("epsilon", 1e-5))
 
 
 @operator("RMSNormalization")
-def rms_norm(b: Builder, call: Call) -> Value:
-    """The root of the mean square over the last axes as divisor."""
+def rms_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Divides by the root of the mean square over the last axes."""
     x, axis = call.input(0), call.integer("axis", -1)
     shape = list(x.shapes[0][axis:])
     return b.call(aten.rms_norm.default, x, shape, _shaped(b, call.weight(1), shape), call.real("epsilon", 1e-5))
 
 
 @operator("LRN")
-def local_response_norm(b: Builder, call: Call) -> Value:
+def local_response_norm(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x / (bias + alpha/size * sum of squares over neighbouring channels) ** beta``, as one node."""
     x, size = call.input(0), call.integer("size", 1)
     rank = len(x.shapes[0])
     if rank < 3:
-        raise Refusal(f"on an input of {rank} dimensions")
+        raise LayerRefused(f"on an input of {rank} dimensions")
     if size < 1:
-        raise Refusal(f"over {size} channels")
+        raise LayerRefused(f"over {size} channels")
     numbers = (call.real("alpha", 1e-4), call.real("beta", 0.75), call.real("bias", 1.0))
     if rank == 4:
         return b.call(operators.local_response_norm.default, x, size, *numbers, (size - 1) // 2)
@@ -84,8 +85,8 @@ def local_response_norm(b: Builder, call: Call) -> Value:
 
 
 @operator("Softmax", "LogSoftmax")
-def softmax(b: Builder, call: Call) -> Value:
-    """Scores that sum to 1 (or their logarithms) over an axis; before opset 13 over it and all that follow."""
+def softmax(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Softmax or its logarithm over an axis; before opset 13 over that axis and all that follow."""
     target = aten.softmax.int if call.op == "Softmax" else aten.log_softmax.int
     x = call.input(0)
     rank = len(x.shapes[0])
@@ -103,18 +104,18 @@ def softmax(b: Builder, call: Call) -> Value:
     return b.reshape(b.call(target, b.reshape(x, (flat[0], flat[1])), axis), x.shapes)
 
 
-def _a_channel(value: Value | None, repeats: int) -> Value | None:
-    """A group's numbers repeated for each of its channels."""
+def _per_channel(value: OnnxValue | None, repeats: int) -> OnnxValue | None:
+    """The values of each group, repeated for its channels."""
     if not isinstance(value, Known) or not value.fixed:
-        raise Refusal("scale and shift are not constants")
+        raise LayerRefused("scale and shift are not constants")
     return replace(value, at=(repeated := value.at[0].repeat_interleave(repeats), repeated))
 
 
-def _shaped(b: Builder, value: Value | None, shape: list[int]) -> Value | None:
-    """A scale that may broadcast, in the shape that it is applied to."""
+def _shaped(b: GraphBuilder, value: OnnxValue | None, shape: list[int]) -> OnnxValue | None:
+    """A scale broadcast to the shape that it is applied to."""
     if value is None or list(value.shapes[0]) == shape:
         return value
     if not isinstance(value, Known):
-        raise Refusal("scale or shift is not a constant")
+        raise LayerRefused("scale or shift is not a constant")
     spread = b.expand(value, (shape, shape))
     return replace(spread, learned=True) if isinstance(spread, Known) else spread

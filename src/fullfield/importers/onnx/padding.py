@@ -1,4 +1,4 @@
-"""Strides, padding and counts of cells as ONNX defines them, at a fixed window size."""
+"""Strides, padding and output sizes of ONNX operators with kernels, at a fixed window size."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import torch
 
 from fullfield.geometry.axis import Op
-from fullfield.importers.onnx.builder import Builder
-from fullfield.importers.onnx.registry import Call, Refusal
-from fullfield.importers.onnx.values import Value
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.registry import Call
+from fullfield.importers.onnx.values import OnnxValue
 
 aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A windowed operator along each of its axes."""
+class WindowGeometry:
+    """The geometry of an operator with a kernel, along each axis."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -28,33 +29,35 @@ class Frame:
 
     @property
     def even(self) -> bool:
-        """Whether both ends of every axis are padded by the same non-negative number."""
+        """Whether the padding is equal at both ends of every axis and not negative."""
         return self.low == self.high and min(self.low, default=0) >= 0
 
     def axes(self) -> tuple[Op, ...]:
-        """One operator an axis."""
+        """One operator for each axis."""
         columns = zip(self.kernel, self.strides, self.low, self.high, self.dilations, strict=True)
         return tuple(Op(k, s, low, high, d, self.ceil) for k, s, low, high, d in columns)
 
-    def cells(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """Cells along each axis."""
+    def output_cells(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Output cells along each axis."""
         return tuple(op.cells(n) for op, n in zip(self.axes(), sizes, strict=True))
 
 
-def frame(call: Call, x: Value, kernel: Sequence[int]) -> Frame:
-    """The node's attributes with ``auto_pad`` worked out for the sizes of ``x``.
+def window_geometry(call: Call, x: OnnxValue, kernel: Sequence[int]) -> WindowGeometry:
+    """The geometry of a node; ``auto_pad`` is resolved for the size of ``x``.
 
-    Source: ONNX operators Conv and MaxPool: SAME pads so that the count of cells is ``ceil(size / stride)``,
-    an odd number with the larger half at the end (SAME_UPPER) or at the start (SAME_LOWER).
+    Source: ONNX operators Conv and MaxPool: SAME pads to ``ceil(size / stride)`` output cells; if
+    the padding is odd, the larger half is at the end (SAME_UPPER) or at the start (SAME_LOWER).
     """
     rank = len(kernel)
     strides, dilations = call.ints("strides", [1] * rank) or [], call.ints("dilations", [1] * rank) or []
     pads = call.ints("pads", [0] * 2 * rank) or []
     given = call.ints("kernel_shape", kernel) or []
     if list(given) != list(kernel) or not len(strides) == len(dilations) == len(pads) / 2 == rank:
-        raise Refusal(f"kernel {list(kernel)} with strides {strides}, dilations {dilations}, pads {pads}: wrong counts")
+        raise LayerRefused(
+            f"kernel {list(kernel)} with strides {strides}, dilations {dilations}, pads {pads}: wrong counts"
+        )
     if min(*strides, *dilations, *kernel) < 1:
-        raise Refusal(f"kernel {list(kernel)}, strides {strides}, dilations {dilations} must be positive")
+        raise LayerRefused(f"kernel {list(kernel)}, strides {strides}, dilations {dilations} must be positive")
     low, high = pads[:rank], pads[rank:]
     auto = call.text("auto_pad", "NOTSET")
     if auto == "VALID":
@@ -66,12 +69,12 @@ def frame(call: Call, x: Value, kernel: Sequence[int]) -> Frame:
             low[i] = total // 2 if auto == "SAME_UPPER" else total - total // 2
             high[i] = total - low[i]
     elif auto != "NOTSET":
-        raise Refusal(f"auto_pad {auto!r} is not known")
+        raise LayerRefused(f"auto_pad {auto!r} is not known")
     ceil = bool(call.integer("ceil_mode", 0))
-    return Frame(tuple(kernel), tuple(strides), tuple(dilations), tuple(low), tuple(high), ceil)
+    return WindowGeometry(tuple(kernel), tuple(strides), tuple(dilations), tuple(low), tuple(high), ceil)
 
 
-def pad(b: Builder, x: Value, low: Sequence[int], high: Sequence[int], number: float) -> Value:
+def pad(b: GraphBuilder, x: OnnxValue, low: Sequence[int], high: Sequence[int], number: float) -> OnnxValue:
     """``x`` with its last axes padded by a number; negative padding crops."""
     if not any((*low, *high)):
         return x

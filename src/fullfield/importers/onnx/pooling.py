@@ -1,13 +1,14 @@
-"""Pools: over a kernel and over the whole map."""
+"""Maps ONNX pools, over a kernel and over the whole map."""
 
 from __future__ import annotations
 
 import torch
 
-from fullfield.importers.onnx.builder import Builder
-from fullfield.importers.onnx.padding import Frame, frame, pad
-from fullfield.importers.onnx.registry import Call, Refusal, operator
-from fullfield.importers.onnx.values import Known, Value
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.padding import WindowGeometry, pad, window_geometry
+from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.values import Known, OnnxValue
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
@@ -17,11 +18,11 @@ _AVERAGE = {1: aten.avg_pool1d.default, 2: aten.avg_pool2d.default, 3: aten.avg_
 
 
 @operator("MaxPool")
-def max_pool(b: Builder, call: Call) -> Value:
-    """The largest value under the kernel; padding never wins."""
+def max_pool(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The maximum under the kernel; padding is -inf."""
     if call.outputs > 1:
-        raise Refusal("its second output (indices) is used")
-    x, f = _framed(call)
+        raise LayerRefused("its second output (indices) is used")
+    x, f = _pool_geometry(call)
     ceil = f.ceil
     padding = list(f.low)
     if not f.even or any(2 * p > k for p, k in zip(f.low, f.kernel, strict=True)):
@@ -32,9 +33,9 @@ def max_pool(b: Builder, call: Call) -> Value:
 
 
 @operator("AveragePool")
-def average_pool(b: Builder, call: Call) -> Value:
-    """The mean of the values under the kernel, with or without the padding among them."""
-    x, f = _framed(call)
+def average_pool(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The mean under the kernel, with or without the padding."""
+    x, f = _pool_geometry(call)
     counted = bool(call.integer("count_include_pad", 0))
     small = all(2 * p <= k for p, k in zip(f.low, f.kernel, strict=True))
     if f.even and small and set(f.dilations) == {1}:
@@ -46,9 +47,9 @@ def average_pool(b: Builder, call: Call) -> Value:
 
 
 @operator("LpPool")
-def lp_pool(b: Builder, call: Call) -> Value:
+def lp_pool(b: GraphBuilder, call: Call) -> OnnxValue:
     """``(sum |x| ** p) ** (1 / p)`` under the kernel."""
-    x, f = _framed(call)
+    x, f = _pool_geometry(call)
     p = call.integer("p", 2)
     if p == 2 and len(f.kernel) == 2 and set(f.dilations) == {1}:
         return _root_of_squares(b, x, f)
@@ -61,7 +62,7 @@ def lp_pool(b: Builder, call: Call) -> Value:
 
 
 @operator("GlobalAveragePool")
-def global_average_pool(b: Builder, call: Call) -> Value:
+def global_average_pool(b: GraphBuilder, call: Call) -> OnnxValue:
     """The mean over the whole map."""
     x = call.input(0)
     if len(x.shapes[0]) == 4:
@@ -70,14 +71,14 @@ def global_average_pool(b: Builder, call: Call) -> Value:
 
 
 @operator("GlobalMaxPool")
-def global_max_pool(b: Builder, call: Call) -> Value:
-    """The largest value of the whole map."""
+def global_max_pool(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The maximum of the whole map."""
     x = call.input(0)
     return b.call(aten.amax.default, x, _map(x), True)
 
 
 @operator("GlobalLpPool")
-def global_lp_pool(b: Builder, call: Call) -> Value:
+def global_lp_pool(b: GraphBuilder, call: Call) -> OnnxValue:
     """``(sum |x| ** p) ** (1 / p)`` over the whole map."""
     x, p = call.input(0), call.integer("p", 2)
     if p == 2 and len(x.shapes[0]) == 4:
@@ -87,42 +88,42 @@ def global_lp_pool(b: Builder, call: Call) -> Value:
     return b.call(aten.pow.Tensor_Scalar, b.call(aten.sum.dim_IntList, powers, _map(x), True), 1 / p)
 
 
-def _root_of_squares(b: Builder, x: Value, f: Frame) -> Value:
-    """A pool of squares as one node; zeros that it cannot pad by itself before it."""
+def _root_of_squares(b: GraphBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
+    """An L2 pool as one node; uneven padding becomes a node before it."""
     padding = list(f.low)
     if f.ceil or not f.even or any(2 * p > k for p, k in zip(f.low, f.kernel, strict=True)):
         x, padding = pad(b, x, *_explicit(f, x), 0.0), [0, 0]
     return b.call(operators.l2_pool2d.default, x, list(f.kernel), list(f.strides), padding, False)
 
 
-def _map(x: Value) -> list[int]:
+def _map(x: OnnxValue) -> list[int]:
     return list(range(2, len(x.shapes[0])))
 
 
-def _framed(call: Call) -> tuple[Value, Frame]:
+def _pool_geometry(call: Call) -> tuple[OnnxValue, WindowGeometry]:
     x, kernel = call.input(0), call.ints("kernel_shape")
     if not kernel or len(kernel) not in _MAX or len(x.shapes[0]) != len(kernel) + 2:
-        raise Refusal(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")
-    f = frame(call, x, kernel)
-    if min(*f.low, *f.high) < 0 or min(f.cells(x.shapes[0][2:])) < 1:
-        raise Refusal(f"kernel {kernel}, pads {f.low} and {f.high} do not fit a map of {x.shapes[0][2:]} cells")
+        raise LayerRefused(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")
+    f = window_geometry(call, x, kernel)
+    if min(*f.low, *f.high) < 0 or min(f.output_cells(x.shapes[0][2:])) < 1:
+        raise LayerRefused(f"kernel {kernel}, pads {f.low} and {f.high} do not fit a map of {x.shapes[0][2:]} cells")
     return x, f
 
 
-def _explicit(f: Frame, x: Value) -> tuple[list[int], list[int]]:
-    """Padding that makes the pool fit without a remainder: no more and no fewer cells than ONNX counts."""
+def _explicit(f: WindowGeometry, x: OnnxValue) -> tuple[list[int], list[int]]:
+    """Padding for which the pool fits exactly and has as many output cells as ONNX defines."""
     high = []
     for op, size in zip(f.axes(), x.shapes[0][2:], strict=True):
         high.append((op.cells(size) - 1) * op.stride + op.extent - size - op.low)
     return list(f.low), high
 
 
-def _least(x: Value) -> float:
+def _least(x: OnnxValue) -> float:
     return float("-inf") if x.dtype.is_floating_point else float(torch.iinfo(x.dtype).min)
 
 
-def _mean(b: Builder, x: Value, f: Frame) -> Value:
-    """The sum under the kernel over the number of its taps, zeros where it hangs over."""
+def _mean(b: GraphBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
+    """The sum under the kernel, with zeros as padding, divided by the number of taps."""
     low, high = _explicit(f, x)
     x = pad(b, x, low, high, 0.0)
     kernel, strides, rank = list(f.kernel), list(f.strides), len(f.kernel)
@@ -131,8 +132,8 @@ def _mean(b: Builder, x: Value, f: Frame) -> Value:
     return _dilated_mean(b, x, f)
 
 
-def _dilated_mean(b: Builder, x: Value, f: Frame) -> Value:
-    """The mean with gaps between the taps: a convolution of every channel with one constant kernel."""
+def _dilated_mean(b: GraphBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
+    """The mean of a dilated pool: a convolution of every channel with a constant kernel."""
     channels, taps = x.shapes[0][1], 1
     for k in f.kernel:
         taps *= k
@@ -141,8 +142,8 @@ def _dilated_mean(b: Builder, x: Value, f: Frame) -> Value:
     return b.call(conv, x, weight, None, list(f.strides), [0] * len(f.kernel), list(f.dilations), channels)
 
 
-def _mean_share(f: Frame, sizes: tuple[int, ...], dtype: torch.dtype, *, counted: bool) -> torch.Tensor:
-    """The share of the kernel's taps that counts, for each cell of the result."""
+def _mean_share(f: WindowGeometry, sizes: tuple[int, ...], dtype: torch.dtype, *, counted: bool) -> torch.Tensor:
+    """The share of taps that count, for each output cell."""
     share = torch.ones((), dtype=torch.float64)
     for op, size in zip(f.axes(), sizes, strict=True):
         first = torch.arange(op.cells(size)) * op.stride - op.low

@@ -1,7 +1,7 @@
-"""An ONNX file to a model that the mappings know: parsed, bounded, inlined.
+"""Parses an ONNX file, checks its limits, and inlines its functions.
 
-The mappings read every opset as it is: lifting old ones with ``onnx.version_converter`` needs fixed sizes and
-misplaces the axis that operators before opset 7 broadcast along.
+The mappings support every opset: ``onnx.version_converter`` needs fixed sizes, and gets the axis wrong along which
+operators before opset 7 broadcast.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
-from fullfield.errors import CaptureError
-from fullfield.importers.onnx.builder import Refusal
+from fullfield.errors import CaptureError, first_line
+from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.registry import REGISTRY
 from fullfield.importers.onnx.tensors import declared_bytes
 
 CAP_BYTES = 4 * 2**30
-"""The most that a file, and all its weights together, may take by default."""
+"""The default limit for the bytes of a file, and of all its weights together."""
 
 
 def read_model(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
-    """The model in the file, nothing of its weights allocated beyond the file's own bytes.
+    """The model in the file. No memory is allocated for weights beyond the file's bytes.
 
     Raises:
         CaptureError: the file is too large, damaged, not ONNX, or in an opset that cannot be read.
@@ -34,7 +34,7 @@ def read_model(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
     if model.functions:
         try:
             model = onnx.inliner.inline_local_functions(model)
-        except Exception as error:  # the inliner reports damage by whatever its C++ throws
+        except Exception as error:  # the inliner raises many types for a damaged file
             raise broken(path, f"its functions cannot be inlined ({first_line(error)})") from error
     _check_opset(model, path)
     return model
@@ -68,7 +68,7 @@ def parse(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
 
 
 def _texts(model: onnx.ModelProto) -> Iterator[object]:
-    """Every name that the import reads; protobuf hands over bytes where one is not UTF-8."""
+    """Every name that is used; protobuf returns bytes where one is not UTF-8."""
     graph = model.graph
     for entry in model.metadata_props:
         yield from (entry.key, entry.value)
@@ -91,7 +91,7 @@ def opset(model: onnx.ModelProto) -> int:
 
 
 def check_operators(nodes: Iterable[onnx.NodeProto], path: Path) -> None:
-    """Refuses a graph with operators that have no mapping, naming all of them.
+    """Refuses unknown operators and names all of them.
 
     Raises:
         CaptureError: there are such operators.
@@ -110,18 +110,12 @@ def full_name(node: onnx.NodeProto) -> str:
 
 
 def broken(path: Path, what: str) -> CaptureError:
-    """The error for a file that does not hold what it should."""
+    """The error for a damaged file."""
     return CaptureError(str(path), what, fix="export or download the file again")
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
-
-
 def _check_weights(model: onnx.ModelProto, path: Path, cap_bytes: int) -> None:
-    """Refuses weights that together declare more than the cap, before any of them is allocated."""
+    """Refuses weights that together declare more than ``cap_bytes``, before any is allocated."""
     used = {name for node in model.graph.node for name in node.input}
     total = 0
     for tensor in model.graph.initializer:
@@ -129,7 +123,7 @@ def _check_weights(model: onnx.ModelProto, path: Path, cap_bytes: int) -> None:
             continue
         try:
             total += declared_bytes(tensor)
-        except Refusal as refusal:
+        except LayerRefused as refusal:
             raise broken(path, f"tensor {tensor.name!r}: {refusal}") from refusal
     if total > cap_bytes:
         what = f"declares {total} bytes of weights, more than the {cap_bytes} allowed"

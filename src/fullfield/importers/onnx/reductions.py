@@ -1,4 +1,4 @@
-"""Sums, means and extremes over axes."""
+"""Maps ONNX reductions over axes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Callable
 
 import torch
 
-from fullfield.importers.onnx.builder import Builder
+from fullfield.importers.onnx.builder import GraphBuilder
 from fullfield.importers.onnx.registry import Call, operator
-from fullfield.importers.onnx.values import Value
+from fullfield.importers.onnx.values import OnnxValue
 
 aten = torch.ops.aten
 
-Reduction = Callable[[Builder, Value, list[int], bool], Value]
+Reduction = Callable[[GraphBuilder, OnnxValue, list[int], bool], OnnxValue]
 
 
-def _sum(b: Builder, x: Value, axes: list[int], keep: bool) -> Value:
+def _sum(b: GraphBuilder, x: OnnxValue, axes: list[int], keep: bool) -> OnnxValue:
     return b.call(aten.sum.dim_IntList, x, axes, keep)
 
 
-def _product(b: Builder, x: Value, axes: list[int], keep: bool) -> Value:
+def _product(b: GraphBuilder, x: OnnxValue, axes: list[int], keep: bool) -> OnnxValue:
     for axis in sorted(axes, reverse=True):
         x = b.call(aten.prod.dim_int, x, axis, keep)
     return x
 
 
-def _squares(b: Builder, x: Value, axes: list[int], keep: bool) -> Value:
+def _squares(b: GraphBuilder, x: OnnxValue, axes: list[int], keep: bool) -> OnnxValue:
     return _sum(b, b.call(aten.mul.Tensor, x, x), axes, keep)
 
 
@@ -43,8 +43,8 @@ _REDUCTIONS: dict[str, Reduction] = {
 
 
 @operator(*_REDUCTIONS)
-def reduce(b: Builder, call: Call) -> Value:
-    """One number for all along the axes; over every axis when none is named."""
+def reduce(b: GraphBuilder, call: Call) -> OnnxValue:
+    """A reduction over the given axes, or over all."""
     x, axes = call.input(0), call.integers("axes", 1)
     if not axes:
         if call.integer("noop_with_empty_axes", 0):

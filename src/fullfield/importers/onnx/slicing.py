@@ -1,20 +1,21 @@
-"""Parts of tensors, and tensors put together."""
+"""Maps ONNX operators that split, slice, index or concatenate tensors."""
 
 from __future__ import annotations
 
 import torch
 
-from fullfield.importers.onnx.builder import Builder
-from fullfield.importers.onnx.layout import freed
-from fullfield.importers.onnx.registry import Call, Refusal, operator
-from fullfield.importers.onnx.values import Known, Traced, Value, at_batch
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.layout import free_batch_shapes
+from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.values import Known, OnnxValue, Traced, at_batch
 
 aten = torch.ops.aten
 
 
 @operator("Concat")
-def concat(b: Builder, call: Call) -> Value:
-    """Side by side along an axis; a constant frozen at one window is repeated for each."""
+def concat(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Concatenation; a constant for one window is repeated for every window."""
     values = [call.input(i) for i in range(len(call.inputs))]
     rank = len(values[0].shapes[0])
     axis = call.integer("axis", 1) % max(rank, 1)
@@ -27,23 +28,23 @@ def concat(b: Builder, call: Call) -> Value:
 
 
 @operator("Split")
-def split(b: Builder, call: Call) -> tuple[Value, ...]:
-    """Neighbouring parts along an axis."""
+def split(b: GraphBuilder, call: Call) -> tuple[OnnxValue, ...]:
+    """Consecutive parts along an axis."""
     x, sizes = call.input(0), call.integers("split", 1)
     axis = call.integer("axis", 0) % max(1, len(x.shapes[0]))
     whole = x.shapes[0][axis]
     if whole != x.shapes[1][axis]:
-        raise Refusal("splits along the batch")
+        raise LayerRefused("splits along the batch")
     if sizes is None:
         each = -(-whole // call.outputs)
         sizes = [each] * (whole // each) + ([whole % each] if whole % each else [])
     if sum(sizes) != whole or len(sizes) != call.outputs:
-        raise Refusal(f"parts {sizes} for {call.outputs} outputs of an axis of {whole}")
+        raise LayerRefused(f"parts {sizes} for {call.outputs} outputs of an axis of {whole}")
     return b.calls(aten.split_with_sizes.default, x, sizes, axis)
 
 
 @operator("Slice")
-def slice_(b: Builder, call: Call) -> Value:
+def slice_(b: GraphBuilder, call: Call) -> OnnxValue:
     """Half-open ranges along axes; a negative step reads backwards."""
     x = call.input(0)
     starts, ends = _bounds(call, "starts", 1), _bounds(call, "ends", 2)
@@ -58,20 +59,20 @@ def slice_(b: Builder, call: Call) -> Value:
 
 
 @operator("Gather")
-def gather(b: Builder, call: Call) -> Value:
-    """The elements at constant places along an axis."""
-    x, places = call.input(0), call.known(1)
+def gather(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The elements at constant indices along an axis."""
+    x, indices = call.input(0), call.known(1)
     axis = call.integer("axis", 0) % max(1, len(x.shapes[0]))
     if isinstance(x, Traced) and len(x.shapes[0]) == 1 and x.shapes[0] != x.shapes[1]:
-        return _whole(b, x, places)
+        return _whole(b, x, indices)
     size = x.shapes[0][axis]
-    if not places.fixed or (size != x.shapes[1][axis] and places.at[0].numel() != 1):
-        raise Refusal("its places depend on the batch")
-    index = torch.where(places.at[0] < 0, places.at[0] + size, places.at[0]).long()
+    if not indices.fixed or (size != x.shapes[1][axis] and indices.at[0].numel() != 1):
+        raise LayerRefused("its indices depend on the batch")
+    index = torch.where(indices.at[0] < 0, indices.at[0] + size, indices.at[0]).long()
     if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
-        raise Refusal(f"place {index.tolist()} outside an axis of {size}")
+        raise LayerRefused(f"index {index.tolist()} outside an axis of {size}")
     if index.dim() == 0:
-        return b.call(aten.select.int, x, axis, int(places.at[0]))
+        return b.call(aten.select.int, x, axis, int(indices.at[0]))
     flat = b.call(aten.index_select.default, x, axis, Known.constant(index.reshape(-1)))
     if index.dim() == 1:
         return flat
@@ -80,33 +81,33 @@ def gather(b: Builder, call: Call) -> Value:
 
 
 @operator("GatherND")
-def gather_nd(b: Builder, call: Call) -> Value:
-    """The elements or blocks at constant places along the first axes."""
-    x, places = call.input(0), call.known(1)
-    if call.integer("batch_dims", 0) or not places.fixed or not places.at[0].dim():
-        raise Refusal("its places depend on the batch")
-    axes = places.at[0].shape[-1]
+def gather_nd(b: GraphBuilder, call: Call) -> OnnxValue:
+    """The elements or blocks at constant indices along the first axes."""
+    x, indices = call.input(0), call.known(1)
+    if call.integer("batch_dims", 0) or not indices.fixed or not indices.at[0].dim():
+        raise LayerRefused("its indices depend on the batch")
+    axes = indices.at[0].shape[-1]
     if any(x.shapes[0][i] != x.shapes[1][i] for i in range(axes)):
-        raise Refusal("picks single windows out of a batch")
-    index = [Known.constant(part.long().contiguous()) for part in places.at[0].unbind(-1)]
+        raise LayerRefused("picks single windows out of a batch")
+    index = [Known.constant(part.long().contiguous()) for part in indices.at[0].unbind(-1)]
     return b.call(aten.index.Tensor, x, index)
 
 
-def _whole(b: Builder, x: Traced, places: Known) -> Value:
-    """All elements of a flat tensor in their order, in the places' shape: what exporters make of ``as_strided``."""
-    if places.fixed and _in_order(places.at[0], at_batch(x.shapes, b.batch)[0]):
+def _whole(b: GraphBuilder, x: Traced, indices: Known) -> OnnxValue:
+    """All elements of a flat tensor in order, in the shape of the indices: how exporters write ``as_strided``."""
+    if indices.fixed and _in_order(indices.at[0], at_batch(x.shapes, b.batch)[0]):
         b.freed = True
-        return b.reshape(x, freed(list(places.at[0].shape), x, b.batch, zeros=True))
-    if all(_in_order(t, shape[0]) for t, shape in zip(places.at, x.shapes, strict=True)):
-        return b.reshape(x, places.shapes)
-    raise Refusal("picks single elements across the windows of a batch")
+        return b.reshape(x, free_batch_shapes(list(indices.at[0].shape), x, b.batch, zeros=True))
+    if all(_in_order(t, shape[0]) for t, shape in zip(indices.at, x.shapes, strict=True)):
+        return b.reshape(x, indices.shapes)
+    raise LayerRefused("picks single elements across the windows of a batch")
 
 
-def _in_order(places: torch.Tensor, count: int) -> bool:
-    return places.numel() == count and torch.equal(places.reshape(-1).long(), torch.arange(count))
+def _in_order(indices: torch.Tensor, count: int) -> bool:
+    return indices.numel() == count and torch.equal(indices.reshape(-1).long(), torch.arange(count))
 
 
-def _spread(b: Builder, value: Value, axis: int, pair: tuple[int, int]) -> Value:
+def _spread(b: GraphBuilder, value: OnnxValue, axis: int, pair: tuple[int, int]) -> OnnxValue:
     if (value.shapes[0][axis], value.shapes[1][axis]) != (1, 1):
         return value
     shapes = [[*shape[:axis], n, *shape[axis + 1 :]] for shape, n in zip(value.shapes, pair, strict=True)]
@@ -122,20 +123,20 @@ def _bounds(call: Call, name: str, index: int) -> tuple[list[int], list[int]]:
 
 
 def _end(end: int, size: int, step: int) -> int | None:
-    """ONNX's end as Python means it: beyond the start of the axis, going backwards, is no end at all."""
+    """ONNX's end as a Python slice's: ``None`` where a negative step goes beyond the start of the axis."""
     return None if step < 0 and end < -size else end
 
 
-def _cut(b: Builder, x: Value, axis: int, size: list[int], ranges: list[range]) -> Value:
+def _cut(b: GraphBuilder, x: OnnxValue, axis: int, size: list[int], ranges: list[range]) -> OnnxValue:
     low, high = ranges
     if low == range(size[0]) and high == range(size[1]):
         return x
     if size[0] != size[1] or low != high:
         if low.step < 0:
-            raise Refusal("reads the batch backwards")
+            raise LayerRefused("reads the batch backwards")
         start, stop = b.sizes([(low.start, high.start), (low.stop, high.stop)])
         if not isinstance(start, int) or not isinstance(stop, int):
-            raise Refusal("cuts the batch at a place that depends on it")
+            raise LayerRefused("cuts the batch at a position that depends on it")
         return b.call(aten.slice.Tensor, x, axis, start, stop, low.step)
     if low.step < 0:
         return b.call(aten.index_select.default, x, axis, Known.constant(torch.tensor(list(low), dtype=torch.int64)))

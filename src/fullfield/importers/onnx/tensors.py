@@ -1,4 +1,4 @@
-"""ONNX tensors to torch, sizes checked before anything is allocated, outside data only from the model's own folder."""
+"""Converts ONNX tensors to torch. Checks sizes before allocation; external data must be in the model's folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx
 import torch
 from onnx import TensorProto
 
-from fullfield.importers.onnx.builder import Refusal
+from fullfield.importers.limits import LayerRefused
 
 _DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
@@ -41,90 +41,90 @@ def declared_bytes(proto: onnx.TensorProto) -> int:
     """Bytes that the declared shape and type take.
 
     Raises:
-        Refusal: a negative size, or an element type that networks do not compute in.
+        LayerRefused: a negative size, or an element type that torch lacks.
     """
     dtype = torch_dtype(proto.data_type)
     if dtype is None:
-        raise Refusal(f"element type {proto.data_type} is not one that torch computes in")
+        raise LayerRefused(f"element type {proto.data_type} is not one that torch computes in")
     if any(size < 0 for size in proto.dims):
-        raise Refusal(f"shape {list(proto.dims)} has a negative size")
+        raise LayerRefused(f"shape {list(proto.dims)} has a negative size")
     count: int = math.prod(proto.dims)
     return count * dtype.itemsize
 
 
 def to_torch(proto: onnx.TensorProto, *, folder: Path | None) -> torch.Tensor:
-    """The tensor, a copy of its own.
+    """The tensor, as a copy.
 
     Args:
-        folder: where outside data may lie; ``None`` forbids them.
+        folder: of external data; ``None`` forbids them.
 
     Raises:
-        Refusal: the data are missing, too short, too long, or outside the folder.
+        LayerRefused: the data are missing, too short, too long, or outside the folder.
     """
     size, dtype = declared_bytes(proto), _DTYPES[proto.data_type]
     if proto.data_location == TensorProto.EXTERNAL:
-        raw = _outside(proto, size, folder)
+        raw = _external(proto, size, folder)
     elif proto.raw_data or size == 0:
         raw = proto.raw_data
     else:
         return _from_fields(proto, dtype)
     if len(raw) != size:
-        raise Refusal(f"shape {list(proto.dims)} takes {size} bytes, the file has {len(raw)}")
+        raise LayerRefused(f"shape {list(proto.dims)} takes {size} bytes, the file has {len(raw)}")
     if size == 0:
         return torch.empty(tuple(proto.dims), dtype=dtype)
     return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(tuple(proto.dims))
 
 
 def _from_fields(proto: onnx.TensorProto, dtype: torch.dtype) -> torch.Tensor:
-    """Numbers from the typed list that the element type uses."""
+    """Numbers from the list field of the element type."""
     field = getattr(proto, _FIELDS.get(proto.data_type, "int32_data"))
     count = math.prod(proto.dims)
     if len(field) != count:
-        raise Refusal(f"shape {list(proto.dims)} takes {count} numbers, the file has {len(field)}")
+        raise LayerRefused(f"shape {list(proto.dims)} takes {count} numbers, the file has {len(field)}")
     if dtype in (torch.float16, torch.bfloat16):
         bits = np.array(field, dtype=np.int64).astype(np.uint16).view(np.int16)
         return torch.from_numpy(bits).view(dtype).reshape(tuple(proto.dims))
     return torch.tensor(list(field), dtype=dtype).reshape(tuple(proto.dims))
 
 
-def _outside(proto: onnx.TensorProto, size: int, folder: Path | None) -> bytes:
-    """Bytes from the file beside the model that the tensor names."""
+def _external(proto: onnx.TensorProto, size: int, folder: Path | None) -> bytes:
+    """Bytes of a tensor from a file in the model's folder."""
     entries = {entry.key: entry.value for entry in proto.external_data}
     location = entries.get("location", "")
     if folder is None:
-        raise Refusal(f"a constant in the graph reads outside data from {location!r}")
+        raise LayerRefused(f"a constant in the graph reads external data from {location!r}")
     path = inside(folder, location)
     offset, length = _whole(entries, "offset", 0), _whole(entries, "length", size)
     try:
         with path.open("rb") as stream:
-            there = os.fstat(stream.fileno()).st_size
-            if length != size or offset + size > there:
-                raise Refusal(
-                    f"takes {size} bytes, {location!r} is said to hold {length} of them from byte {offset} "
-                    f"and has {there} bytes"
+            file_bytes = os.fstat(stream.fileno()).st_size
+            if length != size or offset + size > file_bytes:
+                raise LayerRefused(
+                    f"takes {size} bytes, {location!r} should have {length} of them from byte {offset} "
+                    f"and has {file_bytes} bytes"
                 )
             stream.seek(offset)
             return stream.read(size)
     except OSError as error:
-        raise Refusal(f"outside data {location!r} cannot be read ({error.strerror})") from error
+        raise LayerRefused(f"external data {location!r} cannot be read ({error.strerror})") from error
 
 
 def inside(folder: Path, location: str) -> Path:
-    """The regular file that a location names, if it lies in the folder once every link is followed.
+    """The file at a location, which must be inside the folder after all links are resolved.
 
     Raises:
-        Refusal: it is absolute, climbs with ``..``, leads out through a link, or is no file.
+        LayerRefused: the location is absolute, contains ``..``, leads out of the folder by a link, or is not a file.
     """
     path, foreign = Path(location), PureWindowsPath(location)
     if not location or "\0" in location or path.is_absolute() or foreign.drive or foreign.root:
-        raise Refusal(f"outside data {location!r} is not a path below the model's folder")
+        raise LayerRefused(f"external data {location!r} is not a path below the model's folder")
     if ".." in path.parts or ".." in foreign.parts:
-        raise Refusal(f"outside data {location!r} climbs out of the model's folder")
+        raise LayerRefused(f"external data {location!r} leaves the model's folder")
     home, real = folder.resolve(), (folder / path).resolve()
     if not real.is_relative_to(home):
-        raise Refusal(f"outside data {location!r} leads out of the model's folder")
+        raise LayerRefused(f"external data {location!r} leads out of the model's folder")
     if not real.is_file():
-        raise Refusal(f"outside data {location!r} is not beside the model")
+        raise LayerRefused(f"external data {location!r} is not in the model's folder")
     return real
 
 
@@ -133,5 +133,5 @@ def _whole(entries: dict[str, str], key: str, default: int) -> int:
     if text is None:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise Refusal(f"{key} {text!r} is not a whole number")
+        raise LayerRefused(f"{key} {text!r} is not a whole number")
     return int(text)

@@ -1,7 +1,7 @@
-"""What a name in an ONNX graph stands for during the import: known numbers or a node of the new graph.
+"""The values of an ONNX graph during the import: known numbers, or nodes of the new graph.
 
-The batch is free, so everything is worked out at two batch sizes at once. Numbers that agree at both do not depend
-on the batch; numbers that differ are ``slope * batch + offset``, which is all that shape arithmetic makes of it.
+The batch size is free, so every value is computed at two batch sizes. Numbers that are equal at both do not depend on
+the batch; numbers that differ are ``slope * batch + offset``, the only dependence that shape arithmetic produces.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Known:
     """Numbers that do not depend on the pixels, at the two batch sizes.
 
     Args:
-        at: the tensor at each batch size; the same object twice where the batch does not matter.
-        name: the initialiser that it is or was made from; empty for constants in the graph's text.
-        learned: whether it becomes a parameter when a node needs it; by default, if it comes from an initialiser.
+        at: the tensor at each batch size; the same object twice if it does not depend on the batch.
+        name: the initialiser that it was computed from; empty for constants in the graph.
+        learned: whether it becomes a parameter when a node reads it; by default, if it comes from an initialiser.
     """
 
     at: tuple[torch.Tensor, torch.Tensor]
@@ -35,14 +35,14 @@ class Known:
 
     @classmethod
     def of(cls, first: torch.Tensor, second: torch.Tensor, name: str = "") -> Known:
-        """Numbers at the two batch sizes, recognised as constant when they agree."""
+        """Numbers at the two batch sizes; constant if they are equal."""
         if first.shape == second.shape and torch.equal(first, second):
             return cls((first, first), name)
         return cls((first, second), name)
 
     @property
     def fixed(self) -> bool:
-        """Whether the batch size does not matter."""
+        """Whether the numbers are independent of the batch size."""
         return self.at[0] is self.at[1]
 
     @property
@@ -58,7 +58,7 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A node of the new graph, with what it returns at the two batch sizes as tensors without data."""
+    """A node of the new graph, with its results at the two batch sizes as tensors without data."""
 
     node: torch.fx.Node
     at: tuple[torch.Tensor, torch.Tensor]
@@ -74,14 +74,14 @@ class Traced:
         return self.at[0].dtype
 
 
-Value = Known | Traced
+OnnxValue = Known | Traced
 
 
 def affine(first: int, second: int) -> tuple[int, int]:
     """Slope and offset of the number that is ``first`` and ``second`` at the two batch sizes.
 
     Raises:
-        ValueError: the number is not a whole multiple of the batch and an offset.
+        ValueError: the number is not ``slope * batch + offset`` with whole numbers.
 
     Examples:
         >>> affine(53, 97), affine(2 * 53 + 1, 2 * 97 + 1), affine(7, 7)
@@ -90,7 +90,7 @@ def affine(first: int, second: int) -> tuple[int, int]:
     low, high = BATCHES
     slope, rest = divmod(second - first, high - low)
     if rest:
-        raise ValueError("a size depends on the batch in more than a multiple and an offset")
+        raise ValueError("a size is not a multiple of the batch plus an offset")
     return slope, first - slope * low
 
 

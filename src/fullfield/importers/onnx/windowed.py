@@ -1,13 +1,14 @@
-"""Convolutions."""
+"""Maps ONNX convolutions and transposed convolutions."""
 
 from __future__ import annotations
 
 import torch
 
-from fullfield.importers.onnx.builder import Builder
-from fullfield.importers.onnx.padding import frame, pad
-from fullfield.importers.onnx.registry import Call, Refusal, operator
-from fullfield.importers.onnx.values import Known, Value
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.padding import pad, window_geometry
+from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.values import Known, OnnxValue
 
 aten = torch.ops.aten
 
@@ -16,15 +17,15 @@ _TRANSPOSED = {1: aten.conv_transpose1d.default, 2: aten.conv_transpose2d.input,
 
 
 @operator("Conv")
-def conv(b: Builder, call: Call) -> Value:
-    """A convolution; uneven padding becomes a node of its own before it."""
+def conv(b: GraphBuilder, call: Call) -> OnnxValue:
+    """A convolution; uneven padding becomes a node before it."""
     x, weight = call.input(0), call.weight(1)
     if weight is None:
-        raise Refusal("lacks its weights")
+        raise LayerRefused("lacks its weights")
     kernel = weight.shapes[0][2:]
     if len(kernel) not in _CONV or len(x.shapes[0]) != len(kernel) + 2:
-        raise Refusal(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")
-    f = frame(call, x, kernel)
+        raise LayerRefused(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")
+    f = window_geometry(call, x, kernel)
     if f.even:
         padding = list(f.low)
     else:
@@ -33,8 +34,8 @@ def conv(b: Builder, call: Call) -> Value:
     return b.call(_CONV[len(kernel)], x, weight, _bias(call), strides, padding, dilations, groups)
 
 
-def _bias(call: Call) -> Value | None:
-    """The bias; none for the zeros that exporters compute in the graph where a layer has no bias."""
+def _bias(call: Call) -> OnnxValue | None:
+    """The bias; none for computed zeros, which exporters write for a layer without bias."""
     bias = call.weight(2)
     if isinstance(bias, Known) and bias.fixed and not bias.name and not bias.at[0].any():
         return None
@@ -42,15 +43,15 @@ def _bias(call: Call) -> Value | None:
 
 
 @operator("ConvTranspose")
-def conv_transpose(b: Builder, call: Call) -> Value:
+def conv_transpose(b: GraphBuilder, call: Call) -> OnnxValue:
     """A transposed convolution; uneven padding is cut off after it."""
     x, weight = call.input(0), call.weight(1)
     if weight is None:
-        raise Refusal("lacks its weights")
+        raise LayerRefused("lacks its weights")
     kernel = weight.shapes[0][2:]
     rank = len(kernel)
     if rank not in _TRANSPOSED or len(x.shapes[0]) != rank + 2:
-        raise Refusal(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")
+        raise LayerRefused(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")
     low, high, extra = _transposed_pads(call, x.shapes[0][2:], kernel)
     strides, dilations = call.ints("strides", [1] * rank), call.ints("dilations", [1] * rank)
     even = low == high and min(low) >= 0
@@ -61,7 +62,7 @@ def conv_transpose(b: Builder, call: Call) -> Value:
 
 
 def _transposed_pads(call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[list[int], ...]:
-    """What is cut off at the start and end of each axis, and what is added at the end.
+    """The cells cut at the start and end of each axis, and the cells added at the end.
 
     Source: ONNX operator ConvTranspose, the formulas for ``output_shape`` and ``pads``.
     """

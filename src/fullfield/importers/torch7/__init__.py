@@ -1,1 +1,1 @@
-"""Torch7 networks: ``.t7`` files, binary and ASCII."""
+"""Torch7 networks: reads ``.t7`` files, binary and ASCII."""

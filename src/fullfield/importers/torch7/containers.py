@@ -1,4 +1,4 @@
-"""Torch7's containers and the layers that work on tables of values."""
+"""Torch7's containers, and its layers that work on tables of values."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fullfield.importers.limits import Refusal
+from fullfield.importers.limits import LayerRefused
 
 
 class Container(nn.Module):
-    """Modules that are called 1, 2, ... as Torch7 prints them."""
+    """Modules named 1, 2, ..., as in Torch7's output."""
 
     def __init__(self, parts: list[nn.Module]) -> None:
         super().__init__()
@@ -21,17 +21,17 @@ class Container(nn.Module):
 
 
 class Sequential(Container):
-    """One after the other."""
+    """Runs its modules one after the other."""
 
     def forward(self, x: Any) -> Any:
-        """What the last gives."""
+        """The output of the last module."""
         for part in self.children():
             x = part(x)
         return x
 
 
 class ConcatTable(Container):
-    """Each on the same input; a table of their outputs."""
+    """Runs all modules on the same input; returns a table of their outputs."""
 
     def forward(self, x: Any) -> list[Any]:
         """The outputs."""
@@ -39,7 +39,7 @@ class ConcatTable(Container):
 
 
 class ParallelTable(Container):
-    """Each on its entry of a table."""
+    """Runs each module on its entry of a table."""
 
     def forward(self, values: Any) -> list[Any]:
         """The outputs."""
@@ -47,15 +47,15 @@ class ParallelTable(Container):
         return [part(value) for part, value in zip(parts, as_table(values, len(parts)), strict=True)]
 
 
-class Concat(Container):
-    """Each on the same input, the outputs side by side along a dimension."""
+class ConcatOutputs(Container):
+    """Runs all modules on the same input and concatenates the outputs."""
 
     def __init__(self, parts: list[nn.Module], dim: int, *, centred: bool = False) -> None:
         super().__init__(parts)
         self.dim, self.centred = dim, centred
 
     def forward(self, x: Any) -> Tensor:
-        """The joined outputs; with ``centred`` zeros around smaller maps bring all to the size of the largest."""
+        """The concatenated outputs; with ``centred``, smaller maps are padded with zeros to the largest size."""
         values = [part(x) for part in self.children()]
         return torch.cat(_centred(values) if self.centred else values, self.dim)
 
@@ -70,36 +70,36 @@ def _centred(values: list[Tensor]) -> list[Tensor]:
 
 
 class Parallel(Container):
-    """Each on its slice of the input along one dimension, the outputs side by side along another."""
+    """Runs each module on its slice of the input along one dimension and concatenates along another."""
 
     def __init__(self, parts: list[nn.Module], input_dim: int, output_dim: int) -> None:
         super().__init__(parts)
         self.input_dim, self.output_dim = input_dim, output_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """The joined outputs."""
+        """The concatenated outputs."""
         if x.shape[self.input_dim] != len(self._modules):
-            raise Refusal(f"{len(self._modules)} modules for {int(x.shape[self.input_dim])} slices")
+            raise LayerRefused(f"{len(self._modules)} modules for {int(x.shape[self.input_dim])} slices")
         return torch.cat(
             [part(x.select(self.input_dim, i)) for i, part in enumerate(self.children())], self.output_dim
         )  # fmt: skip
 
 
 class Join(nn.Module):
-    """The values of a table, side by side along a dimension that may count without the batch."""
+    """Concatenates the values of a table along a dimension, which may count without the batch."""
 
     def __init__(self, dim: int, dims: int | None) -> None:
         super().__init__()
         self.dim, self.dims = dim, dims
 
     def forward(self, values: Any) -> Tensor:
-        """The joined value."""
+        """The concatenated value."""
         table = as_table(values)
         return torch.cat(table, dimension(self.dim, table[0].dim(), self.dims))
 
 
 class Combine(nn.Module):
-    """The values of a table as their sum, product, difference, quotient, largest or smallest."""
+    """The sum, product, difference, quotient, maximum or minimum of the values of a table."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -118,8 +118,8 @@ class Combine(nn.Module):
         return result
 
 
-class Pick(nn.Module):
-    """One entry of a table, or a part of it."""
+class SelectEntries(nn.Module):
+    """One entry of a table, or several consecutive entries."""
 
     def __init__(self, start: int, length: int | None) -> None:
         super().__init__()
@@ -130,12 +130,12 @@ class Pick(nn.Module):
         table = as_table(values)
         start = self.start - 1 if self.start > 0 else len(table) + self.start
         if not 0 <= start < len(table):
-            raise Refusal(f"entry {self.start} of {len(table)}")
+            raise LayerRefused(f"entry {self.start} of {len(table)}")
         return table[start] if self.length is None else table[start : start + self.length]
 
 
 class FlattenTable(nn.Module):
-    """The values in tables inside tables as one table."""
+    """The values of nested tables as one flat table."""
 
     def forward(self, values: Any) -> list[Tensor]:
         """The flat table."""
@@ -158,25 +158,29 @@ def as_table(values: Any, count: int | None = None) -> list[Any]:
     """The values as a table.
 
     Raises:
-        Refusal: they are one tensor, or not so many.
+        LayerRefused: they are a single tensor, or another number of values.
     """
     if not isinstance(values, list) or not values or (count is not None and len(values) != count):
-        raise Refusal("reads a table of values where one value comes" if not isinstance(values, list) else "few values")
+        raise LayerRefused(
+            "takes a table of values, but its input is one value"
+            if not isinstance(values, list)
+            else "it has too few or too many"
+        )
     return values
 
 
 def dimension(dim: int, found: int, dims: int | None = None) -> int:
     """A dimension from 1 up, or from the end, as an index into a batch of ``found`` dimensions.
 
-    ``dims`` is the number of dimensions that the file expects of one window, to which the batch comes on top.
+    ``dims`` is the number of dimensions that the file expects of one window, without the batch.
 
     Raises:
-        Refusal: there is no such dimension, or it is the batch.
+        LayerRefused: there is no such dimension, or it is the batch.
     """
     index = found + dim if dim < 0 else dim - 1
     if dim > 0 and dims is not None and found == dims + 1:
         index += 1
     if not 0 < index < found:
         where = "is the batch" if index == 0 else f"of {found}"
-        raise Refusal(f"dimension {dim} {where}")
+        raise LayerRefused(f"dimension {dim} {where}")
     return index

@@ -1,4 +1,4 @@
-"""Torch7 files to a ``Model``."""
+"""Loads Torch7 files as a ``Model``."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from fullfield.errors import CaptureError, FullfieldError
-from fullfield.importers.limits import DryRun, Refusal, first_line
+from fullfield.errors import CaptureError, FullfieldError, first_line
+from fullfield.importers.limits import DryRun, LayerRefused
 from fullfield.importers.torch7 import pointwise, spatial, views
 from fullfield.importers.torch7.containers import (
     Combine,
-    Concat,
+    ConcatOutputs,
     ConcatTable,
     FlattenTable,
     Join,
     Parallel,
     ParallelTable,
-    Pick,
+    SelectEntries,
     Sequential,
     SplitTable,
 )
 from fullfield.importers.torch7.fields import Fields
-from fullfield.importers.torch7.reader import Object, read
-from fullfield.importers.torch7.spatial import Builder
+from fullfield.importers.torch7.reader import LuaObject, read
+from fullfield.importers.torch7.spatial import ModuleBuilder
 from fullfield.layers.locally_connected import LocallyConnected2d
 from fullfield.layers.pools import L2Pool2d
 from fullfield.model.model import Model
@@ -46,15 +46,15 @@ def _count(f: Fields, name: str) -> int | None:
     return f.integer(name, least=1) if f.has(name) else None
 
 
-BUILDERS: Mapping[str, Builder] = {
+BUILDERS: Mapping[str, ModuleBuilder] = {
     **spatial.LAYERS,
     **pointwise.LAYERS,
     **views.LAYERS,
     **dict.fromkeys(("CAddTable", "CMulTable", "CSubTable", "CDivTable", "CMaxTable", "CMinTable"), _tables),
     "FlattenTable": lambda f: FlattenTable(),
     "JoinTable": lambda f: Join(f.integer("dimension"), _count(f, "nInputDims")),
-    "NarrowTable": lambda f: Pick(f.integer("offset"), f.integer("length", 1, least=1)),
-    "SelectTable": lambda f: Pick(f.integer("index"), None),
+    "NarrowTable": lambda f: SelectEntries(f.integer("offset"), f.integer("length", 1, least=1)),
+    "SelectTable": lambda f: SelectEntries(f.integer("index"), None),
     "SplitTable": lambda f: SplitTable(f.integer("dimension"), _count(f, "nInputDims")),
 }
 CONTAINERS = frozenset({
@@ -72,14 +72,14 @@ def load_torch7(
     score: int | str | None = None,
     name: str | None = None,
 ) -> Model:
-    """The classifier in a ``.t7`` file: an ``nn`` module, or a table that has one as ``model`` or ``net``.
+    """The model in a ``.t7`` file: an ``nn`` module, or a table with one as ``model`` or ``net``.
 
     Args:
-        window: height and width, px; the file does not say.
-        score: index of the scores where the module returns a table, from 0.
+        window: height and width, px; the file does not state them.
+        score: index of the scores, from 0, if the module returns a table.
 
     Raises:
-        CaptureError: the file is damaged, holds functions or unknown modules, or does not fit the window.
+        CaptureError: the file is damaged, holds functions or unknown modules, or does not run on the window.
     """
     module, channels, size = read_module(path, window=window)
     return capture_module(
@@ -102,7 +102,7 @@ def read_module(path: Path, *, window: WindowSize | None) -> tuple[nn.Module, in
     root = _root(read(path), path)
     _check_kinds(root, path)
     if window is None:
-        raise CaptureError(str(path), "is a Torch7 network, which does not say its window", fix="pass window=224, say")
+        raise CaptureError(str(path), "is a Torch7 file, which does not state its window", fix="pass window=224, say")
     size = parse_window(window)
     module = _build(root, path, "")
     channels = _channels(module, size)
@@ -112,29 +112,29 @@ def read_module(path: Path, *, window: WindowSize | None) -> tuple[nn.Module, in
         dry(module, dry.value((channels, *size), dtype))
     except FullfieldError as error:
         raise CaptureError(f"{path}: {error.where}", error.what, fix=error.fix) from error
-    except Exception as error:  # torch says why numbers do not fit in many kinds of exception
+    except Exception as error:  # torch raises many types for sizes that do not fit
         what = f"does not run on windows of {size[0]}x{size[1]} px ({first_line(error)})"
         raise CaptureError(str(path), what, fix="give the window that the network was trained for") from error
     return module, channels, size
 
 
-def _root(value: Any, path: Path) -> Object:
+def _root(value: Any, path: Path) -> LuaObject:
     if isinstance(value, dict):
-        found = [value[key] for key in _ROOTS if isinstance(value.get(key), Object)]
+        found = [value[key] for key in _ROOTS if isinstance(value.get(key), LuaObject)]
         value = found[0] if found else value
-    if not isinstance(value, Object):
+    if not isinstance(value, LuaObject):
         what = "a table without a network" if isinstance(value, dict) else f"a {type(value).__name__}, not a network"
         raise CaptureError(str(path), f"holds {what}", fix="save the nn module itself, or a table with it as 'model'")
     return value
 
 
-def _kind(module: Object) -> str:
+def _kind(module: LuaObject) -> str:
     library, _, kind = module.kind.partition(".")
     return kind if library in _LIBRARIES else module.kind
 
 
-def _check_kinds(root: Object, path: Path) -> None:
-    """Refuses a network with unknown modules, naming all of them.
+def _check_kinds(root: LuaObject, path: Path) -> None:
+    """Refuses unknown modules and names all of them.
 
     Raises:
         CaptureError: there are such modules, or one contains itself.
@@ -150,22 +150,22 @@ def _check_kinds(root: Object, path: Path) -> None:
         raise CaptureError(str(path), what, fix="build the network without them")
 
 
-def _walk(root: Object, path: Path) -> Iterator[Object]:
-    """Every module, inner ones after their containers."""
-    waiting, visited = [(root, 0)], 0
-    while waiting:
-        module, depth = waiting.pop()
+def _walk(root: LuaObject, path: Path) -> Iterator[LuaObject]:
+    """All modules, each after its container."""
+    pending, visited = [(root, 0)], 0
+    while pending:
+        module, depth = pending.pop()
         visited += 1
         if depth > 100 or visited > 100_000:
             raise CaptureError(str(path), "has modules that contain themselves", fix="save the network again")
         yield module
         inner = module.fields.get("modules")
         if isinstance(inner, dict):
-            waiting.extend((part, depth + 1) for part in inner.values() if isinstance(part, Object))
+            pending.extend((part, depth + 1) for part in inner.values() if isinstance(part, LuaObject))
 
 
-def _build(source: Object, path: Path, where: str) -> nn.Module:
-    """A module with its parts."""
+def _build(source: LuaObject, path: Path, where: str) -> nn.Module:
+    """Builds a module and the modules inside it."""
     kind, f = _kind(source), Fields(source)
     try:
         if kind not in CONTAINERS:
@@ -176,7 +176,7 @@ def _build(source: Object, path: Path, where: str) -> nn.Module:
         raise
     except FullfieldError as error:
         raise CaptureError(f"{path}: {where} ({source.kind})", error.what, fix=error.fix) from error
-    except Exception as error:  # torch refuses numbers that do not go together by many kinds of exception
+    except Exception as error:  # torch raises many types for sizes that do not fit
         raise CaptureError(
             f"{path}: {where or 'network'} ({source.kind})", first_line(error), fix="export the network again"
         ) from error
@@ -184,15 +184,15 @@ def _build(source: Object, path: Path, where: str) -> nn.Module:
 
 def _container(kind: str, f: Fields, parts: list[nn.Module]) -> nn.Module:
     if not parts:
-        raise Refusal("has no modules")
+        raise LayerRefused("has no modules")
     match kind:
         case "Sequential":
             return Sequential(parts)
         case "SpatialLPPooling":
             return _l2_pool(parts) or Sequential(parts)
         case "Concat" | "DepthConcat":
-            # 1 is the batch in today's files, and the maps in files for one image at a time: only these make sense.
-            return Concat(parts, max(1, f.integer("dimension", least=1) - 1), centred=kind == "DepthConcat")
+            # Dimension 1 is the batch in files for batches, the maps in files for single images: read as the maps.
+            return ConcatOutputs(parts, max(1, f.integer("dimension", least=1) - 1), centred=kind == "DepthConcat")
         case "ConcatTable":
             return ConcatTable(parts)
         case "ParallelTable":
@@ -204,7 +204,7 @@ def _container(kind: str, f: Fields, parts: list[nn.Module]) -> nn.Module:
 
 
 def _l2_pool(parts: list[nn.Module]) -> nn.Module | None:
-    """The pool that squares, mean times area and root are; ``None`` for other powers."""
+    """The L2 pool for a square, a mean, a factor and a root in sequence; ``None`` for other sequences."""
     names = [part.name if isinstance(part, pointwise.Pointwise) else "" for part in parts]
     pool = parts[1] if len(parts) > 2 else None
     if not isinstance(pool, spatial.AveragePool) or names[0] != "Square" or names[-1] != "Sqrt":
@@ -221,7 +221,7 @@ def _l2_pool(parts: list[nn.Module]) -> nn.Module | None:
 
 
 def _channels(module: nn.Module, window: tuple[int, int]) -> int:
-    """Input channels: of the first layer that says how many maps it reads."""
+    """Input channels: those of the first layer that states them."""
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d, LocallyConnected2d)):
             return part.in_channels

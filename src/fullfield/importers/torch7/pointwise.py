@@ -1,4 +1,4 @@
-"""Torch7's layers that work number by number or cell by cell."""
+"""Torch7's layers that keep the shape: activations, normalisations, factors, dropout."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fullfield.importers.limits import Refusal
+from fullfield.importers.limits import LayerRefused
 from fullfield.importers.torch7.fields import Fields
-from fullfield.importers.torch7.spatial import Builder
+from fullfield.importers.torch7.spatial import ModuleBuilder
 from fullfield.layers.lrn import LocalResponseNorm2d
 
 
 class Pointwise(nn.Module):
-    """A function of one value by its Torch7 name, with its numbers."""
+    """A function by its Torch7 name, with its constants."""
 
     def __init__(self, name: str, *numbers: float) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Pointwise(nn.Module):
         return result
 
     def extra_repr(self) -> str:
-        """Name and numbers."""
+        """Name and constants."""
         return ", ".join([self.name, *map(str, self.numbers)])
 
 
@@ -47,21 +47,21 @@ _FUNCTIONS: dict[str, Any] = {
 
 
 def threshold(f: Fields) -> nn.Module:
-    """``Threshold``, which ``ReLU`` is at 0."""
+    """``Threshold``; at 0 it is ``ReLU``."""
     limit, value = f.number("threshold", 0.0), f.number("val", 0.0)
     return nn.ReLU() if limit == value == 0 else nn.Threshold(limit, value)
 
 
 def prelu(f: Fields) -> nn.Module:
-    """``PReLU``: a slope a map, or one."""
+    """``PReLU``: one slope for each map, or one for all."""
     slopes = f.tensor("weight").numel()
     made = nn.PReLU(slopes, device="meta")
     made.weight = f.parameter("weight", (slopes,))
     return made
 
 
-class Affine(nn.Module):
-    """Learned numbers multiplied or added, broadcast over a batch."""
+class LearnedAffine(nn.Module):
+    """Multiplies by a parameter or adds it, broadcast over the batch."""
 
     def __init__(self, weight: nn.Parameter, *, add: bool) -> None:
         super().__init__()
@@ -77,39 +77,39 @@ class Affine(nn.Module):
 
 
 def affine(f: Fields) -> nn.Module:
-    """``Mul``, ``CMul``, ``Add`` and ``CAdd``; leading 1s of a size are the batch."""
+    """``Mul``, ``CMul``, ``Add`` and ``CAdd``; a leading size of 1 is the batch."""
     add = f.kind.partition(".")[2] in ("Add", "CAdd")
     name = "bias" if add else "weight"
     shape = tuple(f.tensor(name).shape)
     if len(shape) > 1 and shape[0] == 1:
         shape = shape[1:]
-    return Affine(f.parameter(name, shape), add=add)
+    return LearnedAffine(f.parameter(name, shape), add=add)
 
 
 class Dropout(nn.Module):
-    """Dropout; with ``scaled`` as it was before Torch's second version, scores are multiplied when it is off."""
+    """Dropout; with ``scaled``, as in its first version, values are multiplied by ``1 - p``."""
 
     def __init__(self, p: float, *, scaled: bool, maps: bool) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise Refusal(f"p is {p:g}")
+            raise LayerRefused(f"p is {p:g}")
         self.p, self.scaled, self.maps = p, scaled, maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """In evaluation the value, multiplied by ``1 - p`` if ``scaled``."""
+        """The value, with dropout in training mode, multiplied by ``1 - p`` if ``scaled``."""
         if self.training:
             x = (F.dropout2d if self.maps else F.dropout)(x, self.p, True)
         return x * (1 - self.p) if self.scaled else x
 
 
 def dropout(f: Fields) -> nn.Module:
-    """``Dropout``, where files without ``v2`` scale, and ``SpatialDropout``, which always does."""
+    """``Dropout``, which scales in files without ``v2``, and ``SpatialDropout``, which always scales."""
     maps = "Spatial" in f.kind
     return Dropout(f.number("p", 0.5), scaled=maps or not f.flag("v2", False), maps=maps)
 
 
 def batch_norm(f: Fields) -> nn.Module:
-    """``BatchNormalization`` and ``SpatialBatchNormalization``; old files keep ``1 / sqrt(variance + eps)``."""
+    """``BatchNormalization`` and ``SpatialBatchNormalization``; old files store ``1 / sqrt(variance + eps)``."""
     mean, eps = f.tensor("running_mean").flatten(), f.number("eps", 1e-5)
     maps = len(mean)
     if f.has("running_var"):
@@ -117,7 +117,7 @@ def batch_norm(f: Fields) -> nn.Module:
     else:
         variance = f.tensor("running_std").flatten().pow(-2) - eps
     if len(variance) != maps:
-        raise Refusal(f"{maps} means and {len(variance)} variances")
+        raise LayerRefused(f"{maps} means and {len(variance)} variances")
     kind = nn.BatchNorm2d if "Spatial" in f.kind else nn.BatchNorm1d
     affine = f.has("weight")
     norm = kind(maps, eps, f.number("momentum", 0.1), affine=affine)
@@ -129,17 +129,17 @@ def batch_norm(f: Fields) -> nn.Module:
 
 
 def lrn(f: Fields) -> nn.Module:
-    """``SpatialCrossMapLRN``: the energy of ``(size - 1) // 2`` maps on each side, over ``size``."""
+    """``SpatialCrossMapLRN``: the energy of ``(size - 1) // 2`` maps on each side, divided by ``size``."""
     size = f.integer("size", 5, least=1)
-    taken = 2 * ((size - 1) // 2) + 1
+    counted = 2 * ((size - 1) // 2) + 1
     if size > 2**16:
-        raise Refusal(f"size {size}")
-    alpha, k = f.number("alpha", 1e-4) * taken / size, f.number("k", f.number("K", 1.0))
-    return LocalResponseNorm2d(taken, alpha=alpha, beta=f.number("beta", 0.75), k=k)
+        raise LayerRefused(f"size {size}")
+    alpha, k = f.number("alpha", 1e-4) * counted / size, f.number("k", f.number("K", 1.0))
+    return LocalResponseNorm2d(counted, alpha=alpha, beta=f.number("beta", 0.75), k=k)
 
 
 class Softmax(nn.Module):
-    """Softmax, its logarithm or that of the negative, over the maps."""
+    """Softmax over the maps, its logarithm, or the softmax of the negative."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -153,19 +153,19 @@ class Softmax(nn.Module):
 
 
 def softmax(f: Fields) -> nn.Module:
-    """``SoftMax``, ``LogSoftMax``, ``SoftMin`` and those for maps."""
+    """``SoftMax``, ``LogSoftMax``, ``SoftMin`` and their ``Spatial`` forms."""
     return Softmax(f.kind.partition(".")[2])
 
 
-def _named(name: str) -> Builder:
+def _named(name: str) -> ModuleBuilder:
     return lambda f: Pointwise(name)
 
 
-def _constant(name: str, key: str) -> Builder:
+def _constant(name: str, key: str) -> ModuleBuilder:
     return lambda f: Pointwise(name, f.number(key))
 
 
-LAYERS: dict[str, Builder] = {
+LAYERS: dict[str, ModuleBuilder] = {
     **{name: _named(name) for name in ("Abs", "Exp", "Log", "LogSigmoid", "SoftSign", "Sqrt", "Square")},
     **{name: _named("Identity") for name in ("Identity", "Contiguous", "Copy", "GradientReversal")},
     "Add": affine,

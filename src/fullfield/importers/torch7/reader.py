@@ -1,4 +1,4 @@
-"""Torch7's serialised objects to plain values: nothing is run, every size is checked before it is used.
+"""Reads Torch7's serialised objects as plain values. Runs no code and checks every size before use.
 
 Source: ``File.lua``, ``Tensor.c`` and ``Storage.c`` of torch7.
 """
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from fullfield.errors import CaptureError
-from fullfield.importers.limits import Refusal, first_line, read_bytes
-from fullfield.importers.torch7.stream import Ascii, Binary, Stream
+from fullfield.errors import CaptureError, first_line
+from fullfield.importers.limits import LayerRefused, read_bytes
+from fullfield.importers.torch7.encodings import Ascii, Binary, Torch7Stream
 
 DEEPEST = 120
-"""Objects inside objects; a network has three levels a container."""
+"""The deepest nesting of objects; each container of a network adds three levels."""
 MOST_OBJECTS = 2_000_000
 ASCII_BYTES = 2**28
 
@@ -28,52 +28,52 @@ _TYPES = {
     "CudaShort": "<i2", "CudaChar": "i1", "CudaByte": "u1",
 }  # fmt: skip
 
-Table = dict[Any, Any]
+LuaTable = dict[Any, Any]
 
 
 @dataclass(eq=False)
-class Object:
-    """An object of a Torch class: its name without the package of the back end, version and fields."""
+class LuaObject:
+    """An object of a Torch class: the class's name, its version and its fields."""
 
     kind: str
     version: int = 0
-    fields: Table = field(default_factory=dict)
+    fields: LuaTable = field(default_factory=dict)
 
 
 def is_torch7(head: bytes) -> bool:
-    """Whether a file that starts so holds a Torch object or table as its first."""
+    """Whether a file with these first bytes is a Torch7 file of an object or a table."""
     if head[:8] in (b"\x04\0\0\0\x01\0\0\0", b"\x03\0\0\0\x01\0\0\0"):
         return True
     return head.startswith((b"4\n1\n", b"3\n1\n"))
 
 
 def read(path: Path) -> Any:
-    """The file's object: numbers, strings, ``dict``, ``Object``, and tensors as views of their storages.
+    """The file's value: numbers, strings, ``dict``, ``Object``, and tensors as views of their storages.
 
     Raises:
-        CaptureError: the file cannot be read, is damaged, or holds functions.
+        CaptureError: the file cannot be read, is damaged, or contains functions.
     """
     data = read_bytes(path)
     if data[:1] in (b"3", b"4") and len(data) > ASCII_BYTES:
         raise CaptureError(str(path), f"has {len(data)} bytes, too many for ASCII", fix="save it as binary")
-    stream: Stream = Ascii(data) if data[:1] in (b"3", b"4") else Binary(data)
+    stream: Torch7Stream = Ascii(data) if data[:1] in (b"3", b"4") else Binary(data)
     try:
         return _Reader(stream).object()
-    except Refusal as refusal:
+    except LayerRefused as refusal:
         what = f"is damaged or cut short ({first_line(refusal)})"
         if isinstance(refusal, _Function):
             raise CaptureError(str(path), str(refusal), fix="save the network after net:clearState()") from refusal
         raise CaptureError(str(path), what, fix="export or download the file again") from refusal
 
 
-class _Function(Refusal):
+class _Function(LayerRefused):
     pass
 
 
 class _Reader:
-    """One pass over the file with the objects that later ones name by index."""
+    """Reads the file in one pass, with a table of objects for later references."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Torch7Stream) -> None:
         self.stream = stream
         self.seen: dict[int, Any] = {}
         self.count = self.depth = 0
@@ -82,7 +82,7 @@ class _Reader:
         """The next value."""
         self.count += 1
         if self.count > MOST_OBJECTS:
-            raise Refusal(f"more than {MOST_OBJECTS} objects")
+            raise LayerRefused(f"more than {MOST_OBJECTS} objects")
         kind = self.stream.integer()
         match kind:
             case 0:
@@ -96,26 +96,26 @@ class _Reader:
             case 3 | 4:
                 return self._nested(kind)
             case 6 | 7 | 8:
-                raise _Function("holds a Lua function, which is code and not read")
-        raise Refusal(f"an object of type {kind}")
+                raise _Function("contains a Lua function, which is code and not read")
+        raise LayerRefused(f"an object of type {kind}")
 
     def _nested(self, kind: int) -> Any:
         index = self.stream.integer()
         if index in self.seen:
             return self.seen[index]
         if self.depth >= DEEPEST:
-            raise Refusal(f"objects nested deeper than {DEEPEST}")
+            raise LayerRefused(f"objects nested deeper than {DEEPEST}")
         self.depth += 1
         try:
             return self._table(index) if kind == _TABLE else self._torch(index)
         finally:
             self.depth -= 1
 
-    def _table(self, index: int) -> Table:
+    def _table(self, index: int) -> LuaTable:
         size = self.stream.integer()
         if not 0 <= size <= MOST_OBJECTS:
-            raise Refusal(f"a table of {size} entries")
-        table: Table = {}
+            raise LayerRefused(f"a table of {size} entries")
+        table: LuaTable = {}
         self.seen[index] = table
         for _ in range(size):
             key, value = self.object(), self.object()
@@ -136,46 +136,46 @@ class _Reader:
         if library == "torch" and kind.endswith("Storage") and kind[:-7] in _TYPES:
             self.seen[index] = storage = self._storage(_TYPES[kind[:-7]])
             return storage
-        made = Object(name, version)
+        made = LuaObject(name, version)
         self.seen[index] = made
         fields = self.object()
         if not isinstance(fields, dict):
-            raise Refusal(f"a {name[:60]!r} without a table of fields")
+            raise LayerRefused(f"a {name[:60]!r} without a table of fields")
         made.fields = fields
         return made
 
     def _storage(self, kind: str) -> torch.Tensor:
         (size,) = self.stream.longs(1)
         if size < 0:
-            raise Refusal(f"a storage of {size} numbers")
+            raise LayerRefused(f"a storage of {size} numbers")
         numbers = self.stream.numbers(kind, size)
         native = numbers.astype(np.dtype(kind).newbyteorder("="), copy=True)
         return torch.from_numpy(native)
 
     def _tensor(self, kind: str) -> torch.Tensor:
-        """A view of the storage, which is read after it; refused where it would reach beyond."""
+        """A view of the storage that follows in the file; refused if it exceeds the storage."""
         dims = self.stream.integer()
         if not 0 <= dims <= 16:
-            raise Refusal(f"a tensor of {dims} dimensions")
+            raise LayerRefused(f"a tensor of {dims} dimensions")
         sizes, strides = self.stream.longs(dims), self.stream.longs(dims)
         (start,) = self.stream.longs(1)
         storage = self.object()
         if storage is None or dims == 0:
             return torch.empty(0, dtype=torch.float32)
         if not isinstance(storage, torch.Tensor) or storage.dim() != 1:
-            raise Refusal("a tensor without a storage")
+            raise LayerRefused("a tensor without a storage")
         if any(n < 0 for n in (*sizes, *strides)) or start < 1:
-            raise Refusal(f"a tensor of sizes {sizes}, strides {strides}, offset {start}")
+            raise LayerRefused(f"a tensor of sizes {sizes}, strides {strides}, offset {start}")
         if 0 in sizes:
             return torch.empty(0, dtype=storage.dtype)
         last = start - 1 + sum((n - 1) * stride for n, stride in zip(sizes, strides, strict=True))
         if last >= len(storage):
-            raise Refusal(f"a tensor that reaches number {last + 1} of a storage of {len(storage)}")
+            raise LayerRefused(f"a tensor that reaches number {last + 1} of a storage of {len(storage)}")
         if any(n > max(1, len(storage)) and stride == 0 for n, stride in zip(sizes, strides, strict=True)):
-            raise Refusal(f"a tensor of sizes {sizes} over a storage of {len(storage)}")
+            raise LayerRefused(f"a tensor of sizes {sizes} over a storage of {len(storage)}")
         return torch.as_strided(storage, sizes, strides, start - 1)
 
 
 def _whole(key: float | str | bool) -> float | str | bool | int:
-    """Lua's numbers are floating; whole ones index tables."""
+    """A key as an integer if it is a whole number; all numbers of Lua are floating."""
     return int(key) if isinstance(key, float) and key.is_integer() else key

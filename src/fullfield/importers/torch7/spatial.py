@@ -1,4 +1,4 @@
-"""Torch7's layers with kernels: convolutions, shared and local, pools, paddings, and the linear layer."""
+"""Torch7's convolutions, locally connected layers, pools, paddings, upsampling and linear layers."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fullfield.importers.limits import Refusal
+from fullfield.importers.limits import LayerRefused
 from fullfield.importers.torch7.fields import Fields
 from fullfield.layers.locally_connected import LocallyConnected2d
 from fullfield.layers.pools import FeatureL2Pool
 
-Builder = Callable[[Fields], nn.Module]
+ModuleBuilder = Callable[[Fields], nn.Module]
 
 
 def _padding(f: Fields) -> tuple[int, int]:
-    """Padding along y and x; old files have one number for both, or none."""
+    """Padding along y and x; old files have one number for both, or no padding."""
     old = f.integer("padding", 0, least=0)
     across = f.integer("padW", old, least=0)
     return f.integer("padH", old if not f.has("padW") else across, least=0), across
 
 
 def _planes(f: Fields) -> tuple[int, int, tuple[int, int]]:
-    """Maps in and out, and the kernel."""
+    """Input maps, output maps and kernel."""
     return f.integer("nInputPlane", least=1), f.integer("nOutputPlane", least=1), f.pair("k", least=1)
 
 
 def _filled(layer: Any, f: Fields, weight: nn.Parameter, *bias: int) -> nn.Module:
-    """The layer with its weights, and its bias of that shape where the file has one."""
+    """The layer with its weights, and its bias of that shape if the file has one."""
     layer.weight = weight
     if f.has("bias"):
         layer.bias = f.parameter("bias", bias)
@@ -39,12 +39,12 @@ def _filled(layer: Any, f: Fields, weight: nn.Parameter, *bias: int) -> nn.Modul
 
 
 def convolution(f: Fields) -> nn.Module:
-    """``SpatialConvolution``, ``SpatialConvolutionMM`` with its weights as rows, ``SpatialDilatedConvolution``."""
+    """``SpatialConvolution``, ``SpatialConvolutionMM`` (weights as rows) and ``SpatialDilatedConvolution``."""
     inputs, outputs = f.integer("nInputPlane", least=1), f.integer("nOutputPlane", least=1)
     groups, kernel = f.integer("groups", 1, least=1), f.pair("k", least=1)
     stride, dilation = f.pair("d", 1, least=1), f.pair("dilation", 1, least=1)
     if inputs % groups or outputs % groups:
-        raise Refusal(f"{inputs} -> {outputs} channels in {groups} groups")
+        raise LayerRefused(f"{inputs} -> {outputs} channels in {groups} groups")
     weight = f.parameter("weight", (outputs, inputs // groups, *kernel))
     conv = nn.Conv2d(
         inputs, outputs, kernel, stride, _padding(f), dilation, groups, f.has("bias"), device="meta"
@@ -53,7 +53,7 @@ def convolution(f: Fields) -> nn.Module:
 
 
 def full_convolution(f: Fields) -> nn.Module:
-    """``SpatialFullConvolution``: the transpose of a convolution."""
+    """``SpatialFullConvolution``: a transposed convolution."""
     inputs, outputs, kernel = _planes(f)
     weight = f.parameter("weight", (inputs, outputs, *kernel))
     conv = nn.ConvTranspose2d(
@@ -63,7 +63,7 @@ def full_convolution(f: Fields) -> nn.Module:
 
 
 def local_convolution(f: Fields) -> nn.Module:
-    """``SpatialConvolutionLocal``: weights ``(oH, oW, nOut, nIn, kH, kW)``, in files of some versions as rows."""
+    """``SpatialConvolutionLocal``: weights ``(oH, oW, nOut, nIn, kH, kW)``, as rows in some versions."""
     inputs, outputs, kernel = _planes(f)
     size, cells = f.pair("i", least=1), f.pair("o", least=1)
     weight = f.parameter("weight", (*cells, outputs, inputs, *kernel))
@@ -71,7 +71,7 @@ def local_convolution(f: Fields) -> nn.Module:
         inputs, outputs, size, kernel, f.pair("d", 1, least=1), _padding(f), bias=f.has("bias"), device="meta"
     )
     if layer.output_size != cells:
-        raise Refusal(f"{cells[0]}x{cells[1]} cells where the numbers give {layer.output_size}")
+        raise LayerRefused(f"{cells[0]}x{cells[1]} cells, but the other numbers give {layer.output_size}")
     return _filled(layer, f, weight, outputs, *cells)
 
 
@@ -83,7 +83,7 @@ def max_pooling(f: Fields) -> nn.Module:
 
 
 class AveragePool(nn.Module):
-    """The mean over windows; or, as files before ``divide`` have it, that mean times the kernel's area."""
+    """The mean over windows; without ``divide``, as in old files, times the kernel's area."""
 
     def __init__(self, pool: nn.AvgPool2d, *, divide: bool) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class AveragePool(nn.Module):
 
 
 def average_pooling(f: Fields) -> nn.Module:
-    """``SpatialAveragePooling``; a file without ``divide`` sums, but cuDNN's, which always divides."""
+    """``SpatialAveragePooling``; without ``divide`` it sums, except for cuDNN's, which always divides."""
     cudnn = f.kind.startswith("cudnn.")
     modern = f.has("ceil_mode")
     pad = _padding(f) if modern else (0, 0)
@@ -114,7 +114,7 @@ def average_pooling(f: Fields) -> nn.Module:
 
 
 class AdaptivePool(nn.Module):
-    """The mean or largest cell in each field of a grid."""
+    """The mean or maximum in each field of a grid."""
 
     def __init__(self, size: tuple[int, int], *, average: bool) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ def adaptive_pooling(f: Fields) -> nn.Module:
 
 
 class SubSampling(nn.Module):
-    """The sum over windows, times a factor and plus a summand for every map."""
+    """The sum over windows, times a factor and plus a bias for each map."""
 
     def __init__(self, kernel: tuple[int, int], stride: tuple[int, int], weight: nn.Parameter, bias: nn.Parameter):
         super().__init__()
@@ -169,15 +169,15 @@ class FeaturePool(nn.Module):
 
 
 def feature_pooling(f: Fields) -> nn.Module:
-    """``FeatureLPPooling``; with power 2 one node of fullfield's own."""
+    """``FeatureLPPooling``; ``FeatureL2Pool`` for power 2."""
     width, stride, power = f.integer("width", least=1), f.integer("stride", 1, least=1), f.number("power", 2.0)
     if width > 4096 or power <= 0:
-        raise Refusal(f"width {width}, power {power:g}")
+        raise LayerRefused(f"width {width}, power {power:g}")
     return FeatureL2Pool(width, stride, must_fit=False) if power == 2 else FeaturePool(width, stride, power)
 
 
 class Pad(nn.Module):
-    """Zeros, copies of the edge or reflections around a map; negative widths cut."""
+    """Pads a map with zeros, its edge or its reflection; negative widths crop."""
 
     def __init__(self, pads: tuple[int, int, int, int], mode: str) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ def linear(f: Fields) -> nn.Module:
     """``Linear``."""
     shape = f.tensor("weight").shape
     if len(shape) != 2:
-        raise Refusal(f"weight of {len(shape)} dimensions")
+        raise LayerRefused(f"weight of {len(shape)} dimensions")
     made = nn.Linear(shape[1], shape[0], f.has("bias"), device="meta")
     made.weight = f.parameter("weight", (shape[0], shape[1]))
     if f.has("bias"):
@@ -213,7 +213,7 @@ def upsampling(f: Fields) -> nn.Module:
     return nn.UpsamplingNearest2d(scale_factor=f.integer("scale_factor", least=1))
 
 
-LAYERS: dict[str, Builder] = {
+LAYERS: dict[str, ModuleBuilder] = {
     "FeatureLPPooling": feature_pooling,
     "Linear": linear,
     "SpatialAdaptiveAveragePooling": adaptive_pooling,

@@ -1,4 +1,4 @@
-"""Torch7's layers that give a value another shape; all of them window by window, the batch stays."""
+"""Torch7's layers that reshape, transpose, reduce or slice values; the batch is not changed."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import math
 
 from torch import Tensor, nn
 
-from fullfield.importers.limits import Refusal
+from fullfield.importers.limits import LayerRefused
 from fullfield.importers.torch7.containers import dimension
 from fullfield.importers.torch7.fields import Fields, entries
-from fullfield.importers.torch7.spatial import Builder
+from fullfield.importers.torch7.spatial import ModuleBuilder
 
 
 class View(nn.Module):
-    """A window's numbers in another shape; -1 takes what is left.
+    """Reshapes the values of each window; -1 is computed from the other sizes.
 
-    A leading -1 or 1 before sizes that take a whole window's numbers is the batch, as Torch7 files write it too.
+    A leading -1 or 1 before sizes that cover a whole window is the batch, another notation of Torch7 files.
     """
 
     def __init__(self, sizes: list[int]) -> None:
         super().__init__()
         if any(n < -1 or n == 0 for n in sizes) or sizes.count(-1) > 1 or not sizes:
-            raise Refusal(f"sizes {sizes}")
+            raise LayerRefused(f"sizes {sizes}")
         self.sizes = sizes
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same numbers."""
+        """The reshaped value."""
         numbers = math.prod(int(n) for n in x.shape[1:])
         sizes = self.sizes
         known = math.prod(n for n in sizes if n != -1)
@@ -33,7 +33,7 @@ class View(nn.Module):
             sizes = sizes[1:]
         sizes = [numbers // known if n == -1 else n for n in sizes]
         if math.prod(sizes) != numbers:
-            raise Refusal(f"{numbers} numbers a window in {'x'.join(map(str, self.sizes))}")
+            raise LayerRefused(f"{numbers} numbers per window in {'x'.join(map(str, self.sizes))}")
         return x.flatten(1) if len(sizes) == 1 else x.reshape(x.shape[0], *sizes)
 
 
@@ -43,14 +43,14 @@ def view(f: Fields) -> nn.Module:
 
 
 class Squeeze(nn.Module):
-    """One dimension of size 1 less, or all of them."""
+    """Removes one dimension of size 1, or all."""
 
     def __init__(self, dim: int | None, dims: int | None) -> None:
         super().__init__()
         self.dim, self.dims = dim, dims
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same numbers."""
+        """The reshaped value."""
         if self.dim is not None:
             return x.squeeze(dimension(self.dim, x.dim(), self.dims))
         for index in range(x.dim() - 1, 0, -1):
@@ -59,36 +59,36 @@ class Squeeze(nn.Module):
 
 
 class Unsqueeze(nn.Module):
-    """One dimension of size 1 more."""
+    """Inserts a dimension of size 1."""
 
     def __init__(self, position: int, dims: int | None) -> None:
         super().__init__()
         self.position, self.dims = position, dims
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same numbers."""
+        """The reshaped value."""
         index = self.position - 1 + (x.dim() - self.dims if self.dims is not None else 0)
         if not 0 < index <= x.dim():
-            raise Refusal(f"position {self.position} of {x.dim()} dimensions")
+            raise LayerRefused(f"position {self.position} of {x.dim()} dimensions")
         return x.unsqueeze(index)
 
 
 class Transpose(nn.Module):
-    """Pairs of dimensions exchanged, one after the other."""
+    """Exchanges pairs of dimensions, one pair after the other."""
 
     def __init__(self, pairs: list[tuple[int, int]], dims: int | None) -> None:
         super().__init__()
         self.pairs, self.dims = pairs, dims
 
     def forward(self, x: Tensor) -> Tensor:
-        """The turned value."""
+        """The transposed value."""
         for a, b in self.pairs:
             x = x.transpose(dimension(a, x.dim(), self.dims), dimension(b, x.dim(), self.dims))
         return x.contiguous()
 
 
 class Reduce(nn.Module):
-    """The sum, mean or largest number along a dimension, which goes unless ``keep``."""
+    """The sum, mean, maximum or minimum along a dimension, which is removed unless ``keep``."""
 
     def __init__(self, kind: str, dim: int, dims: int | None, *, keep: bool) -> None:
         super().__init__()
@@ -104,8 +104,8 @@ class Reduce(nn.Module):
         return x.mean(index, self.keep) if self.kind == "Mean" else x.sum(index, self.keep)
 
 
-class Part(nn.Module):
-    """One slice, or neighbouring slices, along a dimension."""
+class Narrow(nn.Module):
+    """One slice, or consecutive slices, along a dimension."""
 
     def __init__(self, dim: int, start: int, length: int | None) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ def _dims(f: Fields, name: str) -> int | None:
 def _transpose(f: Fields) -> nn.Module:
     pairs = [entries(pair) if isinstance(pair, dict) else [] for pair in f.table("permutations")]
     if any(len(p) != 2 or not all(isinstance(n, float) and n.is_integer() for n in p) for p in pairs):
-        raise Refusal("permutations are not pairs of dimensions")
+        raise LayerRefused("permutations are not pairs of dimensions")
     return Transpose([(int(a), int(b)) for a, b in pairs], _dims(f, "numInputDims"))
 
 
@@ -140,13 +140,13 @@ def _reduce(f: Fields) -> nn.Module:
     return Reduce("Mean" if mean else kind, f.integer("dimension", 1), _dims(f, "nInputDims"), keep=keep)
 
 
-LAYERS: dict[str, Builder] = {
+LAYERS: dict[str, ModuleBuilder] = {
     "Max": _reduce,
     "Mean": _reduce,
     "Min": _reduce,
-    "Narrow": lambda f: Part(f.integer("dimension"), f.integer("index"), f.integer("length")),
+    "Narrow": lambda f: Narrow(f.integer("dimension"), f.integer("index"), f.integer("length")),
     "Reshape": view,
-    "Select": lambda f: Part(f.integer("dimension"), f.integer("index"), None),
+    "Select": lambda f: Narrow(f.integer("dimension"), f.integer("index"), None),
     "Squeeze": lambda f: Squeeze(f.integer("dim") if f.has("dim") else None, _dims(f, "numInputDims")),
     "Sum": _reduce,
     "Transpose": _transpose,

@@ -64,7 +64,7 @@ def describe(net: nn.Sequential, *, window: int | tuple[int, int] | None = None,
     """
     stated = _stated_input(net)
     if window is None and stated is None:
-        raise CaptureError("window", "is not given and the network does not say", fix="pass window=224, say")
+        raise CaptureError("window", "is not given and the network does not state it", fix="pass window=224, say")
     height, width = stated[1:] if window is None and stated else parse_window(window or 0)
     return pattern_of(net, (channels or input_channels(net), height, width))
 

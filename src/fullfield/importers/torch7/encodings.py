@@ -1,4 +1,4 @@
-"""The two encodings of Torch7's files: little-endian binary, and numbers written out; every read is bounded."""
+"""The two encodings of Torch7's files, binary (little-endian) and ASCII, with bounds checked on every read."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Protocol
 
 import numpy as np
 
-from fullfield.importers.limits import Refusal
+from fullfield.importers.limits import LayerRefused
 
 
-class Stream(Protocol):
-    """What the object reader needs of a file."""
+class Torch7Stream(Protocol):
+    """The reading functions of an encoding."""
 
     def integer(self) -> int:
         """The next 32-bit number."""
 
     def longs(self, count: int) -> list[int]:
-        """So many 64-bit numbers."""
+        """The next ``count`` 64-bit numbers."""
 
     def double(self) -> float:
         """The next 64-bit floating number."""
 
     def string(self) -> bytes:
-        """A length and so many bytes."""
+        """A string: its length and its bytes."""
 
     def numbers(self, kind: str, count: int) -> np.ndarray:
-        """So many numbers of a NumPy type."""
+        """``count`` numbers of a NumPy type."""
 
 
 class Binary:
-    """A file of 4-byte ints and 8-byte longs."""
+    """The binary encoding, with 4-byte ints and 8-byte longs."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -40,7 +40,7 @@ class Binary:
         return int.from_bytes(self._take(4), "little", signed=True)
 
     def longs(self, count: int) -> list[int]:
-        """So many 64-bit numbers."""
+        """The next ``count`` 64-bit numbers."""
         return [int(n) for n in self.numbers("<i8", count)]
 
     def double(self) -> float:
@@ -48,16 +48,16 @@ class Binary:
         return float(np.frombuffer(self._take(8), "<f8")[0])
 
     def string(self) -> bytes:
-        """A length and so many bytes."""
+        """A string: its length and its bytes."""
         return bytes(self._take(self.integer()))
 
     def numbers(self, kind: str, count: int) -> np.ndarray:
-        """So many numbers, a view of the file."""
+        """``count`` numbers, as a view of the file."""
         return np.frombuffer(self._take(count * np.dtype(kind).itemsize), kind)
 
     def _take(self, count: int) -> memoryview:
         if not 0 <= count <= len(self._data) - self._at:
-            raise Refusal(f"{count} bytes at byte {self._at} of {len(self._data)}")
+            raise LayerRefused(f"{count} bytes at byte {self._at} of {len(self._data)}")
         self._at += count
         return memoryview(self._data)[self._at - count : self._at]
 
@@ -66,13 +66,13 @@ _TOKEN = re.compile(rb"\s*(\S{1,64})")
 
 
 class Ascii:
-    """A file of numbers with blanks between them."""
+    """The ASCII encoding: numbers separated by blanks."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
     def longs(self, count: int) -> list[int]:
-        """So many 64-bit numbers."""
+        """The next ``count`` 64-bit numbers."""
         self._room(count)
         return [self.integer() for _ in range(count)]
 
@@ -82,46 +82,46 @@ class Ascii:
         try:
             return float(word)
         except ValueError as error:
-            raise Refusal(f"{word[:20]!r} is no number, before byte {self._at}") from error
+            raise LayerRefused(f"{word[:20]!r} is not a number, before byte {self._at}") from error
 
     def string(self) -> bytes:
-        """A length and so many bytes on the next line."""
+        """A string: its length, and its bytes on the next line."""
         count = self.integer()
         start = self._at + 1
         if not 0 <= count <= len(self._data) - start:
-            raise Refusal(f"{count} bytes at byte {start} of {len(self._data)}")
+            raise LayerRefused(f"{count} bytes at byte {start} of {len(self._data)}")
         self._at = start + count
         return self._data[start : self._at]
 
     def numbers(self, kind: str, count: int) -> np.ndarray:
-        """So many numbers; bytes stand as they are."""
+        """``count`` numbers; single bytes are not encoded."""
         self._room(count)
         if np.dtype(kind).itemsize == 1:
             start = self._at + 1
             if count > len(self._data) - start:
-                raise Refusal(f"{count} bytes at byte {start} of {len(self._data)}")
+                raise LayerRefused(f"{count} bytes at byte {start} of {len(self._data)}")
             self._at = start + count
             return np.frombuffer(self._data[start : self._at], kind)
         words = [self._word() for _ in range(count)]
         try:
             return np.array(words).astype(np.float64).astype(kind)
         except ValueError as error:
-            raise Refusal(f"numbers before byte {self._at} are none") from error
+            raise LayerRefused(f"values before byte {self._at} are not numbers") from error
 
     def integer(self) -> int:
-        """The next number that is whole."""
+        """The next integer."""
         word = self._word()
         if re.fullmatch(rb"-?\d{1,18}", word) is None:
-            raise Refusal(f"{word[:20]!r} is no integer, before byte {self._at}")
+            raise LayerRefused(f"{word[:20]!r} is not an integer, before byte {self._at}")
         return int(word)
 
     def _word(self) -> bytes:
         found = _TOKEN.match(self._data, self._at)
         if found is None:
-            raise Refusal(f"nothing at byte {self._at} of {len(self._data)}")
+            raise LayerRefused(f"nothing at byte {self._at} of {len(self._data)}")
         self._at = found.end()
         return found[1]
 
     def _room(self, count: int) -> None:
         if not 0 <= count <= len(self._data) - self._at:
-            raise Refusal(f"{count} numbers at byte {self._at} of {len(self._data)}")
+            raise LayerRefused(f"{count} numbers at byte {self._at} of {len(self._data)}")

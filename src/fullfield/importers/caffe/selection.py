@@ -1,4 +1,4 @@
-"""Which layers of a file make the classifier: its input, its phase, its score, and the layers between."""
+"""Selects the layers that a classifier needs: its input, its score, and the layers between in the test phase."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _DROPPED = frozenset({
     "MultinomialLogisticLoss", "Silence",
 })  # fmt: skip
 _LOSSES = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
-"""Losses with the activation that they contain, which is what a classifier gives."""
+"""The activation inside each loss."""
 _TEST = 1
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The input, the layers that lead from it to the score, and the score's name.
+class Selection:
+    """The input layer, the layers between it and the score, and the score's name.
 
-    ``shape`` is the input's ``(batch, channels, height, width)`` as far as the file says; 0 is unsaid.
+    ``shape`` is the input's ``(batch, channels, height, width)``; 0 where the file does not state it.
     """
 
     source: Message
@@ -33,15 +33,15 @@ class Plan:
     score: str
 
 
-def plan(net: Message, path: Path, *, score: int | str | None, deployed: bool) -> Plan:
-    """The part of the network that scores a window.
+def select_layers(net: Message, path: Path, *, score: int | str | None, deployed: bool) -> Selection:
+    """The part of the network that computes the score.
 
     Args:
-        score: name of a value, or index among those that no layer reads; by default the only one of these.
-        deployed: whether the file chooses layers by phase; a ``.caffemodel`` has done so already.
+        score: name of a value, or index among the values that no layer reads; by default the only one of these.
+        deployed: whether to select layers by phase; in a ``.caffemodel`` that is already done.
 
     Raises:
-        CaptureError: there is no input or not one score.
+        CaptureError: there is no input, or not exactly one score.
     """
     layers = [layer for layer in net.layer if not deployed or _in_test(layer)]
     sources = [layer for layer in layers if layer.type in _DATA]
@@ -51,16 +51,16 @@ def plan(net: Message, path: Path, *, score: int | str | None, deployed: bool) -
     labels = {top for layer in sources for top in layer.top} - {source.top[0]}
     body = [_scoring(layer, labels) for layer in layers if layer.type not in _DATA | _DROPPED]
     chosen = _score(body, score, path)
-    kept = _leading_to(body, chosen)
-    needed = {name for layer in kept for name in layer.bottom} & (labels - {n for layer in kept for n in layer.top})
-    if needed:
-        what = f"has more than one input: {source.top[0]}, {', '.join(sorted(needed))}"
+    needed = _leading_to(body, chosen)
+    others = {name for layer in needed for name in layer.bottom} & (labels - {n for layer in needed for n in layer.top})
+    if others:
+        what = f"has more than one input: {source.top[0]}, {', '.join(sorted(others))}"
         raise CaptureError(str(path), what, fix="cut the network to the part that scores an image")
-    return Plan(source, source.top[0], _input_shape(source), tuple(kept), chosen)
+    return Selection(source, source.top[0], _input_shape(source), tuple(needed), chosen)
 
 
 def check_types(layers: tuple[Message, ...], known: frozenset[str], path: Path) -> None:
-    """Refuses layers that have no mapping, naming all of them.
+    """Refuses unknown layers and names all of them.
 
     Raises:
         CaptureError: there are such layers.
@@ -75,11 +75,11 @@ def check_types(layers: tuple[Message, ...], known: frozenset[str], path: Path) 
 
 def _in_test(layer: Message) -> bool:
     if layer.include:
-        return any(_met(rule) for rule in layer.include)
-    return not any(_met(rule) for rule in layer.exclude)
+        return any(_applies(rule) for rule in layer.include)
+    return not any(_applies(rule) for rule in layer.exclude)
 
 
-def _met(rule: Message) -> bool:
+def _applies(rule: Message) -> bool:
     """Whether a rule holds at level 0 of the test phase without stages."""
     if rule.HasField("phase") and rule.phase != _TEST:
         return False
@@ -121,17 +121,17 @@ def _score(layers: list[Message], score: int | str | None, path: Path) -> str:
 
 def _leading_to(layers: list[Message], score: str) -> list[Message]:
     """The layers that the score depends on, in the file's order."""
-    needed, kept = {score}, []
+    needed, found = {score}, []
     for layer in reversed(layers):
         if needed.intersection(layer.top):
             needed -= set(layer.top)
             needed |= set(layer.bottom)
-            kept.append(layer)
-    return kept[::-1]
+            found.append(layer)
+    return found[::-1]
 
 
 def _input_shape(source: Message) -> tuple[int, int, int, int]:
-    """Batch, channels, height and width that an input layer declares; 0 where it does not."""
+    """Batch, channels, height and width of an input layer; 0 where it does not state them."""
     crop = source.transform_param.crop_size
     match source.type:
         case "Input":
