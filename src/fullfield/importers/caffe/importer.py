@@ -9,7 +9,7 @@ from fullfield.errors import CaptureError
 from fullfield.importers.caffe.network import CaffeModule, build
 from fullfield.importers.caffe.reader import kind, read
 from fullfield.importers.caffe.schema import Message
-from fullfield.importers.caffe.selection import Selection, select_layers
+from fullfield.importers.caffe.selection import ScoringLayers, select_layers
 from fullfield.importers.caffe.weights import FACTORS, CaffeWeights, blob_shape
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
@@ -28,7 +28,7 @@ class CaffeNetwork:
     shape: tuple[int, int, int]
     preprocessing: Preprocessing | None
     definition: Message
-    selection: Selection
+    selection: ScoringLayers
     entered: dict[str, tuple[int, ...]]
     mean_file: str = ""
 
@@ -105,7 +105,7 @@ def read_network(
     return CaffeNetwork(module.train(), shape, preprocessing, definition, chosen, entered, transform.mean_file)
 
 
-def _channels(chosen: Selection, blobs: Message | None) -> int:
+def _channels(chosen: ScoringLayers, blobs: Message | None) -> int:
     """Input channels: as declared, else those of the first convolution's weights, else those of the mean."""
     if chosen.shape[1]:
         return chosen.shape[1]

@@ -13,7 +13,7 @@ from fullfield.errors import CaptureError, FullfieldError, first_line
 from fullfield.importers.caffe import merge, pointwise, spatial
 from fullfield.importers.caffe.layer import CaffeLayer, LayerBuilder
 from fullfield.importers.caffe.schema import Message
-from fullfield.importers.caffe.selection import Selection, check_types
+from fullfield.importers.caffe.selection import ScoringLayers, check_types
 from fullfield.importers.caffe.weights import CaffeWeights, Factors
 from fullfield.importers.limits import PROBE_BATCH, DryRun, LayerRefused
 
@@ -63,7 +63,7 @@ def _attribute(name: str, owner: nn.Module) -> str:
 
 
 def build(
-    chosen: Selection, weights: CaffeWeights, shape: tuple[int, int, int], path: Path
+    chosen: ScoringLayers, weights: CaffeWeights, shape: tuple[int, int, int], path: Path
 ) -> tuple[CaffeModule, dict[str, tuple[int, ...]]]:
     """The module of the selected layers, and the input shape of each of them, by attribute.
 

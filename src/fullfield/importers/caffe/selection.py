@@ -20,7 +20,7 @@ _TEST = 1
 
 
 @dataclass(frozen=True)
-class Selection:
+class ScoringLayers:
     """The input layer, the layers between it and the score, and the score's name.
 
     ``shape`` is the input's ``(batch, channels, height, width)``; 0 where the file does not state it.
@@ -33,7 +33,7 @@ class Selection:
     score: str
 
 
-def select_layers(net: Message, path: Path, *, score: int | str | None, deployed: bool) -> Selection:
+def select_layers(net: Message, path: Path, *, score: int | str | None, deployed: bool) -> ScoringLayers:
     """The part of the network that computes the score.
 
     Args:
@@ -56,7 +56,7 @@ def select_layers(net: Message, path: Path, *, score: int | str | None, deployed
     if others:
         what = f"has more than one input: {source.top[0]}, {', '.join(sorted(others))}"
         raise CaptureError(str(path), what, fix="cut the network to the part that scores an image")
-    return Selection(source, source.top[0], _input_shape(source), tuple(needed), chosen)
+    return ScoringLayers(source, source.top[0], _input_shape(source), tuple(needed), chosen)
 
 
 def check_types(layers: tuple[Message, ...], known: frozenset[str], path: Path) -> None:

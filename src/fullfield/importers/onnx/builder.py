@@ -16,7 +16,7 @@ from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, affine
 
 aten = torch.ops.aten
-Operator = Callable[..., Any]
+AtenOperator = Callable[..., Any]
 
 MAX_TENSOR_BYTES = 2**31
 """The most bytes of one folded constant, or of one node's result on one window."""
@@ -46,7 +46,7 @@ class GraphBuilder:
         self.input = Traced(node, (low, high))
         self._last_attribute = node
 
-    def call(self, target: Operator, *args: Any, **kwargs: Any) -> OnnxValue:
+    def call(self, target: AtenOperator, *args: Any, **kwargs: Any) -> OnnxValue:
         """The operator's result: numbers if all arguments are known, else a new node."""
         values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, (Known, Traced))]
         results = [self._dry(target, index, args, kwargs) for index in (0, 1)]
@@ -54,7 +54,7 @@ class GraphBuilder:
             return self._fold(target, args, kwargs, values)
         return self._emit(target, args, kwargs, results)
 
-    def calls(self, target: Operator, *args: Any) -> tuple[OnnxValue, ...]:
+    def calls(self, target: AtenOperator, *args: Any) -> tuple[OnnxValue, ...]:
         """``call`` for operators that return several tensors."""
         values = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, (Known, Traced))]
         results = [self._dry(target, index, args, {}) for index in (0, 1)]
@@ -124,7 +124,7 @@ class GraphBuilder:
         x.node.args = (*x.node.args, self._attribute(argument))
         return x
 
-    def _dry(self, target: Operator, index: int, args: Any, kwargs: Any) -> Any:
+    def _dry(self, target: AtenOperator, index: int, args: Any, kwargs: Any) -> Any:
         """The operator's result on tensors without data; raises torch's error where the shapes do not fit."""
 
         def bare(leaf: Any) -> Any:
@@ -137,7 +137,7 @@ class GraphBuilder:
             _check_size(tensor.shape, tensor.dtype, windows=BATCHES[index])
         return result
 
-    def _fold(self, target: Operator, args: Any, kwargs: Any, values: list[Any]) -> Known:
+    def _fold(self, target: AtenOperator, args: Any, kwargs: Any, values: list[Any]) -> Known:
         name = next((v.name for v in values if v.name), "")
         both = []
         for index in (0, 1):
@@ -150,10 +150,10 @@ class GraphBuilder:
                 return Known.constant(both[0], name)
         return Known.of(both[0], both[1], name)
 
-    def _emit(self, target: Operator, args: Any, kwargs: Any, results: list[torch.Tensor]) -> Traced:
+    def _emit(self, target: AtenOperator, args: Any, kwargs: Any, results: list[torch.Tensor]) -> Traced:
         return Traced(self._node(target, args, kwargs), (results[0], results[1]))
 
-    def _node(self, target: Operator, args: Any, kwargs: Any) -> fx.Node:
+    def _node(self, target: AtenOperator, args: Any, kwargs: Any) -> fx.Node:
         def plain(leaf: Any) -> Any:
             if isinstance(leaf, Traced):
                 return leaf.node
@@ -221,7 +221,7 @@ class GraphBuilder:
             parts = ["_".join(parts)]
 
 
-def _part(target: Operator, index: int) -> Operator:
+def _part(target: AtenOperator, index: int) -> AtenOperator:
     return lambda *args, **kwargs: target(*args, **kwargs)[index]
 
 

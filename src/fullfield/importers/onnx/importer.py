@@ -28,7 +28,7 @@ from fullfield.importers.onnx import (
 from fullfield.importers.onnx.builder import MAX_TENSOR_BYTES, GraphBuilder
 from fullfield.importers.onnx.interface import ImageInput, choose_output, find_input, metadata
 from fullfield.importers.onnx.reader import CAP_BYTES, broken, check_operators, opset, read_model
-from fullfield.importers.onnx.registry import REGISTRY, Call
+from fullfield.importers.onnx.registry import REGISTRY, OnnxCall
 from fullfield.importers.onnx.tensors import to_torch
 from fullfield.importers.onnx.values import Known, OnnxValue, Traced
 from fullfield.model.batch_independence import check_batch_independence
@@ -136,7 +136,7 @@ class _GraphImport:
             outputs = len([name for name in node.output if name and self.readers[name]])
             readers = tuple(self.readers[name] for name in node.input)
             named = len(node.output) if node.op_type == "Split" else outputs
-            call = Call(node.op_type, inputs, attributes, named, self.opset, readers)
+            call = OnnxCall(node.op_type, inputs, attributes, named, self.opset, readers)
             result = REGISTRY[node.op_type](self.builder, call)
         except Exception as error:  # torch raises many types for a damaged file
             raise CaptureError(

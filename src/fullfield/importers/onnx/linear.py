@@ -7,14 +7,14 @@ from dataclasses import replace
 import torch
 
 from fullfield.importers.onnx.builder import GraphBuilder
-from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
 
 aten = torch.ops.aten
 
 
 @operator("MatMul")
-def matmul(b: GraphBuilder, call: Call) -> OnnxValue:
+def matmul(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """A matrix product; a linear layer if the right operand is a constant matrix, which is transposed once."""
     x, y = call.input(0), call.input(1)
     matrix = call.constant(1)
@@ -24,7 +24,7 @@ def matmul(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @operator("Gemm")
-def gemm(b: GraphBuilder, call: Call) -> OnnxValue:
+def gemm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """``alpha * A @ B + beta * C``; a linear layer if B is a constant, with the factors folded into its weights."""
     x, alpha, beta = call.input(0), call.real("alpha", 1.0), call.real("beta", 1.0)
     if call.integer("transA", 0):
@@ -46,7 +46,7 @@ def gemm(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @operator("Einsum")
-def einsum(b: GraphBuilder, call: Call) -> OnnxValue:
+def einsum(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """A sum of products over named axes."""
     return b.call(aten.einsum.default, call.text("equation", "").replace(" ", ""), list(call.inputs))
 
@@ -69,7 +69,7 @@ def _scaled(b: GraphBuilder, value: Known, factor: float) -> Known:
     return replace(scaled, learned=True)
 
 
-def _product(b: GraphBuilder, call: Call, x: OnnxValue, alpha: float, beta: float) -> OnnxValue:
+def _product(b: GraphBuilder, call: OnnxCall, x: OnnxValue, alpha: float, beta: float) -> OnnxValue:
     y, bias = call.input(1), call.optional(2)
     if call.integer("transB", 0):
         y = b.call(aten.permute.default, y, [1, 0])

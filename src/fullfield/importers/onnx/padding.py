@@ -10,7 +10,7 @@ import torch
 from fullfield.geometry.axis import Op
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import GraphBuilder
-from fullfield.importers.onnx.registry import Call
+from fullfield.importers.onnx.registry import OnnxCall
 from fullfield.importers.onnx.values import OnnxValue
 
 aten = torch.ops.aten
@@ -42,7 +42,7 @@ class WindowGeometry:
         return tuple(op.cells(n) for op, n in zip(self.axes(), sizes, strict=True))
 
 
-def window_geometry(call: Call, x: OnnxValue, kernel: Sequence[int]) -> WindowGeometry:
+def window_geometry(call: OnnxCall, x: OnnxValue, kernel: Sequence[int]) -> WindowGeometry:
     """The geometry of a node; ``auto_pad`` is resolved for the size of ``x``.
 
     Source: ONNX operators Conv and MaxPool: SAME pads to ``ceil(size / stride)`` output cells; if

@@ -7,7 +7,7 @@ import torch
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import GraphBuilder
 from fullfield.importers.onnx.padding import WindowGeometry, pad, window_geometry
-from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
 from fullfield.layers import custom_operators as operators
 
@@ -18,7 +18,7 @@ _AVERAGE = {1: aten.avg_pool1d.default, 2: aten.avg_pool2d.default, 3: aten.avg_
 
 
 @operator("MaxPool")
-def max_pool(b: GraphBuilder, call: Call) -> OnnxValue:
+def max_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """The maximum under the kernel; padding is -inf."""
     if call.outputs > 1:
         raise LayerRefused("its second output (indices) is used")
@@ -33,7 +33,7 @@ def max_pool(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @operator("AveragePool")
-def average_pool(b: GraphBuilder, call: Call) -> OnnxValue:
+def average_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """The mean under the kernel, with or without the padding."""
     x, f = _pool_geometry(call)
     counted = bool(call.integer("count_include_pad", 0))
@@ -47,7 +47,7 @@ def average_pool(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @operator("LpPool")
-def lp_pool(b: GraphBuilder, call: Call) -> OnnxValue:
+def lp_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """``(sum |x| ** p) ** (1 / p)`` under the kernel."""
     x, f = _pool_geometry(call)
     p = call.integer("p", 2)
@@ -62,7 +62,7 @@ def lp_pool(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @operator("GlobalAveragePool")
-def global_average_pool(b: GraphBuilder, call: Call) -> OnnxValue:
+def global_average_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """The mean over the whole map."""
     x = call.input(0)
     if len(x.shapes[0]) == 4:
@@ -71,14 +71,14 @@ def global_average_pool(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @operator("GlobalMaxPool")
-def global_max_pool(b: GraphBuilder, call: Call) -> OnnxValue:
+def global_max_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """The maximum of the whole map."""
     x = call.input(0)
     return b.call(aten.amax.default, x, _map(x), True)
 
 
 @operator("GlobalLpPool")
-def global_lp_pool(b: GraphBuilder, call: Call) -> OnnxValue:
+def global_lp_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """``(sum |x| ** p) ** (1 / p)`` over the whole map."""
     x, p = call.input(0), call.integer("p", 2)
     if p == 2 and len(x.shapes[0]) == 4:
@@ -100,7 +100,7 @@ def _map(x: OnnxValue) -> list[int]:
     return list(range(2, len(x.shapes[0])))
 
 
-def _pool_geometry(call: Call) -> tuple[OnnxValue, WindowGeometry]:
+def _pool_geometry(call: OnnxCall) -> tuple[OnnxValue, WindowGeometry]:
     x, kernel = call.input(0), call.ints("kernel_shape")
     if not kernel or len(kernel) not in _MAX or len(x.shapes[0]) != len(kernel) + 2:
         raise LayerRefused(f"kernel {kernel} on an input of {len(x.shapes[0])} dimensions")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from fullfield.importers.onnx.builder import GraphBuilder
-from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import OnnxValue
 
 aten = torch.ops.aten
@@ -43,7 +43,7 @@ _REDUCTIONS: dict[str, Reduction] = {
 
 
 @operator(*_REDUCTIONS)
-def reduce(b: GraphBuilder, call: Call) -> OnnxValue:
+def reduce(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """A reduction over the given axes, or over all."""
     x, axes = call.input(0), call.integers("axes", 1)
     if not axes:

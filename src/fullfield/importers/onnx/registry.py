@@ -1,4 +1,4 @@
-"""The table of operators, and ``Call``, the input of every mapping."""
+"""The table of operators, and ``OnnxCall``, the input of every mapping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fullfield.importers.onnx.values import Known, OnnxValue, Traced
 
 
 @dataclass(frozen=True)
-class Call:
+class OnnxCall:
     """One ONNX node with its input values.
 
     Args:
@@ -101,7 +101,7 @@ def _shortest(value: float) -> float:
     return float(str(single)) if float(single) == value else float(value)
 
 
-OperatorMapping = Callable[[GraphBuilder, Call], "OnnxValue | tuple[OnnxValue, ...]"]
+OperatorMapping = Callable[[GraphBuilder, OnnxCall], "OnnxValue | tuple[OnnxValue, ...]"]
 REGISTRY: dict[str, OperatorMapping] = {}
 
 

@@ -7,14 +7,14 @@ import torch
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import GraphBuilder
 from fullfield.importers.onnx.layout import free_batch_shapes
-from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue, Traced, at_batch
 
 aten = torch.ops.aten
 
 
 @operator("Concat")
-def concat(b: GraphBuilder, call: Call) -> OnnxValue:
+def concat(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """Concatenation; a constant for one window is repeated for every window."""
     values = [call.input(i) for i in range(len(call.inputs))]
     rank = len(values[0].shapes[0])
@@ -28,7 +28,7 @@ def concat(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @operator("Split")
-def split(b: GraphBuilder, call: Call) -> tuple[OnnxValue, ...]:
+def split(b: GraphBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
     """Consecutive parts along an axis."""
     x, sizes = call.input(0), call.integers("split", 1)
     axis = call.integer("axis", 0) % max(1, len(x.shapes[0]))
@@ -44,7 +44,7 @@ def split(b: GraphBuilder, call: Call) -> tuple[OnnxValue, ...]:
 
 
 @operator("Slice")
-def slice_(b: GraphBuilder, call: Call) -> OnnxValue:
+def slice_(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """Half-open ranges along axes; a negative step reads backwards."""
     x = call.input(0)
     starts, ends = _bounds(call, "starts", 1), _bounds(call, "ends", 2)
@@ -59,7 +59,7 @@ def slice_(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @operator("Gather")
-def gather(b: GraphBuilder, call: Call) -> OnnxValue:
+def gather(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """The elements at constant indices along an axis."""
     x, indices = call.input(0), call.known(1)
     axis = call.integer("axis", 0) % max(1, len(x.shapes[0]))
@@ -81,7 +81,7 @@ def gather(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @operator("GatherND")
-def gather_nd(b: GraphBuilder, call: Call) -> OnnxValue:
+def gather_nd(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """The elements or blocks at constant indices along the first axes."""
     x, indices = call.input(0), call.known(1)
     if call.integer("batch_dims", 0) or not indices.fixed or not indices.at[0].dim():
@@ -114,7 +114,7 @@ def _spread(b: GraphBuilder, value: OnnxValue, axis: int, pair: tuple[int, int])
     return b.expand(value, (shapes[0], shapes[1]))
 
 
-def _bounds(call: Call, name: str, index: int) -> tuple[list[int], list[int]]:
+def _bounds(call: OnnxCall, name: str, index: int) -> tuple[list[int], list[int]]:
     if name in call.attributes:
         numbers = call.ints(name) or []
         return numbers, numbers

@@ -7,7 +7,7 @@ import torch
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import GraphBuilder
 from fullfield.importers.onnx.padding import pad, window_geometry
-from fullfield.importers.onnx.registry import Call, operator
+from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
 
 aten = torch.ops.aten
@@ -17,7 +17,7 @@ _TRANSPOSED = {1: aten.conv_transpose1d.default, 2: aten.conv_transpose2d.input,
 
 
 @operator("Conv")
-def conv(b: GraphBuilder, call: Call) -> OnnxValue:
+def conv(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """A convolution; uneven padding becomes a node before it."""
     x, weight = call.input(0), call.weight(1)
     if weight is None:
@@ -34,7 +34,7 @@ def conv(b: GraphBuilder, call: Call) -> OnnxValue:
     return b.call(_CONV[len(kernel)], x, weight, _bias(call), strides, padding, dilations, groups)
 
 
-def _bias(call: Call) -> OnnxValue | None:
+def _bias(call: OnnxCall) -> OnnxValue | None:
     """The bias; none for computed zeros, which exporters write for a layer without bias."""
     bias = call.weight(2)
     if isinstance(bias, Known) and bias.fixed and not bias.name and not bias.at[0].any():
@@ -43,7 +43,7 @@ def _bias(call: Call) -> OnnxValue | None:
 
 
 @operator("ConvTranspose")
-def conv_transpose(b: GraphBuilder, call: Call) -> OnnxValue:
+def conv_transpose(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     """A transposed convolution; uneven padding is cut off after it."""
     x, weight = call.input(0), call.weight(1)
     if weight is None:
@@ -61,7 +61,7 @@ def conv_transpose(b: GraphBuilder, call: Call) -> OnnxValue:
     return y if even else pad(b, y, [-p for p in low], [-p for p in high], 0.0)
 
 
-def _transposed_pads(call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[list[int], ...]:
+def _transposed_pads(call: OnnxCall, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[list[int], ...]:
     """The cells cut at the start and end of each axis, and the cells added at the end.
 
     Source: ONNX operator ConvTranspose, the formulas for ``output_shape`` and ``pads``.
