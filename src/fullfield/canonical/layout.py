@@ -1,7 +1,7 @@
-"""Which axis of the map each dimension of a tensor holds: the bookkeeping behind canonical form.
+"""Records which axes of the map each dimension of an original tensor holds.
 
-A network may permute, flatten and split its tensors as it likes. The converted graph keeps every one of them in
-*canonical form* ``(n, *channels, y, x)``, and a ``Layout`` remembers what the original tensor would have looked like.
+A network may permute, flatten and split its tensors. The canonical graph keeps each of them as
+``(n, *channels, y, x)``, and a ``Layout`` says how the original tensor follows from that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fullfield.canonical.refusal import Refusal
 
 Symbol = str  # "n", "c", "y" or "x"
 Dim = tuple[Symbol, ...]
+_Atom = tuple[Symbol, int]  # an axis, or a part of one, and its size
 
 BATCH: Dim = ("n",)
 CHANNEL: Dim = ("c",)
@@ -25,13 +26,13 @@ class Layout:
 
     Args:
         dims: what each original dimension holds, slowest first: ``("c",)`` a channel dimension,
-            ``("c", "y", "x")`` a flattened map, ``("y", "x")`` tokens. Each channel dimension stands in one
-            dim, in the order of ``channels``. A spatial axis that stands in none has one cell.
+            ``("c", "y", "x")`` a flattened map, ``("y", "x")`` tokens. Each channel dimension is part of one of
+            them, in the order of ``channels``. A spatial axis that is part of none has one cell.
         channels: sizes of the channel dimensions.
         height: cells along y.
         width: cells along x.
-        sliding_cells: height and width that the canonical form has instead, where one value for the window has become a
-            map of values that slides with it; ``None`` otherwise.
+        sliding_cells: height and width of the canonical form where it is not one value for the window but a map of
+            such values that slides with the window; ``None`` otherwise.
 
     Examples:
         >>> Layout.plain(64, 7, 7).shape(2)
@@ -46,7 +47,7 @@ class Layout:
 
     @classmethod
     def plain(cls, channels: int, height: int, width: int) -> Layout:
-        """``(n, c, y, x)`` as it stands."""
+        """The layout of ``(n, c, y, x)``."""
         return cls((BATCH, CHANNEL, ("y",), ("x",)), (channels,), height, width)
 
     @property
@@ -60,7 +61,7 @@ class Layout:
         return self.height == self.width == 1
 
     def size(self, symbol: Symbol, channel: int = 0) -> int:
-        """Cells or channels that ``symbol`` stands for; ``channel`` counts channel dimensions."""
+        """Cells along ``symbol``; for ``c`` the size of channel dimension ``channel``."""
         return {"y": self.height, "x": self.width}.get(symbol) or self.channels[channel]
 
     def shape(self, batch: int) -> tuple[int, ...]:
@@ -85,13 +86,14 @@ class Layout:
     def _spatial_size(self, symbol: Symbol) -> int:
         return {"y": self.height, "x": self.width}.get(symbol, 2)
 
-    def _atoms(self, batch: int) -> list[list[tuple[Symbol, int]]]:
+    def _atoms(self, batch: int) -> list[list[_Atom]]:
+        """The axes in each original dimension, with their sizes."""
         sizes = iter(self.channels)
         spatial = {"n": batch, "y": self.height, "x": self.width}
         return [[(s, spatial[s] if s in spatial else next(sizes)) for s in dim] for dim in self.dims]
 
     def permuted(self, order: Sequence[int]) -> tuple[Layout, tuple[int, ...]]:
-        """The layout after a permutation, and the order it asks of the canonical channel dimensions.
+        """The layout after a permutation, and the order of the canonical channel dimensions in it.
 
         Examples:
             >>> Layout.plain(8, 4, 5).permuted((0, 2, 3, 1))[0].dims
@@ -105,8 +107,8 @@ class Layout:
     def viewed(self, shape: Sequence[int], batch: int) -> Layout | Refusal:
         """The layout after ``view(shape)``, where ``batch`` is the number of windows in ``shape``.
 
-        Channels may be split and merged, rows and columns merged with others. Rows and columns split into blocks leave
-        the blocks as cells, and the places within a block as channels.
+        Channels may be split and merged, rows and columns merged with others. Where rows and columns are split into
+        blocks, the blocks are the cells, and the places within a block are channels.
 
         Examples:
             >>> Layout.plain(8, 4, 5).viewed((2, 160), 2).dims
@@ -115,32 +117,19 @@ class Layout:
             >>> blocks.dims, blocks.channels, blocks.height, blocks.width
             ((('n',), ('c',), ('y',), ('c',), ('x',), ('c',)), (8, 2, 3), 2, 2)
         """
-        blocks = {"y": 1, "x": 1}
         atoms = [a for dim in self._atoms(batch) for a in dim if a[1] > 1 or a[0] == "n"]
-        groups: list[list[tuple[Symbol, int]]] = []
-        for wanted in shape:
-            group: list[tuple[Symbol, int]] = []
-            while wanted > 1:
-                if not atoms:
-                    return Refusal("regroups dimensions in a way that mixes positions")
-                symbol, size = atoms[0]
-                if wanted % size == 0:
-                    group.append(atoms.pop(0))
-                    wanted //= size
-                elif symbol != "n" and size % wanted == 0:
-                    group.append((symbol, wanted))
-                    atoms[0] = ("c", size // wanted)
-                    if symbol != "c":
-                        blocks[symbol] = size // wanted
-                    wanted = 1
-                else:
-                    return Refusal("regroups dimensions in a way that mixes positions")
-            groups.append(group)
-        blocked = self.with_cells(self.height // blocks["y"], self.width // blocks["x"])
-        return blocked._from_groups(groups)
+        groups = _split(atoms, shape)
+        if isinstance(groups, Refusal):
+            return groups
+        merged = _merge(_named(groups))
+        if isinstance(merged, Refusal):
+            return merged
+        dims, channels = merged
+        cells = dict(atom for group in groups for atom in group)
+        return replace(self.with_cells(cells.get("y", 1), cells.get("x", 1)), dims=dims, channels=channels)
 
     def block_order(self) -> tuple[int, ...]:
-        """Where channel dimensions stand once rows and columns are in blocks.
+        """The order of channel dimensions once rows and columns are in blocks.
 
         The canonical ones count first, then the two of the places within a block; those follow their axes.
 
@@ -154,31 +143,8 @@ class Layout:
         order = [within[s] if s in within else next(channel) for dim in self.dims for s in dim if s != "n"]
         return (*order, *(i for i in within.values() if i not in order))
 
-    def _from_groups(self, groups: list[list[tuple[Symbol, int]]]) -> Layout | Refusal:
-        """The layout of regrouped atoms; dimensions of size one become the axes that are missing."""
-        used = [s for group in groups for s, _ in group]
-        if used.count("n") != 1 or groups[0][:1] != [g for g in groups[0] if g[0] == "n"] or len(groups[0]) != 1:
-            return Refusal("mixes the windows of a batch")
-        missing = [s for s in ("c", "y", "x") if s not in used]
-        dims: list[Dim] = []
-        channels: list[int] = []
-        for group in groups:
-            if not group:
-                group = [(missing.pop(0), 1)] if missing else [("c", 1)]
-            merged = [s for k, (s, _) in enumerate(group) if s != "c" or k == 0 or group[k - 1][0] != "c"]
-            if merged.count("c") > 1:
-                return Refusal("interleaves channels with positions")
-            if "c" in merged:
-                channels.append(math.prod(size for s, size in group if s == "c"))
-            dims.append(tuple(merged))
-        flat = next((k for k, dim in enumerate(dims) if len(dim) > 1), None)
-        if "c" in missing and flat is not None:  # the one channel of a flattened grey map
-            channels.insert(sum("c" in dim for dim in dims[:flat]), 1)
-            dims[flat] = ("c", *dims[flat])
-        return replace(self, dims=tuple(dims), channels=tuple(channels))
-
     def without(self, dim: int) -> Layout:
-        """The layout after original dimension ``dim``, of one channel or one cell, is gone."""
+        """The layout without original dimension ``dim``, of one channel or one cell."""
         index = sum("c" in d for d in self.dims[:dim])
         channels = self.channels
         if "c" in self.dims[dim]:
@@ -203,3 +169,60 @@ class Layout:
     def with_cells(self, height: int, width: int) -> Layout:
         """The same dimensions with other counts of cells."""
         return replace(self, height=height, width=width)
+
+
+def _split(atoms: Sequence[_Atom], shape: Sequence[int]) -> list[list[_Atom]] | Refusal:
+    """Each dimension of a view as a run of atoms.
+
+    An atom that lies across two dimensions is split; what is left of it are channels: of rows or columns, the places
+    within a block.
+    """
+    left = list(reversed(atoms))
+    groups = []
+    for size in shape:
+        group: list[_Atom] = []
+        while size > 1:
+            symbol, cells = left.pop() if left else ("n", 0)
+            if cells and size % cells == 0:
+                group.append((symbol, cells))
+                size //= cells
+            elif symbol != "n" and cells % size == 0:
+                group.append((symbol, size))
+                left.append(("c", cells // size))
+                size = 1
+            else:
+                return Refusal("regroups dimensions in a way that mixes positions")
+        groups.append(group)
+    return groups
+
+
+def _named(groups: Sequence[list[_Atom]]) -> list[list[_Atom]]:
+    """The groups, where dimensions of one hold the axes that no other holds, else a channel."""
+    used = {symbol for group in groups for symbol, _ in group}
+    missing = [s for s in ("c", "y", "x") if s not in used]
+    named = [group or [(missing.pop(0) if missing else "c", 1)] for group in groups]
+    flat = next((k for k, group in enumerate(named) if len(merged_channels([s for s, _ in group])) > 1), None)
+    if flat is not None and "c" in missing:  # the one channel of a flattened grey map
+        named[flat] = [("c", 1), *named[flat]]
+    return named
+
+
+def _merge(groups: Sequence[list[_Atom]]) -> tuple[tuple[Dim, ...], tuple[int, ...]] | Refusal:
+    """What each dimension holds, neighbouring channels as one, and the sizes of the channel dimensions."""
+    if [s for s, _ in groups[0]] != ["n"] or any(s == "n" for group in groups[1:] for s, _ in group):
+        return Refusal("mixes the windows of a batch")
+    dims = tuple(merged_channels([s for s, _ in group]) for group in groups)
+    if any(dim.count("c") > 1 for dim in dims):
+        return Refusal("interleaves channels with positions")
+    sizes = (math.prod(n for s, n in group if s == "c") for group, dim in zip(groups, dims, strict=True) if "c" in dim)
+    return dims, tuple(sizes)
+
+
+def merged_channels(symbols: Sequence[Symbol]) -> Dim:
+    """The symbols of one dimension, with neighbouring channels as one.
+
+    Examples:
+        >>> merged_channels(("y", "c", "c", "x"))
+        ('y', 'c', 'x')
+    """
+    return tuple(s for k, s in enumerate(symbols) if s != "c" or k == 0 or symbols[k - 1] != "c")

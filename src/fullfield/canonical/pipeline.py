@@ -35,6 +35,6 @@ def canonical(net: Model, *, sliding: bool = False) -> Canonical:
     Args:
         sliding: let what a window gates or normalises its map with slide along with it: for ``context`` mode only.
     """
-    rewriter = Rewriter(net, find, sliding=sliding)
+    rewriter = Rewriter(net, find, may_slide=sliding)
     graph = rewriter.run()
     return Canonical(graph, net.window, net.channels, tuple(rewriter.refused))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fullfield.canonical.rewriter import Rule
+from fullfield.canonical.context import Rule
 from fullfield.canonical.rules import (
     channels,
     conv,

@@ -6,21 +6,21 @@ import sys
 from typing import Any
 
 import torch
-from torch.fx import Node
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Mapped, Parts, Rewriter
+from fullfield.canonical.values import Mapped, Outputs
 
 aten = torch.ops.aten
 
 
-def concatenate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def concatenate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``cat`` over channels of maps with the same cells; ``hstack`` is one of the second dimension.
 
     Exact: yes
     """
-    values = [rewriter.value(t) for t in args["tensors"]]
+    values = [context.value(t) for t in args["tensors"]]
     if not all(isinstance(v, Mapped) for v in values):
         return Refusal("appends values that do not come from the image (a class token, say)")
     first: Layout = values[0].layout
@@ -33,16 +33,16 @@ def concatenate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped 
         return Refusal("joins positions of the window")
     sizes = list(first.channels)
     sizes[index] = sum(v.layout.channels[index] for v in values)
-    result = rewriter.emit(aten.cat.default, [[v.node for v in values], 1 + index], kind="per_cell")
+    result = context.emit(aten.cat.default, [[v.node for v in values], 1 + index], kind="per_cell")
     return Mapped(result, first.with_channels(sizes))
 
 
-def stack(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def stack(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``stack`` of maps with the same cells, along a channel dimension of its own.
 
     Exact: yes
     """
-    values = [rewriter.value(t) for t in args["tensors"]]
+    values = [context.value(t) for t in args["tensors"]]
     if not all(isinstance(v, Mapped) for v in values):
         return Refusal("stacks values that do not come from the image (a class token, say)")
     first: Layout = values[0].layout
@@ -51,7 +51,7 @@ def stack(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refu
     if unlike or dim == 0:
         return unlike or Refusal("moves the batch from the first dimension")
     index = sum("c" in d for d in first.dims[:dim])
-    result = rewriter.emit(aten.stack.default, [[v.node for v in values], 1 + index], kind="per_cell")
+    result = context.emit(aten.stack.default, [[v.node for v in values], 1 + index], kind="per_cell")
     return Mapped(result, first.with_channel(dim, len(values)))
 
 
@@ -65,53 +65,53 @@ def _unlike(layouts: list[Layout]) -> Refusal | None:
     return None
 
 
-def split(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Parts | Refusal:
+def split(context: Context, args: dict[str, Any]) -> Outputs | Refusal:
     """``split`` or ``chunk`` of channels, rows or columns, as slices.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    x = context.first
     dim = args["dim"] % len(x.layout.dims)
-    sizes = [part.shape[dim] for part in rewriter.shapes[node]]
+    sizes = [part.shape[dim] for part in context.result]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return _parts([_part(rewriter, x, dim, a, a + n) for a, n in zip(starts, sizes, strict=True)])
+    return _parts([_part(context, x, dim, a, a + n) for a, n in zip(starts, sizes, strict=True)])
 
 
-def unbind(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Parts | Refusal:
+def unbind(context: Context, args: dict[str, Any]) -> Outputs | Refusal:
     """``unbind`` of channels, rows or columns, as slices without the dimension.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    x = context.first
     dim = args["dim"] % len(x.layout.dims)
-    return _parts([_one(rewriter, x, dim, i) for i in range(x.layout.shape(2)[dim])])
+    return _parts([_one(context, x, dim, i) for i in range(x.layout.shape(2)[dim])])
 
 
-def _parts(items: list[Mapped | Refusal]) -> Parts | Refusal:
+def _parts(items: list[Mapped | Refusal]) -> Outputs | Refusal:
     """Several values, or why one of them is refused."""
     refused = next((item for item in items if isinstance(item, Refusal)), None)
-    return refused or Parts(tuple(item for item in items if isinstance(item, Mapped)))
+    return refused or Outputs(tuple(item for item in items if isinstance(item, Mapped)))
 
 
-def take_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def take_slice(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """A slice of channels, or of rows or columns counted from the window's ends.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    x = context.first
     dim = args["dim"] % len(x.layout.dims)
     size = x.layout.shape(2)[dim]
     if dim == 0:
         return x if args["start"] in (None, 0) and args["step"] == 1 else Refusal("slices the batch")
-    return _part(rewriter, x, dim, *slice(args["start"], args["end"], args["step"]).indices(size))
+    return _part(context, x, dim, *slice(args["start"], args["end"], args["step"]).indices(size))
 
 
-def scatter_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def scatter_slice(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """Some channels, or all of a map, replaced by those of another: what assignment to a slice becomes.
 
     Exact: yes
     """
-    x, source = rewriter.value(args["self"]), rewriter.value(args["src"])
+    x, source = context.value(args["self"]), context.value(args["src"])
     if not isinstance(x, Mapped) or not isinstance(source, Mapped) or source.layout.dims != x.layout.dims:
         return Refusal("writes values that do not come from the image, or are arranged differently")
     dim = args["dim"] % len(x.layout.dims)
@@ -123,128 +123,129 @@ def scatter_slice(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mappe
     if index is None:
         return Refusal("writes to some positions of the window only")
     operands = [x, source, 1 + index, start, stop, step]
-    return Mapped(rewriter.emit(aten.slice_scatter.default, operands, kind="per_cell"), x.layout)
+    return Mapped(context.emit(aten.slice_scatter.default, operands, kind="per_cell"), x.layout)
 
 
-def select(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def select(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """One channel, row, column or token.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    x = context.first
     dim = args["dim"] % len(x.layout.dims)
     if dim == 0:
         return Refusal("picks one window of the batch")
-    return _one(rewriter, x, dim, int(args["index"]) % x.layout.shape(2)[dim])
+    return _one(context, x, dim, int(args["index"]) % x.layout.shape(2)[dim])
 
 
-def softmax(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def softmax(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """Softmax over channels, cell by cell: probabilities follow the channel axis.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    x = context.first
     index = x.layout.channel_index(args["dim"] % len(x.layout.dims))
     if index is None:
         return Refusal("takes a softmax over the positions of the window (attention)")
-    result = rewriter.emit(node.target, [x, 1 + index, *node.args[2:]], kind="per_cell")
+    result = context.emit(context.node.target, [x, 1 + index, *context.node.args[2:]], kind="per_cell")
     return Mapped(result, x.layout)
 
 
-def halve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def halve(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """Gated linear unit over channels, or over rows or columns as two slices.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    x = context.first
     dim = args["dim"] % len(x.layout.dims)
     index = x.layout.channel_index(dim)
     if index is None:
         half = x.layout.shape(2)[dim] // 2
-        first, second = (_part(rewriter, x, dim, start, start + half) for start in (0, half))
+        first, second = (_part(context, x, dim, start, start + half) for start in (0, half))
         if isinstance(first, Refusal) or isinstance(second, Refusal):
             return first
-        gate = rewriter.emit(aten.sigmoid.default, [second], kind="pointwise")
-        return Mapped(rewriter.emit(aten.mul.Tensor, [first, gate], kind="pointwise"), first.layout)
+        gate = context.emit(aten.sigmoid.default, [second], kind="pointwise")
+        return Mapped(context.emit(aten.mul.Tensor, [first, gate], kind="pointwise"), first.layout)
     sizes = [c // 2 if i == index else c for i, c in enumerate(x.layout.channels)]
-    return Mapped(rewriter.emit(node.target, [x, 1 + index], kind="per_cell"), x.layout.with_channels(sizes))
+    return Mapped(context.emit(context.node.target, [x, 1 + index], kind="per_cell"), x.layout.with_channels(sizes))
 
 
-def per_cell(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def per_cell(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """An operator on all channels of one cell, as it is.
 
     Exact: yes
     Shape: ``(n, c, y, x)`` -> ``(n, k, y, x)``
     """
-    x, *options = (rewriter.value(value) for value in args.values())
+    x, *options = (context.value(value) for value in args.values())
     if not isinstance(x, Mapped) or not x.layout.is_plain:
         return Refusal("works on dimensions that are not (channels, y, x)")
-    result = rewriter.emit(node.target, [x, *options], kind="per_cell")
-    return Mapped(result, x.layout.with_channels([rewriter.shape(node)[1]]))
+    result = context.emit(context.node.target, [x, *options], kind="per_cell")
+    return Mapped(result, x.layout.with_channels([context.shape[1]]))
 
 
-def pool_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def pool_channels(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``avg_pool3d`` whose kernel spans channels only, as local response norm computes its sums.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    node = context.node
+    x = context.first
     kernel, stride = list(args["kernel_size"]), list(args["stride"] or args["kernel_size"])
     canonical = x.layout.dims[1:] == (("c",), ("c",), ("y",), ("x",))
     if not canonical or kernel[1:] != [1, 1] or stride[1:] != [1, 1] or any(list(args["padding"])[1:]):
         return Refusal("pools a volume")
-    sizes = [x.layout.channels[0], rewriter.shape(node)[2]]
+    sizes = [x.layout.channels[0], context.shape[2]]
     operands = [x, kernel, stride, *node.args[3:]]
-    return Mapped(rewriter.emit(node.target, operands, kind="per_cell"), x.layout.with_channels(sizes))
+    return Mapped(context.emit(node.target, operands, kind="per_cell"), x.layout.with_channels(sizes))
 
 
-def _part(rewriter: Rewriter, x: Mapped, dim: int, start: int, stop: int, step: int = 1) -> Mapped | Refusal:
+def _part(context: Context, x: Mapped, dim: int, start: int, stop: int, step: int = 1) -> Mapped | Refusal:
     """A part of an original dimension, which holds channels, rows or columns."""
     if (start, stop, step) == (0, x.layout.shape(2)[dim], 1):
         return x
     index = x.layout.channel_index(dim)
     if index is not None:
-        return _slice_channels(rewriter, x, index, start, stop, step)
+        return _slice_channels(context, x, index, start, stop, step)
     axis = x.layout.dims[dim]
     if axis not in (("y",), ("x",)):
         return Refusal("takes a part of dimensions that hold positions and channels")
-    return _slice_axis(rewriter, x, axis[0], start, stop, step)
+    return _slice_axis(context, x, axis[0], start, stop, step)
 
 
-def _slice_axis(rewriter: Rewriter, x: Mapped, axis: str, start: int, stop: int, step: int) -> Mapped:
+def _slice_axis(context: Context, x: Mapped, axis: str, start: int, stop: int, step: int) -> Mapped:
     """Rows or columns, counted from the window's ends."""
     size = x.layout.size(axis)
     if (start, stop, step) == (0, size, 1):
         return x
     end = sys.maxsize if stop == size else stop - size
     place = len(x.layout.channels) + 1 + (axis == "x")
-    result = rewriter.emit(aten.slice.Tensor, [x, place, start, end, step], kind="windowed")
+    result = context.emit(aten.slice.Tensor, [x, place, start, end, step], kind="windowed")
     cells = {"y": x.layout.height, "x": x.layout.width} | {axis: len(range(start, stop, step))}
     return Mapped(result, x.layout.with_cells(cells["y"], cells["x"]))
 
 
-def _one(rewriter: Rewriter, x: Mapped, dim: int, which: int) -> Mapped | Refusal:
+def _one(context: Context, x: Mapped, dim: int, which: int) -> Mapped | Refusal:
     """One channel, row, column or token, without its dimension."""
     index = x.layout.channel_index(dim)
     if index is not None:
-        return _select_channel(rewriter, x, dim, index, which)
+        return _select_channel(context, x, dim, index, which)
     axes = x.layout.spatial(dim)
     if axes is None:
         return Refusal("picks one of dimensions that hold positions and channels")
     places = torch.unravel_index(torch.tensor(which), [x.layout.size(axis) for axis in axes])
     for axis, place in zip(axes, places, strict=True):
-        x = _slice_axis(rewriter, x, axis, int(place), int(place) + 1, 1)
+        x = _slice_axis(context, x, axis, int(place), int(place) + 1, 1)
     return Mapped(x.node, x.layout.without(dim))
 
 
-def _slice_channels(rewriter: Rewriter, x: Mapped, index: int, start: int, stop: int, step: int) -> Mapped:
+def _slice_channels(context: Context, x: Mapped, index: int, start: int, stop: int, step: int) -> Mapped:
     sizes = [len(range(start, stop, step)) if i == index else c for i, c in enumerate(x.layout.channels)]
-    result = rewriter.emit(aten.slice.Tensor, [x, 1 + index, start, stop, step], kind="per_cell")
+    result = context.emit(aten.slice.Tensor, [x, 1 + index, start, stop, step], kind="per_cell")
     return Mapped(result, x.layout.with_channels(sizes))
 
 
-def _select_channel(rewriter: Rewriter, x: Mapped, dim: int, index: int, which: int) -> Mapped:
-    result = rewriter.emit(aten.select.int, [x, 1 + index, which], kind="per_cell")
+def _select_channel(context: Context, x: Mapped, dim: int, index: int, which: int) -> Mapped:
+    result = context.emit(aten.select.int, [x, 1 + index, which], kind="per_cell")
     return Mapped(result, x.layout.without(dim))
 
 

@@ -12,60 +12,61 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.layout import BATCH, CHANNEL, Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Const, Mapped, Rewriter
 from fullfield.canonical.rules.upsampling import emit_blocks
+from fullfield.canonical.values import Const, Mapped
 from fullfield.graph.calls import pair
 from fullfield.graph.shapes import PROBE_BATCH
 
 aten = torch.ops.aten
 
 
-def convolve(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def convolve(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``conv2d`` on the canonical map.
 
     Exact: yes
     Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``
     """
-    x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
+    x, weight = context.value(args["input"]), context.value(args["weight"])
     if not isinstance(x, Mapped) or not isinstance(weight, Const):
         return Refusal("has a kernel that depends on the image")
     if not x.layout.is_plain or len(weight.shape) != 4:
         return Refusal("convolves dimensions that are not (channels, y, x)")
-    bias = rewriter.value(args["bias"])
+    bias = context.value(args["bias"])
     stride, dilation = pair(args["stride"]), pair(args["dilation"])
     padding = args["padding"]
     if isinstance(padding, str):
         total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, weight.shape[2:], strict=True)]
         low, high = [t // 2 for t in total], [t - t // 2 for t in total]
         if low != high:
-            x = _padded(rewriter, x, low, high)
+            x = _padded(context, x, low, high)
             low = [0, 0]
         padding = low
     operands = [x, weight, bias, stride, pair(padding), dilation, args["groups"]]
     if x.layout.sliding_cells and any(k != 1 for k in weight.shape[2:]):
         return Refusal("reads beside the one value of a window")
-    result = rewriter.emit(aten.conv2d.default, operands, kind="windowed")
-    _, channels, height, width = rewriter.shape(node)
+    result = context.emit(aten.conv2d.default, operands, kind="windowed")
+    _, channels, height, width = context.shape
     return Mapped(result, replace(Layout.plain(channels, height, width), sliding_cells=x.layout.sliding_cells))
 
 
-def _padded(rewriter: Rewriter, x: Mapped, low: list[int], high: list[int]) -> Mapped:
+def _padded(context: Context, x: Mapped, low: list[int], high: list[int]) -> Mapped:
     """The map with the rows and columns that an uneven ``same`` padding adds."""
     pads = [low[1], high[1], low[0], high[0]]
-    node = rewriter.emit(aten.constant_pad_nd.default, [x, pads, 0.0], kind="windowed")
+    node = context.emit(aten.constant_pad_nd.default, [x, pads, 0.0], kind="windowed")
     cells = x.layout.height + low[0] + high[0], x.layout.width + low[1] + high[1]
     return Mapped(node, x.layout.with_cells(*cells))
 
 
-def convolve_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def convolve_channels(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``conv1d`` along a channel dimension (efficient channel attention), cell by cell.
 
     Exact: yes
     Shape: ``(n, i, c)`` at every cell -> ``(n, o, c')``; canonical ``(n, i, c, y, x)`` -> ``(n, o, c', y, x)``
     """
-    x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
+    x, weight = context.value(args["input"]), context.value(args["weight"])
     if not isinstance(x, Mapped) or not isinstance(weight, Const):
         return Refusal("has a kernel that depends on the image")
     dims = (BATCH, CHANNEL, CHANNEL)
@@ -74,9 +75,9 @@ def convolve_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> M
     sizes = x.layout.shape(PROBE_BATCH)[1:]
     if math.prod(sizes) != math.prod(x.layout.channels):
         return Refusal("has positions of the window as its channels")
-    lines = rewriter.to_channels(x, replace(x.layout, dims=dims, channels=sizes), range(len(x.layout.channels)))
+    lines = context.to_channels(x, replace(x.layout, dims=dims, channels=sizes), range(len(x.layout.channels)))
     shape = [*weight.shape, 1, 1]
-    kernel = rewriter.weight(args["weight"], shape, range(5), shape)
+    kernel = context.weight(weight, shape, range(5), shape)
     padding = args["padding"]
     if isinstance(padding, str):
         total = args["dilation"][0] * (weight.shape[2] - 1) if padding == "same" else 0
@@ -84,12 +85,12 @@ def convolve_channels(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> M
             return Refusal("pads channels unevenly")
         padding = [total // 2]
     options = [[args["stride"][0], 1, 1], [padding[0], 0, 0], [args["dilation"][0], 1, 1], args["groups"]]
-    operands = [lines, kernel, rewriter.value(args["bias"]), *options]
-    result = rewriter.emit(aten.conv3d.default, operands, kind="per_cell")
-    return Mapped(result, lines.layout.with_channels(rewriter.shape(node)[1:]))
+    operands = [lines, kernel, context.value(args["bias"]), *options]
+    result = context.emit(aten.conv3d.default, operands, kind="per_cell")
+    return Mapped(result, lines.layout.with_channels(context.shape[1:]))
 
 
-def transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def transposed(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """A transposed convolution: one turned kernel a place in a block of ``stride`` cells, put there from channels.
 
     The block's places read the same cells, as many as the kernel has blocks; what the padding cuts off is cut off.
@@ -98,14 +99,14 @@ def transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
     Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``
     Source: Shi et al. 2016 (arXiv 1609.07009), section 3
     """
-    x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
+    x, weight = context.value(args["input"]), context.value(args["weight"])
     if not isinstance(x, Mapped) or not isinstance(weight, Const):
         return Refusal("has a kernel that depends on the image")
     if not x.layout.is_plain or len(weight.shape) != 4:
         return Refusal("convolves dimensions that are not (channels, y, x)")
     if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
-    _, kernels, height, width = rewriter.shape(node)
+    _, kernels, height, width = context.shape
     stride, dilation, padding = (pair(args[name]) for name in ("stride", "dilation", "padding"))
     before, after = (x.layout.height, x.layout.width), (height, width)
     # cells of the kernel, or past it where the result is larger, in blocks
@@ -115,22 +116,22 @@ def transposed(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped |
         for span, p, m, n, s in zip(spans, padding, after, before, stride, strict=True)
     ]
     groups = args["groups"]
-    turned = _turned(rewriter, args["weight"], reaches, stride, dilation, groups)
-    bias = rewriter.value(args["bias"])
+    turned = _turned(context, weight, reaches, stride, dilation, groups)
+    bias = context.value(args["bias"])
     if isinstance(bias, Const):
         places = stride[0] * stride[1]
-        bias = rewriter.emit(aten.repeat_interleave.self_int, [bias, places], kind="const")
+        bias = context.emit(aten.repeat_interleave.self_int, [bias, places], kind="const")
     operands = [x, turned, bias, [1, 1], [r - 1 for r in reaches], [1, 1], groups]
-    result = emit_blocks(rewriter, rewriter.emit(aten.conv2d.default, operands, kind="windowed"), stride)
+    result = emit_blocks(context, context.emit(aten.conv2d.default, operands, kind="windowed"), stride)
     ends = [(n + r - 1) * s - p - m for n, r, s, p, m in zip(before, reaches, stride, padding, after, strict=True)]
     crop = [-padding[1], -ends[1], -padding[0], -ends[0]]
     if any(crop):
-        result = rewriter.emit(aten.constant_pad_nd.default, [result, crop, 0.0], kind="windowed")
+        result = context.emit(aten.constant_pad_nd.default, [result, crop, 0.0], kind="windowed")
     return Mapped(result, Layout.plain(kernels, height, width))
 
 
 def _turned(
-    rewriter: Rewriter, weight: Node, reaches: list[int], stride: list[int], dilation: list[int], groups: int
+    context: Context, weight: Const, reaches: list[int], stride: list[int], dilation: list[int], groups: int
 ) -> Node:
     """The kernels that give each place in a block, dilated, filled up with zeros and turned round.
 
@@ -138,10 +139,10 @@ def _turned(
     """
 
     def call(target: Any, *operands: Any) -> Node:
-        return rewriter.emit(target, operands, kind="const")
+        return context.emit(target, operands, kind="const")
 
-    inputs, kernels, ky, kx = rewriter.value(weight).shape
-    node = rewriter.value(weight).node
+    inputs, kernels, ky, kx = weight.shape
+    node = weight.node
     (dy, dx), (ry, rx), (sy, sx) = dilation, reaches, stride
     if dilation != [1, 1]:
         apart = call(aten.reshape.default, node, [inputs, kernels, ky, 1, kx, 1])

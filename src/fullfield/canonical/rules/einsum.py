@@ -9,18 +9,18 @@ from string import ascii_lowercase
 from typing import Any
 
 import torch
-from torch.fx import Node
 
-from fullfield.canonical.layout import CHANNEL
+from fullfield.canonical.context import Context
+from fullfield.canonical.layout import CHANNEL, merged_channels
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Const, Mapped, Rewriter
-from fullfield.canonical.rules.linear import linear
+from fullfield.canonical.rules.linear import as_convolution
+from fullfield.canonical.values import Const, Mapped
 
 aten = torch.ops.aten
 _OF_ACTIVATIONS = Refusal("multiplies activations with each other")
 
 
-def einsum(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def einsum(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """Letters that the map and the tensor share are summed, as a linear layer; those of the tensor alone come out.
 
     Those that they share and that come out have weights of their own for each of their places.
@@ -34,21 +34,21 @@ def einsum(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     letters = terms.split(",")
     if len(tensors) != 2:
         return _OF_ACTIVATIONS
-    if isinstance(rewriter.value(tensors[1]), Mapped):
+    if isinstance(context.value(tensors[1]), Mapped):
         tensors, letters = tensors[::-1], letters[::-1]
-    return _product(rewriter, node, tensors, (letters[0], letters[1], wanted))
+    return _product(context, tensors, (letters[0], letters[1], wanted))
 
 
-def matmul(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def matmul(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """A map times a fixed matrix, or a fixed matrix times a map; a matrix for each place in a channel dimension, too.
 
     Exact: yes, other summation order
     """
-    tensors = list(node.args[:2])
-    last = isinstance(rewriter.value(tensors[1]), Mapped)
+    tensors = list(context.node.args[:2])
+    last = isinstance(context.value(tensors[1]), Mapped)
     if last:
         tensors.reverse()
-    x, const = map(rewriter.value, tensors)
+    x, const = map(context.value, tensors)
     if not isinstance(x, Mapped) or not isinstance(const, Const):
         return _OF_ACTIVATIONS
     rank, extra = len(x.layout.dims), len(const.shape) - 2
@@ -59,12 +59,12 @@ def matmul(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
     before = "".join(o if n == 1 else s for n, s, o in zip(const.shape, places, ones, strict=False))
     summed = of_map[-2 if last else -1]
     of_tensor = before + (fresh + summed if last else summed + fresh)
-    return _product(rewriter, node, tensors, (of_map, of_tensor, of_map.replace(summed, fresh)))
+    return _product(context, tensors, (of_map, of_tensor, of_map.replace(summed, fresh)))
 
 
-def _product(rewriter: Rewriter, node: Node, tensors: Sequence[Any], letters: tuple[str, str, str]) -> Mapped | Refusal:
+def _product(context: Context, tensors: Sequence[Any], letters: tuple[str, str, str]) -> Mapped | Refusal:
     """The map times the tensor, a letter a dimension of each and of what comes out."""
-    x, const = rewriter.value(tensors[0]), rewriter.value(tensors[1])
+    x, const = context.value(tensors[0]), context.value(tensors[1])
     if not isinstance(x, Mapped) or not isinstance(const, Const):
         return _OF_ACTIVATIONS
     of_map, of_tensor, wanted = letters
@@ -77,29 +77,27 @@ def _product(rewriter: Rewriter, node: Node, tensors: Sequence[Any], letters: tu
     if any(x.layout.channel_index(of_map.index(s)) is None for s in groups):
         return Refusal("has weights of its own for each window of a batch, or each position of the window")
     order = [of_map.index(s) for s in kept + groups + summed]
-    lines = _summed_last(rewriter, x, order, len(summed), grouped=bool(groups))
+    lines = _summed_last(context, x, order, len(summed), grouped=bool(groups))
     if isinstance(lines, Refusal):
         return lines
     order = [of_tensor.index(s) for s in ones + groups + fresh + summed]
     size = dict(zip(of_tensor, const.shape, strict=True))
     each, rows = (math.prod(size[s] for s in some) for some in (summed, groups + fresh))
-    weight = rewriter.weight(tensors[1], const.shape, order, [rows, each])
-    rewriter.values |= {lines.node: lines, weight.node: weight}
-    operands = {"input": lines.node, "weight": weight.node, "bias": None}
-    result = linear(rewriter, node, operands, math.prod(size[s] for s in groups))
+    weight = context.weight(const, const.shape, order, [rows, each])
+    result = as_convolution(context, lines, weight, None, math.prod(size[s] for s in groups))
     if isinstance(result, Refusal):
         return result
-    return _arranged(rewriter, result, [size[s] for s in fresh], [(kept + groups + fresh).index(s) for s in wanted])
+    return _arranged(context, result, [size[s] for s in fresh], [(kept + groups + fresh).index(s) for s in wanted])
 
 
-def _summed_last(rewriter: Rewriter, x: Mapped, order: Sequence[int], count: int, *, grouped: bool) -> Mapped | Refusal:
+def _summed_last(context: Context, x: Mapped, order: Sequence[int], count: int, *, grouped: bool) -> Mapped | Refusal:
     """The map with its dimensions in ``order``, and the last ``count`` of them as one: of channels, if ``grouped``."""
     if order[0] != 0:
         return Refusal("moves the batch from the first dimension")
     layout, channel_order = x.layout.permuted(order)
-    moved = rewriter.to_channels(x, layout, channel_order)
+    moved = context.to_channels(x, layout, channel_order)
     symbols = [s for dim in layout.dims[len(order) - count :] for s in dim]
-    read = tuple(s for k, s in enumerate(symbols) if s != "c" or k == 0 or symbols[k - 1] != "c")
+    read = merged_channels(symbols)
     if read.count("c") > 1:
         return Refusal("interleaves channels with positions")
     if "c" not in read and (grouped or not read):
@@ -107,18 +105,18 @@ def _summed_last(rewriter: Rewriter, x: Mapped, order: Sequence[int], count: int
     rest = len(layout.channels) - symbols.count("c")
     channels = layout.channels[:rest] + ((math.prod(layout.channels[rest:]),) if "c" in read else ())
     merged = replace(layout, dims=(*layout.dims[: len(order) - count], read), channels=channels)
-    return rewriter.to_channels(moved, merged, range(len(layout.channels)))
+    return context.to_channels(moved, merged, range(len(layout.channels)))
 
 
-def _arranged(rewriter: Rewriter, x: Mapped, sizes: Sequence[int], order: Sequence[int]) -> Mapped | Refusal:
+def _arranged(context: Context, x: Mapped, sizes: Sequence[int], order: Sequence[int]) -> Mapped | Refusal:
     """The result with its last dimension as one of each of ``sizes``, all of them in ``order``."""
     if order[0] != 0:
         return Refusal("moves the batch from the first dimension")
     dims = (*x.layout.dims[:-1], *[CHANNEL] * len(sizes))
     apart = replace(x.layout, dims=dims, channels=(*x.layout.channels[:-1], *sizes))
-    result = rewriter.to_channels(x, apart, range(len(x.layout.channels)))
+    result = context.to_channels(x, apart, range(len(x.layout.channels)))
     layout, channel_order = apart.permuted(order)
-    return rewriter.to_channels(result, layout, channel_order)
+    return context.to_channels(result, layout, channel_order)
 
 
 RULES: dict[Any, Any] = {

@@ -9,14 +9,28 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.layout import CHANNEL
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Const, Mapped, Rewriter
+from fullfield.canonical.values import Const, Mapped
 
 aten = torch.ops.aten
 
 
-def linear(rewriter: Rewriter, node: Node, args: dict[str, Any], groups: int = 1) -> Mapped | Refusal:
+def linear(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
+    """A linear layer over channels or over the flattened map.
+
+    Exact: yes, other summation order
+    """
+    x, weight = context.value(args["input"]), context.value(args["weight"])
+    if not isinstance(x, Mapped) or not isinstance(weight, Const):
+        return Refusal("has weights that depend on the image")
+    return as_convolution(context, x, weight, context.value(args["bias"]))
+
+
+def as_convolution(
+    context: Context, x: Mapped, weight: Const, bias: Const | Node | None, groups: int = 1
+) -> Mapped | Refusal:
     """FC -> CONV: the rows of the weight become kernels, in the order in which ``flatten`` read the map.
 
     Of several channel dimensions the last is read; every place in the others has the same weights, in a convolution
@@ -28,13 +42,10 @@ def linear(rewriter: Rewriter, node: Node, args: dict[str, Any], groups: int = 1
         groups: places in the channel dimensions before the last that have weights of their own, in rows of the weight.
     Source: CS231n notes, "Converting FC layers to CONV layers"; Long, Shelhamer & Darrell 2015, section 3.1
     """
-    x, weight = rewriter.value(args["input"]), rewriter.value(args["weight"])
-    if not isinstance(x, Mapped) or not isinstance(weight, Const):
-        return Refusal("has weights that depend on the image")
     layout = x.layout
     if not layout.channels:  # a map of one channel that the network dropped
         layout = replace(layout, dims=(*layout.dims[:-1], ("c", *layout.dims[-1])), channels=(1,))
-        x = rewriter.to_channels(x, layout, [])
+        x = context.to_channels(x, layout, [])
     read = layout.dims[-1]
     if "c" not in read:
         return Refusal("mixes the positions of the window")
@@ -46,21 +57,20 @@ def linear(rewriter: Rewriter, node: Node, args: dict[str, Any], groups: int = 1
     sizes = [channels if s == "c" else layout.size(s) for s in read]
     order = [1 + read.index(s) if s in read else None for s in ("c", "y", "x")]
     shape = [groups * kernels, channels, *(layout.size(s) if s in read else 1 for s in "yx")]
-    kernel = rewriter.weight(args["weight"], [groups * kernels, *sizes], [0, *(o for o in order if o)], shape).node
-    bias = rewriter.value(args["bias"])
+    kernel = context.weight(weight, [groups * kernels, *sizes], [0, *(o for o in order if o)], shape).node
     if apart > groups:
-        kernel = rewriter.emit(aten.repeat.default, [kernel, [apart // groups, 1, 1, 1]], kind="const")
+        kernel = context.emit(aten.repeat.default, [kernel, [apart // groups, 1, 1, 1]], kind="const")
         if bias is not None:
-            bias = rewriter.emit(aten.repeat.default, [bias, [apart // groups]], kind="const")
-    flat = rewriter.to_channels(x, layout.with_channels([apart * channels]), range(len(layout.channels)))
+            bias = context.emit(aten.repeat.default, [bias, [apart // groups]], kind="const")
+    flat = context.to_channels(x, layout.with_channels([apart * channels]), range(len(layout.channels)))
     operands = [flat, kernel, bias, [1, 1], [0, 0], [1, 1], apart]
-    result = rewriter.emit(aten.conv2d.default, operands, kind="windowed")
+    result = context.emit(aten.conv2d.default, operands, kind="windowed")
     after = replace(layout, dims=(*layout.dims[:-1], CHANNEL), channels=(*others, kernels))
     after = after.with_cells(layout.height - shape[2] + 1, layout.width - shape[3] + 1)
-    return rewriter.to_channels(Mapped(result, after.with_channels([apart * kernels])), after, [0])
+    return context.to_channels(Mapped(result, after.with_channels([apart * kernels])), after, [0])
 
 
-def refuse_attention(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Refusal:
+def refuse_attention(context: Context, args: dict[str, Any]) -> Refusal:
     """Attention in one operator: what weighs a position depends on all others of the window."""
     return Refusal("weighs the positions of the window by each other (attention)")
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.fx import Node
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Mapped, Rewriter
+from fullfield.canonical.values import Mapped
 
 aten = torch.ops.aten
 
 
-def pad(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def pad(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """Padding of rows, columns or channels by a constant (negative padding crops), or of the map by its own cells.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    x = context.first
     mode = args.get("mode", "constant")
     if mode != "constant":
-        return _edges(rewriter, x, list(args["pad"]), mode)
+        return _edges(context, x, list(args["pad"]), mode)
     fill = args.get("value") or 0.0
     rank = len(x.layout.channels)
     pads = list(args["pad"])
@@ -39,25 +39,25 @@ def pad(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusa
             channels[2 * index : 2 * index + 2] = [low, high]
         else:
             return Refusal("pads dimensions that hold positions and channels")
-    return _emit(rewriter, x, spatial, channels, fill)
+    return _emit(context, x, spatial, channels, fill)
 
 
-def _emit(rewriter: Rewriter, x: Mapped, spatial: list[int], channels: list[int], fill: float) -> Mapped:
+def _emit(context: Context, x: Mapped, spatial: list[int], channels: list[int], fill: float) -> Mapped:
     layout = x.layout
     result: Any = x
     if any(spatial):
-        result = rewriter.emit(aten.constant_pad_nd.default, [result, spatial, fill], kind="windowed")
+        result = context.emit(aten.constant_pad_nd.default, [result, spatial, fill], kind="windowed")
         left, right, top, bottom = spatial
         layout = layout.with_cells(layout.height + top + bottom, layout.width + left + right)
     if any(channels):
         pairs = [channels[2 * i : 2 * i + 2] for i in reversed(range(len(layout.channels)))]
         operands = [result, [0, 0, 0, 0, *(p for pair in pairs for p in pair)], fill]
-        result = rewriter.emit(aten.constant_pad_nd.default, operands, kind="per_cell")
+        result = context.emit(aten.constant_pad_nd.default, operands, kind="per_cell")
         layout = layout.with_channels([c + sum(pair) for c, pair in zip(layout.channels, reversed(pairs), strict=True)])
     return result if isinstance(result, Mapped) else Mapped(result, layout)
 
 
-def _edges(rewriter: Rewriter, x: Mapped, pads: list[int], mode: str) -> Mapped | Refusal:
+def _edges(context: Context, x: Mapped, pads: list[int], mode: str) -> Mapped | Refusal:
     """Reflection and replication stay: within a window they are its border's, in context the image's."""
     if mode not in ("reflect", "replicate"):
         return Refusal(f"pads with the window's other edge ({mode})")
@@ -67,17 +67,17 @@ def _edges(rewriter: Rewriter, x: Mapped, pads: list[int], mode: str) -> Mapped 
     if not any(pads):
         return x
     left, right, top, bottom = pads
-    result = rewriter.emit(aten.pad.default, [x, pads, mode], kind="windowed")
+    result = context.emit(aten.pad.default, [x, pads, mode], kind="windowed")
     return Mapped(result, x.layout.with_cells(x.layout.height + top + bottom, x.layout.width + left + right))
 
 
-def reflect(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def reflect(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``reflection_pad2d`` and ``replication_pad2d``.
 
     Exact: yes
     """
-    mode = "reflect" if "reflection" in str(node.target) else "replicate"
-    return _edges(rewriter, rewriter.value(args["self"]), list(args["padding"]), mode)
+    mode = "reflect" if "reflection" in str(context.node.target) else "replicate"
+    return _edges(context, context.value(args["self"]), list(args["padding"]), mode)
 
 
 RULES: dict[Any, Any] = {

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Const, Mapped, Raw, Rewriter, Scalar
+from fullfield.canonical.values import Const, Mapped, Raw, Scalar
 
 aten = torch.ops.aten
 
@@ -22,14 +23,15 @@ ALIASES: dict[Any, Any] = {
 }
 
 
-def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def pointwise(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """The operator on canonical maps of the same cells; fixed tensors reshaped to ``(1, channels, 1, 1)``.
 
     Exact: yes
     """
-    operands = [rewriter.value(a) for a in node.args]
-    if rewriter.sliding_allowed:
-        operands = [_slid(rewriter, a, v, operands) for a, v in zip(node.args, operands, strict=True)]
+    node = context.node
+    operands = [context.value(a) for a in node.args]
+    if context.may_slide:
+        operands = [_slid(context, a, v, operands) for a, v in zip(node.args, operands, strict=True)]
     if any(isinstance(v, Raw) for v in operands):
         return Refusal("combines a map with one value for the whole window (a gate)")
     if node.kwargs and any(isinstance(v, Node) for v in node.kwargs.values()):
@@ -40,58 +42,54 @@ def pointwise(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | 
     if isinstance(layout, Refusal):
         return layout
     new: list[Any] = []
-    for arg, operand in zip(node.args, operands, strict=True):
+    for operand in operands:
         fitted = operand
         if isinstance(operand, Const):
             per_channel = node.target in (aten.prelu.default, aten._prelu_kernel.default)
-            fitted = _fit(rewriter, arg, operand, layout, per_channel=per_channel)
+            fitted = _fit(context, operand, layout, per_channel=per_channel)
         if isinstance(fitted, Refusal):
             return fitted
         new.append(fitted)
-    result = rewriter.emit(ALIASES.get(node.target, node.target), new, kind="pointwise")
+    result = context.emit(ALIASES.get(node.target, node.target), new, kind="pointwise")
     result.kwargs = dict(node.kwargs)
-    if rewriter.shape(node) != layout.shape(_batch(rewriter, node, layout)):
+    if context.shape != layout.shape(context.shape[0]):
         return Refusal("broadcasts to another shape")
     return Mapped(result, layout)
 
 
-def cast(rewriter: Rewriter, x: Mapped, source: Any, dtype: torch.dtype) -> Mapped:
+def cast(context: Context, x: Mapped, source: Any, dtype: torch.dtype) -> Mapped:
     """``x``, the canonical form of ``source``, as numbers of another type if they are not of it.
 
     Exact: yes
     """
-    return as_type(rewriter, x, dtype, rewriter.shapes[source].dtype)
+    return as_type(context, x, dtype, context.type_of(source))
 
 
-def as_type(rewriter: Rewriter, x: Mapped, dtype: torch.dtype, before: torch.dtype) -> Mapped:
+def as_type(context: Context, x: Mapped, dtype: torch.dtype, before: torch.dtype) -> Mapped:
     """``x``, of type ``before``, as numbers of ``dtype``."""
     if before == dtype:
         return x
-    result = rewriter.emit(aten._to_copy.default, [x], kind="pointwise")
+    result = context.emit(aten._to_copy.default, [x], kind="pointwise")
     result.kwargs = {"dtype": dtype}
     return replace(x, node=result)
 
 
-def lay_over(rewriter: Rewriter, arg: Any) -> Mapped | Refusal:
+def lay_over(context: Context, arg: Any) -> Mapped | Refusal:
     """The one value of a window as a map of such values that slides with it, laid over the map it was taken from.
 
     Exact: no, and only on request; yes on one window
     """
-    slid = rewriter.slide(arg) if rewriter.sliding_allowed and rewriter.value(arg).layout.single else None
+    slid = context.slide(arg)[arg] if context.may_slide and context.value(arg).layout.single else None
     if not isinstance(slid, Mapped) or slid.layout.sliding_cells is None:
         return Refusal("spreads one value over many positions or channels")
     return Mapped(slid.node, replace(slid.layout.with_cells(*slid.layout.sliding_cells), sliding_cells=None))
 
 
-def _slid(rewriter: Rewriter, arg: Any, value: Any, operands: list[Any]) -> Any:
+def _slid(context: Context, arg: Any, value: Any, operands: list[Any]) -> Any:
     """A gate as a map that slides with the window, where it meets a map; any other value as it is."""
     gate = isinstance(value, Mapped) and value.layout.single
     maps = any(isinstance(v, Mapped) and not v.layout.single for v in operands)
-    return rewriter.slide(arg) if gate and maps else value
-
-
-def _batch(rewriter: Rewriter, node: Node, layout: Layout) -> int:
-    return rewriter.shape(node)[0]
+    return context.slide(arg)[arg] if gate and maps else value
 
 
 def _meeting(layouts: list[Layout]) -> Layout | Refusal:
@@ -111,7 +109,7 @@ def _meeting(layouts: list[Layout]) -> Layout | Refusal:
     return first.with_channels(channels)
 
 
-def _fit(rewriter: Rewriter, arg: Any, const: Const, layout: Layout, *, per_channel: bool) -> Const | Refusal:
+def _fit(context: Context, const: Const, layout: Layout, *, per_channel: bool) -> Const | Refusal:
     """A fixed tensor shaped to broadcast against the canonical map."""
     rank = len(layout.channels)
     if len(const.shape) == 0 or (per_channel and const.shape == (1,)):
@@ -132,4 +130,4 @@ def _fit(rewriter: Rewriter, arg: Any, const: Const, layout: Layout, *, per_chan
             return Refusal("differs from place to place in the window (a position embedding or unshared weights)")
         shape[channel] = size
     wanted = (1, *shape, 1, 1)
-    return const if const.shape == wanted else rewriter.weight(arg, wanted, range(len(wanted)), wanted)
+    return const if const.shape == wanted else context.weight(const, wanted, range(len(wanted)), wanted)

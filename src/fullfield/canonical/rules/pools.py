@@ -8,55 +8,57 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Mapped, Parts, Rewriter
+from fullfield.canonical.values import Mapped, Outputs
 from fullfield.graph.calls import pair
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
 
 
-def max_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+def max_pool(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
     """``max_pool2d`` on the canonical map.
 
     Exact: yes
     Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
     """
-    x = rewriter.value(args["self"])
+    x = context.value(args["self"])
     if not x.layout.is_plain:
         return Refusal("pools dimensions that are not (channels, y, x)")
     kernel, stride, padding = _window(args)
     operands = [x, kernel, stride, padding, pair(args["dilation"]), bool(args["ceil_mode"])]
-    result = rewriter.emit(aten.max_pool2d.default, operands, kind="windowed")
-    tuple_result = isinstance(rewriter.shapes[node], (tuple, list))
-    _, channels, height, width = (rewriter.shapes[node][0] if tuple_result else rewriter.shapes[node]).shape
+    result = context.emit(aten.max_pool2d.default, operands, kind="windowed")
+    tuple_result = isinstance(context.result, (tuple, list))
+    _, channels, height, width = (context.result[0] if tuple_result else context.result).shape
     mapped = Mapped(result, Layout.plain(channels, height, width))
-    return Parts((mapped, None)) if tuple_result else mapped
+    return Outputs((mapped, None)) if tuple_result else mapped
 
 
-def average_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def average_pool(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``avg_pool2d`` on the canonical map.
 
     Exact: yes
     Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
     """
-    x = rewriter.value(args["self"])
+    x = context.value(args["self"])
     if not x.layout.is_plain:
         return Refusal("pools dimensions that are not (channels, y, x)")
     kernel, stride, padding = _window(args)
     options = [bool(args["ceil_mode"]), bool(args["count_include_pad"]), args["divisor_override"]]
-    result = rewriter.emit(aten.avg_pool2d.default, [x, kernel, stride, padding, *options], kind="windowed")
-    _, channels, height, width = rewriter.shape(node)
+    result = context.emit(aten.avg_pool2d.default, [x, kernel, stride, padding, *options], kind="windowed")
+    _, channels, height, width = context.shape
     return Mapped(result, Layout.plain(channels, height, width))
 
 
-def adaptive_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+def adaptive_pool(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
     """An adaptive pool as the fixed pool that it is at the window: kernel = stride = cells in / cells out.
 
     Exact: yes
     """
-    x = rewriter.value(args["self"])
+    node = context.node
+    x = context.value(args["self"])
     if not x.layout.is_plain:
         return Refusal("pools dimensions that are not (channels, y, x)")
     cells, wanted = (x.layout.height, x.layout.width), pair(args["output_size"])
@@ -66,13 +68,13 @@ def adaptive_pool(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mappe
     largest = "max" in str(node.target)
     result = x
     if kernel != [1, 1]:
-        node, sliding_cells = emit_pool(rewriter, x, kernel, "max" if largest else "mean", slid=rewriter.sliding)
+        node, sliding_cells = emit_pool(context, x, kernel, "max" if largest else "mean", slid=context.sliding)
         result = Mapped(node, replace(x.layout.with_cells(*wanted), sliding_cells=sliding_cells))
-    return Parts((result, None)) if largest else result
+    return Outputs((result, None)) if largest else result
 
 
 def emit_pool(
-    rewriter: Rewriter, x: Mapped, kernel: list[int], name: str, *, slid: bool
+    context: Context, x: Mapped, kernel: list[int], name: str, *, slid: bool
 ) -> tuple[Node, tuple[int, int] | None]:
     """The pool, and the cells of its canonical form where it slides instead of closing the window's map.
 
@@ -82,32 +84,32 @@ def emit_pool(
     """
     cells = (x.layout.height, x.layout.width)
     if slid and tuple(kernel) == cells:
-        return _sliding_pool(rewriter, x, name), cells
-    return _closing_pool(rewriter, x, kernel, name), None
+        return _sliding_pool(context, x, name), cells
+    return _closing_pool(context, x, kernel, name), None
 
 
-def _sliding_pool(rewriter: Rewriter, x: Mapped, name: str) -> Node:
+def _sliding_pool(context: Context, x: Mapped, name: str) -> Node:
     """A pool over the window's map round each cell; near the image's border over the last whole window inside.
 
     Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
     Shape: ``(n, c, y, x)`` -> ``(n, c, y, x)``
     """
     kernel = [x.layout.height, x.layout.width]
-    node = rewriter.emit(operators.sliding_pool.default, [x, kernel, name == "max"], kind="windowed")
+    node = context.emit(operators.sliding_pool.default, [x, kernel, name == "max"], kind="windowed")
     if name != "sum":
         return node
-    return rewriter.emit(aten.mul.Tensor, [node, kernel[0] * kernel[1]], kind="pointwise")
+    return context.emit(aten.mul.Tensor, [node, kernel[0] * kernel[1]], kind="pointwise")
 
 
-def _closing_pool(rewriter: Rewriter, x: Mapped, kernel: list[int], name: str) -> Node:
+def _closing_pool(context: Context, x: Mapped, kernel: list[int], name: str) -> Node:
     if name == "max":
         operands = [x, kernel, kernel, [0, 0], [1, 1], False]
-        return rewriter.emit(aten.max_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+        return context.emit(aten.max_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
     operands = [x, kernel, kernel, [0, 0], False, True, None]
-    mean = rewriter.emit(aten.avg_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+    mean = context.emit(aten.avg_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
     if name != "sum":
         return mean
-    return rewriter.emit(aten.mul.Tensor, [mean, kernel[0] * kernel[1]], kind="pointwise")  # ONNX knows no divisor
+    return context.emit(aten.mul.Tensor, [mean, kernel[0] * kernel[1]], kind="pointwise")  # ONNX knows no divisor
 
 
 def _sliding(operands: list[Any], x: Mapped, kernel: list[int]) -> list[Any]:

@@ -10,37 +10,38 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Mapped, Parts, Rewriter
 from fullfield.canonical.rules.pointwise import as_type, cast
 from fullfield.canonical.rules.pools import emit_pool
+from fullfield.canonical.values import Mapped, Outputs
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
 _OVER_CHANNELS = {"mean": aten.mean.dim, "sum": aten.sum.dim_IntList, "max": aten.amax.default}
 
 
-def reduce(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def reduce(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``mean``, ``sum`` or ``amax``: over the window's map a pool as large as the map, over channels per cell.
 
     Sums over the map in fewer digits than the network's stay as they are: another order of them would be seen.
 
     Exact: yes, other summation order
     """
-    x = rewriter.value(args["self"])
+    x = context.value(args["self"])
     dims = _dims(x, args.get("dim"))
     if 0 in dims:
         return Refusal("reduces over the batch")
-    name = {"mean": "mean", "sum": "sum", "amax": "max"}[str(node.target).split(".")[1]]
-    dtype = taken = rewriter.shapes[node].dtype
-    if name != "max" and _axes(x, dims) and _is_narrower(dtype, rewriter.dtype):
-        if not rewriter.sliding_allowed:
+    name = {"mean": "mean", "sum": "sum", "amax": "max"}[str(context.node.target).split(".")[1]]
+    dtype = taken = context.result.dtype
+    if name != "max" and _axes(x, dims) and _is_narrower(dtype, context.dtype):
+        if not context.may_slide:
             reason = f"sums positions of the window in {str(dtype)[6:]}, where another order of them has other bits"
             return Refusal(reason, in_order=True)
-        taken = rewriter.dtype  # no crop's bits to keep
-    x = cast(rewriter, x, args["self"], taken)
-    result = collapse(rewriter, x, dims, name, keep=bool(args.get("keepdim")), slid=rewriter.sliding)
-    return as_type(rewriter, result, dtype, taken)
+        taken = context.dtype  # no crop's bits to keep
+    x = cast(context, x, args["self"], taken)
+    result = collapse(context, x, dims, name, keep=bool(args.get("keepdim")), slid=context.sliding)
+    return as_type(context, result, dtype, taken)
 
 
 def _is_narrower(dtype: torch.dtype, other: torch.dtype) -> bool:
@@ -48,101 +49,101 @@ def _is_narrower(dtype: torch.dtype, other: torch.dtype) -> bool:
     return dtype.is_floating_point and other.is_floating_point and torch.finfo(dtype).eps > torch.finfo(other).eps
 
 
-def largest(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+def largest(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
     """``max`` over one dimension, as ``amax``; its indices are not to be had.
 
     Exact: yes
     """
-    x = rewriter.value(args["self"])
+    x = context.value(args["self"])
     dims = _dims(x, args["dim"])
     if 0 in dims:
         return Refusal("takes the largest of the batch")
-    return Parts((collapse(rewriter, x, dims, "max", keep=bool(args["keepdim"]), slid=rewriter.sliding), None))
+    return Outputs((collapse(context, x, dims, "max", keep=bool(args["keepdim"]), slid=context.sliding), None))
 
 
-def spread(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Parts | Refusal:
+def spread(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
     """``var`` and ``std``, also with their mean: over channels per cell, over the window's map only where it may slide.
 
     Exact: yes; sliding only on one window
     """
-    x = rewriter.value(args["self"])
+    x = context.value(args["self"])
     dims, keep = _dims(x, args["dim"]), bool(args["keepdim"])
     if 0 in dims:
         return Refusal("takes the variance over the batch")
-    name = str(node.target).split(".")[1]
+    name = str(context.node.target).split(".")[1]
     correction = args.get("correction", args.get("unbiased"))
     correction = 1 if correction is None else int(correction)
     if not _axes(x, dims):
-        return _spread_of_channels(rewriter, x, name, dims, correction, keep=keep)
-    if not rewriter.sliding_allowed:
+        return _spread_of_channels(context, x, name, dims, correction, keep=keep)
+    if not context.may_slide:
         return Refusal("takes the variance of positions of the window")
     count = math.prod(x.layout.shape(1)[d] for d in dims)
     if count <= correction:
         return Refusal(f"corrects the variance of {count} values by {correction}")
     source = args["self"]
-    mean, variance = moments(rewriter, x, source, dims, keep=keep, slid=rewriter.sliding)
-    variance = pointwise(rewriter, aten.mul.Tensor, variance, count / (count - correction))
+    mean, variance = moments(context, x, source, dims, keep=keep, slid=context.sliding)
+    variance = pointwise(context, aten.mul.Tensor, variance, count / (count - correction))
     if name.startswith("std"):
-        variance = pointwise(rewriter, aten.sqrt.default, variance)
-    both = [as_type(rewriter, value, rewriter.shapes[source].dtype, torch.float64) for value in (variance, mean)]
-    return Parts(tuple(both)) if name.endswith("mean") else both[0]
+        variance = pointwise(context, aten.sqrt.default, variance)
+    both = [as_type(context, value, context.type_of(source), torch.float64) for value in (variance, mean)]
+    return Outputs(tuple(both)) if name.endswith("mean") else both[0]
 
 
 def _spread_of_channels(
-    rewriter: Rewriter, x: Mapped, name: str, dims: Sequence[int], correction: int, *, keep: bool
-) -> Mapped | Parts:
+    context: Context, x: Mapped, name: str, dims: Sequence[int], correction: int, *, keep: bool
+) -> Mapped | Outputs:
     target = aten.std.correction if name.startswith("std") else aten.var.correction
-    found = _per_cell(rewriter, target, x, dims, keep=keep, correction=correction)
+    found = _per_cell(context, target, x, dims, keep=keep, correction=correction)
     if not name.endswith("mean"):
         return found
-    return Parts((found, _per_cell(rewriter, aten.mean.dim, x, dims, keep=keep)))
+    return Outputs((found, _per_cell(context, aten.mean.dim, x, dims, keep=keep)))
 
 
-def _per_cell(rewriter: Rewriter, target: Any, x: Mapped, dims: Sequence[int], *, keep: bool, **options: Any) -> Mapped:
+def _per_cell(context: Context, target: Any, x: Mapped, dims: Sequence[int], *, keep: bool, **options: Any) -> Mapped:
     """A reduction over channels, cell by cell; over a map of one cell, of each number alone."""
     channels = x.layout.channels
     places = _channels(x, dims)
     wide = x
     if not places:  # to torch, no dimensions are all of them
         places = [len(channels)]
-        wide = rewriter.to_channels(x, x.layout.with_channel(len(x.layout.dims), 1), range(len(channels)))
-    node = rewriter.emit(target, [wide], kind="per_cell")
+        wide = context.to_channels(x, x.layout.with_channel(len(x.layout.dims), 1), range(len(channels)))
+    node = context.emit(target, [wide], kind="per_cell")
     node.kwargs = {**options, "dim": [1 + i for i in places], "keepdim": True}
     if wide is not x:
-        node = rewriter.to_channels(Mapped(node, wide.layout), x.layout, range(len(wide.layout.channels))).node
-    return _without(rewriter, node, x, dims, keep=keep)
+        node = context.to_channels(Mapped(node, wide.layout), x.layout, range(len(wide.layout.channels))).node
+    return _without(context, node, x, dims, keep=keep)
 
 
-def norm(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def norm(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """A norm: over channels per cell, with the window's map as the root of a sum of powers, or the largest number.
 
     Exact: yes, other summation order
     """
-    x = rewriter.value(args["self"])
+    x = context.value(args["self"])
     order = args["ord"] if "ord" in args else args["p"]
     order = 2 if order is None else order
     dims, keep = _dims(x, args["dim"]), bool(args["keepdim"])
     if 0 in dims:
         return Refusal("takes a norm over the batch")
-    x = cast(rewriter, x, args["self"], rewriter.shapes[node].dtype)
+    x = cast(context, x, args["self"], context.result.dtype)
     if not _axes(x, dims):
-        return _per_cell(rewriter, aten.linalg_vector_norm.default, x, dims, keep=keep, ord=order)
+        return _per_cell(context, aten.linalg_vector_norm.default, x, dims, keep=keep, ord=order)
     if order <= 0:
         return Refusal(f"takes a norm of order {order} over positions of the window")
     if order == 2:
-        squares = pointwise(rewriter, aten.mul.Tensor, x, x)
-        total = collapse(rewriter, squares, dims, "sum", keep=keep, slid=rewriter.sliding)
-        return pointwise(rewriter, operators.root.default, total)
-    sizes = pointwise(rewriter, aten.abs.default, x)
+        squares = pointwise(context, aten.mul.Tensor, x, x)
+        total = collapse(context, squares, dims, "sum", keep=keep, slid=context.sliding)
+        return pointwise(context, operators.root.default, total)
+    sizes = pointwise(context, aten.abs.default, x)
     if order == math.inf:
-        return collapse(rewriter, sizes, dims, "max", keep=keep, slid=rewriter.sliding)
-    powers = pointwise(rewriter, aten.pow.Tensor_Scalar, sizes, order)
-    total = collapse(rewriter, powers, dims, "sum", keep=keep, slid=rewriter.sliding)
-    return pointwise(rewriter, aten.pow.Tensor_Scalar, total, 1 / order)
+        return collapse(context, sizes, dims, "max", keep=keep, slid=context.sliding)
+    powers = pointwise(context, aten.pow.Tensor_Scalar, sizes, order)
+    total = collapse(context, powers, dims, "sum", keep=keep, slid=context.sliding)
+    return pointwise(context, aten.pow.Tensor_Scalar, total, 1 / order)
 
 
 def moments(
-    rewriter: Rewriter, x: Mapped, source: Any, dims: Sequence[int], *, keep: bool, slid: bool
+    context: Context, x: Mapped, source: Any, dims: Sequence[int], *, keep: bool, slid: bool
 ) -> tuple[Mapped, Mapped]:
     """Mean and variance over original dimensions, in double precision: a difference of squares would lose single.
 
@@ -152,43 +153,43 @@ def moments(
         source: the original value of ``x``.
         slid: whether the window's map slides: each cell has a neighbourhood of its own then.
     """
-    wide = as_type(rewriter, x, torch.float64, rewriter.shapes[source].dtype)
-    mean = collapse(rewriter, wide, dims, "mean", keep=keep, slid=slid)
-    squares = pointwise(rewriter, aten.mul.Tensor, wide, wide)
-    square = collapse(rewriter, squares, dims, "mean", keep=keep, slid=slid)
-    off = pointwise(rewriter, aten.sub.Tensor, square, pointwise(rewriter, aten.mul.Tensor, mean, mean))
-    return mean, pointwise(rewriter, aten.clamp.default, off, 0.0)
+    wide = as_type(context, x, torch.float64, context.type_of(source))
+    mean = collapse(context, wide, dims, "mean", keep=keep, slid=slid)
+    squares = pointwise(context, aten.mul.Tensor, wide, wide)
+    square = collapse(context, squares, dims, "mean", keep=keep, slid=slid)
+    off = pointwise(context, aten.sub.Tensor, square, pointwise(context, aten.mul.Tensor, mean, mean))
+    return mean, pointwise(context, aten.clamp.default, off, 0.0)
 
 
-def collapse(rewriter: Rewriter, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, slid: bool) -> Mapped:
+def collapse(context: Context, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, slid: bool) -> Mapped:
     """``mean``, ``sum`` or ``max`` over original dimensions: positions by a pool as large as the map, then channels.
 
     Exact: yes, other summation order
     """
     axes, places = _axes(x, dims), _channels(x, dims)
     if axes:
-        x = _over_map(rewriter, x, axes, name, slid=slid)
+        x = _over_map(context, x, axes, name, slid=slid)
     node = x.node
     if places:
-        node = rewriter.emit(_OVER_CHANNELS[name], [x, [1 + i for i in places], True], kind="per_cell")
-    return _without(rewriter, node, x, dims, keep=keep)
+        node = context.emit(_OVER_CHANNELS[name], [x, [1 + i for i in places], True], kind="per_cell")
+    return _without(context, node, x, dims, keep=keep)
 
 
-def _over_map(rewriter: Rewriter, x: Mapped, axes: set[str], name: str, *, slid: bool) -> Mapped:
+def _over_map(context: Context, x: Mapped, axes: set[str], name: str, *, slid: bool) -> Mapped:
     layout, channels = x.layout, x.layout.channels
     if len(channels) != 1:
         flat = layout.with_channels([math.prod(channels)])
-        x = rewriter.to_channels(x, flat, range(len(channels)))
+        x = context.to_channels(x, flat, range(len(channels)))
     kernel = [layout.height if "y" in axes else 1, layout.width if "x" in axes else 1]
-    node, sliding_cells = emit_pool(rewriter, x, kernel, name, slid=slid)
+    node, sliding_cells = emit_pool(context, x, kernel, name, slid=slid)
     pooled = layout.with_cells(layout.height // kernel[0], layout.width // kernel[1])
     pooled = replace(pooled, sliding_cells=sliding_cells)
     if len(channels) == 1:
         return Mapped(node, pooled)
-    return rewriter.to_channels(Mapped(node, pooled.with_channels([math.prod(channels)])), pooled, [0])
+    return context.to_channels(Mapped(node, pooled.with_channels([math.prod(channels)])), pooled, [0])
 
 
-def _without(rewriter: Rewriter, node: Node, x: Mapped, dims: Sequence[int], *, keep: bool) -> Mapped:
+def _without(context: Context, node: Node, x: Mapped, dims: Sequence[int], *, keep: bool) -> Mapped:
     """``x`` after its original dimensions ``dims`` were reduced to one in ``node``, and left out unless kept."""
     places = _channels(x, dims)
     sizes = [1 if i in places else c for i, c in enumerate(x.layout.channels)]
@@ -198,7 +199,7 @@ def _without(rewriter: Rewriter, node: Node, x: Mapped, dims: Sequence[int], *, 
     fewer = layout
     for d in sorted(dims, reverse=True):
         fewer = fewer.without(d)
-    return rewriter.to_channels(Mapped(node, layout), fewer, range(len(sizes)))
+    return context.to_channels(Mapped(node, layout), fewer, range(len(sizes)))
 
 
 def _dims(x: Mapped, given: Any) -> list[int]:
@@ -219,9 +220,9 @@ def _channels(x: Mapped, dims: Sequence[int]) -> list[int]:
     return [sum("c" in d for d in x.layout.dims[:dim]) for dim in dims if "c" in x.layout.dims[dim]]
 
 
-def pointwise(rewriter: Rewriter, target: Any, x: Mapped, *operands: Any) -> Mapped:
+def pointwise(context: Context, target: Any, x: Mapped, *operands: Any) -> Mapped:
     """The operator on every number of ``x``."""
-    return replace(x, node=rewriter.emit(target, [x, *operands], kind="pointwise"))
+    return replace(x, node=context.emit(target, [x, *operands], kind="pointwise"))
 
 
 SPREAD = (aten.var, aten.std, aten.var_mean, aten.std_mean)

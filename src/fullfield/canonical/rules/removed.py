@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.fx import Node
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Mapped, Rewriter
 from fullfield.canonical.rules.pointwise import cast
+from fullfield.canonical.values import Mapped
 
 aten = torch.ops.aten
 
 
-def remove(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def remove(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """The input itself, or every cell of it as another number type.
 
     Exact: yes
     """
     if args.get("train"):
         return Refusal("drops activations at random; load the network in evaluation mode")
-    value = rewriter.value(node.args[0])
+    value = context.first
     if not isinstance(value, Mapped):
         return Refusal("gives values that do not come from the image its number type")
-    return cast(rewriter, value, node.args[0], rewriter.shapes[node].dtype)
+    return cast(context, value, context.node.args[0], context.result.dtype)
 
 
 RULES = dict.fromkeys(

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.fx import Node
 from torch.nn import functional as F
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Mapped, Rewriter
 from fullfield.canonical.rules.pointwise import lay_over
+from fullfield.canonical.values import Mapped
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
@@ -45,7 +46,7 @@ class _Resize:
         return torch.allclose(form(cells), self(cells), rtol=0, atol=1e-12)
 
 
-def interpolate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def interpolate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """Resizing by whole factors, each axis by its own: a kernel for each place in the block that comes of one.
 
     Nearest upsampling stays. The window's one value is laid over the map with which it slides.
@@ -53,16 +54,17 @@ def interpolate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped 
     Exact: yes, other summation order
     Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
     """
-    x = rewriter.value(node.args[0])
+    node = context.node
+    x = context.first
     if not x.layout.is_plain:
         return Refusal("resizes dimensions that are not (channels, y, x)")
     if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
-    before, after = (x.layout.height, x.layout.width), tuple(rewriter.shape(node)[2:])
+    before, after = (x.layout.height, x.layout.width), tuple(context.shape[2:])
     if before == after:  # whatever the scale, torch copies
         return x  # type: ignore[no-any-return]
     if x.layout.single:
-        laid = lay_over(rewriter, node.args[0])
+        laid = lay_over(context, node.args[0])
         if isinstance(laid, Mapped) and (laid.layout.height, laid.layout.width) == after:
             return laid
     sizes = f"{before[0]}x{before[1]} cells to {after[0]}x{after[1]}"
@@ -72,17 +74,15 @@ def interpolate(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped 
         return Refusal(f"resizes {sizes} unevenly: {_PLACE}")
     up, down = ([max(1, a // b) for a, b in zip(*pair, strict=True)] for pair in ((after, before), (before, after)))
     if down == [1, 1] and "nearest" in str(node.target):
-        result: Node | Refusal = rewriter.emit(
+        result: Node | Refusal = context.emit(
             aten.upsample_nearest2d.vec, [x, None, [float(f) for f in up]], kind="windowed"
         )
     else:
-        result = _mixed(rewriter, node, x, up, down, _Resize(node.target, args))
-    return Mapped(result, Layout.plain(*rewriter.shape(node)[1:])) if isinstance(result, Node) else result
+        result = _mixed(context, node, x, up, down, _Resize(node.target, args))
+    return Mapped(result, Layout.plain(*context.shape[1:])) if isinstance(result, Node) else result
 
 
-def _mixed(
-    rewriter: Rewriter, node: Node, x: Mapped, up: list[int], down: list[int], resize: _Resize
-) -> Node | Refusal:
+def _mixed(context: Context, node: Node, x: Mapped, up: list[int], down: list[int], resize: _Resize) -> Node | Refusal:
     """Every block of ``down`` cells, with those around it that the mode reads too, makes one of ``up`` cells.
 
     One kernel a place in the block that comes out, put there from channels; the edge is replicated, or what of the
@@ -101,18 +101,18 @@ def _mixed(
 
     def emitted(value: Node, channels: int, *mode: Any) -> Node:
         target = aten.pad.default if mode == ("replicate",) else aten.constant_pad_nd.default
-        padded = rewriter.emit(target, [value, pads, *mode], kind="windowed") if any(pads) else value
-        weight = rewriter.fixed(node, kernels.repeat(channels, 1, 1, 1))
+        padded = context.emit(target, [value, pads, *mode], kind="windowed") if any(pads) else value
+        weight = context.fixed(kernels.repeat(channels, 1, 1, 1))
         operands = [padded, weight, None, down, [0, 0], [1, 1], channels]
-        return emit_blocks(rewriter, rewriter.emit(aten.conv2d.default, operands, kind="windowed"), up)
+        return emit_blocks(context, context.emit(aten.conv2d.default, operands, kind="windowed"), up)
 
     (channels,) = x.layout.channels
     if resize.is_form(x, lambda cells: blocks(cells, "replicate")):
         return emitted(x.node, channels, "replicate")
     if resize.is_form(x, lambda cells: blocks(cells, "constant") / blocks(torch.ones_like(cells), "constant")):
-        one = rewriter.emit(aten.slice.Tensor, [x, 1, 0, 1], kind="per_cell")
-        weights = emitted(rewriter.emit(aten.ones_like.default, [one], kind="pointwise"), 1, 0.0)
-        return rewriter.emit(aten.div.Tensor, [emitted(x.node, channels, 0.0), weights], kind="pointwise")
+        one = context.emit(aten.slice.Tensor, [x, 1, 0, 1], kind="per_cell")
+        weights = emitted(context.emit(aten.ones_like.default, [one], kind="pointwise"), 1, 0.0)
+        return context.emit(aten.div.Tensor, [emitted(x.node, channels, 0.0), weights], kind="pointwise")
     return Refusal(_OTHERWISE)
 
 
@@ -134,28 +134,28 @@ def _lines(resize: _Resize, axis: int, up: int, down: int) -> tuple[Tensor, int]
     return weights[:, start:stop], first - start
 
 
-def emit_blocks(rewriter: Rewriter, x: Node, factors: list[int]) -> Node:
+def emit_blocks(context: Context, x: Node, factors: list[int]) -> Node:
     """The operator that makes channels the places within blocks of cells, if there are any."""
     if factors == [1, 1]:
         return x
     if factors[0] == factors[1]:
-        return rewriter.emit(aten.pixel_shuffle.default, [x, factors[0]], kind="windowed")
-    return rewriter.emit(operators.depth_to_space.default, [x, factors], kind="windowed")
+        return context.emit(aten.pixel_shuffle.default, [x, factors[0]], kind="windowed")
+    return context.emit(operators.depth_to_space.default, [x, factors], kind="windowed")
 
 
-def depth_to_space(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def depth_to_space(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``pixel_shuffle``: channels become the places within a block of cells.
 
     Exact: yes
     Shape: ``(n, c*f*f, y, x)`` -> ``(n, c, y*f, x*f)``
     """
-    x = rewriter.value(args["self"])
+    x = context.value(args["self"])
     if not x.layout.is_plain:
         return Refusal("rearranges dimensions that are not (channels, y, x)")
     if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
-    result = emit_blocks(rewriter, x.node, [args["upscale_factor"]] * 2)
-    return Mapped(result, Layout.plain(*rewriter.shape(node)[1:]))
+    result = emit_blocks(context, x.node, [args["upscale_factor"]] * 2)
+    return Mapped(result, Layout.plain(*context.shape[1:]))
 
 
 _MODES = (

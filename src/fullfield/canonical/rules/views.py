@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.fx import Node
 
+from fullfield.canonical.context import Context
 from fullfield.canonical.layout import BATCH, CHANNEL, Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rewriter import Mapped, Rewriter
 from fullfield.canonical.rules.pointwise import lay_over
+from fullfield.canonical.values import Mapped
 from fullfield.geometry.axis import Op
 from fullfield.graph.shapes import PROBE_BATCH
 from fullfield.layers import custom_operators as operators
@@ -23,95 +23,95 @@ from fullfield.layers import custom_operators as operators
 aten = torch.ops.aten
 
 
-def view(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def view(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """Any regrouping of dimensions, by the shapes before and after.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
-    layout = x.layout.viewed(rewriter.shape(node), PROBE_BATCH)
+    x = context.first
+    layout = x.layout.viewed(context.shape, PROBE_BATCH)
     if isinstance(layout, Refusal):
         return layout
     blocks = [x.layout.height // layout.height, x.layout.width // layout.width]
     if blocks == [1, 1]:
-        return replace(rewriter.to_channels(x, layout, range(len(x.layout.channels))), replayed=x.replayed)
-    apart = _blocks(rewriter, x, blocks)
-    return replace(rewriter.to_channels(apart, layout, x.layout.block_order()), replayed=True)
+        return replace(context.to_channels(x, layout, range(len(x.layout.channels))), replayed=x.replayed)
+    apart = _blocks(context, x, blocks)
+    return replace(context.to_channels(apart, layout, x.layout.block_order()), replayed=True)
 
 
-def _blocks(rewriter: Rewriter, x: Mapped, blocks: list[int]) -> Mapped:
+def _blocks(context: Context, x: Mapped, blocks: list[int]) -> Mapped:
     """The map in blocks; their places are two more canonical channel dimensions."""
     operands = [x, blocks, blocks, [0, 0], [1, 1]]
-    node = rewriter.emit(operators.neighbourhood.default, operands, kind="windowed")
+    node = context.emit(operators.neighbourhood.default, operands, kind="windowed")
     layout = x.layout.with_cells(x.layout.height // blocks[0], x.layout.width // blocks[1])
     return Mapped(node, layout.with_channels([*layout.channels, *blocks]))
 
 
-def space_to_depth(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def space_to_depth(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``pixel_unshuffle``: blocks of the map, their places as channels.
 
     Exact: yes
     Shape: ``(n, c, y, x)`` -> ``(n, c*f*f, y/f, x/f)``
     """
-    x = rewriter.value(args["self"])
+    x = context.value(args["self"])
     if not x.layout.is_plain:
         return Refusal("rearranges dimensions that are not (channels, y, x)")
-    apart = _blocks(rewriter, x, [args["downscale_factor"]] * 2)
-    return rewriter.to_channels(apart, Layout.plain(*rewriter.shape(node)[1:]), range(3))
+    apart = _blocks(context, x, [args["downscale_factor"]] * 2)
+    return context.to_channels(apart, Layout.plain(*context.shape[1:]), range(3))
 
 
-def neighbourhoods(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def neighbourhoods(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``im2col`` (``nn.Unfold``): the cells under a sliding kernel as channels.
 
     Exact: yes
     Shape: ``(n, c, y, x)`` -> ``(n, c*ky*kx, y'*x')``
     """
-    x = rewriter.value(args["self"])
+    x = context.value(args["self"])
     if not x.layout.is_plain:
         return Refusal("unfolds dimensions that are not (channels, y, x)")
     options = [list(args[name]) for name in ("kernel_size", "stride", "padding", "dilation")]
-    result = rewriter.emit(operators.neighbourhood.default, [x, *options], kind="windowed")
+    result = context.emit(operators.neighbourhood.default, [x, *options], kind="windowed")
     ops = [Op(k, s, p, p, d) for k, s, p, d in zip(*options, strict=True)]
     cells = [op.cells(n) for op, n in zip(ops, (x.layout.height, x.layout.width), strict=True)]
-    plain = Layout.plain(rewriter.shape(node)[1], *cells)
+    plain = Layout.plain(context.shape[1], *cells)
     apart = Mapped(result, plain.with_channels([x.layout.channels[0], *options[0]]))
     tokens = replace(plain, dims=(BATCH, CHANNEL, ("y", "x")))
-    return replace(rewriter.to_channels(apart, tokens, range(3)), replayed=True)
+    return replace(context.to_channels(apart, tokens, range(3)), replayed=True)
 
 
-def permute(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def permute(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """A permutation: of the canonical channel dimensions if it changes their order, of the layout in any case.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    x = context.first
     rank = len(x.layout.dims)
     order = list(range(rank))
     if "dims" in args:
         order = [d % rank for d in args["dims"]]
     else:
-        a, b = (int(d) % rank for d in node.args[1:3])  # type: ignore[arg-type]
+        a, b = (int(d) % rank for d in context.node.args[1:3])  # type: ignore[arg-type]
         order[a], order[b] = b, a
     if order[0] != 0:
         return Refusal("moves the batch from the first dimension")
     layout, channel_order = x.layout.permuted(order)
-    return replace(rewriter.to_channels(x, layout, channel_order), replayed=x.replayed)
+    return replace(context.to_channels(x, layout, channel_order), replayed=x.replayed)
 
 
-def expand(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Refusal:
+def expand(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """One channel as several, cell by cell; one value for the window over the map with which it slides.
 
     Exact: yes
     """
-    x = rewriter.value(node.args[0])
+    x = context.first
     if not isinstance(x, Mapped):
         return Refusal("spreads values that do not come from the image")
-    before, after = x.layout.shape(PROBE_BATCH), rewriter.shape(node)
+    before, after = x.layout.shape(PROBE_BATCH), context.shape
     if len(after) != len(before):
         return Refusal("spreads one value over a dimension of its own")
     wider = [d for d, (n, m) in enumerate(zip(before, after, strict=True)) if n != m]
     if any(s in "yx" for d in wider for s in x.layout.dims[d]):
-        laid = lay_over(rewriter, node.args[0])
+        laid = lay_over(context, context.node.args[0])
         if isinstance(laid, Refusal):
             return laid
         x = laid
@@ -125,7 +125,7 @@ def expand(rewriter: Rewriter, node: Node, args: dict[str, Any]) -> Mapped | Ref
         return Refusal("spreads a value of the window over other cells than those it was taken from")
     if sizes == list(x.layout.channels):
         return Mapped(x.node, layout)
-    return Mapped(rewriter.emit(aten.expand.default, [x, [-1, *sizes, -1, -1]], kind="per_cell"), layout)
+    return Mapped(context.emit(aten.expand.default, [x, [-1, *sizes, -1, -1]], kind="per_cell"), layout)
 
 
 VIEWS = (

@@ -1,0 +1,85 @@
+"""The canonical graph under construction, with the weights that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph, GraphModule, Node
+
+from fullfield.graph.calls import op_name
+from fullfield.graph.shapes import PROBE_BATCH, propagate
+from fullfield.model.model import Model
+
+
+class GraphBuilder:
+    """Adds nodes and weights to a new graph.
+
+    Args:
+        net: the original network.
+        may_slide: whether pools and norms over the window's map may slide with the window.
+    """
+
+    def __init__(self, net: Model, *, may_slide: bool) -> None:
+        self.dtype, self.may_slide = net.dtype, may_slide
+        self.tensors = propagate(net.graph, (PROBE_BATCH, net.channels, *net.window), net.dtype)
+        self.graph = Graph()
+        self.root = nn.Module()
+        self._made: dict[tuple[object, ...], torch.Tensor] = {}
+
+    def call(self, source: Node, target: Any, args: Sequence[Any], kind: str, **meta: Any) -> Node:
+        """A new node for the original node ``source``, whose layer's name it keeps."""
+        node = self.graph.call_function(target, tuple(args))
+        self.describe(node, source, kind, **meta)
+        return node
+
+    def describe(self, node: Node, source: Node, kind: str, **meta: Any) -> None:
+        """Gives a new node the layer and the operator of the original node that it is made for."""
+        node.meta = {"path": source.meta.get("path", source.name), "op": op_name(source), "kind": kind, **meta}
+
+    def attribute(self, target: str, tensor: torch.Tensor) -> Node:
+        """A node that reads ``tensor``, under the name ``target`` if that is free."""
+        holder = self.root
+        *path, name = target.split(".")
+        for part in path:
+            if not hasattr(holder, part):
+                setattr(holder, part, nn.Module())
+            holder = getattr(holder, part)
+        taken = getattr(holder, name, None)
+        if taken is not None and taken is not tensor:
+            return self.attribute(f"{target}_as_convolution", tensor)
+        if taken is None:
+            if isinstance(tensor, nn.Parameter):
+                setattr(holder, name, tensor)
+            else:
+                holder.register_buffer(name, tensor)
+        node = self.graph.get_attr(target)
+        node.meta = {"path": target, "op": "weight", "kind": "const"}
+        return node
+
+    def made_once(self, key: tuple[object, ...], make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The tensor that ``make`` returned when ``key`` was asked for first."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def finish(self, name: str) -> GraphModule:
+        """The graph as a module, without dead nodes and without weights that no node reads."""
+        self.graph.eliminate_dead_code()
+        used = {str(n.target) for n in self.graph.nodes if n.op == "get_attr"}
+        parameters = dict(self.root.named_parameters(remove_duplicate=False))
+        for target in [*parameters, *dict(self.root.named_buffers(remove_duplicate=False))]:
+            if target not in used:
+                holder, _, leaf = target.rpartition(".")
+                delattr(self.root.get_submodule(holder), leaf)
+        return GraphModule(self.root, self.graph, name)
+
+
+def attribute_of(module: nn.Module, target: str) -> torch.Tensor:
+    """The tensor of a module behind a dotted name."""
+    for part in target.split("."):
+        module = getattr(module, part)
+    assert isinstance(module, torch.Tensor)
+    return module

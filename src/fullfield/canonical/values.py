@@ -1,0 +1,66 @@
+"""What the values of the original network become in the canonical graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.fx import Node
+
+from fullfield.canonical.layout import Layout
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A value in canonical form ``(n, *channels, y, x)``.
+
+    Args:
+        replayed: whether an operator that stays as it is reads the original's views of the map before it was cut into
+            blocks, instead of this value put back in its original shape.
+    """
+
+    node: Node
+    layout: Layout
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A value as the original network has it, which makes sense on one window only.
+
+    Args:
+        fixed: whether it depends on the batch size only, not on the image: a class token spread over the batch, say.
+    """
+
+    node: Node
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Const:
+    """A tensor that does not depend on the image."""
+
+    node: Node
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number: the batch size or what is computed from it."""
+
+    node: Node
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The results of an operator that has several; ``None`` for those that canonical form cannot give."""
+
+    items: tuple[Mapped | None, ...]
+
+
+CanonicalValue = Mapped | Raw | Const | Scalar | Outputs | int
+
+
+def is_single(value: CanonicalValue) -> bool:
+    """Whether it is one cell for the window, or has such a cell among several results."""
+    items = value.items if isinstance(value, Outputs) else (value,)
+    return any(isinstance(item, Mapped) and item.layout.single for item in items)
