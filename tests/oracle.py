@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fullfield.canonical.form import Canonical
 from fullfield.canonical.integers import network
-from fullfield.canonical.pipeline import Canonical, canonical
+from fullfield.canonical.pipeline import canonical
 from fullfield.geometry.network import Network, Place
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out

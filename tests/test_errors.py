@@ -24,6 +24,7 @@ def test_the_tree_has_one_root() -> None:
         "BudgetError",
         "ImageError",
         "ResumeError",
+        "InternalError",
     }
     assert {kind.__name__ for kind in KINDS} == {"FullfieldError"} | names
     assert all(kind.__bases__ in ((Exception,), (FullfieldError,), (FullfieldError, TypeError)) for kind in KINDS)

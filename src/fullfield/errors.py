@@ -7,7 +7,8 @@
      ├── GeometryError     sizes that do not go together
      ├── BudgetError       the memory allowed is too small
      ├── ImageError        an image, or the place for a result, is unusable
-     └── ResumeError       an earlier run's result cannot be continued
+     ├── ResumeError       an earlier run's result cannot be continued
+     └── InternalError     fullfield made a mistake of its own
 
 Every text reads ``where: what, with both values`` and ends in a line ``fix:``.
 """
@@ -70,6 +71,10 @@ class ImageError(FullfieldError):
 
 class ResumeError(FullfieldError):
     """An earlier run's result that cannot be continued."""
+
+
+class InternalError(FullfieldError):
+    """A mistake of fullfield itself, found before it could make results wrong."""
 
 
 def first_line(error: BaseException) -> str:

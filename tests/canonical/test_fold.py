@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fullfield.canonical.fold import fold_batch_norm, fold_constants
-from fullfield.canonical.pipeline import Canonical, canonical
+from fullfield.canonical.form import Canonical
+from fullfield.canonical.pipeline import canonical
 from fullfield.importers.load import load
 from tests.oracle import difference, shaken
 
@@ -98,6 +99,36 @@ def test_several_norms_are_folded_each_into_its_convolution() -> None:
     assert layers == ("1", "4", "7")
     assert difference(folded(PIXELS), net.graph(PIXELS)) <= 1e-12
     assert fold_batch_norm(folded)[1] == ()
+
+
+class TwoKernels(nn.Module):
+    """Two convolutions whose weights belong to one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one_kernel, self.other_kernel = (
+            nn.Parameter(torch.randn(6, 3, 3, 3)),
+            nn.Parameter(torch.randn(5, 6, 3, 3)),
+        )
+        self.one, self.other = nn.BatchNorm2d(6), nn.BatchNorm2d(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.one(nn.functional.conv2d(x, self.one_kernel))
+        return self.other(nn.functional.conv2d(x, self.other_kernel))
+
+
+def test_every_convolution_of_a_module_gets_a_bias_of_its_own() -> None:
+    net = form(TwoKernels())
+    folded, layers = fold_batch_norm(net.graph)
+    assert layers == ("0.one", "0.other")
+    assert difference(folded(PIXELS), net.graph(PIXELS)) <= 1e-12
+
+
+def test_a_norm_after_a_norm_is_folded_too() -> None:
+    net = form(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.BatchNorm2d(6))
+    folded, layers = fold_batch_norm(net.graph)
+    assert layers == ("1", "2")
+    assert difference(folded(PIXELS), net.graph(PIXELS)) <= 1e-12
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fullfield.canonical.pipeline import Canonical
+from fullfield.canonical.form import Canonical
 from tests.oracle import Scan, captured, crops, difference
 
 WINDOW = (12, 10)

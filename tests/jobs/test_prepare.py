@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fullfield.canonical import pipeline
+from fullfield.canonical.form import Canonical
 from fullfield.jobs import prepare
 from fullfield.jobs.prepare import Settings, set_up
+from fullfield.model.model import Model
 from tests.api import networks
 from tests.api.networks import WINDOW, made
 
@@ -18,12 +21,13 @@ def test_a_network_behind_gates_is_looked_past_only_for_its_stride(
     step: int | tuple[int, int] | None, forms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[bool] = []
-    whole = prepare.canonical
+    whole = pipeline.canonical
 
-    def counted(net: object, *, sliding: bool = False) -> object:
+    def counted(net: Model, *, sliding: bool = False) -> Canonical:
         calls.append(sliding)
-        return whole(net, sliding=sliding)  # type: ignore[arg-type]
+        return whole(net, sliding=sliding)
 
+    monkeypatch.setattr(pipeline, "canonical", counted)
     monkeypatch.setattr(prepare, "canonical", counted)
     height, width = WINDOW
     net = replace(made(networks.gated))  # nothing is kept of it

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fullfield.canonical.pipeline import Canonical, canonical
+from fullfield.canonical.form import Canonical
+from fullfield.canonical.pipeline import canonical
 from fullfield.model import torch_export as torch_module
 from fullfield.model.functionalize import functionalise
 from fullfield.model.torch_export import capture_module

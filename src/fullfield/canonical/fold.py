@@ -1,14 +1,15 @@
-"""What can be known before an image comes: constants, and batch norms folded into the convolutions before them."""
+"""Computes constants once, and folds batch norms into the convolutions before them."""
 
 from __future__ import annotations
 
 import copy
 import itertools
+from collections import Counter
 from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 
 from fullfield.graph.calls import bind
 
@@ -16,10 +17,10 @@ aten = torch.ops.aten
 
 
 def fold_constants(module: GraphModule) -> GraphModule:
-    """A canonical graph in which all that the network computes from its weights alone is a tensor.
+    """A canonical graph in which everything that the network computes from its weights alone is a tensor.
 
-    Standardised kernels, position tables made by a small network and their like, once instead of once a tile; they
-    no longer follow the weights. A graph without any is returned as it is.
+    Standardised kernels or position tables made by a small network are computed once instead of once a tile; they
+    no longer follow the weights. A graph without such values is returned as it is.
 
     Exact: yes
     """
@@ -35,23 +36,23 @@ def fold_constants(module: GraphModule) -> GraphModule:
         with torch.no_grad():
             values[node] = node.target(*args, **kwargs)
         if isinstance(values[node], torch.Tensor):
-            values[_keep(new, node, values[node])] = values[node]
+            values[_store(new, node, values[node])] = values[node]
     new.graph.eliminate_dead_code()
     new.delete_all_unused_submodules()
     new.recompile()
     return new
 
 
-def _keep(module: GraphModule, node: Node, value: torch.Tensor) -> Node:
-    """The buffer, in a submodule of its own, that the readers of ``node`` read instead."""
+def _store(module: GraphModule, node: Node, value: torch.Tensor) -> Node:
+    """A buffer in a submodule of its own, which the readers of ``node`` read instead."""
     holder = next(name for k in itertools.count() if not hasattr(module, name := f"constant_{k}"))
     setattr(module, holder, nn.Module())
     getattr(module, holder).register_buffer("value", value)
     with module.graph.inserting_before(node):
-        kept = module.graph.get_attr(f"{holder}.value")
-    kept.meta = {**node.meta, "op": "weight"}
-    node.replace_all_uses_with(kept)
-    return kept
+        stored = module.graph.get_attr(f"{holder}.value")
+    stored.meta = {**node.meta, "op": "weight"}
+    node.replace_all_uses_with(stored)
+    return stored
 
 
 def fold_batch_norm(module: GraphModule) -> tuple[GraphModule, tuple[str, ...]]:
@@ -64,15 +65,10 @@ def fold_batch_norm(module: GraphModule) -> tuple[GraphModule, tuple[str, ...]]:
     Source: Jacob et al. 2018 (arXiv 1712.05877), section 3.2
     """
     new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
-    uses: dict[str, int] = {}
-    for node in new.graph.nodes:
-        if node.op == "get_attr":
-            uses[str(node.target)] = uses.get(str(node.target), 0) + len(node.users)
     folded = []
-    for norm in list(new.graph.nodes):
-        conv = norm.args[0] if norm.target is aten.batch_norm.default else None
-        if isinstance(conv, Node) and _foldable(conv, norm, uses):
-            _fold(new, conv, norm)
+    while norms := foldable(new.graph):  # again, as a norm may follow a norm
+        for norm in norms:
+            _fold(new, norm)
             folded.append(norm.meta["path"])
     new.graph.eliminate_dead_code()
     new.delete_all_unused_submodules()
@@ -80,17 +76,28 @@ def fold_batch_norm(module: GraphModule) -> tuple[GraphModule, tuple[str, ...]]:
     return new, tuple(folded)
 
 
-def _foldable(conv: Node, norm: Node, uses: dict[str, int]) -> bool:
-    if conv.target is not aten.conv2d.default or len(conv.users) != 1:
+def foldable(graph: Graph) -> list[Node]:
+    """The batch norms that may become part of the convolution that they read."""
+    uses: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            uses[str(node.target)] += len(node.users)
+    return [n for n in graph.nodes if n.target is aten.batch_norm.default and _is_foldable(n, uses)]
+
+
+def _is_foldable(norm: Node, uses: Counter[str]) -> bool:
+    """Whether only the norm reads the convolution before it, whose weights are fixed and used once."""
+    conv = norm.args[0]
+    if not isinstance(conv, Node) or conv.target is not aten.conv2d.default or len(conv.users) != 1:
         return False
-    operands = [*conv.args[1:3], *norm.args[1:5]]
-    weights = [n for n in operands if n is not None]
+    weights = [n for n in (*conv.args[1:3], *norm.args[1:5]) if n is not None]
     fixed = all(isinstance(n, Node) and n.op == "get_attr" for n in weights)
     return fixed and all(uses[str(n.target)] == 1 for n in conv.args[1:3] if isinstance(n, Node))
 
 
-def _fold(module: GraphModule, conv: Node, norm: Node) -> None:
-    args = bind(norm)
+def _fold(module: GraphModule, norm: Node) -> None:
+    conv, args = norm.args[0], bind(norm)
+    assert isinstance(conv, Node)
     gain, bias, mean, var = (_tensor(module, args[k]) for k in ("weight", "bias", "running_mean", "running_var"))
     weight, old = _tensor(module, conv.args[1]), _tensor(module, bind(conv)["bias"])
     assert weight is not None
@@ -102,14 +109,21 @@ def _fold(module: GraphModule, conv: Node, norm: Node) -> None:
     assert isinstance(conv.args[1], Node)
     target = str(conv.args[1].target)
     _set(module, target, weight * factor[:, None, None, None])
-    holder, _, _ = target.rpartition(".")
-    _set(module, f"{holder}.folded_bias" if holder else "folded_bias", shift)
+    name = _free(module, target.rpartition(".")[0])
+    _set(module, name, shift)
     with module.graph.inserting_before(conv):
-        new_bias = module.graph.get_attr(f"{holder}.folded_bias" if holder else "folded_bias")
+        new_bias = module.graph.get_attr(name)
     new_bias.meta = dict(conv.args[1].meta)
     conv.args = (*conv.args[:2], new_bias, *conv.args[3:])
     norm.replace_all_uses_with(conv)
     module.graph.erase_node(norm)
+
+
+def _free(module: nn.Module, holder: str) -> str:
+    """A name for a new bias in a submodule, which may hold the weights of several convolutions."""
+    names = itertools.chain(["folded_bias"], (f"folded_bias_{k}" for k in itertools.count(1)))
+    leaf = next(name for name in names if not hasattr(module.get_submodule(holder), name))
+    return f"{holder}.{leaf}" if holder else leaf
 
 
 def _tensor(module: nn.Module, node: Any) -> torch.Tensor | None:

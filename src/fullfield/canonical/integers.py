@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fullfield.canonical.pipeline import Canonical
+from fullfield.canonical.form import ACTIVE_KINDS, Canonical
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec, Scratch
 from fullfield.graph.calls import bind
@@ -23,9 +23,7 @@ from fullfield.operators.registry import find, named
 def network(net: Canonical, dtype: torch.dtype) -> Network:
     """Every node that depends on the image, as integers; the last one gives the scores."""
     values = propagate(net.graph, (1, net.channels, *net.window), dtype)
-    active = {
-        n for n in net.graph.graph.nodes if n.meta["kind"] in ("input", "windowed", "pointwise", "per_cell", "whole")
-    }
+    active = {n for n in net.graph.graph.nodes if n.meta["kind"] in ACTIVE_KINDS}
     counts: dict[Hashable, int] = {}
     specs = [_spec(node, values, active, counts, dtype) for node in net.graph.graph.nodes if node in active]
     result = net.graph.graph.output_node().args[0]

@@ -1,40 +1,90 @@
-"""A classifier -> its canonical graph, fully convolutional as far as its operators allow."""
+"""From a network to the integers that are planned: the passes in their order, each checked before the next.
+
+    canonical form      every operator by its rule, or as it is with a reason     rewriter, rules/
+    fold constants      what is computed from weights alone is computed once      fold
+    fold batch norms    they become part of the convolutions before them          fold
+    to integers         shapes, kernels, multiply-adds, memory of every node      integers
+
+``print(*stages(model), sep="\\n\\n")`` shows the network after each of them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
-import torch
-
-from fullfield.canonical.rewriter import Refused, Rewriter
+from fullfield.canonical.fold import fold_batch_norm, fold_constants
+from fullfield.canonical.form import Canonical
+from fullfield.canonical.integers import network
+from fullfield.canonical.rewriter import Rewriter
 from fullfield.canonical.rules import find
+from fullfield.canonical.specification import check_constants, check_form, check_network, check_norms
+from fullfield.geometry.network import Network
 from fullfield.model.model import Model
 
 
+@dataclass(frozen=True)
+class Pass:
+    """A rewrite of canonical form, and what holds after it."""
+
+    name: str
+    run: Callable[[Canonical], Canonical]
+    check: Callable[[Canonical, str], None]
+
+
 @dataclass(frozen=True, eq=False)
-class Canonical:
-    """The network in canonical form.
+class Stage:
+    """A network after one pass."""
 
-    Every node carries ``meta["kind"]``: ``input``, ``windowed``, ``pointwise``, ``per_cell`` (these work on maps
-    of any size), ``whole`` (works on one window's own tensors), ``const``, ``scalar`` or ``output``.
+    name: str
+    result: Canonical | Network
 
-    Args:
-        graph: one placeholder ``(n, c, y, x)``; shares the classifier's parameters' memory.
-        refused: operators that stay whole-window, with the reason; empty for a fully convolutional network.
-    """
+    def __str__(self) -> str:
+        """The pass, and one line a node."""
+        nodes = str(self.result) if isinstance(self.result, Canonical) else "\n".join(map(str, self.result))
+        return f"{self.name}\n{nodes}"
 
-    graph: torch.fx.GraphModule
-    window: tuple[int, int]
-    channels: int
-    refused: tuple[Refused, ...]
+
+PASSES = (
+    Pass("fold constants", lambda form: replace(form, graph=fold_constants(form.graph)), check_constants),
+    Pass("fold batch norms", lambda form: replace(form, graph=fold_batch_norm(form.graph)[0]), check_norms),
+)
 
 
 def canonical(net: Model, *, sliding: bool = False) -> Canonical:
-    """The classifier in canonical form; operators that refuse stay as they are, and all after them.
+    """The network in canonical form; operators that refuse stay as they are, and all after them.
 
     Args:
-        sliding: let what a window gates or normalises its map with slide along with it: for ``context`` mode only.
+        sliding: let pools and norms over the window's map slide with the window: not for ``exact`` mode.
     """
     rewriter = Rewriter(net, find, may_slide=sliding)
     graph = rewriter.run()
-    return Canonical(graph, net.window, net.channels, tuple(rewriter.refused))
+    form = Canonical(graph, net.window, net.channels, tuple(rewriter.refused))
+    check_form(form, "canonical form")
+    return form
+
+
+def stages(net: Model, *, sliding: bool = False) -> Iterator[Stage]:
+    """The network after each pass, in order; ``sliding`` as ``canonical`` takes it.
+
+    Raises:
+        InternalError: a pass did not do what the next one relies on.
+    """
+    form = canonical(net, sliding=sliding)
+    yield Stage("canonical form", form)
+    for one in PASSES:
+        form = one.run(form)
+        check_form(form, one.name)
+        one.check(form, one.name)
+        yield Stage(one.name, form)
+    integers = network(form, net.dtype)
+    check_network(integers, "to integers")
+    yield Stage("to integers", integers)
+
+
+def run_passes(net: Model, *, sliding: bool = False) -> tuple[Canonical, Network]:
+    """The network after the last pass on its graph, and as integers."""
+    *_, form, integers = (stage.result for stage in stages(net, sliding=sliding))
+    assert isinstance(form, Canonical)
+    assert isinstance(integers, Network)
+    return form, integers

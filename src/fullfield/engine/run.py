@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.canonical.pipeline import Canonical
+from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.heap import Heap
 from fullfield.engine.layouts import Layouts

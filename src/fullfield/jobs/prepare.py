@@ -13,9 +13,9 @@ import torch
 
 from fullfield._version import __version__
 from fullfield.arguments import parse_bytes
-from fullfield.canonical.fold import fold_batch_norm, fold_constants
+from fullfield.canonical.form import Canonical
 from fullfield.canonical.integers import network
-from fullfield.canonical.pipeline import Canonical, canonical
+from fullfield.canonical.pipeline import canonical, run_passes
 from fullfield.engine.protocols import WantedCells
 from fullfield.errors import GeometryError, ImageError, UnsupportedError
 from fullfield.geometry.network import Network
@@ -188,10 +188,7 @@ def prepare(net: Model, *, sliding: bool = False) -> Prepared:
 
 
 def _prepared(net: Model, *, sliding: bool) -> Prepared:
-    form = canonical(net, sliding=sliding)
-    folded, _ = fold_batch_norm(fold_constants(form.graph))
-    form = replace(form, graph=folded)
-    return Prepared(net, form, network(form, net.dtype))
+    return Prepared(net, *run_passes(net, sliding=sliding))
 
 
 def parse_step(step: Step) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from fullfield.canonical.pipeline import Canonical
+from fullfield.canonical.form import Canonical
 from fullfield.geometry.fragments import cut
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import TileLayout

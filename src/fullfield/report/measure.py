@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch.fx import Node
 
+from fullfield.canonical.form import Canonical
 from fullfield.canonical.integers import network
-from fullfield.canonical.pipeline import Canonical, canonical
+from fullfield.canonical.pipeline import canonical
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Axis, Op
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
+from fullfield.canonical.form import ACTIVE_KINDS
 from fullfield.operators.registry import find
-
-_ACTIVE = ("input", "windowed", "pointwise", "per_cell", "whole")
 
 
 def peak_bytes(graph: Graph, values: Mapping[Node, Any]) -> int:
@@ -18,7 +17,7 @@ def peak_bytes(graph: Graph, values: Mapping[Node, Any]) -> int:
 
     A view shares the memory of what it views. What an operator needs besides its inputs and output does not count.
     """
-    nodes = [n for n in graph.nodes if n.meta["kind"] in _ACTIVE]
+    nodes = [n for n in graph.nodes if n.meta["kind"] in ACTIVE_KINDS]
     home: dict[Node, Node] = {}
     last: dict[Node, int] = {}
     for index, node in enumerate(nodes):

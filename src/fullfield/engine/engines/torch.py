@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullfield.canonical.pipeline import Canonical
+from fullfield.canonical.form import Canonical
 from fullfield.engine.protocols import Program
 from fullfield.geometry.tile import TileLayout
 from fullfield.layers.spectrum_cache import SpectrumCache, use_spectra
