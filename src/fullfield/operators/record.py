@@ -52,8 +52,8 @@ class Operator:
 
     Args:
         targets: operators with all their overloads, or single overloads.
-        kind: how canonical form takes it if it has no rule of its own: ``pointwise``, or ``per_cell`` if it reads all
-            channels of one cell.
+        kind: what canonical form keeps it as, without a rule of its own: ``pointwise``; ``per_cell`` if it reads all
+            channels of one cell; ``windowed`` if its first argument is the only map that it reads.
         windowed: what it does along y and x, if it reads neighbouring cells.
         shapes_map: whether its second argument is the shape of its result, with rows and columns last.
         macs: multiply-adds of one number of its result, from the shapes of its arguments.
@@ -73,7 +73,7 @@ class Operator:
     """
 
     targets: tuple[Any, ...]
-    kind: Literal["pointwise", "per_cell"] | None = None
+    kind: Literal["pointwise", "per_cell", "windowed"] | None = None
     windowed: Windowed | None = None
     shapes_map: bool = False
     macs: Callable[[Shapes], int] | None = None

@@ -17,6 +17,7 @@ from fullfield.canonical.rules import (
     pools,
     reductions,
     removed,
+    unchanged,
     upsampling,
     views,
 )
@@ -26,12 +27,18 @@ from fullfield.operators.registry import is_pointwise
 FAMILIES = (removed, conv, pools, reductions, linear, einsum, norms, views, channels, padding, upsampling, layers)
 REGISTRY: dict[Any, Rule] = {op: rule for family in FAMILIES for op, rule in family.RULES.items()}
 
+UNCHANGED: dict[str, Rule] = {
+    "pointwise": pointwise.pointwise,
+    "per_cell": unchanged.per_cell,
+    "windowed": unchanged.windowed,
+}
+
 
 def find(target: Any) -> Rule | None:
-    """The rule for an operator: its own, else that of all pointwise or all per-cell operators, else none."""
+    """The rule of an operator: its own, else that of the kind in its record, else none."""
     if target in REGISTRY:
         return REGISTRY[target]
     if is_pointwise(target):
         return pointwise.pointwise
     record = find_record(target)
-    return channels.per_cell if record is not None and record.kind == "per_cell" else None
+    return None if record is None or record.kind is None else UNCHANGED[record.kind]

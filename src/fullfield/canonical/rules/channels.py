@@ -170,19 +170,6 @@ def halve(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     return Mapped(context.emit(context.node.target, [x, 1 + index], kind="per_cell"), x.layout.with_channels(sizes))
 
 
-def per_cell(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """An operator on all channels of one cell, as it is.
-
-    Exact: yes
-    Shape: ``(n, c, y, x)`` -> ``(n, k, y, x)``
-    """
-    x, *options = (context.value(value) for value in args.values())
-    if not isinstance(x, Mapped) or not x.layout.is_plain:
-        return Refusal("works on dimensions that are not (channels, y, x)")
-    result = context.emit(context.node.target, [x, *options], kind="per_cell")
-    return Mapped(result, x.layout.with_channels([context.shape[1]]))
-
-
 def pool_channels(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``avg_pool3d`` whose kernel spans channels only, as local response norm computes its sums.
 
