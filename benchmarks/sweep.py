@@ -39,7 +39,6 @@ import fullfield
 from fullfield.api.scan import run_plan
 from fullfield.canonical.pipeline import canonical
 from fullfield.jobs.prepare import Settings, prepare, set_up
-from fullfield.planning.table import tabulate
 from fullfield.verification.crops import run_crops
 
 TOLERANCE = 1e-9
@@ -191,7 +190,7 @@ def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
     facts["doing"] = "scanned"
     with FlopCounterMode(display=False) as counter:
         scores = run_plan(work.prepared, work.plan, work.source)
-    facts["macs"] = [tabulate(work.plan).scan.total, counter.get_total_flops() // 2]
+    facts["macs"] = [work.plan.table.scan.total, counter.get_total_flops() // 2]
     facts["doing"] = "run as crops"
     cells = [(0, 0), (1, 1)]
     crops = run_crops(net, work.source, cells, work.plan.step)

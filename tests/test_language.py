@@ -96,7 +96,6 @@ NOT_YET: frozenset[str] = frozenset(
         "tests/mask/test_thumbnail.py",
         "tests/model/test_functionalize.py",
         "tests/model/test_preserve_ops.py",
-        "tests/planning/test_table.py",
         "tests/public_types.py",
         "tests/report/test_report_properties.py",
         "tests/store/test_encoding.py",

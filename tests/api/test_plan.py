@@ -44,7 +44,7 @@ def test_the_table_of_a_plan_has_the_multiply_adds_that_the_scan_runs(settings: 
     with FlopCounterMode(display=False) as counter:
         scan(net, picture(), step=(3, 5), tile=(4, 4), **settings)
     assert 2 * table.scan.total == counter.get_total_flops()
-    assert table.crops == table.plan.windows * table.plan.to_dict()["crop_macs"]
+    assert table.crops == table.windows * table.to_dict()["crop_macs"]
 
 
 class Joined(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fullfield.geometry.axis import Op
-from fullfield.geometry.network import IDENTITY, Kind, Network, NodeSpec, Scratch
+from fullfield.geometry.network import IDENTITY, Network, NodeKind, NodeSpec, Scratch
 
 
 class Draft:
@@ -15,7 +15,7 @@ class Draft:
 
     def add(
         self,
-        kind: Kind,
+        kind: NodeKind,
         channels: int,
         ops: tuple[Op, Op] = IDENTITY,
         *,

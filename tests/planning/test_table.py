@@ -15,7 +15,7 @@ from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, NodeSpec
 from fullfield.jobs.prepare import Settings, Work, set_up
 from fullfield.planning import Borders, Plan, make_plan
-from fullfield.planning.table import Parts, short, tabulate
+from fullfield.planning.table import FamilyCounts, short
 from tests.oracle import crops, difference, shaken
 
 CONV3 = (Op(3, low=1, high=1), Op(3, low=1, high=1))
@@ -39,18 +39,18 @@ def plan(net: Network, *, image: tuple[int, int] = (12, 12), borders: Borders | 
 
 def test_parts_are_products_of_the_axes_families() -> None:
     # Along each axis two windows: 10 cells of interior (1 to 11 px), and 2 windows of 2 border cells.
-    table = tabulate(plan(network(whole=True), tile=(2, 2)))
+    table = plan(network(whole=True), tile=(2, 2)).table
     conv, head = table.layers
-    assert conv.scan == conv.tile == Parts(10 * 10 * 10, 10 * 2 * (10 * 4), 10 * 4 * 4, 0)
-    assert head.scan == Parts(windows=4 * 7)
+    assert conv.scan == conv.tile == FamilyCounts(10 * 10 * 10, 10 * 2 * (10 * 4), 10 * 4 * 4, 0)
+    assert head.scan == FamilyCounts(windows=4 * 7)
     assert (conv.crops, head.crops) == (4 * 64 * 10, 4 * 7)
-    assert table.scan == Parts(1000, 800, 160, 28)
+    assert table.scan == FamilyCounts(1000, 800, 160, 28)
     assert (table.scan.total, table.crops) == (1988, 2588)
     assert table.mac_ratio == 2588 / 1988
 
 
 def test_a_layer_says_where_it_runs_and_why() -> None:
-    conv, head = tabulate(plan(network(whole=True), tile=(2, 2))).layers
+    conv, head = plan(network(whole=True), tile=(2, 2)).table.layers
     assert (conv.name, conv.ops, conv.shared, conv.reason) == ("conv", ("conv2d", "relu"), True, "")
     assert conv.axes is not None
     assert (conv.axes[0].low, conv.axes[1].high) == (1, 1)
@@ -58,8 +58,8 @@ def test_a_layer_says_where_it_runs_and_why() -> None:
 
 
 def test_context_has_one_map_and_no_borders() -> None:
-    table = tabulate(plan(network(), borders=Borders(0), tile=(2, 2)))
-    assert table.scan == Parts(12 * 12 * 10)
+    table = plan(network(), borders=Borders(0), tile=(2, 2)).table
+    assert table.scan == FamilyCounts(12 * 12 * 10)
     assert table.layers[0].axes is not None
     assert table.layers[0].axes[0].low == 0
 
@@ -74,7 +74,7 @@ def test_the_scan_is_the_sum_over_its_tiles(borders: Borders, tile: tuple[int, i
         for node in made.network:
             own = tile.rows * tile.columns * node.window_macs
             wanted += layout.cells(node.name) * node.macs if node.name in layout.y else own
-    assert tabulate(made).scan.total == wanted
+    assert made.table.scan.total == wanted
 
 
 def test_passes_add_up() -> None:
@@ -87,7 +87,7 @@ def test_passes_add_up() -> None:
         (8, 8),
     )
     made = make_plan(strided, image=(17, 16), step=(1, 1), method="shifted", tile=(3, 3))
-    table = tabulate(made)
+    table = made.table
     assert len(made.all_passes) == 4
     # Passes start at 0 and 1 px along each axis: 5 + 5 and 5 + 4 windows, whose maps overlap where tiles meet.
     assert table.crops == 90 * (16 * 3 + 5)
@@ -99,20 +99,20 @@ def test_passes_add_up() -> None:
     assert "16 tiles in all" in str(table)
 
 
-def test_a_full_tile_stands_for_a_tile() -> None:
-    table = tabulate(plan(network(whole=True), image=(28, 28), tile=(2, 4)))  # 6x6 windows: 2x4 and 2x2
-    assert table.tile == tabulate(plan(network(whole=True), image=(12, 20), tile=(2, 4))).scan
+def test_the_tile_of_a_table_is_a_full_one() -> None:
+    table = plan(network(whole=True), image=(28, 28), tile=(2, 4)).table  # 6x6 windows: 2x4 and 2x2
+    assert table.tile == plan(network(whole=True), image=(12, 20), tile=(2, 4)).table.scan
     assert table.tile.windows == 8 * 7
 
 
 def test_the_halo_is_what_context_reads_beside_the_windows() -> None:
-    assert tabulate(plan(network(), image=(28, 28), tile=(2, 2))).halo == (0, 0, 0, 0)
-    assert tabulate(plan(network(), image=(28, 28), tile=(2, 2), borders=Borders(0))).halo == (1, 1, 1, 1)
-    assert tabulate(plan(network(), image=(28, 12), tile=(2, 2), borders=Borders(0))).halo == (1, 1, 0, 0)
+    assert plan(network(), image=(28, 28), tile=(2, 2)).table.halo == (0, 0, 0, 0)
+    assert plan(network(), image=(28, 28), tile=(2, 2), borders=Borders(0)).table.halo == (1, 1, 1, 1)
+    assert plan(network(), image=(28, 12), tile=(2, 2), borders=Borders(0)).table.halo == (1, 1, 0, 0)
 
 
 def test_time_follows_multiply_adds_and_numbers_written() -> None:
-    table = tabulate(plan(network(), tile=(2, 2)))
+    table = plan(network(), tile=(2, 2)).table
     # 144 px and 2 x 2 channels of 14 x 14 cells, against 4 windows of 64 px and 2 x 2 x 64 cells
     assert table.numbers == (144 + 4 * 14 * 14, 4 * (64 + 4 * 64))
     work, crops = 1960 + 16 * (144 + 4 * 14 * 14), 2560 + 16 * 4 * (64 + 4 * 64)
@@ -121,12 +121,12 @@ def test_time_follows_multiply_adds_and_numbers_written() -> None:
 
 
 def test_what_is_cut_out_for_windows_is_written_too() -> None:
-    table = tabulate(plan(network(whole=True), tile=(2, 2)))
+    table = plan(network(whole=True), tile=(2, 2)).table
     assert table.numbers[0] == 144 + 4 * 14 * 14 + 4 * (2 * 64 + 5)
 
 
 def test_the_text_has_a_line_a_layer_totals_and_facts() -> None:
-    text = str(tabulate(plan(network(whole=True), tile=(2, 2))))
+    text = str(plan(network(whole=True), tile=(2, 2)).table)
     assert re.search(r"^conv +conv2d, relu +shared +1,1 +1\.00 k +800 +160 +2\.56 k +1\.3x$", text, re.MULTILINE)
     assert re.search(r"^head +attention +per window +28 +28 +1\.0x$", text, re.MULTILINE)
     assert re.search(r"^all layers +1\.00 k +800 +160 +28 +2\.59 k +1\.3x$", text, re.MULTILINE)
@@ -139,13 +139,13 @@ def test_the_text_has_a_line_a_layer_totals_and_facts() -> None:
 
 def test_the_text_names_the_dial_and_odd_shapes() -> None:
     made = make_plan(network(path="a" * 40), image=(28, 12), step=(4, 3), borders=Borders(1, 8), tile=(2, 1))
-    text = str(tabulate(made))
+    text = str(made.table)
     assert "…" + "a" * 31 + " " in text
     assert "6x2 windows, step 4 x 3 px, of 28x12 px; border 1, maps of at most 8 cells whole\n" in text
     assert "frontier  none, windows share every layer\n" in text
     assert "6 tiles in all" in text
-    assert "; border 1\n" in str(tabulate(plan(network(), borders=Borders(1))))
-    assert "; context\n" in str(tabulate(plan(network(), borders=Borders(0))))
+    assert "; border 1\n" in str(plan(network(), borders=Borders(1)).table)
+    assert "; context\n" in str(plan(network(), borders=Borders(0)).table)
 
 
 def test_unequal_borders_and_many_operators_are_shortened() -> None:
@@ -155,13 +155,13 @@ def test_unequal_borders_and_many_operators_are_shortened() -> None:
     for k, op in enumerate(ops):
         kind = "cell" if k else "windowed"
         nodes.append(NodeSpec(f"n{k}", "a", op, kind, (nodes[-1].name,), (Op(1), Op(1)) if k else axes, (1, 8, 8)))  # type: ignore[arg-type]
-    text = str(tabulate(plan(Network(tuple(nodes), (8, 8)), tile=(2, 2))))
+    text = str(plan(Network(tuple(nodes), (8, 8)), tile=(2, 2)).table)
     assert re.search(r"^a +conv2d, hardswish, le… +shared +1,1 x 0$", text, re.MULTILINE)
 
 
 def test_json_has_the_plan_and_every_layer() -> None:
     made = plan(network(whole=True), tile=(2, 2))
-    facts = json.loads(json.dumps(tabulate(made).to_dict()))
+    facts = json.loads(json.dumps(made.table.to_dict()))
     assert set(made.to_dict()) <= set(facts)
     assert facts["scan_macs"] == {"interior": 1000, "strips": 800, "corners": 160, "windows": 28, "total": 1988}
     assert facts["halo"] == [0, 0, 0, 0]
@@ -203,7 +203,7 @@ def test_predicted_multiply_adds_are_those_executed(border: object, step: int) -
     counter = FlopCounterMode(display=False)
     with counter:
         run_plan(work.prepared, work.plan, work.source)
-    assert 2 * tabulate(work.plan).scan.total == counter.get_total_flops()
+    assert 2 * work.plan.table.scan.total == counter.get_total_flops()
 
 
 class Computed(nn.Module):
@@ -229,11 +229,11 @@ def test_what_is_computed_from_weights_alone_is_done_before_the_scan() -> None:
     work = set_up(net, image, Settings(step=3, tile=(2, 3)))
     with FlopCounterMode(display=False) as counter:
         found = run_plan(work.prepared, work.plan, work.source)
-    assert 2 * tabulate(work.plan).scan.total == counter.get_total_flops()
+    assert 2 * work.plan.table.scan.total == counter.get_total_flops()
     with torch.no_grad():
         wanted = crops(net, image[None], (3, 3))
     assert difference(torch.as_tensor(found).permute(1, 2, 0), wanted) <= 1e-12
 
 
 def test_every_part_has_work_in_the_network_that_is_counted() -> None:
-    assert min(tabulate(residual(step=4, tile=(3, 5)).plan).scan.counts) > 0
+    assert min(residual(step=4, tile=(3, 5)).plan.table.scan.counts) > 0

@@ -26,7 +26,7 @@ from fullfield.importers.load import load
 from fullfield.jobs.prepare import Prepared, Step, check_context, prepare, read_image
 from fullfield.model.model import Model
 from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan
-from fullfield.planning.table import Table
+from fullfield.planning.table import PlanTable
 from fullfield.verification.crops import Cell, run_crops, sample_cells
 from fullfield.verification.metrics import relative_difference, score_spread, window_errors
 
@@ -99,11 +99,11 @@ def tune(
         target=target,
         samples=len(subject.cells),
         seed=seed,
-        windows=exact.plan.windows,
+        windows=exact.windows,
         step=bench.step,
         spread=score_spread(subject.crops),
         crop_macs=exact.crops,
-        crop_seconds=subject.crop_seconds * exact.plan.windows,
+        crop_seconds=subject.crop_seconds * exact.windows,
     )
 
 
@@ -136,7 +136,8 @@ class _Option:
 
     borders: Borders
     prepared: Prepared
-    table: Table
+    plan: Plan
+    table: PlanTable
     seconds: float
 
 
@@ -182,7 +183,7 @@ class _Bench:
         """The settings that should be clearly faster than exact, the fastest first, and exact."""
         exact = self._option(EXACT, self.plan(EXACT, self.step), crop_seconds)
         others: dict[int, _Option] = {}
-        method = "auto" if self.sliding.network.upsamples else exact.table.plan.method
+        method = "auto" if self.sliding.network.upsamples else exact.plan.method
         for borders in settings(self.sliding.network, sliding=_slides(self.sliding)):
             option = self._option(borders, self.plan(borders, self.step, method=method), crop_seconds)
             if option.seconds < _CLEARLY * exact.seconds:
@@ -191,7 +192,7 @@ class _Bench:
 
     def _option(self, borders: Borders, plan: Plan, crop_seconds: float) -> _Option:
         table = plan.table
-        return _Option(borders, self.form(borders), table, table.seconds(crop_seconds))
+        return _Option(borders, self.form(borders), plan, table, table.seconds(crop_seconds))
 
 
 def settings(network: Network, *, sliding: bool = True) -> list[Borders]:
@@ -259,7 +260,7 @@ class _Subject:
     def measure(self, option: _Option) -> Candidate:
         """The sampled windows at one setting, against their crops."""
         # Where the frontier lies is the wanted scan's choice, and part of what its scores are.
-        prepared, places = option.prepared, option.table.plan.places
+        prepared, places = option.prepared, option.plan.places
         plan = replace(self.coarse, network=prepared.network, places=places, borders=option.borders)
         blocks = run_tiles(plan, prepared.canonical, self.bench.source, self.tiles)
         found = np.concatenate([block.reshape(len(block), -1).T for block in blocks])

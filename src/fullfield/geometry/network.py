@@ -9,7 +9,7 @@ from typing import Literal
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Axis, Op
 
-Kind = Literal["input", "windowed", "cell", "whole"]
+NodeKind = Literal["input", "windowed", "cell", "whole"]
 IDENTITY = (Op(1), Op(1))
 
 
@@ -53,7 +53,7 @@ class NodeSpec:
     name: str
     path: str
     op: str
-    kind: Kind
+    kind: NodeKind
     inputs: tuple[str, ...]
     ops: tuple[Op, Op] = IDENTITY
     shape: tuple[int, ...] = ()

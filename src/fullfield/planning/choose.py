@@ -11,7 +11,7 @@ from fullfield.geometry.network import Network
 from fullfield.geometry.region import Pair
 from fullfield.planning.constants import CONSTANTS
 from fullfield.planning.cost import Cost
-from fullfield.planning.cost_cache import CostCache, Grid
+from fullfield.planning.cost_cache import CostCache, TileGrid
 from fullfield.planning.overhead import Memory, Overhead, Savings, TileUse, memory_of
 from fullfield.planning.plan import EXACT, Borders, Method, Plan
 from fullfield.planning.search import TileOption, TileSearch, evaluate_tile, search_tile
@@ -203,7 +203,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
     """The plan of one pass over the image, which computes every ``cell_stride``-th row and column of the map."""
     step = (task.step[0] * cell_stride[0], task.step[1] * cell_stride[1])
     shape = task.map_shape(step)
-    grid = Grid(task.image, step, task.borders, method == "fragments")
+    grid = TileGrid(task.image, step, task.borders, method == "fragments")
 
     def cost(tile: Pair, batch: int, stop: int | None) -> Cost:
         """Of a tile in the middle of the map."""

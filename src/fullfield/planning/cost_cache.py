@@ -20,7 +20,7 @@ _AXES = 4  # these too; a growing tile asks for one of its sides again
 
 
 @dataclass(frozen=True)
-class Grid:
+class TileGrid:
     """What all tiles of a search have in common.
 
     Args:
@@ -50,23 +50,23 @@ class CostCache:
         self._axes: OrderedDict[Hashable, Mapping[str, AxisCells]] = OrderedDict()
         self._places: OrderedDict[Hashable, Mapping[str, Place]] = OrderedDict()
 
-    def places(self, grid: Grid, stop: int | None = None) -> Mapping[str, Place]:
+    def places(self, grid: TileGrid, stop: int | None = None) -> Mapping[str, Place]:
         """Where every node runs, per window from node ``stop`` on; the same object for the same question."""
         key = grid.borders, grid.step, stop
         return _known(self._places, _PLACES, key, lambda: grid.borders.places(self.network, stop=stop, step=grid.step))
 
-    def cost(self, grid: Grid, tile: Pair, first: Pair, *, batch: int, stop: int | None = None) -> Cost:
+    def cost(self, grid: TileGrid, tile: Pair, first: Pair, *, batch: int, stop: int | None = None) -> Cost:
         """The cost of a tile whose first window is ``first`` (row, column); ``places`` says what ``stop`` is."""
         key = grid, tile, first, batch, stop
         return _known(self._costs, _COSTS, key, lambda: self._cost(grid, tile, first, batch, stop))
 
-    def _cost(self, grid: Grid, tile: Pair, first: Pair, batch: int, stop: int | None) -> Cost:
+    def _cost(self, grid: TileGrid, tile: Pair, first: Pair, batch: int, stop: int | None) -> Cost:
         places = self.places(grid, stop)
         y, x = (self._axis(grid, k, AxisTile(grid.step[k], tile[k], first[k], grid.image[k]), stop) for k in (0, 1))
         layout = TileLayout(tile, y, x, frontier_inputs(self.network, places))
         return tile_cost(self.network, layout, batch=batch, itemsize=self.itemsize)
 
-    def _axis(self, grid: Grid, index: int, tile: AxisTile, stop: int | None) -> Mapping[str, AxisCells]:
+    def _axis(self, grid: TileGrid, index: int, tile: AxisTile, stop: int | None) -> Mapping[str, AxisCells]:
         places = self.places(grid, stop)
         return _known(
             self._axes,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from fullfield.geometry.network import Network, Place
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning.cost import Cost, crop_macs, frontier
 from fullfield.planning.overhead import Memory
-
-if TYPE_CHECKING:
-    from fullfield.planning.table import Table
+from fullfield.planning.table import WIDTH, PlanTable, TileSpan, TileSpans, halo, layer_costs, numbers_written, short
 
 Mode = Literal["exact", "context"]
 Method = Literal["auto", "atrous", "fragments", "shifted"]
@@ -135,11 +134,14 @@ class Plan:
         return crop_macs(self.network) * self.tile[0] * self.tile[1] / max(1, self.cost.macs)
 
     @property
-    def table(self) -> Table:
+    def table(self) -> PlanTable:
         """Layer by layer: where each runs, what each part of it costs in the whole scan, against crop by crop."""
-        from fullfield.planning.table import tabulate
-
-        return tabulate(self)
+        passes = [_spans(part) for part in self.all_passes]
+        layers = layer_costs(self.network, self.places, passes)
+        beyond = halo(self.network, passes[0], self.all_passes[0].step)
+        numbers = numbers_written(self.network, passes)
+        table = PlanTable(layers, beyond, numbers, self.windows, self.to_dict())
+        return replace(table, notes=_notes(self, table))
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-able values, multiply-adds those of a full tile; ``table.to_dict()`` has the scan's."""
@@ -176,3 +178,42 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"<Plan: {self}>"
+
+
+def _spans(plan: Plan) -> TileSpans:
+    """The rows and the columns of a pass's tiles."""
+    first = next(iter(plan.tiles()))
+    rows = {t.row: t.rows for t in plan.tiles()}
+    columns = {t.column: t.columns for t in plan.tiles()}
+    down = [TileSpan(n, plan.layout(Tile(i, first.column, n, first.columns)).y) for i, n in rows.items()]
+    across = [TileSpan(n, plan.layout(Tile(first.row, j, first.rows, n)).x) for j, n in columns.items()]
+    return down, across
+
+
+def _notes(plan: Plan, table: PlanTable) -> tuple[str, ...]:
+    """What a plan's table says below its layers."""
+    first = frontier(plan.network, plan.places)
+    where = "none, windows share every layer" if first is None else f"{first.path}: {plan.places[first.name].reason}"
+    (height, width), (rows, columns), (ty, tx) = plan.image, plan.shape, plan.tile
+    top, bottom, left, right = table.halo
+    per = f", batches of {plan.batch} windows" if first is not None else ""
+    step = f"{plan.step[0]}" if plan.step[0] == plan.step[1] else f"{plan.step[0]} x {plan.step[1]}"
+    tiles = sum(1 for part in plan.all_passes for _ in part.tiles())
+    memory, budget = plan.memory.total_bytes / 1e6, plan.budget_bytes / 1e6
+    lines = [
+        f"map       {rows}x{columns} windows, step {step} px, of {height}x{width} px; {_setting(plan)}",
+        f"method    {plan.method}; {plan.why}",
+        f"frontier  {where}",
+        f"tile      {ty}x{tx} windows{per}, {short(table.tile.total)} MACs, {tiles} tile{'s' * (tiles != 1)} in all",
+        f"halo      {top} px above, {bottom} below, {left} left, {right} right of a tile's own pixels",
+        f"memory    {memory:,.0f} MB of {budget:,.0f} MB allowed",
+        f"work      {short(table.scan.total)} MACs, crop by crop {short(table.crops)}: {table.mac_ratio:.1f}x fewer",
+    ]
+    return tuple(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 10))
+
+
+def _setting(plan: Plan) -> str:
+    cells, whole = plan.borders.cells, plan.borders.whole_maps
+    if not cells:
+        return plan.mode
+    return f"border {cells}" + (f", maps of at most {whole} cells whole" if whole else "")

@@ -1,27 +1,27 @@
-"""A plan as a table: where each layer runs, what each part of it costs, against crop by crop. Imports no torch."""
+"""A plan as a table: where each layer runs, what each of its parts costs, against crop by crop. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fullfield.geometry.axis import Axis
-from fullfield.geometry.network import NodeSpec
+from fullfield.geometry.network import Network, NodeSpec, Place
+from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisCells
-from fullfield.planning.cost import crop_macs, frontier
-from fullfield.planning.plan import Plan, Tile
+from fullfield.planning.constants import CONSTANTS
 
-_WIDTH = 120  # of running text
+WIDTH = 120  # of running text
 _NAME, _OPS = 32, 22  # columns of a layer's name and operators, at most
-_MACS_A_NUMBER = 16.0  # writing one number takes about as long as this many multiply-adds
+_NUMBER_BYTES = 4  # of a number that the estimate of the time assumes
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A count by where it is spent: the families of cells, and what each window has for itself.
+class FamilyCounts:
+    """A count split by the families of cells, and by what runs per window.
 
     Args:
         interior: interior x interior, the one map of all windows.
@@ -40,11 +40,11 @@ class Parts:
         """All parts together."""
         return self.interior + self.strips + self.corners + self.windows
 
-    def __add__(self, other: Parts) -> Parts:
-        return Parts(*(a + b for a, b in zip(self.counts, other.counts, strict=True)))
+    def __add__(self, other: FamilyCounts) -> FamilyCounts:
+        return FamilyCounts(*(a + b for a, b in zip(self.counts, other.counts, strict=True)))
 
-    def __mul__(self, factor: int) -> Parts:
-        return Parts(*(factor * n for n in self.counts))
+    def __mul__(self, factor: int) -> FamilyCounts:
+        return FamilyCounts(*(factor * n for n in self.counts))
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
@@ -57,7 +57,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerCosts:
     """One layer of the plan.
 
     Args:
@@ -76,8 +76,8 @@ class Layer:
     shared: bool
     reason: str
     axes: tuple[Axis, Axis] | None
-    tile: Parts
-    scan: Parts
+    tile: FamilyCounts
+    scan: FamilyCounts
     crops: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,35 +96,39 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Table:
+class PlanTable:
     """A plan, layer by layer.
 
     Args:
-        plan: the plan.
         layers: in the order in which they run.
         halo: px read beyond the pixels of a tile's own windows: top, bottom, left, right; the most of any tile.
         numbers: values that the scan writes, a measure of its traffic to memory; crop by crop.
+        windows: of the whole map.
+        facts: of the plan, as JSON-able values.
+        notes: lines of text below the layers.
     """
 
-    plan: Plan
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerCosts, ...]
     halo: tuple[int, int, int, int]
     numbers: tuple[int, int]
+    windows: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
-    def tile(self) -> Parts:
+    def tile(self) -> FamilyCounts:
         """Multiply-adds of one full tile."""
-        return sum((layer.tile for layer in self.layers), Parts())
+        return sum((layer.tile for layer in self.layers), FamilyCounts())
 
     @property
-    def scan(self) -> Parts:
+    def scan(self) -> FamilyCounts:
         """Multiply-adds of the whole scan: the sum over all tiles."""
-        return sum((layer.scan for layer in self.layers), Parts())
+        return sum((layer.scan for layer in self.layers), FamilyCounts())
 
     @property
     def crops(self) -> int:
         """Multiply-adds of all windows crop by crop."""
-        return self.plan.windows * crop_macs(self.plan.network)
+        return sum(layer.crops for layer in self.layers)
 
     @property
     def mac_ratio(self) -> float:
@@ -134,19 +138,20 @@ class Table:
     @property
     def faster(self) -> float:
         """How many times faster than crop by crop the scan should be, by multiply-adds and numbers written."""
+        each = CONSTANTS.macs_per_byte * _NUMBER_BYTES
         mine, crops = (
-            macs + _MACS_A_NUMBER * n for macs, n in zip((self.scan.total, self.crops), self.numbers, strict=True)
+            macs + each * count for macs, count in zip((self.scan.total, self.crops), self.numbers, strict=True)
         )
         return crops / mine
 
     def seconds(self, crop_seconds: float) -> float:
         """What the scan should take on a machine that takes ``crop_seconds`` for one window by itself."""
-        return crop_seconds * self.plan.windows / self.faster
+        return crop_seconds * self.windows / self.faster
 
     def to_dict(self) -> dict[str, Any]:
-        """The table as JSON-able values, next to the plan's own."""
+        """The table as JSON-able values, with the plan's facts."""
         return {
-            **self.plan.to_dict(),
+            **self.facts,
             "halo": list(self.halo),
             "tile_parts": self.tile.to_dict(),
             "scan_macs": self.scan.to_dict(),
@@ -156,66 +161,75 @@ class Table:
         }
 
     def __str__(self) -> str:
-        return "\n".join([*_lines(self), "", *_legend(), "", *_facts(self)])
-
-
-def tabulate(plan: Plan) -> Table:
-    """The plan layer by layer, its cost summed over all tiles.
-
-    Cells of a tile are a product over the axes, and so is their sum over all tiles:
-
-        sum of cells = (sum over tile rows of interior + border) * (sum over tile columns of interior + border)
-    """
-    runs = [(run, _spans(run)) for run in plan.all_passes]
-    first, spans = runs[0]
-    middle = (
-        first,
-        tuple([axis[(len(axis) - 1) // 2]] for axis in spans),
-    )  # never the last of several: that is smaller
-    layers = []
-    for nodes in _grouped(first):
-        tile, scan = (sum((_parts(n, axes) for n in nodes for _, axes in each), Parts()) for each in ([middle], runs))
-        place = first.places[nodes[-1].name]
-        ops = tuple(dict.fromkeys(n.op for n in nodes))
-        crops = plan.windows * sum(n.window_macs for n in nodes)
-        layers.append(Layer(nodes[0].path, ops, place.shared, place.reason, place.axes, tile, scan, crops))
-    numbers = sum(_numbers(run, axes) for run, axes in runs), _crop_numbers(plan)
-    return Table(plan, tuple(layers), _halo(first, spans), numbers)
+        return "\n".join([*_lines(self), "", *_legend(), "", *self.notes])
 
 
 @dataclass(frozen=True)
-class _Span:
+class TileSpan:
     """One row (or column) of tiles: its windows along that axis, and the cells of every shared node."""
 
     windows: int
     cells: Mapping[str, AxisCells]
 
 
-def _spans(plan: Plan) -> tuple[list[_Span], list[_Span]]:
-    """The rows and the columns of tiles."""
-    first = next(iter(plan.tiles()))
-    rows = {t.row: t.rows for t in plan.tiles()}
-    columns = {t.column: t.columns for t in plan.tiles()}
-    down = [_Span(n, plan.layout(Tile(i, first.column, n, first.columns)).y) for i, n in rows.items()]
-    across = [_Span(n, plan.layout(Tile(first.row, j, first.rows, n)).x) for j, n in columns.items()]
-    return down, across
+TileSpans = tuple[list[TileSpan], list[TileSpan]]  # rows and columns of tiles of one pass
 
 
-def _grouped(plan: Plan) -> Iterator[list[NodeSpec]]:
-    """Nodes of one layer that run one after the other and in one place."""
+def layer_costs(network: Network, places: Mapping[str, Place], passes: Sequence[TileSpans]) -> tuple[LayerCosts, ...]:
+    """The layers of a network, their costs summed over all tiles of all passes.
+
+    Cells of a tile are a product over the axes, and so is their sum over all tiles:
+
+        sum of cells = (sum over tile rows of interior + border) * (sum over tile columns of interior + border)
+    """
+    rows, columns = passes[0]
+    middle = rows[(len(rows) - 1) // 2], columns[(len(columns) - 1) // 2]  # not the last of several: that is smaller
+    one_tile: TileSpans = [middle[0]], [middle[1]]
+    windows = sum(map(_windows, passes))
+    layers = []
+    for nodes in _grouped(network, places):
+        tile, scan = (
+            sum((_counts(n, spans) for n in nodes for spans in each), FamilyCounts()) for each in ([one_tile], passes)
+        )
+        place = places[nodes[-1].name]
+        ops = tuple(dict.fromkeys(n.op for n in nodes))
+        crops = windows * sum(n.window_macs for n in nodes)
+        layers.append(LayerCosts(nodes[0].path, ops, place.shared, place.reason, place.axes, tile, scan, crops))
+    return tuple(layers)
+
+
+def numbers_written(network: Network, passes: Sequence[TileSpans]) -> tuple[int, int]:
+    """Values that a scan writes: cells of every node, and what is gathered for layers per window; crop by crop."""
+    return sum(_numbers(network, spans) for spans in passes), sum(map(_windows, passes)) * sum(
+        n.window_elements for n in network
+    )
+
+
+def halo(network: Network, spans: TileSpans, step: Pair) -> tuple[int, int, int, int]:
+    """Px read beyond the pixels of a tile's own windows: top, bottom, left, right; the most of any tile."""
+    found: list[int] = []
+    image = network.nodes[0].name
+    for axis, distance, window in zip(spans, step, network.window, strict=True):
+        regions = [(s.cells[image].region, (s.windows - 1) * distance + window) for s in axis]
+        found += [max(0, *(-start for (start, _), _ in regions)), max(0, *(stop - own for (_, stop), own in regions))]
+    return found[0], found[1], found[2], found[3]
+
+
+def _grouped(network: Network, places: Mapping[str, Place]) -> Iterator[list[NodeSpec]]:
+    """Nodes of one layer that run one after the other, all of them shared or all of them per window."""
     group: list[NodeSpec] = []
-    for node in plan.network:
+    for node in network:
         if node.kind == "input":
             continue
-        if group and (node.path, plan.places[node.name].shared) != (group[0].path, plan.places[group[0].name].shared):
+        if group and (node.path, places[node.name].shared) != (group[0].path, places[group[0].name].shared):
             yield group
             group = []
         group.append(node)
     yield group
 
 
-def _cells(name: str, spans: tuple[list[_Span], ...]) -> Parts:
-    """Cells of a shared node over all tiles that rows and columns of tiles make."""
+def _cells(name: str, spans: TileSpans) -> FamilyCounts:
+    """Cells of a shared node over all tiles of a pass."""
     (inner_y, edge_y), (inner_x, edge_x) = (
         (
             sum(s.cells[name].computed("interior") for s in axis),
@@ -223,45 +237,32 @@ def _cells(name: str, spans: tuple[list[_Span], ...]) -> Parts:
         )
         for axis in spans
     )
-    return Parts(inner_y * inner_x, edge_y * inner_x + inner_y * edge_x, edge_y * edge_x)
+    return FamilyCounts(inner_y * inner_x, edge_y * inner_x + inner_y * edge_x, edge_y * edge_x)
 
 
-def _windows(spans: tuple[list[_Span], ...]) -> int:
+def _windows(spans: TileSpans) -> int:
     return math.prod(sum(s.windows for s in axis) for axis in spans)
 
 
-def _parts(node: NodeSpec, spans: tuple[list[_Span], ...]) -> Parts:
+def _counts(node: NodeSpec, spans: TileSpans) -> FamilyCounts:
+    """Multiply-adds of a node over all tiles of a pass."""
     if node.name in spans[0][0].cells:
         return _cells(node.name, spans) * node.macs
-    return Parts(windows=_windows(spans) * node.window_macs)
+    return FamilyCounts(windows=_windows(spans) * node.window_macs)
 
 
-def _numbers(plan: Plan, spans: tuple[list[_Span], list[_Span]]) -> int:
-    """Values written by the whole scan: cells of every node, and what is gathered for layers that run per window."""
+def _numbers(network: Network, spans: TileSpans) -> int:
+    """Values written by one pass."""
     shared = spans[0][0].cells
-    cells = sum(_cells(n.name, spans).total * n.elements for n in plan.network if n.name in shared)
-    rest = [n for n in plan.network if n.name not in shared]
-    if not rest:
-        return cells
-    read = {i for n in rest for i in n.inputs if i in shared}
-    return cells + plan.windows * sum(n.window_elements for n in [*rest, *(plan.network[i] for i in sorted(read))])
+    cells = sum(_cells(n.name, spans).total * n.elements for n in network if n.name in shared)
+    rest = [n for n in network if n.name not in shared]
+    gathered = {i for n in rest for i in n.inputs if i in shared}
+    each = sum(n.window_elements for n in [*rest, *(network[i] for i in sorted(gathered))])
+    return cells + _windows(spans) * each
 
 
-def _crop_numbers(plan: Plan) -> int:
-    return plan.windows * sum(n.window_elements for n in plan.network)
-
-
-def _halo(plan: Plan, spans: tuple[list[_Span], list[_Span]]) -> tuple[int, int, int, int]:
-    found: list[int] = []
-    image = plan.network.nodes[0].name
-    for axis, step, window in zip(spans, plan.step, plan.network.window, strict=True):
-        regions = [(s.cells[image].region, (s.windows - 1) * step + window) for s in axis]
-        found += [max(0, *(-start for (start, _), _ in regions)), max(0, *(stop - own for (_, stop), own in regions))]
-    return found[0], found[1], found[2], found[3]
-
-
-Column = tuple[str, Callable[[Layer], str]]
-_COLUMNS: tuple[Column, ...] = (
+_Column = tuple[str, Callable[[LayerCosts], str]]
+_COLUMNS: tuple[_Column, ...] = (
     ("layer", lambda r: r.name if len(r.name) <= _NAME else f"…{r.name[1 - _NAME :]}"),
     ("operators", lambda r: _cut(", ".join(r.ops))),
     ("runs", lambda r: "shared" if r.shared else "per window"),
@@ -275,7 +276,7 @@ _COLUMNS: tuple[Column, ...] = (
 )
 
 
-def _lines(table: Table) -> list[str]:
+def _lines(table: PlanTable) -> list[str]:
     scan = table.scan
     cells = [[title for title, _ in _COLUMNS], *([show(row) for _, show in _COLUMNS] for row in table.layers)]
     total = ["all layers", "", "", "", *map(_count, scan.counts), _count(table.crops), f"{table.mac_ratio:.1f}x"]
@@ -324,39 +325,4 @@ def _legend() -> list[str]:
         "shares. Corners: border cells of each window. Per window: layers that each window has for itself. Crops: "
         "all windows one by one."
     )
-    return textwrap.wrap(text, _WIDTH)
-
-
-def _facts(table: Table) -> list[str]:
-    plan, tile = table.plan, table.tile
-    first = frontier(plan.network, plan.places)
-    where = "none, windows share every layer" if first is None else f"{first.path}: {plan.places[first.name].reason}"
-    (height, width), (rows, columns), (ty, tx) = plan.image, plan.shape, plan.tile
-    top, bottom, left, right = table.halo
-    per = f", batches of {plan.batch} windows" if first is not None else ""
-    lines = [
-        f"map       {rows}x{columns} windows, step {_pair(*plan.step)} px, of {height}x{width} px; {_setting(plan)}",
-        f"method    {plan.method}; {plan.why}",
-        f"frontier  {where}",
-        f"tile      {ty}x{tx} windows{per}, {short(tile.total)} MACs, {_tiles(plan)}",
-        f"halo      {top} px above, {bottom} below, {left} left, {right} right of a tile's own pixels",
-        f"memory    {plan.memory.total_bytes / 1e6:,.0f} MB of {plan.budget_bytes / 1e6:,.0f} MB allowed",
-        f"work      {short(table.scan.total)} MACs, crop by crop {short(table.crops)}: {table.mac_ratio:.1f}x fewer",
-    ]
-    return [part for line in lines for part in textwrap.wrap(line, _WIDTH, subsequent_indent=" " * 10)]
-
-
-def _setting(plan: Plan) -> str:
-    cells, whole = plan.borders.cells, plan.borders.whole_maps
-    if not cells:
-        return plan.mode
-    return f"border {cells}" + (f", maps of at most {whole} cells whole" if whole else "")
-
-
-def _tiles(plan: Plan) -> str:
-    count = sum(1 for run in plan.all_passes for _ in run.tiles())
-    return f"{count} tile{'' if count == 1 else 's'} in all"
-
-
-def _pair(y: int, x: int) -> str:
-    return f"{y}" if y == x else f"{y} x {x}"
+    return textwrap.wrap(text, WIDTH)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fullfield.geometry.axis import Axis, Op
-from fullfield.geometry.network import Kind
+from fullfield.geometry.network import NodeKind
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.operators.work import Work
 
@@ -41,7 +41,7 @@ class Row:
 
     name: str
     type: str
-    kind: Kind
+    kind: NodeKind
     inputs: tuple[str, ...]
     ops: tuple[Op, Op]
     shape: Shape
