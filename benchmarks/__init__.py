@@ -1,4 +1,4 @@
-"""Measurements, each a command; torch takes memory in huge pages, as it does for the command line."""
+"""Benchmarks, one command each. torch uses huge pages, as for the command line."""
 
 import os
 

@@ -1,10 +1,10 @@
-"""Convolution by Fourier transforms against torch's direct one: ``python benchmarks/fft.py [--fit]``.
+"""Compares convolution by Fourier transforms with torch's direct convolution: ``python benchmarks/fft.py [--fit]``.
 
-Prints one row a layer (kernel, channels, map): milliseconds of the direct convolution, of ``fft_conv2d`` with the
-kernels' spectra computed anew and cached, of the package ``torch-fftconv`` where it is installed, and what the cost
-model chooses for both. Then the crossover: the smallest kernel from which on transforms win. All ways of a layer take
-turns, so that whatever else runs meets all of them alike, and the medians count. ``--fit`` measures the same layers at
-several tiles and prints the model's constants. ``benchmarks/fft.md`` is its output.
+Prints one row for each layer (kernel, channels, map): milliseconds of the direct convolution, of ``fft_conv2d`` with
+the kernels' spectra computed anew and cached, of the package ``torch-fftconv`` if it is installed, and the choices of
+the cost model. Then the crossover: the smallest kernel from which transforms are faster. The methods of a layer run in
+turns, so that other load affects all of them alike; the medians are printed. ``--fit`` measures the same layers at
+several tiles and prints the constants of the cost model. ``benchmarks/fft.md`` is the output.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RIVAL = "torch-fftconv"
 
 
 def layers(most_macs: float) -> Iterator[ConvShape]:
-    """The grid, without layers that would take minutes."""
+    """The grid of layers, without those that would take minutes."""
     for channels, size, kernel in itertools.product(CHANNELS, MAPS, KERNELS):
         layer = ConvShape(1, channels, channels, 1, (size, size), (kernel, kernel))
         if kernel < size and layer.macs <= most_macs:
@@ -44,13 +44,13 @@ def layers(most_macs: float) -> Iterator[ConvShape]:
 
 
 def tensors(layer: ConvShape) -> tuple[Tensor, Tensor]:
-    """A map and kernels of the layer's sizes."""
+    """A random map and random kernels of the layer's sizes."""
     x = torch.randn(layer.batch, layer.inputs, *layer.size)
     return x, torch.randn(layer.outputs, layer.inputs // layer.groups, *layer.kernel) / layer.inputs
 
 
 def medians(ways: Mapping[str, Callable[[], object]], least_s: float) -> dict[str, float]:
-    """Seconds of each way: the median of turns, after one that does not count; of one thread its own time."""
+    """Seconds of each method: the median over turns, after a warm-up turn; thread time if there is one thread."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     taken: dict[str, list[float]] = {name: [] for name in ways}
     spent, turn = 0.0, 0
@@ -79,7 +79,7 @@ def other() -> Callable[[Tensor, Tensor], Tensor] | None:
 
 
 def measure(layer: ConvShape, least_s: float) -> dict[str, float]:
-    """Seconds of all ways of a layer."""
+    """Seconds of all methods for a layer."""
     x, weight = tensors(layer)
     rival = other()
     rival_bytes = 8 * layer.inputs * layer.outputs * layer.size[0] * (layer.size[1] // 2 + 1)
@@ -95,7 +95,7 @@ def measure(layer: ConvShape, least_s: float) -> dict[str, float]:
 
 @torch.no_grad()
 def table(most_macs: float, least_s: float) -> None:
-    """The rows, the crossovers, and how good the choices are."""
+    """Prints the rows, the crossovers, and the quality of the choices."""
     wins: dict[str, dict[tuple[str, int], list[int]]] = {"fft": {}, "cached": {}}
     chosen: dict[str, list[tuple[bool, float, float]]] = {"fft": [], "cached": []}
     print(
@@ -138,9 +138,9 @@ Rows = list[tuple[tuple[float, ...], float]]
 
 @torch.no_grad()
 def fit(most_macs: float, least_s: float) -> None:
-    """Constants of the model, by least squares of the relative error, none of them negative.
+    """The non-negative constants of the cost model with the least squared relative error.
 
-    Layers near the crossover count most: there a wrong constant is a wrong choice.
+    Layers near the crossover have the largest weight, since there a wrong constant leads to a wrong choice.
     """
     direct: Rows = []
     fft: Rows = []
@@ -166,7 +166,7 @@ def fit(most_macs: float, least_s: float) -> None:
 
 
 def solve(rows: Rows, weights: list[float]) -> list[float]:
-    """Non-negative least squares of ``terms . constants / seconds == 1``, by leaving out what comes out negative."""
+    """Non-negative least squares of ``terms . constants / seconds == 1`` by removing negative ones."""
     matrix = torch.tensor([[t / took for t in terms] for terms, took in rows], dtype=torch.float64)
     heavy = torch.tensor(weights, dtype=torch.float64)[:, None]
     used = list(range(matrix.shape[1]))

@@ -1,7 +1,7 @@
-"""``LocallyConnected2d`` against ``unfold`` and one product: ``python benchmarks/locally_connected.py``.
+"""Compares ``LocallyConnected2d`` with ``unfold`` and one product: ``python benchmarks/locally_connected.py``.
 
-Each way runs forward and backward in a process of its own; the memory is that process's peak above what inputs,
-weights and their gradients take.
+Each method runs forward and backward in a separate process; the memory is that process's peak, less inputs, weights
+and their gradients.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Layer = tuple[int, int, int, int, int, int]
 
 
 def ours(layer: LocallyConnected2d, x: Tensor) -> Tensor:
-    """The layer as it is."""
+    """The layer itself."""
     result: Tensor = layer(x)
     return result
 
 
 def unfolded(layer: LocallyConnected2d, x: Tensor) -> Tensor:
-    """All neighbourhoods at once, then one product a position."""
+    """All neighbourhoods at once, then one product for each position."""
     rows, columns, out, *_ = layer.weight.shape
     patches = F.unfold(x, layer.kernel_size, stride=layer.stride).reshape(x.shape[0], -1, rows * columns)
     found = torch.einsum("nkp,pok->nop", patches, layer.weight.flatten(0, 1).flatten(2))
@@ -48,15 +48,15 @@ WAYS: dict[str, Callable[[LocallyConnected2d, Tensor], Tensor]] = {"fullfield": 
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had."""
+    """The peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(task: tuple[str, Layer, int]) -> tuple[float, float, int]:
-    """Seconds forward and backward, and bytes above those of the tensors that stay."""
+    """Seconds forward and backward, and peak bytes above inputs, weights and gradients."""
     way, (n, inputs, outputs, size, kernel, stride), threads = task
     torch.set_num_threads(threads)
-    small = LocallyConnected2d(2, 2, 4, 3)  # what torch loads and keeps at its first call is no one's
+    small = LocallyConnected2d(2, 2, 4, 3)  # libraries that torch loads at its first call are not counted
     WAYS[way](small, torch.ones(2, 2, 4, 4, requires_grad=True)).sum().backward()
     layer = LocallyConnected2d(inputs, outputs, size, kernel, stride)
     for parameter in layer.parameters():

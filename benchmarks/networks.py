@@ -1,4 +1,4 @@
-"""Full-size networks with random weights, for speed: what they score does not matter."""
+"""Full-size networks with random weights, for benchmarks of speed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 class DenseLayer(nn.Module):
-    """Huang et al. 2017: two normalised convolutions whose maps are appended."""
+    """Huang et al. 2017: two normalised convolutions, whose maps are concatenated to the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def mobilenet_v2() -> nn.Module:
 
 
 def lenet() -> nn.Module:
-    """LeCun et al. 1998 on colour windows of 32 px: nothing pads."""
+    """LeCun et al. 1998 on colour windows of 32 px, without padding."""
     features = [nn.Conv2d(3, 6, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2)]
     return nn.Sequential(*features, nn.Flatten(), nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Linear(84, 10))
 

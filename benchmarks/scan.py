@@ -1,9 +1,9 @@
-"""How much faster than crops a scan is, beside the bound that its multiply-adds set.
+"""Compares the time of scans with that of crops, and with the bound given by their multiply-adds.
 
     python -m benchmarks.scan [--size 1024] [--steps 32 8 4] [--networks VGG-16 ...] > benchmarks/scan.md
 
-Each row runs, in turn and three times, one tile of the scan and a sample of crops in the best of several batch sizes,
-by the same torch in the same process; its ratio is that of the medians, a window. Weights are random.
+Each row runs one tile of the scan and a sample of crops at the fastest of several batch sizes, in turns and three
+times, by the same torch in the same process; the ratio is that of the median times a window. Weights are random.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def row(name: str, prepared: Prepared, source: Source, step: int, mode: str) -> str:
-    """One line of the table."""
+    """One row of the table."""
     borders = EXACT if mode == "exact" else CONTEXT
     try:
         plan = make_plan(prepared.network, image=source.shape[1:], step=(step, step), borders=borders)
@@ -90,7 +90,7 @@ def best_batch(net: Model, source: Source, cells: list[tuple[int, int]], plan: P
 
 
 def timed_tile(prepared: Prepared, plan: Plan, source: Source, tile: Tile) -> tuple[float, np.ndarray]:
-    """Seconds of one tile's run, lowering left out, and its scores."""
+    """Seconds of one tile, without lowering, and its scores."""
     runs = run_tiles(plan, prepared.canonical, source, [tile, tile])
     next(runs)  # lowers and warms up
     return timed(lambda: next(runs))
@@ -103,7 +103,7 @@ def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
 
 
 def _settled(module: torch.nn.Module) -> torch.nn.Module:
-    """Random statistics for batch norms, so that scores vary."""
+    """Random statistics for batch norms, so that the scores vary."""
     for part in module.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean.normal_(0, 0.1)

@@ -1,18 +1,18 @@
-"""What streaming costs: scans from a tiled TIFF to a Zarr store, beside the engine alone on the same tiles in memory.
+"""Measures the cost of streaming: scans from a tiled TIFF to a Zarr store, compared with the engine in memory.
 
     OMP_NUM_THREADS=1 python -m benchmarks.stream [--parts overhead sizes classes] > benchmarks/stream.md
 
 - *overhead*: the whole call of ``scan_to`` (planning, reading, normalising, storing, syncing, the pyramid) over
-  ``engine.run`` of the same plan on pixels that are ready in memory, to a sink that drops the scores: the first scan
-  of a network in a process, and a later one, which finds it prepared. They run in turn, so many rounds; a ratio is the
-  median of those to the engine's run before, since the machine's speed drifts. *Beside its programs* compares nothing
-  across runs: wall time of the later scan over the processor time that its computing thread spent in the network's
-  programs, by the same of the engine. It tells what preparing, reading, waiting and writing cost, not how much slower
-  programs run while other threads use the same memory. For one thread of torch.
-- *sizes*: seconds a megapixel of ever larger images of one file layout.
-- *classes*: peak memory above that before the scan, of many classes at a modest budget.
+  ``engine.run`` of the same plan on pixels in memory, with a sink that drops the scores: the first scan of a network in
+  a process, and a later one, for which it is prepared. They run in turns, for several rounds; a ratio is the median of
+  those to the preceding run of the engine, since the machine's speed drifts. *Beside its programs* compares nothing
+  across runs: the wall time of the later scan over the processor time that its computing thread spent in the network's
+  programs, divided by the same of the engine. It is the cost of preparing, reading, waiting and writing, without the
+  slowdown of programs while other threads use the same memory. For one thread of torch.
+- *sizes*: seconds a megapixel for images of growing size in one file layout.
+- *classes*: peak memory above that before the scan, for many classes at a modest budget.
 
-Wall time tells of the machine's other load too; CPU time, of all threads, does not.
+Wall time depends on the machine's other load too; CPU time, of all threads, does not.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ LAYOUTS = [("jpeg", 256), ("jpeg", 512), ("deflate", 256), ("deflate", 512)]
 
 @dataclass(frozen=True)
 class Case:
-    """A network and how it is scanned.
+    """A network and the options of its scans.
 
     Args:
         name: in the table.
         build: makes the module.
         window: of its input, px.
-        options: ``scan``'s own.
+        options: of ``scan``.
     """
 
     name: str
@@ -85,7 +85,7 @@ OVERHEAD = [
 
 @dataclass(frozen=True)
 class Time:
-    """Of one run, s: on the clock, of all threads on the processor, and of the computing one in the programs."""
+    """Of one run, s: wall time, CPU time of all threads, and CPU time of the computing thread in programs."""
 
     wall: float
     cpu: float
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def overhead(args: argparse.Namespace) -> None:
-    """Scans of files over the engine alone."""
+    """Prints scans of files compared with the engine."""
     print(
         "| network | file | engine s/Mpx | first scan s/Mpx | wall ratio | CPU ratio | later scan, wall | CPU ", end=""
     )
@@ -143,7 +143,7 @@ def overhead(args: argparse.Namespace) -> None:
 
 
 def sizes(args: argparse.Namespace) -> None:
-    """Seconds a megapixel of ever larger images."""
+    """Prints seconds a megapixel for images of growing size."""
     print("| image | blocks | wall s/Mpx | over that of 10 megapixels | CPU s/Mpx | likewise | peak above the start |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     case = OVERHEAD[1][0]
@@ -170,7 +170,7 @@ def sizes(args: argparse.Namespace) -> None:
 
 
 def many_classes(args: argparse.Namespace) -> None:
-    """Peak memory of maps of many classes."""
+    """Prints the peak memory of maps of many classes."""
     print("| classes | budget | map | stored | wall s/Mpx | CPU s/Mpx | peak above the start |")
     print("|--:|--:|---|--:|--:|--:|--:|")
     for classes in (10, 1000):
@@ -193,7 +193,7 @@ def _wide(classes: int) -> nn.Module:
 
 
 class _Memory:
-    """Pixels that are ready; a source."""
+    """A source of pixels in memory."""
 
     def __init__(self, pixels: NDArray[np.floating]) -> None:
         self.pixels = pixels
@@ -225,7 +225,7 @@ class _Nothing:
 
 
 def _ready(job: StreamJob) -> Callable[[], None]:
-    """The engine alone, on the plan of a job."""
+    """Runs the engine alone, on the plan of a job."""
     work = job.work
     channels, height, width = work.source.shape
     pixels = np.empty((height, width, channels), np.float32).transpose(2, 0, 1)  # as sources give them
@@ -260,7 +260,7 @@ def timed(work: Callable[[], object]) -> Time:
 
 
 def _over(times: list[Time], engine: list[Time]) -> str:
-    """The medians of the ratios to the engine's times, on the clock and on the processor."""
+    """The medians of the ratios to the engine's times, by wall time and by CPU time."""
     pairs = list(zip(times, engine, strict=True))
     wall, cpu = ([getattr(t, kind) / getattr(e, kind) for t, e in pairs] for kind in ("wall", "cpu"))
     return f"{statistics.median(wall):.3f} | {statistics.median(cpu):.3f}"
@@ -275,7 +275,7 @@ def _cpu(times: list[Time]) -> float:
 
 
 class Peak:
-    """Most memory held above that at the beginning, looked at every 10 ms."""
+    """Peak memory above that at the beginning, sampled every 10 ms."""
 
     above = 0
 
@@ -301,7 +301,7 @@ def _resident() -> int:
 
 
 def tiled(folder: Path, side: int, kind: str, tile: int) -> Path:
-    """A BigTIFF of photographs, turned, dimmed and with noise, beside each other."""
+    """A BigTIFF of photographs side by side, rotated, dimmed and with noise."""
     import tifffile
 
     path = folder / f"{side}-{kind}-{tile}.tif"

@@ -1,16 +1,16 @@
-"""Every classifier of timm and torchvision, scanned in float64 and compared with crops, a process each.
+"""Scans every classifier of timm and torchvision in float64, each in a process, and compares it with crops.
 
     python -m benchmarks.sweep [--names NAME ...] [--match 'resnet*'] [--most-parameters 30] --results sweep.jsonl
     python -m benchmarks.sweep --table sweep.jsonl > benchmarks/sweep.md
 
-Needs timm or torchvision (names of torchvision begin with ``tv:``), which are no dependencies. Weights are drawn, so
-are the statistics of batch norms: no file is downloaded. Each model gives one line of JSON; models that have theirs are
-left out, so that a sweep may be cut off and go on; those that were too large, or took too long, are tried again where
-more is allowed. Modules of the library of which the fewest models passed come first. A model passes if
+Needs timm or torchvision (names of torchvision begin with ``tv:``), which are not dependencies. Weights and statistics
+of batch norms are random: no file is downloaded. Each model adds one line of JSON; models that have a line are skipped,
+so that an interrupted sweep resumes; those that were too large, or took too long, are tried again if the limits are
+higher now. Modules of the library with the fewest passed models come first. A model passes if
 
 - ``exact`` scores of two windows, at steps of 32 and 27 px, equal the crops' to 1e-9 of their spread,
-- the multiply-adds predicted are those that torch's counter finds,
-- ``context`` scores, where it has a meaning, equal those of the whole network slid over the image.
+- the predicted multiply-adds equal those of torch's counter,
+- ``context`` scores, where defined, equal those of the whole network on the image.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
         name for name in args.names or available() if fnmatch(name, args.match) and not known(found.get(name), args)
     ]
     for name in fewest_first(wanted, found):
-        if known(recorded([args.results]).get(name), args):  # by another sweep that writes the same file
+        if known(recorded([args.results]).get(name), args):  # by another sweep that writes to the same file
             continue
         facts = apart(name, args)
         with args.results.open("a") as file:
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def known(facts: dict[str, Any] | None, args: argparse.Namespace) -> bool:
-    """Whether a model has been tried, with as much as is allowed now."""
+    """Whether a model was tried with the limits of now."""
     if facts is None:
         return False
     if facts["verdict"] == "large":
@@ -85,7 +85,7 @@ def known(facts: dict[str, Any] | None, args: argparse.Namespace) -> bool:
 
 
 def fewest_first(names: list[str], found: dict[str, dict[str, Any]]) -> list[str]:
-    """The models, one of each family in turn, after as many as passed of it."""
+    """The models, one of each family in turn, families with fewer passed models first."""
     count = Counter(family(name) for name, facts in found.items() if facts["verdict"] == "passed")
     turns = []
     for name in names:
@@ -95,13 +95,13 @@ def fewest_first(names: list[str], found: dict[str, dict[str, Any]]) -> list[str
 
 
 def recorded(files: list[Path]) -> dict[str, dict[str, Any]]:
-    """What is known of each model; a later line replaces an earlier one."""
+    """The last result of each model."""
     lines = [json.loads(line) for file in files if file.exists() for line in file.read_text().splitlines()]
     return {facts["name"]: facts for facts in lines}
 
 
 def available() -> list[str]:
-    """The models of the libraries that are installed, in an order that is random, but always the same."""
+    """The models of the installed libraries, in a fixed random order."""
     names: list[str] = []
     try:
         import timm
@@ -122,7 +122,7 @@ def available() -> list[str]:
 
 
 def apart(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """What a process of its own finds; a crash, too much memory and too much time are findings."""
+    """The result of a model in a separate process; crashes and exceeded limits are results too."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -143,7 +143,7 @@ def apart(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def tried(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """What one model gives, or why it gives nothing."""
+    """The result of one model, or the reason why there is none."""
 
     def late(*_: object) -> None:
         raise _Late
@@ -158,18 +158,18 @@ def tried(name: str, args: argparse.Namespace) -> dict[str, Any]:
         facts |= {"verdict": "late", "limit": args.limit, "error": f"over {args.limit} s while {facts.pop('doing')}"}
     except fullfield.FullfieldError as error:
         facts["error"] = str(error)
-    except Exception as error:  # noqa: BLE001 - whatever a model does is a finding
+    except Exception as error:  # noqa: BLE001 - any error of a model is a result
         facts |= {"verdict": "failed", "error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
     facts.pop("doing", None)
     return facts | {"seconds": round(time.process_time() - began)}
 
 
 class _Late(BaseException):
-    """A model takes too long; no handler of errors holds it up."""
+    """A model takes too long; not an ``Exception``, so that no handler catches it."""
 
 
 def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
-    """Fills in what is found, as far as it gets."""
+    """Fills in the result step by step."""
     noise = torch.Generator().manual_seed(1)
     torch.manual_seed(0)
     facts["doing"] = "built"
@@ -204,7 +204,7 @@ def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
 
 
 def slid(net: fullfield.Model, window: int, noise: torch.Generator) -> float | None:
-    """How far ``context`` is from the whole network on the image, over the spread; ``None`` where it is refused."""
+    """Largest difference of ``context`` to the whole network on the image, over the spread; ``None`` if refused."""
     if canonical(net, sliding=True).refused:
         return None
     prepared = prepare(net, sliding=True)
@@ -225,7 +225,7 @@ def slid(net: fullfield.Model, window: int, noise: torch.Generator) -> float | N
 
 
 def built(name: str, noise: torch.Generator) -> tuple[nn.Module, int]:
-    """A model in float64 with moderate weights everywhere, and its window, the least that it takes."""
+    """A model in float64 with moderate weights, and the smallest window that it takes."""
     if name.startswith("tv:"):
         from torchvision import models
 
@@ -257,7 +257,7 @@ def built(name: str, noise: torch.Generator) -> tuple[nn.Module, int]:
 
 
 def table(files: list[Path]) -> str:
-    """Results, by module of the library, and what did not pass, by name."""
+    """Prints results by module of the library, and the models that did not pass by name."""
     found = recorded(files)
     families: dict[str, list[dict[str, Any]]] = {}
     for name in sorted(available()):
@@ -289,7 +289,7 @@ def table(files: list[Path]) -> str:
 
 
 def family(name: str) -> str:
-    """The module of a library that a model is made in."""
+    """The module of the library that defines a model."""
     if name.startswith("tv:"):
         return "torchvision"
     from timm.models import model_entrypoint

@@ -2,7 +2,7 @@
 
 MTCNN's refinement network: a face / background classifier of 24x24 px windows
 (Zhang et al. 2016, doi 10.1109/LSP.2016.2603342).
-The weights come out of the wheel of facenet-pytorch 2.6.0, which is read as a zip file and never installed or run:
+The weights are from the wheel of facenet-pytorch 2.6.0, which is read as a zip file and never installed or run:
 
     pip download --no-deps facenet-pytorch==2.6.0 mtcnn==1.0.0
     python scripts/build_rnet.py facenet_pytorch-2.6.0-py3-none-any.whl [mtcnn-1.0.0-py3-none-any.whl]
@@ -71,7 +71,7 @@ def from_facenet(wheel: Path) -> dict[str, torch.Tensor]:
 
 def from_mtcnn(wheel: Path) -> dict[str, torch.Tensor]:
     """The weights of the package mtcnn in PyTorch's layout; it keeps Keras's (y, x, in, out) and (in, out)."""
-    import joblib  # reads a pickle: `member` has checked that it is the published one
+    import joblib  # reads a pickle; `member` has checked its hash
 
     data = member(wheel, *MTCNN)
     with tempfile.NamedTemporaryFile(suffix=".lz4") as file:
@@ -120,8 +120,8 @@ def main() -> None:
     network = RNet().eval()
     network.load_state_dict(weights)
     names = ("background", "face")
-    classifier = fullfield.load(network, window=24, preprocessing="mtcnn", class_names=names, name="R-Net")
-    fullfield.save(classifier, TARGET, overwrite=True)
+    model = fullfield.load(network, window=24, preprocessing="mtcnn", class_names=names, name="R-Net")
+    fullfield.save(model, TARGET, overwrite=True)
     check(network, TARGET)
     print(f"  {TARGET}: {TARGET.stat().st_size} bytes, SHA-256 {hashlib.sha256(TARGET.read_bytes()).hexdigest()}")
 

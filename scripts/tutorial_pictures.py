@@ -18,14 +18,14 @@ COLOURS = ["#ffffff", "#ff6a4d", "#4dc3ff", "#ffd24d"]
 
 
 def sharing() -> Image.Image:
-    """The matrix of a locally connected layer beside that of the convolution of its size."""
+    """The matrices of a locally connected layer and of a convolution of the same size."""
     torch.manual_seed(0)
     local, conv = LocallyConnected2d(1, 1, 8, 3), nn.Conv2d(1, 1, 3)
     return row([workbench.unroll(layer, 8).picture(scale=6) for layer in (local, conv)])
 
 
 def passes() -> Image.Image:
-    """The centres of all windows at half the stride, one colour a shifted pass."""
+    """The centres of all windows at half the stride, one colour for each shifted pass."""
     photo = Image.open(DATA / "astronaut.png").convert("RGB").resize((384, 384))
     with torch.device("meta"):
         net = workbench.build("INPUT(3x224x224) -> [CONV(4) -> RELU -> POOL]*5 -> FC(10)")

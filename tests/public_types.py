@@ -1,4 +1,4 @@
-"""What a type checker makes of the public names: `make lint` checks this file, nobody runs it."""
+"""What a type checker makes of the public names: `make lint` checks this file; it is not run."""
 
 from typing import assert_type
 

@@ -43,8 +43,6 @@ RUN = 30  # equal lines that are one too many
 # What is known to fail, until it is mended. An entry that passes is printed and may be removed.
 NOT_YET: frozenset[str] = frozenset(
     {
-        "benchmarks/stream.py",
-        "benchmarks/sweep.py",
         "src/fullfield/api/scan_to.py",
         "src/fullfield/api/tune.py",
         "src/fullfield/api/tuning.py",
@@ -88,15 +86,9 @@ NOT_YET: frozenset[str] = frozenset(
         "tests/image/formats/test_tiff.py",
         "tests/image/test_open.py",
         "tests/image/test_sources.py",
-        "tests/importers/test_load.py",
-        "tests/importers/test_torch7_layers.py",
-        "tests/layers/test_fft.py",
         "tests/lower/drawn.py",
         "tests/lower/test_inplace.py",
         "tests/mask/test_thumbnail.py",
-        "tests/model/test_functionalize.py",
-        "tests/model/test_preserve_ops.py",
-        "tests/public_types.py",
         "tests/report/test_report_properties.py",
         "tests/store/test_encoding.py",
         "tests/store/test_journal.py",

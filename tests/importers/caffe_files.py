@@ -1,4 +1,4 @@
-"""Caffe files for tests: a definition in text, its weights drawn from small steps and written by the package."""
+"""Caffe files for tests: a definition in text, its weights drawn from multiples of small steps and written by fullfield."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fullfield.importers.caffe.writer import save_caffe
 
 
 def draw(module: nn.Module, seed: int = 0) -> None:
-    """Fills every parameter and statistic with moderate numbers that float32 writes exactly."""
+    """Fills every parameter and statistic with moderate numbers that float32 represents exactly."""
     noise = torch.Generator().manual_seed(seed)
     for name, tensor in module.state_dict().items():
         if not tensor.is_floating_point():
@@ -24,7 +24,7 @@ def draw(module: nn.Module, seed: int = 0) -> None:
 
 
 def make(folder: Path, text: str, *, name: str = "net", seed: int = 0, surgery: bool = False) -> tuple[Path, Path]:
-    """A ``.prototxt`` of the definition as it was written, and a ``.caffemodel`` for it."""
+    """A ``.prototxt`` of the definition, and its ``.caffemodel``."""
     prototxt, model = folder / f"{name}.prototxt", folder / f"{name}.caffemodel"
     prototxt.write_text(text)
     network = read_network(prototxt)

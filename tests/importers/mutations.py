@@ -10,7 +10,7 @@ EXTREMES = [0, 1, 2, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, -1, -(2**31)]
 
 
 def mutations(whole: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """So many damaged copies, the same ones every time."""
+    """``count`` damaged copies, always the same."""
     chance = random.Random(seed)
     for _ in range(count):
         data = bytearray(whole)

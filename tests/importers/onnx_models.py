@@ -72,7 +72,7 @@ def windows(count: int, shape: Sequence[int], dtype: Any = np.float32) -> Array:
 
 
 def oracle(made: onnx.ModelProto, x: Array, output: str = "y") -> Array:
-    """What onnxruntime computes, nothing optimised."""
+    """onnxruntime's result, without optimisations."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1

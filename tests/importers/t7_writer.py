@@ -1,6 +1,6 @@
 """A small writer of Torch7's files, binary and ASCII, for tests.
 
-Modules are ``Obj("nn.Linear", weight=array, ...)``; NumPy arrays become tensors over storages of their own, lists
+Modules are ``Obj("nn.Linear", weight=array, ...)``; NumPy arrays become tensors with separate storages, lists
 tables 1, 2, ..., dictionaries tables.
 """
 
@@ -22,7 +22,7 @@ class Obj:
 
 
 class Storage:
-    """A storage, to be shared by tensors or stand alone."""
+    """A storage, shared by tensors or alone."""
 
     def __init__(self, numbers: np.ndarray, kind: str | None = None) -> None:
         self.numbers = numbers
@@ -37,7 +37,7 @@ class Tensor:
 
 
 class Raw:
-    """Bytes or, in ASCII, words put into the file as they are."""
+    """Raw bytes or, in ASCII, words."""
 
     def __init__(self, *numbers: int) -> None:
         self.numbers = numbers
@@ -142,7 +142,7 @@ def dumps(value: Any, *, ascii: bool = False) -> bytes:
 
 
 def longs(*sizes: int) -> Storage:
-    """A ``LongStorage``, as views keep their sizes."""
+    """A ``LongStorage``, the type of a view's sizes."""
     return Storage(np.array(sizes, "i8"))
 
 

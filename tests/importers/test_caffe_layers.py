@@ -1,4 +1,4 @@
-"""Every Caffe layer gives what OpenCV's importer of the same files gives."""
+"""Every Caffe layer equals that of OpenCV's importer of the same files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ ONE_LAYER = {
 
 
 def compare(prototxt: Path, model: Path, shape: tuple[int, ...], bound: float = 2e-6) -> None:
-    """Both readings of the files, on one random window; the bound is relative to the largest value."""
+    """Compares both importers on one random window; the bound is relative to the largest value."""
     x = np.random.default_rng(5).standard_normal((1, *shape)).astype(np.float32)
     network = trained(prototxt, model)
     ours = network.module(torch.from_numpy(x)).detach().numpy()
@@ -129,7 +129,7 @@ def test_layers_in_place_replace_what_they_read(tmp_path: Path) -> None:
 
 
 def test_a_pool_padded_beyond_half_its_kernel_divides_by_its_area_in_the_padded_map(tmp_path: Path) -> None:
-    """Against a walk over the windows, as ``pooling_layer.cpp`` goes."""
+    """Against a walk over the windows, as in ``pooling_layer.cpp``."""
     k, s, p, n = 3, 2, 2, 7
     for method in ("AVE", "MAX"):
         body = f"pooling_param {{ pool: {method} kernel_size: {k} stride: {s} pad: {p} }}"

@@ -1,4 +1,4 @@
-"""A file is what its content says; what can run code needs trust; every bad file is one clear error."""
+"""Files are recognised by content; files that can run code need trust; every bad file is one clear error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _net() -> nn.Module:
 
 
 def _onnx(weight_bytes_outside: str | None = None) -> onnx.ModelProto:
-    """A small classifier, its kernel in a file beside it if a name is given."""
+    """A small classifier, its kernel in another file if a name is given."""
     kernel = RNG.standard_normal((4, 3, 3, 3)).astype(np.float32)
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"]),
@@ -260,7 +260,7 @@ def test_a_file_cut_short_anywhere_is_one_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_damaged_bytes_give_an_error_of_ours_or_a_classifier_that_runs(seed: int, tmp_path: Path) -> None:
+def test_damaged_bytes_give_an_error_of_fullfield_or_a_classifier_that_runs(seed: int, tmp_path: Path) -> None:
     whole, path, chance = _onnx().SerializeToString(), tmp_path / "net.onnx", random.Random(seed)
     for _ in range(100):
         data = bytearray(whole)

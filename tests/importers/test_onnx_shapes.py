@@ -213,7 +213,7 @@ def test_a_batch_squeezed_away_is_kept_if_it_was_frozen_and_refused_if_free(batc
 
 
 def _keras_like(height: int | str, width: int | str, batch: int | str = "n") -> Any:
-    """Convolutions between transpositions and a head that reads (y, x, c), as Keras is exported."""
+    """Convolutions between transpositions and a head that reads (y, x, c), as in exports from Keras."""
     nodes = [
         helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2], name="model/conv/transpose"),
         helper.make_node(

@@ -132,7 +132,7 @@ def test_a_dilated_pool(op: str, padding: Any, ceil_mode: int, tmp_path: Path) -
         return
     made = flat(op, **shared, **padding, **extra)
     loaded = load_onnx(stored(made, tmp_path))
-    # onnxruntime leaves the dilation out of SAME, against the standard's formula: it is given the pads instead.
+    # onnxruntime ignores the dilation in SAME, against the standard's formula: it is given explicit pads.
     pads = [2, 0, 2, 1] if padding["auto_pad"] == "SAME_UPPER" else [2, 1, 2, 0]
     x = windows(2, (3, 9, 10))
     wanted = oracle(flat(op, **shared, **extra, pads=pads), x)

@@ -1,4 +1,4 @@
-"""Torch7 files: what is read, what is refused and why, and whole networks through ``load``."""
+"""Torch7 files: values, refusals and their reasons, and whole networks through ``load``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def numbers(*shape: int, kind: str = "f4") -> np.ndarray:
 
 
 def lenet(kind: str = "f4") -> Obj:
-    """Window 12: convolution, tanh, pool of squares, maps unshared, two linear layers, logarithm of softmax."""
+    """Window 12: convolution, tanh, L2 pool, locally connected layer, two linear layers, logarithm of softmax."""
     first = Obj("nn.SpatialConvolutionMM", nInputPlane=1, nOutputPlane=4, kW=3, kH=3, dW=1, dH=1, padW=0, padH=0,
                 weight=numbers(4, 9, kind=kind), bias=numbers(4, kind=kind), gradInput=numbers(0))  # fmt: skip
     local = Obj("nn.SpatialConvolutionLocal", nInputPlane=4, nOutputPlane=3, kW=2, kH=2, iW=5, iH=5, oW=4, oH=4, dW=1,

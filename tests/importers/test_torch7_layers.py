@@ -1,4 +1,4 @@
-"""Torch7 modules give what torch's own layers, or walks over the numbers, give."""
+"""Torch7 modules equal torch's layers, or walks over the numbers."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ CASES: dict[str, Callable[[], tuple[Obj, Callable[[Tensor], Tensor]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_module_gives_what_it_stands_for(case: str, tmp_path: Path) -> None:
+def test_a_module_equals_its_definition(case: str, tmp_path: Path) -> None:
     value, wanted = CASES[case]()
     if case == "conv of old files":
         value.fields |= {"padding": 1, "padW": None, "padH": None}

@@ -1,4 +1,4 @@
-"""A small network round one layer, and what every layer must do inside it."""
+"""A small network around one layer, and checks for every layer in it."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def error_of_context(net: Model) -> float:
 
 
 def operators(net: Model) -> list[str]:
-    """Short names of the captured operators, without the exporter's questions for sizes."""
+    """Short names of the captured operators, without the exporter's size nodes."""
     names = [n.target.__name__.partition(".")[0] for n in net.graph.graph.nodes if n.op == "call_function"]
     return [name for name in names if name != "sym_size"]

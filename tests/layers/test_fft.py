@@ -1,4 +1,4 @@
-"""Convolution in the frequency domain: against torch's direct one, its gradients, its choice, in a network."""
+"""Convolution in the frequency domain: against torch's direct convolution, its gradients, the choice of method, in a network."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_single_precision_is_as_good_as_a_direct_sum() -> None:
     assert (fft_conv2d(x, weight).double() - exact).abs().max() <= 1e-5 * exact.abs().max()
 
 
-def test_no_transform_runs_for_a_gradient_that_nobody_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_transform_runs_for_a_gradient_that_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight, bias = tensors(CASES[1])
     found = fft_conv2d(x, weight.detach(), bias, 1, 1, 2)
     monkeypatch.setattr(fft, "_correlate_with", None)
@@ -99,7 +99,7 @@ def test_the_layer_is_the_convolution_with_the_same_parameters() -> None:
     assert (layer(x) - plain(x)).abs().max() <= 1e-12
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch's own, of an uneven padding
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch warns of an uneven padding
 @pytest.mark.parametrize(
     ("layer", "shape", "dtype"),
     [
@@ -194,7 +194,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @torch.no_grad()
-def test_spectra_are_spectra_between_calls_and_not_beyond_the_limit(made: list[int]) -> None:
+def test_spectra_are_cached_between_calls_up_to_the_limit(made: list[int]) -> None:
     x, weight = torch.randn(1, 4, 20, 20), torch.randn(6, 4, 7, 7)
     cache, small = SpectrumCache(10**7), SpectrumCache(1000)
     for _ in range(3):
@@ -285,6 +285,6 @@ def test_a_scan_makes_the_spectra_once_for_all_tiles(made: list[int]) -> None:
     net = fullfield.load(nn.Sequential(*layers, nn.Linear(32, 5)).eval(), window=40)
     image = torch.rand(3, 104, 136)
     scores = fullfield.scan(net, image, step=8, tile=(3, 3))
-    assert len(made) < 4  # of twelve tiles, for those at the edge their own
+    assert len(made) < 4  # for twelve tiles; those at the edge have other sizes
     tile = fullfield.scan(net, image[:, :56, :56], step=8)
     assert abs(scores.array[:, :3, :3] - tile.array).max() <= 1e-4

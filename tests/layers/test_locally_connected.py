@@ -1,4 +1,4 @@
-"""Unshared weights: against one linear layer a position, against a convolution, against jax; in a network."""
+"""Unshared weights: against one linear layer for each position, against a convolution, against jax; in a network."""
 
 from __future__ import annotations
 

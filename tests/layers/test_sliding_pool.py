@@ -1,4 +1,4 @@
-"""Pools that slide with the window, cell by cell against their definition."""
+"""Pools that slide with the window, against their definition for each cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators in place become functional ones: the same numbers, and torch's own way wherever memory may be shared."""
+"""In-place operators become functional ones with the same results; torch does it where memory may be shared."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def exported(module: nn.Module) -> torch.fx.GraphModule:
 
 
 def mutable(graph: torch.fx.Graph) -> list[str]:
-    """The operators that write into what they read."""
+    """The operators that write to their inputs."""
     return [str(n.target) for n in graph.nodes if n.op == "call_function" and _writes(n.target)]
 
 
@@ -56,7 +56,7 @@ SAFE: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "a chain": lambda m, x: m.conv(x).relu_().mul_(2.0).add_(1.0),
     "by its first name": lambda m, x: _relu_then(m.conv(x), lambda y, _: y + 1),
     "by both names": lambda m, x: _relu_then(m.conv(x), lambda y, z: y * 3 - z),
-    "read before and after": lambda m, x: _kept(m.conv(x), lambda y: y.relu_()),
+    "read before and after": lambda m, x: _both(m.conv(x), lambda y: y.relu_()),
     "twice by its first name": lambda m, x: _relu_then(
         _relu_then(m.conv(x), lambda y, _: y), lambda y, _: y.neg_() + y
     ),
@@ -75,7 +75,7 @@ def _relu_then(y: Tensor, after: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     return after(y, z)
 
 
-def _kept(y: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+def _both(y: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     before = y * 2
     return before + change(y) + y
 
@@ -151,14 +151,14 @@ def test_a_captured_network_gives_the_modules_numbers(body: Callable[[nn.Module,
     torch.manual_seed(0)
     module = Around(body).eval().double()
     net = capture_module(module, window=8)
-    assert set(mutable(net.graph.graph)) <= {"aten.copy_.default"}  # into inputs and weights that it writes itself
+    assert set(mutable(net.graph.graph)) <= {"aten.copy_.default"}  # for inputs and weights that it writes to
     x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
     with torch.no_grad():
         assert torch.equal(net(x.clone()), module(x.clone()))
 
 
 def test_a_view_that_is_read_later_would_give_other_numbers() -> None:
-    """The guard is needed: twins alone are wrong there."""
+    """The guard is needed: twins alone give wrong results there."""
     torch.manual_seed(0)
     module = Around(UNSAFE["a view of it is read later"][0]).eval()
     graph = exported(module)
@@ -182,7 +182,7 @@ def test_canonical_form_is_the_same_as_by_torchs_own_way(name: str, monkeypatch:
 
 
 def described(form: Canonical) -> list[tuple[str, str, str]]:
-    """The nodes of a graph, by their places in it; a copy is what a dropout does."""
+    """The nodes of a graph, by position; a dropout is a copy."""
     place = {node: f"%{k}" for k, node in enumerate(form.graph.graph.nodes)}
     copies = (torch.ops.aten.clone.default, torch.ops.aten.dropout.default)
     return [
@@ -193,9 +193,9 @@ def described(form: Canonical) -> list[tuple[str, str, str]]:
     ]
 
 
-def test_parts_of_a_result_that_nobody_reads_are_dropped() -> None:
+def test_unused_parts_of_a_result_are_dropped() -> None:
     class Largest(nn.Module):
-        """The largest of all channels, without its place."""
+        """The maximum over channels, without its index."""
 
         def forward(self, x: Tensor) -> Tensor:
             return x.max(1).values.flatten(1)

@@ -35,7 +35,7 @@ def test_a_network_is_prepared_once_for_scans_of_one_mode() -> None:
 def test_weights_written_behind_autograd_change_the_next_scan() -> None:
     module, net = network()
     before, name = scores(net), net.hash
-    module[0].weight.data.neg_()  # an even number of sign bits, no version counted
+    module[0].weight.data.neg_()  # flips an even number of sign bits, without a new version
     assert net.hash != name
     fresh = fullfield.load(copy.deepcopy(module), window=8)
     np.testing.assert_array_equal(scores(net), scores(fresh))

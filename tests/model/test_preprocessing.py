@@ -1,4 +1,4 @@
-"""Preprocessing as a value: where it comes from, how it is written, what it refuses."""
+"""Preprocessing as a value: its sources, its text form, its errors."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""torch's own normalisations and pools of squares stay one node: captured, inspected, exported, read back."""
+"""torch's response normalisations and L2 pools stay one node: captured, inspected, exported, read back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEPT = {
 
 
 def plain(net: Model, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """What torch itself makes of ``network(layer)``."""
+    """torch's own export of ``network(layer)``."""
     nodes = [n for n in net.graph.graph.nodes if n.op == "get_attr"]
     weights = [getattr_path(net.graph, str(n.target)).double() for n in nodes]
     x = layer(F.relu(F.conv2d(x, weights[0], weights[1], padding=1)))
@@ -81,7 +81,7 @@ def test_functions_and_subclasses_count_too() -> None:
 
 
 @pytest.mark.parametrize("layer", [nn.LPPool2d(3, 2), nn.LPPool2d(2, 3, 2, ceil_mode=True)], ids=["cubes", "overhang"])
-def test_what_no_single_node_has_stays_as_torch_has_it(layer: nn.Module) -> None:
+def test_layers_that_no_single_operator_computes_are_exported_by_torch(layer: nn.Module) -> None:
     net = network(layer)
     assert "l2_pool2d" not in operators(net)
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64)

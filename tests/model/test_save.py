@@ -1,4 +1,4 @@
-"""What is saved comes back: the same scores, window, preprocessing, names; and nothing is overwritten unasked."""
+"""A saved model is read back with the same scores, window, preprocessing and names; nothing is overwritten unasked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules into classifiers: what is captured, what is left alone, what is refused and why."""
+"""Modules to models: what is captured, what is not changed, what is refused and why."""
 
 from __future__ import annotations
 

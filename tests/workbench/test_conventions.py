@@ -1,4 +1,4 @@
-"""Three meanings of convolution and what holds between them; kernels by name."""
+"""Three meanings of convolution and their relations; kernels by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of connections, trained subsampling, distances to codes: numbers, gradients, graphs, files, matrices."""
+"""Connection tables, trained subsampling, distances to codes: results, gradients, graphs, files, matrices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def layer(request: pytest.FixtureRequest) -> Any:
     return LAYERS[request.param]().double()
 
 
-def test_lenet_s_table_has_the_paper_s_links() -> None:
+def test_lenet_s_table_has_the_paper_s_connections() -> None:
     """LeCun et al. 1998, table I: six rows of 10 crosses; columns of 3, 4 and 6."""
     table = TABLES["lenet"]
     assert [sum(row in maps for maps in table) for row in range(6)] == [10] * 6

@@ -1,4 +1,4 @@
-"""CONV as FC and FC as CONV."""
+"""Convolutions as fully connected layers, and fully connected layers as convolutions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a matrix: its entries in place, equal blocks in one colour."""
+"""The picture of a matrix: its entries at their positions, equal blocks in one colour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fullfield.layers import LocallyConnected2d
 
 
 def colours(layer: nn.Module, size: int) -> np.ndarray:
-    """One colour an entry; zero for what the matrix does not hold."""
+    """The colour of each entry; zero for entries that are not stored."""
     unrolled = workbench.unroll(layer, size)
     pixels = np.asarray(unrolled.picture(scale=1)).astype(int)
     codes = pixels @ [1, 256, 65536]

@@ -220,7 +220,7 @@ def test_layers_of_sums_have_their_jacobian(layer: nn.Module) -> None:
 
 
 def refusal(layer: nn.Module, size: tuple[int, ...], x: torch.Tensor) -> str:
-    """What is said where no byte is allowed."""
+    """The error for a budget of one byte."""
     with pytest.raises(BudgetError) as caught:
         workbench.unroll(layer, size, at=x, budget=1)
     return str(caught.value)
@@ -311,7 +311,7 @@ def test_the_size_is_known_beforehand(layer: nn.Module, format: Any) -> None:
         workbench.unroll(layer, (4, 9, 9), format=format, budget=1)
     assert "entries" in caught.value.what
     low, high = 1, 2 * made.nbytes + 10**6
-    while low < high:  # the least budget that does
+    while low < high:  # the smallest sufficient budget
         middle = (low + high) // 2
         try:
             workbench.unroll(layer, (4, 9, 9), format=format, budget=middle)

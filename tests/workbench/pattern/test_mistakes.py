@@ -1,4 +1,4 @@
-"""Patterns that do not build: the place, what was expected there, and the arithmetic."""
+"""Patterns that cannot be built: the position, what was expected there, and the arithmetic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fullfield.errors import BudgetError, CaptureError, FullfieldError, Geometry
 
 I = "INPUT(3x8x8) -> "  # as short as a table needs it
 
-# pattern, kind, line, column, how many carets, what it says, how to mend it
+# pattern, kind, line, column, number of carets, message, fix
 BROKEN: list[tuple[str, type[FullfieldError], int, int, int, str, str]] = [
     ("", CaptureError, 1, 1, 1, "is empty", "begin with INPUT"),
     ("CONV(3)", CaptureError, 1, 1, 4, "a pattern begins with INPUT", "INPUT(3x224x224)"),

@@ -170,7 +170,7 @@ def test_values_in_turn_go_with_their_rounds(pattern: str, widths: list[int]) ->
 
 
 def test_a_group_that_may_be_missing_leaves_nothing_behind() -> None:
-    # the group's first layers fit, its last does not: all of it goes, and the names count on
+    # the group's first layers fit, its last does not: the whole group is skipped, and names keep counting
     net = workbench.build("INPUT(3x4x4) -> CONV(4) -> [CONV(5) -> POOL -> POOL -> POOL]? -> CONV(6)")
     assert [name for name, _ in net.named_children()] == ["conv1", "conv2"]
     assert net.conv2.in_channels == 4
