@@ -1,4 +1,4 @@
-"""Caffe files for tests: a definition in text, its weights drawn from multiples of small steps and written by fullfield."""
+"""Caffe files for tests: a text definition, with weights drawn from small steps and written by fullfield."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_the_channels_of_a_pickled_module_can_be_given_those_of_an_onnx_file_can
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     torch.save(net, tmp_path / "net.pt")
     assert load(tmp_path / "net.pt", window=8, channels=5, trust=True).classes == 5
-    with pytest.raises(CaptureError, match="says its channels itself"):
+    with pytest.raises(CaptureError, match="states its channels itself"):
         load(stored(_onnx(), tmp_path), channels=3)
 
 

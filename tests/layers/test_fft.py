@@ -1,4 +1,4 @@
-"""Convolution in the frequency domain: against torch's direct convolution, its gradients, the choice of method, in a network."""
+"""Convolution in the frequency domain: against the direct one, gradients, the choice of method, in a network."""
 
 from __future__ import annotations
 

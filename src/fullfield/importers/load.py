@@ -39,17 +39,17 @@ def load(
 
     A file is an ONNX, Caffe or Torch7 network; with ``trust`` also a ``.pt2`` program or a pickled module. Its content
     decides, not its name. A module is exported at one window size, in evaluation mode, with a free batch size; it
-    stays as it was, training flags included, and the model shares its parameters. A ``Model`` is returned as it is,
+    is not changed, training flags included, and the model shares its parameters. A ``Model`` is returned as it is,
     or with another preprocessing, other class names or another name.
 
     Args:
         source: path of a file; a module that maps ``(n, c, h, w)`` to ``(n, k)``, ``(n, k, 1, 1)``, or a tuple or
             dict that holds one of these; or a ``Model``.
-        window: height and width, px; by default what the file, or timm's ``pretrained_cfg`` of a module, says.
-        channels: input channels of a module; by default those of its first convolution, or what timm's
-            ``pretrained_cfg`` says where the network rearranges its pixels before that.
-        preprocessing: a preset's name or a value; by default what fullfield's metadata in the file or timm's
-            ``pretrained_cfg`` says, else ``none``.
+        window: height and width, px; by default those that the file, or timm's ``pretrained_cfg`` of a module, states.
+        channels: input channels of a module; by default those of its first convolution, or of timm's
+            ``pretrained_cfg`` where the network rearranges its pixels before that.
+        preprocessing: a preset's name or a value; by default that of fullfield's metadata in the file or of timm's
+            ``pretrained_cfg``, else ``none``.
         class_names: one name a score; by default those in the file.
         score: index or name of the output that holds the scores, where the network has several.
         weights: the ``.caffemodel`` of a ``.prototxt``; without it the weights are drawn by the file's fillers.
@@ -109,7 +109,7 @@ def _load_file(
     if weights is not None and kind != "caffe":
         raise _carries_weights(str(path))
     if channels is not None and kind in ("onnx", "caffe", "torch7"):
-        raise CaptureError(str(path), "says its channels itself", fix="leave out channels=; it goes with a module")
+        raise CaptureError(str(path), "states its channels itself", fix="leave out channels=; it goes with a module")
     if kind == "caffe":
         return load_caffe(
             path,

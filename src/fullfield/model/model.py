@@ -51,7 +51,7 @@ class Model:
         return scores
 
     def to(self, target: torch.dtype | torch.device | str) -> Model:
-        """The same network in another floating type or on another device; this one stays as it is."""
+        """The same network in another floating type or on another device; this one is not changed."""
         import copy
 
         return replace(self, graph=copy.deepcopy(self.graph).to(target))

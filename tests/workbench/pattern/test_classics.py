@@ -1,4 +1,4 @@
-"""The classics, layer by layer against the tables of their papers. On the meta device, so that full width costs nothing."""
+"""The classics, layer by layer against the tables of their papers; on the meta device, without memory."""
 
 from __future__ import annotations
 

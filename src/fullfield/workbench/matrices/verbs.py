@@ -184,7 +184,7 @@ def _flat(layer: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _linear_maps(layer: nn.Module, shape: tuple[int, ...], at: Any) -> tuple[list[LinearMap], tuple[int, ...]]:
-    """The layers as maps, and the shape that comes out of the last."""
+    """The layers as linear maps, and the output shape of the last."""
     x = None if at is None else _example(layer, at, shape)
     flags = [(part, part.training) for part in layer.modules()]
     maps: list[LinearMap] = []

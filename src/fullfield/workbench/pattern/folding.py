@@ -145,7 +145,7 @@ def _written(node: Node, around: Sequence[Frames]) -> str:
 
 
 def _alternatives(values: Sequence[str], around: Sequence[Frames]) -> str:
-    """One value, or one for each round of a repeat, or one for each occurrence, as ``place_of`` will read them."""
+    """One value, or one for each round of a repeat, or one for each occurrence, as ``value_index`` reads them."""
     if len(set(values)) == 1:
         return values[0]
     for count in sorted({frames[level][0] for frames in around for level in range(len(frames))} - {1}):
