@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fullfield.errors import ImageError
-from fullfield.files import PICTURES, check_writable, remove, replacing
+from fullfield.files import PICTURES, check_writable, remove, replacing, replacing_all, sync
 
 
 @pytest.mark.parametrize("name", ["a.zarr", "a.npz", "a.PNG", "a.jpg", "a.jpeg", "a.webp"])
@@ -49,7 +49,7 @@ def test_a_folder_of_other_things_is_never_overwritten(tmp_path: Path) -> None:
     folder.mkdir()
     assert check_writable(folder, True)  # an empty one is no loss
     (folder / "thesis.txt").touch()
-    with pytest.raises(ImageError, match="no Zarr store: it stays"):
+    with pytest.raises(ImageError, match="no Zarr store, and is kept"):
         check_writable(folder, True)
     (folder / "zarr.json").touch()
     assert check_writable(folder, True)
@@ -166,6 +166,47 @@ def test_what_a_killed_process_left_goes_when_the_next_result_is_written(tmp_pat
     assert when == "writing" or (target / "zarr.json").read_text() == "old"
 
 
+def test_files_that_belong_together_are_written_all_or_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.onnx", tmp_path / "b.txt"
+    with replacing_all([first, second], overwrite=False, needed_bytes=1) as (one, other):
+        one.write_text("1")
+        one.with_name("a.onnx.data").write_text("weights")
+        other.write_text("2")
+        assert not any(path.is_file() for path in tmp_path.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data", "b.txt"]
+
+    def write(overwrite: bool, *texts: str) -> None:
+        with replacing_all([first, second], overwrite=overwrite, needed_bytes=1) as places:
+            for place, text in zip(places, texts, strict=False):
+                place.write_text(text)
+            places[0].with_name("a.onnx.data").write_text("other weights")
+
+    second.unlink()
+    for overwrite, texts, text in ((True, ("3",), "cannot be written"), (False, ("3", "4"), "exists already")):
+        with pytest.raises(ImageError, match=text):  # the second file is missing; the first two exist
+            write(overwrite, *texts)
+        assert [first.read_text(), (tmp_path / "a.onnx.data").read_text()] == ["1", "weights"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data"]
+    write(True, "3", "4")
+    assert [p.read_text() for p in (first, tmp_path / "a.onnx.data", second)] == ["3", "other weights", "4"]
+
+
+def test_the_system_is_asked_to_write_files_and_folders_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "c").touch()
+    names = {
+        path.stat().st_ino: path.name for path in (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c")
+    }
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(names[os.fstat(handle).st_ino]))
+    sync(tmp_path / "a")
+    assert synced == ["a"]
+    sync(tmp_path / "a", within=True)
+    assert synced[1:] == ["b", "c", "a"]
+
+
 def test_what_another_process_writes_stays(tmp_path: Path) -> None:
     with replacing(tmp_path / "a.png", overwrite=False, needed_bytes=1) as first:
         first.write_text("a")
@@ -218,7 +259,7 @@ def test_any_other_reason_of_the_system_is_one_clear_error(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("stem", ["a" * 300, "a\0b"])
 def test_a_name_that_the_system_cannot_have_is_one_clear_error(tmp_path: Path, stem: str) -> None:
-    with pytest.raises(ImageError, match="no such name can be"):
+    with pytest.raises(ImageError, match="is not a valid name"):
         check_writable(tmp_path / f"{stem}.png")
 
 
@@ -229,7 +270,7 @@ def test_the_longest_name_of_the_system_can_be_written(tmp_path: Path) -> None:
     assert target.read_text() == "new"
 
 
-def test_the_remains_of_a_writer_that_still_runs_areremoved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remains_of_a_writer_that_still_runs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "a.partial"
     place.mkdir()
     tries = []

@@ -1,14 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Writes files whole or not at all, and checks beforehand that they can be written."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -16,38 +15,38 @@ from fullfield.errors import ImageError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SCORES = (".zarr", ".npz", *PICTURES)
-_LOCK = "lock"  # in the folder of a result that is being written
+_LOCK = "lock"  # in the temporary folder of a process that is writing
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_writable(
-    path: str | os.PathLike[str], overwrite: bool = False, *, suffixes: tuple[str, ...] = SCORES
+    path: str | os.PathLike[str], overwrite: bool = False, *, suffixes: tuple[str, ...] | None = SCORES
 ) -> Path:
-    """The path as a ``Path``, if a result could be written there now: for a check before a long scan.
+    """Checks that a result could be written to a path now, for use before long work; returns it as a ``Path``.
 
     Args:
-        path: where the result will go; the suffix chooses the format.
-        overwrite: whether an earlier result there may go.
-        suffixes: the formats that the result can take.
+        path: of the result; the suffix selects the format.
+        overwrite: whether an existing result may be replaced.
+        suffixes: the formats that the result can have; ``None`` for any.
 
     Raises:
-        ImageError: unknown suffix, no such folder, no right to write there, or something there already.
+        ImageError: unknown suffix, missing or read-only folder, or something exists that may not be replaced.
     """
     target = Path(path)
     where = str(path)
-    if target.suffix.lower() not in suffixes:
+    if suffixes is not None and target.suffix.lower() not in suffixes:
         raise ImageError(
             where, f"the suffix {target.suffix!r} names no format", fix=f"use one of {', '.join(suffixes)}"
         )
     try:
-        _check_place(target, overwrite)
-    except (OSError, ValueError) as error:  # a name that the system cannot have
-        raise ImageError(where, f"no such name can be ({error})", fix="choose another name") from error
+        _check_target(target, overwrite)
+    except (OSError, ValueError) as error:
+        raise ImageError(where, f"is not a valid name ({error})", fix="choose another name") from error
     return target
 
 
-def _check_place(target: Path, overwrite: bool) -> None:
-    """Raises unless the folder is there and open, and the name free or to be replaced."""
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Raises an ImageError unless the folder is writable and the name is free or may be replaced."""
     where, folder = str(target), target.resolve().parent
     if not folder.is_dir():
         raise ImageError(where, f"there is no folder {folder}", fix="make it first, or correct the path")
@@ -58,71 +57,98 @@ def _check_place(target: Path, overwrite: bool) -> None:
 
 
 def _check_replaceable(target: Path, overwrite: bool) -> None:
-    """Raises unless ``target`` may go: only results go, never a folder of other things."""
-    if not overwrite:
-        raise ImageError(str(target), "exists already", fix="choose another name, or pass overwrite=True (--overwrite)")
+    """Raises an ImageError unless an existing file or Zarr store may be replaced; other folders never may."""
     store = target.suffix.lower() == ".zarr"
     if target.is_dir() != store:
         kind = "a folder" if target.is_dir() else "a file"
         raise ImageError(str(target), f"is {kind}, which the result would not be", fix="move it away first")
+    if not overwrite:
+        raise ImageError(str(target), "exists already", fix="choose another name, or pass overwrite=True (--overwrite)")
     if store and any(target.iterdir()) and not (target / "zarr.json").is_file():
-        raise ImageError(str(target), "is a folder but no Zarr store: it stays", fix="choose another name")
+        raise ImageError(str(target), "is a folder but no Zarr store, and is kept", fix="choose another name")
     if not store and not target.is_file():
-        raise ImageError(str(target), "is not a regular file: it stays", fix="choose another name")
+        raise ImageError(str(target), "is not a regular file, and is kept", fix="choose another name")
 
 
 @contextmanager
 def replacing(path: Path, *, overwrite: bool, needed_bytes: int, folder: bool = False) -> Iterator[Path]:
-    """A temporary path beside ``path``; what was written there takes its name when the block ends well.
+    """A temporary path for a file or folder, which is renamed to ``path`` if the block succeeds.
 
-    Invariant: at ``path`` lies the whole old thing, the whole new thing, or nothing; on any error, an interruption
-    included, the temporary is removed. What killed processes left in this folder goes first.
+    Invariant: at ``path`` is the whole old result, the whole new result, or nothing. After any error, interruptions
+    included, the temporary files are removed. Temporary files of killed processes in this folder are removed first.
 
-    The temporary has the name that it will have, and a folder of its own: there is room for other temporary files.
+    The temporary path has the final name, in a folder of its own; other temporary files there are removed.
 
     Args:
-        path: the name wanted, checked already.
-        overwrite: whether what lies there may go.
+        path: of the result, checked already.
+        overwrite: whether an existing result may be replaced.
         needed_bytes: size of the result, for the error when the disk is full.
-        folder: the block fills a folder instead of writing a file.
+        folder: whether the result is a folder, which is created empty.
 
     Raises:
-        ImageError: no space left, or any other reason of the system.
+        ImageError: no space is left, or another error of the system.
     """
-    target = path.resolve()  # through a link, to the file that it names
-    try:
-        with _own_folder(target.parent) as work:
-            temporary = work / "new" / target.name
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            if folder:
-                temporary.mkdir()
-            yield temporary
-            settle(temporary)
-            if target.exists():
-                _check_replaceable(target, overwrite)
-            _swap(temporary, target, work / "old")
-    except OSError as error:
-        raise system_error(str(path), error, needed_bytes) from error
+    with _temporary((path,), overwrite=overwrite, needed_bytes=needed_bytes) as (temporary,):
+        if folder:
+            temporary.mkdir()
+        yield temporary
 
 
 @contextmanager
-def _own_folder(place: Path) -> Iterator[Path]:
-    """A new folder in ``place`` that is this process's while it lives, and gone at the end.
+def replacing_all(paths: Sequence[Path], *, overwrite: bool, needed_bytes: int) -> Iterator[list[Path]]:
+    """As ``replacing`` for several files that belong together: either all are written or none.
 
-    The system lets go of a process's locks when it dies: a folder whose lock can be had belongs to none.
+    Files written next to a temporary path (such as ONNX's external weights) are moved too. The first path's own file
+    comes last, so that it exists only once all others do.
+    """
+    with _temporary(paths, overwrite=overwrite, needed_bytes=needed_bytes, companions=True) as temporaries:
+        yield temporaries
+
+
+@contextmanager
+def _temporary(
+    paths: Sequence[Path], *, overwrite: bool, needed_bytes: int, companions: bool = False
+) -> Iterator[list[Path]]:
+    targets = [path.resolve() for path in paths]  # of a link, the file that it points to
+    try:
+        with ExitStack() as stack:
+            folders = [stack.enter_context(_own_folder(target.parent)) for target in targets]
+            temporaries = [folder / "new" / target.name for folder, target in zip(folders, targets, strict=True)]
+            for temporary in temporaries:
+                temporary.parent.mkdir()
+            yield temporaries
+            moves = []
+            for temporary, target in reversed(list(zip(temporaries, targets, strict=True))):
+                others = sorted(set(temporary.parent.iterdir()) - {temporary}) if companions else []
+                moves += [(new, target.with_name(new.name)) for new in (*others, temporary)]
+            for new, target in moves:
+                sync(new, within=True)
+                if target.exists():
+                    _check_replaceable(target, overwrite)
+            for new, target in moves:
+                _swap(new, target, new.parent.parent / "old")
+    except OSError as error:
+        raise system_error(str(paths[0]), error, needed_bytes) from error
+
+
+@contextmanager
+def _own_folder(parent: Path) -> Iterator[Path]:
+    """A new temporary folder in ``parent``, locked while this process lives and removed at the end.
+
+    The system releases the locks of a process that dies, so that a folder that is not locked can be removed.
     """
     from filelock import FileLock, Timeout  # not needed to import fullfield
 
-    _sweep(place)
+    _sweep(parent)
     while True:
-        work = place / f".fullfield-{uuid.uuid4().hex[:12]}.partial"
+        work = parent / f".fullfield-{uuid.uuid4().hex[:12]}.partial"
         work.mkdir()
         lock = FileLock(work / _LOCK, timeout=0)
         try:
             lock.acquire()
-        except (Timeout, FileNotFoundError):  # another process swept it away before it was locked
+        except (Timeout, FileNotFoundError):  # another process removed it before it was locked
             continue
-        except NotImplementedError:  # no locks on this disk: nobody sweeps there
+        except NotImplementedError:  # this file system has no locks, so that no process sweeps it
             pass
         break
     try:
@@ -132,33 +158,25 @@ def _own_folder(place: Path) -> Iterator[Path]:
         remove(work)
 
 
-def _sweep(place: Path) -> None:
-    """Removes what killed processes left; a whole result that they had moved aside gets its name back."""
+def _sweep(parent: Path) -> None:
+    """Removes temporary folders of killed processes; a result that one of them had renamed gets its name back."""
     from filelock import FileLock, Timeout
 
-    for work in place.glob(".fullfield-*.partial"):
+    for work in parent.glob(".fullfield-*.partial"):
         with suppress(OSError, Timeout, NotImplementedError), FileLock(work / _LOCK, timeout=0):
             for old in work.glob("old/*"):
-                if not (place / old.name).exists():
-                    old.rename(place / old.name)
+                if not (parent / old.name).exists():
+                    old.rename(parent / old.name)
             remove(work)
 
 
-def settle(path: Path, *, within: bool = True) -> None:
-    """Forces a file, or a folder and all ``within`` it, to the disk."""
-    if os.name == "nt":  # there only handles open for writing can be forced out
-        return
-    for entry in (*path.rglob("*"), path) if within and path.is_dir() else (path,):
-        sync(entry)
-
-
-def _swap(temporary: Path, target: Path, aside: Path) -> None:
-    """Gives ``temporary`` the name ``target``; an old folder there steps aside first, and comes back on failure."""
+def _swap(temporary: Path, target: Path, backup: Path) -> None:
+    """Renames ``temporary`` to ``target``; an old directory is moved to ``backup`` first, and restored on failure."""
     if not target.is_dir():
         temporary.replace(target)
         return
-    aside.mkdir()
-    old = target.rename(aside / target.name)
+    backup.mkdir()
+    old = target.rename(backup / target.name)
     try:
         temporary.rename(target)
     except BaseException:
@@ -166,8 +184,20 @@ def _swap(temporary: Path, target: Path, aside: Path) -> None:
         raise
 
 
+def sync(path: Path, *, within: bool = False) -> None:
+    """Forces a file or a folder's list of names to the disk; with ``within`` all that a folder contains, too."""
+    for entry in (*path.rglob("*"), path) if within and path.is_dir() else (path,):
+        if os.name == "nt" and entry.is_dir():
+            continue  # Windows cannot sync folders
+        handle = os.open(entry, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def remove(path: Path) -> None:
-    """Removes a file or folder, also while a writer's last block is still on its way into it."""
+    """Removes a file or folder, even if a writer's last block still arrives in it."""
     for _ in range(20):
         with suppress(OSError):
             if path.is_dir():
@@ -180,62 +210,12 @@ def remove(path: Path) -> None:
 
 
 def system_error(where: str, error: OSError, needed_bytes: int) -> ImageError:
-    """What is said of a result that the system did not take."""
+    """The error for a result that the system did not write."""
     if error.errno in _FULL:
         return ImageError(
             where,
             f"the result does not fit: it needs up to {needed_bytes} bytes ({os.strerror(error.errno)})",
-            fix="free space, write to another disk, or scan with a larger step",
+            fix="free space, write to another disk, or make a smaller result, such as a scan with a larger step",
         )
     reason = error.strerror or str(error) or type(error).__name__
     return ImageError(where, f"cannot be written ({reason})", fix="write to another place")
-
-
-def free_place(path: Path, *, overwrite: bool) -> Path:
-    """The path, if a file may be written there.
-
-    Raises:
-        ImageError: a file is there already, it is a folder, or its folder is missing.
-    """
-    if path.is_dir():
-        raise ImageError(str(path), "is a directory", fix="name a file in it")
-    if path.exists() and not overwrite:
-        raise ImageError(str(path), "exists already", fix="pass overwrite=True or --overwrite, or another name")
-    if not path.parent.is_dir():
-        raise ImageError(str(path), f"has no directory {str(path.parent)!r} to lie in", fix="make the directory first")
-    return path
-
-
-@contextmanager
-def filled_whole(*places: Path) -> Iterator[list[Path]]:
-    """A path to write to for each place; all written, their files move there, the first place's own file last.
-
-    Each path lies in a folder of its own beside its place; files written beside it move along.
-
-    Raises:
-        ImageError: the system takes one of them not.
-    """
-    try:
-        with ExitStack() as stack:
-            folders = [
-                Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".fullfield-", dir=place.parent)))
-                for place in places
-            ]
-            yield [folder / place.name for folder, place in zip(folders, places, strict=True)]
-            for folder, place in reversed(list(zip(folders, places, strict=True))):
-                for written in sorted(folder.iterdir(), key=lambda p: p.name == place.name):
-                    written.replace(place.parent / written.name)
-    except OSError as error:
-        fix = "check the directory and the space left"
-        raise ImageError(str(places[0]), f"cannot be written ({error.strerror})", fix=fix) from error
-
-
-def sync(path: Path) -> None:
-    """Forces a file or a folder's list of names to disk, where the system can."""
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -134,7 +134,7 @@ def test_files_are_not_overwritten_unasked(tmp_path: Path) -> None:
         save_caffe(network, *files)
     with pytest.raises(ImageError, match="both files"):
         save_caffe(network, tmp_path / "x", tmp_path / "x")
-    with pytest.raises(ImageError, match="no directory"):
+    with pytest.raises(ImageError, match="there is no folder"):
         save_caffe(network, tmp_path / "no" / "x", tmp_path / "y")
 
 

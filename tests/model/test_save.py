@@ -191,9 +191,9 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
     net = _classifier(_global_head)
-    with pytest.raises(ImageError, match="is a directory"):
+    with pytest.raises(ImageError, match="is a folder"):
         save(net, tmp_path)
-    with pytest.raises(ImageError, match="no directory"):
+    with pytest.raises(ImageError, match="there is no folder"):
         save(net, tmp_path / "missing" / "net.onnx")
 
 

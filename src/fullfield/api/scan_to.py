@@ -12,7 +12,7 @@ from fullfield.api.scores import Scores, open_scores
 from fullfield.engine.progress import OnProgress
 from fullfield.engine.run import run as run_plan
 from fullfield.errors import GeometryError, ImageError, ResumeError
-from fullfield.files import remove, settle, sync, system_error
+from fullfield.files import remove, sync, system_error
 from fullfield.importers.load import load
 from fullfield.jobs.prepare import Settings
 from fullfield.jobs.stream_job import StreamJob, prepare_job
@@ -225,7 +225,7 @@ def _create(target: Path, job: StreamJob) -> None:
     new, old = (journal_folder(target) / f"{name}.zarr" for name in ("new", "old"))
     remove(new)
     create_store(new, job.spec)
-    settle(new)
+    sync(new, within=True)
     if target.exists():
         target.rename(old)
     try:

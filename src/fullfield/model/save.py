@@ -19,7 +19,7 @@ from torch import nn
 
 from fullfield._version import __version__
 from fullfield.errors import UnsupportedError, first_line
-from fullfield.files import filled_whole, free_place
+from fullfield.files import check_writable, replacing_all
 from fullfield.layers.export import translations
 from fullfield.model.model import Model
 from fullfield.model.torch_export import capture_module
@@ -42,10 +42,10 @@ def save(network: Model | nn.Module, path: str | Path, *, overwrite: bool = Fals
         UnsupportedError: the extra ``fullfield[export]`` is not installed, or the network cannot be written as ONNX.
     """
     model = network if isinstance(network, Model) else capture_module(network)
-    target = free_place(Path(path), overwrite=overwrite)
+    target = check_writable(path, overwrite, suffixes=None)
     _require_exporter()
     program = _program(model.graph, (model.channels, *model.window), (0,), model)
-    return _write(program, target, describe(model))
+    return _write(program, target, describe(model), overwrite)
 
 
 def export_onnx(
@@ -68,7 +68,7 @@ def export_onnx(
         ImageError: the file exists, or cannot be written.
         UnsupportedError: the extra is not installed, or the module needs a fixed size or cannot be written as ONNX.
     """
-    target = free_place(Path(path), overwrite=overwrite)
+    target = check_writable(path, overwrite, suffixes=None)
     _require_exporter()
     channels, height, width = example_shape
     # Twice the smallest size: the exporter would treat a map of one cell as one that always has one cell.
@@ -81,7 +81,7 @@ def export_onnx(
     finally:
         for part, flag in flags:
             part.training = flag
-    return _write(program, target, {"fullfield.version": __version__, **(metadata or {})})
+    return _write(program, target, {"fullfield.version": __version__, **(metadata or {})}, overwrite)
 
 
 def describe(model: Model) -> dict[str, str]:
@@ -152,7 +152,7 @@ def _layers(graph: torch.fx.Graph) -> list[torch.fx.Node]:
     ]
 
 
-def _write(program: Any, target: Path, metadata: Mapping[str, str]) -> Path:
+def _write(program: Any, target: Path, metadata: Mapping[str, str], overwrite: bool) -> Path:
     """Writes the file and moves it to its path when it is complete."""
     model = program.model
     _tidy(model)
@@ -162,8 +162,8 @@ def _write(program: Any, target: Path, metadata: Mapping[str, str]) -> Path:
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None
     )
     # External data come first: the model's file appears only when all files that it names exist.
-    with filled_whole(target) as (near,), _quiet():
-        program.save(near, external_data=weights > INSIDE_BYTES)
+    with replacing_all([target], overwrite=overwrite, needed_bytes=weights) as (temporary,), _quiet():
+        program.save(temporary, external_data=weights > INSIDE_BYTES)
     return target
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError, ImageError, ResumeError
-from fullfield.files import settle, system_error
+from fullfield.files import sync, system_error
 from fullfield.store import ome
 from fullfield.store.maps import MapSpec
 from fullfield.store.record import ATTRIBUTE, Record, difference, dumped, from_record, to_record
@@ -257,7 +257,7 @@ def replace_text(path: Path, text: str) -> None:
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         temporary.write_text(text)
-        settle(temporary)
+        sync(temporary, within=True)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.files import settle, system_error
+from fullfield.files import sync, system_error
 from fullfield.store import ome
 from fullfield.store.maps import MapSpec
 from fullfield.store.ome_zarr import (
@@ -127,9 +127,9 @@ def seal(
     try:
         if not record["complete"]:
             _build(path, spec, built)
-            settle(path, within=False)  # the levels' names, before anyone may rely on them
+            sync(path)  # the levels' names, before anyone may rely on them
         write_root(path, spec, certificate=certificate, windows=_windows(path, spec, extremes))
-        settle(path, within=False)
+        sync(path)
     except OSError as error:
         raise system_error(str(path), error, plain_bytes(spec.shape, spec.dtype)) from error
 
@@ -149,7 +149,7 @@ def _build(path: Path, spec: MapSpec, built: Set[Shard]) -> None:
         for _, i, j in np.ndindex(grid.shards):
             if (level, i, j) not in built:
                 _build_shard(path, spec, (level, i, j))
-        settle(path / str(level))
+        sync(path / str(level), within=True)
 
 
 def _clear(folder: Path, kept: Set[Path]) -> None:

@@ -9,7 +9,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]  # ships
 from torch import nn
 
 from fullfield.errors import ImageError, UnsupportedError
-from fullfield.files import filled_whole, free_place
+from fullfield.files import check_writable, replacing_all
 from fullfield.importers.caffe.importer import CaffeNetwork
 from fullfield.importers.caffe.pointwise import CaffeScale
 from fullfield.importers.caffe.schema import Message
@@ -38,7 +38,7 @@ def save_caffe(
         UnsupportedError: a layer reads the whole window and is not a convolution of it, or a file is too large.
     Source: the net surgery tutorial of BVLC Caffe; Long, Shelhamer & Darrell 2015, section 3.1.
     """
-    targets = [free_place(Path(path), overwrite=overwrite) for path in (prototxt, caffemodel)]
+    targets = [check_writable(path, overwrite, suffixes=None) for path in (prototxt, caffemodel)]
     if targets[0] == targets[1]:
         raise ImageError(str(targets[0]), "is given for both files", fix="give two names")
     net, modules = fully_convolutional(network) if surgery else _as_it_is(network)
@@ -48,8 +48,8 @@ def save_caffe(
     if net.ByteSize() > LARGEST_BYTES:
         what = f"has {net.ByteSize()} bytes of weights, more than one Caffe file holds"
         raise UnsupportedError(str(caffemodel), what, fix="write ONNX instead")
-    with filled_whole(*targets) as near:
-        for path, content in zip(near, (text, net.SerializeToString()), strict=True):
+    with replacing_all(targets, overwrite=overwrite, needed_bytes=net.ByteSize() + len(text)) as temporaries:
+        for path, content in zip(temporaries, (text, net.SerializeToString()), strict=True):
             path.write_bytes(content)
     return targets[0], targets[1]
 
