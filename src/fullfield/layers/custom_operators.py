@@ -8,9 +8,9 @@ from fullfield.layers.local_contraction import locally_connected2d as locally_co
 from fullfield.layers.lrn import across as local_response_norm
 from fullfield.layers.lrn import within as local_response_norm_within
 from fullfield.layers.neighbourhood import neighbourhood as neighbourhood
-from fullfield.layers.pools import feature_l2_pool as feature_l2_pool
-from fullfield.layers.pools import l2_pool2d as l2_pool2d
-from fullfield.layers.pools import root as root
+from fullfield.layers.pool_operators import feature_l2_pool as feature_l2_pool
+from fullfield.layers.pool_operators import l2_pool2d as l2_pool2d
+from fullfield.layers.pool_operators import root as root
 from fullfield.layers.sliding_pool import sliding_pool as sliding_pool
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
 
@@ -36,13 +36,13 @@ _PLAIN = {
 
 
 @operator(*_PLAIN)
-def plain(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def plain(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Operators that ATen has too."""
     return b.call(_PLAIN[call.op], call.input(0))
 
 
 @operator("Identity", "Dropout")
-def identity(b: GraphBuilder, call: OnnxCall) -> OnnxValue | tuple[OnnxValue, ...]:
+def identity(b: AtenBuilder, call: OnnxCall) -> OnnxValue | tuple[OnnxValue, ...]:
     """The input unchanged; dropout does nothing in evaluation mode, and its mask is all true."""
     x = call.input(0)
     if call.op == "Identity" or call.outputs < 2:
@@ -51,31 +51,31 @@ def identity(b: GraphBuilder, call: OnnxCall) -> OnnxValue | tuple[OnnxValue, ..
 
 
 @operator("LeakyRelu")
-def leaky_relu(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def leaky_relu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x`` where positive, else ``alpha * x``."""
     return b.call(aten.leaky_relu.default, call.input(0), call.real("alpha", 0.01))
 
 
 @operator("ThresholdedRelu")
-def thresholded_relu(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def thresholded_relu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x`` where above ``alpha``, else 0."""
     return b.call(aten.threshold.default, call.input(0), call.real("alpha", 1.0), 0.0)
 
 
 @operator("Elu")
-def elu(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def elu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
     return b.call(aten.elu.default, call.input(0), call.real("alpha", 1.0))
 
 
 @operator("Celu")
-def celu(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def celu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x`` where positive, else ``alpha * (exp(x / alpha) - 1)``."""
     return b.call(aten.celu.default, call.input(0), call.real("alpha", 1.0))
 
 
 @operator("Selu")
-def selu(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def selu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``gamma`` times an ELU with ``alpha``; ATen's ``selu`` if both have their default values."""
     alpha, gamma = call.attributes.get("alpha"), call.attributes.get("gamma")
     if alpha is None and gamma is None:
@@ -85,13 +85,13 @@ def selu(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Gelu")
-def gelu(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def gelu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x * P(normal <= x)``, exact or with tanh."""
     return b.call(aten.gelu.default, call.input(0), approximate=call.text("approximate", "none"))
 
 
 @operator("Swish")
-def swish(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def swish(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x * sigmoid(alpha * x)``."""
     x, alpha = call.input(0), call.real("alpha", 1.0)
     if alpha == 1:
@@ -100,14 +100,14 @@ def swish(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Softsign")
-def softsign(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def softsign(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x / (1 + |x|)``."""
     x = call.input(0)
     return b.call(aten.div.Tensor, x, b.call(aten.add.Tensor, b.call(aten.abs.default, x), 1))
 
 
 @operator("HardSigmoid")
-def hard_sigmoid(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def hard_sigmoid(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``alpha * x + beta``, clamped to 0 … 1."""
     x, alpha, beta = call.input(0), call.real("alpha", 0.2), call.real("beta", 0.5)
     if beta == 0.5 and abs(alpha - 1 / 6) < 1e-7:
@@ -117,7 +117,7 @@ def hard_sigmoid(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("PRelu")
-def prelu(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def prelu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x`` where positive, else ``slope * x``; before opset 7 the slope may be a vector over channels."""
     x, slope = call.input(0), call.weight(1)
     dims, given = x.shapes[0], slope.shapes[0] if slope is not None else ()
@@ -134,7 +134,7 @@ def prelu(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Clip")
-def clip(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def clip(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x`` clamped to two constants, which are attributes before opset 11."""
     bounds = []
     for index, name in ((1, "min"), (2, "max")):

@@ -8,7 +8,7 @@ import onnx
 import torch
 
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.tensors import torch_dtype
 from fullfield.importers.onnx.values import Known, OnnxValue, Traced
@@ -31,7 +31,7 @@ _FOLDS = {"Min": aten.minimum.default, "Max": aten.maximum.default, "Sum": aten.
 
 
 @operator("Add", "Mul")
-def commutative(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def commutative(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x + y`` and ``x * y``; a single number becomes an immediate argument."""
     x, y = _operands(b, call)
     if call.op == "Add":
@@ -46,7 +46,7 @@ def commutative(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Sub")
-def subtract(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def subtract(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x - y``."""
     x, y = _operands(b, call)
     number = _number(b, x, y)
@@ -57,7 +57,7 @@ def subtract(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Div")
-def divide(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def divide(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x / y``; integers are divided towards zero."""
     x, y = _operands(b, call)
     if not x.dtype.is_floating_point:
@@ -67,14 +67,14 @@ def divide(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Mod")
-def modulo(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def modulo(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Remainder with the divisor's sign, or with ``fmod`` the dividend's."""
     target = aten.fmod.Tensor if call.integer("fmod", 0) else aten.remainder.Tensor
     return b.call(target, *_operands(b, call))
 
 
 @operator("Pow")
-def power(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def power(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x ** y`` in the type of ``x``."""
     x, y = _operands(b, call)
     number = _number(b, y, x)
@@ -85,14 +85,14 @@ def power(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator(*_FOLDS)
-def variadic(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def variadic(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The operator applied to any number of inputs, from left to right."""
     values = [call.input(i) for i in range(len(call.inputs))]
     return functools.reduce(lambda x, y: b.call(_FOLDS[call.op], x, y), values)
 
 
 @operator(*_COMPARE)
-def compare(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def compare(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Booleans, element by element."""
     x, y = _operands(b, call)
     tensor, scalar = _COMPARE[call.op]
@@ -101,19 +101,19 @@ def compare(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator(*_LOGIC)
-def logic(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def logic(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Logical operators."""
     return b.call(_LOGIC[call.op], *_operands(b, call))
 
 
 @operator("Where")
-def where(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def where(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x`` where the condition holds, else ``y``."""
     return b.call(aten.where.self, call.buffer(0), call.input(1), call.input(2))
 
 
 @operator("Cast")
-def cast(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def cast(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The input converted to another type."""
     to = call.attributes.get("to", 0)
     if isinstance(to, bytes):  # before opset 6: the type's name
@@ -122,12 +122,12 @@ def cast(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("CastLike")
-def cast_like(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def cast_like(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The input converted to another tensor's type."""
     return _to(b, call.input(0), call.input(1).dtype)
 
 
-def _operands(b: GraphBuilder, call: OnnxCall) -> tuple[OnnxValue, OnnxValue]:
+def _operands(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, OnnxValue]:
     """Both operands; before opset 7 the second may be aligned to any axis of the first.
 
     ``onnx.version_converter`` gets that wrong (onnx 1.23: a vector along axis 1 becomes ``(c, 1, 1, 1)``).
@@ -141,20 +141,20 @@ def _operands(b: GraphBuilder, call: OnnxCall) -> tuple[OnnxValue, OnnxValue]:
     return x, y
 
 
-def _to(b: GraphBuilder, x: OnnxValue, dtype: torch.dtype | None) -> OnnxValue:
+def _to(b: AtenBuilder, x: OnnxValue, dtype: torch.dtype | None) -> OnnxValue:
     if dtype is None:
         raise LayerRefused("casts to a type that torch lacks")
     return x if x.dtype == dtype else b.call(aten.to.dtype, x, dtype)
 
 
-def _number(b: GraphBuilder, value: OnnxValue, other: OnnxValue) -> float | int | None:
+def _number(b: AtenBuilder, value: OnnxValue, other: OnnxValue) -> float | int | None:
     """``value`` as an immediate argument, if that changes neither shape nor type of the result."""
     if not isinstance(other, Traced) or len(value.shapes[0]) > len(other.shapes[0]) or value.dtype != other.dtype:
         return None
     return b.scalar(value)
 
 
-def _bias(b: GraphBuilder, call: OnnxCall, at: int) -> OnnxValue | None:
+def _bias(b: AtenBuilder, call: OnnxCall, at: int) -> OnnxValue | None:
     """A linear layer with a bias, from one without whose only reader adds a constant vector; else ``None``."""
     x, vector = call.input(at), call.weight(1 - at)
     if not isinstance(x, Traced) or not isinstance(vector, Known) or not vector.fixed or call.consumers[at] != 1:

@@ -22,7 +22,7 @@ MAX_TENSOR_BYTES = 2**31
 """The most bytes of one folded constant, or of one node's result on one window."""
 
 
-class GraphBuilder:
+class AtenBuilder:
     """A graph under construction with its weights.
 
     Args:

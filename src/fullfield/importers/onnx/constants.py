@@ -6,7 +6,7 @@ import onnx
 import torch
 
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.tensors import to_torch
 from fullfield.importers.onnx.values import Known, OnnxValue
@@ -15,7 +15,7 @@ aten = torch.ops.aten
 
 
 @operator("Constant")
-def constant(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def constant(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The tensor in the node's attribute."""
     for name, dtype in (("float", torch.float32), ("int", torch.int64)):
         for key in (f"value_{name}", f"value_{name}s"):
@@ -25,7 +25,7 @@ def constant(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("ConstantOfShape")
-def constant_of_shape(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def constant_of_shape(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A tensor of a given shape filled with one number."""
     number = _tensor(call, "value") if "value" in call.attributes else torch.zeros(1)
     if number.numel() != 1:
@@ -37,7 +37,7 @@ def constant_of_shape(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Shape")
-def shape(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def shape(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The input's shape."""
     stop = call.attributes.get("end")
     part = slice(call.integer("start", 0), None if stop is None else int(stop))
@@ -46,14 +46,14 @@ def shape(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Size")
-def size(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def size(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The number of the input's elements."""
     low, high = (torch.tensor(t.numel(), dtype=torch.int64) for t in call.input(0).at)
     return Known.of(low, high)
 
 
 @operator("Range")
-def range_(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def range_(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Numbers from a start to a limit."""
     limits = [call.known(index) for index in range(3)]
     both = []

@@ -25,7 +25,7 @@ from fullfield.importers.onnx import (
     slicing,
     windowed,
 )
-from fullfield.importers.onnx.builder import MAX_TENSOR_BYTES, GraphBuilder
+from fullfield.importers.onnx.builder import MAX_TENSOR_BYTES, AtenBuilder
 from fullfield.importers.onnx.interface import ImageInput, choose_output, find_input, metadata
 from fullfield.importers.onnx.reader import CAP_BYTES, broken, check_operators, opset, read_model
 from fullfield.importers.onnx.registry import REGISTRY, OnnxCall
@@ -99,7 +99,7 @@ class _GraphImport:
         shape = (entry.channels, *window)
         if math.prod(shape) * entry.dtype.itemsize > MAX_TENSOR_BYTES:
             raise broken(path, f"takes windows of {shape}, more than {MAX_TENSOR_BYTES >> 30} GiB each")
-        self.builder = GraphBuilder(shape, entry.dtype, batch=batch, frozen=entry.batch is not None)
+        self.builder = AtenBuilder(shape, entry.dtype, batch=batch, frozen=entry.batch is not None)
         self.initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.values: dict[str, OnnxValue] = {entry.name: self._input(entry)}
         self.readers = Counter(name for node in model.graph.node for name in node.input if name)

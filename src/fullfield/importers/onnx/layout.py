@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, affine, at_batch
 
@@ -18,7 +18,7 @@ _MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wr
 
 
 @operator("Reshape")
-def reshape(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def reshape(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A row-major reshape; a batch size fixed in the target is made free."""
     x = call.input(0)
     zeros = bool(call.integer("allowzero", 0))
@@ -75,7 +75,7 @@ def free_batch_shapes(target: list[int], x: OnnxValue, batch: int, *, zeros: boo
 
 
 @operator("Flatten")
-def flatten(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def flatten(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Two axes: those before ``axis``, and the others."""
     x, axis = call.input(0), call.integer("axis", 1)
     rank = len(x.shapes[0])
@@ -85,7 +85,7 @@ def flatten(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Transpose")
-def transpose(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def transpose(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A permutation of axes; consecutive ones are merged, and the identity is left out."""
     x = call.input(0)
     order = call.ints("perm", list(range(len(x.shapes[0])))[::-1]) or []
@@ -102,7 +102,7 @@ def transpose(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Squeeze")
-def squeeze(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def squeeze(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Removes axes of size 1: the given ones, or all but the batch."""
     x, axes = call.input(0), call.integers("axes", 1)
     rank = len(x.shapes[0])
@@ -117,7 +117,7 @@ def squeeze(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Unsqueeze")
-def unsqueeze(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def unsqueeze(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Inserts axes of size 1."""
     x, axes = call.input(0), call.integers("axes", 1) or []
     rank = len(x.shapes[0]) + len(axes)
@@ -127,7 +127,7 @@ def unsqueeze(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Expand")
-def expand(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def expand(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Broadcasts to a shape."""
     x, target = call.input(0), call.known(1)
     shapes = [broadcast(shape, t.reshape(-1).tolist()) for shape, t in zip(x.shapes, target.at, strict=True)]
@@ -155,7 +155,7 @@ def broadcast(first: Sequence[int], second: Sequence[int]) -> list[int]:
 
 
 @operator("DepthToSpace")
-def depth_to_space(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def depth_to_space(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Moves channels into blocks of cells."""
     x, size = call.input(0), call.integer("blocksize", 1)
     if call.text("mode", "DCR") == "CRD":
@@ -167,7 +167,7 @@ def depth_to_space(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("SpaceToDepth")
-def space_to_depth(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def space_to_depth(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Moves blocks of cells into channels."""
     x, size = call.input(0), call.integer("blocksize", 1)
     split = [(n, c, h // size, size, w // size, size) for n, c, h, w in x.shapes]
@@ -177,7 +177,7 @@ def space_to_depth(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Pad")
-def pad(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def pad(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Pads with a constant, by reflection, by the edge or by wrapping."""
     x, rank = call.input(0), len(call.input(0).shapes[0])
     pads = call.integers("pads", 1) or call.ints("paddings") or []

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
 
@@ -14,7 +14,7 @@ aten = torch.ops.aten
 
 
 @operator("MatMul")
-def matmul(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def matmul(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A matrix product; a linear layer if the right operand is a constant matrix, which is transposed once."""
     x, y = call.input(0), call.input(1)
     matrix = call.constant(1)
@@ -24,7 +24,7 @@ def matmul(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Gemm")
-def gemm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``alpha * A @ B + beta * C``; a linear layer if B is a constant, with the factors folded into its weights."""
     x, alpha, beta = call.input(0), call.real("alpha", 1.0), call.real("beta", 1.0)
     if call.integer("transA", 0):
@@ -46,7 +46,7 @@ def gemm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Einsum")
-def einsum(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def einsum(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A sum of products over named axes."""
     return b.call(aten.einsum.default, call.text("equation", "").replace(" ", ""), list(call.inputs))
 
@@ -55,13 +55,13 @@ def _is_vector(tensor: torch.Tensor, features: int) -> bool:
     return tensor.numel() == 1 or (tensor.numel() == features and tensor.shape[-1] == features)
 
 
-def _transposed(b: GraphBuilder, matrix: Known) -> Known:
+def _transposed(b: AtenBuilder, matrix: Known) -> Known:
     transposed = b.call(aten.t.default, replace(matrix, learned=True))
     assert isinstance(transposed, Known)
     return replace(transposed, learned=True)
 
 
-def _scaled(b: GraphBuilder, value: Known, factor: float) -> Known:
+def _scaled(b: AtenBuilder, value: Known, factor: float) -> Known:
     if factor == 1:
         return value
     scaled = b.call(aten.mul.Tensor, value, factor)
@@ -69,7 +69,7 @@ def _scaled(b: GraphBuilder, value: Known, factor: float) -> Known:
     return replace(scaled, learned=True)
 
 
-def _product(b: GraphBuilder, call: OnnxCall, x: OnnxValue, alpha: float, beta: float) -> OnnxValue:
+def _product(b: AtenBuilder, call: OnnxCall, x: OnnxValue, alpha: float, beta: float) -> OnnxValue:
     y, bias = call.input(1), call.optional(2)
     if call.integer("transB", 0):
         y = b.call(aten.permute.default, y, [1, 0])
@@ -79,7 +79,7 @@ def _product(b: GraphBuilder, call: OnnxCall, x: OnnxValue, alpha: float, beta: 
     return product if bias is None or beta == 0 else _plus(b, product, bias, beta)
 
 
-def _plus(b: GraphBuilder, product: OnnxValue, bias: OnnxValue, beta: float) -> OnnxValue:
+def _plus(b: AtenBuilder, product: OnnxValue, bias: OnnxValue, beta: float) -> OnnxValue:
     if beta != 1:
         bias = b.call(aten.mul.Tensor, bias, beta)
     return b.call(aten.add.Tensor, product, bias)

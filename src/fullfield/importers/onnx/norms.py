@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
 from fullfield.layers import custom_operators as operators
@@ -17,7 +17,7 @@ aten = torch.ops.aten
 
 
 @operator("BatchNormalization")
-def batch_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def batch_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``(x - mean) / sqrt(var + eps) * scale + shift`` with running statistics."""
     if call.integer("training_mode", 0) or not call.integer("spatial", 1):
         raise LayerRefused("is in training mode or not spatial; only frozen batch norms per channel work")
@@ -27,7 +27,7 @@ def batch_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("InstanceNormalization")
-def instance_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def instance_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Normalises each channel of each window."""
     eps = call.real("epsilon", 1e-5)
     scale, shift = call.weight(1), call.weight(2)
@@ -35,7 +35,7 @@ def instance_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("GroupNormalization")
-def group_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def group_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Normalises each group of channels of each window; one scale per group before opset 21."""
     x, groups = call.input(0), call.integer("num_groups", 1)
     channels = x.shapes[0][1]
@@ -46,7 +46,7 @@ def group_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("LayerNormalization")
-def layer_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def layer_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Normalises over the last axes."""
     if call.outputs > 1:
         raise LayerRefused("its mean or deviation is used")
@@ -59,7 +59,7 @@ def layer_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("RMSNormalization")
-def rms_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def rms_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Divides by the root of the mean square over the last axes."""
     x, axis = call.input(0), call.integer("axis", -1)
     shape = list(x.shapes[0][axis:])
@@ -67,7 +67,7 @@ def rms_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("LRN")
-def local_response_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def local_response_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x / (bias + alpha/size * sum of squares over neighbouring channels) ** beta``, as one node."""
     x, size = call.input(0), call.integer("size", 1)
     rank = len(x.shapes[0])
@@ -85,7 +85,7 @@ def local_response_norm(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Softmax", "LogSoftmax")
-def softmax(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def softmax(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Softmax or its logarithm over an axis; before opset 13 over that axis and all that follow."""
     target = aten.softmax.int if call.op == "Softmax" else aten.log_softmax.int
     x = call.input(0)
@@ -111,7 +111,7 @@ def _per_channel(value: OnnxValue | None, repeats: int) -> OnnxValue | None:
     return replace(value, at=(repeated := value.at[0].repeat_interleave(repeats), repeated))
 
 
-def _shaped(b: GraphBuilder, value: OnnxValue | None, shape: list[int]) -> OnnxValue | None:
+def _shaped(b: AtenBuilder, value: OnnxValue | None, shape: list[int]) -> OnnxValue | None:
     """A scale broadcast to the shape that it is applied to."""
     if value is None or list(value.shapes[0]) == shape:
         return value

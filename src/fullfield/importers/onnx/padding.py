@@ -9,7 +9,7 @@ import torch
 
 from fullfield.geometry.axis import Op
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall
 from fullfield.importers.onnx.values import OnnxValue
 
@@ -74,7 +74,7 @@ def window_geometry(call: OnnxCall, x: OnnxValue, kernel: Sequence[int]) -> Wind
     return WindowGeometry(tuple(kernel), tuple(strides), tuple(dilations), tuple(low), tuple(high), ceil)
 
 
-def pad(b: GraphBuilder, x: OnnxValue, low: Sequence[int], high: Sequence[int], number: float) -> OnnxValue:
+def pad(b: AtenBuilder, x: OnnxValue, low: Sequence[int], high: Sequence[int], number: float) -> OnnxValue:
     """``x`` with its last axes padded by a number; negative padding crops."""
     if not any((*low, *high)):
         return x

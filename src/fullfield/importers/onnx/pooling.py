@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.padding import WindowGeometry, pad, window_geometry
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
@@ -18,7 +18,7 @@ _AVERAGE = {1: aten.avg_pool1d.default, 2: aten.avg_pool2d.default, 3: aten.avg_
 
 
 @operator("MaxPool")
-def max_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def max_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The maximum under the kernel; padding is -inf."""
     if call.outputs > 1:
         raise LayerRefused("its second output (indices) is used")
@@ -33,7 +33,7 @@ def max_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("AveragePool")
-def average_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def average_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The mean under the kernel, with or without the padding."""
     x, f = _pool_geometry(call)
     counted = bool(call.integer("count_include_pad", 0))
@@ -47,7 +47,7 @@ def average_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("LpPool")
-def lp_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def lp_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``(sum |x| ** p) ** (1 / p)`` under the kernel."""
     x, f = _pool_geometry(call)
     p = call.integer("p", 2)
@@ -62,7 +62,7 @@ def lp_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("GlobalAveragePool")
-def global_average_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def global_average_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The mean over the whole map."""
     x = call.input(0)
     if len(x.shapes[0]) == 4:
@@ -71,14 +71,14 @@ def global_average_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("GlobalMaxPool")
-def global_max_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def global_max_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The maximum of the whole map."""
     x = call.input(0)
     return b.call(aten.amax.default, x, _map(x), True)
 
 
 @operator("GlobalLpPool")
-def global_lp_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def global_lp_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``(sum |x| ** p) ** (1 / p)`` over the whole map."""
     x, p = call.input(0), call.integer("p", 2)
     if p == 2 and len(x.shapes[0]) == 4:
@@ -88,7 +88,7 @@ def global_lp_pool(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     return b.call(aten.pow.Tensor_Scalar, b.call(aten.sum.dim_IntList, powers, _map(x), True), 1 / p)
 
 
-def _root_of_squares(b: GraphBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
+def _root_of_squares(b: AtenBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
     """An L2 pool as one node; uneven padding becomes a node before it."""
     padding = list(f.low)
     if f.ceil or not f.even or any(2 * p > k for p, k in zip(f.low, f.kernel, strict=True)):
@@ -122,7 +122,7 @@ def _least(x: OnnxValue) -> float:
     return float("-inf") if x.dtype.is_floating_point else float(torch.iinfo(x.dtype).min)
 
 
-def _mean(b: GraphBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
+def _mean(b: AtenBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
     """The sum under the kernel, with zeros as padding, divided by the number of taps."""
     low, high = _explicit(f, x)
     x = pad(b, x, low, high, 0.0)
@@ -132,7 +132,7 @@ def _mean(b: GraphBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
     return _dilated_mean(b, x, f)
 
 
-def _dilated_mean(b: GraphBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
+def _dilated_mean(b: AtenBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
     """The mean of a dilated pool: a convolution of every channel with a constant kernel."""
     channels, taps = x.shapes[0][1], 1
     for k in f.kernel:

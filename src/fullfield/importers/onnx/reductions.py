@@ -6,26 +6,26 @@ from collections.abc import Callable
 
 import torch
 
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import OnnxValue
 
 aten = torch.ops.aten
 
-Reduction = Callable[[GraphBuilder, OnnxValue, list[int], bool], OnnxValue]
+Reduction = Callable[[AtenBuilder, OnnxValue, list[int], bool], OnnxValue]
 
 
-def _sum(b: GraphBuilder, x: OnnxValue, axes: list[int], keep: bool) -> OnnxValue:
+def _sum(b: AtenBuilder, x: OnnxValue, axes: list[int], keep: bool) -> OnnxValue:
     return b.call(aten.sum.dim_IntList, x, axes, keep)
 
 
-def _product(b: GraphBuilder, x: OnnxValue, axes: list[int], keep: bool) -> OnnxValue:
+def _product(b: AtenBuilder, x: OnnxValue, axes: list[int], keep: bool) -> OnnxValue:
     for axis in sorted(axes, reverse=True):
         x = b.call(aten.prod.dim_int, x, axis, keep)
     return x
 
 
-def _squares(b: GraphBuilder, x: OnnxValue, axes: list[int], keep: bool) -> OnnxValue:
+def _squares(b: AtenBuilder, x: OnnxValue, axes: list[int], keep: bool) -> OnnxValue:
     return _sum(b, b.call(aten.mul.Tensor, x, x), axes, keep)
 
 
@@ -43,7 +43,7 @@ _REDUCTIONS: dict[str, Reduction] = {
 
 
 @operator(*_REDUCTIONS)
-def reduce(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def reduce(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A reduction over the given axes, or over all."""
     x, axes = call.input(0), call.integers("axes", 1)
     if not axes:

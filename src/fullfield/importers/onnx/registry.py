@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.values import Known, OnnxValue, Traced
 
 
@@ -101,7 +101,7 @@ def _shortest(value: float) -> float:
     return float(str(single)) if float(single) == value else float(value)
 
 
-OperatorMapping = Callable[[GraphBuilder, OnnxCall], "OnnxValue | tuple[OnnxValue, ...]"]
+OperatorMapping = Callable[[AtenBuilder, OnnxCall], "OnnxValue | tuple[OnnxValue, ...]"]
 REGISTRY: dict[str, OperatorMapping] = {}
 
 

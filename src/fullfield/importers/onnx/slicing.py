@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.layout import free_batch_shapes
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue, Traced, at_batch
@@ -14,7 +14,7 @@ aten = torch.ops.aten
 
 
 @operator("Concat")
-def concat(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def concat(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Concatenation; a constant for one window is repeated for every window."""
     values = [call.input(i) for i in range(len(call.inputs))]
     rank = len(values[0].shapes[0])
@@ -28,7 +28,7 @@ def concat(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Split")
-def split(b: GraphBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
+def split(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
     """Consecutive parts along an axis."""
     x, sizes = call.input(0), call.integers("split", 1)
     axis = call.integer("axis", 0) % max(1, len(x.shapes[0]))
@@ -44,7 +44,7 @@ def split(b: GraphBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
 
 
 @operator("Slice")
-def slice_(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def slice_(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Half-open ranges along axes; a negative step reads backwards."""
     x = call.input(0)
     starts, ends = _bounds(call, "starts", 1), _bounds(call, "ends", 2)
@@ -59,7 +59,7 @@ def slice_(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("Gather")
-def gather(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def gather(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The elements at constant indices along an axis."""
     x, indices = call.input(0), call.known(1)
     axis = call.integer("axis", 0) % max(1, len(x.shapes[0]))
@@ -81,7 +81,7 @@ def gather(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
 
 
 @operator("GatherND")
-def gather_nd(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def gather_nd(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The elements or blocks at constant indices along the first axes."""
     x, indices = call.input(0), call.known(1)
     if call.integer("batch_dims", 0) or not indices.fixed or not indices.at[0].dim():
@@ -93,7 +93,7 @@ def gather_nd(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
     return b.call(aten.index.Tensor, x, index)
 
 
-def _whole(b: GraphBuilder, x: Traced, indices: Known) -> OnnxValue:
+def _whole(b: AtenBuilder, x: Traced, indices: Known) -> OnnxValue:
     """All elements of a flat tensor in order, in the shape of the indices: how exporters write ``as_strided``."""
     if indices.fixed and _in_order(indices.at[0], at_batch(x.shapes, b.batch)[0]):
         b.freed = True
@@ -107,7 +107,7 @@ def _in_order(indices: torch.Tensor, count: int) -> bool:
     return indices.numel() == count and torch.equal(indices.reshape(-1).long(), torch.arange(count))
 
 
-def _spread(b: GraphBuilder, value: OnnxValue, axis: int, pair: tuple[int, int]) -> OnnxValue:
+def _spread(b: AtenBuilder, value: OnnxValue, axis: int, pair: tuple[int, int]) -> OnnxValue:
     if (value.shapes[0][axis], value.shapes[1][axis]) != (1, 1):
         return value
     shapes = [[*shape[:axis], n, *shape[axis + 1 :]] for shape, n in zip(value.shapes, pair, strict=True)]
@@ -127,7 +127,7 @@ def _end(end: int, size: int, step: int) -> int | None:
     return None if step < 0 and end < -size else end
 
 
-def _cut(b: GraphBuilder, x: OnnxValue, axis: int, size: list[int], ranges: list[range]) -> OnnxValue:
+def _cut(b: AtenBuilder, x: OnnxValue, axis: int, size: list[int], ranges: list[range]) -> OnnxValue:
     low, high = ranges
     if low == range(size[0]) and high == range(size[1]):
         return x

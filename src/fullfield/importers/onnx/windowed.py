@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.builder import GraphBuilder
+from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.padding import pad, window_geometry
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
@@ -17,7 +17,7 @@ _TRANSPOSED = {1: aten.conv_transpose1d.default, 2: aten.conv_transpose2d.input,
 
 
 @operator("Conv")
-def conv(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A convolution; uneven padding becomes a node before it."""
     x, weight = call.input(0), call.weight(1)
     if weight is None:
@@ -43,7 +43,7 @@ def _bias(call: OnnxCall) -> OnnxValue | None:
 
 
 @operator("ConvTranspose")
-def conv_transpose(b: GraphBuilder, call: OnnxCall) -> OnnxValue:
+def conv_transpose(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A transposed convolution; uneven padding is cut off after it."""
     x, weight = call.input(0), call.weight(1)
     if weight is None:
