@@ -285,7 +285,7 @@ def gate(n: Network, x: Tensor) -> Tensor:
 REFUSED: dict[str, tuple[Body, str]] = {
     "gate": (gate, "a gate"),
     "gate laid over the map": (lambda n, x: x * x.mean((2, 3), keepdim=True).expand_as(x), "over many positions"),
-    "position embedding": (lambda n, x: x + n.place, "differs from place to place"),
+    "position embedding": (lambda n, x: x + n.place, "differs between positions"),
     "attention": (lambda n, x: x.flatten(2).softmax(-1), "attention"),
     "attention in one operator": (
         lambda n, x: F.scaled_dot_product_attention(*[x.flatten(2).transpose(1, 2)] * 3),
@@ -300,7 +300,7 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "group norm": (lambda n, x: F.group_norm(x, 2), "normalises over the positions"),
     "instance norm": (lambda n, x: F.instance_norm(x), "normalises over the positions"),
     "norm of the map": (lambda n, x: F.layer_norm(x, [10, 8]), "normalises over the positions"),
-    "circular padding": (lambda n, x: F.pad(x, (1, 1, 1, 1), mode="circular"), "other edge \\(circular\\)"),
+    "circular padding": (lambda n, x: F.pad(x, (1, 1, 1, 1), mode="circular"), "opposite edge \\(circular\\)"),
     "reflected tokens": (
         lambda n, x: F.pad(x.permute(0, 2, 3, 1), (1, 1, 1, 1), mode="reflect"),
         "own edge \\(reflect\\)",
@@ -375,7 +375,7 @@ REFUSED: dict[str, tuple[Body, str]] = {
     ),
     "unknown operator": (lambda n, x: torch.roll(x, 1, 2), "is in no list"),
     "pooled tokens": (lambda n, x: F.max_pool2d(x.permute(0, 2, 3, 1), 2), "not \\(channels, y, x\\)"),
-    "spread": (lambda n, x: x.expand(1, *x.shape).flatten(0, 1), "spreads one value over a dimension of its own"),
+    "spread": (lambda n, x: x.expand(1, *x.shape).flatten(0, 1), "spreads one value over a new dimension"),
     "indices": (lambda n, x: torch.add(*F.max_pool2d(x, 2, return_indices=True)), "indices of a pool"),
     "padded tokens": (lambda n, x: F.pad(x.flatten(1), (1, 2)), "pads dim"),
 }

@@ -6,7 +6,8 @@ from torch import nn
 from fullfield.geometry.axis import Axis, Op
 from fullfield.importers.load import load
 from fullfield.report.measure import measure
-from fullfield.report.report import Report, Row
+from fullfield.report.report import Report
+from fullfield.report.row import Row
 
 from . import classics  # noqa: TID252 - tests are no package
 

@@ -1,1 +1,1 @@
-"""Classifiers into fully convolutional networks, one rewrite a rule; what refuses says why."""
+"""Rewrites networks into fully convolutional form, one rule an operator; a refused rewrite states its reason."""

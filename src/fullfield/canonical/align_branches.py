@@ -1,4 +1,4 @@
-"""Branches whose maps have one size on a window but not on every image: cut to the cells that all of them have."""
+"""Crops branches to a common size, so that ``add`` and ``cat`` work at any input size."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ aten = torch.ops.aten
 
 
 def crop_to_common_size(module: GraphModule, network: Network) -> GraphModule:
-    """A fully convolutional graph whose branches meet on images of any size.
+    """A fully convolutional graph whose branches have equal sizes on every image, not only on a window.
 
-    A map of odd size that is halved and doubled again comes back with a row or column more than the one it is added
-    to. What one branch has beyond the others' last cells no scan computes either; on a window nothing is cut. Where
-    either of two branches may be the larger one, an ONNX file made of the graph takes only the sizes at which it is the
-    one that it was at the export; onnxruntime refuses the others.
+    A map of odd size that is halved and doubled again has one row or column more than the map that it is added to.
+    Cells of a branch beyond the others' last ones are cropped; no scan computes them, and on a window there are none.
+    Where either of two branches may be the larger one, an ONNX file made of the graph takes only sizes at which the
+    same branch is larger as at the export; onnxruntime refuses the others.
 
     Exact: yes
 
@@ -31,13 +31,13 @@ def crop_to_common_size(module: GraphModule, network: Network) -> GraphModule:
     graph = copy.deepcopy(module.graph)
     sizes = {dim: _sizes(network, dim + 2) for dim in (-2, -1)}
     nodes = {node.name: node for node in graph.nodes}
-    cuts = 0
+    crops = 0
     for spec in network:
         inputs = [nodes[name] for name in spec.inputs]
         if len(inputs) > 1 and not any("cells_at" in node.meta for node in inputs):
-            now = _cut_inputs(graph, nodes[spec.name], inputs, sizes)
-            cuts += sum(now[node] is not node for node in inputs)
-    return GraphModule(module, graph, type(module).__name__) if cuts else module
+            cropped = _crop_inputs(graph, nodes[spec.name], inputs, sizes)
+            crops += sum(cropped[node] is not node for node in inputs)
+    return GraphModule(module, graph, type(module).__name__) if crops else module
 
 
 def _sizes(network: Network, axis: int) -> Mapping[str, Sequence[int]]:
@@ -54,29 +54,29 @@ def _sizes(network: Network, axis: int) -> Mapping[str, Sequence[int]]:
     return sizes
 
 
-def _cut_inputs(
+def _crop_inputs(
     graph: Graph, node: Node, inputs: Sequence[Node], sizes: Mapping[int, Mapping[str, Sequence[int]]]
 ) -> dict[Node, Node]:
-    """What a node reads now in the place of each of its inputs: itself, or the cells that all of them have."""
-    now = {one: one for one in inputs}
+    """For each input of a node what it reads instead: the input itself, or its cells that all inputs have."""
+    read = {one: one for one in inputs}
     for dim, table in sizes.items():
         common = list(map(min, zip(*(table[one.name] for one in inputs), strict=True)))
-        over = {one: sum(table[one.name]) - sum(common) for one in inputs}
-        least = min(inputs, key=over.__getitem__)
+        excess = {one: sum(table[one.name]) - sum(common) for one in inputs}
+        smallest = min(inputs, key=excess.__getitem__)
         for one in inputs:
-            if one is not least and over[least]:  # neither is always the smaller one
-                now[least] = _cut(graph, node, now[least], now[one], dim)
+            if one is not smallest and excess[smallest]:  # neither is always the smaller one
+                read[smallest] = _crop(graph, node, read[smallest], read[one], dim)
         for one in inputs:
-            if one is not least and over[one]:
-                now[one] = _cut(graph, node, now[one], now[least], dim)
+            if one is not smallest and excess[one]:
+                read[one] = _crop(graph, node, read[one], read[smallest], dim)
     for one in inputs:
-        if now[one] is not one:
-            node.replace_input_with(one, now[one])
-    return now
+        if read[one] is not one:
+            node.replace_input_with(one, read[one])
+    return read
 
 
-def _cut(graph: Graph, before: Node, node: Node, like: Node, dim: int) -> Node:
-    """The cells of ``node`` up to where ``like`` ends."""
+def _crop(graph: Graph, before: Node, node: Node, like: Node, dim: int) -> Node:
+    """The cells of ``node`` up to the last one of ``like``."""
     with graph.inserting_before(before):
         length = graph.call_function(aten.sym_size.int, (like, dim))
         result = graph.call_function(aten.slice.Tensor, (node, dim, 0, length))

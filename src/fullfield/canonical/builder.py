@@ -14,7 +14,7 @@ from fullfield.graph.shapes import PROBE_BATCH, propagate
 from fullfield.model.model import Model
 
 
-class GraphBuilder:
+class CanonicalBuilder:
     """Adds nodes and weights to a new graph.
 
     Args:

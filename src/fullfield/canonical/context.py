@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-from fullfield.canonical.builder import GraphBuilder, attribute_of
+from fullfield.canonical.builder import CanonicalBuilder, attribute_of
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.values import CanonicalValue, Const, Mapped, Outputs, Raw, Scalar, is_single
@@ -30,7 +30,7 @@ class Context:
         sliding: whether pools over the window's map slide with the window now, instead of closing the map.
     """
 
-    builder: GraphBuilder
+    builder: CanonicalBuilder
     node: Node
     values: Mapping[Node, CanonicalValue]
     rewrite: Callable[[Context], CanonicalValue]

@@ -1,4 +1,4 @@
-"""The canonical graph as integers: one entry an operator that reads a neighbourhood."""
+"""Turns the canonical graph into integers, which the planner reads without torch."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Pass:
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class PassResult:
     """A network after one pass."""
 
     name: str
@@ -64,22 +64,22 @@ def canonical(net: Model, *, sliding: bool = False) -> Canonical:
     return form
 
 
-def stages(net: Model, *, sliding: bool = False) -> Iterator[Stage]:
+def stages(net: Model, *, sliding: bool = False) -> Iterator[PassResult]:
     """The network after each pass, in order; ``sliding`` as ``canonical`` takes it.
 
     Raises:
         InternalError: a pass did not do what the next one relies on.
     """
     form = canonical(net, sliding=sliding)
-    yield Stage("canonical form", form)
+    yield PassResult("canonical form", form)
     for one in PASSES:
         form = one.run(form)
         check_form(form, one.name)
         one.check(form, one.name)
-        yield Stage(one.name, form)
+        yield PassResult(one.name, form)
     integers = network(form, net.dtype)
     check_network(integers, "to integers")
-    yield Stage("to integers", integers)
+    yield PassResult("to integers", integers)
 
 
 def run_passes(net: Model, *, sliding: bool = False) -> tuple[Canonical, Network]:

@@ -1,4 +1,4 @@
-"""Why a rewrite does not apply: a value, not an exception."""
+"""Refusals of rewrites: values with a reason, not exceptions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ class Refusal:
 
     Args:
         reason: completes the sentence "this operator …", in plain words.
-        in_order: its bits hang on the order of its inputs in memory, which must be that of their dimensions.
+        in_order: whether the operator's inputs must lie in memory in the order of their dimensions, since the order
+            changes the rounding of its result.
     """
 
     reason: str

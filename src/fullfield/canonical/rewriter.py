@@ -11,7 +11,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from fullfield.canonical.builder import GraphBuilder, attribute_of
+from fullfield.canonical.builder import CanonicalBuilder, attribute_of
 from fullfield.canonical.context import Context, Rule
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
@@ -46,7 +46,7 @@ class Rewriter:
 
     def __init__(self, net: Model, rules: Callable[[Any], Rule | None], *, may_slide: bool = False) -> None:
         self.net, self.rules = net, rules
-        self.builder = GraphBuilder(net, may_slide=may_slide)
+        self.builder = CanonicalBuilder(net, may_slide=may_slide)
         self.refused: list[Refused] = []
 
     def run(self) -> GraphModule:

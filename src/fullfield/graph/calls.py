@@ -1,4 +1,4 @@
-"""What a node of a graph calls, and with what."""
+"""Reads the operator that a node of a graph calls, and its arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shapes of every value in a graph, without computing it."""
+"""Finds the shape and type of every value in a graph without computing it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch.fx import GraphModule, Interpreter, Node
 aten = torch.ops.aten
 PROBE_BATCH = 7919  # a prime that no channel count or map size hits: it marks the batch in a shape
 
-# Operators that give as many numbers as a contiguous first argument has, of its type and in its order: frequent ones.
+# Frequent operators whose result has the shape, the type and the memory order of a contiguous first argument.
 _LIKE_FIRST = frozenset(
     (aten.batch_norm.default, aten.relu.default, aten.silu.default, aten.gelu.default, aten.hardswish.default)
 )
 
 
 class _Recorder(Interpreter):
-    """Runs a graph and keeps every value; calls of equal signature are made once: deep networks repeat themselves."""
+    """Runs a graph and records every value; calls of equal signature run once, since deep networks repeat layers."""
 
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module)
@@ -41,7 +41,7 @@ class _Recorder(Interpreter):
 
 
 def signature(value: Any) -> Hashable:
-    """All that shapes and types can depend on: equal for tensors of one shape, strides, type and device."""
+    """Everything that shapes and types can depend on: equal for tensors of one shape, strides, type and device."""
     if isinstance(value, torch.Tensor):
         return "tensor", tuple(value.shape), value.stride(), value.dtype, value.device
     if isinstance(value, (tuple, list)):
@@ -54,12 +54,12 @@ def signature(value: Any) -> Hashable:
 
 
 def window_dims(tensor: torch.Tensor) -> list[int]:
-    """Dimensions along which there are windows, of a tensor for ``PROBE_BATCH`` of them."""
+    """The dimensions of a tensor for ``PROBE_BATCH`` windows along which the windows lie."""
     return [d for d, n in enumerate(tensor.shape) if n and n % PROBE_BATCH == 0]
 
 
 def propagate(module: GraphModule, shape: tuple[int, ...], dtype: torch.dtype) -> dict[Node, Any]:
-    """What every node gives for an input of ``shape``: fake tensors (shape and type, no data), integers, tuples."""
+    """The value of every node for an input of ``shape``: fake tensors (shape and type, no data), integers, tuples."""
     weights = itertools.chain(module.parameters(), module.buffers())
     device = next((t.device for t in weights), torch.device("cpu"))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():

@@ -1,4 +1,4 @@
-"""Strips from families: slices, gathers of each window's cells out of the interior map, concatenation, padding."""
+"""Assembles strips from families of cells, and holds the graph of the program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FamilyPair = tuple[Family, Family]  # along y and x
 
 
 @dataclass(frozen=True)
-class Box:
+class WindowBox:
     """Windows ``[top, bottom) x [left, right)`` of a tile."""
 
     top: int
@@ -32,7 +32,17 @@ class Box:
 
 
 class Assembler:
-    """Emits the nodes that bring cells of several families together; one for each program."""
+    """Emits the nodes of one program, among them those that join cells of several families into strips.
+
+    Operators write to it as their ``Emitter``.
+
+    Args:
+        graph: of the program.
+        layout: the tile's cells.
+        channels: sizes of the channel dimensions of every node that windows share.
+        channels_last: assemble strips in the memory order in which convolutions run fastest.
+        fft: whether convolutions may run by Fourier transforms.
+    """
 
     def __init__(
         self,
@@ -51,7 +61,7 @@ class Assembler:
         self.maps: dict[str, dict[FamilyPair, Node]] = {}
         self.constants: dict[str, torch.Tensor] = {}
         self.weights: dict[Node, Node] = {}
-        self.all = Box(0, layout.windows[0], 0, layout.windows[1])
+        self.all = WindowBox(0, layout.windows[0], 0, layout.windows[1])
 
     def call(self, target: Any, *args: Any) -> Node:
         """A new node."""
@@ -81,7 +91,7 @@ class Assembler:
         return before
 
     def strip(
-        self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], fill: float, box: Box | None = None
+        self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], fill: float, box: WindowBox | None = None
     ) -> Node:
         """The cells that family ``out`` of some node reads from node ``name``.
 
@@ -97,7 +107,7 @@ class Assembler:
             result = self._slice(result, dim, low, low + s.length, low + s.length + high)
         return result
 
-    def _joined(self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], box: Box) -> Node:
+    def _joined(self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], box: WindowBox) -> Node:
         cells = (self.layout.y[name], self.layout.x[name])
         whole = [self._is_whole(c, f, s) for c, f, s in zip(cells, out, strips, strict=True)]
         if all(whole):
@@ -140,7 +150,12 @@ class Assembler:
         return values[0] if len(values) == 1 else self.call(aten.cat.default, values, dim)
 
     def _take(
-        self, name: str, cells: tuple[AxisCells, AxisCells], out: FamilyPair, pieces: tuple[Piece, Piece], box: Box
+        self,
+        name: str,
+        cells: tuple[AxisCells, AxisCells],
+        out: FamilyPair,
+        pieces: tuple[Piece, Piece],
+        box: WindowBox,
     ) -> Node:
         """One rectangle of cells. Shape: ``(rows, columns, *channels, y, x)``."""
         family = (pieces[0].family, pieces[1].family)

@@ -1,4 +1,4 @@
-"""Operators spread over an interior map, run undilated on the map's fragments."""
+"""Runs dilated operators undilated, on fragments of the map."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def on_fragments(
     channels: tuple[int, int],
     emit: Callable[[Node, Strips], Node],
 ) -> Node:
-    """The operator's result on a strip, by way of its fragments, with a few cells too many at the high ends.
+    """The operator's result on a strip, computed on its fragments, with a few cells too many at the high ends.
 
     Exact: yes
     Shape: ``(windows, channels[0], y, x)`` -> ``(windows, channels[1], y', x')``

@@ -1,8 +1,8 @@
-"""Network and tile -> one static tensor program: a tile of image in, its scores out.
+"""Lowers a network and a tile's layout to one static tensor program: a tile of the image in, its scores out.
 
 The program is made of ATen operators only. In order, it
   1. computes every shared node, one family of cells after the other (``_shared``),
-  2. cuts from the shared maps what each window needs, in batches, and runs the rest per window (``_per_window``),
+  2. takes each window's cells from the shared maps, in batches, and runs the rest per window (``_per_window``),
   3. arranges the scores as ``(rows, columns, k)``.
 """
 
@@ -22,7 +22,7 @@ from fullfield.geometry.fragments import cut
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import TileLayout
 from fullfield.graph.calls import bind
-from fullfield.lower.assemble import Assembler, Box, FamilyPair
+from fullfield.lower.assemble import Assembler, FamilyPair, WindowBox
 from fullfield.lower.fragments import on_fragments
 from fullfield.lower.inplace import SAME_SHAPE, reuse
 from fullfield.operators.emitter import Call, Strips
@@ -51,9 +51,9 @@ def lower(
         network: the same as integers.
         layout: the tile's cells.
         batch: windows at a time where the network runs per window.
-        channels_last: put strips together in the memory order in which convolutions run fastest.
+        channels_last: assemble strips in the memory order in which convolutions run fastest.
         fft: run large kernels by Fourier transforms where these are faster; for inference in float32 on a CPU.
-        in_place: overwrite values that nobody reads again; for inference.
+        in_place: overwrite values that are not read again; for inference.
     """
     return _Lowering(net, network, layout, batch, channels_last, fft).run(in_place=in_place)
 
@@ -173,7 +173,7 @@ class _Lowering:
         return Call(bind(node), spec.ops, self.network[spec.inputs[0]].elements, spec.elements)
 
     def _head(self, node: Node, source: str) -> Node:
-        """A shared operator as large as its map, on every window's cells."""
+        """A shared operator whose kernel is as large as its map, on every window's own cells."""
         strips = self.layout.y[source].whole(), self.layout.x[source].whole()
         windows = self.to.strip(source, ("window", "window"), strips, 0.0)
         rows, columns = self.layout.windows
@@ -195,19 +195,19 @@ class _Lowering:
                 value = self.to.call(aten.slice.Tensor, value, dim, 0, cells.extent("interior"), cells.hop)
         return self.to.call(aten.permute.default, self.to.call(aten.select.int, value, 0, 0), [1, 2, 0])
 
-    def _boxes(self) -> Iterator[Box]:
-        """Batches of windows: some full rows, or a part of one, in row-major order."""
+    def _boxes(self) -> Iterator[WindowBox]:
+        """Batches of windows in row-major order: several full rows, or a part of one row."""
         rows, columns = self.layout.windows
         if columns > self.batch:
             for i in range(rows):
                 for j in range(0, columns, self.batch):
-                    yield Box(i, i + 1, j, min(j + self.batch, columns))
+                    yield WindowBox(i, i + 1, j, min(j + self.batch, columns))
         else:
             step = max(1, self.batch // columns)
             for i in range(0, rows, step):
-                yield Box(i, min(i + step, rows), 0, columns)
+                yield WindowBox(i, min(i + step, rows), 0, columns)
 
-    def _per_window(self, box: Box) -> Node:
+    def _per_window(self, box: WindowBox) -> Node:
         """The rest of the network on one batch of windows. Shape: ``(windows, k)``"""
         env: dict[Node, Any] = {}
         for name in self.layout.frontier_inputs:
@@ -218,7 +218,7 @@ class _Lowering:
         result = env[self.nodes[self.network.output.name]]
         return self.to.call(aten.reshape.default, result, [box.count, -1])
 
-    def _cut(self, name: str, box: Box) -> Node:
+    def _cut(self, name: str, box: WindowBox) -> Node:
         """Each window's own cells of a shared node, dimensions as the canonical graph has them."""
         strips = self.layout.y[name].whole(), self.layout.x[name].whole()
         value = self.to.strip(name, ("window", "window"), strips, 0.0, box)
@@ -228,7 +228,7 @@ class _Lowering:
         return self.to.call(aten.permute.default, value, [order.index(i) for i in range(len(order))])
 
     def _copy(self, node: Node, env: dict[Node, Any], count: int) -> None:
-        """One node on the windows of a batch, as it stands in the canonical graph."""
+        """One node of the canonical graph on the windows of a batch, unchanged but for heads."""
 
         def fetch(n: Node) -> Any:
             if n not in env and n.meta["kind"] == "scalar":
@@ -243,7 +243,7 @@ class _Lowering:
         env[node].meta[SAME_SHAPE] = self._same_shape(node)
 
     def _is_head(self, node: Node) -> bool:
-        """Whether the node's kernel is as large as its map, and its operator runs faster then on windows' own cells."""
+        """Whether the node's kernel is as large as its map and its operator has an emission for that."""
         windowed = _windowed(node)
         if windowed is None or windowed.emit_head is None:
             return False

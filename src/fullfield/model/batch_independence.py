@@ -1,4 +1,4 @@
-"""Networks of which a window's scores hang on more than the window: on its neighbours in the batch, or on chance."""
+"""Detects networks that are not batch-independent or not deterministic."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NUMBERS = (int, float, bool)
 
 
 def check_batch_independence(graph: GraphModule, probe: Tensor, name: str) -> None:
-    """Passes if a window's scores depend neither on the other windows of its batch nor on how many there are.
+    """Raises if a window's scores depend on the other windows of its batch, on their number, or on chance.
 
-    Nothing is run where every operator is known to treat the windows apart, as most networks' are. Otherwise a window
-    is run at the same place of two batches of the same size, so that all that differs is the window beside it; alone,
-    where a number of windows is more to the network than a size; twice, where an operator may draw random numbers.
+    Nothing is run if the records of all operators say that they treat windows independently, as in most networks.
+    Otherwise a window is run at the same index of two batches of one size, which differ in their other window only; by
+    itself, if the network computes with the number of windows; and twice, if an operator may draw random numbers.
 
     Args:
         graph: of the network.
@@ -56,12 +56,12 @@ def check_batch_independence(graph: GraphModule, probe: Tensor, name: str) -> No
         raise CaptureError(
             name,
             "gives the same window other scores each time: it draws random numbers",
-            fix="give functional dropout and its like training=self.training, or training=False",
+            fix="give functional dropout and similar calls training=self.training, or training=False",
         )
     if _differ(ab[0], ac[0], rounding) or _differ(ab[1], cb[1], rounding):
         raise CaptureError(
             name,
-            "gives a window other scores when another window is beside it in its batch: it mixes the windows",
+            "gives a window other scores when its batch holds another second window: it mixes the windows",
             fix="correct the network: some layer takes the first dimension for positions or channels",
         )
     if _differ(ab[0], alone, eps**0.25):  # a batch of another size is rounded otherwise
@@ -78,7 +78,7 @@ def _differ(one: Tensor, other: Tensor, relative: float) -> bool:
 
 
 def _draws(node: Node) -> bool:
-    """Whether an operator draws random numbers; dropout and its like do where they are told that the network learns."""
+    """Whether an operator draws random numbers; dropout does only in training mode."""
     if not isinstance(node.target, OpOverload) or torch.Tag.nondeterministic_seeded not in node.target.tags:
         return False
     given = bind(node)
@@ -87,10 +87,10 @@ def _draws(node: Node) -> bool:
 
 
 def _independent(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Whether an operator is known to treat windows apart; they lie along one dimension of what it reads and gives.
+    """Whether an operator is known to treat windows independently.
 
-    There each window may be a block of several, all of its own: nothing but a reshape makes those, of a dimension that
-    comes first, or behind others that stay as they are.
+    They must lie along one dimension of all that it reads and gives. Each window may be a block of several indices
+    there, which only reshapes make: of the first dimension, or after others that they leave as they are.
     """
     before, after = _tensors([values[n] for n in node.all_input_nodes]), _tensors(values[node])
     if not any(map(window_dims, before + after)) or not after:
@@ -115,7 +115,7 @@ def _independent(node: Node, values: Mapping[Node, Any]) -> bool:
 
 
 def _counts(values: Mapping[Node, Any]) -> bool:
-    """Whether some operator takes the number of windows, or what is computed from it, for more than a size."""
+    """Whether an operator computes with the number of windows, or what follows from it, other than as a size."""
     counts: set[Node] = set()
     for node in values:
         value, reads = values[node], not counts.isdisjoint(node.all_input_nodes)

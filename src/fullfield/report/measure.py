@@ -1,35 +1,33 @@
-"""A canonical graph -> the report: the nodes of one layer joined to one row."""
+"""Measures a canonical graph: the nodes of each layer become one row of the report."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
 
-import torch
 from torch import nn
-from torch.fx import Node
 
+from fullfield.canonical.builder import attribute_of
 from fullfield.canonical.form import Canonical
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import canonical
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Axis, Op
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec
-from fullfield.graph.calls import bind, op_name
+from fullfield.graph.calls import op_name
 from fullfield.graph.shapes import propagate
 from fullfield.model.model import Model
 from fullfield.operators.counting import operations
-from fullfield.operators.record import Operator
-from fullfield.operators.registry import find, named
 from fullfield.operators.work import Work
 from fullfield.report.memory import peak_bytes, size_bytes
-from fullfield.report.report import Report, Row
+from fullfield.report.nodes import centre, joined, raw_ops, record_of, title, unique, weights_of
+from fullfield.report.report import Report
+from fullfield.report.row import Row
 from fullfield.report.summary import summarise
 
 _OWN = frozenset({"l2_pool2d", "local_response_norm_within"})  # one layer, several nodes in canonical form
-_JOINS = "works with values that stand for the whole window"
+_JOINS = "works with values that represent the whole window"
 _ON_MAPS = ("conv", "pool2d", "batch_norm", "upsample", "instance_norm", "group_norm")
 
 
@@ -58,7 +56,7 @@ class _Measure:
         self.nodes = {n.name: n for n in self.canonical.graph.graph.nodes}
         self.values = propagate(self.canonical.graph, (1, net.channels, *net.window), net.dtype)
         self.places = self.network.places()
-        self.meetings: list[str] = []
+        self.misaligned: list[str] = []
         self.uncounted: dict[str, None] = {}
         self.ops: dict[str, tuple[Op, Op]] = {}
         self.axes: dict[str, tuple[Axis, Axis] | None] = {}
@@ -89,7 +87,7 @@ class _Measure:
             weight_bytes=sum(t.nbytes for t in weights.values()),
             peak_bytes=sum(t.nbytes for t in weights.values()) + peak_bytes(self.canonical.graph.graph, self.values),
             uncounted=tuple(self.uncounted),
-            misaligned=tuple(self.meetings),
+            misaligned=tuple(self.misaligned),
             refused=self._refused(),
             convertible=all(p.shared for p in self.network.places(cap=0).values()),
         )
@@ -98,11 +96,11 @@ class _Measure:
     # -- side tables -------------------------------------------------------------------------------------------
 
     def _ops(self, spec: NodeSpec) -> tuple[Op, Op]:
-        """The node's operator; that of a convolution or pool which runs per window too."""
+        """The node's geometry, also that of a convolution or pool that runs per window."""
         return raw_ops(self.nodes[spec.name], self.values) if spec.kind == "whole" else spec.ops
 
     def _axes(self, spec: NodeSpec) -> tuple[Axis, Axis] | None:
-        """The receptive field, walked on where borders meet; none once a node saw the whole window."""
+        """The receptive field, also beyond where borders meet; none after a node that reads the whole window."""
         if spec.kind == "input":
             return Axis.window(self.net.window[0]), Axis.window(self.net.window[1])
         inputs = [pair for pair in (self.axes[i] for i in spec.inputs) if pair is not None]
@@ -112,7 +110,7 @@ class _Measure:
         try:
             y, x = (self._along([pair[k] for pair in inputs], spec.ops[k]) for k in (0, 1))
         except GeometryError as error:
-            self.meetings.append(f"{spec.path} ({spec.op}): {error.what}")
+            self.misaligned.append(f"{spec.path} ({spec.op}): {error.what}")
             return None
         return y, x
 
@@ -125,11 +123,11 @@ class _Measure:
 
     def _check_alignment(self, spec: NodeSpec, inputs: list[tuple[Axis, Axis]]) -> None:
         offsets = [
-            max((abs(_centre(p[k]) - _centre(q[k])) for p, q in combinations(inputs, 2)), default=0.0) for k in (0, 1)
+            max((abs(centre(p[k]) - centre(q[k])) for p, q in combinations(inputs, 2)), default=0.0) for k in (0, 1)
         ]
         if any(offsets):
             shift = " and ".join(f"{o:g} px along {axis}" for o, axis in zip(offsets, "yx", strict=True) if o)
-            self.meetings.append(f"{spec.path} ({spec.op}): branches whose cells lie {shift} apart")
+            self.misaligned.append(f"{spec.path} ({spec.op}): branches whose cells lie {shift} apart")
 
     def _cells(self, spec: NodeSpec) -> tuple[int, int] | None:
         """Cells of the fully convolutional network at ``at``."""
@@ -149,7 +147,7 @@ class _Measure:
         node = self.nodes[spec.name]
         name, value = op_name(node), self.values[node]
         first = value[0] if isinstance(value, (tuple, list)) else value
-        moved = _record(node).moves == "view" and node.target is not operator.getitem
+        moved = record_of(node).moves == "view" and node.target is not operator.getitem
         follows = not moved and any(i in self.spatial for i in spec.inputs)
         return first.dim() == 4 and (follows or any(part in name for part in _ON_MAPS))
 
@@ -176,7 +174,7 @@ class _Measure:
         return (first.shape[-2], first.shape[-1]) if name in self.spatial else None
 
     def _refused(self) -> tuple[str, ...]:
-        """What signature at the whole window and why; without a rule's refusal, where fixed values join the image."""
+        """The layers that read the whole window, and why; without refusals those that join fixed values to it."""
         if self.canonical.refused:
             return tuple(map(str, self.canonical.refused))
         whole = [
@@ -193,7 +191,7 @@ class _Measure:
                 groups[-1].append(spec)
             else:
                 groups.append([spec])
-        names = _unique([self._main(group).path for group in groups])
+        names = unique([self._main(group).path for group in groups])
         home = {spec.name: name for group, name in zip(groups, names, strict=True) for spec in group}
         return [self._row(group, name, home) for group, name in zip(groups, names, strict=True)]
 
@@ -203,25 +201,25 @@ class _Measure:
 
     def _is_idle(self, spec: NodeSpec) -> bool:
         """Whether a node only renames or copies numbers."""
-        return _record(self.nodes[spec.name]).moves in ("view", "copy")
+        return record_of(self.nodes[spec.name]).moves in ("view", "copy")
 
     def _joins(self, group: list[NodeSpec], spec: NodeSpec) -> bool:
-        """Whether a node belongs to the layer before it: its name, it reads it, one neighbourhood at most."""
+        """Whether a node belongs to the layer before it: same path, reads it, and only one of them is windowed."""
         last = group[-1]
-        if last.kind == spec.kind == "whole" and _record(self.nodes[spec.name]).moves == "copy":
+        if last.kind == spec.kind == "whole" and record_of(self.nodes[spec.name]).moves == "copy":
             return spec.inputs == (last.name,)
         if last.path != spec.path or not any(s.name in spec.inputs for s in group) or last.kind == "input":
             return False
         if last.op == spec.op and spec.op in _OWN:
             return True
-        if spec.kind == "windowed":  # only rows and columns that were added or dropped just for it
+        if spec.kind == "windowed":  # only rows and columns that were added or dropped for it
             edges = op_name(self.nodes[last.name]) in ("constant_pad_nd", "slice")
             return last.kind == "windowed" and edges and spec.inputs == (last.name,)
         return last.kind == spec.kind
 
     def _row(self, group: list[NodeSpec], name: str, home: Mapping[str, str]) -> Row:
         first, last = group[0], group[-1]
-        ops = _joined([self.ops[spec.name] for spec in group])
+        ops = joined([self.ops[spec.name] for spec in group])
         parameters, unshared = self._parameters(group)
         value = self.values[self.nodes[last.name]]
         inputs = dict.fromkeys(home[i] for spec in group for i in spec.inputs if home[i] != name)
@@ -249,7 +247,7 @@ class _Measure:
         )
 
     def _type(self, group: list[NodeSpec]) -> str:
-        names = [_title(s.op) for s in group if not self._is_idle(s)]
+        names = [title(s.op) for s in group if not self._is_idle(s)]
         distinct = list(dict.fromkeys(names or [group[-1].op]))
         if group[-1].kind == "windowed":
             return distinct[-1]
@@ -261,17 +259,17 @@ class _Measure:
         node = self.nodes[spec.name]
         found = operations(node, self.values, spec.window_macs)
         if found is None:
-            self.uncounted[_title(op_name(node))] = None
+            self.uncounted[title(op_name(node))] = None
         return found or Work()
 
     def _parameters(self, group: list[NodeSpec]) -> tuple[int, int]:
-        """Learned numbers that no earlier row holds, and what they would be with no sharing between cells."""
+        """Parameters that no earlier row counts, and their number if cells did not share them."""
         learned = unshared = 0
         for spec in group:
             node = self.nodes[spec.name]
             own = 0
             for target in weights_of(node) - self.counted:
-                tensor = _tensor(self.canonical.graph, target)
+                tensor = attribute_of(self.canonical.graph, target)
                 own += tensor.numel() if isinstance(tensor, nn.Parameter) else 0
             self.counted |= weights_of(node)
             learned += own
@@ -285,70 +283,3 @@ class _Measure:
             return 0, 0
         y, x = (op.leftover(n) for op, n in zip(ops, self.network[source].shape[-2:], strict=True))
         return y, x
-
-
-def raw_ops(node: Node, values: Mapping[Node, Any]) -> tuple[Op, Op]:
-    """Kernel, stride and padding of a convolution or pool as the network has it; one that reads single cells else."""
-    windowed = _record(node).windowed
-    if windowed is None or not windowed.slides:
-        return IDENTITY
-    args = bind(node)
-    shapes = {name: tuple(values[n].shape) for name, n in args.items() if isinstance(n, Node)}
-    return windowed.geometry(args, shapes)
-
-
-def _record(node: Node) -> Operator:
-    """What is known of a node's operator."""
-    return find(node.target) or Operator((node.target,))
-
-
-def _title(name: str) -> str:
-    """An operator's name in reports."""
-    record = named(name)
-    return record.title if record is not None and record.title else name
-
-
-def weights_of(node: Node) -> set[str]:
-    """Names of the fixed tensors behind a node's arguments."""
-    found: set[str] = set()
-    waiting = [n for n in node.all_input_nodes if n.meta.get("kind") == "const"]
-    while waiting:
-        const = waiting.pop()
-        if const.op == "get_attr":
-            found.add(str(const.target))
-        waiting.extend(const.all_input_nodes)
-    return found
-
-
-def _tensor(module: nn.Module, target: str) -> torch.Tensor:
-    holder, _, leaf = target.rpartition(".")
-    tensor: torch.Tensor = getattr(module.get_submodule(holder), leaf)
-    return tensor
-
-
-def _centre(axis: Axis) -> float:
-    return axis.start + axis.size / 2
-
-
-def _joined(ops: list[tuple[Op, Op]]) -> tuple[Op, Op]:
-    """An operator and the padding or cropping round it as one operator."""
-    main = next((op for op in reversed(ops) if any(o.kernel > 1 or o.stride > 1 for o in op)), ops[-1])
-    y, x = (
-        Op(main[k].kernel, main[k].stride, sum(o[k].low for o in ops), sum(o[k].high for o in ops), *_rest(main[k]))
-        for k in (0, 1)
-    )
-    return y, x
-
-
-def _rest(op: Op) -> tuple[int, bool]:
-    return op.dilation, op.ceil
-
-
-def _unique(paths: list[str]) -> list[str]:
-    """Every path, from its second use on with a number behind it."""
-    seen: dict[str, int] = {}
-    names = []
-    for path in paths:
-        seen[path] = seen.get(path, 0) + 1
-        names.append(path if seen[path] == 1 else f"{path} ({seen[path]})")
-    return names

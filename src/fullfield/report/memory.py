@@ -1,4 +1,4 @@
-"""How much memory the activations of one window take at the fullest moment."""
+"""Peak memory of the activations of one window."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fullfield.operators.registry import find
 
 
 def peak_bytes(graph: Graph, values: Mapping[Node, Any]) -> int:
-    """Most bytes of activations alive at a time, when nodes run in order and each value goes after its last reader.
+    """Most bytes of activations alive at a time, if nodes run in order and each value is freed after its last reader.
 
-    A view shares the memory of what it views. What an operator needs besides its inputs and output does not count.
+    A view shares the memory of its input. Scratch memory of operators does not count.
     """
     nodes = [n for n in graph.nodes if n.meta["kind"] in ACTIVE_KINDS]
     home: dict[Node, Node] = {}

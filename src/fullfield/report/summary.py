@@ -1,11 +1,12 @@
-"""The report's closing paragraph: what its numbers mean for scanning, in plain words."""
+"""Writes the report's closing paragraph: what its numbers mean for scanning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fullfield.report.report import Report, Row
+from fullfield.report.report import Report
+from fullfield.report.row import Row
 
 _SHOWN = 6  # layers named before "and n more"
 
@@ -50,8 +51,8 @@ def _padding(report: Report) -> str:
     over = [r.name for r in report.rows if min(r.lost) < 0]
     texts = [f"Padding: {_list(padded)} {'pads' if len(padded) == 1 else 'pad'}."] if padded else ["Padding: none."]
     if over:
-        verb, whose = ("rounds", "its last cell hangs") if len(over) == 1 else ("round", "their last cells hang")
-        texts.append(f"{_list(over)} {verb} up: {whose} over the edge of the window.")
+        verb, whose = ("rounds", "its last cell reaches") if len(over) == 1 else ("round", "their last cells reach")
+        texts.append(f"{_list(over)} {verb} up: {whose} beyond the edge of the window.")
     return " ".join(texts)
 
 

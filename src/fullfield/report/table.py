@@ -1,17 +1,21 @@
-"""A report as plain text: a table, its legend, totals, and the closing paragraph."""
+"""Renders a report as text: a table, its legend, totals, and the closing paragraph."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fullfield.geometry.axis import Axis
-from fullfield.report.report import Report, Row, volume
+from fullfield.report.row import Row, volume
+
+if TYPE_CHECKING:
+    from fullfield.report.report import Report
 
 _WIDTH = 120  # of running text
-_WIDEST = 160  # table; wider ones are set closer
-Column = tuple[str, Callable[[Row], str]]
+_WIDEST = 160  # of the table; wider ones are set closer
+ReportColumn = tuple[str, Callable[[Row], str]]
 
 
 def render(report: Report) -> str:
@@ -25,14 +29,14 @@ def render(report: Report) -> str:
 
 
 def _table(report: Report) -> list[str]:
-    """The table, closer set where it would be too wide."""
+    """The table, set closer if it would be too wide."""
     lines = _lines(report, _Style())
     return lines if max(map(len, lines)) <= _WIDEST else _lines(report, _Style(24, 16, " ", metric))
 
 
 @dataclass(frozen=True)
 class _Style:
-    """How a table is set: widest name and type shown in full, between columns, and how counts are written."""
+    """How a table is set: widths up to which names and types are shown in full, the gap, and how counts are written."""
 
     name: int = 32
     type: int = 22
@@ -53,9 +57,9 @@ def _fill(text: str, width: int, column: int) -> str:
     return text.ljust(width) if column < 2 else text.rjust(width)
 
 
-def _columns(report: Report, style: _Style) -> list[Column]:
-    """Titles and what stands under them; what only repeats the row above or says nothing stays blank."""
-    columns: list[Column] = [
+def _columns(report: Report, style: _Style) -> list[ReportColumn]:
+    """Titles and texts of the columns; a text that repeats the row above or says nothing is blank."""
+    columns: list[ReportColumn] = [
         ("layer", lambda r: _short(r.name, style.name, front=True)),
         ("type", lambda r: _short(r.type, style.type)),
         ("F", lambda r: _windowed(r, lambda k: str(r.ops[k].kernel))),
@@ -127,7 +131,7 @@ def _edge(axis: Axis) -> str:
 
 
 def _repeats(row: Row) -> bool:
-    """Whether the row has the cells of the row that it alone reads."""
+    """Whether the row reads one other row and has its cells."""
     return row.kind == "cell" and len(row.inputs) == 1
 
 

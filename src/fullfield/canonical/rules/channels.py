@@ -1,4 +1,4 @@
-"""Operators across channels of one cell: concatenation, splits, slices, softmax, shuffles; slices of the map too."""
+"""Joins, splits, slices and softmax over channels of one cell; slices of rows and columns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def concatenate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 def stack(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """``stack`` of maps with the same cells, along a channel dimension of its own.
+    """``stack`` of maps with the same cells, along a new channel dimension.
 
     Exact: yes
     """
@@ -107,7 +107,7 @@ def take_slice(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 def scatter_slice(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """Some channels, or all of a map, replaced by those of another: what assignment to a slice becomes.
+    """``slice_scatter``, as assignments are captured: some channels, or a whole map, replaced by another's.
 
     Exact: yes
     """

@@ -1,6 +1,6 @@
-"""Convolutions: already in canonical form; ``same`` padding becomes numbers. Over channels they stay per cell.
+"""Convolutions: kept as they are, with ``same`` padding as numbers; along channels they become per-cell operators.
 
-Transposed ones become convolutions whose channels are the places within blocks of cells.
+Transposed ones become convolutions whose channels are the positions within blocks of cells.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def convolve(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
         padding = low
     operands = [x, weight, bias, stride, pair(padding), dilation, args["groups"]]
     if x.layout.sliding_cells and any(k != 1 for k in weight.shape[2:]):
-        return Refusal("reads beside the one value of a window")
+        return Refusal("reads neighbours of the one value of a window")
     result = context.emit(aten.conv2d.default, operands, kind="windowed")
     _, channels, height, width = context.shape
     return Mapped(result, replace(Layout.plain(channels, height, width), sliding_cells=x.layout.sliding_cells))
@@ -91,9 +91,10 @@ def convolve_channels(context: Context, args: dict[str, Any]) -> Mapped | Refusa
 
 
 def transposed(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """A transposed convolution: one turned kernel a place in a block of ``stride`` cells, put there from channels.
+    """A transposed convolution: one flipped kernel for each position in a block of ``stride`` cells.
 
-    The block's places read the same cells, as many as the kernel has blocks; what the padding cuts off is cut off.
+    All positions of a block read the same cells, as many as the kernel spans blocks. The kernels' results are channels
+    first, then moved to their positions; what the padding removes is cropped.
 
     Exact: yes, other summation order
     Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``
@@ -109,19 +110,19 @@ def transposed(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     _, kernels, height, width = context.shape
     stride, dilation, padding = (pair(args[name]) for name in ("stride", "dilation", "padding"))
     before, after = (x.layout.height, x.layout.width), (height, width)
-    # cells of the kernel, or past it where the result is larger, in blocks
+    # in blocks: cells of the kernel, or more where the result is larger
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
     reaches = [
         -(-max(span, p + m - (n - 1) * s) // s)
         for span, p, m, n, s in zip(spans, padding, after, before, stride, strict=True)
     ]
     groups = args["groups"]
-    turned = _turned(context, weight, reaches, stride, dilation, groups)
+    flipped = _flipped(context, weight, reaches, stride, dilation, groups)
     bias = context.value(args["bias"])
     if isinstance(bias, Const):
-        places = stride[0] * stride[1]
-        bias = context.emit(aten.repeat_interleave.self_int, [bias, places], kind="const")
-    operands = [x, turned, bias, [1, 1], [r - 1 for r in reaches], [1, 1], groups]
+        positions = stride[0] * stride[1]
+        bias = context.emit(aten.repeat_interleave.self_int, [bias, positions], kind="const")
+    operands = [x, flipped, bias, [1, 1], [r - 1 for r in reaches], [1, 1], groups]
     result = emit_blocks(context, context.emit(aten.conv2d.default, operands, kind="windowed"), stride)
     ends = [(n + r - 1) * s - p - m for n, r, s, p, m in zip(before, reaches, stride, padding, after, strict=True)]
     crop = [-padding[1], -ends[1], -padding[0], -ends[0]]
@@ -130,10 +131,10 @@ def transposed(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     return Mapped(result, Layout.plain(kernels, height, width))
 
 
-def _turned(
+def _flipped(
     context: Context, weight: Const, reaches: list[int], stride: list[int], dilation: list[int], groups: int
 ) -> Node:
-    """The kernels that give each place in a block, dilated, filled up with zeros and turned round.
+    """The kernels of each position in a block: dilated, filled up with zeros, flipped.
 
     Shape: ``(c, k, ky, kx)`` -> ``(groups*k*sy*sx, c/groups, ry, rx)``
     """

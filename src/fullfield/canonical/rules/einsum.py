@@ -1,4 +1,4 @@
-"""Products of a map and a fixed tensor, ``einsum`` or ``matmul``: linear layers over channels or the flattened map."""
+"""``einsum`` and ``matmul`` of a map and a fixed tensor, as linear layers over channels or the flattened map."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _OF_ACTIVATIONS = Refusal("multiplies activations with each other")
 
 
 def einsum(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """Letters that the map and the tensor share are summed, as a linear layer; those of the tensor alone come out.
+    """Letters that the map and the tensor share are summed, as by a linear layer; those of the tensor alone are new.
 
-    Those that they share and that come out have weights of their own for each of their places.
+    A letter that they share and that the result has, too, has separate weights for each of its indices.
 
     ``bchw,oc->bohw``, ``bnc,cgo->bngo``, ``bchw,ochw->bo``, ``bgchw,gc->bghw``
 
@@ -40,7 +40,7 @@ def einsum(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 def matmul(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """A map times a fixed matrix, or a fixed matrix times a map; a matrix for each place in a channel dimension, too.
+    """A map times a fixed matrix or the reverse, also with one matrix for each index of a channel dimension.
 
     Exact: yes, other summation order
     """
@@ -53,7 +53,7 @@ def matmul(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
         return _OF_ACTIVATIONS
     rank, extra = len(x.layout.dims), len(const.shape) - 2
     if not 0 <= extra <= rank - 2:
-        return Refusal("multiplies by a vector, or spreads the map over dimensions of the tensor's own")
+        return Refusal("multiplies by a vector, or broadcasts the map over dimensions that only the tensor has")
     of_map, ones, fresh = ascii_lowercase[:rank], ascii_lowercase[rank : rank + extra], "z"
     places = of_map[rank - 2 - extra : rank - 2]
     before = "".join(o if n == 1 else s for n, s, o in zip(const.shape, places, ones, strict=False))
@@ -63,7 +63,7 @@ def matmul(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 def _product(context: Context, tensors: Sequence[Any], letters: tuple[str, str, str]) -> Mapped | Refusal:
-    """The map times the tensor, a letter a dimension of each and of what comes out."""
+    """The map times the tensor, given one letter for each dimension of both and of the result."""
     x, const = context.value(tensors[0]), context.value(tensors[1])
     if not isinstance(x, Mapped) or not isinstance(const, Const):
         return _OF_ACTIVATIONS
@@ -75,7 +75,7 @@ def _product(context: Context, tensors: Sequence[Any], letters: tuple[str, str, 
     if sorted(of_tensor) != sorted(groups + summed + fresh + ones) or sorted(wanted) != sorted(kept + groups + fresh):
         return Refusal(f"is no linear layer: {of_map},{of_tensor}->{wanted}")
     if any(x.layout.channel_index(of_map.index(s)) is None for s in groups):
-        return Refusal("has weights of its own for each window of a batch, or each position of the window")
+        return Refusal("has separate weights for each window of a batch, or each position of the window")
     order = [of_map.index(s) for s in kept + groups + summed]
     lines = _summed_last(context, x, order, len(summed), grouped=bool(groups))
     if isinstance(lines, Refusal):
@@ -91,7 +91,7 @@ def _product(context: Context, tensors: Sequence[Any], letters: tuple[str, str, 
 
 
 def _summed_last(context: Context, x: Mapped, order: Sequence[int], count: int, *, grouped: bool) -> Mapped | Refusal:
-    """The map with its dimensions in ``order``, and the last ``count`` of them as one: of channels, if ``grouped``."""
+    """The map with its dimensions in ``order`` and the last ``count`` merged, into one of channels if ``grouped``."""
     if order[0] != 0:
         return Refusal("moves the batch from the first dimension")
     layout, channel_order = x.layout.permuted(order)
@@ -109,7 +109,7 @@ def _summed_last(context: Context, x: Mapped, order: Sequence[int], count: int, 
 
 
 def _arranged(context: Context, x: Mapped, sizes: Sequence[int], order: Sequence[int]) -> Mapped | Refusal:
-    """The result with its last dimension as one of each of ``sizes``, all of them in ``order``."""
+    """The result with its last dimension split into ``sizes``, and then all dimensions in ``order``."""
     if order[0] != 0:
         return Refusal("moves the batch from the first dimension")
     dims = (*x.layout.dims[:-1], *[CHANNEL] * len(sizes))

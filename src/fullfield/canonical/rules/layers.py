@@ -1,4 +1,4 @@
-"""Layers of ``fullfield.layers``: pools of squares, local response normalisation, unshared weights."""
+"""Layers of ``fullfield.layers``: L2 pools, local response normalisation, unshared weights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ aten = torch.ops.aten
 
 
 def refuse_unshared(context: Context, args: dict[str, Any]) -> Refusal:
-    """A locally connected layer: which weights a cell meets depends on its place in the window."""
+    """A locally connected layer: the weights of a cell depend on its position in the window."""
     return Refusal("is unshared: every position of the window has its own weights")
 
 
 def pool_squares(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """An L2 pool as squares, their average times its divisor, and the root.
+    """An L2 pool as squares, an average pool times its divisor, and the root.
 
     Exact: yes
     Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
@@ -52,7 +52,7 @@ def normalise_within(context: Context, args: dict[str, Any]) -> Mapped | Refusal
     if not x.layout.is_plain:
         return Refusal("normalises dimensions that are not (channels, y, x)")
     if x.layout.sliding_cells:
-        return Refusal("reads beside the one value of a window")
+        return Refusal("reads neighbours of the one value of a window")
     size, before = args["size"], args["size"] // 2
 
     def call(target: Any, *operands: Any) -> Node:

@@ -33,13 +33,13 @@ def as_convolution(
 ) -> Mapped | Refusal:
     """FC -> CONV: the rows of the weight become kernels, in the order in which ``flatten`` read the map.
 
-    Of several channel dimensions the last is read; every place in the others has the same weights, in a convolution
+    Of several channel dimensions the last is read; every index of the others has the same weights, in a convolution
     of as many groups.
 
     Exact: yes, other summation order
     Shape: weight ``(k, c*y*x)`` -> ``(k, c, y, x)``
     Args:
-        groups: places in the channel dimensions before the last that have weights of their own, in rows of the weight.
+        groups: indices of the channel dimensions before the last that have separate weights, in rows of the weight.
     Source: CS231n notes, "Converting FC layers to CONV layers"; Long, Shelhamer & Darrell 2015, section 3.1
     """
     layout = x.layout
@@ -71,7 +71,7 @@ def as_convolution(
 
 
 def refuse_attention(context: Context, args: dict[str, Any]) -> Refusal:
-    """Attention in one operator: what weighs a position depends on all others of the window."""
+    """Attention in one operator: the weight of a position depends on all others of the window."""
     return Refusal("weighs the positions of the window by each other (attention)")
 
 

@@ -1,4 +1,4 @@
-"""Normalisation: over channels it stays per cell; over the window's map it slides, or is refused."""
+"""Norms: over channels they are per cell; over the window's map they slide with the window, or are refused."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _layer_norm_of_map(context: Context, args: dict[str, Any], dims: list[int]) 
 
 
 def group_norm(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
-    """Group and instance norm need the whole window; where it may slide, each cell has its own neighbourhood.
+    """Group and instance norm over the whole window; where they may slide, over a neighbourhood of each cell.
 
     Exact: no, and only on request; yes with stored statistics
     """
@@ -92,9 +92,9 @@ def group_norm(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Ref
 
 
 def _sliding_norm(context: Context, args: dict[str, Any], x: Mapped, dims: list[int]) -> Mapped:
-    """Mean and deviation of the window's map taken round every cell.
+    """A norm by mean and deviation of the cells around each cell, as many as the window has.
 
-    Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
+    Exact: no: each cell has its own neighbourhood, while the window's cells share one; yes on one window
     Source: Chu et al. 2022 (arXiv 2112.04491), section 3.2
     """
     mean, variance = moments(context, x, args["input"], dims, keep=True, slid=True)
@@ -104,9 +104,9 @@ def _sliding_norm(context: Context, args: dict[str, Any], x: Mapped, dims: list[
 
 
 def _sliding_rms_norm(context: Context, args: dict[str, Any], x: Mapped, dims: list[int]) -> Mapped:
-    """The root of the window's mean square taken round every cell.
+    """A norm by the root mean square of the cells around each cell, as many as the window has.
 
-    Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
+    Exact: no: each cell has its own neighbourhood, while the window's cells share one; yes on one window
     Source: Zhang & Sennrich 2019 (arXiv 1910.07467); Chu et al. 2022 (arXiv 2112.04491), section 3.2
     """
     dtype = context.type_of(args["input"])

@@ -1,4 +1,4 @@
-"""Explicit padding, a windowed operator: by a constant or by the cells at the map's edge."""
+"""Explicit padding by a constant or by the cells at the map's edge."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def _emit(context: Context, x: Mapped, spatial: list[int], channels: list[int], 
 
 
 def _edges(context: Context, x: Mapped, pads: list[int], mode: str) -> Mapped | Refusal:
-    """Reflection and replication stay: within a window they are its border's, in context the image's."""
+    """Reflection and replication: of the window's edge in ``exact`` mode, of the image's edge in ``context`` mode."""
     if mode not in ("reflect", "replicate"):
-        return Refusal(f"pads with the window's other edge ({mode})")
+        return Refusal(f"pads with cells from the window's opposite edge ({mode})")
     if not x.layout.is_plain or x.layout.sliding_cells or len(pads) > 4 or min(pads) < 0:
         return Refusal(f"pads dimensions that are not (y, x) with their own edge ({mode})")
     pads = pads + [0] * (4 - len(pads))

@@ -1,4 +1,4 @@
-"""Pointwise operators: every one that torch tags so, with tensors that broadcast cell by cell."""
+"""Pointwise operators, with tensors that broadcast cell by cell."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def pointwise(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     node = context.node
     operands = [context.value(a) for a in node.args]
     if context.may_slide:
-        operands = [_slid(context, a, v, operands) for a, v in zip(node.args, operands, strict=True)]
+        operands = [_sliding_gate(context, a, v, operands) for a, v in zip(node.args, operands, strict=True)]
     if any(isinstance(v, Raw) for v in operands):
         return Refusal("combines a map with one value for the whole window (a gate)")
     if node.kwargs and any(isinstance(v, Node) for v in node.kwargs.values()):
         return Refusal("takes a tensor by name")
     if any(isinstance(v, Scalar) for v in operands):
         return Refusal("computes with the batch size")
-    layout = _meeting([v.layout for v in operands if isinstance(v, Mapped)])
+    layout = _common_layout([v.layout for v in operands if isinstance(v, Mapped)])
     if isinstance(layout, Refusal):
         return layout
     new: list[Any] = []
@@ -74,8 +74,8 @@ def as_type(context: Context, x: Mapped, dtype: torch.dtype, before: torch.dtype
     return replace(x, node=result)
 
 
-def lay_over(context: Context, arg: Any) -> Mapped | Refusal:
-    """The one value of a window as a map of such values that slides with it, laid over the map it was taken from.
+def spread_over_map(context: Context, arg: Any) -> Mapped | Refusal:
+    """One value for the window as a map that slides with it, as large as the map that the value was taken from.
 
     Exact: no, and only on request; yes on one window
     """
@@ -85,15 +85,15 @@ def lay_over(context: Context, arg: Any) -> Mapped | Refusal:
     return Mapped(slid.node, replace(slid.layout.with_cells(*slid.layout.sliding_cells), sliding_cells=None))
 
 
-def _slid(context: Context, arg: Any, value: Any, operands: list[Any]) -> Any:
-    """A gate as a map that slides with the window, where it meets a map; any other value as it is."""
+def _sliding_gate(context: Context, arg: Any, value: Any, operands: list[Any]) -> Any:
+    """A gate as a map that slides with the window, if another operand is a map; any other value unchanged."""
     gate = isinstance(value, Mapped) and value.layout.single
     maps = any(isinstance(v, Mapped) and not v.layout.single for v in operands)
     return context.slide(arg)[arg] if gate and maps else value
 
 
-def _meeting(layouts: list[Layout]) -> Layout | Refusal:
-    """The layout of the result, if all operands lie on the same cells."""
+def _common_layout(layouts: list[Layout]) -> Layout | Refusal:
+    """The layout of the result, if all operands have the same cells."""
     first = max(layouts, key=lambda o: o.height * o.width)
     for other in layouts:
         if other.dims != first.dims or len(other.channels) != len(first.channels):
@@ -127,7 +127,7 @@ def _fit(context: Context, const: Const, layout: Layout, *, per_channel: bool) -
             continue
         channel = layout.channel_index(index)
         if channel is None:
-            return Refusal("differs from place to place in the window (a position embedding or unshared weights)")
+            return Refusal("differs between positions of the window (a position embedding or unshared weights)")
         shape[channel] = size
     wanted = (1, *shape, 1, 1)
     return const if const.shape == wanted else context.weight(const, wanted, range(len(wanted)), wanted)

@@ -1,4 +1,4 @@
-"""Pools: windowed ones stay; global and adaptive ones become windowed over the map that the window has."""
+"""Pools: global and adaptive ones become pools with a fixed kernel, found from the window's map."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def average_pool(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 def adaptive_pool(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
-    """An adaptive pool as the fixed pool that it is at the window: kernel = stride = cells in / cells out.
+    """An adaptive pool as a fixed one: kernel = stride = cells in / cells out, at the window.
 
     Exact: yes
     """
@@ -76,22 +76,22 @@ def adaptive_pool(context: Context, args: dict[str, Any]) -> Mapped | Outputs | 
 def emit_pool(
     context: Context, x: Mapped, kernel: list[int], name: str, *, slid: bool
 ) -> tuple[Node, tuple[int, int] | None]:
-    """The pool, and the cells of its canonical form where it slides instead of closing the window's map.
+    """The pool, and the cells of its canonical form where it slides instead of reducing the window's map to one cell.
 
     Args:
         name: ``max``, ``mean`` or ``sum``.
-        slid: whether a pool over the window's map slides with it.
+        slid: whether a pool over the window's whole map slides with the window.
     """
     cells = (x.layout.height, x.layout.width)
     if slid and tuple(kernel) == cells:
         return _sliding_pool(context, x, name), cells
-    return _closing_pool(context, x, kernel, name), None
+    return _pool_without_padding(context, x, kernel, name), None
 
 
 def _sliding_pool(context: Context, x: Mapped, name: str) -> Node:
-    """A pool over the window's map round each cell; near the image's border over the last whole window inside.
+    """A pool around each cell, over as many cells as the window has; near the image's border over the last ones inside.
 
-    Exact: no: each cell has its own neighbourhood, where the window's cells share one; yes on one window
+    Exact: no: each cell has its own neighbourhood, while the window's cells share one; yes on one window
     Shape: ``(n, c, y, x)`` -> ``(n, c, y, x)``
     """
     kernel = [x.layout.height, x.layout.width]
@@ -101,7 +101,7 @@ def _sliding_pool(context: Context, x: Mapped, name: str) -> Node:
     return context.emit(aten.mul.Tensor, [node, kernel[0] * kernel[1]], kind="pointwise")
 
 
-def _closing_pool(context: Context, x: Mapped, kernel: list[int], name: str) -> Node:
+def _pool_without_padding(context: Context, x: Mapped, kernel: list[int], name: str) -> Node:
     if name == "max":
         operands = [x, kernel, kernel, [0, 0], [1, 1], False]
         return context.emit(aten.max_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
@@ -109,11 +109,11 @@ def _closing_pool(context: Context, x: Mapped, kernel: list[int], name: str) -> 
     mean = context.emit(aten.avg_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
     if name != "sum":
         return mean
-    return context.emit(aten.mul.Tensor, [mean, kernel[0] * kernel[1]], kind="pointwise")  # ONNX knows no divisor
+    return context.emit(aten.mul.Tensor, [mean, kernel[0] * kernel[1]], kind="pointwise")  # ONNX has no divisor
 
 
 def _sliding(operands: list[Any], x: Mapped, kernel: list[int]) -> list[Any]:
-    """A pool over the whole map slides cell by cell on a larger one; one over parts of it keeps its stride."""
+    """A stride of one along axes where the kernel is as large as the map, so that it slides on a larger map."""
     cells = (x.layout.height, x.layout.width)
     operands[2] = [1 if k == n else k for k, n in zip(kernel, cells, strict=True)]
     return operands

@@ -24,7 +24,7 @@ _OVER_CHANNELS = {"mean": aten.mean.dim, "sum": aten.sum.dim_IntList, "max": ate
 def reduce(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     """``mean``, ``sum`` or ``amax``: over the window's map a pool as large as the map, over channels per cell.
 
-    Sums over the map in fewer digits than the network's stay as they are: another order of them would be seen.
+    Sums over the map in a narrower type than the network's stay as they are: in another order they round differently.
 
     Exact: yes, other summation order
     """
@@ -36,21 +36,21 @@ def reduce(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     dtype = taken = context.result.dtype
     if name != "max" and _axes(x, dims) and _is_narrower(dtype, context.dtype):
         if not context.may_slide:
-            reason = f"sums positions of the window in {str(dtype)[6:]}, where another order of them has other bits"
+            reason = f"sums positions of the window in {str(dtype)[6:]}, where another order rounds differently"
             return Refusal(reason, in_order=True)
-        taken = context.dtype  # no crop's bits to keep
+        taken = context.dtype  # no crop's rounding to reproduce
     x = cast(context, x, args["self"], taken)
     result = collapse(context, x, dims, name, keep=bool(args.get("keepdim")), slid=context.sliding)
     return as_type(context, result, dtype, taken)
 
 
 def _is_narrower(dtype: torch.dtype, other: torch.dtype) -> bool:
-    """Whether numbers are kept to fewer digits."""
+    """Whether a type has fewer digits."""
     return dtype.is_floating_point and other.is_floating_point and torch.finfo(dtype).eps > torch.finfo(other).eps
 
 
 def largest(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
-    """``max`` over one dimension, as ``amax``; its indices are not to be had.
+    """``max`` over one dimension, as ``amax``. Indices are not supported.
 
     Exact: yes
     """
@@ -62,7 +62,7 @@ def largest(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusa
 
 
 def spread(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
-    """``var`` and ``std``, also with their mean: over channels per cell, over the window's map only where it may slide.
+    """``var`` and ``std``, also with their mean: over channels per cell, over the window's map only if it may slide.
 
     Exact: yes; sliding only on one window
     """
@@ -115,7 +115,7 @@ def _per_cell(context: Context, target: Any, x: Mapped, dims: Sequence[int], *, 
 
 
 def norm(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """A norm: over channels per cell, with the window's map as the root of a sum of powers, or the largest number.
+    """A norm: over channels per cell, over the window's map as the root of a sum of powers, or the largest number.
 
     Exact: yes, other summation order
     """
@@ -145,13 +145,13 @@ def norm(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 def moments(
     context: Context, x: Mapped, source: Any, dims: Sequence[int], *, keep: bool, slid: bool
 ) -> tuple[Mapped, Mapped]:
-    """Mean and variance over original dimensions, in double precision: a difference of squares would lose single.
+    """Mean and variance over original dimensions, in float64: a difference of squares is too inexact in float32.
 
     Exact: yes, other rounding: where the mean is 1e4 deviations off zero, to 1e-8 of the variance
     Source: Chan, Golub & LeVeque 1983 (doi 10.1080/00031305.1983.10483115)
     Args:
         source: the original value of ``x``.
-        slid: whether the window's map slides: each cell has a neighbourhood of its own then.
+        slid: whether each cell has its own neighbourhood, which slides with the window.
     """
     wide = as_type(context, x, torch.float64, context.type_of(source))
     mean = collapse(context, wide, dims, "mean", keep=keep, slid=slid)
@@ -190,7 +190,7 @@ def _over_map(context: Context, x: Mapped, axes: set[str], name: str, *, slid: b
 
 
 def _without(context: Context, node: Node, x: Mapped, dims: Sequence[int], *, keep: bool) -> Mapped:
-    """``x`` after its original dimensions ``dims`` were reduced to one in ``node``, and left out unless kept."""
+    """``x`` whose original dimensions ``dims`` are of size one in ``node``; without them unless ``keep``."""
     places = _channels(x, dims)
     sizes = [1 if i in places else c for i, c in enumerate(x.layout.channels)]
     layout = x.layout.with_channels(sizes)
@@ -203,7 +203,7 @@ def _without(context: Context, node: Node, x: Mapped, dims: Sequence[int], *, ke
 
 
 def _dims(x: Mapped, given: Any) -> list[int]:
-    """Original dimensions, from 0; all where none is given."""
+    """Original dimensions, counted from 0; all of them if none is given."""
     rank = len(x.layout.dims)
     if given is None or given == []:
         return list(range(rank))

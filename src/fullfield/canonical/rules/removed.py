@@ -1,4 +1,4 @@
-"""Operators that do nothing at evaluation: dropout, copies, changes of memory layout. A change of type stays."""
+"""Operators that do nothing at evaluation: dropout, copies, changes of memory layout. Casts stay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def remove(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
         return Refusal("drops activations at random; load the network in evaluation mode")
     value = context.first
     if not isinstance(value, Mapped):
-        return Refusal("gives values that do not come from the image its number type")
+        return Refusal("casts values that do not come from the image to its type")
     return cast(context, value, context.node.args[0], context.result.dtype)
 
 

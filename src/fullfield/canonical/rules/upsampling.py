@@ -1,4 +1,4 @@
-"""Resizing by whole factors: cells become blocks, where windows are whole cells apart, or blocks cells."""
+"""Resizing by whole factors: each cell becomes a block of cells, or each block a cell."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from torch.nn import functional as F
 from fullfield.canonical.context import Context
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rules.pointwise import lay_over
+from fullfield.canonical.rules.pointwise import spread_over_map
 from fullfield.canonical.values import Mapped
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
 _REACH = 2  # cells on either side that the widest kernel, the bicubic one, reads
-_PLACE = "which cells it reads hangs on their place in the window"
-_OTHERWISE = f"scales by other factors than its sizes do: {_PLACE}"
+_POSITION = "which cells it reads depends on the position in the window"
+_OTHERWISE = f"scales by other factors than its sizes do: {_POSITION}"
 
 
 @dataclass(frozen=True)
 class _Resize:
-    """The operator with its arguments, to be tried on small maps."""
+    """The operator with its arguments, to be run on small maps."""
 
     target: Any
     args: dict[str, Any]
 
     def __call__(self, cells: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """What it makes of one map; to another size, where that is given."""
+        """Its result on one map; at another size, if that is given."""
         named = {**self.args, next(iter(self.args)): cells}
         if size is not None:
             named |= {name: None for name in named if name.startswith("scale")} | {"output_size": size}
@@ -40,16 +40,16 @@ class _Resize:
         return result
 
     def is_form(self, x: Mapped, form: Callable[[Tensor], Tensor]) -> bool:
-        """Whether ``form`` gives the same on a map like the window's."""
+        """Whether ``form`` has the same result on a map of the window's size."""
         noise = torch.rand(1, 1, x.layout.height, x.layout.width, generator=torch.Generator().manual_seed(0))
         cells = noise.double()
         return torch.allclose(form(cells), self(cells), rtol=0, atol=1e-12)
 
 
 def interpolate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """Resizing by whole factors, each axis by its own: a kernel for each place in the block that comes of one.
+    """Resizing by whole factors, one for each axis: one kernel for each position in the resulting block.
 
-    Nearest upsampling stays. The window's one value is laid over the map with which it slides.
+    Nearest upsampling stays. One value for the window is spread over the map with which it slides.
 
     Exact: yes, other summation order
     Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
@@ -61,17 +61,17 @@ def interpolate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
     before, after = (x.layout.height, x.layout.width), tuple(context.shape[2:])
-    if before == after:  # whatever the scale, torch copies
+    if before == after:  # torch copies, at any scale
         return x  # type: ignore[no-any-return]
     if x.layout.single:
-        laid = lay_over(context, node.args[0])
-        if isinstance(laid, Mapped) and (laid.layout.height, laid.layout.width) == after:
-            return laid
+        spread = spread_over_map(context, node.args[0])
+        if isinstance(spread, Mapped) and (spread.layout.height, spread.layout.width) == after:
+            return spread
     sizes = f"{before[0]}x{before[1]} cells to {after[0]}x{after[1]}"
     if args.get("align_corners"):
-        return Refusal(f"stretches {sizes} from corner to corner: {_PLACE}")
+        return Refusal(f"stretches {sizes} from corner to corner: {_POSITION}")
     if any(m % n and n % m for n, m in zip(before, after, strict=True)):
-        return Refusal(f"resizes {sizes} unevenly: {_PLACE}")
+        return Refusal(f"resizes {sizes} unevenly: {_POSITION}")
     up, down = ([max(1, a // b) for a, b in zip(*pair, strict=True)] for pair in ((after, before), (before, after)))
     if down == [1, 1] and "nearest" in str(node.target):
         result: Node | Refusal = context.emit(
@@ -83,10 +83,10 @@ def interpolate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 def _mixed(context: Context, node: Node, x: Mapped, up: list[int], down: list[int], resize: _Resize) -> Node | Refusal:
-    """Every block of ``down`` cells, with those around it that the mode reads too, makes one of ``up`` cells.
+    """Each block of ``down`` cells, with the cells around it that the mode reads, becomes a block of ``up`` cells.
 
-    One kernel a place in the block that comes out, put there from channels; the edge is replicated, or what of the
-    kernel lies beyond it left out and the rest weighed up (antialiased).
+    One kernel for each position in the resulting block; their results are channels first, then moved to their
+    positions. The edge is replicated, or taps beyond it are left out and the others' weights raised (antialiased).
 
     Source: Shi et al. 2016 (arXiv 1609.05158), section 3.2
     """
@@ -117,17 +117,17 @@ def _mixed(context: Context, node: Node, x: Mapped, up: list[int], down: list[in
 
 
 def _lines(resize: _Resize, axis: int, up: int, down: int) -> tuple[Tensor, int]:
-    """Weights along one axis of the cells that become a block, and how many of them lie before its own.
+    """Weights along one axis of the cells that a block is computed from, and how many of them precede its own cells.
 
-    The operator's answers, in the middle of five blocks, to one line of cells after the other.
+    Found by running the operator on unit vectors, in the middle of five blocks.
 
     Shape: ``(up, cells)``
     """
-    wide = 2 * _REACH + 1
-    lines = torch.eye(wide * down, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, wide)
-    size = (wide * up, wide)
-    answers = resize(lines, size) if axis == 0 else resize(lines.mT, size[::-1]).mT
-    weights = answers[:, 0, _REACH * up : (_REACH + 1) * up, _REACH].mT
+    blocks = 2 * _REACH + 1
+    lines = torch.eye(blocks * down, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, blocks)
+    size = (blocks * up, blocks)
+    results = resize(lines, size) if axis == 0 else resize(lines.mT, size[::-1]).mT
+    weights = results[:, 0, _REACH * up : (_REACH + 1) * up, _REACH].mT
     first = _REACH * down
     read = weights.any(0).nonzero().flatten().tolist()
     start, stop = min(first, *read), max(first + down - 1, *read) + 1
@@ -135,7 +135,7 @@ def _lines(resize: _Resize, axis: int, up: int, down: int) -> tuple[Tensor, int]
 
 
 def emit_blocks(context: Context, x: Node, factors: list[int]) -> Node:
-    """The operator that makes channels the places within blocks of cells, if there are any."""
+    """The operator that moves channels to the positions within blocks of cells; none for blocks of one cell."""
     if factors == [1, 1]:
         return x
     if factors[0] == factors[1]:
@@ -144,7 +144,7 @@ def emit_blocks(context: Context, x: Node, factors: list[int]) -> Node:
 
 
 def depth_to_space(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """``pixel_shuffle``: channels become the places within a block of cells.
+    """``pixel_shuffle``: channels become the positions within a block of cells.
 
     Exact: yes
     Shape: ``(n, c*f*f, y, x)`` -> ``(n, c, y*f, x*f)``

@@ -1,6 +1,6 @@
-"""Views, permutations, squeezes: most only change the layout that is kept beside the canonical map.
+"""Views, permutations, squeezes: most only change the layout of the canonical map.
 
-Views that cut rows and columns into blocks make the places within a block channels (space to depth).
+Where views split rows and columns into blocks, the positions within a block become channels (space to depth).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from fullfield.canonical.context import Context
 from fullfield.canonical.layout import BATCH, CHANNEL, Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rules.pointwise import lay_over
+from fullfield.canonical.rules.pointwise import spread_over_map
 from fullfield.canonical.values import Mapped
 from fullfield.geometry.axis import Op
 from fullfield.graph.shapes import PROBE_BATCH
@@ -40,7 +40,7 @@ def view(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 def _blocks(context: Context, x: Mapped, blocks: list[int]) -> Mapped:
-    """The map in blocks; their places are two more canonical channel dimensions."""
+    """The map in blocks; the positions within a block are two more canonical channel dimensions."""
     operands = [x, blocks, blocks, [0, 0], [1, 1]]
     node = context.emit(operators.neighbourhood.default, operands, kind="windowed")
     layout = x.layout.with_cells(x.layout.height // blocks[0], x.layout.width // blocks[1])
@@ -48,7 +48,7 @@ def _blocks(context: Context, x: Mapped, blocks: list[int]) -> Mapped:
 
 
 def space_to_depth(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """``pixel_unshuffle``: blocks of the map, their places as channels.
+    """``pixel_unshuffle``: blocks of the map, the positions within them as channels.
 
     Exact: yes
     Shape: ``(n, c, y, x)`` -> ``(n, c*f*f, y/f, x/f)``
@@ -80,7 +80,7 @@ def neighbourhoods(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 def permute(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """A permutation: of the canonical channel dimensions if it changes their order, of the layout in any case.
+    """A permutation of the layout, and of the canonical channel dimensions if it changes their order.
 
     Exact: yes
     """
@@ -99,7 +99,7 @@ def permute(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 def expand(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """One channel as several, cell by cell; one value for the window over the map with which it slides.
+    """One channel expanded to several, cell by cell; one value for the window spread over the map with which it slides.
 
     Exact: yes
     """
@@ -108,13 +108,13 @@ def expand(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
         return Refusal("spreads values that do not come from the image")
     before, after = x.layout.shape(PROBE_BATCH), context.shape
     if len(after) != len(before):
-        return Refusal("spreads one value over a dimension of its own")
+        return Refusal("spreads one value over a new dimension")
     wider = [d for d, (n, m) in enumerate(zip(before, after, strict=True)) if n != m]
     if any(s in "yx" for d in wider for s in x.layout.dims[d]):
-        laid = lay_over(context, context.node.args[0])
-        if isinstance(laid, Refusal):
-            return laid
-        x = laid
+        spread = spread_over_map(context, context.node.args[0])
+        if isinstance(spread, Refusal):
+            return spread
+        x = spread
     sizes = list(x.layout.channels)
     for d in wider:
         if "c" in x.layout.dims[d]:
