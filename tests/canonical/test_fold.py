@@ -180,7 +180,7 @@ def test_a_graph_without_constants_to_compute_stays_as_it_is() -> None:
     assert fold_constants(plain) is plain
 
 
-def test_what_hangs_on_weights_alone_is_computed_once() -> None:
+def test_values_computed_from_weights_alone_are_computed_once() -> None:
     class Standardised(nn.Module):
         """A kernel without its mean."""
 

@@ -1,4 +1,4 @@
-"""What is taken over the window's map, laid over it again: sliding, each cell has a neighbourhood of its own."""
+"""Pools over the window's map, spread over it again: when they slide, each cell has its own neighbourhood."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_gates_that_are_parts_of_a_vector_slide() -> None:
 
 
 def evo(n: Network, x: Tensor) -> Tensor:
-    """Liu et al. 2020, EvoNorm-S0 as timm has it: the deviation of a group, computed in float32 and expanded."""
+    """Liu et al. 2020, EvoNorm-S0 as timm defines it: the deviation of a group, computed in float32 and expanded."""
     grouped = x.reshape(x.shape[0], 2, 4, *x.shape[2:])
     std = grouped.float().var(dim=(2, 3, 4), unbiased=False, keepdim=True).add(1e-5).sqrt().to(x.dtype)
     return x * torch.sigmoid(x) / std.expand(grouped.shape).reshape(x.shape)

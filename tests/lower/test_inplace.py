@@ -1,4 +1,4 @@
-"""Values that nobody reads again are overwritten: fewer bytes, the same bits."""
+"""Values that are not read again are overwritten: fewer bytes, the same bits."""
 
 from __future__ import annotations
 

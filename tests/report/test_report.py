@@ -196,7 +196,7 @@ def test_a_pool_that_rounds_up_is_said_to_hang_over() -> None:
     found = report(nn.Conv2d(3, 4, 3), nn.MaxPool2d(3, 2, ceil_mode=True), *head(4))
     assert found["1"].lost == (-1, -1)
     assert found["1"].pads
-    assert "1 rounds up: its last cell hangs over" in str(found)
+    assert "1 rounds up: its last cell reaches beyond" in str(found)
 
 
 def test_lost_cells_are_counted_but_not_those_of_padding() -> None:

@@ -68,7 +68,7 @@ convolutions = st.builds(
 
 @st.composite
 def pools(draw: st.DrawFn) -> Op:
-    """A pool that rounds up, padded by half its kernel at most, as torch has it."""
+    """A pool that rounds up, padded by half its kernel at most, as torch defines it."""
     kernel = draw(st.integers(1, 5))
     padding = draw(st.integers(0, kernel // 2))
     return Op(kernel, draw(st.integers(1, 4)), padding, padding, ceil=True)

@@ -25,7 +25,7 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Raw:
-    """A value as the original network has it, which makes sense on one window only.
+    """A value in its original form, which is defined on one window only.
 
     Args:
         fixed: whether it depends on the batch size only, not on the image: a class token spread over the batch, say.
