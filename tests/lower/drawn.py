@@ -267,7 +267,7 @@ def attention(draw: Any, b: Builder, x: Node) -> Node | None:
 
 
 def unshared(draw: Any, b: Builder, x: Node) -> Node | None:
-    """Operators that depend on the position in the window: circular shifts and padding, irregular pools, uneven resizing."""
+    """Operators that depend on positions in the window: circular shifts and padding, uneven pools and resizing."""
     n = x.meta["val"].shape[2:]
     which = draw(st.integers(0, 3))
     if which == 0:
