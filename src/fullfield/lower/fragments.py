@@ -10,9 +10,9 @@ from torch.fx import Node
 from fullfield.geometry.fragments import Fragments
 from fullfield.geometry.strip import Piece, Slide, Strip
 from fullfield.lower.assemble import Assembler
+from fullfield.operators.emitter import Strips
 
 aten = torch.ops.aten
-Strips = tuple[Strip, Strip]
 
 
 def on_fragments(
