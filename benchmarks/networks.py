@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from tests.analysis import classics
 from torch import nn
+
+from tests.report import classics
 
 
 class DenseLayer(nn.Module):

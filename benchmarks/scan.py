@@ -22,7 +22,8 @@ from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import FullfieldError
 from fullfield.importers.load import load
-from fullfield.jobs.prepare import Prepared, prepare, read_image
+from fullfield.jobs.prepare import PreparedModel, prepare
+from fullfield.jobs.source import open_source
 from fullfield.model.model import Model
 from fullfield.planning import CONTEXT, EXACT, Plan, Tile, make_plan
 from fullfield.planning.cost import crop_macs
@@ -48,34 +49,34 @@ def main() -> None:
         build, window = NETWORKS[name]
         torch.manual_seed(0)
         net = load(_settled(build()), window=window, name=name)
-        source = read_image(net, torch.rand(3, args.size, args.size), scale=1.0)
+        source = open_source(net, torch.rand(3, args.size, args.size))
         for mode in args.modes:
             prepared = prepare(net, sliding=mode == "context")
             for step in args.steps:
                 print(row(name, prepared, source, step, mode), flush=True)
 
 
-def row(name: str, prepared: Prepared, source: Source, step: int, mode: str) -> str:
-    """One row of the table."""
+def row(name: str, prepared: PreparedModel, source: Source, step: int, mode: str) -> str:
+    """One line of the table."""
     borders = EXACT if mode == "exact" else CONTEXT
     try:
-        plan = make_plan(prepared.network, image=source.shape[1:], step=(step, step), borders=borders)
+        plan = make_plan(prepared.modelwork, image=source.shape[1:], step=(step, step), borders=borders)
     except FullfieldError as error:
         return f"| {name} | {step} | {mode} | {error.what} |"
     tile = next(plan.tiles())
-    small = crop_macs(prepared.network) < 1e8
+    small = crop_macs(prepared.modelwork) < 1e8
     sampled = sample_cells((tile.rows, tile.columns), 256 if small else 8, 0)
-    batch = best_batch(prepared.net, source, sampled, plan)
+    batch = best_batch(prepared.model, source, sampled, plan)
     crops, scans = [], []
     found = expected = np.zeros(0)
     for _ in range(ROUNDS):
-        seconds, expected = timed(lambda: run_crops(prepared.net, source, sampled, plan.step, batch=batch))
+        seconds, expected = timed(lambda: run_crops(prepared.model, source, sampled, plan.step, batch=batch))
         crops.append(seconds / len(sampled))
         seconds, found = timed_tile(prepared, plan, source, tile)
         scans.append(seconds / (tile.rows * tile.columns))
     got = found[:, [i for i, _ in sampled], [j for _, j in sampled]].T
     far = float(np.abs(got - expected).max() / np.ptp(expected))
-    bound = crop_macs(prepared.network) * tile.rows * tile.columns / plan.cost.macs
+    bound = crop_macs(prepared.modelwork) * tile.rows * tile.columns / plan.cost.macs
     crop, scan = statistics.median(crops), statistics.median(scans)
     return (
         f"| {name} | {step} | {mode} | {tile.rows}×{tile.columns} | {crop * 1e3:.2f} | {scan * 1e3:.3f} "
@@ -89,8 +90,8 @@ def best_batch(net: Model, source: Source, cells: list[tuple[int, int]], plan: P
     return min(rates, key=lambda b: rates[b])
 
 
-def timed_tile(prepared: Prepared, plan: Plan, source: Source, tile: Tile) -> tuple[float, np.ndarray]:
-    """Seconds of one tile, without lowering, and its scores."""
+def timed_tile(prepared: PreparedModel, plan: Plan, source: Source, tile: Tile) -> tuple[float, np.ndarray]:
+    """Seconds of one tile's run, lowering left out, and its scores."""
     runs = run_tiles(plan, prepared.canonical, source, [tile, tile])
     next(runs)  # lowers and warms up
     return timed(lambda: next(runs))

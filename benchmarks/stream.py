@@ -34,21 +34,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from tests.analysis import classics
 from torch import nn
 
 from benchmarks.networks import lenet
-from fullfield.api.scan_to import scan_to
+from fullfield import Compute
+from fullfield.api.scan import scan
 from fullfield.arguments import parse_bytes
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.run import run
 from fullfield.image.open import open as open_image
 from fullfield.importers.load import load
-from fullfield.jobs.prepare import Settings
-from fullfield.jobs.stream_job import StreamJob, prepare_job
+from fullfield.jobs.job import ScanJob, prepare_job
+from fullfield.jobs.request import ScanRequest
 from fullfield.model.model import Model
 from fullfield.planning import Plan
-from fullfield.store.encoding import Encoding
+from fullfield.planning.shards import Shards
+from tests.report import classics
 
 PHOTO = Path(__file__).parents[1] / "src/fullfield/data/astronaut.png"
 LAYOUTS = [("jpeg", 256), ("jpeg", 512), ("deflate", 256), ("deflate", 512)]
@@ -68,7 +69,7 @@ class Case:
     name: str
     build: Callable[[], nn.Module]
     window: int
-    options: dict[str, object]
+    options: dict[str, Any]
 
     def net(self) -> Model:
         torch.manual_seed(0)
@@ -121,8 +122,7 @@ def overhead(args: argparse.Namespace) -> None:
     for case, side in (OVERHEAD[k] for k in args.cases):
         net = case.net()
         files = [tiled(args.folder, side, *layout) for layout in LAYOUTS]
-        settings = Settings(budget=args.budget, **case.options)  # type: ignore[arg-type]
-        job = prepare_job(net, open_image(files[0]), Encoding(), settings)
+        job = _job(net, files[0], args, case.options)
         alone = _ready(job)
         alone()  # caches of the libraries
         megapixels = side * side / 1e6
@@ -155,8 +155,8 @@ def sizes(args: argparse.Namespace) -> None:
         if megapixels > 1.1 * args.most:
             continue
         file = tiled(args.folder, side, "jpeg", 256)
-        job = prepare_job(net, open_image(file), Encoding(), Settings(budget=args.budget, **case.options))  # type: ignore[arg-type]
-        blocks = len(job.shards)
+        job = _job(net, file, args, case.options)
+        blocks = len(Shards(job.plan, job.plan.memory.block))
         rounds = args.rounds if megapixels < 50 else 1
         with Peak() as peak:
             times = [_scan(replace(net), file, args, case.options) for _ in range(rounds)]
@@ -224,21 +224,28 @@ class _Nothing:
         pass
 
 
-def _ready(job: StreamJob) -> Callable[[], None]:
-    """Runs the engine alone, on the plan of a job."""
-    work = job.work
-    channels, height, width = work.source.shape
+def _ready(job: ScanJob) -> Callable[[], None]:
+    """The engine alone, on the plan of a job."""
+    channels, height, width = job.source.shape
     pixels = np.empty((height, width, channels), np.float32).transpose(2, 0, 1)  # as sources give them
     for top in range(0, height, 512):
         bottom = min(height, top + 512)
-        pixels[:, top:bottom] = work.source.read(top, bottom, 0, width)
-    return lambda: run(work.plan, work.prepared.canonical, _Memory(pixels), _Nothing(work.plan), ahead=0)
+        pixels[:, top:bottom] = job.source.read(top, bottom, 0, width)
+    return lambda: run(job.plan, job.prepared.canonical, _Memory(pixels), _Nothing(job.plan), ahead=0)
 
 
-def _scan(net: Model, file: Path, args: argparse.Namespace, options: dict[str, object]) -> Time:
+def _job(net: Model, file: Path, args: argparse.Namespace, options: dict[str, Any]) -> ScanJob:
+    """A scan of a file to disk, ready to run."""
+    request = ScanRequest.parse(net, open_image(file), compute=Compute(budget=args.budget), **options)
+    return prepare_job(request, on_disk=True)
+
+
+def _scan(net: Model, file: Path, args: argparse.Namespace, options: dict[str, Any]) -> Time:
     output = args.folder / "scores.zarr"
     shutil.rmtree(output, ignore_errors=True)
-    return timed(lambda: scan_to(net, open_image(file), output, budget=args.budget, **options))
+    return timed(
+        lambda: scan(net, open_image(file), output=output, compute=Compute(budget=args.budget), **options)  # type: ignore[call-overload]
+    )
 
 
 def timed(work: Callable[[], object]) -> Time:

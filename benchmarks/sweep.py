@@ -36,10 +36,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fullfield
-from fullfield.api.scan import run_plan
 from fullfield.canonical.pipeline import canonical
-from fullfield.jobs.prepare import Settings, prepare, set_up
+from fullfield.jobs.in_memory import compute_scores
+from fullfield.jobs.prepare import prepare
 from fullfield.verification.crops import run_crops
+from tests.requests import job_of
 
 TOLERANCE = 1e-9
 BUDGET = "12GB"
@@ -183,13 +184,13 @@ def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
     step = (32, 27) if zlib.crc32(name.encode()) % 2 else (27, 32)
     image = 255 * torch.rand(3, window + step[0], window + step[1], generator=noise, dtype=torch.float64)
     facts["doing"] = "planned"
-    work = set_up(net, image, Settings(step=step, tile=(2, 2), budget=BUDGET))
+    work = job_of(net, image, step=step, tile=(2, 2), budget=BUDGET)
     places = work.plan.places
     first = next((n for n in work.prepared.network if not places[n.name].shared), None)
     facts["frontier"] = None if first is None else f"{first.path} {first.op}: {places[first.name].reason}"
     facts["doing"] = "scanned"
     with FlopCounterMode(display=False) as counter:
-        scores = run_plan(work.prepared, work.plan, work.source)
+        scores = compute_scores(work)
     facts["macs"] = [work.plan.table.scan.total, counter.get_total_flops() // 2]
     facts["doing"] = "run as crops"
     cells = [(0, 0), (1, 1)]
@@ -214,8 +215,8 @@ def slid(net: fullfield.Model, window: int, noise: torch.Generator) -> float | N
     axes = [place.axes for place in places.values() if place.axes is not None]
     step = math.lcm(*(pair[0].jump for pair in axes))
     image = 255 * torch.rand(3, window + step, window + step, generator=noise, dtype=torch.float64)
-    work = set_up(net, image, Settings(step=step, mode="context", budget=BUDGET))
-    scores = run_plan(work.prepared, work.plan, work.source)
+    work = job_of(net, image, step=step, mode="context", budget=BUDGET)
+    scores = compute_scores(work)
     with torch.no_grad():
         pixels = torch.from_numpy(work.source.read(0, image.shape[1], 0, image.shape[2]))[None]
         whole = prepared.canonical.graph(pixels)[0]

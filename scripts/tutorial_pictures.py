@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 import fullfield
-from fullfield import workbench
+from fullfield import Compute, workbench
 from fullfield.layers import LocallyConnected2d
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -29,7 +29,7 @@ def passes() -> Image.Image:
     photo = Image.open(DATA / "astronaut.png").convert("RGB").resize((384, 384))
     with torch.device("meta"):
         net = workbench.build("INPUT(3x224x224) -> [CONV(4) -> RELU -> POOL]*5 -> FC(10)")
-    plan = fullfield.plan(net, photo, step=16, method="shifted")
+    plan = fullfield.plan(net, photo, step=16, compute=Compute(method="shifted"))
     picture = Image.blend(photo, Image.new("RGB", photo.size), 0.7)
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, 223, 223), outline=COLOURS[0])

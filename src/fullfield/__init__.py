@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from fullfield.api.inspect import inspect as inspect
     from fullfield.api.plan import plan as plan
     from fullfield.api.scan import scan as scan
-    from fullfield.api.scan_to import scan_to as scan_to
+    from fullfield.api.scan_files import FileResult as FileResult
+    from fullfield.api.scan_files import scan_files as scan_files
     from fullfield.api.scores import Scores as Scores
     from fullfield.api.scores import open_scores as open_scores
     from fullfield.api.tune import tune as tune
-    from fullfield.api.tuning import Tuning as Tuning
     from fullfield.api.verify import verify as verify
+    from fullfield.engine.progress import Progress as Progress
     from fullfield.errors import ArgumentError as ArgumentError
     from fullfield.errors import BudgetError as BudgetError
     from fullfield.errors import CaptureError as CaptureError
@@ -41,15 +42,20 @@ if TYPE_CHECKING:
     from fullfield.errors import UnsupportedError as UnsupportedError
     from fullfield.exporters import Exported as Exported
     from fullfield.exporters.geojson import Detections as Detections
+    from fullfield.geometry.placement import Placement as Placement
     from fullfield.image.open import open as open
+    from fullfield.image.raster import Raster as Raster
     from fullfield.importers.load import load as load
+    from fullfield.jobs.candidates import Tuning as Tuning
     from fullfield.mask.where import Where as Where
     from fullfield.model.model import Model as Model
     from fullfield.model.preprocessing import Preprocessing as Preprocessing
     from fullfield.model.save import save as save
+    from fullfield.planning.compute import Compute as Compute
     from fullfield.planning.plan import Plan as Plan
     from fullfield.store.encoding import Encoding as Encoding
     from fullfield.verification.certificate import Certificate as Certificate
+    from fullfield.verification.target import Target as Target
 
 # Public name -> the module that defines it under the same name. tests/test_package.py holds the two lists equal.
 _HOME = {
@@ -57,19 +63,25 @@ _HOME = {
     "BudgetError": "fullfield.errors",
     "CaptureError": "fullfield.errors",
     "Certificate": "fullfield.verification.certificate",
+    "Compute": "fullfield.planning.compute",
     "Detections": "fullfield.exporters.geojson",
+    "Encoding": "fullfield.store.encoding",
     "Exported": "fullfield.exporters",
-    "Model": "fullfield.model.model",
+    "FileResult": "fullfield.api.scan_files",
     "FullfieldError": "fullfield.errors",
     "GeometryError": "fullfield.errors",
     "ImageError": "fullfield.errors",
-    "Encoding": "fullfield.store.encoding",
+    "Model": "fullfield.model.model",
+    "Placement": "fullfield.geometry.placement",
     "Plan": "fullfield.planning.plan",
     "Preprocessing": "fullfield.model.preprocessing",
+    "Progress": "fullfield.engine.progress",
+    "Raster": "fullfield.image.raster",
     "Report": "fullfield.api.inspect",
     "ResumeError": "fullfield.errors",
     "Scores": "fullfield.api.scores",
-    "Tuning": "fullfield.api.tuning",
+    "Target": "fullfield.verification.target",
+    "Tuning": "fullfield.jobs.candidates",
     "UnsupportedError": "fullfield.errors",
     "Where": "fullfield.mask.where",
     "convert": "fullfield.api.convert",
@@ -81,7 +93,7 @@ _HOME = {
     "plan": "fullfield.api.plan",
     "save": "fullfield.model.save",
     "scan": "fullfield.api.scan",
-    "scan_to": "fullfield.api.scan_to",
+    "scan_files": "fullfield.api.scan_files",
     "tune": "fullfield.api.tune",
     "verify": "fullfield.api.verify",
 }

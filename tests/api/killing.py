@@ -24,9 +24,10 @@ import zarr  # takes a second, which children would take again
 from torch import nn
 
 import fullfield
-from fullfield.api.scan_to import scan_to
+from fullfield.api.scan import scan
 from fullfield.errors import FullfieldError
 from fullfield.planning import overhead
+from tests.requests import grouped
 
 assert zarr.__version__
 WAYS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
@@ -73,9 +74,9 @@ class Campaign:
 
     def scan(self, output: Path, rank: int, world: int) -> int:
         """One run in this process; its exit status."""
-        settings = {"step": 4, "tile": (4, 4), "budget": "64MB", "skip_background": False, "mask": self.mask}
+        settings = {"step": 4, "tile": (4, 4), "budget": "64MB", "mask": self.mask, "rank": rank, "world": world}
         image = self.folder / "image.tif"
-        found = scan_to(self.net, image, output, verify=3, rank=rank, world=world, **settings)
+        found = scan(self.net, image, output=output, verify=3, **grouped(settings))
         return OTHERS if found is None else DONE
 
     @property

@@ -21,13 +21,13 @@ import zarr
 from numpy.typing import NDArray
 from torch import nn
 
-from fullfield.api.scan_to import scan_to
+from fullfield.api.scan import scan
+from fullfield.arguments import parse_bytes
 from fullfield.image.raster import About
 from fullfield.importers.load import load
-from fullfield.jobs.prepare import Settings
-from fullfield.jobs.stream_job import prepare_job
-from fullfield.store.encoding import Encoding
+from fullfield.planning.shards import Shards
 from tests.engine.peak import Watch, resident
+from tests.requests import grouped, job_of
 
 assert zarr.__version__
 assert numcodecs.zstd
@@ -119,17 +119,18 @@ def measure(network: str, step: int, budget: str, blocks: int) -> dict[str, Any]
     with torch.inference_mode():
         net(torch.rand(1, 3, window, window))
     settings: dict[str, Any] = {"step": step, "budget": budget}
-    job = prepare_job(net, Endless(), Encoding(), Settings(**settings))
-    plan, shards, predicted = job.work.plan, job.shards, job.work.plan.memory.total_bytes
+    job = job_of(net, Endless(), on_disk=True, **settings)
+    plan, shards = job.plan, Shards(job.plan, job.plan.memory.block)
+    predicted = plan.memory.total_bytes
     facts = {"tile": plan.tile, "shard": shards.size, "computation": plan.cost.peak_bytes, "predicted": predicted}
-    world, allowed = max(1, len(shards) // blocks), Settings(**settings).budget_bytes
+    world, allowed = max(1, len(shards) // blocks), parse_bytes(budget)
     del job, plan, shards
     with tempfile.TemporaryDirectory() as folder:
         start = resident()
         watch = Watch()
         watch.start()
         began = time.perf_counter()
-        scan_to(net, Endless(), Path(folder) / "map.zarr", rank=0, world=world, **settings)
+        scan(net, Endless(), output=Path(folder) / "map.zarr", **grouped(settings | {"world": world}))
         seconds = time.perf_counter() - began
         watch.over = True
         watch.join()

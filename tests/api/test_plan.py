@@ -12,11 +12,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fullfield
-from fullfield import BudgetError, FullfieldError, UnsupportedError
+from fullfield import BudgetError, Compute, FullfieldError, UnsupportedError, Where
 from fullfield.api.plan import plan
 from fullfield.api.scan import scan
 from tests.api import networks
 from tests.api.networks import Attention, Branches, made, picture
+from tests.requests import grouped
 
 
 @pytest.mark.parametrize("make", [networks.unpadded, networks.padded, networks.gated, Branches, Attention])
@@ -29,7 +30,15 @@ def test_a_scan_is_never_planned_dearer_than_its_crops(make: object) -> None:
 
 def test_a_plan_answers_to_the_arguments_of_a_scan() -> None:
     net = made(networks.padded)
-    found = plan(net, picture(100, 120), step=4, scale=0.5, edge="reflect", budget="64MB", mode="context")
+    found = plan(
+        net,
+        picture(100, 120),
+        step=4,
+        scale=0.5,
+        where=Where(edge="reflect"),
+        compute=Compute(budget="64MB"),
+        mode="context",
+    )
     assert found.shape == (13, 15)
     assert found.step == (4, 4)
     assert found.mode == "context"
@@ -37,12 +46,12 @@ def test_a_plan_answers_to_the_arguments_of_a_scan() -> None:
     assert json.loads(json.dumps(found.to_dict()))["map"] == [13, 15]
 
 
-@pytest.mark.parametrize("settings", [{}, {"mode": "context"}, {"border": 1}, {"method": "shifted"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"mode": "context"}, {"mode": 1}, {"method": "shifted"}], ids=str)
 def test_the_table_of_a_plan_has_the_multiply_adds_that_the_scan_runs(settings: dict[str, Any]) -> None:
     net = made(networks.padded)
-    table = plan(net, picture(), step=(3, 5), tile=(4, 4), **settings).table
+    table = plan(net, picture(), step=(3, 5), **grouped(settings | {"tile": (4, 4)})).table
     with FlopCounterMode(display=False) as counter:
-        scan(net, picture(), step=(3, 5), tile=(4, 4), **settings)
+        scan(net, picture(), step=(3, 5), **grouped(settings | {"tile": (4, 4)}))
     assert 2 * table.scan.total == counter.get_total_flops()
     assert table.crops == table.windows * table.to_dict()["crop_macs"]
 
@@ -62,15 +71,15 @@ class Joined(nn.Module):
 @pytest.mark.parametrize("tile", [None, (3, 2)])
 def test_windows_that_a_network_multiplies_by_each_other_run_one_at_a_time(tile: tuple[int, int] | None) -> None:
     net = fullfield.load(Joined().double().eval(), window=16)
-    found = plan(net, picture(40, 40), step=4, tile=tile)
+    found = plan(net, picture(40, 40), step=4, compute=Compute(tile=tile))
     assert (found.tile, found.batch) == (tile or (1, 1), 1)
     with FlopCounterMode(display=False) as counter:
-        scan(net, picture(40, 40), step=4, tile=tile)
+        scan(net, picture(40, 40), step=4, compute=Compute(tile=tile))
     assert 2 * found.table.scan.total == counter.get_total_flops()
 
 
 def test_what_cannot_be_shared_is_named() -> None:
-    told = plan(made(networks.gated), picture(), step=4, tile=(3, 3)).to_dict()
+    told = plan(made(networks.gated), picture(), step=4, compute=Compute(tile=(3, 3))).to_dict()
     assert told["frontier"]["layer"]
     assert told["frontier"]["reason"]
     assert plan(made(networks.unpadded), picture(), step=4).to_dict()["frontier"] is None
@@ -80,7 +89,7 @@ def test_less_memory_means_smaller_tiles() -> None:
     net = made(networks.padded)
     image = picture(300, 300)
     budgets = [2 * 10**6, 3 * 10**6, 10**7, 10**9]
-    found = [plan(net, image, step=4, budget=b) for b in budgets]
+    found = [plan(net, image, step=4, compute=Compute(budget=b)) for b in budgets]
     assert all(p.memory.total_bytes <= b for p, b in zip(found, budgets, strict=True))
     sizes = [p.tile[0] * p.tile[1] for p in found]
     assert all(a <= b for a, b in itertools.pairwise(sizes))
@@ -89,7 +98,7 @@ def test_less_memory_means_smaller_tiles() -> None:
 
 def test_errors_are_those_of_a_scan() -> None:
     with pytest.raises(BudgetError, match="window by window"):
-        plan(made(networks.padded), picture(), step=4, budget=1000)
+        plan(made(networks.padded), picture(), step=4, compute=Compute(budget=1000))
     with pytest.raises(UnsupportedError):
         plan(made(Attention), picture(), mode="context")
     with pytest.raises(FullfieldError):

@@ -15,13 +15,13 @@ from PIL import Image
 from torch import nn
 
 import fullfield
-from fullfield import BudgetError, FullfieldError, GeometryError, ImageError, UnsupportedError
+from fullfield import BudgetError, Compute, FullfieldError, GeometryError, ImageError, UnsupportedError, Where
 from fullfield.api.plan import plan
 from fullfield.importers.load import load
-from fullfield.jobs.prepare import Settings, set_up
 from fullfield.model.model import Model
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, Gate, Positions, made, picture
+from tests.requests import grouped, job_of
 
 Make = Callable[[], nn.Module]
 SHARED: list[Make] = [networks.unpadded, networks.padded, Branches]
@@ -57,7 +57,7 @@ def test_exact_scores_are_the_crops(make: Make, step: int | tuple[int, int]) -> 
     pair = (step, step) if isinstance(step, int) else step
     wanted = crops(net, image, pair)
     for tile in (None, (9, 9)):  # as the plan likes, which may be as crops, and sharing all that can be shared
-        scores = fullfield.scan(net, image, step=step, tile=tile)
+        scores = fullfield.scan(net, image, step=step, compute=Compute(tile=tile))
         assert scores.array.dtype == np.float64
         assert scores.mode == "exact"
         assert off(scores.array, wanted) <= 1e-9
@@ -87,18 +87,21 @@ def test_a_module_turned_to_double_scans_in_float64() -> None:
 @pytest.mark.parametrize("tile", [(1, 1), (2, 3), (1, 40), (40, 1), (50, 50)])
 def test_the_tile_does_not_show(make: Make, tile: tuple[int, int]) -> None:
     net = made(make)
-    first = fullfield.scan(net, picture(), step=4, tile=tile).array
+    first = fullfield.scan(net, picture(), step=4, compute=Compute(tile=tile)).array
     assert off(first, crops(net, picture(), (4, 4))) <= 1e-9
-    assert first.tobytes() == fullfield.scan(net, picture(), step=4, tile=tile).array.tobytes()
+    assert first.tobytes() == fullfield.scan(net, picture(), step=4, compute=Compute(tile=tile)).array.tobytes()
 
 
 @pytest.mark.parametrize("step", [4, 3])
 @pytest.mark.parametrize("make", SHARED)
 def test_the_tile_does_not_show_in_context_mode(make: Make, step: int) -> None:
     net = made(make)
-    whole = fullfield.scan(net, picture(), step=step, mode="context", tile=(50, 50)).array
+    whole = fullfield.scan(net, picture(), step=step, mode="context", compute=Compute(tile=(50, 50))).array
     for tile in ((1, 1), (3, 2), (1, 7)):
-        assert off(fullfield.scan(net, picture(), step=step, mode="context", tile=tile).array, whole) <= 1e-9
+        assert (
+            off(fullfield.scan(net, picture(), step=step, mode="context", compute=Compute(tile=tile)).array, whole)
+            <= 1e-9
+        )
 
 
 @pytest.mark.parametrize("size", [(20, 24), (20, 53), (49, 24), (33, 47), (61, 67)])
@@ -157,7 +160,7 @@ def test_scale_resizes_the_image_once_before_the_scan() -> None:
     assert scores.placement.scanned == (40, 50)
     assert scores.placement.image == (80, 100)
     assert scores.placement.centre(0, 0) == (20.0, 24.0)
-    source = set_up(net, image, Settings(step=4, scale=0.5)).source
+    source = job_of(net, image, step=4, scale=0.5).source
     assert off(scores.array, crops(net, source.read(0, 40, 0, 50).transpose(1, 2, 0), (4, 4))) <= 1e-9
 
 
@@ -173,7 +176,7 @@ def test_a_network_without_weights_is_scanned_too() -> None:
 
 def test_scores_say_where_they_lie_and_what_made_them() -> None:
     net = made(networks.padded)
-    scores = fullfield.scan(net, picture(), step=(4, 8), mode="context", budget="1GB")
+    scores = fullfield.scan(net, picture(), step=(4, 8), mode="context", compute=Compute(budget="1GB"))
     assert scores.placement.window == WINDOW
     assert scores.placement.step == (4, 8)
     assert scores.placement.shape == (8, 5)
@@ -245,21 +248,21 @@ def test_the_border_goes_from_context_to_exact() -> None:
     module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * WINDOW[0] * WINDOW[1], 5)).double().eval()
     net = load(module, window=WINDOW)
     wanted = crops(net, picture(), (5, 5))
-    found = {b: fullfield.scan(net, picture(), step=5, border=b).array for b in (0, 1, 2, 3, 4, 5, 40)}
+    found = {b: fullfield.scan(net, picture(), step=5, mode=b).array for b in (0, 1, 2, 3, 4, 5, 40)}
     errors = [float(np.abs(f - wanted).mean()) for f in found.values()]
     np.testing.assert_array_equal(found[0], fullfield.scan(net, picture(), step=5, mode="context").array)
-    assert off(fullfield.scan(net, picture(), step=5, border=None).array, wanted) <= 1e-9
+    assert off(fullfield.scan(net, picture(), step=5, mode="exact").array, wanted) <= 1e-9
     assert off(found[5], wanted) <= 1e-9
     assert off(found[40], wanted) <= 1e-9
     assert errors[:5] == sorted(errors[:5], reverse=True)
     assert errors[1] < 0.75 * errors[0]
-    assert fullfield.scan(net, picture(), step=5, border=(0, 99)).mode == "context"
-    assert off(fullfield.scan(net, picture(), step=5, border=(0, 99)).array, wanted) <= 1e-9
+    assert fullfield.scan(net, picture(), step=5, mode=(0, 99)).mode == "context"
+    assert off(fullfield.scan(net, picture(), step=5, mode=(0, 99)).array, wanted) <= 1e-9
 
 
 def test_gates_slide_with_a_border() -> None:
     net = made(networks.gated)
-    assert fullfield.scan(net, picture(), step=4, border=3).mode == "context"
+    assert fullfield.scan(net, picture(), step=4, mode=3).mode == "context"
     assert off(fullfield.scan(net, picture(), step=4).array, crops(net, picture(), (4, 4))) <= 1e-9
 
 
@@ -269,7 +272,7 @@ def test_gates_slide_with_a_border() -> None:
 def test_beyond_the_edge_the_image_goes_on(edge: str, size: tuple[int, int], step: tuple[int, int]) -> None:
     net = made(networks.padded)
     image = picture(*size)
-    scores = fullfield.scan(net, image, step=step, edge=edge)
+    scores = fullfield.scan(net, image, step=step, where=Where(edge=edge))
     assert scores.placement.shape == tuple(-(-n // s) for n, s in zip(size, step, strict=True))
     assert scores.placement.centre(0, 0) == (0.0, 0.0)
     assert scores.placement.centre(2, 1) == (2.0 * step[0], 1.0 * step[1])
@@ -316,15 +319,15 @@ BAD: list[tuple[str, dict[str, Any], type[FullfieldError], str, str]] = [
     ("step true", {"step": True}, GeometryError, "True", "1 or more"),
     ("three steps", {"step": (4, 4, 4)}, GeometryError, "(4, 4, 4)", "1 or more"),
     ("step object", {"step": {}}, GeometryError, "{}", "1 or more"),
-    ("mode", {"mode": "fast"}, GeometryError, "'fast'", '"exact" or "context"'),
-    ("mode type", {"mode": 3}, GeometryError, "3 is not known", '"exact" or "context"'),
+    ("mode", {"mode": "fast"}, GeometryError, "'fast'", 'use "exact", "context"'),
+    ("mode type", {"mode": None}, GeometryError, "None is not one or two integers", 'use "exact", "context"'),
     ("edge", {"edge": "mirror"}, GeometryError, "'mirror'", "reflect"),
     ("edge type", {"edge": ["valid"]}, GeometryError, "['valid']", "reflect"),
-    ("border", {"border": -1}, GeometryError, "-1", "0 or more"),
-    ("border pair", {"border": (1, -2)}, GeometryError, "(1, -2)", "0 or more"),
-    ("border text", {"border": "all"}, GeometryError, "'all'", "0 or more"),
-    ("border float", {"border": 1.5}, GeometryError, "1.5", "0 or more"),
-    ("border triple", {"border": (1, 2, 3)}, GeometryError, "(1, 2, 3)", "0 or more"),
+    ("border", {"mode": -1}, GeometryError, "-1", "border cells"),
+    ("border pair", {"mode": (1, -2)}, GeometryError, "(1, -2)", "border cells"),
+    ("border text", {"mode": "all"}, GeometryError, "'all'", "border cells"),
+    ("border float", {"mode": 1.5}, GeometryError, "1.5", "border cells"),
+    ("border triple", {"mode": (1, 2, 3)}, GeometryError, "(1, 2, 3)", "border cells"),
     ("budget text", {"budget": "plenty"}, BudgetError, "'plenty'", "2GB"),
     ("budget 0", {"budget": 0}, BudgetError, "0 is no size", "2GB"),
     ("budget -1", {"budget": -1}, BudgetError, "-1", "2GB"),
@@ -347,7 +350,7 @@ def test_bad_input_is_one_error_that_says_where_what_and_how_to_mend_it(
 ) -> None:
     options = {"image": picture(), "step": 8} | options
     with pytest.raises(FullfieldError) as caught:
-        fullfield.scan(made(networks.padded), options.pop("image"), **options)
+        fullfield.scan(made(networks.padded), options.pop("image"), **grouped(options))
     assert type(caught.value) is kind
     assert what in str(caught.value)
     assert fix in caught.value.fix
@@ -378,10 +381,10 @@ def test_a_result_that_exists_is_kept(tmp_path: Path) -> None:
 
 def test_a_plan_is_what_a_scan_follows() -> None:
     net = made(networks.padded)
-    made_plan = plan(net, picture(), step=3, budget="1GB", tile=(4, 5))
-    scores = fullfield.scan(net, picture(), step=3, budget="1GB", tile=(4, 5))
+    made_plan = plan(net, picture(), step=3, compute=Compute(budget="1GB", tile=(4, 5)))
+    scores = fullfield.scan(net, picture(), step=3, compute=Compute(budget="1GB", tile=(4, 5)))
     assert made_plan.shape == scores.placement.shape
-    assert list(made_plan.tile) == scores.provenance["settings"]["tile"] == [4, 5]
+    assert list(made_plan.tile) == scores.provenance["settings"]["compute"]["tile"] == [4, 5]
     assert made_plan.budget_bytes == 10**9
     with pytest.raises(GeometryError):
         plan(net, picture(), step=0)

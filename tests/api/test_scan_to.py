@@ -17,15 +17,16 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield.api.scan_to import scan_to
+from fullfield import Compute
+from fullfield.api.scan import scan
 from fullfield.engine.progress import Progress
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, ImageError, ResumeError
 from fullfield.image.raster import About, ArrayRaster
-from fullfield.jobs import stream_job as job
 from fullfield.planning import overhead
 from fullfield.store.encoding import Encoding
 from fullfield.store.journal import journal_folder
 from tests.api.killing import contents, differing
+from tests.requests import grouped
 
 WINDOW = 12
 SETTINGS: dict[str, Any] = {"step": 3, "tile": (4, 4), "budget": "64MB"}
@@ -60,7 +61,7 @@ def wanted(net: fullfield.Model, image: np.ndarray, tmp_path_factory: pytest.Tem
     output = tmp_path_factory.mktemp("whole") / "map.zarr"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(overhead, "_BLOCK_BYTES", 1)
-        scan_to(net, image, output, **SETTINGS)
+        scan(net, image, output=output, **grouped(SETTINGS))
     return contents(output)
 
 
@@ -93,8 +94,8 @@ def broken(image: np.ndarray, reads: int, error: BaseException | None = None) ->
 def test_the_scores_are_those_of_a_scan_in_memory(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
-    found = scan_to(net, image, tmp_path / "map.zarr", **SETTINGS)
-    scores = fullfield.scan(net, image, step=3, tile=(4, 4))
+    found = scan(net, image, output=tmp_path / "map.zarr", **grouped(SETTINGS))
+    scores = fullfield.scan(net, image, step=3, compute=Compute(tile=(4, 4)))
     assert found is not None
     np.testing.assert_array_equal(found.array, scores.array)
     assert sum(name.startswith("0/c/") for name in wanted) == 25
@@ -103,17 +104,17 @@ def test_the_scores_are_those_of_a_scan_in_memory(
 
 def test_a_finished_scan_is_not_done_again(net: fullfield.Model, image: np.ndarray, tmp_path: Path) -> None:
     output = tmp_path / "map.zarr"
-    scan_to(net, image, output, **SETTINGS)
+    scan(net, image, output=output, **grouped(SETTINGS))
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
-    found = scan_to(net, image, output, **SETTINGS, restart=True, progress=pytest.fail)
+    found = scan(net, image, output=output, **grouped(SETTINGS), existing="restart", progress=pytest.fail)
     assert found is not None
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
 
 
 def test_a_certificate_can_be_asked_for_later(net: fullfield.Model, image: np.ndarray, tmp_path: Path) -> None:
-    scan_to(net, image, tmp_path / "map.zarr", **SETTINGS)
-    found = scan_to(net, image, tmp_path / "map.zarr", **SETTINGS, verify=5)
-    at_once = scan_to(net, image, tmp_path / "other.zarr", **SETTINGS, verify=5)
+    scan(net, image, output=tmp_path / "map.zarr", **grouped(SETTINGS))
+    found = scan(net, image, output=tmp_path / "map.zarr", **grouped(SETTINGS), verify=5)
+    at_once = scan(net, image, output=tmp_path / "other.zarr", **grouped(SETTINGS), verify=5)
     assert found is not None
     assert at_once is not None
     assert found.certificate == at_once.certificate
@@ -179,25 +180,25 @@ def test_an_end_between_any_two_steps_costs_nothing(
     """A crash at every so many steps of the disk; then the same command again."""
     output = tmp_path / "map.zarr"
     small = image[:34, :34]
-    more = {"restart": {"restart": True}, "overwrite": {"overwrite": True}}.get(how, {})
+    more = {} if how == "anew" else {"existing": how}
 
     def go() -> object:
-        return scan_to(net, small, output, **SETTINGS, **more)
+        return scan(net, small, output=output, **grouped(SETTINGS), **more)
 
     def before() -> None:
         for path in tmp_path.iterdir():
             shutil.rmtree(path)
         if how == "restart":
             with pytest.raises(ImageError):
-                scan_to(net, broken(small, 3), output, **SETTINGS)
+                scan(net, broken(small, 3), output=output, **grouped(SETTINGS))
         if how == "overwrite":
             shutil.copytree(other, output)
 
     other, whole = (tmp_path.with_name(f"{tmp_path.name}-{name}") / "map.zarr" for name in ("other", "whole"))
     for path in (other, whole):
         path.parent.mkdir()
-    scan_to(net, small, other, step=3, tile=(8, 8))
-    scan_to(net, small, whole, **SETTINGS)
+    scan(net, small, output=other, step=3, compute=Compute(tile=(8, 8)))
+    scan(net, small, output=whole, **grouped(SETTINGS))
     tried = 0
     before()
     for _ in ends(output, go, 0, stride):
@@ -217,14 +218,14 @@ def test_a_crash_while_nothing_is_left_to_do_but_to_seal_costs_nothing(
         raise Stop
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("fullfield.api.scan_to.seal", fail)
+        patched.setattr("fullfield.jobs.to_store.seal", fail)
         with pytest.raises(Stop):
-            scan_to(net, image, output, **SETTINGS)
+            scan(net, image, output=output, **grouped(SETTINGS))
     shutil.copytree(tmp_path, kept)
     count = 0
-    for _ in ends(output, lambda: scan_to(net, image, output, **SETTINGS), 0, 3):
+    for _ in ends(output, lambda: scan(net, image, output=output, **grouped(SETTINGS)), 0, 3):
         count += 1
-        scan_to(net, image, output, **SETTINGS)
+        scan(net, image, output=output, **grouped(SETTINGS))
         check(output, wanted)
         shutil.rmtree(tmp_path)
         shutil.copytree(kept, tmp_path)
@@ -255,7 +256,7 @@ def test_complete_is_said_last(
 
     for name, way in {"open": opened, "fsync": forced, "replace": named}.items():
         monkeypatch.setattr(os, name, way)
-    scan_to(net, image, output, **SETTINGS)
+    scan(net, image, output=output, **grouped(SETTINGS))
     word = max(k for k, event in enumerate(events) if event == ("replace", str(output / "zarr.json")))
     before = {path for kind, path in events[:word] if kind == "fsync"}
     everything = {str(path) for path in (output, *output.rglob("*"))} - {str(output / "zarr.json")}
@@ -271,13 +272,19 @@ def test_after_an_image_that_could_not_be_read_the_next_run_goes_on(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, reads: int
 ) -> None:
     output, whole = tmp_path / "map.zarr", tmp_path / "whole.zarr"
-    scan_to(net, broken(image, 10**9), whole, **SETTINGS)
+    scan(net, broken(image, 10**9), output=whole, **grouped(SETTINGS))
     with pytest.raises(ImageError, match="damaged"):
-        scan_to(net, broken(image, reads), output, **SETTINGS)
+        scan(net, broken(image, reads), output=output, **grouped(SETTINGS))
     there = sum(1 for line in (journal_folder(output) / "0-of-1.jsonl").read_text().splitlines() if line)
     assert there >= reads // 2 - 4  # pixels are read twice, for their nodata
     computed: list[int] = []
-    scan_to(net, broken(image, 10**9), output, **SETTINGS, progress=lambda now: computed.append(now.blocks_total))
+    scan(
+        net,
+        broken(image, 10**9),
+        output=output,
+        **grouped(SETTINGS),
+        progress=lambda now: computed.append(now.blocks_total),
+    )
     assert computed[-1] == 25 - there
     assert contents(output) == contents(whole)
     assert threading.active_count() < 20
@@ -288,7 +295,7 @@ def test_whatever_a_reader_raises_becomes_one_clear_error(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, error: Exception
 ) -> None:
     with pytest.raises(ImageError, match=r"image.tif, y \d+:\d+, x \d+:\d+: cannot be read"):
-        scan_to(net, broken(image, 5, error), tmp_path / "map.zarr", **SETTINGS)
+        scan(net, broken(image, 5, error), output=tmp_path / "map.zarr", **grouped(SETTINGS))
 
 
 def test_an_interruption_ends_at_once_and_the_next_run_goes_on(
@@ -301,10 +308,14 @@ def test_an_interruption_ends_at_once_and_the_next_run_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scan_to(net, image, output, **SETTINGS, progress=stop)
+        scan(net, image, output=output, **grouped(SETTINGS), progress=stop)
     before = threading.active_count()
-    scan_to(
-        net, image, output, **SETTINGS, progress=lambda now: None if now.blocks_total == 16 else pytest.fail("anew")
+    scan(
+        net,
+        image,
+        output=output,
+        **grouped(SETTINGS),
+        progress=lambda now: None if now.blocks_total == 16 else pytest.fail("anew"),
     )
     assert threading.active_count() <= before + 1  # zarr's own
     check(output, wanted)
@@ -318,8 +329,8 @@ def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
     with pytest.MonkeyPatch.context() as patched:
         Countdown(patched, left=20 + 8 * writes, after=False, error=OSError(code, os.strerror(code)))
         with pytest.raises(ImageError, match=os.strerror(code)):
-            scan_to(net, image, output, **SETTINGS)
-    scan_to(net, image, output, **SETTINGS)
+            scan(net, image, output=output, **grouped(SETTINGS))
+    scan(net, image, output=output, **grouped(SETTINGS))
     check(output, wanted)
 
 
@@ -327,13 +338,13 @@ def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
     ("change", "text"),
     [
         ({"step": 4}, "step [3, 3], now it is [4, 4]"),
-        ({"tile": (4, 5)}, "tile [4, 4], now it is [4, 5]"),
+        ({"tile": (4, 5)}, "compute.tile [4, 4], now it is [4, 5]"),
         ({"mode": "context"}, 'mode "exact", now it is "context"'),
-        ({"edge": "reflect"}, 'edge "valid", now it is "reflect"'),
-        ({"keep": Encoding(labels=True)}, 'keep.kind "scores", now it is "labels"'),
-        ({"keep": Encoding(classes=(1,))}, "keep.classes [0, 1, 2, 3], now it is [1]"),
+        ({"edge": "reflect"}, 'where.edge "valid", now it is "reflect"'),
+        ({"encoding": Encoding(labels=True)}, "encoding.labels false, now it is true"),
+        ({"encoding": Encoding(classes=(1,))}, "encoding.classes null, now it is [1]"),
         ({"mask": np.eye(62, 71)}, "where.mask null, now it is"),
-        ({"net": 1}, 'model.hash "'),
+        ({"net": 1}, 'model_hash "'),
         ({"image": 1}, 'image.identity.blake2b "'),
         ({"version": 1}, 'fullfield "'),
     ],
@@ -352,16 +363,16 @@ def test_what_changed_is_named_with_both_values(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scan_to(net, image, output, **SETTINGS, progress=stop)
+        scan(net, image, output=output, **grouped(SETTINGS), progress=stop)
     other = make(1) if "net" in change else net
     pixels = image + 1 if "image" in change else image
     if "version" in change:
-        monkeypatch.setattr(job, "__version__", "0.0.0")
+        monkeypatch.setattr("fullfield.jobs.job.__version__", "0.0.0")
     given = SETTINGS | {k: v for k, v in change.items() if k not in ("net", "image", "version")}
     with pytest.raises(ResumeError) as caught:
-        scan_to(other, pixels, output, **given)
+        scan(other, pixels, output=output, **grouped(given))
     assert text in caught.value.what
-    found = scan_to(other, pixels, output, **given, restart=True)
+    found = scan(other, pixels, output=output, **grouped(given), existing="restart")
     assert found is not None
     assert not journal_folder(output).exists()
 
@@ -370,23 +381,23 @@ def test_another_result_in_the_way_is_named_and_replaced_only_if_asked(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path
 ) -> None:
     output = tmp_path / "map.zarr"
-    scan_to(net, image, output, step=6)
+    scan(net, image, output=output, step=6)
     with pytest.raises(ImageError, match=r"exists already with step \[6, 6\], now it is \[3, 3\]"):
-        scan_to(net, image, output, **SETTINGS)
-    found = scan_to(net, image, output, **SETTINGS, overwrite=True)
+        scan(net, image, output=output, **grouped(SETTINGS))
+    found = scan(net, image, output=output, **grouped(SETTINGS), existing="overwrite")
     assert found is not None
     assert found.placement.step == (3, 3)
 
 
-@pytest.mark.parametrize("more", [{}, {"restart": True}, {"overwrite": True}])
+@pytest.mark.parametrize("more", [{}, {"existing": "restart"}, {"existing": "overwrite"}])
 def test_a_folder_of_other_things_stays(
-    net: fullfield.Model, image: np.ndarray, tmp_path: Path, more: dict[str, bool]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, more: dict[str, Any]
 ) -> None:
     output = tmp_path / "map.zarr"
     output.mkdir()
     (output / "thesis.txt").write_text("years of work")
     with pytest.raises(ImageError):
-        scan_to(net, image, output, **SETTINGS, **more)
+        scan(net, image, output=output, **grouped(SETTINGS), **more)
     assert [path.name for path in tmp_path.rglob("*")] == ["map.zarr", "thesis.txt"]
 
 
@@ -395,21 +406,21 @@ def test_an_unfinished_output_without_its_journal_is_not_gone_on_with(
 ) -> None:
     output = tmp_path / "map.zarr"
     with pytest.raises(ImageError):
-        scan_to(net, broken(image, 5), output, **SETTINGS)
+        scan(net, broken(image, 5), output=output, **grouped(SETTINGS))
     shutil.rmtree(journal_folder(output))
     with pytest.raises(ResumeError, match="journal is gone"):
-        scan_to(net, image, output, **SETTINGS)
-    scan_to(net, image, output, **SETTINGS, restart=True)
+        scan(net, image, output=output, **grouped(SETTINGS))
+    scan(net, image, output=output, **grouped(SETTINGS), existing="restart")
     check(output, wanted)
 
 
 def test_an_output_that_was_removed_is_written_again(net: fullfield.Model, image: np.ndarray, tmp_path: Path) -> None:
     output, whole = tmp_path / "map.zarr", tmp_path / "whole.zarr"
     with pytest.raises(ImageError):
-        scan_to(net, broken(image, 15), output, **SETTINGS)
+        scan(net, broken(image, 15), output=output, **grouped(SETTINGS))
     shutil.rmtree(output)
-    scan_to(net, broken(image, 10**9), output, **SETTINGS)
-    scan_to(net, broken(image, 10**9), whole, **SETTINGS)
+    scan(net, broken(image, 10**9), output=output, **grouped(SETTINGS))
+    scan(net, broken(image, 10**9), output=whole, **grouped(SETTINGS))
     assert contents(output) == contents(whole)
 
 
@@ -418,7 +429,7 @@ def test_the_last_of_several_processes_seals_and_only_that_one(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], order: tuple[int, ...]
 ) -> None:
     output = tmp_path / "map.zarr"
-    found = [scan_to(net, image, output, **SETTINGS, rank=rank, world=3) for rank in order]
+    found = [scan(net, image, output=output, **grouped(SETTINGS | {"rank": rank, "world": 3})) for rank in order]
     assert [one is None for one in found] == [True, True, False]
     check(output, wanted)
 
@@ -427,14 +438,20 @@ def test_another_number_of_processes_goes_on_from_what_all_before_did(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     output = tmp_path / "map.zarr"
-    assert scan_to(net, image, output, **SETTINGS, rank=1, world=3) is None
+    assert scan(net, image, output=output, **grouped(SETTINGS | {"rank": 1, "world": 3})) is None
     totals: list[int] = []
     assert (
-        scan_to(net, image, output, **SETTINGS, rank=1, world=2, progress=lambda p: totals.append(p.blocks_total))
+        scan(
+            net,
+            image,
+            output=output,
+            **grouped(SETTINGS | {"rank": 1, "world": 2}),
+            progress=lambda p: totals.append(p.blocks_total),
+        )
         is None
     )
     assert totals[-1] == 12 - 4
-    scan_to(net, image, output, **SETTINGS, progress=lambda p: totals.append(p.blocks_total))
+    scan(net, image, output=output, **grouped(SETTINGS), progress=lambda p: totals.append(p.blocks_total))
     assert totals[-1] == 25 - 8 - 8
     check(output, wanted)
 
@@ -444,24 +461,24 @@ def test_a_process_that_is_none_is_refused(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, rank: int, world: int
 ) -> None:
     with pytest.raises(GeometryError, match=f"{rank} is not one of {world} processes"):
-        scan_to(net, image, tmp_path / "map.zarr", rank=rank, world=world)
+        scan(net, image, output=tmp_path / "map.zarr", compute=Compute(rank=rank, world=world))
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("more", [{"restart": True}, {"overwrite": True}])
+@pytest.mark.parametrize("more", [{"existing": "restart"}, {"existing": "overwrite"}])
 def test_only_the_first_process_may_begin_anew(
-    net: fullfield.Model, image: np.ndarray, tmp_path: Path, more: dict[str, bool]
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, more: dict[str, Any]
 ) -> None:
     with pytest.raises(GeometryError, match="process 1 of 2 would undo what the others did"):
-        scan_to(net, image, tmp_path / "map.zarr", rank=1, world=2, **more)
+        scan(net, image, output=tmp_path / "map.zarr", compute=Compute(rank=1, world=2), **more)
 
 
 def test_a_budget_too_small_names_the_least_and_that_works(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path
 ) -> None:
     with pytest.raises(BudgetError) as caught:
-        scan_to(net, image, tmp_path / "map.zarr", step=3, budget="1MB")
+        scan(net, image, output=tmp_path / "map.zarr", step=3, compute=Compute(budget="1MB"))
     least = int(caught.value.fix.removeprefix("allow at least ").removesuffix(" MB"))
-    assert scan_to(net, image, tmp_path / "map.zarr", step=3, budget=f"{least}MB") is not None
+    assert scan(net, image, output=tmp_path / "map.zarr", step=3, compute=Compute(budget=f"{least}MB")) is not None
     with pytest.raises(BudgetError):
-        scan_to(net, image, tmp_path / "other.zarr", step=3, budget=f"{least - 1}MB")
+        scan(net, image, output=tmp_path / "other.zarr", step=3, compute=Compute(budget=f"{least - 1}MB"))

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +11,17 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield.api.tune import check, coarse_step, settings, tune
-from fullfield.api.tuning import Candidate, Check, Target, Tuning
+from fullfield import Compute, Where
+from fullfield.api.tune import tune
 from fullfield.engine.progress import Progress
 from fullfield.errors import FullfieldError, GeometryError
+from fullfield.jobs.candidates import Candidate, Tuning
 from fullfield.jobs.prepare import prepare
+from fullfield.jobs.tuning import coarse_step, useful_borders
 from fullfield.planning import Borders
 from fullfield.verification.certificate import Certificate
 from fullfield.verification.metrics import relative_difference, window_errors
+from fullfield.verification.target import Target, TargetCheck
 from tests.oracle import captured
 
 
@@ -46,11 +50,11 @@ def tuning(net: fullfield.Model) -> Tuning:
 
 
 def test_every_setting_is_cheaper_than_the_next_and_exact_is_last(tuning: Tuning) -> None:
-    assert tuning.candidates[0].border == 0
-    assert tuning.candidates[-1].border is None
+    assert tuning.candidates[0].mode == "context"
+    assert tuning.candidates[-1].mode == "exact"
     assert len(tuning.candidates) >= 4
     assert [t.seconds for t in tuning.candidates] == sorted(t.seconds for t in tuning.candidates)
-    assert any(isinstance(t.border, tuple) for t in tuning.candidates)
+    assert any(isinstance(t.mode, tuple) for t in tuning.candidates)
     assert tuning.candidates[-1].error < 1e-9 < 1e-3 < tuning.candidates[0].error
     assert tuning.candidates[-1].agreement == 1
 
@@ -59,10 +63,10 @@ def test_every_setting_is_cheaper_than_the_next_and_exact_is_last(tuning: Tuning
 def test_errors_are_those_of_the_whole_scan(
     net: fullfield.Model, step: int, coarse: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fullfield.api.tune.coarse_step", lambda *_: (coarse, coarse))
+    monkeypatch.setattr("fullfield.jobs.tuning.coarse_step", lambda *_: (coarse, coarse))
     image = photo(52, 58)
     found = tune(net, image, step=step, samples=10**6)
-    places = [Placed(scan=fullfield.scan(net, image, step=step, border=t.border)) for t in found.candidates]
+    places = [Placed(scan=fullfield.scan(net, image, step=step, mode=t.mode)) for t in found.candidates]
     every = coarse // step
     crops = places[-1].pick(every)
     assert found.samples == len(crops)
@@ -86,7 +90,7 @@ class Placed:
 
 def test_costs_are_those_of_the_plan(net: fullfield.Model, tuning: Tuning) -> None:
     for trial in tuning.candidates:
-        table = fullfield.plan(net, photo(), step=2, border=trial.border).table
+        table = fullfield.plan(net, photo(), step=2, mode=trial.mode).table
         assert (trial.macs, trial.fewer) == (table.scan.total, table.mac_ratio)
 
 
@@ -94,17 +98,17 @@ def test_the_best_is_the_cheapest_that_meets_the_wish(tuning: Tuning) -> None:
     best = tuning.best
     assert best.error <= 0.1
     assert all(t.error > 0.1 for t in tuning.candidates[: tuning.candidates.index(best)])
-    assert replace(tuning, target=Target(tolerance=0)).best.border is None
-    assert replace(tuning, target=Target(tolerance=math.inf)).best.border == 0
-    assert replace(tuning, target=Target(agreement=0)).best.border == 0
+    assert replace(tuning, target=Target(tolerance=0)).best.mode == "exact"
+    assert replace(tuning, target=Target(tolerance=math.inf)).best.mode == "context"
+    assert replace(tuning, target=Target(agreement=0)).best.mode == "context"
 
 
 def test_tuning_can_stop_at_the_first_setting_that_will_do(net: fullfield.Model, tuning: Tuning) -> None:
     seen: list[Progress] = []
     first = tune(net, photo(), step=2, samples=12, tolerance=1e9, until_met=True, progress=seen.append)
-    assert [t.border for t in first.candidates] == [0]
+    assert [t.mode for t in first.candidates] == ["context"]
     assert first.candidates[0].error == tuning.candidates[0].error
-    assert [(now.stage, now.done, now.unit) for now in seen] == [("tuning", 1, "settings")]
+    assert [(now.stage, now.done, now.unit) for now in seen] == [("tuning", 1, "modes")]
     assert seen[0].total > 1
 
 
@@ -119,14 +123,17 @@ def test_the_draw_is_repeatable_and_of_the_size_asked_for(net: fullfield.Model, 
 
 def test_a_budget_too_small_for_four_windows_is_kept_with_one(net: fullfield.Model) -> None:
     def least(tile: tuple[int, int]) -> int:
-        borders = (0, 1, 2, 3, 4, 6, 8, None)
-        return max(fullfield.plan(net, photo(), step=8, border=b, tile=tile).cost.peak_bytes for b in borders)
+        modes = (0, 1, 2, 3, 4, 6, 8, "exact")
+        return max(
+            fullfield.plan(net, photo(), step=8, mode=mode, compute=Compute(tile=tile)).cost.peak_bytes
+            for mode in modes
+        )
 
     assert least((1, 1)) < least((2, 2))
-    found = tune(net, photo(), step=8, samples=4, budget=least((1, 1)) + 100_000)
+    found = tune(net, photo(), step=8, samples=4, compute=Compute(budget=least((1, 1)) + 100_000))
     assert found.samples >= 4
     with pytest.raises(FullfieldError, match="allow at least"):
-        tune(net, photo(), step=8, budget=1000)
+        tune(net, photo(), step=8, compute=Compute(budget=1000))
 
 
 def test_a_network_that_cannot_slide_is_tuned_without_context() -> None:
@@ -144,7 +151,7 @@ def test_a_network_that_cannot_slide_is_tuned_without_context() -> None:
     found = tune(
         captured(Attention(), 16, channels=1).with_preprocessing("unit-grey"), photo(40, 40), step=4, samples=4
     )
-    assert all(t.border != 0 for t in found.candidates)
+    assert all(t.mode != "context" for t in found.candidates)
     assert found.candidates[-1].error < 1e-9
 
 
@@ -156,13 +163,13 @@ def test_an_unpadded_network_has_one_setting() -> None:
 
 def test_settings_differ_from_each_other_and_from_exact(net: fullfield.Model) -> None:
     network = prepare(net, sliding=True).network
-    found = settings(network)
+    found = useful_borders(network)
     places = [b.places(network) for b in found]
     assert Borders(0) in found
     assert Borders(1, 8) in found
     assert all(places[i] not in places[:i] for i in range(len(places)))
     assert network.places() not in places
-    assert all(b.cells for b in settings(network, sliding=False))
+    assert all(b.cells for b in useful_borders(network, sliding=False))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +194,7 @@ def test_the_coarse_step_is_a_multiple_of_both(step: int, stride: int, pixels: i
         ({"tolerance": -0.1}, "-0.1 is not 0 or more"),
         ({"tolerance": math.nan}, "nan is not 0 or more"),
         ({"agreement": 1.1}, "1.1 is not between 0 and 1"),
-        ({"samples": 0}, "0 is not a positive number"),
+        ({"samples": 0}, "0 is not a positive integer"),
     ],
 )
 def test_a_wish_that_cannot_be_one_is_refused(net: fullfield.Model, target: dict[str, float], text: str) -> None:
@@ -196,27 +203,27 @@ def test_a_wish_that_cannot_be_one_is_refused(net: fullfield.Model, target: dict
 
 
 def test_both_wishes_count() -> None:
-    target = Target.parse(0.1, 0.9)
+    target = Target(0.1, 0.9)
     assert target.met(0.1, 0.9)
     assert not target.met(0.11, 1.0)
     assert not target.met(0.0, 0.89)
-    assert Target.parse(None, None) == Target(0.02)
+    assert Target() == Target(0.02)
     assert str(target) == "an error of at most 0.1 of the spread and the crops' top class at 0.9 of the windows or more"
 
 
-def trial(border: object, seconds: float, error: float, agreement: float) -> Candidate:
-    return Candidate(border, 10**9, 5.0, seconds, error, 2 * error, agreement)  # type: ignore[arg-type]
+def trial(mode: object, seconds: float, error: float, agreement: float) -> Candidate:
+    return Candidate(mode, 10**9, 5.0, seconds, error, 2 * error, agreement)  # type: ignore[arg-type]
 
 
 def example(target: Target) -> Tuning:
-    candidates = (trial(0, 1, 0.5, 0.6), trial((2, 14), 4, 0.015, 0.98), trial(None, 8, 0, 1))
+    candidates = (trial("context", 1, 0.5, 0.6), trial((2, 14), 4, 0.015, 0.98), trial("exact", 8, 0, 1))
     return Tuning(candidates, target, 64, 0, 1000, (8, 8), 1.5, 5 * 10**9, 16.0)
 
 
 def test_the_table_marks_the_setting_chosen() -> None:
     lines = str(example(Target(0.02))).splitlines()
     assert lines[0] == "64 of 1000 windows compared with their crops (seed 0); scores vary by 1.5"
-    assert lines[2].split() == ["setting", "MACs", "fewer", "time", "error", "worst", "same", "top"]
+    assert lines[2].split() == ["mode", "MACs", "fewer", "time", "error", "worst", "same", "top"]
     assert lines[5].startswith("->  border 2, maps of 14 whole  1.00 G   5.0x   4 s  0.015")
     assert lines[-1].endswith("border 2, maps of 14 whole, 5.0x fewer multiply-adds and about 4.0x faster.")
     assert [t.name for t in example(Target(0.02)).candidates] == ["context", "border 2, maps of 14 whole", "exact"]
@@ -226,11 +233,7 @@ def test_the_table_marks_the_setting_chosen() -> None:
 def test_json_has_every_setting_and_the_best() -> None:
     facts = json.loads(json.dumps(example(Target(None, 0.99)).to_dict()))
     assert [t["meets"] for t in facts["candidates"]] == [False, False, True]
-    assert (facts["best"]["border"], facts["candidates"][1]["border"]) == (None, [2, 14])
-
-
-def certificate(agreement: float, samples: int = 100, mode: str = "context") -> Certificate:
-    return Certificate(mode, samples, 1000, 0.1, 0.01, 1.0, agreement, (0, 0), (0, 0), "float64", 1e-9, 0)
+    assert (facts["best"]["mode"], facts["candidates"][1]["mode"]) == ("exact", [2, 14])
 
 
 @pytest.mark.parametrize(
@@ -245,17 +248,24 @@ def certificate(agreement: float, samples: int = 100, mode: str = "context") -> 
         (Target(0.02, 0.9), 0.5, 0.0, 0.95, False),
     ],
 )
-def test_a_wish_is_missed_beyond_the_noise(
+def test_a_target_is_missed_beyond_the_noise(
     target: Target, error: float, noise: float, agreement: float, holds: bool
 ) -> None:
-    found = Check(certificate(agreement), target, error, noise)
+    check = TargetCheck(target, error, noise, agreement, samples=100)
+    found = Certificate(
+        "context", 100, 1000, 0.1, 0.01, 1.0, agreement, (0, 0), (0, 0), "float64", 1e-9, 0, check=check
+    )
     assert found.holds is holds
     assert found.verdict.startswith("HOLDS" if holds else "MISSED")
     assert found.to_dict()["holds"] is holds
+    assert Certificate.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 def test_an_exact_scan_must_be_exact_too() -> None:
-    assert not Check(certificate(1.0, mode="exact"), Target(0.5), 0.0, 0.0).holds
+    check = TargetCheck(Target(0.5), 0.0, 0.0, 1.0, samples=100)
+    found = Certificate("exact", 100, 1000, 0.1, 0.01, 1.0, 1.0, (0, 0), (0, 0), "float64", 1e-9, 0, check=check)
+    assert not found.holds
+    assert found.verdict.startswith("NOT EXACT")
 
 
 def test_where_scores_do_not_vary_errors_are_absolute_and_the_cheapest_setting_without_is_found() -> None:
@@ -269,16 +279,37 @@ def test_where_scores_do_not_vary_errors_are_absolute_and_the_cheapest_setting_w
     assert "scores do not vary: errors are absolute\n" in str(tuning)
 
 
-def test_the_check_looks_at_other_windows(net: fullfield.Model) -> None:
-    scores = fullfield.scan(net, photo(), step=4, border=0)
-    found = check(net, photo(), scores, Target(1e9), samples=20)
-    assert found.holds
-    assert found.noise > 0
-    assert found.certificate.samples == 20
-    assert not check(net, photo(), scores, Target(0.0), samples=20).holds
-    assert check(net, photo(), scores, Target(1e9), samples=1).certificate.samples == 4
+def test_a_scan_tuned_to_a_target_is_compared_with_it_on_other_windows(net: fullfield.Model) -> None:
+    said: list[str] = []
+    scores = fullfield.scan(
+        net, photo(), step=4, mode=Target(1e9), verify=20, progress=lambda now: said.append(now.remark)
+    )
+    found = scores.certificate
+    assert found is not None
+    assert found.check is not None
+    assert (scores.mode, found.holds, found.samples, found.seed) == ("context", True, 20, 1)
+    assert found.check.noise > 0
+    assert found.verdict.startswith("HOLDS: wanted an error of at most 1e+09")
+    assert any("context" in remark and "fewer multiply-adds" in remark for remark in said)
+
+
+def test_a_target_that_only_exact_scores_meet_gives_exact_scores(net: fullfield.Model, tmp_path: Path) -> None:
+    output = tmp_path / "map.zarr"
+    scores = fullfield.scan(net, photo(), step=8, mode=Target(tolerance=0), output=output)
+    assert scores is not None
+    assert scores.mode == "exact"
+    assert scores.certificate is not None
+    assert scores.certificate.check is not None
+    assert fullfield.open_scores(output).certificate == scores.certificate
+
+
+def test_a_mask_draws_the_sample_from_the_windows_it_wants(net: fullfield.Model) -> None:
+    mask = np.zeros((90, 110), np.uint8)
+    mask[:40, :40] = 1
+    found = tune(net, photo(), step=2, samples=12, where=Where(mask=mask), until_met=True, tolerance=1e9)
+    assert found.samples >= 12
 
 
 def test_one_window_has_no_noise() -> None:
     one = np.array([[1.0, 2.0]])
-    assert Check.of(certificate(1.0), Target(), one, one).noise == 0
+    assert TargetCheck.of(Target(), one, one).noise == 0

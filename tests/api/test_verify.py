@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield import FullfieldError, GeometryError, Scores
+from fullfield import FullfieldError, GeometryError, Scores, Where
 from fullfield.importers.load import load
 from fullfield.verification.crops import sample_cells
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, made, picture
+from tests.requests import grouped
 
 
 def corrupted(scores: Scores, cell: tuple[int, int], by: float = 1.0) -> Scores:
@@ -30,12 +31,12 @@ def corrupted(scores: Scores, cell: tuple[int, int], by: float = 1.0) -> Scores:
 @pytest.mark.parametrize("options", [{"step": 4}, {"step": (7, 3), "edge": "reflect"}, {"step": 5, "scale": 0.8}])
 def test_exact_scans_are_certified(make: Any, options: dict[str, Any]) -> None:
     net = made(make)
-    found = fullfield.verify(net, picture(), samples=12, **options)
+    found = fullfield.verify(net, picture(), samples=12, **grouped(options))
     assert found.verdict == "EXACT"
     assert found.mode == "exact"
     assert found.samples == 12
     assert found.relative <= 1e-9
-    again = fullfield.verify(net, picture(), scores=fullfield.scan(net, picture(), **options), samples=12)
+    again = fullfield.verify(net, picture(), scores=fullfield.scan(net, picture(), **grouped(options)), samples=12)
     assert again.verdict == "EXACT"
 
 
@@ -93,7 +94,7 @@ def test_a_scan_verifies_itself_along_the_way() -> None:
 
 def test_saved_scores_are_verified_with_their_own_settings(tmp_path: Path) -> None:
     net = made(networks.padded)
-    fullfield.scan(net, picture(), step=6, edge="replicate", scale=0.9).save(tmp_path / "s.zarr")
+    fullfield.scan(net, picture(), step=6, where=Where(edge="replicate"), scale=0.9).save(tmp_path / "s.zarr")
     scores = fullfield.open_scores(tmp_path / "s.zarr")
     assert fullfield.verify(net, picture(), scores=scores).verdict == "EXACT"
 
@@ -132,8 +133,13 @@ def test_a_number_of_samples_that_is_none_is_refused(samples: Any) -> None:
 
 def test_scores_on_disk_are_verified_where_they_lie(tmp_path: Path) -> None:
     net = made(networks.padded)
-    fullfield.scan_to(
-        net, picture(), tmp_path / "s.zarr", step=6, region="3:47,5:58", keep=fullfield.Encoding(classes=(2, 0))
+    fullfield.scan(
+        net,
+        picture(),
+        output=tmp_path / "s.zarr",
+        step=6,
+        where=Where(region="3:47,5:58"),
+        encoding=fullfield.Encoding(classes=(2, 0)),
     )
     found = fullfield.verify(net, picture(), scores=tmp_path / "s.zarr", samples=9)
     assert found.verdict == "EXACT"
@@ -152,7 +158,7 @@ def test_scores_on_disk_are_verified_where_they_lie(tmp_path: Path) -> None:
 )
 def test_what_is_no_longer_the_scores_is_not_verified(tmp_path: Path, keep: fullfield.Encoding, what: str) -> None:
     net = made(networks.padded)
-    fullfield.scan_to(net, picture(), tmp_path / "s.zarr", step=8, keep=keep)
+    fullfield.scan(net, picture(), output=tmp_path / "s.zarr", step=8, encoding=keep)
     with pytest.raises(GeometryError, match=what):
         fullfield.verify(net, picture(), scores=tmp_path / "s.zarr")
 
@@ -161,7 +167,7 @@ def test_cells_that_hold_no_scores_are_not_compared() -> None:
     net = made(networks.padded)
     mask = np.zeros((50, 61), bool)
     mask[30:, 40:] = True
-    scores = fullfield.scan(net, picture(), step=4, mask=mask, verify=12)
+    scores = fullfield.scan(net, picture(), step=4, where=Where(mask=mask), verify=12)
     assert 0 < np.isnan(scores.array).all(axis=0).mean() < 1
     assert scores.certificate is not None
     assert scores.certificate.verdict == "EXACT"

@@ -178,7 +178,7 @@ def test_a_terminal_gets_a_progress_bar_on_standard_error() -> None:
         assert json.loads(process.stdout.read())["mode"] == "exact"
     assert process.returncode == 0
     assert "windows" in shown
-    assert "megapixels/s" in shown
+    assert "Mpx/s" in shown
 
 
 @pytest.mark.parametrize(

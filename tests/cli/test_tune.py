@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import fullfield
-from fullfield.api.tuning import Target
+from fullfield import Target
 from fullfield.cli import main
 from fullfield.cli.tune import picture
 from fullfield.drawing.chart import Point, best, draw_chart, ticks
@@ -84,7 +84,7 @@ def test_scan_takes_the_fastest_border_that_will_do(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "For the crops' top class at 0.5 of the windows or more: context, " in result.stderr
     certificate = json.loads(result.stdout)["certificate"]
-    assert certificate["verdict"].startswith("HOLDS: wished the crops' top class at 0.5")
+    assert certificate["verdict"].startswith("HOLDS: wanted the crops' top class at 0.5")
     assert (certificate["seed"], certificate["holds"]) == (1, True)
     scores = fullfield.open_scores(target)
     assert scores.mode == "context"
@@ -96,20 +96,18 @@ def test_scan_is_exact_where_nothing_less_will_do() -> None:
     result = invoke("scan", "--tolerance", "0.0001", "--verify", "9")
     assert result.exit_code == 0, result.output
     assert "float32, exact" in result.stdout
-    assert "verified 9 windows: HOLDS: wished an error of at most 0.0001 of the spread" in result.stdout
+    assert "verified 9 windows: HOLDS: wanted an error of at most 0.0001 of the spread" in result.stdout
 
 
 def test_scan_ends_with_one_when_the_wish_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fullfield.api import tune as module
-
     def careless(*args: object, **kwargs: object) -> object:
         found = example(Target(1e-4))
         return replace(found, candidates=found.candidates[:1])
 
-    monkeypatch.setattr(module, "tune", careless)
+    monkeypatch.setattr("fullfield.jobs.tuning.tune_modes", careless)
     result = invoke("scan", "--tolerance", "0.0001")
     assert result.exit_code == 1
-    assert "MISSED: wished an error of at most 0.0001 of the spread" in result.stdout
+    assert "MISSED: wanted an error of at most 0.0001 of the spread" in result.stdout
 
 
 @pytest.mark.parametrize("other", [("--border", "2"), ("--mode", "context")])

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fullfield.api.scan import run_plan
 from fullfield.importers.load import load
-from fullfield.jobs.prepare import Settings, set_up
+from fullfield.jobs.in_memory import compute_scores
+from tests.requests import job_of
 
 
 def vgg(width: int, *, padding: int = 1) -> nn.Module:
@@ -118,14 +118,14 @@ def measure(network: str, step: int, mode: str, budget: str, side: int) -> dict[
     make, window = NETWORKS[network]
     net = load(make().eval(), window=window)
     image = torch.rand(3, side, side)
-    work = set_up(load(net), image, Settings(step=step, mode=mode, budget=budget))
+    work = job_of(load(net), image, step=step, mode=mode, budget=budget)
     with torch.inference_mode():
         net(torch.rand(1, 3, window, window))
     start = resident()
     watch = Watch()
     watch.start()
     began = time.perf_counter()
-    run_plan(work.prepared, work.plan, work.source)
+    compute_scores(work)
     seconds = time.perf_counter() - began
     watch.over = True
     watch.join()

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 import fullfield
+from fullfield import Compute
 from fullfield.engine.run import run_tiles
-from fullfield.jobs.prepare import Settings, set_up
 from fullfield.lower.program import lower
 from fullfield.planning import Method
+from tests.requests import job_of
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,9 @@ def net() -> fullfield.Model:
 @pytest.mark.parametrize("step", [16, (8, 4), (5, 7), (1, 13)])
 def test_the_three_methods_give_the_same_scores(net: fullfield.Model, mode: str, step: int | tuple[int, int]) -> None:
     image = torch.rand(3, 131, 120, dtype=torch.float64)
-    maps = {m: fullfield.scan(net, image, step=step, mode=mode, method=m).array for m in get_args(Method)}
+    maps = {
+        m: fullfield.scan(net, image, step=step, mode=mode, compute=Compute(method=m)).array for m in get_args(Method)
+    }
     span = np.ptp(maps["atrous"])
     for name, found in maps.items():
         assert np.abs(found - maps["atrous"]).max() <= 1e-12 * span, name
@@ -39,29 +42,29 @@ def test_the_three_methods_give_the_same_scores(net: fullfield.Model, mode: str,
 def test_each_method_is_exact(net: fullfield.Model) -> None:
     image = torch.rand(3, 131, 120, dtype=torch.float64)
     for method in get_args(Method):
-        certificate = fullfield.scan(net, image, step=(5, 7), method=method, verify=1000).certificate
+        certificate = fullfield.scan(net, image, step=(5, 7), compute=Compute(method=method), verify=1000).certificate
         assert certificate is not None
         assert certificate.relative <= 1e-9, method
 
 
 def test_auto_says_how_the_methods_compare(net: fullfield.Model) -> None:
     image = torch.rand(3, 131, 120, dtype=torch.float64)
-    fine, even = (set_up(net, image, Settings(step=step)).plan for step in (4, 16))
+    fine, even = (job_of(net, image, step=step).plan for step in (4, 16))
     assert all(name in fine.why for name in ("atrous", "fragments", "shifted"))
     assert "every layer's stride divides the step" in even.why
-    assert len(set_up(net, image, Settings(step=4, method="shifted")).plan.all_passes) == 16
+    assert len(job_of(net, image, step=4, method="shifted").plan.all_passes) == 16
 
 
 def test_an_unknown_method_is_refused(net: fullfield.Model) -> None:
     with pytest.raises(fullfield.GeometryError, match="not known"):
-        fullfield.scan(net, torch.rand(3, 131, 120, dtype=torch.float64), method="magic")  # type: ignore[arg-type]
+        fullfield.scan(net, torch.rand(3, 131, 120, dtype=torch.float64), compute=Compute(method="magic"))  # type: ignore[arg-type]
 
 
 def test_a_large_kernel_runs_by_transforms_and_the_scores_stay_exact() -> None:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 21), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     net = fullfield.load(nn.Sequential(*layers, nn.Linear(64, 5)).eval(), window=64)
-    work = set_up(net, torch.rand(3, 256, 256), Settings(step=8))
+    work = job_of(net, torch.rand(3, 256, 256), step=8)
     tile = next(work.plan.tiles())
     programs = [
         lower(work.prepared.canonical, work.plan.network, work.plan.layout(tile), batch=work.plan.batch, fft=fft)

@@ -12,15 +12,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fullfield
-from fullfield.api.scan import run_plan
+from fullfield import Compute
 from fullfield.engine.progress import Progress
 from fullfield.engine.run import run
-from fullfield.jobs.prepare import Settings, set_up
+from fullfield.jobs.in_memory import compute_scores
 from fullfield.planning import Method, Plan
 from fullfield.planning.cost import tile_cost
 from fullfield.store.memory import MemorySink
 from tests.api import networks
 from tests.api.networks import Attention, Branches, Positions, made, picture
+from tests.requests import job_of
 
 Make = Callable[[], nn.Module]
 ALL: list[Make] = [
@@ -40,7 +41,7 @@ def test_macs_predicted_are_macs_executed(
     """Summed over all tiles, with and without a part per window, shared as far as can be and as the plan likes."""
     if mode == "context" and make in (Attention, Positions):
         return
-    work = set_up(made(make), picture(40, 45), Settings(step=step, mode=mode, tile=tile))
+    work = job_of(made(make), picture(40, 45), step=step, mode=mode, tile=tile)
     predicted = sum(
         tile_cost(part.network, part.layout(t), batch=part.batch, itemsize=8).macs
         for part in work.plan.all_passes
@@ -48,7 +49,7 @@ def test_macs_predicted_are_macs_executed(
     )
     counter = FlopCounterMode(display=False)
     with counter:
-        run_plan(work.prepared, work.plan, work.source)
+        compute_scores(work)
     assert predicted > 0
     assert counter.get_total_flops() == 2 * predicted
 
@@ -56,7 +57,7 @@ def test_macs_predicted_are_macs_executed(
 @pytest.mark.parametrize("tile", [None, (2, 2)])
 def test_progress_goes_up_to_the_end(tile: tuple[int, int] | None) -> None:
     seen: list[Progress] = []
-    scores = fullfield.scan(made(networks.padded), picture(), step=3, tile=tile, progress=seen.append)
+    scores = fullfield.scan(made(networks.padded), picture(), step=3, compute=Compute(tile=tile), progress=seen.append)
     windows = scores.array[0].size
     for numbers in ([now.done for now in seen], [now.pixels for now in seen], [now.blocks for now in seen]):
         assert numbers == sorted(numbers)
@@ -73,7 +74,7 @@ def test_an_interrupted_scan_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fullfield.scan(made(networks.padded), picture(), step=4, tile=(2, 2), progress=stop)
+        fullfield.scan(made(networks.padded), picture(), step=4, compute=Compute(tile=(2, 2)), progress=stop)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,21 +98,21 @@ class Watcher(MemorySink):
 @pytest.mark.parametrize("method", ["atrous", "shifted"])
 @pytest.mark.parametrize("tile", [None, (1, 1), (2, 3)])
 def test_every_cell_is_written_once(tile: tuple[int, int] | None, method: Method) -> None:
-    work = set_up(made(networks.padded), picture(), Settings(step=2, tile=tile, method=method))
+    work = job_of(made(networks.padded), picture(), step=2, tile=tile, method=method)
     sink = Watcher(5, work.plan)
     blocks = list(sink.todo)
     run(work.plan, work.prepared.canonical, work.source, sink)
     assert (sink.times == 1).all()
     assert sink.order == blocks
     assert sink.todo == []
-    np.testing.assert_array_equal(sink.array, run_plan(work.prepared, work.plan, work.source))
+    np.testing.assert_array_equal(sink.array, compute_scores(work))
 
 
 @pytest.mark.parametrize("method", ["atrous", "shifted"])
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_an_interrupted_map_in_memory_is_completed_by_the_next_run(stop_at: int, method: Method) -> None:
     """And no block that was complete is computed again."""
-    work = set_up(made(networks.padded), picture(), Settings(step=2, tile=(2, 3), method=method))
+    work = job_of(made(networks.padded), picture(), step=2, tile=(2, 3), method=method)
     sink = Watcher(5, work.plan)
 
     def stop(now: Progress) -> None:
@@ -124,19 +125,19 @@ def test_an_interrupted_map_in_memory_is_completed_by_the_next_run(stop_at: int,
     rest = run(work.plan, work.prepared.canonical, work.source, sink)
     assert sink.order == sorted(set(sink.order))
     assert rest.blocks == rest.blocks_total == len(sink.order) - stop_at
-    np.testing.assert_array_equal(sink.array, run_plan(work.prepared, work.plan, work.source))
+    np.testing.assert_array_equal(sink.array, compute_scores(work))
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 5])
 def test_scores_do_not_depend_on_reading_ahead(ahead: int) -> None:
-    work = set_up(made(networks.padded), picture(), Settings(step=2, tile=(2, 3)))
+    work = job_of(made(networks.padded), picture(), step=2, tile=(2, 3))
     sink = MemorySink(5, work.plan, "float64")
     run(work.plan, work.prepared.canonical, work.source, sink, ahead=ahead)
-    np.testing.assert_array_equal(sink.array, run_plan(work.prepared, work.plan, work.source))
+    np.testing.assert_array_equal(sink.array, compute_scores(work))
 
 
 def test_only_pixels_of_the_image_are_read() -> None:
-    work = set_up(made(networks.padded), picture(), Settings(step=4, mode="context", tile=(2, 2)))
+    work = job_of(made(networks.padded), picture(), step=4, mode="context", tile=(2, 2))
     regions: list[tuple[int, int, int, int]] = []
 
     class Spy:

@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield.api.scan_to import scan_to
+from fullfield import Compute
+from fullfield.api.scan import scan
 from fullfield.api.scores import Scores
 from fullfield.engine.progress import Progress
 from fullfield.planning import overhead
 from fullfield.store.encoding import Encoded, Encoding, ScoreEncoder, score_encoder
+from tests.requests import grouped
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def everything(stored: Scores | None) -> tuple[np.ndarray, np.ndarray]:
         {"step": (2, 3), "tile": (7, 2), "method": "shifted"},
         {"step": 3, "tile": (4, 4), "method": "fragments", "mode": "context"},
         {"step": 5, "tile": (100, 100), "edge": "reflect"},
-        {"step": 3, "tile": (2, 9), "border": 1, "region": (7, 50, 3, 61)},
+        {"step": 3, "tile": (2, 9), "mode": 1, "region": (7, 50, 3, 61)},
         {"step": 2, "method": "shifted", "mode": "context", "tile": (5, 3), "edge": "constant"},
         {"step": 50},
     ],
@@ -62,9 +64,9 @@ def everything(stored: Scores | None) -> tuple[np.ndarray, np.ndarray]:
 def test_the_bits_are_those_of_a_scan_in_memory(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    numbers, valid = everything(scan_to(net, image, tmp_path / "map.zarr", **settings))
+    numbers, valid = everything(scan(net, image, output=tmp_path / "map.zarr", **grouped(settings)))
     if "tile" in settings:
-        wanted = fullfield.scan(net, image, **settings).array
+        wanted = fullfield.scan(net, image, **grouped(settings)).array
         np.testing.assert_array_equal(numbers, wanted)
     assert valid.all()
 
@@ -77,8 +79,8 @@ def test_cells_that_are_not_wanted_are_empty(
     mask = np.zeros(image.shape[:2])
     mask[20:31, 40:] = 1
     settings: dict[str, Any] = {"step": 3, "tile": (2, 3), "method": method, "mask": mask}
-    numbers, valid = everything(scan_to(net, image, tmp_path / "map.zarr", **settings))
-    wanted = fullfield.scan(net, image, **settings).array
+    numbers, valid = everything(scan(net, image, output=tmp_path / "map.zarr", **grouped(settings)))
+    wanted = fullfield.scan(net, image, **grouped(settings)).array
     np.testing.assert_array_equal(numbers, wanted)
     np.testing.assert_array_equal(valid, ~np.isnan(wanted[0]))
     assert 0 < valid.mean() < 1
@@ -97,8 +99,10 @@ def test_cells_that_are_not_wanted_are_empty(
 def test_what_is_kept_is_what_the_scores_become(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, keep: Encoding
 ) -> None:
-    numbers, _ = everything(scan_to(net, image, tmp_path / "map.zarr", step=4, tile=(3, 5), keep=keep))
-    scores = fullfield.scan(net, image, step=4, tile=(3, 5)).array
+    numbers, _ = everything(
+        scan(net, image, output=tmp_path / "map.zarr", step=4, compute=Compute(tile=(3, 5)), encoding=keep)
+    )
+    scores = fullfield.scan(net, image, step=4, compute=Compute(tile=(3, 5))).array
     np.testing.assert_array_equal(numbers, score_encoder(keep, classes=4).encode(scores).block)
 
 
@@ -115,7 +119,13 @@ def test_the_pace_adds_up(net: fullfield.Model, image: np.ndarray, tmp_path: Pat
         last[:] = [now]
 
     settings: dict[str, Any] = {"mask": mask} if masked else {}
-    scan_to(net, image, tmp_path / "map.zarr", step=3, tile=(2, 3), progress=note, **settings)
+    scan(
+        net,
+        image,
+        output=tmp_path / "map.zarr",
+        progress=note,
+        **grouped(settings | {"step": 3, "tile": (2, 3)}),
+    )
     (now,) = last
     assert windows == sorted(windows)
     assert now.done == now.total == 16 * 21
@@ -137,9 +147,9 @@ def test_what_was_interrupted_is_finished_by_the_next_run(
 
     settings: dict[str, Any] = {"step": 2, "tile": (3, 5), "method": "shifted"}
     with pytest.raises(KeyboardInterrupt):
-        scan_to(net, image, tmp_path / "map.zarr", progress=stop, **settings)
-    numbers, _ = everything(scan_to(net, image, tmp_path / "map.zarr", **settings))
-    np.testing.assert_array_equal(numbers, fullfield.scan(net, image, **settings).array)
+        scan(net, image, output=tmp_path / "map.zarr", progress=stop, **grouped(settings))
+    numbers, _ = everything(scan(net, image, output=tmp_path / "map.zarr", **grouped(settings)))
+    np.testing.assert_array_equal(numbers, fullfield.scan(net, image, **grouped(settings)).array)
 
 
 @pytest.mark.parametrize("tile", [0, 3, 11])
@@ -160,12 +170,18 @@ def test_what_cannot_be_kept_stops_the_run_and_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(ScoreEncoder, "encode", fails)
         with pytest.raises(MemoryError, match="no room"):
-            scan_to(net, image, tmp_path / "map.zarr", **settings)
+            scan(net, image, output=tmp_path / "map.zarr", **grouped(settings))
     before = sys.getswitchinterval()
     done: list[int] = []
     numbers, _ = everything(
-        scan_to(net, image, tmp_path / "map.zarr", progress=lambda now: done.append(now.blocks_total), **settings)
+        scan(
+            net,
+            image,
+            output=tmp_path / "map.zarr",
+            progress=lambda now: done.append(now.blocks_total),
+            **grouped(settings),
+        )
     )
     assert done[0] == 12 - tile
     assert sys.getswitchinterval() == before == pytest.approx(0.005)
-    np.testing.assert_array_equal(numbers, fullfield.scan(net, image, **settings).array)
+    np.testing.assert_array_equal(numbers, fullfield.scan(net, image, **grouped(settings)).array)

@@ -10,10 +10,10 @@ import torch
 from fullfield.canonical import pipeline
 from fullfield.canonical.form import Canonical
 from fullfield.jobs import prepare
-from fullfield.jobs.prepare import Settings, set_up
 from fullfield.model.model import Model
 from tests.api import networks
 from tests.api.networks import WINDOW, made
+from tests.requests import job_of
 
 
 @pytest.mark.parametrize(("step", "forms"), [(4, 1), ((4, 5), 1), (None, 2)])
@@ -31,7 +31,7 @@ def test_a_network_behind_gates_is_looked_past_only_for_its_stride(
     monkeypatch.setattr(prepare, "canonical", counted)
     height, width = WINDOW
     net = replace(made(networks.gated))  # nothing is kept of it
-    work = set_up(net, torch.rand(3, height + 9, width + 9), Settings(step=step))
+    work = job_of(net, torch.rand(3, height + 9, width + 9), step=step)
     assert len(calls) == forms
     assert work.prepared.stride == work.prepared.stride
     assert len(calls) == 2

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import fullfield
+from fullfield import Compute
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.layers import FFTConv2d, fft, fft_conv2d, fft_cost
 from fullfield.layers.fft_cost import ConvShape
@@ -284,7 +285,7 @@ def test_a_scan_makes_the_spectra_once_for_all_tiles(made: list[int]) -> None:
     layers = [nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 31), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     net = fullfield.load(nn.Sequential(*layers, nn.Linear(32, 5)).eval(), window=40)
     image = torch.rand(3, 104, 136)
-    scores = fullfield.scan(net, image, step=8, tile=(3, 3))
-    assert len(made) < 4  # for twelve tiles; those at the edge have other sizes
+    scores = fullfield.scan(net, image, step=8, compute=Compute(tile=(3, 3)))
+    assert len(made) < 4  # of twelve tiles, for those at the edge their own
     tile = fullfield.scan(net, image[:, :56, :56], step=8)
     assert abs(scores.array[:, :3, :3] - tile.array).max() <= 1e-4

@@ -11,12 +11,12 @@ from torch.fx import Graph
 from torch.nn import functional as F
 
 import fullfield
-from fullfield.api.scan import run_plan
-from fullfield.jobs.prepare import Settings, set_up
+from fullfield.jobs.in_memory import compute_scores
 from fullfield.lower.inplace import SAME_SHAPE, reuse
 from fullfield.lower.program import lower
 from fullfield.operators.registry import FAMILIES
 from tests.oracle import difference, shaken
+from tests.requests import job_of
 
 aten = torch.ops.aten
 
@@ -63,7 +63,7 @@ def test_the_bits_stay_and_so_do_pixels_and_parameters(
 ) -> None:
     torch.manual_seed(0)
     net = fullfield.load(Branches(casts=casts).to(dtype).eval(), window=24)
-    work = set_up(net, torch.rand(3, 61, 50, dtype=dtype), Settings(step=(3, 4), mode=mode))
+    work = job_of(net, torch.rand(3, 61, 50, dtype=dtype), step=(3, 4), mode=mode)
     prepared, plan = work.prepared, work.plan
     pixels = torch.from_numpy(work.source.read(0, 61, 0, 50))[None].clone()
     weights = {name: tensor.clone() for name, tensor in prepared.canonical.graph.state_dict().items()}
@@ -119,7 +119,7 @@ def test_norms_are_overwritten_and_maps_padded_on_all_sides_are_not_copied(
     torch.manual_seed(0)
     net = fullfield.load(shaken(Dense()), window=16)
     image = torch.rand(3, 40, 36, dtype=torch.float64)
-    work = set_up(net, image, Settings(step=(2, 2), mode="context", tile=tile))
+    work = job_of(net, image, step=(2, 2), mode="context", tile=tile)
     plan, graph = work.plan, work.prepared.canonical
     layout = plan.layout(next(plan.tiles()))
     program = lower(graph, plan.network, layout, batch=3, in_place=True)
@@ -128,7 +128,7 @@ def test_norms_are_overwritten_and_maps_padded_on_all_sides_are_not_copied(
         targets(program)["constant_pad_nd"] == pads
     )  # of a corner tile, but for the pool, whose stride leaves the far side out
     with torch.no_grad():
-        found = torch.from_numpy(run_plan(work.prepared, plan, work.source))
+        found = torch.from_numpy(compute_scores(work))
         whole = graph.graph(image[None])[0, :, :: plan.step[0] // 2, :: plan.step[1] // 2]
     assert difference(found, whole) <= 1e-12
 

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fullfield
-from fullfield.api.scan import run_plan
 from fullfield.errors import GeometryError
-from fullfield.jobs.prepare import Settings, prepare, set_up
+from fullfield.jobs.in_memory import compute_scores
+from fullfield.jobs.prepare import prepare
 from fullfield.planning import Method
 from tests.oracle import Scan, captured, crops, difference, whole
+from tests.requests import job_of
 
 
 class Fused(nn.Module):
@@ -104,8 +105,8 @@ def test_a_map_made_coarser_by_cubes_is_shared(factors: tuple[int, int]) -> None
 
 
 def scores(net: fullfield.Model, image: Any, **settings: Any) -> Tensor:
-    work = set_up(net, image, Settings(**settings))
-    return torch.from_numpy(run_plan(work.prepared, work.plan, work.source)).permute(1, 2, 0)
+    work = job_of(net, image, **settings)
+    return torch.from_numpy(compute_scores(work)).permute(1, 2, 0)
 
 
 @pytest.mark.parametrize("method", get_args(Method))
@@ -135,6 +136,6 @@ def test_in_context_it_is_the_convolutional_network_on_the_image_from_each_windo
 def test_a_method_that_would_change_the_scores_in_context_is_refused() -> None:
     image = torch.randn(3, 50, 46, dtype=torch.float64)
     with pytest.raises(GeometryError, match="puts elsewhere in each window"):
-        set_up(network(shuffled=False), image, Settings(step=3, mode="context", method="atrous"))
-    plan = set_up(network(shuffled=False), image, Settings(step=3, mode="context")).plan
+        job_of(network(shuffled=False), image, step=3, mode="context", method="atrous")
+    plan = job_of(network(shuffled=False), image, step=3, mode="context").plan
     assert plan.method == "shifted"

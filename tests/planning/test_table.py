@@ -10,13 +10,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fullfield
-from fullfield.api.scan import run_plan
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, NodeSpec
-from fullfield.jobs.prepare import Settings, Work, set_up
+from fullfield.jobs.in_memory import compute_scores
+from fullfield.jobs.job import ScanJob
 from fullfield.planning import Borders, Plan, make_plan
 from fullfield.planning.table import FamilyCounts, short
 from tests.oracle import crops, difference, shaken
+from tests.requests import job_of
 
 CONV3 = (Op(3, low=1, high=1), Op(3, low=1, high=1))
 
@@ -190,19 +191,19 @@ class Residual(nn.Module):
         return self.head((x + self.c(x)).flatten(1))
 
 
-def residual(**settings: object) -> Work:
+def residual(**settings: object) -> ScanJob:
     image = np.random.default_rng(0).integers(0, 255, (27, 33), dtype=np.uint8)
     net = fullfield.load(Residual(), window=16, channels=1, preprocessing="unit-grey")
-    return set_up(net, image, Settings(**settings))  # type: ignore[arg-type]
+    return job_of(net, image, **settings)
 
 
-@pytest.mark.parametrize("border", [None, 0, 1, 2, (1, 8)])
+@pytest.mark.parametrize("mode", ["exact", 0, 1, 2, (1, 8)])
 @pytest.mark.parametrize("step", [1, 3, 4])
-def test_predicted_multiply_adds_are_those_executed(border: object, step: int) -> None:
-    work = residual(border=border, step=step, tile=(5, 8))
+def test_predicted_multiply_adds_are_those_executed(mode: object, step: int) -> None:
+    work = residual(mode=mode, step=step, tile=(5, 8))
     counter = FlopCounterMode(display=False)
     with counter:
-        run_plan(work.prepared, work.plan, work.source)
+        compute_scores(work)
     assert 2 * work.plan.table.scan.total == counter.get_total_flops()
 
 
@@ -226,9 +227,9 @@ def test_what_is_computed_from_weights_alone_is_done_before_the_scan() -> None:
     torch.manual_seed(0)
     net = fullfield.load(shaken(Computed()), window=16, channels=1)
     image = torch.randn(1, 27, 33, dtype=torch.float64)
-    work = set_up(net, image, Settings(step=3, tile=(2, 3)))
+    work = job_of(net, image, step=3, tile=(2, 3))
     with FlopCounterMode(display=False) as counter:
-        found = run_plan(work.prepared, work.plan, work.source)
+        found = compute_scores(work)
     assert 2 * work.plan.table.scan.total == counter.get_total_flops()
     with torch.no_grad():
         wanted = crops(net, image[None], (3, 3))

@@ -9,10 +9,10 @@ from torch import nn
 
 import fullfield
 from fullfield.engine.protocols import Sink
-from fullfield.jobs.prepare import Settings, set_up
 from fullfield.planning import Method, Plan
 from fullfield.planning.shards import Shards
 from fullfield.store.memory import MemorySink
+from tests.requests import job_of
 
 
 def plan_of(method: Method = "atrous", tile: tuple[int, int] = (2, 3)) -> Plan:
@@ -20,7 +20,7 @@ def plan_of(method: Method = "atrous", tile: tuple[int, int] = (2, 3)) -> Plan:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 9, 2)).eval()
     net = fullfield.load(module, window=8)
-    return set_up(net, torch.zeros(3, 8 + 6, 8 + 4), Settings(step=1, method=method, tile=tile)).plan
+    return job_of(net, torch.zeros(3, 8 + 6, 8 + 4), step=1, method=method, tile=tile).plan
 
 
 @pytest.mark.parametrize("method", ["atrous", "shifted"])

@@ -14,7 +14,7 @@ from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import canonical
 from fullfield.errors import UnsupportedError
 from fullfield.importers.load import load
-from fullfield.jobs.prepare import Prepared, check_context
+from fullfield.jobs.prepare import PreparedModel, check_context
 from fullfield.layers.fft_layer import auto_conv2d
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def convert(
         raise UnsupportedError("fft", f"{fft!r} is not known", fix='use False or "auto"')
     classifier = load(net, window=window, trust=trust)
     form = canonical(classifier, sliding=True)
-    prepared = Prepared(classifier, form, network(form, classifier.dtype))
+    prepared = PreparedModel(classifier, form, network(form, classifier.dtype))
     check_context(prepared)
     form = replace(form, graph=crop_to_common_size(form.graph, prepared.network))
     if fold_batch_norm:

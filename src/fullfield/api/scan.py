@@ -2,188 +2,143 @@
 
 from __future__ import annotations
 
-import math
-import time
-from typing import TYPE_CHECKING
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+import os
+import weakref
+from typing import TYPE_CHECKING, overload
 
 from fullfield.api.scores import Scores
-from fullfield.engine.progress import OnProgress
-from fullfield.engine.protocols import Source, WantedCells
-from fullfield.engine.run import run
+from fullfield.arguments import checks_keywords
 from fullfield.errors import GeometryError
-from fullfield.geometry.placement import Placement
+from fullfield.files import remove
 from fullfield.importers.load import load
-from fullfield.jobs.prepare import AnyRegion, Border, Prepared, Settings, Step, image_of, provenance, set_up
-from fullfield.mask.background import Foreground
-from fullfield.model.model import Model
-from fullfield.planning import Method, Plan
-from fullfield.store.maps import MapSpec, ScoreMap
-from fullfield.store.memory import MemorySink
-from fullfield.verification.certificate import Certificate, compare
-from fullfield.verification.crops import Cell, check_samples, run_crops, sample_valid
+from fullfield.jobs.in_memory import scan_in_memory
+from fullfield.jobs.request import Existing, OutputRequest, ScanRequest, StepLike, check_existing
+from fullfield.jobs.to_file import OUTPUTS, scan_to_file
+from fullfield.jobs.to_store import scan_to_store
+from fullfield.jobs.tuning import tuned
+from fullfield.verification.target import Target
 
 if TYPE_CHECKING:
+    from fullfield.engine.progress import OnProgress
     from fullfield.importers.load import ModelLike
+    from fullfield.mask.where import Where
+    from fullfield.planning.compute import Compute
+    from fullfield.planning.mode import AnyMode
+    from fullfield.store.encoding import Encoding
 
 
+@overload
 def scan(
-    net: ModelLike,
+    model: ModelLike,
     image: object,
     *,
-    step: Step | None = None,
-    mode: str = "exact",
-    border: Border = None,
-    edge: str = "valid",
+    step: StepLike | None = None,
+    mode: AnyMode | Target = "exact",
     scale: float = 1.0,
-    budget: int | str | None = None,
-    tile: tuple[int, int] | None = None,
-    method: Method = "auto",
-    region: AnyRegion = None,
-    mask: object = None,
-    coordinates: str = "auto",
-    skip_background: bool | Foreground = False,
-    min_coverage: float = 0.0,
+    where: Where | None = None,
+    output: None = None,
+    encoding: Encoding | None = None,
+    compute: Compute | None = None,
+    existing: Existing = "resume",
     verify: int = 0,
     progress: OnProgress | None = None,
-) -> Scores:
-    """The scores of every window of ``image``.
+) -> Scores: ...
+@overload
+def scan(
+    model: ModelLike,
+    image: object,
+    *,
+    step: StepLike | None = None,
+    mode: AnyMode | Target = "exact",
+    scale: float = 1.0,
+    where: Where | None = None,
+    output: str | os.PathLike[str],
+    encoding: Encoding | None = None,
+    compute: Compute | None = None,
+    existing: Existing = "resume",
+    verify: int = 0,
+    progress: OnProgress | None = None,
+) -> Scores | None: ...
+@checks_keywords
+def scan(
+    model: ModelLike,
+    image: object,
+    *,
+    step: StepLike | None = None,
+    mode: AnyMode | Target = "exact",
+    scale: float = 1.0,
+    where: Where | None = None,
+    output: str | os.PathLike[str] | None = None,
+    encoding: Encoding | None = None,
+    compute: Compute | None = None,
+    existing: Existing = "resume",
+    verify: int = 0,
+    progress: OnProgress | None = None,
+) -> Scores | None:
+    """The scores of every window of an image.
 
-        scores.array[k, i, j] == net(image[:, i*step : i*step + h, j*step : j*step + w])[k]
+        scores[k, i, j] == model(image[:, i*step : i*step + h, j*step : j*step + w])[k]
 
     in ``exact`` mode, up to the rounding of the arithmetic.
 
+    With ``output`` image and scores are streamed: the budget bounds the memory, whatever their size. Finished blocks
+    are recorded beside the output, and the same call resumes there after any end: an error, an interruption, a kill, a
+    power loss. The final bytes are those of an uninterrupted run.
+
     Args:
-        net: a model, or a module or model file that states its window; else ``load`` it first.
-        image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, or path.
+        model: a ``Model``, an ``nn.Module`` or the path of a model file; ``load`` has more options.
+        image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, path, or what ``open`` gives.
         step: px between windows, one number or ``(y, x)``; by default the network's stride.
-        mode: ``exact`` gives the crops' scores; ``context`` those of the fully convolutional network, in which layers
-            that pad see the neighbouring pixels, and gates slide with the window. It is cheaper, and differs.
-        border: between the two: recompute at most so many cells at each edge of a window's map as the crop would, in
-            every layer. 0 is ``context``; the more, the dearer and the nearer to ``exact``. A pair ``(2, 14)`` also
-            keeps all border cells of maps of at most 14 cells a side.
-        edge: ``valid`` scores windows inside the image; ``reflect``, ``replicate`` and ``constant`` (black) continue
-            the image so that a window is centred on every step of it, corner to corner.
-        scale: factor on the image's size before scanning.
-        budget: memory allowed, bytes or a text such as ``"2GB"``, above that of the image, the network and the scores;
-            2 GiB by default, or what one window takes where that is more.
-        tile: rows and columns of windows computed together; chosen by the plan by default.
-        method: how steps that the network's stride does not divide are run: ``atrous`` spreads operators over one
-            fine map, ``fragments`` runs them on its interleaved parts, ``shifted`` scans the image several times. The
-            scores are the same; by default the cheapest is taken.
-        region: part of the image to scan: ``"y0:y1,x0:x1"`` or ``(y0, y1, x0, x1)``, px of the original image.
-        mask: where to look: a file (a picture that is not 0 there, or GeoJSON) or an array ``(y, x)``. Windows that
-            touch none of it are not computed; their scores are NaN.
-        coordinates: of a GeoJSON mask: ``image`` (px), ``map``, or ``auto``.
-        skip_background: find what holds tissue or other content on a thumbnail, and look only there.
-        min_coverage: least part of a window that mask, content or valid pixels must cover, 0 to 1; 0 asks for a touch.
-        verify: windows to run as crops afterwards, 0 for none; what is found becomes the scores' ``certificate``.
-        progress: called after every tile, and after every batch of crops.
+        mode: ``"exact"`` gives the crops' scores. ``"context"`` gives those of the fully convolutional network: layers
+            that pad see the neighbouring pixels, and gates slide with the window; it is cheaper, and differs. Between
+            the two, ``b`` computes at most ``b`` cells at each edge of a window's map as the crop would, in every
+            layer; ``(b, n)`` besides all border cells of maps of at most ``n`` cells a side. A ``Target`` finds the
+            fastest mode that meets it on sampled windows of this image, and checks the scores on others.
+        scale: factor on the image's size before the scan.
+        where: selects windows: region, mask, background, coverage, and what lies beyond the image's edges.
+        output: where the scores go: a store ``….zarr``; or a file that is made of one: ``.tif`` (GeoTIFF),
+            ``.ome.tif``, ``.npy``, ``.geojson``, ``.npz``, ``.png``. By default they are kept in memory.
+        encoding: which of the scores are stored, as which numbers; all as they are by default.
+        compute: memory, tile, method, device, and this process's share of the work.
+        existing: how an earlier result is treated: ``resume`` an unfinished one, and return a finished one of the same
+            scan; ``restart`` an unfinished one; ``overwrite`` a finished one.
+        verify: windows to run as crops afterwards, 0 for none; the result is ``scores.certificate``.
+        progress: called with a ``Progress`` after every tile, block and batch of crops.
+
+    Returns:
+        The scores. Those of an ``output`` that is not a store are read from a temporary store beside it, which is
+        removed with them. ``None`` where other processes (``compute.world``) have yet to finish their blocks.
 
     Raises:
-        FullfieldError: a network, image or argument that cannot be used; the text says where, what and how to mend it.
+        ResumeError: an unfinished output was begun with another model, image or setting, or is being written.
+        FullfieldError: a model, image or argument that cannot be used; the text says where, what and how to mend it.
     """
-    if verify:
-        check_samples("verify", verify)
-    settings = Settings(
-        step, mode, border, edge, scale, budget, tile, method, region, mask, coordinates, skip_background, min_coverage
+    check_existing(existing)
+    target = mode if isinstance(mode, Target) else None
+    place = None if output is None else OutputRequest.parse(output, existing, suffixes=OUTPUTS)
+    request = ScanRequest.parse(
+        load(model),
+        image,
+        step=step,
+        mode="exact" if isinstance(mode, Target) else mode,
+        scale=scale,
+        where=where,
+        encoding=encoding,
+        compute=compute,
+        samples=verify,
     )
-    work = set_up(load(net), image, settings)
-    started = time.perf_counter()
-    array = run_plan(work.prepared, work.plan, work.source, where=work.where, progress=progress)
-    made_by = provenance(work) | {"seconds": round(time.perf_counter() - started, 3)}
-    classifier = work.prepared.net
-    about = image_of(work.source).original.about
-    scores = Scores.from_array(
-        array,
-        work.placement,
-        class_names=classifier.class_names,
-        mode=work.plan.mode,
-        provenance=made_by,
-        georeference=about.georeference,
-        mpp=about.mpp,
-    )
-    if verify:
-        certificate = certify(classifier, scores.map, work.source, samples=verify, seed=0, progress=progress)
-        return scores.with_certificate(certificate)
+    if target is not None:
+        request = tuned(request, target, progress)
+    if place is None:
+        if request.compute.world > 1:
+            raise GeometryError("world", "scores in memory are not shared by processes", fix="give an output")
+        return Scores(scan_in_memory(request, progress))
+    if place.is_store:
+        stored = scan_to_store(request, place, progress)
+        return None if stored is None else Scores(stored)
+    stored = scan_to_file(request, place, progress)
+    if stored is None:
+        return None
+    scores = Scores(stored)
+    weakref.finalize(scores, remove, stored.path)
     return scores
-
-
-def run_plan(
-    prepared: Prepared,
-    plan: Plan,
-    source: Source,
-    *,
-    where: WantedCells | None = None,
-    progress: OnProgress | None = None,
-) -> NDArray[np.floating]:
-    """The scores of a plan in memory, NaN where they are not wanted. Shape: ``(k, y, x)``"""
-    kind = "float32" if prepared.net.dtype == torch.bfloat16 else str(prepared.net.dtype).removeprefix("torch.")
-    sink = MemorySink(prepared.net.classes, plan, kind)
-    run(plan, prepared.canonical, source, sink, where=where, progress=progress)
-    return sink.array
-
-
-def check_verifiable(spec: MapSpec, net: Model) -> None:
-    """Passes if what a map holds can be compared with the crops' scores.
-
-    Raises:
-        GeometryError: it is something else.
-    """
-    whole = spec.dtype in ("float32", "float64") or spec.dtype == str(net.dtype).removeprefix("torch.")
-    if spec.kind == "scores" and spec.activation is None and whole:
-        return
-    what = "labels" if spec.kind == "labels" else f"{spec.activation or 'scores'} in {spec.dtype}"
-    raise GeometryError(
-        "verify",
-        f"{what} cannot be compared with the crops' scores",
-        fix="verify a scan that keeps the scores as they are",
-    )
-
-
-def certify(
-    net: Model, scores: ScoreMap, source: Source, *, samples: int, seed: int, progress: OnProgress | None = None
-) -> Certificate:
-    """The scores beside those of the original network on sampled windows."""
-    spec = scores.spec
-    cells = sample_valid(spec.shape[1:], samples, seed, lambda i, j: bool(scores.valid(i, i + 1, j, j + 1).all()))
-    found = np.stack([scores.read(i, i + 1, j, j + 1)[:, 0, 0] for i, j in cells])
-    return certificate_of(
-        net,
-        found,
-        cells,
-        source,
-        place=spec.placement,
-        mode=spec.mode,
-        classes=spec.classes,
-        seed=seed,
-        progress=progress,
-    )
-
-
-def certificate_of(
-    net: Model,
-    found: NDArray[np.floating],
-    cells: list[Cell],
-    source: Source,
-    *,
-    place: Placement,
-    mode: str,
-    classes: tuple[int, ...] | None = None,
-    seed: int = 0,
-    progress: OnProgress | None = None,
-) -> Certificate:
-    """Scores ``(cells, k)`` of some cells beside those of the original network, of all classes or some."""
-    crops = run_crops(net, source, cells, place.step, progress=progress)
-    return compare(
-        found,
-        crops if classes is None else crops[:, list(classes)],
-        cells,
-        mode=mode,
-        windows=math.prod(place.shape),
-        dtype=str(net.dtype).removeprefix("torch."),
-        seed=seed,
-    )

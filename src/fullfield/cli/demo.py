@@ -98,12 +98,12 @@ class _Demo:
 
     def _time(self, net: Model, scores: Scores, seconds: float) -> None:
         """The same network crop by crop, at the fastest of three batch sizes."""
-        from fullfield.jobs.prepare import read_image
+        from fullfield.jobs.source import open_source
         from fullfield.verification.crops import run_crops, sample_cells
 
         windows = scores.array[0].size
         _step("How long would the crops have taken?", None, f"# {TIMED} of the {windows} windows as crops, in batches")
-        source = read_image(net, self.photo, scale=SCALE)
+        source = open_source(net, self.photo, scale=SCALE)
         cells = sample_cells(scores.placement.shape, TIMED, seed=0)
         rates = {}
         for batch in (16, 64, 256):

@@ -77,7 +77,7 @@ border = click.option(
     help="Between the modes: recompute N border cells of every map as the crop would, all of maps of at most M cells.",
 )
 tolerance = click.option(
-    "--tolerance", type=float, metavar="E", help="Find the fastest border whose mean error is E of the spread at most."
+    "--tolerance", type=float, metavar="E", help="Find the fastest.mode whose mean error is E of the spread at most."
 )
 agreement = click.option(
     "--agreement", type=float, metavar="A", help="... whose top class is the crop's at A of the windows, such as 0.99."

@@ -24,14 +24,28 @@ def command(*, load: Load, pick: Pick, image: str, as_json: bool, **settings: An
 
     One window is run to time the machine.
     """
-    from fullfield.jobs.prepare import Settings, set_up
+    from fullfield.jobs.job import prepare_job
+    from fullfield.jobs.request import ScanRequest
     from fullfield.jobs.timing import crop_seconds
+    from fullfield.mask.where import Where
+    from fullfield.planning.compute import Compute
 
     net = load()
-    work = set_up(net, pick(image), Settings(**settings))
-    table = work.plan.table
-    seconds = crop_seconds(net, work.source)
-    scan, crops = table.seconds(seconds), seconds * work.plan.windows
+    mode = settings["mode"] if settings["border"] is None else settings["border"]
+    job = prepare_job(
+        ScanRequest.parse(
+            net,
+            pick(image),
+            step=settings["step"],
+            mode=mode,
+            scale=settings["scale"],
+            where=Where(region=settings["region"], edge=settings["edge"]),
+            compute=Compute(budget=settings["budget"], method=settings["method"]),
+        )
+    )
+    table = job.plan.table
+    seconds = crop_seconds(net, job.source)
+    scan, crops = table.seconds(seconds), seconds * job.plan.windows
     if as_json:
         options.print_json(table.to_dict() | {"predicted_seconds": scan, "predicted_crop_seconds": crops})
     else:

@@ -17,7 +17,6 @@ from fullfield.files import PICTURES
 
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
-    from fullfield.api.tuning import Tuning
     from fullfield.model.model import Model
 
 
@@ -90,15 +89,10 @@ def scan_one(job: Job, net: Model, pick: Pick, path: str) -> Result:
     """One image scanned, and everything written that was asked for."""
     place = job.place(path)
     image = pick(path)
-    settings = dict(job.settings)
-    if settings["skip_background"]:
-        settings["skip_background"] = _content(image, place)
-    tuning = _tuned(job, net, image) if job.tuned else None
-    if tuning is not None:
-        settings["border"] = tuning.best.border
+    settings = _records(job, image, place)
     if place is not None and streams(place):
-        return _to_disk(job, net, image, path, settings, tuning)
-    return _in_memory(job, net, image, path, settings, tuning)
+        return _to_disk(job, net, image, path, settings)
+    return _in_memory(job, net, image, path, settings)
 
 
 def _content(image: Any, place: Path | None) -> Any:
@@ -117,27 +111,28 @@ def _content(image: Any, place: Path | None) -> Any:
     return content
 
 
-def _tuned(job: Job, net: Model, image: Any) -> Tuning:
-    """The fastest border that meets the target, said on standard error."""
-    from fullfield.api.tune import tune
+def _records(job: Job, image: Any, place: Path | None) -> dict[str, Any]:
+    """The arguments of ``scan`` for the options of a command line."""
+    from fullfield.mask.where import Where
+    from fullfield.planning.compute import Compute
+    from fullfield.verification.target import Target
 
-    shared = {k: job.settings[k] for k in ("step", "scale", "edge", "budget")}
-    shared |= {"tolerance": job.tolerance, "agreement": job.agreement, "until_met": True}
-    with progress_bar("tune") as progress:
-        tuning = tune(net, image, progress=progress, **shared)
-    click.echo(tuning.verdict, err=True)
-    return tuning
+    given = job.settings
+    where = {k: given[k] for k in ("region", "mask", "coordinates", "skip_background", "min_coverage", "edge")}
+    if where["skip_background"]:
+        where["skip_background"] = _content(image, place)
+    mode = given["mode"] if given["border"] is None else given["border"]
+    return {
+        "step": given["step"],
+        "mode": Target(job.tolerance, job.agreement) if job.tuned else mode,
+        "scale": given["scale"],
+        "where": Where(**where),
+        "compute": Compute(budget=given["budget"], method=given["method"], rank=job.rank, world=job.world),
+        "verify": job.verify,
+    }
 
 
-def _checked(job: Job, net: Model, image: Any, scores: Scores, tuning: Tuning) -> dict[str, Any]:
-    """The certificate of a tuned scan, on as many windows as it was tuned on or as were asked for."""
-    from fullfield.api.tune import check
-
-    samples = job.verify or tuning.samples
-    return check(net, image, scores, tuning.target, samples=samples, seed=tuning.seed + 1).to_dict()
-
-
-def _in_memory(job: Job, net: Model, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None) -> Result:
+def _in_memory(job: Job, net: Model, image: Any, path: str, settings: dict[str, Any]) -> Result:
     """A scan whose scores are kept in memory, and written at once or not at all."""
     from fullfield.api.scan import scan
     from fullfield.cli.summary import Digest, summary
@@ -145,10 +140,8 @@ def _in_memory(job: Job, net: Model, image: Any, path: str, settings: dict[str, 
 
     started = time.perf_counter()
     with progress_bar(Path(path).name) as progress:
-        scores = scan(net, image, progress=progress, verify=0 if tuning else job.verify, **settings)
+        scores = scan(net, image, progress=progress, **settings)
     seconds = time.perf_counter() - started
-    if tuning is not None:
-        scores = scores.with_certificate(_checked(job, net, image, scores, tuning))
     place = job.place(path)
     written = [str(p) for p in (place, job.overlay) if p is not None]
     digest = Digest.of(scores)
@@ -161,9 +154,9 @@ def _in_memory(job: Job, net: Model, image: Any, path: str, settings: dict[str, 
     return Result(path, summary(scores, digest, shown, seconds, written))
 
 
-def _to_disk(job: Job, net: Model, image: Any, path: str, settings: dict[str, Any], tuning: Tuning | None) -> Result:
+def _to_disk(job: Job, net: Model, image: Any, path: str, settings: dict[str, Any]) -> Result:
     """A streamed scan; other formats than Zarr are made of the store, which then goes."""
-    from fullfield.api.scan_to import scan_to
+    from fullfield.api.scan import scan
     from fullfield.cli.summary import Digest, is_read, summary
     from fullfield.drawing.pictures import save_picture
 
@@ -173,19 +166,8 @@ def _to_disk(job: Job, net: Model, image: Any, path: str, settings: dict[str, An
     store = place if final else place.with_name(place.name + ".zarr")
     started = time.perf_counter()
     with progress_bar(Path(path).name, as_json=job.json_progress) as progress:
-        stored = scan_to(
-            net,
-            image,
-            store,
-            keep=job.keep,
-            verify=0 if tuning else job.verify,
-            rank=job.rank,
-            world=job.world,
-            restart=job.restart,
-            overwrite=job.overwrite and final,
-            progress=progress,
-            **settings,
-        )
+        existing: Any = "overwrite" if job.overwrite and final else "restart" if job.restart else "resume"
+        stored = scan(net, image, output=store, encoding=job.keep, existing=existing, progress=progress, **settings)
     if stored is None:
         return Result(path, others=True)
     cls = None if job.cls is None else named(job.cls)
@@ -196,8 +178,6 @@ def _to_disk(job: Job, net: Model, image: Any, path: str, settings: dict[str, An
         written.append(job.overlay)
     digest = Digest.of(stored) if is_read(stored) else None
     facts = summary(stored, digest, cls, seconds, written)
-    if tuning is not None:
-        facts["certificate"] = _checked(job, net, image, stored, tuning)
     if not final:
         _export(job, stored, place)
     return Result(path, facts)

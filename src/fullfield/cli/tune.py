@@ -13,7 +13,7 @@ from fullfield.cli.progress import progress_bar
 if TYPE_CHECKING:
     from PIL import Image
 
-    from fullfield.api.tuning import Tuning
+    from fullfield.jobs.candidates import Tuning
 
 _FLOOR = 1e-6  # errors below are rounding
 
@@ -40,12 +40,16 @@ def command(
     from fullfield.api.tune import tune
     from fullfield.drawing.pictures import save_picture
     from fullfield.files import PICTURES, check_writable
+    from fullfield.mask.where import Where
+    from fullfield.planning.compute import Compute
 
     if output is not None:
         check_writable(output, overwrite, suffixes=PICTURES)
     net = load()
     with progress_bar("tune") as progress:
-        tuning = tune(net, pick(image), progress=progress, **settings)
+        shared = {k: settings[k] for k in ("step", "scale", "tolerance", "agreement", "samples", "seed")}
+        where, compute = Where(edge=settings["edge"]), Compute(budget=settings["budget"])
+        tuning = tune(net, pick(image), progress=progress, where=where, compute=compute, **shared)
     if output is not None:
         save_picture(picture(tuning, net.name), output, overwrite=overwrite)
     if as_json:

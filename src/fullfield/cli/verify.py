@@ -30,10 +30,16 @@ def command(ctx: click.Context, /, *, load: Load, pick: Pick, image: str, as_jso
     Ends with 1 when exact scores were promised and are not.
     """
     from fullfield.api.verify import verify
+    from fullfield.mask.where import Where
+    from fullfield.planning.compute import Compute
 
     net = load()
     with progress_bar("scan") as progress:
-        certificate = verify(net, pick(image), progress=progress, **settings)
+        mode = settings["mode"] if settings["border"] is None else settings["border"]
+        shared = {k: settings[k] for k in ("step", "scale", "scores", "samples", "seed")}
+        where = Where(region=settings["region"], edge=settings["edge"])
+        compute = Compute(budget=settings["budget"])
+        certificate = verify(net, pick(image), mode=mode, where=where, compute=compute, progress=progress, **shared)
     if as_json:
         options.print_json(certificate.to_dict())
     else:

@@ -56,6 +56,12 @@ class Model:
 
         return replace(self, graph=copy.deepcopy(self.graph).to(target))
 
+    def on(self, device: str) -> Model:
+        """The same network on a device; itself if its weights lie there. It is kept until the weights change."""
+        if torch.device(device) == self.device:
+            return self
+        return self.cached("on device", lambda: self.to(torch.device(device)), key=device)
+
     def with_preprocessing(self, choice: str | Preprocessing) -> Model:
         """The same network with another preprocessing."""
         return replace(self, preprocessing=resolve(choice, channels=self.channels, stated=None))

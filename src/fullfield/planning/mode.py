@@ -43,3 +43,17 @@ def mode_text(borders: Borders) -> str:
     if borders.whole_maps:
         return f"{borders.cells},{borders.whole_maps}"
     return str(borders.cells) if borders.cells else "context"
+
+
+def mode_of(borders: Borders) -> AnyMode:
+    """The mode as ``scan`` takes it: the inverse of ``parse_mode``.
+
+    Examples:
+        >>> mode_of(EXACT), mode_of(CONTEXT), mode_of(Borders(2)), mode_of(Borders(2, 14))
+        ('exact', 'context', 2, (2, 14))
+    """
+    if borders.cells is None:
+        return "exact"
+    if borders.whole_maps:
+        return borders.cells, borders.whole_maps
+    return borders.cells or "context"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fullfield.geometry.region import Pair
 from fullfield.planning import Plan
 from fullfield.planning.shards import Shards, spread
+from fullfield.store.encoding import ScoreEncoder
 
 
 class MemorySink:
@@ -17,13 +20,16 @@ class MemorySink:
         classes: of the network.
         plan: of the scan.
         dtype: of the scores.
+        encoder: of scores that are not stored as they are.
 
     Attributes:
-        array: the scores; NaN where none was wanted or computed yet.
+        array: the stored numbers; NaN, or the encoder's fill value, where no score was wanted or computed yet.
     """
 
-    def __init__(self, classes: int, plan: Plan, dtype: DTypeLike) -> None:
-        self.array: NDArray[np.floating] = np.full((classes, *plan.shape), np.nan, dtype)
+    def __init__(self, classes: int, plan: Plan, dtype: DTypeLike, encoder: ScoreEncoder | None = None) -> None:
+        self.encoder = encoder
+        shape = (classes, *plan.shape)
+        self.array: NDArray[Any] = np.full(shape, np.nan, dtype) if encoder is None else encoder.empty(*plan.shape)
         self._shards = Shards(plan, (min(spread(plan)[0], plan.shape[0]), plan.shape[1]))
         self._finished: set[int] = set()
 
@@ -42,6 +48,8 @@ class MemorySink:
     ) -> None:
         """Takes the scores of one tile, where they are wanted."""
         target = self.array[:, cells[0], cells[1]]
+        if self.encoder is not None:
+            scores = self.encoder.encode(scores, mask).block
         np.copyto(target, scores, where=True if mask is None else mask)
 
     def finish(self, block: int) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.verification.metrics import absolute_differences, score_range
+from fullfield.verification.target import TargetCheck
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 
@@ -32,6 +33,7 @@ class Certificate:
         dtype: type in which both were computed.
         tolerance: largest difference over the range that still counts as exact in this type.
         seed: of the sample.
+        check: the target that the scan was tuned to, and whether the sample shows that it is met.
     """
 
     mode: str
@@ -46,6 +48,7 @@ class Certificate:
     dtype: str
     tolerance: float
     seed: int
+    check: TargetCheck | None = None
 
     @property
     def relative(self) -> float:
@@ -60,11 +63,13 @@ class Certificate:
     @property
     def holds(self) -> bool:
         """Whether the scan is as its mode promises; ``context`` promises no equality."""
-        return self.mode != "exact" or self.equal
+        return (self.mode != "exact" or self.equal) and (self.check is None or self.check.holds)
 
     @property
     def verdict(self) -> str:
-        """One line: ``EXACT``, ``NOT EXACT: …`` or ``CONTEXT: differs by …``."""
+        """One line: ``EXACT``, ``NOT EXACT: …`` or ``CONTEXT: differs by …``; with a target ``HOLDS`` or ``MISSED``."""
+        if self.check is not None and (self.mode != "exact" or self.equal):
+            return self.check.verdict
         if self.equal:
             return "EXACT" if self.mode == "exact" else "CONTEXT: equal to the crops on this image"
         by = f"differs by {self.relative:.3g} of the scores' range, top class agrees at {self.top1_agreement:.1%}"
@@ -73,6 +78,8 @@ class Certificate:
     def to_dict(self) -> dict[str, Any]:
         """All figures and the verdict as JSON-able values."""
         figures = asdict(self) | {"relative": self.relative, "holds": self.holds, "verdict": self.verdict}
+        del figures["check"]
+        figures |= {} if self.check is None else self.check.to_dict()
         return figures | {"worst": list(self.worst), "worst_scores": list(self.worst_scores)}
 
     @classmethod
@@ -85,19 +92,22 @@ class Certificate:
         try:
             row, column = map(int, figures["worst"])
             scan, crop = map(float, figures["worst_scores"])
+            agreement, samples = float(figures["top1_agreement"]), int(figures["samples"])
+            tuned = "target" in figures
             return cls(
                 mode=str(figures["mode"]),
-                samples=int(figures["samples"]),
+                samples=samples,
                 windows=int(figures["windows"]),
                 max_difference=float(figures["max_difference"]),
                 mean_difference=float(figures["mean_difference"]),
                 score_range=float(figures["score_range"]),
-                top1_agreement=float(figures["top1_agreement"]),
+                top1_agreement=agreement,
                 worst=(row, column),
                 worst_scores=(scan, crop),
                 dtype=str(figures["dtype"]),
                 tolerance=float(figures["tolerance"]),
                 seed=int(figures["seed"]),
+                check=TargetCheck.from_dict(figures, agreement=agreement, samples=samples) if tuned else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ImageError("certificate", f"cannot be read ({error!r})", fix="verify the scores again") from error

@@ -137,7 +137,7 @@ def test_a_scan_of_a_slide_is_that_of_its_pixels(slide: Path, tmp_path: Path) ->
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 4, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
     net = fullfield.load(nn.Sequential(*layers).eval(), window=32)
-    found = fullfield.scan_to(net, slide, tmp_path / "map.zarr", step=16, verify=5)
+    found = fullfield.scan(net, slide, output=tmp_path / "map.zarr", step=16, verify=5)
     assert found is not None
     assert found.certificate is not None
     assert found.certificate.verdict == "EXACT"

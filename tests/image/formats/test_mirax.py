@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 import fullfield
+from fullfield import Compute
 from fullfield.errors import ImageError, ResumeError
 from fullfield.image.raster import Raster
 from tests.image.formats.mirax import write_mirax
@@ -201,14 +202,14 @@ def test_a_scan_goes_on_with_the_same_slide_only(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fullfield.scan_to(net, path, output, step=16, tile=(8, 8), progress=stop)
+        fullfield.scan(net, path, output=output, step=16, compute=Compute(tile=(8, 8)), progress=stop)
     file = tmp_path / "a" / "Data0000.dat"
     time = file.stat().st_mtime_ns
     os.utime(file, ns=(0, 0))
     with pytest.raises(ResumeError, match=r"image\.identity\.parts"):
-        fullfield.scan_to(net, path, output, step=16, tile=(8, 8))
+        fullfield.scan(net, path, output=output, step=16, compute=Compute(tile=(8, 8)))
     os.utime(file, ns=(time, time))
-    found = fullfield.scan_to(net, path, output, step=16, tile=(8, 8))
+    found = fullfield.scan(net, path, output=output, step=16, compute=Compute(tile=(8, 8)))
     assert found is not None
     in_one_go = fullfield.scan(net, fullfield.open(path), step=16).array
     np.testing.assert_allclose(found.read(0, found.shape[1], 0, found.shape[2]), in_one_go, atol=1e-5)

@@ -9,33 +9,31 @@ from torch import nn
 
 import fullfield
 from fullfield import BudgetError
-from fullfield.jobs.prepare import Settings
-from fullfield.jobs.stream_job import StreamJob, prepare_job
-from fullfield.store.encoding import Encoding
+from fullfield.jobs.job import ScanJob
+from tests.requests import job_of
 
 
-def job(budget: int | None, **options: object) -> StreamJob:
+def job(budget: int | None, **options: object) -> ScanJob:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 16, 5, stride=4, padding=2), nn.ReLU()]
     layers += [nn.Conv2d(16, 16, 5, padding=2, dilation=1) for _ in range(4)]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)]
     net = fullfield.load(nn.Sequential(*layers, *head).eval(), window=64)
     image = np.zeros((3000, 3500, 3), np.uint8)
-    settings = Settings(step=32, mode="context", budget=budget, **options)  # type: ignore[arg-type]
-    return prepare_job(net, image, Encoding(), settings)
+    return job_of(net, image, on_disk=True, step=32, mode="context", budget=budget, **options)
 
 
 @pytest.mark.parametrize("megabytes", [60, 75, 90, 110, 150, 200, 270])
 def test_the_computation_takes_what_the_rest_of_the_budget_leaves_it(megabytes: int) -> None:
     found = job(megabytes * 10**6)
-    assert 0.8 * megabytes * 10**6 <= found.work.plan.memory.total_bytes <= megabytes * 10**6
+    assert 0.8 * megabytes * 10**6 <= found.plan.memory.total_bytes <= megabytes * 10**6
 
 
 def test_where_no_budget_is_set_one_window_may_take_more_than_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fullfield.planning.choose.DEFAULT_BUDGET_BYTES", 10**6)
     found = job(None)
-    assert found.work.plan.tile == (1, 1)
-    assert found.work.plan.memory.total_bytes > 10**6
+    assert found.plan.tile == (1, 1)
+    assert found.plan.memory.total_bytes > 10**6
     with pytest.raises(BudgetError, match="a scan window by window takes"):
         job(10**6)
     with pytest.raises(BudgetError, match="a scan in tiles of 2x2 windows takes"):
@@ -44,5 +42,5 @@ def test_where_no_budget_is_set_one_window_may_take_more_than_the_default(monkey
 
 def test_an_image_continued_beyond_its_edges_is_predicted_to_take_more() -> None:
     plain, beyond = (job(10**9, tile=(4, 4), edge=edge) for edge in ("valid", "reflect"))
-    assert plain.work.plan.tile == beyond.work.plan.tile
-    assert plain.work.plan.memory.total_bytes < beyond.work.plan.memory.total_bytes
+    assert plain.plan.tile == beyond.plan.tile
+    assert plain.plan.memory.total_bytes < beyond.plan.memory.total_bytes

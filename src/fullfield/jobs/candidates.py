@@ -1,0 +1,132 @@
+"""Results of tuning: what each mode costs and how far its scores are off, as a table."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fullfield.planning.mode import AnyMode
+from fullfield.planning.table import short
+from fullfield.verification.target import Target
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One mode, and what it costs and gives.
+
+    Args:
+        mode: as ``scan`` takes it: ``"exact"``, ``"context"``, ``b`` or ``(b, n)``.
+        macs: multiply-adds of the whole scan.
+        fewer: how many times fewer these are than crop by crop.
+        seconds: predicted time of the whole scan on this machine.
+        error: mean absolute difference from the crops over the spread of the scores, at the sampled windows.
+        worst: the largest difference of a score over the range of the crops' scores.
+        agreement: share of them whose top class is the crop's.
+    """
+
+    mode: AnyMode
+    macs: int
+    fewer: float
+    seconds: float
+    error: float
+    worst: float
+    agreement: float
+
+    @property
+    def name(self) -> str:
+        """The mode in words."""
+        if isinstance(self.mode, str):
+            return self.mode
+        cells, whole = (self.mode, 0) if isinstance(self.mode, int) else self.mode
+        text = f"border {cells}" if cells else "context"
+        return f"{text}, maps of {whole} whole" if whole else text
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The modes between context and exact on one image: what each costs, and how far its scores are off.
+
+    ``print(tuning)`` shows a table; ``tuning.best.mode`` is the mode to scan with.
+
+    Args:
+        candidates: from the fastest to exact.
+        target: how near to the crops the scores should be.
+        samples: windows compared.
+        seed: of their draw.
+        windows: windows of the whole map.
+        step: px between them (y, x).
+        spread: how much a score of the crops varies between the sampled windows: the root of its variance, averaged
+            over the classes; 0 where they vary by rounding alone, so that errors are absolute.
+        crop_macs: multiply-adds of the whole map crop by crop.
+        crop_seconds: predicted time of the whole map crop by crop on this machine.
+    """
+
+    candidates: tuple[Candidate, ...]
+    target: Target
+    samples: int
+    seed: int
+    windows: int
+    step: tuple[int, int]
+    spread: float
+    crop_macs: int
+    crop_seconds: float
+
+    @property
+    def best(self) -> Candidate:
+        """The fastest mode that meets the target; exact, the last one, where none does."""
+        return next((t for t in self.candidates if self.target.met(t.error, t.agreement)), self.candidates[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON-able values; ``best`` is the mode chosen."""
+        rows = [asdict(t) | {"name": t.name, "meets": self.target.met(t.error, t.agreement)} for t in self.candidates]
+        best = rows[self.candidates.index(self.best)]
+        return asdict(self) | {"step": list(self.step), "candidates": rows, "best": best}
+
+    def __str__(self) -> str:
+        vary = f"scores vary by {self.spread:.3g}" if self.spread else "scores do not vary: errors are absolute"
+        head = f"{self.samples} of {self.windows} windows compared with their crops (seed {self.seed}); {vary}"
+        return "\n".join([head, "", *self._table(), "", *_legend(), "", self.verdict])
+
+    @property
+    def verdict(self) -> str:
+        """One line: the mode chosen and what it gives."""
+        best = self.best
+        gain = self.crop_seconds / best.seconds
+        return f"For {self.target}: {best.name}, {best.fewer:.1f}x fewer multiply-adds and about {gain:.1f}x faster."
+
+    def _table(self) -> list[str]:
+        cells = [["", *(title for title, _ in _COLUMNS)]]
+        cells += [["->" if t is self.best else "", *(show(t) for _, show in _COLUMNS)] for t in self.candidates]
+        crops = ["crop by crop", short(self.crop_macs), "1.0x", f"{self.crop_seconds:.3g} s", "0", "0", "100.0 %"]
+        cells.append(["", *crops])
+        widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
+        lines = [
+            "  ".join(
+                text.ljust(w) if k < 2 else text.rjust(w) for k, (text, w) in enumerate(zip(c, widths, strict=True))
+            )
+            for c in cells
+        ]
+        rule = "-" * len(lines[0])
+        return [line.rstrip() for line in (lines[0], rule, *lines[1:-1], rule, lines[-1])]
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Candidate], str]], ...] = (
+    ("mode", lambda t: t.name),
+    ("MACs", lambda t: short(t.macs)),
+    ("fewer", lambda t: f"{t.fewer:.1f}x"),
+    ("time", lambda t: f"{t.seconds:.3g} s"),
+    ("error", lambda t: f"{t.error:.2g}"),
+    ("worst", lambda t: f"{t.worst:.2g}"),
+    ("same top", lambda t: f"{100 * t.agreement:.1f} %"),
+)
+
+
+def _legend() -> list[str]:
+    text = (
+        "MACs, fewer, time: of the whole scan, predicted. Error: mean difference from the crops over the spread of the "
+        "scores. Worst: largest difference over their range. Same top: windows whose top class is the crop's. "
+        "Border b: the outer b cells of every map as in the crop; maps of n whole: all cells of maps up to n wide."
+    )
+    return textwrap.wrap(text, 120)

@@ -1,0 +1,54 @@
+"""Runs a scan whose scores are kept in memory."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fullfield.engine.progress import OnProgress
+from fullfield.engine.run import run
+from fullfield.jobs.certify import certify, check_comparable
+from fullfield.jobs.job import ScanJob, prepare_job, scores_dtype
+from fullfield.jobs.request import ScanRequest
+from fullfield.store.array_map import ArrayMap
+from fullfield.store.encoding import Encoding
+from fullfield.store.memory import MemorySink
+
+
+def scan_in_memory(request: ScanRequest, progress: OnProgress | None = None) -> ArrayMap:
+    """The scores of every window, encoded as asked for, with the certificate if crops are to be compared.
+
+    Raises:
+        FullfieldError: a model, image or argument that cannot be used.
+    """
+    job = prepare_job(request, progress=progress)
+    spec, model = job.spec, job.prepared.model
+    if request.samples:
+        check_comparable(spec, model)
+    started = time.perf_counter()
+    array = compute_scores(job, progress)
+    spec.provenance["seconds"] = round(time.perf_counter() - started, 3)
+    scores = ArrayMap(array, spec)
+    if not request.samples:
+        return scores
+    certificate = certify(
+        model,
+        scores,
+        job.source,
+        samples=request.samples,
+        seed=request.seed,
+        target=request.target,
+        progress=progress,
+    )
+    return ArrayMap(scores.array, spec, certificate.to_dict())
+
+
+def compute_scores(job: ScanJob, progress: OnProgress | None = None) -> NDArray[Any]:
+    """The stored numbers of a scan, in memory. Shape: ``(bands, y, x)``"""
+    model = job.prepared.model
+    encoder = None if job.request.encoding == Encoding() else job.encoder
+    sink = MemorySink(model.classes, job.plan, scores_dtype(model.dtype), encoder)
+    run(job.plan, job.prepared.canonical, job.source, sink, where=job.wanted, progress=progress)
+    return sink.array

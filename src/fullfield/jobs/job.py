@@ -1,0 +1,186 @@
+"""A scan ready to run: the model, the image, the plan and the windows wanted, all checked before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from fullfield._version import __version__
+from fullfield.engine.progress import OnProgress
+from fullfield.engine.protocols import WantedCells
+from fullfield.geometry.placement import Placement
+from fullfield.image.raster import array_identity
+from fullfield.image.sources import with_cache
+from fullfield.image.windowed import WindowedSource
+from fullfield.jobs.overhead import overhead_of
+from fullfield.jobs.prepare import PreparedModel, check_context, prepare
+from fullfield.jobs.request import ScanRequest
+from fullfield.jobs.source import open_source, placement_of
+from fullfield.mask.background import find_foreground
+from fullfield.mask.wanted import wanted_cells
+from fullfield.planning import Plan, make_plan
+from fullfield.planning.mode import mode_text
+from fullfield.store.encoding import ScoreEncoder, score_encoder
+from fullfield.store.maps import MapSpec
+from fullfield.store.record import plain_json
+
+_RECORD_FORMAT = 2  # of what a journal says of its job; 0.1.0's first journals had none
+
+
+@dataclass(frozen=True, eq=False)
+class ScanJob:
+    """A scan ready to run.
+
+    Args:
+        request: what was asked for; ``where.skip_background`` is what was found, if it was to be found.
+        prepared: the model.
+        source: the image.
+        plan: how it is scanned.
+        wanted: the cells wanted, if not all.
+    """
+
+    request: ScanRequest
+    prepared: PreparedModel
+    source: WindowedSource
+    plan: Plan
+    wanted: WantedCells | None = None
+
+    @property
+    def placement(self) -> Placement:
+        """Where the scores lie on the image."""
+        return placement_of(self.prepared.model, self.source, self.plan.step)
+
+    @cached_property
+    def encoder(self) -> ScoreEncoder:
+        """How scores become stored numbers."""
+        return encoder_of(self.request)
+
+    @property
+    def spec(self) -> MapSpec:
+        """What the map holds, and where it lies."""
+        about = self.source.image.original.about
+        return MapSpec(
+            shape=(self.encoder.bands, *self.plan.shape),
+            shard=self.plan.memory.block,
+            placement=self.placement,
+            mode=self.plan.mode,
+            georeference=about.georeference,
+            mpp=about.mpp,
+            provenance=self.provenance,
+            **self.encoder.fields,
+        )
+
+    @property
+    def stored_spec(self) -> MapSpec:
+        """What a store holds: its record says what a resumed run must agree with."""
+        spec = self.spec
+        return replace(spec, provenance=spec.provenance | {"job": self.identity})
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What makes the scores, as plain JSON: the model, the image and every record of the request."""
+        request, plan, model = self.request, self.plan, self.prepared.model
+        facts = {
+            "fullfield": __version__,
+            "model": model.name,
+            "model_hash": model.hash,
+            "image": self.source.image.name,
+            "settings": {
+                "step": list(plan.step),
+                "mode": mode_text(plan.borders),
+                "scale": request.scale,
+                "window": list(model.window),
+                "preprocessing": model.preprocessing.to_json(),
+                "where": request.where.to_json() | {"edge": request.where.edge},
+                "encoding": asdict(request.encoding),
+                "compute": {
+                    "tile": list(plan.tile),
+                    "batch": plan.batch,
+                    "method": plan.method,
+                    "device": model.device.type,
+                    "dtype": str(model.dtype).removeprefix("torch."),
+                },
+            },
+        }
+        plain: dict[str, Any] = plain_json(facts)
+        return plain
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the stored numbers depend on, as plain JSON: a resumed run must agree in all of it."""
+        image = self.source.image.original
+        pixels = image.about.identity or array_identity(image.read(0, image.shape[0], 0, image.shape[1]))
+        said = self.provenance
+        facts = {
+            "format": _RECORD_FORMAT,
+            "fullfield": __version__,
+            "torch": torch.__version__,
+            "model_hash": said["model_hash"],
+            "image": {"identity": pixels, "shape": list(image.shape)},
+            **said["settings"],
+            "frontier": next((name for name, place in self.plan.places.items() if not place.shared), None),
+            "shard": list(self.plan.memory.block),
+            "stored": {**self.encoder.fields, "fill": str(self.encoder.fill)},
+        }
+        plain: dict[str, Any] = plain_json(facts)
+        return plain
+
+
+def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProgress | None = None) -> ScanJob:
+    """Everything that a scan needs, checked before it starts.
+
+    Args:
+        request: what is asked for.
+        on_disk: whether the scores go to a store, in blocks.
+        progress: called while an image is read to find its background.
+
+    Raises:
+        FullfieldError: a model, image or argument that cannot be used, or a budget that is too small.
+    """
+    model, where = request.model, request.where
+    prepared = prepare(model, sliding=request.borders.mode == "context")
+    step = prepared.stride if request.step is None else request.step
+    source = open_source(model, request.image, step=step, scale=request.scale, where=where)
+    if request.borders.cells == 0:
+        check_context(prepared)
+    original = source.image.original
+    if where.skip_background is True:
+        where = replace(where, skip_background=find_foreground(original, progress=progress))
+    wanted = wanted_cells(original, placement_of(model, source, step), where)
+    encoder = encoder_of(request)
+    plan = make_plan(
+        prepared.network,
+        image=source.shape[1:],
+        step=step,
+        borders=request.borders,
+        itemsize=prepared.itemsize,
+        budget_bytes=request.compute.budget_bytes,
+        overhead=overhead_of(
+            source, itemsize=prepared.itemsize, classes=model.classes, encoder=encoder if on_disk else None
+        ),
+        tile=request.compute.tile_shape,
+        method=request.compute.method,
+        costs=prepared.costs,
+    )
+    source = replace(source, image=with_cache(source.image, plan.memory.cache_bytes))
+    return ScanJob(replace(request, where=where), prepared, source, plan, wanted)
+
+
+def encoder_of(request: ScanRequest) -> ScoreEncoder:
+    """How a request's scores become stored numbers.
+
+    Raises:
+        ImageError: an encoding that this model's classes cannot have.
+    """
+    model = request.model
+    return score_encoder(
+        request.encoding, classes=model.classes, class_names=model.class_names, dtype=scores_dtype(model.dtype)
+    )
+
+
+def scores_dtype(dtype: torch.dtype) -> str:
+    """The type of a network's scores as NumPy has them: bfloat16 becomes float32."""
+    return "float32" if dtype == torch.bfloat16 else str(dtype).removeprefix("torch.")

@@ -1,0 +1,146 @@
+"""What a scan is asked to do: one immutable record, checked as far as possible without reading the image."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from fullfield.arguments import parse_pair
+from fullfield.errors import GeometryError
+from fullfield.files import check_writable
+from fullfield.geometry.region import Pair
+from fullfield.mask.where import Where
+from fullfield.model.model import Model
+from fullfield.planning import EXACT, Borders
+from fullfield.planning.compute import Compute
+from fullfield.planning.mode import AnyMode, parse_mode
+from fullfield.store.encoding import Encoding
+from fullfield.verification.crops import check_samples
+from fullfield.verification.target import Target
+
+Existing = Literal["resume", "restart", "overwrite"]
+StepLike = int | tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ScanRequest:
+    """What a scan is asked to do; ``fullfield.scan`` says what the fields mean.
+
+    Args:
+        model: on the device to compute with.
+        image: as the user gave it.
+        step: px between windows (y, x); ``None`` for the network's stride.
+        borders: the mode.
+        scale: factor on the image's size before the scan.
+        where: selects windows.
+        encoding: which scores are stored, as which numbers.
+        compute: memory, tile, method, device and share of the work.
+        samples: windows to run as crops afterwards, 0 for none.
+        seed: of their draw.
+        target: what these windows are to show; ``None`` for what the mode promises.
+    """
+
+    model: Model
+    image: object
+    step: Pair | None = None
+    borders: Borders = EXACT
+    scale: float = 1.0
+    where: Where = field(default_factory=Where)
+    encoding: Encoding = field(default_factory=Encoding)
+    compute: Compute = field(default_factory=Compute)
+    samples: int = 0
+    seed: int = 0
+    target: Target | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        model: Model,
+        image: object,
+        *,
+        step: StepLike | None = None,
+        mode: AnyMode = "exact",
+        scale: float = 1.0,
+        where: Where | None = None,
+        encoding: Encoding | None = None,
+        compute: Compute | None = None,
+        samples: int = 0,
+    ) -> ScanRequest:
+        """The request for the arguments of a verb.
+
+        Raises:
+            GeometryError: an argument that means nothing.
+        """
+        if samples:
+            check_samples("verify", samples)
+        compute = compute or Compute()
+        return cls(
+            model if compute.device is None else model.on(compute.device),
+            image,
+            None if step is None else parse_step(step),
+            parse_mode(mode),
+            scale,
+            where or Where(),
+            encoding or Encoding(),
+            compute,
+            samples,
+        )
+
+
+@dataclass(frozen=True)
+class OutputRequest:
+    """Where a result on disk goes, and how an earlier result there is treated.
+
+    Args:
+        path: a store ``….zarr``, or a file that is made of one.
+        existing: ``resume`` an unfinished result, ``restart`` it, or ``overwrite`` a finished one.
+    """
+
+    path: Path
+    existing: Existing = "resume"
+
+    @classmethod
+    def parse(cls, path: str | os.PathLike[str], existing: Existing, *, suffixes: tuple[str, ...]) -> OutputRequest:
+        """The request for the arguments of a verb.
+
+        Raises:
+            GeometryError: an unknown ``existing``.
+            ImageError: a suffix that names no format, or a place that cannot be written to.
+        """
+        check_existing(existing)
+        target = Path(path)
+        if target.suffix.lower() != ".zarr":
+            check_writable(target, existing == "overwrite", suffixes=suffixes)
+        return cls(target, existing)
+
+    @property
+    def is_store(self) -> bool:
+        """Whether the result is a store."""
+        return self.path.suffix.lower() == ".zarr"
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether a finished result may go."""
+        return self.existing == "overwrite"
+
+
+def check_existing(existing: str) -> None:
+    """Raises unless ``existing`` is one of the three words.
+
+    Raises:
+        GeometryError: it is not.
+    """
+    if existing not in get_args(Existing):
+        words = ", ".join(get_args(Existing))
+        raise GeometryError("existing", f"{existing!r} is not known", fix=f"use one of {words}")
+
+
+def parse_step(step: StepLike) -> Pair:
+    """The step along y and x, px.
+
+    Raises:
+        GeometryError: not one or two positive integers.
+    """
+    return parse_pair("step", step, fix="use 1 or more, such as 32")
