@@ -292,6 +292,6 @@ def test_a_url_without_fsspec_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
         fullfield.open("https://example.org/a.tif")
 
 
-def test_a_protocol_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(ImageError, match="such URLs cannot be read"):
         fullfield.open("nonsense://a/b.tif")

@@ -96,7 +96,7 @@ def test_the_luma_of_floats_and_of_16_bits_is_the_same_grey() -> None:
     np.testing.assert_allclose(deep, expected, rtol=0, atol=0.5 / 257 + 1e-9)
 
 
-def test_bgr_is_rgb_turned_round() -> None:
+def test_bgr_is_rgb_reversed() -> None:
     np.testing.assert_array_equal(whole(opened(RGB, replace(BYTES, order="BGR"))), RGB.transpose(2, 0, 1)[::-1])
 
 

@@ -148,6 +148,54 @@ def test_an_empty_slide_is_refused_with_what_was_found(kind: str) -> None:
         find_foreground(raster(pixels))
 
 
+def framed(*, rim: int = 0, level: tuple[int, int, int] = (243, 241, 244), tissue: slice | None = None) -> Pixels:
+    """A flat background with a grey rim of so many px, and tissue in some rows and all columns within the rim."""
+    pixels = np.full((600, 600, 3), (100, 100, 100), np.uint8)
+    pixels[rim : 600 - rim, rim : 600 - rim] = level
+    if tissue is not None:
+        pixels[tissue, rim : 600 - rim] = (150, 40, 120)
+    return pixels
+
+
+def test_the_frame_is_wider_than_a_rim_and_narrower_than_the_glass_beside_large_tissue() -> None:
+    rimmed = find_foreground(raster(framed(rim=3, tissue=slice(200, 400))))
+    assert rimmed.background == "bright"
+    assert rimmed.inside[203:397, 20:-20].all()
+    large = framed()
+    large[20:-20, 20:-20] = (150, 40, 120)
+    content = find_foreground(raster(large))
+    assert content.background == "bright"
+    assert content.inside[25:-25, 25:-25].all()
+    assert not content.inside[:12].any()
+
+
+def test_glass_may_fill_less_than_half_of_the_frame() -> None:
+    pixels = framed(tissue=slice(0, 330))
+    content = find_foreground(raster(pixels))
+    assert content.background == "bright"
+    assert content.inside[:325].all()
+    assert not content.inside[335:].any()
+
+
+@pytest.mark.parametrize(("level", "kind"), [((240, 236, 222), "bright"), ((250, 240, 150), "none")], ids=str)
+def test_tinted_glass_is_background_and_a_bright_colour_is_not(level: tuple[int, int, int], kind: str) -> None:
+    assert find_foreground(raster(framed(level=level, tissue=slice(200, 400)))).background == kind
+
+
+def test_a_slight_shadow_on_glass_is_no_content() -> None:
+    pixels = framed(tissue=slice(200, 400))
+    pixels[450:550, 100:500] -= 6  # 0.024 of the range
+    content = find_foreground(raster(pixels))
+    assert content.inside[205:395].all()
+    assert not content.inside[450:550].any()
+
+
+def test_tissue_may_be_a_hundredth_of_the_image() -> None:
+    pixels = framed()
+    pixels[300:350, 300:350] = (150, 40, 120)
+    assert 0.005 < find_foreground(raster(pixels)).share < 0.02
+
+
 def test_a_photograph_without_background_is_content_all_over() -> None:
     path = Path(fullfield.__file__).parent / "data" / "astronaut.png"
     content = find_foreground(raster(np.asarray(Image.open(path).convert("RGB"))))

@@ -22,9 +22,7 @@ class Flat(ArrayRaster):
 
 
 @given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.integers(1, 20), st.integers(1, 9), st.booleans())
-def test_every_pixel_is_the_mean_of_those_it_stands_for(
-    size: tuple[int, int], side: int, tile: int, holes: bool
-) -> None:
+def test_every_pixel_is_the_mean_of_its_block(size: tuple[int, int], side: int, tile: int, holes: bool) -> None:
     rng = np.random.default_rng(size[0])
     pixels = rng.integers(0, 255, (*size, 2)).astype(np.float32)
     if holes:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from fullfield.errors import ImageError
-from fullfield.image.checks import check_file, reason
+from fullfield.errors import ImageError, first_line
+from fullfield.image.checks import check_file
 from fullfield.image.identity import file_identity, plain_names, sampled_hash
 
 _WHOLE = 256 * 2**20  # most bytes of a URL held in memory if the server does not support ranges
@@ -240,7 +240,7 @@ def open_blob(path: str) -> Blob:
 
 
 def _unreachable(path: str, error: BaseException) -> ImageError:
-    return ImageError(path, f"cannot be opened ({reason(error)})", fix="check the path and the rights")
+    return ImageError(path, f"cannot be opened ({first_line(error)})", fix="check the path and the rights")
 
 
 def read_parts(blob: Blob, parts: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, bytes]]:
@@ -268,7 +268,7 @@ def _read_run(blob: Blob, run: list[tuple[int, int, int]]) -> Iterator[tuple[int
     except OSError:
         raise
     except Exception as error:
-        raise OSError(reason(error)) from error
+        raise OSError(first_line(error)) from error
     if len(data) != last - first:
         raise EOFError(f"bytes {first}:{last} are needed, {len(data)} were read")
     for start, stop, key in run:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import ImageError
+from fullfield.errors import ImageError, first_line
 from fullfield.geometry.region import Region
 from fullfield.image.raster import downsampled
 
@@ -56,7 +56,7 @@ def damaged(where: str, region: Region, error: BaseException) -> ImageError:
     top, bottom, left, right = region
     return ImageError(
         where,
-        f"y {top}:{bottom}, x {left}:{right} cannot be read: {reason(error)}",
+        f"y {top}:{bottom}, x {left}:{right} cannot be read: {first_line(error)}",
         fix="copy or download the file again; it is damaged there" if "://" not in where else _AGAIN,
     )
 
@@ -64,14 +64,7 @@ def damaged(where: str, region: Region, error: BaseException) -> ImageError:
 def unreadable(where: str, error: BaseException) -> ImageError:
     """The error for a file that cannot be opened."""
     fix = "check the path, or copy the file again" if "://" not in where else _AGAIN
-    return ImageError(where, f"cannot be opened: {reason(error)}", fix=fix)
-
-
-def reason(error: BaseException) -> str:
-    """The first line of an error's text, at most 200 characters; its type if it has no text."""
-    text = str(error).strip()
-    first = text.splitlines()[0].rstrip(".") if text else type(error).__name__
-    return first if len(first) <= 200 else f"{first[:197]}..."
+    return ImageError(where, f"cannot be opened: {first_line(error)}", fix=fix)
 
 
 def check_file(path: Path) -> None:

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from fullfield.errors import ImageError
-from fullfield.image.checks import check_file, reason
+from fullfield.errors import ImageError, first_line
+from fullfield.image.checks import check_file
 from fullfield.image.orientation import oriented_array
 from fullfield.image.png16 import can_decode_png16, decode_png16, is_png16
 
@@ -112,7 +112,7 @@ def _check_path(path: Path) -> None:
 def _unreadable(where: str, error: BaseException) -> ImageError:
     return ImageError(
         where,
-        f"cannot be decoded ({reason(error)})",
+        f"cannot be decoded ({first_line(error)})",
         fix="it may be damaged or incomplete: open it elsewhere, save it again",
     )
 

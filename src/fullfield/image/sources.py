@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import GeometryError, ImageError
+from fullfield.errors import GeometryError, ImageError, first_line
 from fullfield.image.cache import TileCache, cached
-from fullfield.image.checks import reason
 from fullfield.image.decode import decode
 from fullfield.image.nodata import fill_nodata
 from fullfield.image.pixels import check_values, in_network_order, match_channels, network_input
@@ -86,7 +85,7 @@ class ImageSource:
         except (OSError, RuntimeError, ValueError, EOFError) as error:  # of a user's own raster
             where = f"{self.name}, y {top}:{bottom}, x {left}:{right}"
             raise ImageError(
-                where, f"cannot be read ({reason(error)})", fix="get a complete copy of the file"
+                where, f"cannot be read ({first_line(error)})", fix="get a complete copy of the file"
             ) from error
         return network_input(
             in_network_order(pixels, order=self._order, channels=self.channels), self.preprocessing, self.dtype

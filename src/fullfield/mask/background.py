@@ -18,19 +18,23 @@ from fullfield.mask.thumbnail import make_thumbnail
 
 Background = Literal["bright", "dark", "empty", "none"]
 
-_SIDE = 2048  # px of the picture that is looked at: 50 px of a slide of 100,000 are one
-_BOX = 5  # px a side of the mean that noise and JPEG blocks are taken out with
-_FRAME = 0.02  # of each side: where background is looked for first
-_IN_FRAME = 0.25  # of the frame that one level must fill to be a background
-_BAND = 0.06  # round that level, of the range
-_PALE = 0.15  # saturation that glass stays below
-_BRIGHT, _DARK = 0.6, 0.35  # where such a level may lie
-_CLEAR = 0.03  # off the background is content, whatever Otsu's threshold
-_FAINT = 0.02  # off the background is none, whatever Otsu's threshold
-_RANGE = 20.0  # standard deviations of the noise that the range of an image spans at least
-_NOISE = 4.0  # standard deviations off the background that are still background
-_SPECK, _HOLE = 16, 256  # px of the picture: smaller content goes, smaller gaps close
-_LEAST = 1e-4  # of the image that must be content
+# Every constant names tests of tests/mask/test_background.py: the images that are no longer divided rightly with a much
+# smaller | larger value.
+_SIDE = 2048  # px of the thumbnail: 50 px of a slide of 100,000 px become one      stained_slide |
+_BOX = 5  # px of the box mean that removes noise and JPEG blocks                   empty_slide[dark] | stained_slide
+_FRAME = 0.02  # of each side: the frame in which the background is searched        rim | large_tissue
+_IN_FRAME = 0.25  # of the frame that a level must fill to be background            photograph | half_of_the_frame
+_BAND = 0.06  # of the range: values so close to a level belong to it               empty_slide[dark] | photograph
+_PALE = 0.15  # most saturation of glass                                            tinted_glass | bright_colour
+_BRIGHT = 0.6  # least level of a bright background                                 fluorescent | stained_slide
+_DARK = 0.35  # highest level of a dark background                                  fluorescent | left_black, fundus
+_CLEAR = 0.03  # distance from the background: more is foreground, below Otsu's too slight_shadow | stained_slide
+_FAINT = 0.02  # distance from the background: less is background, above Otsu's too empty_slide[glass] | stained_slide
+_RANGE = 20.0  # standard deviations of the noise: least range of an image          empty_slide[dark] |
+_NOISE = 4.0  # standard deviations of the background that are still background     empty_slide[dark] | brown_stain
+_SPECK = 16  # px of the thumbnail: smaller components are removed                  | brown_stain
+_HOLE = 256  # px of the thumbnail: smaller holes are filled                        brown_stain | left_black, fundus
+_LEAST = 1e-4  # of the image: less foreground is an error                          empty_slide | a_hundredth
 _TINT = (0, 70, 160)
 _LINE = (255, 60, 0)
 

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from fullfield.errors import ImageError
-from fullfield.image.checks import reason
+from fullfield.errors import ImageError, first_line
 from fullfield.image.decode import DECODE_ERRORS, decode
 from fullfield.image.formats.gdal_safety import allowed_drivers, check_files, check_path, gdal_options, gdal_path
 from fullfield.image.raster import Georeference, Raster
@@ -286,4 +285,4 @@ def _gdal(dataset: Any, path: Path) -> _Picture:
 
 
 def _unreadable(path: Path, error: BaseException) -> ImageError:
-    return ImageError(str(path), f"cannot be read as a mask ({reason(error)})", fix="give a picture or GeoJSON")
+    return ImageError(str(path), f"cannot be read as a mask ({first_line(error)})", fix="give a picture or GeoJSON")

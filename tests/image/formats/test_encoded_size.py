@@ -1,4 +1,4 @@
-"""What tiles say of their size is believed by nobody before it is looked at."""
+"""Encoded tiles that declare more than a tile are refused before they are decoded."""
 
 import struct
 from pathlib import Path

@@ -194,7 +194,7 @@ def test_a_scan_at_a_resolution_is_that_of_openslides_pixels(slide: Path) -> Non
     np.testing.assert_allclose(found.array[~nothing], scores[~nothing], atol=1e-5)
 
 
-def test_a_scan_goes_on_with_the_same_slide_only(tmp_path: Path) -> None:
+def test_a_scan_is_resumed_with_the_same_slide_only(tmp_path: Path) -> None:
     net, path = network(), write_mirax(tmp_path / "a.mrxs", PIXELS, missing=MISSING)
     output = tmp_path / "map.zarr"
 

@@ -288,7 +288,7 @@ def test_a_palette_is_shown_in_its_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.bool_])
-def test_white_that_is_0_is_turned_round(tmp_path: Path, dtype: type[np.generic]) -> None:
+def test_white_is_zero_is_inverted(tmp_path: Path, dtype: type[np.generic]) -> None:
     pixels = RNG.integers(0, 2, (40, 37)).astype(dtype) if dtype is np.bool_ else (RGB[:, :, 0] * 3).astype(dtype)
     path = written(tmp_path, pixels, photometric="miniswhite", tile=(16, 16))
     expected = ~pixels if dtype is np.bool_ else np.iinfo(dtype).max - pixels

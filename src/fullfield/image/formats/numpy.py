@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import ImageError
+from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, open_blob, read_parts
-from fullfield.image.checks import THUMBNAIL_PIXELS, check_region, check_size, damaged, reason
+from fullfield.image.checks import THUMBNAIL_PIXELS, check_region, check_size, damaged
 from fullfield.image.decode import DECODE_ERRORS
 from fullfield.image.raster import About, Raster, downsampled
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
@@ -159,7 +159,7 @@ def _header(blob: Blob) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
         shape, fortran, kind = readers[version](file, max_header_size=_HEADER)
     except (*DECODE_ERRORS, tokenize.TokenError) as error:
         raise ImageError(
-            blob.name, f"has a damaged .npy header ({reason(error)})", fix="save it again with numpy.save"
+            blob.name, f"has a damaged .npy header ({first_line(error)})", fix="save it again with numpy.save"
         ) from error
     return file.tell(), shape, fortran, kind
 

@@ -8,9 +8,8 @@ from typing import Any, BinaryIO
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from fullfield.errors import ImageError
+from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, open_blob
-from fullfield.image.checks import reason
 from fullfield.image.decode import DECODE_ERRORS, decode, ignored_warnings, without_pixel_limit
 from fullfield.image.png16 import PNG16_BYTES, can_decode_png16, is_png16
 from fullfield.image.raster import About, ArrayRaster, Raster
@@ -108,5 +107,7 @@ def _check_memory(picture: Image.Image, path: str, size: int, pixel_bytes: int) 
 
 def _damaged(path: str, error: BaseException) -> ImageError:
     return ImageError(
-        path, f"cannot be decoded ({reason(error)})", fix="it may be damaged or incomplete: copy or download it again"
+        path,
+        f"cannot be decoded ({first_line(error)})",
+        fix="it may be damaged or incomplete: copy or download it again",
     )

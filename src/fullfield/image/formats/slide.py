@@ -24,14 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import ImageError
+from fullfield.errors import ImageError, first_line
 from fullfield.geometry.region import Region
 from fullfield.image.checks import (
     check_region,
     check_size,
     damaged,
     interruptible,
-    reason,
     thumbnail_of,
     unreadable,
 )
@@ -298,7 +297,9 @@ def _errors(where: str, region: Region | None) -> Iterator[None]:
         import openslide  # noqa: F401
     except (ImportError, OSError) as error:
         raise ImageError(
-            where, f"is read with openslide, which is missing ({reason(error)})", fix="pip install 'fullfield[slide]'"
+            where,
+            f"is read with openslide, which is missing ({first_line(error)})",
+            fix="pip install 'fullfield[slide]'",
         ) from error
     try:
         with interruptible():

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import ImageError
+from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, close_quietly, local_path, open_blob
-from fullfield.image.checks import check_region, damaged, reason, thumbnail_of
+from fullfield.image.checks import check_region, damaged, thumbnail_of
 from fullfield.image.decode import DECODE_ERRORS
 from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.tiff_check import check_structure
@@ -175,7 +175,7 @@ def open_tiff(path: str, selection: Selection) -> Raster:
         close_quietly(*opened.values())
         raise ImageError(
             path,
-            f"cannot be read as TIFF ({reason(error)})",
+            f"cannot be read as TIFF ({first_line(error)})",
             fix="it may be damaged or incomplete: copy or download it again",
         ) from error
 

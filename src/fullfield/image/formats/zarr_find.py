@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fullfield.errors import ImageError
-from fullfield.image.checks import reason
+from fullfield.errors import ImageError, first_line
 from fullfield.image.selection import Selection, select_index
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
@@ -47,7 +46,7 @@ def zarr_errors(where: str) -> Iterator[None]:
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(where, f"cannot be read as Zarr: {reason(error)}", fix="check the path") from error
+        raise ImageError(where, f"cannot be read as Zarr: {first_line(error)}", fix="check the path") from error
 
 
 def open_store(path: str) -> tuple[Any, str]:
@@ -65,7 +64,7 @@ def open_store(path: str) -> tuple[Any, str]:
             return BoundedStore(FsspecStore.from_url(path, read_only=True), _METADATA_BYTES), ""
         except ImportError as error:
             raise ImageError(
-                path, f"is read through fsspec: {reason(error)}", fix="pip install 'fullfield[remote]'"
+                path, f"is read through fsspec: {first_line(error)}", fix="pip install 'fullfield[remote]'"
             ) from error
     place = Path(path)
     place = place.parent if place.name in _METADATA else place
