@@ -68,15 +68,17 @@ def _product(context: Context, tensors: Sequence[Any], letters: tuple[str, str, 
     if not isinstance(x, Mapped) or not isinstance(const, Const):
         return _OF_ACTIVATIONS
     of_map, of_tensor, wanted = letters
-    kept, summed = ([s for s in of_map if (s in wanted) is there] for there in (True, False))
-    kept, groups = ([s for s in kept if (s in of_tensor) is there] for there in (False, True))
+    summed = [s for s in of_map if s not in wanted]
+    groups = [s for s in of_map if s in wanted and s in of_tensor]
+    map_only = [s for s in of_map if s in wanted and s not in of_tensor]
     fresh = [s for s in of_tensor if s in wanted and s not in of_map]
     ones = [s for s, n in zip(of_tensor, const.shape, strict=True) if s not in of_map + wanted and n == 1]
-    if sorted(of_tensor) != sorted(groups + summed + fresh + ones) or sorted(wanted) != sorted(kept + groups + fresh):
+    read, given = groups + summed + fresh + ones, map_only + groups + fresh
+    if sorted(of_tensor) != sorted(read) or sorted(wanted) != sorted(given):
         return Refusal(f"is no linear layer: {of_map},{of_tensor}->{wanted}")
     if any(x.layout.channel_index(of_map.index(s)) is None for s in groups):
         return Refusal("has separate weights for each window of a batch, or each position of the window")
-    order = [of_map.index(s) for s in kept + groups + summed]
+    order = [of_map.index(s) for s in map_only + groups + summed]
     lines = _summed_last(context, x, order, len(summed), grouped=bool(groups))
     if isinstance(lines, Refusal):
         return lines
@@ -87,7 +89,7 @@ def _product(context: Context, tensors: Sequence[Any], letters: tuple[str, str, 
     result = as_convolution(context, lines, weight, None, math.prod(size[s] for s in groups))
     if isinstance(result, Refusal):
         return result
-    return _arranged(context, result, [size[s] for s in fresh], [(kept + groups + fresh).index(s) for s in wanted])
+    return _arranged(context, result, [size[s] for s in fresh], [given.index(s) for s in wanted])
 
 
 def _summed_last(context: Context, x: Mapped, order: Sequence[int], count: int, *, grouped: bool) -> Mapped | Refusal:

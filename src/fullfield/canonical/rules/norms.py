@@ -97,7 +97,7 @@ def _sliding_norm(context: Context, args: dict[str, Any], x: Mapped, dims: list[
     Exact: no: each cell has its own neighbourhood, while the window's cells share one; yes on one window
     Source: Chu et al. 2022 (arXiv 2112.04491), section 3.2
     """
-    mean, variance = moments(context, x, args["input"], dims, keep=True, slid=True)
+    mean, variance = moments(context, x, args["input"], dims, keep=True, sliding=True)
     dtype = context.type_of(args["input"])
     centred = pointwise(context, aten.sub.Tensor, x, as_type(context, mean, dtype, torch.float64))
     return _scaled(context, centred, variance, args["eps"], dtype)
@@ -111,7 +111,7 @@ def _sliding_rms_norm(context: Context, args: dict[str, Any], x: Mapped, dims: l
     """
     dtype = context.type_of(args["input"])
     wide = as_type(context, x, torch.float64, dtype)
-    square = collapse(context, pointwise(context, aten.mul.Tensor, wide, wide), dims, "mean", keep=True, slid=True)
+    square = collapse(context, pointwise(context, aten.mul.Tensor, wide, wide), dims, "mean", keep=True, sliding=True)
     eps = torch.finfo(dtype).eps if args["eps"] is None else args["eps"]
     return _scaled(context, x, square, eps, dtype)
 

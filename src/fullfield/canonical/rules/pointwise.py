@@ -79,10 +79,10 @@ def spread_over_map(context: Context, arg: Any) -> Mapped | Refusal:
 
     Exact: no, and only on request; yes on one window
     """
-    slid = context.slide(arg)[arg] if context.may_slide and context.value(arg).layout.single else None
-    if not isinstance(slid, Mapped) or slid.layout.sliding_cells is None:
+    sliding = context.slide(arg)[arg] if context.may_slide and context.value(arg).layout.single else None
+    if not isinstance(sliding, Mapped) or sliding.layout.sliding_cells is None:
         return Refusal("spreads one value over many positions or channels")
-    return Mapped(slid.node, replace(slid.layout.with_cells(*slid.layout.sliding_cells), sliding_cells=None))
+    return Mapped(sliding.node, replace(sliding.layout.with_cells(*sliding.layout.sliding_cells), sliding_cells=None))
 
 
 def _sliding_gate(context: Context, arg: Any, value: Any, operands: list[Any]) -> Any:

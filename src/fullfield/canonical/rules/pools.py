@@ -68,22 +68,22 @@ def adaptive_pool(context: Context, args: dict[str, Any]) -> Mapped | Outputs | 
     largest = "max" in str(node.target)
     result = x
     if kernel != [1, 1]:
-        node, sliding_cells = emit_pool(context, x, kernel, "max" if largest else "mean", slid=context.sliding)
+        node, sliding_cells = emit_pool(context, x, kernel, "max" if largest else "mean", sliding=context.sliding)
         result = Mapped(node, replace(x.layout.with_cells(*wanted), sliding_cells=sliding_cells))
     return Outputs((result, None)) if largest else result
 
 
 def emit_pool(
-    context: Context, x: Mapped, kernel: list[int], name: str, *, slid: bool
+    context: Context, x: Mapped, kernel: list[int], name: str, *, sliding: bool
 ) -> tuple[Node, tuple[int, int] | None]:
     """The pool, and the cells of its canonical form where it slides instead of reducing the window's map to one cell.
 
     Args:
         name: ``max``, ``mean`` or ``sum``.
-        slid: whether a pool over the window's whole map slides with the window.
+        sliding: whether a pool over the window's whole map slides with the window.
     """
     cells = (x.layout.height, x.layout.width)
-    if slid and tuple(kernel) == cells:
+    if sliding and tuple(kernel) == cells:
         return _sliding_pool(context, x, name), cells
     return _pool_without_padding(context, x, kernel, name), None
 
@@ -104,15 +104,15 @@ def _sliding_pool(context: Context, x: Mapped, name: str) -> Node:
 def _pool_without_padding(context: Context, x: Mapped, kernel: list[int], name: str) -> Node:
     if name == "max":
         operands = [x, kernel, kernel, [0, 0], [1, 1], False]
-        return context.emit(aten.max_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+        return context.emit(aten.max_pool2d.default, _with_unit_stride(operands, x, kernel), kind="windowed")
     operands = [x, kernel, kernel, [0, 0], False, True, None]
-    mean = context.emit(aten.avg_pool2d.default, _sliding(operands, x, kernel), kind="windowed")
+    mean = context.emit(aten.avg_pool2d.default, _with_unit_stride(operands, x, kernel), kind="windowed")
     if name != "sum":
         return mean
     return context.emit(aten.mul.Tensor, [mean, kernel[0] * kernel[1]], kind="pointwise")  # ONNX has no divisor
 
 
-def _sliding(operands: list[Any], x: Mapped, kernel: list[int]) -> list[Any]:
+def _with_unit_stride(operands: list[Any], x: Mapped, kernel: list[int]) -> list[Any]:
     """A stride of one along axes where the kernel is as large as the map, so that it slides on a larger map."""
     cells = (x.layout.height, x.layout.width)
     operands[2] = [1 if k == n else k for k, n in zip(kernel, cells, strict=True)]

@@ -40,7 +40,7 @@ def reduce(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
             return Refusal(reason, in_order=True)
         taken = context.dtype  # no crop's rounding to reproduce
     x = cast(context, x, args["self"], taken)
-    result = collapse(context, x, dims, name, keep=bool(args.get("keepdim")), slid=context.sliding)
+    result = collapse(context, x, dims, name, keep=bool(args.get("keepdim")), sliding=context.sliding)
     return as_type(context, result, dtype, taken)
 
 
@@ -58,7 +58,7 @@ def largest(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusa
     dims = _dims(x, args["dim"])
     if 0 in dims:
         return Refusal("takes the largest of the batch")
-    return Outputs((collapse(context, x, dims, "max", keep=bool(args["keepdim"]), slid=context.sliding), None))
+    return Outputs((collapse(context, x, dims, "max", keep=bool(args["keepdim"]), sliding=context.sliding), None))
 
 
 def spread(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
@@ -81,7 +81,7 @@ def spread(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal
     if count <= correction:
         return Refusal(f"corrects the variance of {count} values by {correction}")
     source = args["self"]
-    mean, variance = moments(context, x, source, dims, keep=keep, slid=context.sliding)
+    mean, variance = moments(context, x, source, dims, keep=keep, sliding=context.sliding)
     variance = pointwise(context, aten.mul.Tensor, variance, count / (count - correction))
     if name.startswith("std"):
         variance = pointwise(context, aten.sqrt.default, variance)
@@ -132,18 +132,18 @@ def norm(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
         return Refusal(f"takes a norm of order {order} over positions of the window")
     if order == 2:
         squares = pointwise(context, aten.mul.Tensor, x, x)
-        total = collapse(context, squares, dims, "sum", keep=keep, slid=context.sliding)
+        total = collapse(context, squares, dims, "sum", keep=keep, sliding=context.sliding)
         return pointwise(context, operators.root.default, total)
     sizes = pointwise(context, aten.abs.default, x)
     if order == math.inf:
-        return collapse(context, sizes, dims, "max", keep=keep, slid=context.sliding)
+        return collapse(context, sizes, dims, "max", keep=keep, sliding=context.sliding)
     powers = pointwise(context, aten.pow.Tensor_Scalar, sizes, order)
-    total = collapse(context, powers, dims, "sum", keep=keep, slid=context.sliding)
+    total = collapse(context, powers, dims, "sum", keep=keep, sliding=context.sliding)
     return pointwise(context, aten.pow.Tensor_Scalar, total, 1 / order)
 
 
 def moments(
-    context: Context, x: Mapped, source: Any, dims: Sequence[int], *, keep: bool, slid: bool
+    context: Context, x: Mapped, source: Any, dims: Sequence[int], *, keep: bool, sliding: bool
 ) -> tuple[Mapped, Mapped]:
     """Mean and variance over original dimensions, in float64: a difference of squares is too inexact in float32.
 
@@ -151,37 +151,37 @@ def moments(
     Source: Chan, Golub & LeVeque 1983 (doi 10.1080/00031305.1983.10483115)
     Args:
         source: the original value of ``x``.
-        slid: whether each cell has its own neighbourhood, which slides with the window.
+        sliding: whether each cell has its own neighbourhood, which slides with the window.
     """
     wide = as_type(context, x, torch.float64, context.type_of(source))
-    mean = collapse(context, wide, dims, "mean", keep=keep, slid=slid)
+    mean = collapse(context, wide, dims, "mean", keep=keep, sliding=sliding)
     squares = pointwise(context, aten.mul.Tensor, wide, wide)
-    square = collapse(context, squares, dims, "mean", keep=keep, slid=slid)
+    square = collapse(context, squares, dims, "mean", keep=keep, sliding=sliding)
     off = pointwise(context, aten.sub.Tensor, square, pointwise(context, aten.mul.Tensor, mean, mean))
     return mean, pointwise(context, aten.clamp.default, off, 0.0)
 
 
-def collapse(context: Context, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, slid: bool) -> Mapped:
+def collapse(context: Context, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, sliding: bool) -> Mapped:
     """``mean``, ``sum`` or ``max`` over original dimensions: positions by a pool as large as the map, then channels.
 
     Exact: yes, other summation order
     """
     axes, places = _axes(x, dims), _channels(x, dims)
     if axes:
-        x = _over_map(context, x, axes, name, slid=slid)
+        x = _over_map(context, x, axes, name, sliding=sliding)
     node = x.node
     if places:
         node = context.emit(_OVER_CHANNELS[name], [x, [1 + i for i in places], True], kind="per_cell")
     return _without(context, node, x, dims, keep=keep)
 
 
-def _over_map(context: Context, x: Mapped, axes: set[str], name: str, *, slid: bool) -> Mapped:
+def _over_map(context: Context, x: Mapped, axes: set[str], name: str, *, sliding: bool) -> Mapped:
     layout, channels = x.layout, x.layout.channels
     if len(channels) != 1:
         flat = layout.with_channels([math.prod(channels)])
         x = context.to_channels(x, flat, range(len(channels)))
     kernel = [layout.height if "y" in axes else 1, layout.width if "x" in axes else 1]
-    node, sliding_cells = emit_pool(context, x, kernel, name, slid=slid)
+    node, sliding_cells = emit_pool(context, x, kernel, name, sliding=sliding)
     pooled = layout.with_cells(layout.height // kernel[0], layout.width // kernel[1])
     pooled = replace(pooled, sliding_cells=sliding_cells)
     if len(channels) == 1:
