@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError
@@ -57,7 +58,7 @@ class _Fits:
         """
         check_fit(self.ops, parse_pair("size", size), type(self).__name__)
 
-    def _checked(self, x: Tensor) -> Tensor:
+    def _checked(self, x: torch.Tensor) -> torch.Tensor:
         if self.must_fit:
             self.check((int(x.shape[-2]), int(x.shape[-1])))
         return x
@@ -89,9 +90,9 @@ class MaxPool2d(_Fits, nn.MaxPool2d):
         super().__init__(*numbers, parse_pair("dilation", dilation), ceil_mode=ceil_mode)
         self.must_fit = must_fit
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """The pooled map. Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``"""
-        result: Tensor = super().forward(self._checked(input))
+        result: torch.Tensor = super().forward(self._checked(input))
         return result
 
 
@@ -120,7 +121,7 @@ class AvgPool2d(_Fits, nn.AvgPool2d):
         super().__init__(*_numbers(kernel_size, stride, padding), ceil_mode, count_include_pad)
         self.must_fit = must_fit
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """The pooled map. Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``"""
         return super().forward(self._checked(input))
 
@@ -159,9 +160,9 @@ class L2Pool2d(_Fits, nn.Module):
         self.kernel_size, self.stride, self.padding = _numbers(kernel_size, stride, padding)
         self.mean, self.must_fit = mean, must_fit
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The pooled map."""
-        result: Tensor = l2_pool2d(self._checked(x), self.kernel_size, self.stride, self.padding, self.mean)
+        result: torch.Tensor = l2_pool2d(self._checked(x), self.kernel_size, self.stride, self.padding, self.mean)
         return result
 
     def extra_repr(self) -> str:
@@ -233,12 +234,12 @@ class FeatureL2Pool(nn.Module):
                 fix="change the width or the stride, or build the layer with must_fit=False",
             )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The pooled maps."""
         maps = int(x.shape[1])
         self.check(maps)
         width, stride, _ = self._numbers(maps)
-        result: Tensor = feature_l2_pool(x, width, stride, self.groups)
+        result: torch.Tensor = feature_l2_pool(x, width, stride, self.groups)
         return result
 
     def extra_repr(self) -> str:
