@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fullfield
-from fullfield.errors import GeometryError
+from fullfield.errors import FullfieldError, GeometryError
 from fullfield.image.raster import About, ArrayRaster
 from fullfield.mask.background import Foreground
 from fullfield.mask.where import Where
@@ -90,6 +90,11 @@ def test_the_facts_differ_when_the_foreground_does() -> None:
     other = Foreground(~FOREGROUND.inside, FOREGROUND.thumbnail, FOREGROUND.size, FOREGROUND.background)
     ways: list[bool | Foreground] = [False, True, FOREGROUND, other]
     assert len({json.dumps(Where(skip_background=way).to_json()) for way in ways}) == 4
+
+
+def test_an_unknown_field_is_refused_with_the_one_that_was_meant() -> None:
+    with pytest.raises(FullfieldError, match=r"Where: has no argument 'masks'\n  fix: did you mean mask\?"):
+        Where(masks="a.png")  # type: ignore[call-arg]
 
 
 def test_the_record_is_public() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fullfield.arguments import checks_fields
 from fullfield.image.identity import file_identity
 from fullfield.image.raster import array_identity, is_raster
 from fullfield.image.region import RegionLike, region_ends
@@ -18,6 +19,7 @@ from fullfield.mask.geojson import parse_coordinates
 from fullfield.mask.grid import check_coverage
 
 
+@checks_fields
 @dataclass(frozen=True, eq=False, repr=False)
 class Where:
     """Which windows of an image are scanned. A window must satisfy every condition that is given.

@@ -201,7 +201,7 @@ def test_pickles_in_npy_files_are_not_run(tmp_path: Path) -> None:
 
 def test_a_postscript_file_runs_no_program(tmp_path: Path) -> None:
     (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
-    with pytest.raises(ImageError, match="is no image"):
+    with pytest.raises(ImageError, match="is not an image"):
         open_image(tmp_path / "a.eps")
 
 

@@ -1,1 +1,1 @@
-"""Readers of image files, one format a file: each gives a ``Raster``. Their libraries are imported when used."""
+"""The readers of image files, one module per format; their libraries are imported when they are used."""
