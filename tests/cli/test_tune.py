@@ -13,7 +13,6 @@ import fullfield
 from fullfield import Target
 from fullfield.cli import main
 from fullfield.cli.tune import picture
-from fullfield.drawing.chart import Point, best, draw_chart, ticks
 from tests.api.test_tune import example
 
 DATA = Path(fullfield.__file__).parent / "data"
@@ -59,23 +58,6 @@ def test_the_chosen_setting_stands_out() -> None:
     other = np.asarray(picture(example(Target(0.9)), "net"))
     assert len(rows) > 200
     assert np.nonzero((other == chosen).all(axis=2))[1].mean() < columns.mean()  # context is faster
-
-
-def test_a_chart_needs_no_limit_and_bears_one_point() -> None:
-    sheet = draw_chart([Point(1.0, 0.0, "a")], title="t", x_title="x", y_title="y", limit=None, floor=1e-6)
-    assert sheet.size == (1200, 760)
-    assert ticks(0.05, 0.2) == []
-    assert [p.name for p in best([Point(1, 1, "a"), Point(1, 2, "b")])] == ["a"]
-
-
-def test_names_that_would_cover_each_other_are_left_out() -> None:
-    def ink(count: int) -> int:
-        points = [Point(1.0, 0.1, f"setting {k} with a long name") for k in range(count)]
-        sheet = draw_chart([*points, Point(9.0, 0.01, "b")], title="", x_title="", y_title="", limit=0.1, floor=1e-6)
-        return int((np.asarray(sheet) == (120, 120, 120)).all(axis=2).sum())
-
-    assert ink(4) > ink(1)
-    assert ink(60) < 20 * ink(4)
 
 
 def test_scan_takes_the_fastest_border_that_will_do(tmp_path: Path) -> None:

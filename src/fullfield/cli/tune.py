@@ -38,6 +38,7 @@ def command(
     Names the fastest setting that meets the target; without one, a tolerance of 0.02.
     """
     from fullfield.api.tune import tune
+    from fullfield.drawing.chart import check_matplotlib
     from fullfield.drawing.pictures import save_picture
     from fullfield.files import PICTURES, check_writable
     from fullfield.mask.where import Where
@@ -45,6 +46,7 @@ def command(
 
     if output is not None:
         check_writable(output, overwrite, suffixes=PICTURES)
+        check_matplotlib()
     net = load()
     with progress_bar("tune") as progress:
         shared = {k: settings[k] for k in ("step", "scale", "tolerance", "agreement", "samples", "seed")}
@@ -62,9 +64,9 @@ def command(
 
 def picture(tuning: Tuning, name: str) -> Image.Image:
     """Error against time, the chosen setting marked."""
-    from fullfield.drawing.chart import Point, draw_chart
+    from fullfield.drawing.chart import ChartPoint, draw_chart
 
-    points = [Point(t.seconds, t.error, t.name, t is tuning.best) for t in tuning.candidates]
+    points = [ChartPoint(t.seconds, t.error, t.name, t is tuning.best) for t in tuning.candidates]
     return draw_chart(
         points,
         title=f"{name}: {tuning.windows} windows, {tuning.crop_seconds:.3g} s crop by crop",

@@ -1,22 +1,25 @@
-"""Points in a plane, each with its name: cost along x, error along y, both by powers of ten."""
+"""Draws named points on logarithmic axes, cost along x and error along y, with matplotlib."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-_PAPER, _INK, _PALE, _GRID = (255, 255, 255), (34, 34, 34), (120, 120, 120), (228, 228, 228)
-_POINT, _FAINT, _LINE, _CHOSEN = (33, 145, 140), (185, 190, 195), (160, 205, 200), (180, 30, 90)
-_GOOD = (240, 248, 243)
-_SIZE, _MARGIN = (1200, 760), (110, 120, 60, 90)  # width, height; left, top, right, bottom
-Box = tuple[float, float, float, float]
+from fullfield.errors import ImageError
+
+_INK, _PALE, _GRID = "#222222", "#787878", "#e4e4e4"
+_BEST, _OTHER, _LINE, _CHOSEN, _GOOD = "#21918c", "#b9bec3", "#a0cdc8", "#b41e5a", "#f0f8f3"
+_INCHES, _DPI = (12.0, 7.6), 100
 
 
 @dataclass(frozen=True)
-class Point:
+class ChartPoint:
     """A point and its name; the ``chosen`` one is drawn in another colour."""
 
     x: float
@@ -25,14 +28,14 @@ class Point:
     chosen: bool = False
 
 
-def best(points: Sequence[Point]) -> list[Point]:
+def best(points: Sequence[ChartPoint]) -> list[ChartPoint]:
     """The points that no other one beats in both x and y, from left to right.
 
     Examples:
-        >>> [p.name for p in best([Point(1, 3, "a"), Point(2, 4, "b"), Point(3, 1, "c")])]
+        >>> [p.name for p in best([ChartPoint(1, 3, "a"), ChartPoint(2, 4, "b"), ChartPoint(3, 1, "c")])]
         ['a', 'c']
     """
-    front: list[Point] = []
+    front: list[ChartPoint] = []
     for point in sorted(points, key=lambda p: (p.x, p.y)):
         if not front or point.y < front[-1].y:
             front.append(point)
@@ -40,136 +43,131 @@ def best(points: Sequence[Point]) -> list[Point]:
 
 
 def draw_chart(
-    points: Sequence[Point], *, title: str, x_title: str, y_title: str, limit: float | None, floor: float
+    points: Sequence[ChartPoint], *, title: str, x_title: str, y_title: str, limit: float | None, floor: float
 ) -> Image.Image:
-    """The points on logarithmic axes, and a line at ``limit``, below which is good.
+    """The points, the line through the best of them, and a dashed line at ``limit``, below which is good.
 
     Args:
         points: at least one; ``x`` above 0.
         title: above the chart.
-        x_title: what x is.
-        y_title: what y is.
+        x_title, y_title: of the axes.
         limit: of y, if there is one.
-        floor: values of y below are drawn here.
+        floor: smaller values of y are drawn here.
+
+    Raises:
+        ImageError: matplotlib is not installed.
     """
-    heights = [max(p.y, floor) for p in points] + ([max(limit, floor)] if limit is not None else [])
-    plane = _Plane(_around([p.x for p in points]), _around(heights))
-    sheet = Image.new("RGB", _SIZE, _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    _axes(draw, plane, floor)
+    figure = _matplotlib("figure").Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.25, h_pad=0.25)
+    _matplotlib("backends.backend_agg").FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    heights = [max(p.y, floor) for p in points] + ([] if limit is None else [max(limit, floor)])
+    axes.set(xscale="log", yscale="log", xlim=_around([p.x for p in points]), ylim=_around(heights))
+    _style(axes, floor, title=title, x_title=x_title, y_title=y_title)
+    lines = []
     if limit is not None:
-        _limit(draw, plane, max(limit, floor), f"{limit:g}")
-    places = {p: (plane.x(p.x), plane.y(max(p.y, floor))) for p in points}
+        axes.axhspan(axes.get_ylim()[0], max(limit, floor), color=_GOOD, zorder=0)
+        lines.append(axes.axhline(max(limit, floor), color=_PALE, linestyle=(0, (4, 4)), linewidth=1.5, zorder=1))
+        place, text = axes.get_yaxis_transform(), f"target: {limit:g} or less"
+        lines.append(axes.text(0.01, max(limit, floor), text, transform=place, color=_PALE, fontsize=11, va="bottom"))
     front = best(points)
-    draw.line([places[p] for p in front], fill=_LINE, width=3)
-    taken: list[Box] = [(x - 9, y - 9, x + 9, y + 9) for x, y in places.values()]
-    order = sorted(points, key=lambda p: (p.chosen, p in front))
-    for point in order:
-        x, y = places[point]
-        colour, radius = (_CHOSEN, 11) if point.chosen else (_POINT if point in front else _FAINT, 8)
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline=_PAPER, width=2)
-    for point in reversed(order):
+    axes.plot([p.x for p in front], [max(p.y, floor) for p in front], color=_LINE, linewidth=2.5, zorder=2)
+    colours = [_CHOSEN if p.chosen else _BEST if p in front else _OTHER for p in points]
+    sizes = [180 if p.chosen else 100 for p in points]
+    where = [p.x for p in points], [max(p.y, floor) for p in points]
+    axes.scatter(*where, s=sizes, c=colours, edgecolors="white", linewidths=1.5, zorder=3)
+    figure.canvas.draw()  # the layout is known afterwards
+    taken = [line.get_window_extent() for line in lines]
+    taken += [_box_around(axes.transData.transform((p.x, max(p.y, floor)))) for p in points]
+    for point in sorted(points, key=lambda p: (not p.chosen, p not in front)):
         colour = _CHOSEN if point.chosen else _INK if point in front else _PALE
-        _name(draw, point.name, places[point], taken, colour)
-    left, top, right, bottom = plane.box
-    draw.text((left, 28), title, _INK, ImageFont.load_default(26))
-    draw.text(((left + right) / 2, bottom + 46), x_title, _INK, ImageFont.load_default(20), anchor="ma")
-    draw.text((left, top - 14), y_title, _INK, ImageFont.load_default(20), anchor="lb")
-    return sheet
+        _write_name(axes, point, max(point.y, floor), colour, taken)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return Image.open(file).convert("RGB")
 
 
-@dataclass(frozen=True)
-class _Plane:
-    """Where numbers lie on the sheet; ranges in powers of ten."""
+def check_matplotlib() -> None:
+    """Raises where charts cannot be drawn, for a check before a long measurement.
 
-    across: tuple[float, float]
-    up: tuple[float, float]
+    Raises:
+        ImageError: matplotlib is not installed.
+    """
+    _matplotlib("figure")
 
-    @property
-    def box(self) -> Box:
-        left, top, right, bottom = _MARGIN
-        return left, top, _SIZE[0] - right, _SIZE[1] - bottom
 
-    def x(self, value: float) -> float:
-        left, _, right, _ = self.box
-        low, high = self.across
-        return left + (right - left) * (math.log10(value) - low) / (high - low)
+def _style(axes: Any, floor: float, *, title: str, x_title: str, y_title: str) -> None:
+    """Titles, grid, and plain numbers at the ticks: powers of ten, or 1, 2 and 5 times these on short axes."""
+    ticker = _matplotlib("ticker")
+    axes.set_title(title, loc="left", fontsize=16, color=_INK, pad=14)
+    axes.set_xlabel(x_title, fontsize=13, color=_INK)
+    axes.set_ylabel(y_title, fontsize=13, color=_INK)
+    for axis, ends in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        wide = math.log10(ends[1] / ends[0]) > 1.8
+        axis.set_major_locator(ticker.LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=20))
+        axis.set_minor_locator(ticker.NullLocator())
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"≤ {v:g}" if v <= floor * 1.001 else f"{v:g}"))
+    axes.tick_params(labelsize=11, colors=_PALE, which="both")
+    axes.grid(color=_GRID, zorder=0)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_PALE)
 
-    def y(self, value: float) -> float:
-        _, top, _, bottom = self.box
-        low, high = self.up
-        return bottom - (bottom - top) * (math.log10(value) - low) / (high - low)
+
+def _box_around(place: Any) -> Any:
+    """The pixels of a point."""
+    x, y = place
+    return _matplotlib("transforms").Bbox.from_extents(x - 8, y - 8, x + 8, y + 8)
+
+
+def _write_name(axes: Any, point: ChartPoint, y: float, colour: str, taken: list[Any]) -> None:
+    """Writes a point's name beside it, where it covers nothing of ``taken``; leaves it out if there is no room."""
+    frame = axes.get_window_extent()
+    outline = _matplotlib("patheffects").withStroke(linewidth=3, foreground="white")
+    for gap in (0, 10, 20):
+        for dx, dy, across, up in (
+            (9, 8 + gap, "left", "bottom"),
+            (-9, -8 - gap, "right", "top"),
+            (14, gap, "left", "center"),
+            (-14, gap, "right", "center"),
+            (0, 12 + gap, "center", "bottom"),
+            (0, -12 - gap, "center", "top"),
+        ):
+            text = axes.annotate(
+                point.name,
+                (point.x, y),
+                (dx, dy),
+                textcoords="offset pixels",
+                ha=across,
+                va=up,
+                color=colour,
+                fontsize=12,
+                path_effects=[outline],
+            )
+            box = text.get_window_extent()
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                return
+            text.remove()
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:
-    """A range in powers of ten round finite values, with some room."""
+    """A range around finite values, with some room on a logarithmic axis."""
     powers = [math.log10(v) for v in values if math.isfinite(v)]
     low, high = min(powers, default=0.0), max(powers, default=0.0)
     room = max(0.1 * (high - low), 0.15)
-    return low - room, high + room
+    return 10 ** (low - room), 10 ** (high + room)
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two powers of ten: powers of ten if these are enough, else 1, 2 and 5 times them.
+def _matplotlib(part: str) -> Any:
+    """A module of matplotlib; pyplot is not used, so that no window system is needed.
 
-    Examples:
-        >>> ticks(-2.1, 0.1), ticks(0.2, 1.1)
-        ([0.01, 0.1, 1.0], [2.0, 5.0, 10.0])
+    Raises:
+        ImageError: matplotlib is not installed.
     """
-    powers = range(math.floor(low), math.ceil(high) + 1)
-    factors = (1,) if high - low > 1.8 else (1, 2, 5)
-    numbers = [float(f"{f}e{p}") for p in powers for f in factors]
-    return [n for n in numbers if low <= math.log10(n) <= high]
-
-
-def _axes(draw: ImageDraw.ImageDraw, plane: _Plane, floor: float) -> None:
-    left, top, right, bottom = plane.box
-    font = ImageFont.load_default(18)
-    for value in ticks(*plane.across):
-        x = plane.x(value)
-        draw.line((x, top, x, bottom), fill=_GRID)
-        draw.text((x, bottom + 12), f"{value:g}", _PALE, font, anchor="ma")
-    for value in ticks(*plane.up):
-        y = plane.y(value)
-        draw.line((left, y, right, y), fill=_GRID)
-        less = "≤ " if value <= floor else ""
-        draw.text((left - 12, y), f"{less}{value:g}", _PALE, font, anchor="rm")
-    draw.line((left, top, left, bottom, right, bottom), fill=_PALE, width=2)
-
-
-def _limit(draw: ImageDraw.ImageDraw, plane: _Plane, value: float, text: str) -> None:
-    left, _, right, bottom = plane.box
-    y = plane.y(value)
-    draw.rectangle((left + 2, y, right, bottom - 2), fill=_GOOD)
-    for x in range(round(left) + 2, round(right), 14):
-        draw.line((x, y, x + 7, y), fill=_PALE, width=2)
-    draw.text((left + 10, y + 6), f"wished: {text} or less", _PALE, ImageFont.load_default(18))
-
-
-def _name(
-    draw: ImageDraw.ImageDraw, name: str, place: tuple[float, float], taken: list[Box], colour: tuple[int, int, int]
-) -> None:
-    """A point's name beside it, where nothing else stands; left out where there is no room."""
-    font = ImageFont.load_default(18)
-    x, y = place
-    spots = [(x + dx, y + dy, anchor) for gap in (0, 10, 20) for dx, dy, anchor in _spots(gap)]
-    for left, top, anchor in spots:
-        box = draw.textbbox((left, top), name, font, anchor=anchor)
-        inside = (
-            box[0] > _MARGIN[0] and box[2] < _SIZE[0] - 8 and box[1] > _MARGIN[1] and box[3] < _SIZE[1] - _MARGIN[3]
-        )
-        if inside and not any(_meet(box, other) for other in taken):
-            draw.text((left, top), name, colour, font, anchor=anchor)
-            taken.append(box)
-            return
-
-
-def _spots(gap: int) -> tuple[tuple[int, int, str], ...]:
-    return (
-        *((9, -8 - gap, "lb"), (-9, 8 + gap, "rt"), (16, gap, "lm"), (-16, gap, "rm")),
-        *((0, -14 - gap, "mb"), (0, 14 + gap, "mt")),
-    )
-
-
-def _meet(a: Box, b: Box) -> bool:
-    return a[0] < b[2] + 3 and b[0] < a[2] + 3 and a[1] < b[3] + 1 and b[1] < a[3] + 1
+    try:
+        return import_module(f"matplotlib.{part}")
+    except ImportError as error:
+        raise ImageError("chart", "needs the package matplotlib", fix="pip install 'fullfield[plot]'") from error

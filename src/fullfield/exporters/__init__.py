@@ -11,7 +11,7 @@ from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters.geojson import Detections, write_geojson
 from fullfield.exporters.geotiff import Compression, write_geotiff
-from fullfield.exporters.grid import Classes, Grid, band_indices, cells
+from fullfield.exporters.grid import Classes, ExportGrid, band_indices, cells
 from fullfield.exporters.labels import labelled, stored_labels
 from fullfield.exporters.npy import write_npy
 from fullfield.exporters.ometiff import write_ometiff
@@ -148,7 +148,7 @@ def _check_options(kind: str, options: Options) -> None:
             raise ImageError(name, f"{value!r} has no meaning for {kind}", fix=f"leave it out; it is for {fits}")
 
 
-def _grid(scores: ScoreMap, classes: Classes, options: Options) -> Grid:
+def _grid(scores: ScoreMap, classes: Classes, options: Options) -> ExportGrid:
     """The numbers to write: stored labels, chosen bands, or their top class, at the chosen resolution."""
     stored = scores.spec.kind == "labels"
     if stored and classes is not None:
@@ -164,7 +164,9 @@ def _grid(scores: ScoreMap, classes: Classes, options: Options) -> Grid:
     return resampled(grid, image, size, options.resample, labels=labels)
 
 
-def _write_grid(grid: Grid, target: Path, options: Options, *, overwrite: bool, progress: OnProgress | None) -> None:
+def _write_grid(
+    grid: ExportGrid, target: Path, options: Options, *, overwrite: bool, progress: OnProgress | None
+) -> None:
     kind = format_of(target)
     if kind == "geotiff":
         write_geotiff(

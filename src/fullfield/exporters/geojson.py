@@ -17,7 +17,7 @@ from fullfield.errors import ImageError
 from fullfield.exporters.antimeridian import Floats
 from fullfield.exporters.degrees import Place, on_earth
 from fullfield.exporters.geotiff import rasterio_or_error
-from fullfield.exporters.grid import Grid
+from fullfield.exporters.grid import ExportGrid
 from fullfield.exporters.maxima import local_maxima, reach_of
 from fullfield.exporters.trace import TracedRegion, Tracer, signed_area
 from fullfield.files import replacing
@@ -49,7 +49,7 @@ class Detections:
 
 
 def write_geojson(
-    grid: Grid,
+    grid: ExportGrid,
     path: Path,
     wanted: tuple[int, ...],
     detections: Detections,
@@ -95,7 +95,7 @@ def write_geojson(
     return count
 
 
-def _check(grid: Grid, detections: Detections) -> None:
+def _check(grid: ExportGrid, detections: Detections) -> None:
     known = {"geometry": get_args(Geometry), "coordinates": get_args(Coordinates)}
     for name, values in known.items():
         if getattr(detections, name) not in values:
@@ -115,7 +115,7 @@ def _check(grid: Grid, detections: Detections) -> None:
         raise ImageError("min_distance", f"{distance} is not a positive number of px", fix="give px of the image")
 
 
-def _placing(grid: Grid, coordinates: Coordinates) -> tuple[Place, dict[str, str]]:
+def _placing(grid: ExportGrid, coordinates: Coordinates) -> tuple[Place, dict[str, str]]:
     """Coordinates (x, y) of points given in cells (y, x) from the map's corner, and what the file says of them."""
     (top, left), (height, width) = grid.origin, grid.spacing
     header = {"fullfield": grid.about}
@@ -174,7 +174,7 @@ class _Strip:
 
 
 def _strips(
-    grid: Grid, wanted: tuple[int, ...], detections: Detections, *, halo: int, progress: OnProgress | None
+    grid: ExportGrid, wanted: tuple[int, ...], detections: Detections, *, halo: int, progress: OnProgress | None
 ) -> Iterator[tuple[int, int, list[_Strip]]]:
     """First and last row of every strip, and what it and ``halo`` rows on either side hold of each class."""
     _, rows, columns = grid.shape
@@ -187,7 +187,9 @@ def _strips(
         stage.report(min(top + height, rows) * columns)
 
 
-def _read_strip(grid: Grid, wanted: tuple[int, ...], detections: Detections, top: int, bottom: int) -> list[_Strip]:
+def _read_strip(
+    grid: ExportGrid, wanted: tuple[int, ...], detections: Detections, top: int, bottom: int
+) -> list[_Strip]:
     """Full rows, read block by block, each class by itself."""
     columns = grid.shape[2]
     shape = bottom - top, columns
@@ -221,7 +223,7 @@ def _read_strip(grid: Grid, wanted: tuple[int, ...], detections: Detections, top
 
 
 def _points(
-    grid: Grid, wanted: tuple[int, ...], detections: Detections, place: Place, progress: OnProgress | None
+    grid: ExportGrid, wanted: tuple[int, ...], detections: Detections, place: Place, progress: OnProgress | None
 ) -> Iterator[dict[str, Any]]:
     """The window centres of cells, row by row."""
     distance = detections.min_distance
@@ -246,7 +248,7 @@ def _points(
 
 
 def _polygons(
-    grid: Grid, wanted: tuple[int, ...], detections: Detections, place: Place, progress: OnProgress | None
+    grid: ExportGrid, wanted: tuple[int, ...], detections: Detections, place: Place, progress: OnProgress | None
 ) -> Iterator[dict[str, Any]]:
     """Regions of cells that share sides, as soon as the sweep has passed them."""
     columns = grid.shape[2]
@@ -308,7 +310,7 @@ def _feature(shape: dict[str, Any], kind: str, look: dict[str, Any], measured: d
     return {"type": "Feature", "geometry": shape, "properties": properties}
 
 
-def _looks(grid: Grid) -> dict[int, dict[str, Any]]:
+def _looks(grid: ExportGrid) -> dict[int, dict[str, Any]]:
     """Name and colour of every class, as QuPath has them."""
     if grid.colours is not None:
         return {value: {"name": name, "color": list(colour)} for value, (colour, name) in enumerate(grid.colours)}

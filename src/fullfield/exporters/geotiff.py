@@ -15,7 +15,7 @@ from fullfield._version import __version__
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters import cog as cog_file
-from fullfield.exporters.grid import Grid, blocks, counted, widened
+from fullfield.exporters.grid import ExportGrid, blocks, counted, widened
 from fullfield.exporters.whole import heard, missing_tiles
 from fullfield.files import replacing, system_error
 
@@ -29,7 +29,7 @@ _MIXED = 32  # bands that may lie interleaved
 
 
 def write_geotiff(
-    grid: Grid,
+    grid: ExportGrid,
     path: Path,
     *,
     overwrite: bool = False,
@@ -103,7 +103,7 @@ def _refused(path: Path, reason: str, needed: int) -> ImageError:
     return ImageError(str(path), f"GDAL cannot write it ({reason})", fix=fix)
 
 
-def tile_side(grid: Grid) -> int:
+def tile_side(grid: ExportGrid) -> int:
     """Side of a square tile: 512, or less where there are many bands or few cells; a multiple of 16.
 
     Examples:
@@ -118,12 +118,12 @@ def tile_side(grid: Grid) -> int:
     return side
 
 
-def _ordering_bytes(grid: Grid) -> int:
+def _ordering_bytes(grid: ExportGrid) -> int:
     """Of GDAL's cache while a file is ordered: room for a tile of all bands, twice."""
     return min(_CACHE_BYTES, _ORDER_BYTES + 2 * grid.shape[0] * grid.dtype.itemsize * _TILE**2)
 
 
-def _write(rasterio: Any, grid: Grid, path: Path, compression: str, progress: OnProgress | None) -> None:
+def _write(rasterio: Any, grid: ExportGrid, path: Path, compression: str, progress: OnProgress | None) -> None:
     """The plain, tiled file, written once from the first row to the last."""
     bands, rows, columns = grid.shape
     lying, side = grid.lying, tile_side(grid)
@@ -143,7 +143,7 @@ def _write(rasterio: Any, grid: Grid, path: Path, compression: str, progress: On
             file.write_mask(grid.valid(top, bottom, left, right), window=window)
 
 
-def _describe(file: Any, grid: Grid) -> None:
+def _describe(file: Any, grid: ExportGrid) -> None:
     """Names, scales, colours and provenance."""
     file.descriptions = grid.names
     if (grid.scale, grid.offset) != (1.0, 0.0):
@@ -156,7 +156,7 @@ def _describe(file: Any, grid: Grid) -> None:
     file.update_tags(FULLFIELD=grid.about, TIFFTAG_SOFTWARE=f"fullfield {__version__}", AREA_OR_POINT="Area")
 
 
-def _cog(rasterio: Any, grid: Grid, compression: str) -> dict[str, Any]:
+def _cog(rasterio: Any, grid: ExportGrid, compression: str) -> dict[str, Any]:
     """Options of GDAL's driver for Cloud-optimised files."""
     options: dict[str, Any] = {
         "COMPRESS": compression.upper(),
@@ -178,7 +178,7 @@ def _orders_bands(rasterio: Any) -> bool:
     return (major, minor) >= (3, 11)
 
 
-def _add_overviews(rasterio: Any, grid: Grid, path: Path) -> None:
+def _add_overviews(rasterio: Any, grid: ExportGrid, path: Path) -> None:
     """Halves inside the file, until one fits a tile."""
     levels, side = list[int](), max(grid.shape[1:])
     while side > _TILE:
@@ -190,14 +190,14 @@ def _add_overviews(rasterio: Any, grid: Grid, path: Path) -> None:
             file.build_overviews(levels, kind)
 
 
-def predictor(grid: Grid) -> int:
+def predictor(grid: ExportGrid) -> int:
     """TIFF's predictor: 3 for floats, 2 for integers that vary smoothly, 1 for labels."""
     if grid.colours is not None:
         return 1
     return 3 if grid.dtype.kind == "f" else 2
 
 
-def _crs(rasterio: Any, grid: Grid) -> Any:
+def _crs(rasterio: Any, grid: ExportGrid) -> Any:
     text = grid.lying.crs
     return None if text is None else rasterio.crs.CRS.from_user_input(text)
 

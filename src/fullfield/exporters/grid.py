@@ -27,7 +27,7 @@ _MOST = 64 << 20  # bytes of numbers held at once
 
 
 @dataclass(frozen=True)
-class Grid:
+class ExportGrid:
     """Bands of numbers over an image. Cell ``(i, j)`` covers ``spacing`` px from ``origin + (i, j) * spacing`` on.
 
     Args:
@@ -80,7 +80,7 @@ class Grid:
         return np.where(numbers == numbers.dtype.type(self.fill), np.float32(np.nan), meant)
 
 
-def cells(scores: ScoreMap, classes: Classes = None) -> Grid:
+def cells(scores: ScoreMap, classes: Classes = None) -> ExportGrid:
     """The cells of a map with the numbers as they are stored, all bands or those of the classes named.
 
     Raises:
@@ -101,7 +101,7 @@ def cells(scores: ScoreMap, classes: Classes = None) -> Grid:
         block: NDArray[Any] = scores.read(top, bottom, left, right, slice(first, last))[chosen]
         return block
 
-    return Grid(
+    return ExportGrid(
         (len(bands), rows, columns),
         dtype,
         spec.fill,
@@ -156,7 +156,7 @@ def band_indices(scores: ScoreMap, classes: Classes) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def blocks(grid: Grid, tile: int, *, bytes_held: int = _MOST) -> Iterator[Region]:
+def blocks(grid: ExportGrid, tile: int, *, bytes_held: int = _MOST) -> Iterator[Region]:
     """Regions that cover a grid, row by row, each of whole tiles; parts of a tile where a tile would hold too much.
 
     Each region's numbers take ``bytes_held`` at most, or are a single cell's.
@@ -172,7 +172,7 @@ def blocks(grid: Grid, tile: int, *, bytes_held: int = _MOST) -> Iterator[Region
     yield from _cover((0, rows, 0, columns), tile, wide)
 
 
-def parts(grid: Grid, region: Region) -> Iterator[Region]:
+def parts(grid: ExportGrid, region: Region) -> Iterator[Region]:
     """Regions that cover a region, each of numbers that may be held at once; they begin where inner chunks do."""
     most = max(1, _MOST // max(1, grid.cost_bytes))
     side = 1 << (most.bit_length() - 1) // 2  # a power of two, as chunks have
@@ -198,7 +198,7 @@ def counted(
         stage.report(done)
 
 
-def widened(grid: Grid) -> Grid:
+def widened(grid: ExportGrid) -> ExportGrid:
     """The same with half floats as single ones, for formats that have none."""
     if grid.dtype != np.float16:
         return grid

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import UnsupportedError
-from fullfield.exporters.grid import Grid, cells, class_names
+from fullfield.exporters.grid import ExportGrid, cells, class_names
 from fullfield.store.maps import ScoreMap
 from fullfield.store.palette import distinct
 from fullfield.store.reading import greatest
@@ -17,7 +17,7 @@ from fullfield.store.reading import greatest
 _STRIP = 1 << 18  # cells compared at once: a core's cache holds them
 
 
-def labelled(grid: Grid) -> Grid:
+def labelled(grid: ExportGrid) -> ExportGrid:
     """The index among the network's classes of the greatest band at every cell; the first one of equals.
 
     Raises:
@@ -51,7 +51,7 @@ def labelled(grid: Grid) -> Grid:
     )
 
 
-def stored_labels(scores: ScoreMap) -> Grid:
+def stored_labels(scores: ScoreMap) -> ExportGrid:
     """The cells of a map that holds labels, with their colours."""
     grid = cells(scores)
     names = class_names(scores)

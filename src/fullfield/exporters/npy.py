@@ -10,13 +10,13 @@ from typing import BinaryIO
 import numpy as np
 
 from fullfield.engine.progress import OnProgress
-from fullfield.exporters.grid import Grid, blocks, counted
+from fullfield.exporters.grid import ExportGrid, blocks, counted
 from fullfield.files import replacing
 
 _BLOCK = 256
 
 
-def write_npy(grid: Grid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None) -> None:
+def write_npy(grid: ExportGrid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None) -> None:
     """Writes ``(bands, y, x)`` as ``.npy``: scores as floats, NaN for none; labels as they are.
 
     The format has no room for a scale: scaled integers become float32.
@@ -32,7 +32,7 @@ def write_npy(grid: Grid, path: Path, *, overwrite: bool = False, progress: OnPr
         fill_file(grid, file, progress)
 
 
-def fill_file(grid: Grid, file: BinaryIO, progress: OnProgress | None) -> None:
+def fill_file(grid: ExportGrid, file: BinaryIO, progress: OnProgress | None) -> None:
     """The numbers of a grid as they are, ``(bands, y, x)`` from where the file stands on.
 
     Written a run of a row at a time: mapped into memory, a run of a few cells would take a whole page of it, eight
@@ -49,7 +49,7 @@ def fill_file(grid: Grid, file: BinaryIO, progress: OnProgress | None) -> None:
             file.write(runs[band, run].data)
 
 
-def meant(grid: Grid) -> Grid:
+def meant(grid: ExportGrid) -> ExportGrid:
     """The same with scaled integers as the floats that they mean."""
     if grid.dtype.kind == "f" or grid.colours is not None:
         return grid

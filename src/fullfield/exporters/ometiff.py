@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fullfield._version import __version__
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
-from fullfield.exporters.grid import Grid, widened
+from fullfield.exporters.grid import ExportGrid, widened
 from fullfield.exporters.npy import fill_file
 from fullfield.files import replacing
 
@@ -25,7 +25,7 @@ _LEAST = 256  # cells a side of the coarsest level
 _HALVED_BYTES = 1 << 20  # of rows halved at once: a core's cache holds them
 
 
-def write_ometiff(grid: Grid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None) -> None:
+def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None) -> None:
     """Writes a grid as OME-TIFF: channels named, pixel size and position in micrometres, or in pixels of the image.
 
     Positions are those of the first cell's centre from the centre of the image's first pixel, as OME-Zarr counts. The
@@ -52,7 +52,7 @@ def write_ometiff(grid: Grid, path: Path, *, overwrite: bool = False, progress: 
                 file.write(_tiles(source, level), **options)
 
 
-def metadata(grid: Grid) -> dict[str, Any]:
+def metadata(grid: ExportGrid) -> dict[str, Any]:
     """What OME-XML says, as tifffile takes it."""
     mpp = grid.mpp or (1.0, 1.0)
     unit = "µm" if grid.mpp else "pixel"
@@ -77,7 +77,7 @@ def metadata(grid: Grid) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _look(grid: Grid) -> dict[str, Any]:
+def _look(grid: ExportGrid) -> dict[str, Any]:
     """Grey levels, or the colour table of labels."""
     if grid.colours is None:
         return {"photometric": "minisblack"}
@@ -87,7 +87,7 @@ def _look(grid: Grid) -> dict[str, Any]:
     return {"photometric": "palette", "colormap": table}
 
 
-def _levels(grid: Grid, work: Path, progress: OnProgress | None) -> list[tuple[Grid, Path]]:
+def _levels(grid: ExportGrid, work: Path, progress: OnProgress | None) -> list[tuple[ExportGrid, Path]]:
     """The numbers ``(bands, y, x)`` of every level of the pyramid in a file of their own, finest first."""
     source = work / "0"
     with source.open("wb") as file:
@@ -103,7 +103,7 @@ def _levels(grid: Grid, work: Path, progress: OnProgress | None) -> list[tuple[G
     return levels
 
 
-def _halve(grid: Grid, source: Path, target: Path) -> None:
+def _halve(grid: ExportGrid, source: Path, target: Path) -> None:
     """Writes cells of twice the side: the mean of the four that hold something, or the most frequent label."""
     bands, rows, columns = grid.shape
     half = _most_frequent if grid.colours is not None else _mean
@@ -116,7 +116,7 @@ def _halve(grid: Grid, source: Path, target: Path) -> None:
                 coarse.write(half(_fours(numbers, grid), grid).data)
 
 
-def _fours(numbers: NDArray[Any], grid: Grid) -> list[NDArray[Any]]:
+def _fours(numbers: NDArray[Any], grid: ExportGrid) -> list[NDArray[Any]]:
     """The four cells that become one; beyond the end, the fill value."""
     odd = (0, 0), (0, numbers.shape[1] % 2), (0, numbers.shape[2] % 2)
     if odd != ((0, 0), (0, 0), (0, 0)):
@@ -124,7 +124,7 @@ def _fours(numbers: NDArray[Any], grid: Grid) -> list[NDArray[Any]]:
     return [np.ascontiguousarray(numbers[:, i::2, j::2]) for i in (0, 1) for j in (0, 1)]
 
 
-def _mean(four: list[NDArray[Any]], grid: Grid) -> NDArray[Any]:
+def _mean(four: list[NDArray[Any]], grid: ExportGrid) -> NDArray[Any]:
     wide = np.float64 if grid.dtype == np.float64 else np.float32
     total, count = np.zeros(four[0].shape, wide), np.zeros(four[0].shape, np.uint8)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # infinite scores; none at all
@@ -139,7 +139,7 @@ def _mean(four: list[NDArray[Any]], grid: Grid) -> NDArray[Any]:
         return total.astype(grid.dtype)  # 0 / 0 is NaN, which is what floats are filled with
 
 
-def _most_frequent(four: list[NDArray[Any]], grid: Grid) -> NDArray[Any]:
+def _most_frequent(four: list[NDArray[Any]], grid: ExportGrid) -> NDArray[Any]:
     """The most frequent of four labels; of equally frequent ones the first in reading order.
 
     That is the first that occurs again later on; if none does, the first that is a label.
@@ -157,7 +157,7 @@ def _most_frequent(four: list[NDArray[Any]], grid: Grid) -> NDArray[Any]:
     return found
 
 
-def _tiles(source: Path, grid: Grid) -> Iterator[NDArray[Any]]:
+def _tiles(source: Path, grid: ExportGrid) -> Iterator[NDArray[Any]]:
     """Tiles of a file of numbers, band by band, row by row; whole ones."""
     (bands, rows, columns), size = grid.shape, grid.dtype.itemsize
     with source.open("rb", buffering=0) as file:

@@ -13,7 +13,7 @@ from fullfield.drawing.colours import paint
 from fullfield.drawing.pictures import encode_picture
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.exporters.grid import Grid, blocks, counted
+from fullfield.exporters.grid import ExportGrid, blocks, counted
 from fullfield.files import check_writable, replacing
 from fullfield.image.decode import pixel_limit
 
@@ -25,7 +25,12 @@ _MOST = 4 << 30
 
 
 def write_picture(
-    grid: Grid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None, colours: str = "viridis"
+    grid: ExportGrid,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    progress: OnProgress | None = None,
+    colours: str = "viridis",
 ) -> None:
     """Writes labels, or the scores of one class, a pixel a cell of the grid; the legend goes to ``….legend.json``.
 
@@ -80,7 +85,7 @@ def legend_path(path: Path) -> Path:
     return path.with_suffix(".legend.json")
 
 
-def _labels(grid: Grid, numbers: Any) -> tuple[Image.Image, dict[str, Any]]:
+def _labels(grid: ExportGrid, numbers: Any) -> tuple[Image.Image, dict[str, Any]]:
     assert grid.colours is not None
     legend = [
         {"value": value, "name": name, "color": list(colour)}
@@ -97,7 +102,7 @@ def _labels(grid: Grid, numbers: Any) -> tuple[Image.Image, dict[str, Any]]:
     return picture, {"classes": legend, "none": int(grid.fill)}
 
 
-def _scores(grid: Grid, numbers: Any, colours: str) -> tuple[Image.Image, dict[str, Any]]:
+def _scores(grid: ExportGrid, numbers: Any, colours: str) -> tuple[Image.Image, dict[str, Any]]:
     values = grid.decoded(numbers)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Score maps at the image's resolution, or any other: cell ``(i, j)`` stays at its window's centre."""
+"""Resamples score maps to the image's resolution, or any other: each cell stays at its window's centre."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.exporters.grid import Grid
+from fullfield.exporters.grid import ExportGrid
 from fullfield.exporters.labels import labelled
-from fullfield.geometry.region import Region
+from fullfield.geometry.region import Pair
 from fullfield.store.reading import greatest
 
 Method = Literal["nearest", "bilinear", "lanczos"]
 _REACH = {"bilinear": 1.0, "lanczos": 3.0}  # of the kernel, in cells
 _BANDS_BYTES = 2 << 20  # of bands interpolated together: what a core's cache holds
-_PIECE = 8, 64  # pixels of an axis whose shares are one matrix, at least and at most
+_PIECE = 8, 64  # least and greatest number of pixels of an axis whose shares are one matrix
 _ROWS_BYTES = 1 << 18  # of one band of the rows interpolated together
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some pixels of an axis, and the cells that they take.
+    """Some pixels of an axis, and the cells that they are computed from.
 
     Args:
-        pixels, cells: which, from the first of the axis on.
-        shares: ``(pixels, cells)`` of every cell in every pixel; a row's sum is 1.
-        plain: the same, linear.
+        pixels, cells: which, counted from the first of the axis.
+        shares: share of each cell in each pixel ``(pixels, cells)``; every row sums to 1.
+        plain: the same for bilinear interpolation.
     """
 
     pixels: slice
@@ -41,13 +41,13 @@ class _Piece:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Which cells the pixels ``[start, stop)`` of one axis take, in which shares.
+    """The cells that the pixels ``[start, stop)`` of one axis are computed from.
 
     Args:
-        nearest: cell nearest to every pixel's centre, from ``low`` on; any where ``inside`` is false.
+        nearest: cell nearest to each pixel's centre, counted from ``low``; arbitrary where ``inside`` is false.
         inside: whether that cell is in the map.
         low, high: the cells needed, half-open.
-        pieces: for the interpolation; none for ``nearest``.
+        pieces: shares for the interpolation; none for ``nearest``.
     """
 
     nearest: NDArray[np.intp]
@@ -57,15 +57,13 @@ class _Axis:
     pieces: tuple[_Piece, ...] = ()
 
 
-def resampled(
-    grid: Grid, image: tuple[int, int], size: tuple[int, int], method: Method, *, labels: bool = False
-) -> Grid:
+def resampled(grid: ExportGrid, image: Pair, size: Pair, method: Method, *, labels: bool = False) -> ExportGrid:
     """A grid of ``size`` pixels over the whole image, interpolated between the centres of cells.
 
-    A pixel takes its value at its own centre. Beyond the outermost centres the outermost cells go on for half a cell;
-    farther out, and where the nearest cell holds nothing, there is nothing. Cells without a score have no share in
-    their neighbours' pixels: bilinear shares are divided among the others; Lanczos gives way to bilinear there.
-    Where pixels are larger than cells, both kernels widen to the pixel, so that no cell is passed over.
+    A pixel takes its value at its own centre. Beyond the outermost centres the outermost cells extend by half a cell;
+    farther out, and where the nearest cell is empty, pixels are empty. Cells without a score have no share in the
+    pixels around them: bilinear shares are divided among the other cells; Lanczos is replaced by bilinear there.
+    Where pixels are larger than cells, both kernels widen to the pixel, so that every cell counts.
 
         bilinear: a map that is linear in y and x comes out linear at every pixel between centres
         lanczos:  windowed sinc of radius 3 cells; passes through the cells' values at their centres, may overshoot
@@ -79,61 +77,91 @@ def resampled(
 
     Raises:
         ImageError: an unknown method, no such size, or labels that would be interpolated.
-        UnsupportedError: more classes than 16 bits name.
+        UnsupportedError: more classes than 16 bits can tell apart.
 
     Source: Duchon 1979, doi 10.1175/1520-0450(1979)018<1016:LFIOAT>2.0.CO;2 (Lanczos)
     """
     _check(grid, size, method)
     if method == "nearest" or grid.colours is not None:
-        return _nearest(labelled(grid) if labels else grid, image, size)
-    kind = np.float64 if grid.dtype == np.float64 else np.float32
-    target = labelled(grid) if labels else None
-    dtype = np.dtype(kind) if target is None else target.dtype
-    fill = math.nan if target is None else target.fill
-    spacing = _spacing(image, size)
+        grid = labelled(grid) if labels else grid
+        pixels = ResampledGrid(grid, grid, image, size, "nearest")
+        mask_bytes = 16
+    else:
+        floats = np.dtype(np.float64 if grid.dtype == np.float64 else np.float32)
+        target = labelled(grid) if labels else replace(grid, dtype=floats, fill=math.nan, scale=1.0, offset=0.0)
+        pixels = ResampledGrid(grid, target, image, size, method)
+        mask_bytes = 64
+    target = pixels.target
+    return replace(
+        target,
+        shape=(target.shape[0], *size),
+        origin=(0.0, 0.0),
+        spacing=pixels.spacing,
+        read=pixels.read,
+        valid=pixels.valid,
+        cost_bytes=target.shape[0] * target.dtype.itemsize + mask_bytes + pixels.bytes_of_cells,
+    )
 
-    there_at: dict[Region, NDArray[np.bool_]] = {}  # of the block read last: its mask is asked for next
 
-    def read(*region: int) -> NDArray[Any]:
-        y, x = _axes(grid, spacing, region, method)
-        out = np.full((1 if labels else grid.shape[0], len(y.nearest), len(x.nearest)), fill, dtype)
-        there_at.clear()
+class ResampledGrid:
+    """Reads pixels of a grid of cells.
+
+    Args:
+        grid: of cells.
+        target: the same with type, fill value and bands of the pixels.
+        image: height and width of the original image, px.
+        size: height and width of the grid of pixels.
+        method: how pixels are computed.
+    """
+
+    def __init__(self, grid: ExportGrid, target: ExportGrid, image: Pair, size: Pair, method: Method) -> None:
+        self.grid, self.target, self.method = grid, target, method
+        self.spacing = image[0] / size[0], image[1] / size[1]
+        self._last: tuple[tuple[int, ...], NDArray[np.bool_]] | None = None  # region read last, and its valid pixels
+
+    @property
+    def bytes_of_cells(self) -> int:
+        """Bytes of the cells that are read for one pixel, and as much again for their floats."""
+        pixel, cell = math.prod(self.spacing), math.prod(self.grid.spacing)
+        return math.ceil(2 * self.grid.cost_bytes * pixel / cell)
+
+    def read(self, *region: int) -> NDArray[Any]:
+        """Pixels ``(bands, y, x)`` of a half-open region."""
+        y, x = _axes(self.grid, self.spacing, region, self.method)
+        target = self.target
+        out = np.full((target.shape[0], len(y.nearest), len(x.nearest)), target.fill, target.dtype)
+        self._last = None
         if y.low >= y.high or x.low >= x.high:
             return out
-        known = grid.valid(y.low, y.high, x.low, x.high)
-        there_at[region[0], region[1], region[2], region[3]] = there = _there(known, y, x)
-        numbers = grid.read(y.low, y.high, x.low, x.high)
+        known = self.grid.valid(y.low, y.high, x.low, x.high)
+        valid = _valid_pixels(known, y, x)
+        self._last = region, valid
+        numbers = self.grid.read(y.low, y.high, x.low, x.high)
+        if self.method == "nearest":
+            for band, plane in zip(out, numbers, strict=True):
+                np.copyto(band, plane.take(x.nearest, 1).take(y.nearest, 0), where=valid)
+            return out
         for piece in y.pieces:
-            strips = _strips(grid, numbers, known, piece, x)
-            part, where = out[:, piece.pixels], there[piece.pixels]
-            if labels:
-                _fill_labels(part[0], where, strips, grid.classes)
+            strips = _strips(self.grid, numbers, known, piece, x)
+            part, where = out[:, piece.pixels], valid[piece.pixels]
+            if target.colours is not None:
+                _fill_labels(part[0], where, strips, self.grid.classes)
                 continue
             for first, values in strips:
                 np.copyto(part[first : first + len(values)], values, where=where, casting="same_kind")
         return out
 
-    def valid(*region: int) -> NDArray[np.bool_]:
-        known = there_at.get((region[0], region[1], region[2], region[3]))
-        return _valid(grid, *_axes(grid, spacing, region, method)) if known is None else known
-
-    per_pixel = dtype.itemsize * (1 if labels else grid.shape[0]) + 64
-    return replace(
-        target or grid,
-        shape=(1 if labels else grid.shape[0], *size),
-        dtype=dtype,
-        fill=fill,
-        origin=(0.0, 0.0),
-        spacing=spacing,
-        read=read,
-        valid=valid,
-        scale=1.0,
-        offset=0.0,
-        cost_bytes=per_pixel + _share_of_cells(grid, spacing),
-    )
+    def valid(self, *region: int) -> NDArray[np.bool_]:
+        """Which pixels ``(y, x)`` of a region lie in a cell that is not empty; cached for the region read last."""
+        if self._last is not None and self._last[0] == region:
+            return self._last[1]
+        y, x = _axes(self.grid, self.spacing, region, self.method)
+        if y.low >= y.high or x.low >= x.high:
+            return np.zeros((len(y.nearest), len(x.nearest)), np.bool_)
+        return _valid_pixels(self.grid.valid(y.low, y.high, x.low, x.high), y, x)
 
 
-def _check(grid: Grid, size: tuple[int, int], method: str) -> None:
+def _check(grid: ExportGrid, size: tuple[int, int], method: str) -> None:
     if method not in get_args(Method):
         raise ImageError("resample", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(Method))}")
     if min(size) < 1:
@@ -142,42 +170,7 @@ def _check(grid: Grid, size: tuple[int, int], method: str) -> None:
         raise ImageError("resample", f"{method} has no meaning for labels", fix="use nearest, or scan for scores")
 
 
-def _spacing(image: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
-    return image[0] / size[0], image[1] / size[1]
-
-
-def _share_of_cells(grid: Grid, spacing: tuple[float, float]) -> int:
-    """Bytes of cells read for every pixel, and as much again for their floats."""
-    return math.ceil(2 * grid.cost_bytes * spacing[0] * spacing[1] / (grid.spacing[0] * grid.spacing[1]))
-
-
-def _nearest(grid: Grid, image: tuple[int, int], size: tuple[int, int]) -> Grid:
-    spacing = _spacing(image, size)
-
-    def read(*region: int) -> NDArray[Any]:
-        y, x = _axes(grid, spacing, region, "nearest")
-        out = np.full((grid.shape[0], len(y.nearest), len(x.nearest)), grid.fill, grid.dtype)
-        if y.low < y.high and x.low < x.high:
-            there = _there(grid.valid(y.low, y.high, x.low, x.high), y, x)
-            for band, plane in zip(out, grid.read(y.low, y.high, x.low, x.high), strict=True):
-                np.copyto(band, plane.take(x.nearest, 1).take(y.nearest, 0), where=there)
-        return out
-
-    def valid(*region: int) -> NDArray[np.bool_]:
-        return _valid(grid, *_axes(grid, spacing, region, "nearest"))
-
-    return replace(
-        grid,
-        shape=(grid.shape[0], *size),
-        origin=(0.0, 0.0),
-        spacing=spacing,
-        read=read,
-        valid=valid,
-        cost_bytes=grid.shape[0] * grid.dtype.itemsize + 16 + _share_of_cells(grid, spacing),
-    )
-
-
-def _axes(grid: Grid, spacing: tuple[float, float], region: tuple[int, ...], method: str) -> tuple[_Axis, _Axis]:
+def _axes(grid: ExportGrid, spacing: tuple[float, float], region: tuple[int, ...], method: str) -> tuple[_Axis, _Axis]:
     rows = _ROWS_BYTES // (8 * max(1, region[3] - region[2]))
     y, x = (
         _axis(grid.shape[1 + k], (grid.origin[k], grid.spacing[k], spacing[k]), region[2 * k : 2 * k + 2], method, most)
@@ -189,7 +182,7 @@ def _axes(grid: Grid, spacing: tuple[float, float], region: tuple[int, ...], met
 def _axis(count: int, lies: tuple[float, float, float], span: tuple[int, ...], method: str, most: int) -> _Axis:
     """The cells of pixels ``[start, stop)``, ``most`` of these in a piece.
 
-    ``lies`` is where the first cell begins, how wide cells are, and how wide pixels, in px of the original image.
+    ``lies`` is the start of the first cell, the width of a cell and that of a pixel, in px of the original image.
     """
     (origin, cell, pixel), (start, stop) = lies, span
     centres = (np.arange(start, stop) + 0.5) * pixel
@@ -216,7 +209,7 @@ def _axis(count: int, lies: tuple[float, float, float], span: tuple[int, ...], m
 
 
 def _piece(place: NDArray[np.float64], pixels: slice, wide: float, method: str, span: tuple[int, int]) -> _Piece:
-    """Some pixels of an axis; ``span`` are the cells that are there."""
+    """Some pixels of an axis; ``span`` is the half-open range of cells that were read."""
     low, high = span
     some, reach = place[pixels], math.ceil(_REACH[method] * wide)
     first = min(max(math.floor(some[0]) - reach + 1, low), high - 1)
@@ -226,7 +219,7 @@ def _piece(place: NDArray[np.float64], pixels: slice, wide: float, method: str, 
 
 
 def _shares(place: NDArray[np.float64], wide: float, method: str, span: tuple[int, int]) -> NDArray[np.float64]:
-    """Share of every cell of ``span`` in the value at every place; cells beyond the map are its outermost."""
+    """Share of each cell of ``span`` in the value at each place; beyond the map, its outermost cell counts."""
     low, high = span
     reach = math.ceil(_REACH[method] * wide)
     index = np.floor(place).astype(np.intp)[:, None] + np.arange(1 - reach, reach + 1)
@@ -241,15 +234,8 @@ def _shares(place: NDArray[np.float64], wide: float, method: str, span: tuple[in
     return out
 
 
-def _valid(grid: Grid, y: _Axis, x: _Axis) -> NDArray[np.bool_]:
-    """Which pixels' nearest cell is in the map and holds something."""
-    if y.low >= y.high or x.low >= x.high:
-        return np.zeros((len(y.nearest), len(x.nearest)), np.bool_)
-    return _there(grid.valid(y.low, y.high, x.low, x.high), y, x)
-
-
-def _there(known: NDArray[np.bool_], y: _Axis, x: _Axis) -> NDArray[np.bool_]:
-    """The same of cells that are read already."""
+def _valid_pixels(known: NDArray[np.bool_], y: _Axis, x: _Axis) -> NDArray[np.bool_]:
+    """Which pixels have a nearest cell that is in the map and holds something; ``known`` says which cells do."""
     inside: NDArray[np.bool_] = y.inside[:, None] & x.inside
     if not known.all():
         inside &= known.take(x.nearest, 1).take(y.nearest, 0)
@@ -257,12 +243,9 @@ def _there(known: NDArray[np.bool_], y: _Axis, x: _Axis) -> NDArray[np.bool_]:
 
 
 def _strips(
-    grid: Grid, numbers: NDArray[Any], known: NDArray[np.bool_], rows: _Piece, x: _Axis
+    grid: ExportGrid, numbers: NDArray[Any], known: NDArray[np.bool_], rows: _Piece, x: _Axis
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Interpolated bands ``(n, y, x)`` of some rows, a few at a time, each with the index of the first.
-
-    NaN where there is none.
-    """
+    """Interpolated bands ``(n, y, x)`` of some rows, a few at a time, with the index of the first; NaN for none."""
     some = max(1, _BANDS_BYTES // (8 * len(rows.shares) * len(x.nearest)))
     known = known[rows.cells]
     for first in range(0, len(numbers), some):
@@ -277,7 +260,7 @@ def _strips(
 def _mix(
     values: NDArray[np.float64], rows: NDArray[np.float64], columns: list[tuple[_Piece, NDArray[np.float64]]]
 ) -> NDArray[np.float64]:
-    """``rows @ values @ columns.T`` of every band, where ``columns`` is zero but for the pieces' own cells."""
+    """``rows @ values @ columns.T`` of each band, where ``columns`` is zero except for each piece's own cells."""
     across = np.empty((*values.shape[:2], columns[-1][0].pixels.stop))
     for piece, shares in columns:
         np.matmul(values[:, :, piece.cells], shares.T, out=across[:, :, piece.pixels])
@@ -286,7 +269,7 @@ def _mix(
 
 
 def _mix_known(values: NDArray[np.float64], real: NDArray[np.bool_], rows: _Piece, x: _Axis) -> NDArray[np.float64]:
-    """Interpolation where some cells hold nothing: bilinear near these, of the cells that do."""
+    """Interpolation where some cells are empty: near these, bilinear between the other cells."""
     values = np.where(real, values, 0.0)
     shares, plain = ([(p, getattr(p, kind)) for p in x.pieces] for kind in ("shares", "plain"))
     whole = _mix(values, rows.shares, shares)
@@ -304,6 +287,6 @@ def _fill_labels(
     bands: Iterator[tuple[int, NDArray[np.float64]]],
     classes: tuple[int, ...],
 ) -> None:
-    """The class of the greatest band at every pixel; none where a band has no value."""
+    """The class of the greatest band at each pixel; left as it is where a band has no value."""
     top, known = greatest(band for _, values in bands for band in values)
     np.copyto(out, np.array(classes, out.dtype).take(top), where=there & known)

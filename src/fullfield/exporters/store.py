@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.exporters.grid import Classes, Grid, cells, counted, parts
+from fullfield.exporters.grid import Classes, ExportGrid, cells, counted, parts
 from fullfield.files import replacing
 from fullfield.geometry.region import Region
 from fullfield.store.archive import write_npz
@@ -27,7 +27,7 @@ _MOST = 4 << 30  # bytes of a map that is brought into memory unasked
 
 
 def write_store(
-    grid: Grid, path: Path, scores: ScoreMap, *, overwrite: bool = False, progress: OnProgress | None = None
+    grid: ExportGrid, path: Path, scores: ScoreMap, *, overwrite: bool = False, progress: OnProgress | None = None
 ) -> None:
     """Writes the numbers of a grid as an OME-Zarr store, as they are: one shard of it is in memory at a time.
 
@@ -51,7 +51,7 @@ def write_store(
             raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
 
 
-def _spec(grid: Grid, scores: ScoreMap) -> MapSpec:
+def _spec(grid: ExportGrid, scores: ScoreMap) -> MapSpec:
     labels = grid.colours is not None
     names: tuple[str, ...] | None = grid.names
     if labels:
@@ -73,7 +73,7 @@ def _spec(grid: Grid, scores: ScoreMap) -> MapSpec:
     )
 
 
-def _copy(grid: Grid, writer: StoreWriter, progress: OnProgress | None) -> None:
+def _copy(grid: ExportGrid, writer: StoreWriter, progress: OnProgress | None) -> None:
     (_, rows, columns), (height, width) = writer.spec.shape, writer.spec.shard
     shards = (
         (top, min(top + height, rows), left, min(left + width, columns))
@@ -84,7 +84,7 @@ def _copy(grid: Grid, writer: StoreWriter, progress: OnProgress | None) -> None:
         writer.write(shard[0], shard[2], _read(grid, shard), grid.valid(*shard))
 
 
-def _read(grid: Grid, region: Region) -> NDArray[Any]:
+def _read(grid: ExportGrid, region: Region) -> NDArray[Any]:
     """Numbers of a region, in parts if reading takes more memory than they do: as of a few bands, or of labels."""
     if grid.cost_bytes <= grid.shape[0] * grid.dtype.itemsize:
         return grid.read(*region)
