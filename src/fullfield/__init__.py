@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from fullfield.errors import ResumeError as ResumeError
     from fullfield.errors import UnsupportedError as UnsupportedError
     from fullfield.exporters import Exported as Exported
-    from fullfield.exporters.geojson import Detections as Detections
+    from fullfield.exporters.detections import Detections as Detections
     from fullfield.geometry.placement import Placement as Placement
     from fullfield.image.open import open as open
     from fullfield.image.raster import Raster as Raster
@@ -64,7 +64,7 @@ _HOME = {
     "CaptureError": "fullfield.errors",
     "Certificate": "fullfield.verification.certificate",
     "Compute": "fullfield.planning.compute",
-    "Detections": "fullfield.exporters.geojson",
+    "Detections": "fullfield.exporters.detections",
     "Encoding": "fullfield.store.encoding",
     "Exported": "fullfield.exporters",
     "FileResult": "fullfield.api.scan_files",

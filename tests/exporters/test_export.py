@@ -12,7 +12,7 @@ from PIL import Image
 from fullfield.api.scores import Scores, open_scores
 from fullfield.errors import ImageError
 from fullfield.exporters import Options, export
-from fullfield.exporters.geojson import Detections
+from fullfield.exporters.detections import Detections
 from fullfield.store.palette import distinct
 from tests.exporters.maps import UTM, placed, score_map
 

@@ -13,7 +13,7 @@ import rasterio
 
 from fullfield.errors import BudgetError, ImageError
 from fullfield.exporters import Options, export
-from fullfield.exporters.whole import missing_tiles
+from fullfield.exporters.tiff_complete import missing_tiles
 from tests.exporters.maps import Map, placed, score_map
 
 LARGE = placed(step=(1, 1), window=(1, 1), image=(700, 600), scanned=(700, 600), padding=(0, 0, 0, 0))

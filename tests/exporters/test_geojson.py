@@ -10,7 +10,7 @@ import pytest
 
 from fullfield.errors import ImageError
 from fullfield.exporters import Options, export
-from fullfield.exporters.geojson import Detections
+from fullfield.exporters.detections import Detections
 from fullfield.exporters.labels import stored_labels
 from fullfield.image.raster import Georeference
 from tests.exporters.maps import UTM, Map, placed, score_map
@@ -100,7 +100,7 @@ def test_a_map_with_a_known_system_names_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{}, {"threshold": 0.3}, {"geometry": "points", "min_distance": 20.0}])
 def test_the_strips_do_not_show(tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = features(score_map(), tmp_path, **options)
-    monkeypatch.setattr("fullfield.exporters.geojson._STRIP_ROWS", 5)
+    monkeypatch.setattr("fullfield.exporters.detections._STRIP_ROWS", 5)
     assert features(score_map(), tmp_path, **options) == whole
 
 
@@ -129,7 +129,7 @@ def test_stored_labels_are_outlined_without_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"coordinates": "map"}, "lies on no map"),
+        ({"coordinates": "map"}, "has no georeference"),
         ({"coordinates": "moon"}, "'moon' is not known"),
         ({"geometry": "circles"}, "'circles' is not known"),
         ({"min_distance": 3.0}, "is for points"),
@@ -222,6 +222,6 @@ def test_a_region_round_the_earth_is_where_it_is(tmp_path: Path, west: float, pa
 
 def test_a_region_that_holds_a_pole_is_refused_in_degrees(tmp_path: Path) -> None:
     scores = lone("EPSG:3413", (-488_000.0, 488_000.0), 1000.0)
-    with pytest.raises(ImageError, match="a region holds a pole"):
+    with pytest.raises(ImageError, match="a region contains a pole"):
         features(scores, tmp_path, [0], threshold=0.5, coordinates="wgs84")
     assert features(scores, tmp_path, [0], threshold=0.5, coordinates="map")

@@ -10,7 +10,7 @@ from fullfield.api.scores import Scores, open_scores
 if TYPE_CHECKING:
     from fullfield.engine.progress import OnProgress
     from fullfield.exporters import Exported, Resolution
-    from fullfield.exporters.geojson import Detections
+    from fullfield.exporters.detections import Detections
     from fullfield.exporters.geotiff import Compression
     from fullfield.exporters.grid import Classes
     from fullfield.exporters.resample import Method

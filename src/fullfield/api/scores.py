@@ -40,7 +40,7 @@ from fullfield.verification.certificate import Certificate
 if TYPE_CHECKING:
     from fullfield.engine.progress import OnProgress
     from fullfield.exporters import Exported, Resolution
-    from fullfield.exporters.geojson import Detections
+    from fullfield.exporters.detections import Detections
     from fullfield.exporters.geotiff import Compression
     from fullfield.exporters.resample import Method
     from fullfield.geometry.placement import Placement

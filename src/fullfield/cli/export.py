@@ -76,7 +76,7 @@ def command(
     """
     from fullfield.api.export import export
     from fullfield.cli.progress import progress_bar
-    from fullfield.exporters.geojson import Detections
+    from fullfield.exporters.detections import Detections
 
     wanted = Detections(threshold, geometry, coordinates, min_distance)
     with progress_bar("export") as progress:

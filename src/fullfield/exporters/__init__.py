@@ -9,7 +9,8 @@ from typing import Literal
 
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
-from fullfield.exporters.geojson import Detections, write_geojson
+from fullfield.exporters.detections import Detections
+from fullfield.exporters.geojson import write_geojson
 from fullfield.exporters.geotiff import Compression, write_geotiff
 from fullfield.exporters.grid import Classes, ExportGrid, band_indices, cells
 from fullfield.exporters.labels import labelled, stored_labels

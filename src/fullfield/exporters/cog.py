@@ -1,4 +1,4 @@
-"""The last step of a Cloud-optimised GeoTIFF, which GDAL takes in one call that hears no interruption."""
+"""Reorders a GeoTIFF into a Cloud-optimised one; GDAL does it in one call that cannot be interrupted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_LARGE = 64 << 20  # bytes; GDAL copies less in a second or two
+_LARGE = 64 << 20  # bytes; smaller files take GDAL a second or two
 _SCRIPT = """
 import json, sys
 job = json.loads(sys.argv[1])
@@ -20,33 +20,33 @@ with rasterio.Env(**job["settings"]):
 
 
 def copy(rasterio: Any, source: Path, target: Path, *, settings: dict[str, Any], options: dict[str, Any]) -> None:
-    """Copies a plain file in the order of a Cloud-optimised one.
+    """Copies a plain GeoTIFF as a Cloud-optimised one.
 
-    A large one is copied by a process of its own, so that an interruption ends it at once.
+    A large file is copied by a process of its own, so that an interruption ends it at once.
 
     Args:
         rasterio: the package.
         source, target: files.
-        settings: GDAL's.
-        options: of its driver COG.
+        settings: of GDAL.
+        options: of GDAL's driver COG.
 
     Raises:
-        RasterioError: GDAL cannot.
-        KeyboardInterrupt: as it comes; the other process has ended then.
+        RasterioError: GDAL cannot copy it.
+        KeyboardInterrupt: after the other process has ended.
     """
     if source.stat().st_size < _LARGE:
         rasterio.shutil.copy(source, target, driver="COG", **options)
         return
     job = {"path": sys.path, "source": str(source), "target": str(target), "settings": settings, "options": options}
     command = [sys.executable, "-c", _SCRIPT, json.dumps(job)]
-    with subprocess.Popen(  # noqa: S603 (this Python, and a text of this file)
+    with subprocess.Popen(  # noqa: S603 (this Python runs a constant of this file)
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as child:
         try:
-            _, said = child.communicate()
+            _, stderr = child.communicate()
         except BaseException:
             child.kill()
             raise
     if child.returncode:
-        lines = said.decode(errors="replace").strip().splitlines() or [f"it ended with {child.returncode}"]
+        lines = stderr.decode(errors="replace").strip().splitlines() or [f"it ended with {child.returncode}"]
         raise rasterio.errors.RasterioIOError(lines[-1])

@@ -1,4 +1,4 @@
-"""GeoTIFF and Cloud-optimised GeoTIFF, through GDAL."""
+"""Writes GeoTIFF and Cloud-optimised GeoTIFF with GDAL."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters import cog as cog_file
 from fullfield.exporters.grid import ExportGrid, blocks, counted, widened
-from fullfield.exporters.whole import heard, missing_tiles
+from fullfield.exporters.tiff_complete import gdal_errors_logged, missing_tiles
 from fullfield.files import replacing, system_error
 
 Compression = Literal["deflate", "zstd", "lzw", "none"]
 _TILE = 512
-_TILE_BYTES = 66 << 20  # of all bands of a tile: they must find room in GDAL's cache together, twice
-_CACHE_BYTES = 192 << 20  # of GDAL's blocks; rasterio sets it at once, and back afterwards
-_ORDER_BYTES = 64 << 20  # of the same while a Cloud-optimised file is ordered; more is slower
-_ROOM_BYTES = 16 << 20  # a disk with less is full
-_MIXED = 32  # bands that may lie interleaved
+_TILE_BYTES = 66 << 20  # of all bands of a tile: GDAL's cache must hold them twice
+_CACHE_BYTES = 192 << 20  # of GDAL's block cache, while a file is written
+_ORDER_BYTES = 64 << 20  # of the same, while a file is made Cloud-optimised; more is slower
+_ROOM_BYTES = 16 << 20  # a disk with less free space counts as full
+_MIXED = 32  # greatest number of bands that are stored interleaved
 
 
 def write_geotiff(
@@ -39,18 +39,20 @@ def write_geotiff(
 ) -> None:
     """Writes a grid as GeoTIFF: CRS, transform, nodata, validity mask, one named band a class, tiles, overviews.
 
-    Cell ``(i, j)``'s centre lies on the map where its window's centre does. Without a georeference the file has no CRS
-    and its transform counts in pixels of the original image, x to the right and y downwards. Scaled integers carry
-    scale and offset; labels a colour table. What made the map is the tag ``FULLFIELD``, as JSON.
+    GDAL counts bands from 1, fullfield classes from 0: class 0 is band 1; each band's description names its class.
+
+    The centre of cell ``(i, j)`` lies on the map where its window's centre does. Without a georeference the file has
+    no CRS, and its transform counts in pixels of the original image, x to the right and y downwards. Scaled integers
+    have a scale and an offset, labels a colour table. The tag ``FULLFIELD`` says how the map was made, as JSON.
 
     Args:
         grid: what to write.
-        path: where to; checked already.
-        overwrite: whether what lies there may go.
+        path: of the file; checked already.
+        overwrite: replace an earlier file.
         progress: called after every block.
-        cog: Cloud-optimised: all in the order that a reader of URLs wants; it takes the space of a second file while
-            it is written. GDAL before 3.11 can order so the interleaved bands only, which is hopeless beyond a few
-            dozen bands: more become a plain tiled file with overviews, band by band.
+        cog: Cloud-optimised: in the order in which a reader over HTTP needs it; while it is written it takes the space
+            of two files. GDAL before 3.11 can do so with interleaved bands only, which is too slow beyond 32 bands:
+            more become a plain tiled file with overviews, band by band.
         compression: ``deflate``, ``zstd``, ``lzw`` or ``none``.
 
     Raises:
@@ -64,47 +66,47 @@ def write_geotiff(
     needed = math.prod(grid.shape) * grid.dtype.itemsize * (2 if cloud else 1)
     with replacing(path, overwrite=overwrite, needed_bytes=needed) as place:
         plain = place.with_name(f"{place.name}.plain") if cloud else place
-        # GDAL's own temporary files too go with the folder
+        # GDAL's temporary files are removed with the folder
         settings = {
             "GDAL_CACHEMAX": _CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True, "CPL_TMPDIR": str(place.parent)
         }  # fmt: skip
         errors = (rasterio.errors.RasterioError, rasterio.errors.CRSError, ValueError, *_gdal_errors())
-        with heard() as told:
+        with gdal_errors_logged() as logged:
             try:
                 with warnings.catch_warnings(), rasterio.Env(**settings):
-                    # an image's own pixels without a georeference have the identity as transform, which is right
+                    # without a georeference the transform may be the identity, which is right
                     warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
                     _write(rasterio, grid, plain, "none" if cloud else compression, progress)
-                    if cloud and not told:
+                    if cloud and not logged:
                         options = _cog(rasterio, grid, compression)
                         ordering = settings | {"GDAL_CACHEMAX": _ordering_bytes(grid)}
                         cog_file.copy(rasterio, plain, place, settings=ordering, options=options)
-                    elif not told:
+                    elif not logged:
                         _add_overviews(rasterio, grid, place)
-                _check_whole(place, told)
+                _check_complete(place, logged)
             except errors as error:
-                raise _refused(path, told[0] if told else _reason(error), needed) from error
+                raise _refused(path, logged[0] if logged else _reason(error), needed) from error
 
 
-def _check_whole(path: Path, told: list[str]) -> None:
-    """Raises where GDAL closed a file that is not all there."""
-    if told:
-        raise ValueError(told[0])
+def _check_complete(path: Path, logged: list[str]) -> None:
+    """Raises if GDAL reported an error, or closed an incomplete file without one."""
+    if logged:
+        raise ValueError(logged[0])
     missing = missing_tiles(path)
     if missing:
         raise ValueError(f"{missing} tiles are missing")
 
 
 def _refused(path: Path, reason: str, needed: int) -> ImageError:
-    """What is said of a file that GDAL did not write; a full disk is called that."""
-    if shutil.disk_usage(path.resolve().parent).free < _ROOM_BYTES:  # GDAL tells the reason to stderr at most
+    """The error for a file that GDAL did not write; a full disk is named."""
+    if shutil.disk_usage(path.resolve().parent).free < _ROOM_BYTES:  # GDAL does not return the reason
         return system_error(str(path), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), needed)
     fix = f"see that {needed} bytes are free there, and that the image's coordinate system is sound"
     return ImageError(str(path), f"GDAL cannot write it ({reason})", fix=fix)
 
 
 def tile_side(grid: ExportGrid) -> int:
-    """Side of a square tile: 512, or less where there are many bands or few cells; a multiple of 16.
+    """Side of a square tile: 512, or less if there are many bands or few cells; a multiple of 16.
 
     Examples:
         >>> import numpy as np
@@ -119,17 +121,17 @@ def tile_side(grid: ExportGrid) -> int:
 
 
 def _ordering_bytes(grid: ExportGrid) -> int:
-    """Of GDAL's cache while a file is ordered: room for a tile of all bands, twice."""
+    """Bytes of GDAL's cache while a file is made Cloud-optimised: all bands of a tile fit in twice."""
     return min(_CACHE_BYTES, _ORDER_BYTES + 2 * grid.shape[0] * grid.dtype.itemsize * _TILE**2)
 
 
 def _write(rasterio: Any, grid: ExportGrid, path: Path, compression: str, progress: OnProgress | None) -> None:
-    """The plain, tiled file, written once from the first row to the last."""
+    """Writes the plain tiled file, from the first row to the last."""
     bands, rows, columns = grid.shape
-    lying, side = grid.lying, tile_side(grid)
+    placed, side = grid.on_map, tile_side(grid)
     profile: dict[str, Any] = {
         "driver": "GTiff", "count": bands, "height": rows, "width": columns, "dtype": str(grid.dtype),
-        "nodata": grid.fill, "crs": _crs(rasterio, grid), "transform": rasterio.Affine(*lying.transform),
+        "nodata": grid.fill, "crs": _crs(rasterio, grid), "transform": rasterio.Affine(*placed.transform),
         "tiled": True, "blockxsize": side, "blockysize": side, "interleave": "band",
         "bigtiff": "IF_SAFER", "compress": compression, "num_threads": "ALL_CPUS" if bands == 1 else 1,
     }  # fmt: skip
@@ -144,7 +146,7 @@ def _write(rasterio: Any, grid: ExportGrid, path: Path, compression: str, progre
 
 
 def _describe(file: Any, grid: ExportGrid) -> None:
-    """Names, scales, colours and provenance."""
+    """Writes names, scales, colours and provenance."""
     file.descriptions = grid.names
     if (grid.scale, grid.offset) != (1.0, 0.0):
         file.scales = (grid.scale,) * grid.shape[0]
@@ -163,7 +165,7 @@ def _cog(rasterio: Any, grid: ExportGrid, compression: str) -> dict[str, Any]:
         "BLOCKSIZE": _TILE,
         "BIGTIFF": "IF_SAFER",
         "OVERVIEW_RESAMPLING": "MODE" if grid.colours is not None else "AVERAGE",
-        "NUM_THREADS": "ALL_CPUS" if grid.shape[0] == 1 else 1,  # GDAL stumbles over bands in threads
+        "NUM_THREADS": "ALL_CPUS" if grid.shape[0] == 1 else 1,  # GDAL fails with several bands and threads
     }
     if compression != "none":
         options["PREDICTOR"] = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}[predictor(grid)]
@@ -179,7 +181,7 @@ def _orders_bands(rasterio: Any) -> bool:
 
 
 def _add_overviews(rasterio: Any, grid: ExportGrid, path: Path) -> None:
-    """Halves inside the file, until one fits a tile."""
+    """Adds levels of half the size each, until one fits a tile."""
     levels, side = list[int](), max(grid.shape[1:])
     while side > _TILE:
         side = -(-side // 2)
@@ -198,7 +200,7 @@ def predictor(grid: ExportGrid) -> int:
 
 
 def _crs(rasterio: Any, grid: ExportGrid) -> Any:
-    text = grid.lying.crs
+    text = grid.on_map.crs
     return None if text is None else rasterio.crs.CRS.from_user_input(text)
 
 
@@ -217,7 +219,7 @@ def rasterio_or_error(what: str) -> Any:
 
 
 def _gdal_errors() -> tuple[type[BaseException], ...]:
-    """What GDAL's own errors are, which rasterio does not always turn into its."""
+    """GDAL's own errors, some of which rasterio does not convert."""
     return (import_module("rasterio._err").CPLE_BaseError,)
 
 

@@ -1,4 +1,4 @@
-"""What is about to be written: bands of numbers on a regular grid over the image, read by region."""
+"""Numbers to be exported: bands on a regular grid over the image, read by region."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
 from fullfield.image.raster import Georeference
 from fullfield.store.classes import find_band
-from fullfield.store.maps import ScoreMap
+from fullfield.store.maps import ScoreMap, decoded
 from fullfield.store.palette import Colour
 from fullfield.store.record import plain_json
 
 Classes = int | str | Sequence[int | str] | None
 """Classes by name or by index among the network's classes; all where ``None``."""
 Read = Callable[[int, int, int, int], NDArray[Any]]
-_MOST = 64 << 20  # bytes of numbers held at once
+_MOST = 64 << 20  # bytes of numbers in memory at once
 
 
 @dataclass(frozen=True)
 class ExportGrid:
-    """Bands of numbers over an image. Cell ``(i, j)`` covers ``spacing`` px from ``origin + (i, j) * spacing`` on.
+    """Bands of numbers over an image. Cell ``(i, j)`` covers ``spacing`` px, starting at ``origin + (i, j) * spacing``.
 
     Args:
         shape: bands, rows and columns.
         dtype: of the numbers.
-        fill: the number that stands where there is none.
+        fill: number of cells that have no score.
         origin: top and left of cell ``(0, 0)`` on the original image, in pixel edges.
         spacing: height and width of a cell in px of the original image.
-        names: one a band.
-        classes: index among the network's classes, one a band; of labels, of every value.
+        names: one for each band.
+        classes: index of each band's class among the network's classes; of labels, of each value.
         read: numbers ``(bands, y, x)`` of a half-open region.
-        valid: which cells ``(y, x)`` of a region hold something.
-        cost_bytes: memory that reading takes, a cell.
+        valid: which cells ``(y, x)`` of a region have scores.
+        cost_bytes: memory that reading one cell takes.
         scale, offset: a number ``n`` means ``offset + scale * n``.
-        colours: of labels, the colour of every value and what it means.
-        georeference: of the original image, if it lies on a map.
+        colours: of labels, the colour and the name of each value.
+        georeference: of the original image, if it has one.
         mpp: micrometres per pixel (y, x) of the original image, if known.
-        about: what made it, as plain JSON.
+        about: how it was made, as JSON text.
     """
 
     shape: tuple[int, int, int]
@@ -66,25 +66,22 @@ class ExportGrid:
     about: str = "{}"
 
     @property
-    def lying(self) -> Georeference:
-        """Where the grid lies on the map; without one, in pixels of the original image, y downwards."""
+    def on_map(self) -> Georeference:
+        """Georeference of the grid; without one, pixels of the original image, y downwards."""
         image = self.georeference or Georeference(None, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
         return image.moved(*self.origin, self.spacing)
 
     def decoded(self, numbers: NDArray[Any]) -> NDArray[np.floating]:
-        """What numbers mean, in floats; NaN for none."""
-        if numbers.dtype.kind == "f":
-            floats: NDArray[np.floating] = numbers.astype(np.promote_types(numbers.dtype, np.float32), copy=False)
-            return floats
-        meant = numbers.astype(np.float32) * np.float32(self.scale) + np.float32(self.offset)
-        return np.where(numbers == numbers.dtype.type(self.fill), np.float32(np.nan), meant)
+        """Scores of stored numbers, in floats; NaN for none."""
+        floats = decoded(numbers, self)
+        return floats.astype(np.promote_types(floats.dtype, np.float32), copy=False)
 
 
 def cells(scores: ScoreMap, classes: Classes = None) -> ExportGrid:
-    """The cells of a map with the numbers as they are stored, all bands or those of the classes named.
+    """The cells of a map with their stored numbers, all bands or those of some classes.
 
     Raises:
-        ImageError: a class that the map does not hold, or holds as labels only.
+        ImageError: the map does not hold the class, or holds labels.
     """
     spec = scores.spec
     count, rows, columns = spec.shape
@@ -121,7 +118,7 @@ def cells(scores: ScoreMap, classes: Classes = None) -> ExportGrid:
 
 
 def _about(scores: ScoreMap) -> str:
-    """What made a map, as JSON without NaN."""
+    """How a map was made, as JSON without NaN."""
     spec = scores.spec
     about: dict[str, Any] = {"mode": spec.mode, "activation": spec.activation, "window": spec.placement.window}
     about |= {"step": spec.placement.step, "provenance": spec.provenance, "certificate": scores.certificate}
@@ -129,17 +126,17 @@ def _about(scores: ScoreMap) -> str:
 
 
 def class_names(scores: ScoreMap) -> tuple[str, ...]:
-    """What the classes of a map are called: one name a band, or of labels one a class."""
+    """Names of a map's classes: one for each band, or of labels one for each class."""
     spec = scores.spec
     known = spec.classes or tuple(range(spec.shape[0]))
     return spec.class_names or tuple(f"class {index}" for index in known)
 
 
 def band_indices(scores: ScoreMap, classes: Classes) -> list[int]:
-    """Which bands hold the classes named: by name, or by index among the network's classes; all where none is.
+    """The bands of some classes, given by name or by index among the network's classes; all if ``None``.
 
     Raises:
-        ImageError: a class that the map does not hold, or a class of a map of labels.
+        ImageError: the map does not hold the class, or holds labels.
     """
     spec = scores.spec
     if classes is None:
@@ -157,9 +154,9 @@ def band_indices(scores: ScoreMap, classes: Classes) -> list[int]:
 
 
 def blocks(grid: ExportGrid, tile: int, *, bytes_held: int = _MOST) -> Iterator[Region]:
-    """Regions that cover a grid, row by row, each of whole tiles; parts of a tile where a tile would hold too much.
+    """Regions that cover a grid, row by row, each of whole tiles, or a part of a tile if a tile is too large.
 
-    Each region's numbers take ``bytes_held`` at most, or are a single cell's.
+    The numbers of a region take at most ``bytes_held``, unless one cell takes more.
     """
     _, rows, columns = grid.shape
     most = max(1, bytes_held // max(1, grid.cost_bytes))  # cells
@@ -173,7 +170,7 @@ def blocks(grid: ExportGrid, tile: int, *, bytes_held: int = _MOST) -> Iterator[
 
 
 def parts(grid: ExportGrid, region: Region) -> Iterator[Region]:
-    """Regions that cover a region, each of numbers that may be held at once; they begin where inner chunks do."""
+    """Splits a region into parts that fit in memory, aligned with the inner chunks of stores."""
     most = max(1, _MOST // max(1, grid.cost_bytes))
     side = 1 << (most.bit_length() - 1) // 2  # a power of two, as chunks have
     return _cover(region, side, side)
@@ -199,7 +196,7 @@ def counted(
 
 
 def widened(grid: ExportGrid) -> ExportGrid:
-    """The same with half floats as single ones, for formats that have none."""
+    """The grid with float16 as float32, for formats without float16."""
     if grid.dtype != np.float16:
         return grid
     wide = np.dtype(np.float32)

@@ -1,4 +1,4 @@
-"""The class with the greatest score at every cell, as a grid of its own."""
+"""Grids of labels: the class with the greatest score at each cell, or labels that are stored."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fullfield.store.maps import ScoreMap
 from fullfield.store.palette import distinct
 from fullfield.store.reading import greatest
 
-_STRIP = 1 << 18  # cells compared at once: a core's cache holds them
+_STRIP = 1 << 18  # cells compared at once: they fit a core's cache
 
 
 def labelled(grid: ExportGrid) -> ExportGrid:
-    """The index among the network's classes of the greatest band at every cell; the first one of equals.
+    """The network's index of the class with the greatest score at each cell; the first of equal ones.
 
     Raises:
-        UnsupportedError: more classes than 16 bits name.
+        UnsupportedError: more classes than 16 bits can tell apart.
     """
     _, rows, columns = grid.shape
     dtype = label_type(max(grid.classes))
@@ -52,7 +52,7 @@ def labelled(grid: ExportGrid) -> ExportGrid:
 
 
 def stored_labels(scores: ScoreMap) -> ExportGrid:
-    """The cells of a map that holds labels, with their colours."""
+    """The cells of a map of labels, with their colours."""
     grid = cells(scores)
     names = class_names(scores)
     classes = scores.spec.classes or tuple(range(len(names)))
@@ -60,10 +60,10 @@ def stored_labels(scores: ScoreMap) -> ExportGrid:
 
 
 def label_type(greatest: int) -> np.dtype[Any]:
-    """The smallest unsigned type for labels that leaves its greatest number for cells without one.
+    """The smallest unsigned type for labels whose greatest number is free for cells without a label.
 
     Raises:
-        UnsupportedError: there is none of 8 or 16 bits.
+        UnsupportedError: 16 bits are not enough.
 
     Examples:
         >>> label_type(254), label_type(255)
@@ -73,15 +73,14 @@ def label_type(greatest: int) -> np.dtype[Any]:
         if greatest < np.iinfo(name).max:
             return np.dtype(name)
     raise UnsupportedError(
-        "labels", f"class {greatest} has no 16-bit label", fix="name the classes wanted, below 65535"
+        "labels", f"class {greatest} is too large for a label of 16 bits", fix="choose classes below 65535"
     )
 
 
 def _colours(classes: tuple[int, ...], names: tuple[str, ...]) -> tuple[tuple[tuple[int, int, int], str], ...]:
-    """Colour and name of every value up to the greatest class; those in between that are not there are grey."""
-    colours = distinct(max(classes) + 1)  # a class keeps its colour whatever others were kept
-    called = dict(zip(classes, names, strict=True))
+    """Colour and name of each value up to the greatest class; values without a class are grey and have no name."""
+    colours = distinct(max(classes) + 1)  # the colour of a class does not depend on which others are stored
+    named = dict(zip(classes, names, strict=True))
     return tuple(
-        (colours[value], called[value]) if value in called else ((128, 128, 128), "")
-        for value in range(max(classes) + 1)
+        (colours[value], named[value]) if value in named else ((128, 128, 128), "") for value in range(max(classes) + 1)
     )

@@ -1,4 +1,4 @@
-"""Cells that are the greatest within a distance."""
+"""Finds local maxima: cells whose score is the greatest within a distance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def reach_of(spacing: tuple[float, float], distance: float) -> list[int]:
-    """Half-width in cells of every row of a disc of ``distance`` px, its middle row first.
+    """Half-width in cells of each row of a disc of ``distance`` px, from its middle row outwards.
 
     Examples:
         >>> reach_of((4.0, 4.0), 8.0)
@@ -21,10 +21,10 @@ def reach_of(spacing: tuple[float, float], distance: float) -> list[int]:
 
 
 def local_maxima(scores: NDArray[np.floating], mask: NDArray[np.bool_], reach: list[int]) -> NDArray[np.bool_]:
-    """Which cells of ``mask`` have no greater one of ``mask`` within the disc.
+    """Which cells of ``mask`` have no greater cell of ``mask`` within the disc.
 
-    Of equal ones the first in reading order counts as the greatest, so no two of them are within the distance. Whether
-    a cell is one depends on its disc alone, so that a map may be cut anywhere as long as the parts overlap by a disc.
+    Of equal cells the first in reading order counts as the greatest, so that no two maxima are within the distance.
+    The result depends on the cells of the disc alone, so that a map may be read in parts that overlap by a disc.
 
     Shape: ``(y, x)`` all
     """
@@ -46,7 +46,7 @@ def local_maxima(scores: NDArray[np.floating], mask: NDArray[np.bool_], reach: l
 
 
 def _running(ranks: NDArray[np.int64], half: int) -> NDArray[np.int64]:
-    """The greatest of every cell and its ``half`` neighbours on either side in the row, by doubling."""
+    """The greatest of each cell and its ``half`` neighbours on either side in the row, by doubling."""
     wide = np.pad(ranks, ((0, 0), (half, half)), constant_values=-1)
     length, wanted = 1, 2 * half + 1
     while 2 * length <= wanted:

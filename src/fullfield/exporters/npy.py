@@ -1,4 +1,4 @@
-"""NumPy files, written by region."""
+"""Writes NumPy files, region by region."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BLOCK = 256
 def write_npy(grid: ExportGrid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None) -> None:
     """Writes ``(bands, y, x)`` as ``.npy``: scores as floats, NaN for none; labels as they are.
 
-    The format has no room for a scale: scaled integers become float32.
+    The format stores no scale: scaled integers become float32.
 
     Raises:
         ImageError: no space, or no right to write.
     """
-    grid = meant(grid)
+    grid = in_floats(grid)
     needed = math.prod(grid.shape) * grid.dtype.itemsize
     kind = {"descr": np.lib.format.dtype_to_descr(grid.dtype), "fortran_order": False, "shape": grid.shape}
     with replacing(path, overwrite=overwrite, needed_bytes=needed) as place, place.open("wb") as file:
@@ -33,10 +33,10 @@ def write_npy(grid: ExportGrid, path: Path, *, overwrite: bool = False, progress
 
 
 def fill_file(grid: ExportGrid, file: BinaryIO, progress: OnProgress | None) -> None:
-    """The numbers of a grid as they are, ``(bands, y, x)`` from where the file stands on.
+    """Writes the numbers of a grid ``(bands, y, x)`` from the file's current position.
 
-    Written a run of a row at a time: mapped into memory, a run of a few cells would take a whole page of it, eight
-    times what is written of 1000 bands.
+    Each run of a row is one write: in a memory-mapped file a run of a few cells would take a whole page, which for 1000
+    bands is eight times what is written.
     """
     (bands, rows, columns), size = grid.shape, grid.dtype.itemsize
     start = file.tell()
@@ -49,8 +49,8 @@ def fill_file(grid: ExportGrid, file: BinaryIO, progress: OnProgress | None) -> 
             file.write(runs[band, run].data)
 
 
-def meant(grid: ExportGrid) -> ExportGrid:
-    """The same with scaled integers as the floats that they mean."""
+def in_floats(grid: ExportGrid) -> ExportGrid:
+    """The grid with scaled integers as floats."""
     if grid.dtype.kind == "f" or grid.colours is not None:
         return grid
     return replace(

@@ -1,4 +1,4 @@
-"""Pyramidal OME-TIFF: one plane a band, tiled, with its place over the image."""
+"""Writes pyramidal OME-TIFF: one tiled plane for each band, with its position on the image."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from fullfield.exporters.npy import fill_file
 from fullfield.files import replacing
 
 _TILE = 512
-_BATCH_BYTES = 32 << 20  # of tiles compressed at once, by all cores
+_BATCH_BYTES = 32 << 20  # of tiles that all cores compress at once
 _LEAST = 256  # cells a side of the coarsest level
-_HALVED_BYTES = 1 << 20  # of rows halved at once: a core's cache holds them
+_HALVED_BYTES = 1 << 20  # of rows halved at once: they fit a core's cache
 
 
 def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None) -> None:
     """Writes a grid as OME-TIFF: channels named, pixel size and position in micrometres, or in pixels of the image.
 
-    Positions are those of the first cell's centre from the centre of the image's first pixel, as OME-Zarr counts. The
-    numbers are the stored ones; of scaled integers the description says the scale. The planes lie one after another in
-    the file, so the numbers pass through a temporary file beside it.
+    Positions are distances between the centres of the first cell and of the image's first pixel, as in OME-Zarr. The
+    numbers are the stored ones; the description names the scale of integers. The planes follow one another in the
+    file, so that the numbers pass through a temporary file in the same folder.
 
     Raises:
         ImageError: tifffile is missing, or no space.
@@ -42,7 +42,7 @@ def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, prog
         levels = _levels(grid, place.parent, progress)
         with tifffile.TiffWriter(place, bigtiff=needed > 3 << 30, ome=True) as file:
             for number, (level, source) in enumerate(levels):
-                options = _look(level) | {"shape": level.shape, "dtype": level.dtype, "tile": (_TILE, _TILE)}
+                options = _photometric(level) | {"shape": level.shape, "dtype": level.dtype, "tile": (_TILE, _TILE)}
                 options |= {"compression": "zlib", "predictor": level.colours is None, "software": _software()}
                 options |= {"maxworkers": os.cpu_count(), "buffersize": _BATCH_BYTES}
                 if number == 0:
@@ -53,7 +53,7 @@ def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, prog
 
 
 def metadata(grid: ExportGrid) -> dict[str, Any]:
-    """What OME-XML says, as tifffile takes it."""
+    """The contents of OME-XML, as tifffile takes them."""
     mpp = grid.mpp or (1.0, 1.0)
     unit = "µm" if grid.mpp else "pixel"
     y, x = (
@@ -77,8 +77,8 @@ def metadata(grid: ExportGrid) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _look(grid: ExportGrid) -> dict[str, Any]:
-    """Grey levels, or the colour table of labels."""
+def _photometric(grid: ExportGrid) -> dict[str, Any]:
+    """Options for grey levels, or for the colour table of labels."""
     if grid.colours is None:
         return {"photometric": "minisblack"}
     table = np.zeros((3, int(np.iinfo(grid.dtype).max) + 1), np.uint16)
@@ -88,7 +88,7 @@ def _look(grid: ExportGrid) -> dict[str, Any]:
 
 
 def _levels(grid: ExportGrid, work: Path, progress: OnProgress | None) -> list[tuple[ExportGrid, Path]]:
-    """The numbers ``(bands, y, x)`` of every level of the pyramid in a file of their own, finest first."""
+    """Writes the numbers ``(bands, y, x)`` of each level of the pyramid to a file; finest level first."""
     source = work / "0"
     with source.open("wb") as file:
         fill_file(grid, file, progress)
@@ -104,7 +104,7 @@ def _levels(grid: ExportGrid, work: Path, progress: OnProgress | None) -> list[t
 
 
 def _halve(grid: ExportGrid, source: Path, target: Path) -> None:
-    """Writes cells of twice the side: the mean of the four that hold something, or the most frequent label."""
+    """Halves a level: the mean of the valid ones of four cells, or their most frequent label."""
     bands, rows, columns = grid.shape
     half = _most_frequent if grid.colours is not None else _mean
     height = 2 * max(1, _HALVED_BYTES // (2 * columns * grid.dtype.itemsize))
@@ -117,7 +117,7 @@ def _halve(grid: ExportGrid, source: Path, target: Path) -> None:
 
 
 def _fours(numbers: NDArray[Any], grid: ExportGrid) -> list[NDArray[Any]]:
-    """The four cells that become one; beyond the end, the fill value."""
+    """The four cells that become one; the fill value beyond the end."""
     odd = (0, 0), (0, numbers.shape[1] % 2), (0, numbers.shape[2] % 2)
     if odd != ((0, 0), (0, 0), (0, 0)):
         numbers = np.pad(numbers, odd, constant_values=grid.dtype.type(grid.fill))
@@ -127,22 +127,22 @@ def _fours(numbers: NDArray[Any], grid: ExportGrid) -> list[NDArray[Any]]:
 def _mean(four: list[NDArray[Any]], grid: ExportGrid) -> NDArray[Any]:
     wide = np.float64 if grid.dtype == np.float64 else np.float32
     total, count = np.zeros(four[0].shape, wide), np.zeros(four[0].shape, np.uint8)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # infinite scores; none at all
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # infinite scores; four empty cells
         for one in four:
-            there = one == one if grid.dtype.kind == "f" else one != grid.dtype.type(grid.fill)
-            np.add(total, one, out=total, where=there)
-            count += there
+            known = one == one if grid.dtype.kind == "f" else one != grid.dtype.type(grid.fill)
+            np.add(total, one, out=total, where=known)
+            count += known
         total /= count.astype(wide)
         if grid.dtype.kind == "u":
             np.rint(total, out=total)
             total[count == 0] = grid.fill
-        return total.astype(grid.dtype)  # 0 / 0 is NaN, which is what floats are filled with
+        return total.astype(grid.dtype)  # 0 / 0 is NaN, the fill value of floats
 
 
 def _most_frequent(four: list[NDArray[Any]], grid: ExportGrid) -> NDArray[Any]:
     """The most frequent of four labels; of equally frequent ones the first in reading order.
 
-    That is the first that occurs again later on; if none does, the first that is a label.
+    That is the first label that occurs again; if none does, the first label.
     """
     fill = grid.dtype.type(grid.fill)
     found = np.full_like(four[0], fill)
@@ -158,7 +158,7 @@ def _most_frequent(four: list[NDArray[Any]], grid: ExportGrid) -> NDArray[Any]:
 
 
 def _tiles(source: Path, grid: ExportGrid) -> Iterator[NDArray[Any]]:
-    """Tiles of a file of numbers, band by band, row by row; whole ones."""
+    """Tiles of a file of numbers, band by band and row by row, filled up to whole tiles."""
     (bands, rows, columns), size = grid.shape, grid.dtype.itemsize
     with source.open("rb", buffering=0) as file:
         for band, i, j in np.ndindex(bands, -(-rows // _TILE), -(-columns // _TILE)):

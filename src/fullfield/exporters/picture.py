@@ -39,8 +39,8 @@ def write_picture(
 
     Args:
         grid: what to draw.
-        path: where to; checked already.
-        overwrite: whether what lies there may go.
+        path: of the file; checked already.
+        overwrite: replace earlier files.
         progress: called after every block.
         colours: viridis, magma, inferno or gray.
 
@@ -76,7 +76,7 @@ def write_picture(
 
 
 def legend_path(path: Path) -> Path:
-    """Where the legend of a picture goes.
+    """Path of a picture's legend.
 
     Examples:
         >>> legend_path(Path("map.png")).name

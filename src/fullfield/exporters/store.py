@@ -23,19 +23,19 @@ from fullfield.store.pyramid import seal
 from fullfield.store.record import to_record
 from fullfield.store.shards import default_shard, plain_bytes
 
-_MOST = 4 << 30  # bytes of a map that is brought into memory unasked
+_MOST = 4 << 30  # bytes of a map on disk that is read into memory
 
 
 def write_store(
     grid: ExportGrid, path: Path, scores: ScoreMap, *, overwrite: bool = False, progress: OnProgress | None = None
 ) -> None:
-    """Writes the numbers of a grid as an OME-Zarr store, as they are: one shard of it is in memory at a time.
+    """Writes the stored numbers of a grid as an OME-Zarr store; one shard is in memory at a time.
 
     Args:
         grid: the cells of ``scores``: all bands, those chosen, or labels.
-        path: where to; checked already.
-        scores: what says all else.
-        overwrite: whether what lies there may go.
+        path: of the store; checked already.
+        scores: whose other properties the store has.
+        overwrite: replace an earlier store.
         progress: called after every block.
 
     Raises:
@@ -47,7 +47,7 @@ def write_store(
         try:
             _copy(grid, create_store(place, spec, certificate=scores.certificate), progress)
             seal(place)
-        except ImageError as error:  # of the temporary: `replacing` says it of the name that was asked for
+        except ImageError as error:  # names the temporary folder; `replacing` names the path that was asked for
             raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
 
 
@@ -55,8 +55,8 @@ def _spec(grid: ExportGrid, scores: ScoreMap) -> MapSpec:
     labels = grid.colours is not None
     names: tuple[str, ...] | None = grid.names
     if labels:
-        called = dict(enumerate(name for _, name in grid.colours or ()))
-        names = tuple(called[cls] for cls in grid.classes)
+        named = dict(enumerate(name for _, name in grid.colours or ()))
+        names = tuple(named[cls] for cls in grid.classes)
     dtype = str(grid.dtype)
     return replace(
         scores.spec,

@@ -98,7 +98,26 @@ class ScoreMap(Protocol):
         ...
 
 
-def decoded(numbers: NDArray[Any], spec: MapSpec) -> NDArray[np.floating]:
+class Scaled(Protocol):
+    """How stored integers mean scores: ``n`` means ``offset + scale * n``, and ``fill`` none."""
+
+    @property
+    def scale(self) -> float:
+        """Of the stored numbers."""
+        ...
+
+    @property
+    def offset(self) -> float:
+        """Of the stored numbers."""
+        ...
+
+    @property
+    def fill(self) -> float:
+        """Number of cells without a score."""
+        ...
+
+
+def decoded(numbers: NDArray[Any], spec: Scaled) -> NDArray[np.floating]:
     """Scores of stored numbers, NaN where there is none: floats as they are, integers and labels as float32."""
     if numbers.dtype.kind == "f":
         return numbers

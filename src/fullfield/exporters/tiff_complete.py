@@ -1,4 +1,4 @@
-"""Whether a TIFF is all there: GDAL may close a file that the disk did not take without a word."""
+"""Checks that a TIFF is complete: GDAL may close a file without an error although the disk was full."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _OFFSETS, _COUNTS = 324, 325  # of tiles
 
 
 def missing_tiles(path: Path) -> int:
-    """How many tiles, of all directories, a little-endian tiled TIFF or BigTIFF lacks.
+    """Number of tiles that are missing in a little-endian tiled TIFF or BigTIFF, in all directories.
 
     Raises:
-        ValueError: its directories are cut off, or no such.
+        ValueError: the directories are cut off, or are not those of such a file.
 
     Source: TIFF 6.0, section 15; BigTIFF, https://www.awaresystems.be/imaging/tiff/bigtiff.html
     """
@@ -34,7 +34,7 @@ def missing_tiles(path: Path) -> int:
 
 
 def _directories(file: BinaryIO, size: int) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
-    """Where the tiles of every directory lie, and how long they are."""
+    """Offsets and byte counts of the tiles of each directory."""
     order, magic = struct.unpack("<2sH", _read(file, 0, 4))
     if order != b"II" or magic not in (42, 43):
         raise ValueError("no little-endian TIFF")
@@ -44,7 +44,7 @@ def _directories(file: BinaryIO, size: int) -> Iterator[tuple[NDArray[np.uint64]
     while place:
         (number,) = struct.unpack(head, _read(file, place, struct.calcsize(head)))
         if not 0 < number < 4096 or place >= size:
-            raise ValueError("a directory that is none")
+            raise ValueError("an invalid directory")
         step = struct.calcsize(entry)
         rows = _read(file, place + struct.calcsize(head), number * step)
         entries = {tag: rest for tag, *rest in struct.iter_unpack(entry, rows)}
@@ -55,7 +55,7 @@ def _directories(file: BinaryIO, size: int) -> Iterator[tuple[NDArray[np.uint64]
 
 
 def _numbers(file: BinaryIO, entry: list[int | bytes] | None, word: str) -> NDArray[np.uint64]:
-    """The numbers of an entry: in itself if there is room, else elsewhere in the file."""
+    """The values of an entry: inline if they fit, otherwise elsewhere in the file."""
     if entry is None:
         return np.zeros(0, np.uint64)
     kind, count, inside = entry
@@ -76,7 +76,7 @@ def _read(file: BinaryIO, place: int, length: int) -> bytes:
     return data
 
 
-class _Heard(logging.Handler):
+class _Collector(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.texts: list[str] = []
@@ -86,9 +86,9 @@ class _Heard(logging.Handler):
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
-    """Errors that GDAL tells the log only; they stay off stderr meanwhile."""
-    log, handler = logging.getLogger("rasterio"), _Heard()
+def gdal_errors_logged() -> Iterator[list[str]]:
+    """Collects the errors that GDAL only logs; they do not go to stderr meanwhile."""
+    log, handler = logging.getLogger("rasterio"), _Collector()
     before = log.propagate
     log.addHandler(handler)
     log.propagate = False
