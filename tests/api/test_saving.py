@@ -245,7 +245,7 @@ def test_a_format_of_the_future_asks_for_an_upgrade(tmp_path: Path) -> None:
     scores().save(tmp_path / "a.zarr")
     group = zarr.open_group(str(tmp_path / "a.zarr"), mode="a")
     group.attrs["fullfield"] = {**group.attrs["fullfield"], "format": 2}
-    with pytest.raises(ImageError, match="written in format 2, known is 1\n  fix: upgrade"):
+    with pytest.raises(ImageError, match="written in format 2, this version reads 1\n  fix: upgrade"):
         open_scores(tmp_path / "a.zarr")
 
 

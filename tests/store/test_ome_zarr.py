@@ -31,7 +31,7 @@ DRAW = np.random.default_rng(0)
 ARRAY = DRAW.standard_normal((3, 130, 100)).astype(np.float32)  # 3 x 3 shards, the last ones cut off
 
 
-def test_files_are_named_for_whoever_forces_them_out(tmp_path: Path) -> None:
+def test_the_files_written_are_returned(tmp_path: Path) -> None:
     writer = create_store(tmp_path / "a.zarr", spec_of(ARRAY))
     valid = np.ones((64, 48), bool)
     assert writer.shards == (3, 3)
@@ -134,7 +134,7 @@ def test_a_store_that_is_not_sealed_says_how_much_is_there(tmp_path: Path) -> No
     writer = create_store(tmp_path / "a.zarr", spec_of(ARRAY))
     writer.write(0, 0, ARRAY[:, :64, :48])
     assert json.loads((tmp_path / "a.zarr/zarr.json").read_text())["attributes"]["fullfield"]["complete"] is False
-    said = r"a\.zarr: is not complete: 1 of 9 shards are there\n  fix: run the same scan again"
+    said = r"a\.zarr: is not complete: 1 of 9 shards are written\n  fix: run the same scan again"
     for opening in (open_map, seal):
         with pytest.raises(ResumeError, match=said):
             opening(tmp_path / "a.zarr")
@@ -161,12 +161,15 @@ def test_a_sealed_store_takes_no_more_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"shard": (32, 48)}, r"shard \[64, 48\] there, \[32, 48\] wanted"),
-        ({"class_names": ("a", "b", "c")}, r"class_names None there, \['a', 'b', 'c'\] wanted"),
-        ({"activation": "softmax"}, "activation None there, softmax wanted"),
-        ({"mode": "context"}, "mode exact there, context wanted"),
-        ({"placement": replace(place(130, 100), image=(1000, 1000))}, r"image \[1056, 614\] there, \[1000, 1000\]"),
-        ({"georeference": Georeference(None, (1, 0, 0, 0, 1, 0))}, "georeference None there"),
+        ({"shard": (32, 48)}, r"its shard is \[64, 48\], now it is \[32, 48\]"),
+        ({"class_names": ("a", "b", "c")}, r"its class_names is None, now it is \['a', 'b', 'c'\]"),
+        ({"activation": "softmax"}, "its activation is None, now it is softmax"),
+        ({"mode": "context"}, "its mode is exact, now it is context"),
+        (
+            {"placement": replace(place(130, 100), image=(1000, 1000))},
+            r"its image is \[1056, 614\], now it is \[1000, 1000\]",
+        ),
+        ({"georeference": Georeference(None, (1, 0, 0, 0, 1, 0))}, "its georeference is None"),
     ],
 )
 def test_another_result_is_not_continued(tmp_path: Path, change: dict[str, Any], what: str) -> None:
@@ -202,10 +205,10 @@ def test_nothing_is_made_where_something_is(tmp_path: Path) -> None:
     ("change", "what"),
     [
         ({"shape": (3, 130, 99)}, r"are no map of \(130, 100\) cells"),
-        ({"classes": (0, 1)}, "3 bands of scores do not go with 2 classes"),
-        ({"kind": "labels", "dtype": "uint8", "fill": 255}, "3 bands of labels do not go with 3 classes"),
+        ({"classes": (0, 1)}, "3 bands of scores do not fit 2 classes"),
+        ({"kind": "labels", "dtype": "uint8", "fill": 255}, "3 bands of labels do not fit 3 classes"),
         ({"class_names": ("a",)}, "1 names for 3 classes"),
-        ({"dtype": "int32"}, "scores cannot be kept as int32"),
+        ({"dtype": "int32"}, "scores cannot be stored as int32"),
         ({"fill": 0.0}, "the fill value of float32 is not 0"),
         ({"dtype": "uint8"}, "the fill value of uint8 is not nan"),
     ],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fullfield.exporters.detections import Detections
     from fullfield.exporters.geotiff import Compression
     from fullfield.exporters.grid import Classes
-    from fullfield.exporters.resample import Method
+    from fullfield.exporters.resample import ResampleMethod
 
 
 def export(
@@ -23,7 +23,7 @@ def export(
     classes: Classes = None,
     labels: bool = False,
     resolution: Resolution = "cells",
-    resample: Method = "nearest",
+    resample: ResampleMethod = "nearest",
     cog: bool = True,
     compression: Compression = "deflate",
     detections: Detections | None = None,

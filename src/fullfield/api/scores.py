@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from fullfield.exporters import Exported, Resolution
     from fullfield.exporters.detections import Detections
     from fullfield.exporters.geotiff import Compression
-    from fullfield.exporters.resample import Method
+    from fullfield.exporters.resample import ResampleMethod
     from fullfield.geometry.placement import Placement
     from fullfield.image.raster import Georeference
-    from fullfield.store.maps import Activation, Kind, ScoreMap
+    from fullfield.store.maps import Activation, MapKind, ScoreMap
 
 _MOST = 4 << 30  # bytes of a map that is read into memory unless more is allowed
 _SHOWN = 256  # px a side of the picture in a notebook
@@ -139,7 +139,7 @@ class Scores:
         return np.dtype(self.map.spec.dtype)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> MapKind:
         """``scores``, or ``labels`` where only the index of the top class is stored."""
         return self.map.spec.kind
 
@@ -387,7 +387,7 @@ class Scores:
         classes: Class | Sequence[Class] | None = None,
         labels: bool = False,
         resolution: Resolution = "cells",
-        resample: Method = "nearest",
+        resample: ResampleMethod = "nearest",
         cog: bool = True,
         compression: Compression = "deflate",
         detections: Detections | None = None,

@@ -1,4 +1,4 @@
-"""Perceptually uniform colour maps: 256 colours each, as published, and the drawing of numbers with them.
+"""Perceptually uniform colour maps, as published: 256 colours each.
 
 viridis, magma, inferno: Nathaniel Smith & Stéfan van der Walt (viridis with Eric Firing) 2015, CC0,
 https://bids.github.io/colormap. Grey is linear in the value.
@@ -76,12 +76,12 @@ NAMES = tuple(_TABLES)
 
 @cache
 def table(name: str) -> NDArray[np.uint8]:
-    """The 256 colours of a map, least value first.
+    """The 256 colours of a colour map, from the least value to the greatest.
 
     Shape: ``(256, 3)``
 
     Raises:
-        ImageError: the map is not known.
+        ImageError: there is no such colour map.
     """
     if name not in _TABLES:
         raise ImageError("colours", f"{name!r} is not a colour map", fix=f"use one of {', '.join(NAMES)}")
@@ -91,7 +91,7 @@ def table(name: str) -> NDArray[np.uint8]:
 
 
 def paint(values: NDArray[np.floating], name: str, limits: tuple[float, float]) -> NDArray[np.uint8]:
-    """The colour of every value: the first for the lower limit or less, the last for the upper or more, black for NaN.
+    """The colour of each value: the first up to the lower limit, the last from the upper limit on, black for NaN.
 
     Shape: ``(...)`` -> ``(..., 3)``
     """

@@ -137,10 +137,10 @@ def _compose(
     return out
 
 
-Weights = tuple[NDArray[np.intp], NDArray[np.float64]]
+PixelWeights = tuple[NDArray[np.intp], NDArray[np.float64]]
 
 
-def _weights(placement: Placement, axis: int, smooth: bool) -> Weights:
+def _weights(placement: Placement, axis: int, smooth: bool) -> PixelWeights:
     """For each pixel along an axis, the cells that it shows and their shares, which add up to the part that is covered.
 
     Shape: ``(pixels, n)`` both
@@ -168,7 +168,9 @@ def _interpolated(
     return first[:, None] + np.arange(2), np.concatenate([1 - part, part], axis=1) * cover[:, None]
 
 
-def _draw(values: NDArray[np.floating], y: Weights, x: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _draw(
+    values: NDArray[np.floating], y: PixelWeights, x: PixelWeights
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The mean value at each pixel, and the part of the pixel that the map covers (0 where a value is NaN)."""
     rows = _mixed(values, *y)
     cover = y[1].sum(axis=1)[:, None] * x[1].sum(axis=1)

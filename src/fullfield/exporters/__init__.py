@@ -17,7 +17,7 @@ from fullfield.exporters.labels import labelled, stored_labels
 from fullfield.exporters.npy import write_npy
 from fullfield.exporters.ometiff import write_ometiff
 from fullfield.exporters.picture import write_picture
-from fullfield.exporters.resample import Method, resampled
+from fullfield.exporters.resample import ResampleMethod, resampled
 from fullfield.exporters.store import write_archive, write_store
 from fullfield.files import PICTURES, check_writable
 from fullfield.store.maps import ScoreMap
@@ -42,7 +42,7 @@ class Options:
 
     labels: bool = False
     resolution: Resolution = "cells"
-    resample: Method = "nearest"
+    resample: ResampleMethod = "nearest"
     cog: bool = True
     compression: Compression = "deflate"
     detections: Detections | None = None

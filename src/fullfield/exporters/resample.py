@@ -16,7 +16,7 @@ from fullfield.exporters.labels import labelled
 from fullfield.geometry.region import Pair
 from fullfield.store.reading import greatest
 
-Method = Literal["nearest", "bilinear", "lanczos"]
+ResampleMethod = Literal["nearest", "bilinear", "lanczos"]
 _REACH = {"bilinear": 1.0, "lanczos": 3.0}  # of the kernel, in cells
 _BANDS_BYTES = 2 << 20  # of bands interpolated together: what a core's cache holds
 _PIECE = 8, 64  # least and greatest number of pixels of an axis whose shares are one matrix
@@ -57,7 +57,7 @@ class _Axis:
     pieces: tuple[_Piece, ...] = ()
 
 
-def resampled(grid: ExportGrid, image: Pair, size: Pair, method: Method, *, labels: bool = False) -> ExportGrid:
+def resampled(grid: ExportGrid, image: Pair, size: Pair, method: ResampleMethod, *, labels: bool = False) -> ExportGrid:
     """A grid of ``size`` pixels over the whole image, interpolated between the centres of cells.
 
     A pixel takes its value at its own centre. Beyond the outermost centres the outermost cells extend by half a cell;
@@ -114,7 +114,7 @@ class ResampledGrid:
         method: how pixels are computed.
     """
 
-    def __init__(self, grid: ExportGrid, target: ExportGrid, image: Pair, size: Pair, method: Method) -> None:
+    def __init__(self, grid: ExportGrid, target: ExportGrid, image: Pair, size: Pair, method: ResampleMethod) -> None:
         self.grid, self.target, self.method = grid, target, method
         self.spacing = image[0] / size[0], image[1] / size[1]
         self._last: tuple[tuple[int, ...], NDArray[np.bool_]] | None = None  # region read last, and its valid pixels
@@ -162,8 +162,10 @@ class ResampledGrid:
 
 
 def _check(grid: ExportGrid, size: tuple[int, int], method: str) -> None:
-    if method not in get_args(Method):
-        raise ImageError("resample", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(Method))}")
+    if method not in get_args(ResampleMethod):
+        raise ImageError(
+            "resample", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(ResampleMethod))}"
+        )
     if min(size) < 1:
         raise ImageError("size", f"{size} has a side below 1 px", fix="give height and width in px")
     if grid.colours is not None and method != "nearest":

@@ -1,4 +1,4 @@
-"""Scores as a NumPy archive: the array ``scores``, and the record as JSON text ``fullfield``."""
+"""Reads and writes scores as NumPy archives: the array ``scores``, and the record as JSON text ``fullfield``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _ARRAY = "scores"
 
 
 def write_npz(path: Path, array: NDArray[Any], record: Record) -> None:
-    """Array and record, not compressed."""
+    """Writes array and record, not compressed."""
     with path.open("wb") as file:
         np.savez(file, scores=array, fullfield=np.array(dumped(record)))
 
 
 def read_npz(path: Path) -> tuple[NDArray[Any], Record]:
-    """What ``write_npz`` wrote.
+    """The array and the record that ``write_npz`` wrote.
 
     Raises:
-        ImageError: there is nothing, or something else, or it is damaged.
+        ImageError: there is no such file, it holds no scores, or it is damaged.
     """
     where = str(path)
     if not path.exists():
@@ -42,5 +42,5 @@ def read_npz(path: Path) -> tuple[NDArray[Any], Record]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ImageError(
-            where, f"scores cannot be read ({reason})", fix="scan again: it is damaged or foreign"
+            where, f"scores cannot be read ({reason})", fix="scan again: the file is damaged or of another program"
         ) from error

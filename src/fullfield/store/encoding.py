@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.store.classes import find_class
-from fullfield.store.maps import Activation, Kind
+from fullfield.store.maps import Activation, MapKind
 
 _LEVELS = 254  # of uint8; 255 marks cells without a score
 _AT_ONCE = 1 << 16  # scores that are encoded together, in whole rows: they fit a cache
@@ -65,7 +65,7 @@ class ScoreEncoder:
     network_classes: int
     classes: tuple[int, ...]
     class_names: tuple[str, ...] | None
-    kind: Kind
+    kind: MapKind
     dtype: str
     activation: Activation | None
     scale: float

@@ -13,7 +13,7 @@ from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Region
 from fullfield.image.raster import Georeference
 
-Kind = Literal["scores", "labels"]
+MapKind = Literal["scores", "labels"]
 Activation = Literal["softmax", "sigmoid"]
 ALL = slice(None)
 
@@ -45,7 +45,7 @@ class MapSpec:
     dtype: str
     shard: tuple[int, int]
     placement: Placement
-    kind: Kind = "scores"
+    kind: MapKind = "scores"
     classes: tuple[int, ...] = ()
     class_names: tuple[str, ...] | None = None
     activation: Activation | None = None

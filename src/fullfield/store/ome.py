@@ -1,6 +1,6 @@
-"""OME-Zarr 0.5 metadata of a stored map: axes, where it lies, names and colours.
+"""OME-Zarr 0.5 metadata of a stored map: axes, scale and translation, names and colours.
 
-OME counts from pixel centres, fullfield from pixel edges: hence the half pixel.
+OME-Zarr counts from pixel centres, fullfield from pixel edges: they differ by half a pixel.
 
 Source: OME-Zarr 0.5, https://ngff.openmicroscopy.org/0.5/
 """
@@ -24,9 +24,10 @@ def attributes(spec: MapSpec, name: str, *, levels: int, windows: Sequence[tuple
 
     Args:
         spec: of the map.
-        name: shown by viewers.
+        name: that viewers show.
         levels: of the pyramid, the map itself included.
-        windows: stored number shown darkest and brightest of every band; ``None`` while the map is not finished.
+        windows: stored numbers that viewers show darkest and brightest, for each band; ``None`` while the map is not
+            finished.
     """
     labels = spec.kind == "labels"
     found: Attributes = {"version": "0.5", "multiscales": [_multiscale(spec, name, levels)]}
@@ -37,10 +38,10 @@ def attributes(spec: MapSpec, name: str, *, levels: int, windows: Sequence[tuple
     return found
 
 
-def placed(spec: MapSpec, level: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Distance between cells of a level, and centre of its first, from the centre of the original's first pixel.
+def scale_and_translation(spec: MapSpec, level: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Distance between cells of a level, and distance of the first cell's centre from that of the image's first pixel.
 
-    Both (y, x), in micrometres if ``spec.mpp`` is known, else in px of the original image.
+    Both (y, x), in micrometres if ``spec.mpp`` is known, otherwise in px of the original image.
     A cell of level ``l`` covers ``2^l`` cells a side and lies in their middle.
     """
     unit, spacing = spec.mpp or (1.0, 1.0), spec.placement.spacing
@@ -65,7 +66,7 @@ def _multiscale(spec: MapSpec, name: str, levels: int) -> Attributes:
 
 
 def _dataset(spec: MapSpec, level: int) -> Attributes:
-    scale, first = placed(spec, level)
+    scale, first = scale_and_translation(spec, level)
     steps = [{"type": "scale", "scale": [1.0, *scale]}, {"type": "translation", "translation": [0.0, *first]}]
     return {"path": str(level), "coordinateTransformations": steps}
 
@@ -86,14 +87,14 @@ def _channel(spec: MapSpec, band: int, window: tuple[float, float]) -> Attribute
 
 
 def _range(spec: MapSpec, window: tuple[float, float]) -> tuple[float, float]:
-    """Stored numbers shown darkest and brightest: of probabilities 0 and 1, so that classes compare."""
+    """Stored numbers shown darkest and brightest; 0 and 1 for probabilities, so that classes can be compared."""
     if spec.activation is not None:
         return (0 - spec.offset) / spec.scale, (1 - spec.offset) / spec.scale
     return window if window[0] < window[1] else (window[0], window[0] + 1)
 
 
 def _image_label(spec: MapSpec) -> Attributes:
-    """A colour and a name for every class; cells without are transparent."""
+    """A colour and a name for each class; cells without a class are transparent."""
     values = spec.classes
     known = distinct(max(values) + 1)
     colours: list[Attributes] = [{"label-value": v, "rgba": [*known[v], 255]} for v in values]
@@ -109,9 +110,9 @@ def _image_label(spec: MapSpec) -> Attributes:
 
 
 def extremes(numbers: NDArray[Any], spec: MapSpec) -> NDArray[np.float64]:
-    """Least and greatest finite stored number of every band. Shape: ``(bands, y, x)`` -> ``(bands, 2)``
+    """Least and greatest finite stored number of each band. Shape: ``(bands, y, x)`` -> ``(bands, 2)``
 
-    ``inf`` and ``-inf`` of a band that has none.
+    ``inf`` and ``-inf`` for a band without one.
     """
     found = np.empty((len(numbers), 2))
     for ends, band in zip(found, numbers, strict=True):
@@ -120,7 +121,7 @@ def extremes(numbers: NDArray[Any], spec: MapSpec) -> NDArray[np.float64]:
     return found
 
 
-def together(extremes: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The extremes of several parts of a map as those of the whole."""
-    lows, highs = np.moveaxis(np.stack(list(extremes)), 2, 0)
+def merged_extremes(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Extremes of a map from those of its parts."""
+    lows, highs = np.moveaxis(np.stack(list(parts)), 2, 0)
     return np.stack([lows.min(axis=0), highs.max(axis=0)], axis=1)

@@ -1,10 +1,11 @@
-"""Scores on disk as OME-Zarr 0.5, larger than memory: made, filled shard by shard, opened.
+"""Stores of scores as OME-Zarr 0.5, larger than memory: creates them, fills them shard by shard, checks them.
 
-    x.zarr/zarr.json        ome: what viewers read; fullfield: spec, placement, provenance, and whether all is there
-    x.zarr/0, 1, …          the map (bands, y, x), then each level half as fine
-    x.zarr/valid            1 where a cell has scores (y, x); a shard that is not there has them all
+    x.zarr/zarr.json        ome: for viewers; fullfield: spec, placement, provenance, and whether the store is complete
+    x.zarr/0, 1, …          the map (bands, y, x), then levels that are each half as fine
+    x.zarr/valid            1 where a cell (y, x) has scores; a missing shard means that all its cells have
 
-Only ``create_store`` and ``seal`` write metadata, and every file has one writer, so that no one waits for another.
+Only ``create_store`` and ``seal`` write metadata, and each file has one writer, so that writers do not wait for each
+other.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class StoreWriter:
 
     Args:
         path: of the store.
-        spec: what it holds.
-        complete: whether it is sealed already.
+        spec: of the map.
+        complete: whether the store is sealed.
     """
 
     path: Path
@@ -45,7 +46,7 @@ class StoreWriter:
 
     @cached_property
     def grid(self) -> ShardGrid:
-        """How the map is cut."""
+        """How the map is cut into shards."""
         return level_grid(self.spec, 0)
 
     @property
@@ -57,18 +58,18 @@ class StoreWriter:
     def write(
         self, row: int, column: int, block: NDArray[Any], valid: NDArray[np.bool_] | None = None
     ) -> tuple[Path, ...]:
-        """Writes one shard, and returns its files; they are not yet forced to the disk, nor are their folders.
+        """Writes one shard, and returns its files; neither they nor their folders are forced to the disk yet.
 
-        Each file appears whole or not at all. The same block gives the same bytes. Beside the block it takes the
-        memory of two inner chunks.
+        Each file appears whole or not at all. Equal blocks give equal bytes. It needs the memory of two inner chunks
+        besides the block.
 
         Args:
             row, column: of the shard's first cell.
-            block: stored numbers ``(bands, y, x)`` of the whole shard; at the map's end what is left of one.
-            valid: which cells ``(y, x)`` have scores, where not all have; the others hold ``spec.fill``.
+            block: stored numbers ``(bands, y, x)`` of the whole shard, up to the end of the map.
+            valid: which cells ``(y, x)`` have scores, unless all have; the others hold ``spec.fill``.
 
         Raises:
-            GeometryError: the block is no whole shard, or of another type.
+            GeometryError: the block is not a whole shard, or of another type.
             ImageError: no space, no right.
             ResumeError: the store is sealed.
         """
@@ -77,7 +78,7 @@ class StoreWriter:
         return self._write(row, column, block, None if valid is None or valid.all() else valid.astype(np.uint8))
 
     def write_empty(self, row: int, column: int) -> tuple[Path, ...]:
-        """The same for a shard that has no scores; takes no memory.
+        """Writes a shard without scores; needs no memory.
 
         Raises:
             GeometryError, ImageError, ResumeError: as ``write``.
@@ -87,15 +88,15 @@ class StoreWriter:
     def _write(
         self, row: int, column: int, block: NDArray[Any] | None, valid: NDArray[np.uint8] | None
     ) -> tuple[Path, ...]:
-        """Writes a shard, of fill values where there is no block."""
+        """Writes a shard; without a block, of fill values."""
         if self.complete:
-            raise ResumeError(str(self.path), "is complete", fix="write to another place, or start over")
+            raise ResumeError(str(self.path), "is complete", fix="write to another path, or start over")
         score_file, valid_file = self._files(row, column)
         extent = self._extent(row, column)
         try:
             write_shard(score_file, self.grid, extent, None if block is None else block.__getitem__)
             if valid is None:
-                valid_file.unlink(missing_ok=True)  # of an earlier try
+                valid_file.unlink(missing_ok=True)  # of an earlier attempt
                 return (score_file,)
             write_shard(valid_file, valid_grid(self.spec), extent[1:], valid.__getitem__)
         except OSError as error:
@@ -103,32 +104,32 @@ class StoreWriter:
         return score_file, valid_file
 
     def _files(self, row: int, column: int) -> tuple[Path, Path]:
-        """Where a shard's scores lie, and where its valid cells."""
+        """The files of a shard's scores and of its valid cells."""
         i, j = row // self.spec.shard[0], column // self.spec.shard[1]
         return self.path / "0" / self.grid.file((0, i, j)), self.path / VALID / valid_grid(self.spec).file((i, j))
 
     def _extent(self, row: int, column: int) -> tuple[int, int, int]:
-        """Bands, rows and columns of the shard that begins there."""
+        """Bands, rows and columns of the shard that begins at a cell."""
         (bands, rows, columns), (height, width) = self.spec.shape, self.spec.shard
         if row % height or column % width or not (0 <= row < rows and 0 <= column < columns):
             raise GeometryError(
                 "store",
                 f"no shard of {height}x{width} cells begins at row {row}, column {column} of {rows}x{columns}",
-                fix="write whole shards, each from its first cell on",
+                fix="write whole shards, each from its first cell",
             )
         return bands, min(height, rows - row), min(width, columns - column)
 
 
 def create_store(path: Path, spec: MapSpec, *, certificate: dict[str, Any] | None = None) -> StoreWriter:
-    """An empty store; it says of itself that it is not complete until ``seal`` has run.
+    """Creates an empty store, which is marked incomplete until ``seal`` has run.
 
     Raises:
-        ImageError: something is there already, no space, no right.
-        GeometryError: a shape that is none, or shards that cannot be cut.
+        ImageError: the path exists already, no space, no right.
+        GeometryError: the spec is inconsistent, or its shards cannot be cut into inner chunks.
     """
     writer = StoreWriter(path, spec)
     _check(spec)
-    _ = writer.grid  # may refuse
+    _ = writer.grid  # raises if shards cannot be cut
     if path.exists() and (not path.is_dir() or any(entry.suffix != ".partial" for entry in path.iterdir())):
         raise ImageError(str(path), "exists already", fix="choose another name, or remove it first")
     try:
@@ -141,10 +142,10 @@ def create_store(path: Path, spec: MapSpec, *, certificate: dict[str, Any] | Non
 
 
 def reopen_store(path: Path, spec: MapSpec) -> StoreWriter:
-    """The store that an earlier run of the same scan began.
+    """Opens the store that an earlier run of the same scan created, to write more shards.
 
     Raises:
-        ResumeError: it holds something else; the text names the first difference.
+        ResumeError: it was created for another map; the text names the first difference.
         ImageError: there is no store.
     """
     record = read_record(path)
@@ -154,32 +155,29 @@ def reopen_store(path: Path, spec: MapSpec) -> StoreWriter:
         raise ResumeError(
             str(path),
             f"holds another result: {differs}",
-            fix="repeat the first run's settings, or start over (--restart)",
+            fix="repeat the settings of the first run, or start over (--restart)",
         )
     try:
-        _add_arrays(path, spec)  # a run may have ended between two of them
+        _add_arrays(path, spec)  # a run may have been killed between two of them
     except OSError as error:
         raise system_error(str(path), error, plain_bytes(spec.shape, spec.dtype)) from error
     return StoreWriter(path, spec, complete=bool(record["complete"]))
 
 
 def level_grid(spec: MapSpec, level: int) -> ShardGrid:
-    """How a level of the pyramid is cut: as the map, with half as many cells each time, rounded up."""
+    """How a level of the pyramid is cut into shards: as the map, with half as many cells each time, rounded up."""
     bands, rows, columns = spec.shape
     shape = (bands, -(-rows // 2**level), -(-columns // 2**level))
     return shard_grid(shape, spec.dtype, spec.fill, spec.shard)
 
 
 def valid_grid(spec: MapSpec) -> ShardGrid:
-    """How the array of valid cells is cut: as the map."""
+    """How the array of valid cells is cut into shards: as the map."""
     return shard_grid(spec.shape[1:], "uint8", 1, spec.shard)
 
 
 def level_count(spec: MapSpec) -> int:
-    """Levels of the pyramid: halved until no side has more than 256 cells.
-
-    The map itself is one.
-    """
+    """Number of levels of the pyramid, the map itself included: halved until no side has more than 256 cells."""
     side, count = max(spec.shape[1:]), 1
     while side > 256:
         side, count = -(-side // 2), count + 1
@@ -190,7 +188,7 @@ def read_record(path: Path) -> Record:
     """The record of a store, complete or not.
 
     Raises:
-        ImageError: there is nothing, or something else, or it is damaged.
+        ImageError: there is no store, it is no store of scores, or it is damaged.
     """
     where = str(path)
     if not path.exists():
@@ -203,36 +201,36 @@ def read_record(path: Path) -> Record:
             where, f"holds no scores that can be read ({reason})", fix="give a .zarr folder that fullfield wrote"
         ) from error
     if not isinstance(record, dict) or "format" not in record or "complete" not in record:
-        raise ImageError(where, "has no record of scores", fix="scan again: it is damaged or foreign")
+        raise ImageError(where, "has no record of scores", fix="scan again: the store is damaged or of another program")
     return record
 
 
 def check_complete(path: Path) -> tuple[MapSpec, Record]:
-    """Spec and record of a store that is sealed and whole.
+    """Spec and record of a store that is sealed and has all its files.
 
     Raises:
-        ResumeError: it is not complete; the text says how much is there.
-        ImageError: there is no store, or files of it are missing.
+        ResumeError: it is not complete; the text says how many shards are written.
+        ImageError: there is no store, or files are missing.
     """
     record = read_record(path)
     spec = from_record(record, str(path))
     for level in range(level_count(spec) if record["complete"] else 1):
         grid = level_grid(spec, level)
-        there, all_of_them = count_files(path / str(level), grid), int(np.prod(grid.shards))
+        written, total = count_files(path / str(level), grid), int(np.prod(grid.shards))
         if not record["complete"]:
-            raise incomplete(path, there, all_of_them)
-        if there < all_of_them:
-            what = f"{all_of_them - there} of {all_of_them} shards of level {level} are missing"
+            raise incomplete(path, written, total)
+        if written < total:
+            what = f"{total - written} of {total} shards of level {level} are missing"
             raise ImageError(str(path), what, fix="scan again: it is damaged")
     return spec, record
 
 
-def incomplete(path: Path, there: int, all_of_them: int) -> ResumeError:
-    """What is said of a store that is not finished."""
+def incomplete(path: Path, written: int, total: int) -> ResumeError:
+    """The error for a store that is not complete."""
     return ResumeError(
         str(path),
-        f"is not complete: {there} of {all_of_them} shards are there",
-        fix="run the same scan again, it goes on from there; or start over (--restart)",
+        f"is not complete: {written} of {total} shards are written",
+        fix="run the same scan again, which resumes it; or start over (--restart)",
     )
 
 
@@ -243,7 +241,7 @@ def write_root(
     certificate: dict[str, Any] | None,
     windows: list[tuple[float, float]] | None = None,
 ) -> None:
-    """The store's own metadata, whole or not at all; with ``windows`` it says that the store is complete."""
+    """Writes the metadata of the store, whole or not at all; with ``windows`` the store is marked complete."""
     levels = 1 if windows is None else level_count(spec)
     record = to_record(spec, certificate=certificate, complete=windows is not None)
     name = str(spec.provenance.get("model") or "scores")
@@ -253,7 +251,7 @@ def write_root(
 
 
 def replace_text(path: Path, text: str) -> None:
-    """A small file, on the disk before it has its name."""
+    """Writes a small file, which is on the disk before it gets its name."""
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         temporary.write_text(text)
@@ -265,7 +263,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def add_array(folder: Path, grid: ShardGrid) -> None:
-    """The metadata of an array, if it has none yet."""
+    """Writes the metadata of an array, unless it exists."""
     file = folder / "zarr.json"
     if file.is_file():
         return
@@ -285,7 +283,7 @@ def _check_block(
     block: NDArray[Any],
     valid: NDArray[np.bool_] | None,
 ) -> None:
-    """Raises unless the block is the shard there."""
+    """Raises unless the block has the shape and type of its shard."""
     if block.shape != extent or block.dtype != dtype:
         raise GeometryError(
             "store",
@@ -295,23 +293,25 @@ def _check_block(
         )
     if valid is not None and (valid.shape != extent[1:] or valid.dtype != np.bool_):
         raise GeometryError(
-            "store", f"valid is {valid.dtype} of shape {valid.shape}, not bool of {extent[1:]}", fix="give one a cell"
+            "store",
+            f"valid is {valid.dtype} of shape {valid.shape}, not bool of {extent[1:]}",
+            fix="give one for each cell",
         )
 
 
 def _check(spec: MapSpec) -> None:
-    """Raises unless bands, classes, names, cells and fill go together."""
+    """Raises unless bands, classes, names, cells and fill value are consistent."""
     bands, rows, columns = spec.shape
     labels, floats = spec.kind == "labels", spec.dtype.startswith("float")
     names = spec.class_names
     if min(spec.shape) < 1 or (rows, columns) != spec.placement.shape or min(spec.shard) < 1:
         what = f"shape {spec.shape}, shards {spec.shard} are no map of {spec.placement.shape} cells"
     elif (bands != 1 if labels else bands != len(spec.classes)) or not spec.classes:
-        what = f"{bands} bands of {spec.kind} do not go with {len(spec.classes)} classes"
+        what = f"{bands} bands of {spec.kind} do not fit {len(spec.classes)} classes"
     elif names is not None and len(names) != len(spec.classes):
         what = f"{len(names)} names for {len(spec.classes)} classes"
     elif spec.dtype not in (("uint8", "uint16") if labels else ("float64", "float32", "float16", "uint8")):
-        what = f"{spec.kind} cannot be kept as {spec.dtype}"
+        what = f"{spec.kind} cannot be stored as {spec.dtype}"
     elif not (np.isnan(spec.fill) if floats else spec.fill == np.iinfo(spec.dtype).max):
         what = f"the fill value of {spec.dtype} is not {spec.fill:g}"
     else:

@@ -1,4 +1,4 @@
-"""Colours that are told apart, for as many classes as there are."""
+"""Distinct colours for any number of classes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
 
-# Okabe & Ito 2008, "Color Universal Design", without black: told apart by the colour-blind too.
+# Okabe & Ito 2008, "Color Universal Design", without black: distinct for the colour-blind too.
 _FIRST = ("e69f00", "56b4e9", "009e73", "f0e442", "0072b2", "d55e00", "cc79a7")
-_LEVELS = 18  # of every channel among the candidates
+_LEVELS = 18  # of each channel of the candidate colours
 
 
 @cache
 def distinct(count: int) -> tuple[Colour, ...]:
-    """So many colours: first those of Okabe and Ito, then each time the one farthest from all before.
+    """Distinct colours: first those of Okabe and Ito, then each time the candidate farthest from all before.
 
-    Distance is Euclidean in Oklab. Black and white are kept away from: they are ink and paper. The colours of a
-    smaller count are the first ones of a greater.
+    Distance is Euclidean in Oklab; black and white count as taken, because pictures use them for text and paper. The
+    colours of a smaller count are the first ones of a greater.
 
     Source: Ottosson 2020, "A perceptual color space for image processing" (Oklab); Glasbey et al. 2007,
         doi 10.1002/col.20327 (the sequence)

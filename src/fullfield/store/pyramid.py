@@ -1,4 +1,4 @@
-"""The last step of a result: levels each half as fine, and the word that all is there."""
+"""Completes a store: builds the coarser levels, each half as fine, and marks the store complete."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ from fullfield.store.ome_zarr import (
 from fullfield.store.record import from_record
 from fullfield.store.shards import Slices, count_files, pieces, plain_bytes, read_cells, write_shard
 
-_AT_ONCE = 16 << 20  # bytes of the finer level that are read together, or one inner chunk
-Shard = tuple[int, int, int]  # level, row and column in the level's grid of shards
+_AT_ONCE = 16 << 20  # bytes of the finer level that are read together, unless one inner chunk has more
+LevelShard = tuple[int, int, int]  # level, and row and column in the level's grid of shards
 
 
 class GrowingStore:
-    """Fills a store, and builds each shard of the coarser levels as soon as all that it is made of is there.
+    """Fills a store, and builds each shard of the coarser levels as soon as the shards that it covers are written.
 
-    So a long run has its pyramid when its last shard is there, and nothing has to be read from the disk again.
+    A long run has its pyramid when its last shard is written, and the map need not be read again.
 
     Args:
         writer: of the map itself.
-        there: first cells of the shards that earlier runs wrote.
+        written: first cells of the shards that earlier runs wrote.
 
     Attributes:
-        built: shards of coarser levels that are there.
-        extremes: of every band in the shards of the coarsest level that are there.
+        built: shards of coarser levels that were built.
+        extremes: of each band in the shards of the coarsest level that were written.
     """
 
-    def __init__(self, writer: StoreWriter, there: Iterable[tuple[int, int]] = ()) -> None:
+    def __init__(self, writer: StoreWriter, written: Iterable[tuple[int, int]] = ()) -> None:
         self.writer = writer
-        self.built: set[Shard] = set()
-        self.extremes: dict[Shard, NDArray[np.float64]] = {}
+        self.built: set[LevelShard] = set()
+        self.extremes: dict[LevelShard, NDArray[np.float64]] = {}
         self._coarsest = level_count(writer.spec) - 1
-        self._known: set[Shard] = {(0, *self._index(cell)) for cell in there}
+        self._known: set[LevelShard] = {(0, *self._index(cell)) for cell in written}
 
     @property
     def flat(self) -> bool:
-        """Whether the map is so small that it has no coarser levels."""
+        """Whether the map has no coarser levels, because it is small."""
         return self._coarsest == 0
 
     def write(
         self, row: int, column: int, block: NDArray[Any], valid: NDArray[np.bool_] | None = None
     ) -> tuple[Path, ...]:
-        """As ``StoreWriter.write``; the files of coarser levels are not among those returned."""
+        """As ``StoreWriter.write``; does not return the files of coarser levels."""
         files = self.writer.write(row, column, block, valid)
         if self.flat:
             self.extremes[(0, *self._index((row, column)))] = ome.extremes(block, self.writer.spec)
@@ -77,7 +77,7 @@ class GrowingStore:
         return cell[0] // self.writer.spec.shard[0], cell[1] // self.writer.spec.shard[1]
 
     def _grow(self, i: int, j: int) -> None:
-        """Builds what can be built now that a shard of the map is there."""
+        """Builds the coarser shards that are ready once a shard of the map is written."""
         path, spec = self.writer.path, self.writer.spec
         self._known.add((0, i, j))
         for level in range(1, level_count(spec)):
@@ -87,9 +87,9 @@ class GrowingStore:
             if not all((level - 1, k, m) in self._known for k, m in below if k < rows and m < columns):
                 return
             add_array(path / str(level), level_grid(spec, level))
-            seen = _build_shard(path, spec, (level, i, j), looking=level == self._coarsest)
+            extremes = _build_shard(path, spec, (level, i, j), with_extremes=level == self._coarsest)
             if level == self._coarsest:
-                self.extremes[(level, i, j)] = seen
+                self.extremes[(level, i, j)] = extremes
             self._known.add((level, i, j))
             self.built.add((level, i, j))
 
@@ -98,22 +98,23 @@ def seal(
     path: Path,
     *,
     certificate: dict[str, Any] | None = None,
-    built: Set[Shard] = frozenset(),
-    extremes: Mapping[Shard, NDArray[np.float64]] = MappingProxyType({}),
+    built: Set[LevelShard] = frozenset(),
+    extremes: Mapping[LevelShard, NDArray[np.float64]] = MappingProxyType({}),
 ) -> None:
-    """Builds the pyramid of a store whose shards are all there, and says as the very last step that it is complete.
+    """Builds the pyramid of a store whose shards are all written, and marks the store complete as the last step.
 
-    May be called again, also after it was killed in the middle. A few inner chunks are in memory at a time.
+    May be called again, also after it was killed. A few inner chunks are in memory at a time.
 
     Args:
         path: of the store.
-        certificate: what verification found; an earlier one stays where ``None`` is given.
-        built: shards of coarser levels that this very process built from what is there; all others are built now.
-        extremes: of every band in shards of the coarsest level that this process wrote; they are read unless all are.
+        certificate: the result of verification; ``None`` leaves an earlier one.
+        built: shards of coarser levels that this process built; all others are built now.
+        extremes: of each band in the shards of the coarsest level that this process wrote; if some are missing, all are
+            read.
 
     Raises:
         ResumeError: shards are missing.
-        ImageError: no store, a damaged shard, no space.
+        ImageError: there is no store, a shard is damaged, or no space.
     """
     record = read_record(path)
     spec = from_record(record, str(path))
@@ -121,23 +122,23 @@ def seal(
     if record["complete"] and certificate == record["certificate"]:
         return
     grid = level_grid(spec, 0)
-    there, all_of_them = count_files(path / "0", grid), int(np.prod(grid.shards))
-    if there < all_of_them:
-        raise incomplete(path, there, all_of_them)
+    written, total = count_files(path / "0", grid), int(np.prod(grid.shards))
+    if written < total:
+        raise incomplete(path, written, total)
     try:
         if not record["complete"]:
             _build(path, spec, built)
-            sync(path)  # the levels' names, before anyone may rely on them
+            sync(path)  # the names of the levels, before the store is marked complete
         write_root(path, spec, certificate=certificate, windows=_windows(path, spec, extremes))
         sync(path)
     except OSError as error:
         raise system_error(str(path), error, plain_bytes(spec.shape, spec.dtype)) from error
 
 
-def _build(path: Path, spec: MapSpec, built: Set[Shard]) -> None:
-    """What is not built of all levels, forced to the disk, and nothing else left of earlier tries."""
-    for stale in _stale(path):
-        stale.unlink(missing_ok=True)
+def _build(path: Path, spec: MapSpec, built: Set[LevelShard]) -> None:
+    """Builds all shards that are not built, forces them to the disk, and removes the files of earlier attempts."""
+    for partial in _partial_files(path):
+        partial.unlink(missing_ok=True)
     levels = range(1, level_count(spec))
     ours = {path / str(level) / level_grid(spec, level).file((0, i, j)) for level, i, j in built}
     for folder in path.iterdir():
@@ -152,30 +153,30 @@ def _build(path: Path, spec: MapSpec, built: Set[Shard]) -> None:
         sync(path / str(level), within=True)
 
 
-def _clear(folder: Path, kept: Set[Path]) -> None:
-    """Removes a level, except for shards that are kept, and its metadata if there are any."""
-    if not any(folder in file.parents for file in kept):
+def _clear(folder: Path, keep: Set[Path]) -> None:
+    """Removes the files of a level except those in ``keep``, and its metadata if it keeps none."""
+    if not any(folder in file.parents for file in keep):
         shutil.rmtree(folder)
         return
     for file in list(folder.rglob("*")):
-        if file.is_file() and file not in kept and file != folder / "zarr.json":
+        if file.is_file() and file not in keep and file != folder / "zarr.json":
             file.unlink()
 
 
-def _stale(path: Path) -> Iterator[Path]:
-    """What a killed writer left."""
+def _partial_files(path: Path) -> Iterator[Path]:
+    """Temporary files that a killed writer left."""
     for folder in (path, path / "0", path / VALID):
         yield from (folder.rglob("*.partial") if folder != path else folder.glob("*.partial"))
 
 
-def _build_shard(path: Path, spec: MapSpec, shard: Shard, *, looking: bool = False) -> NDArray[np.float64]:
-    """Writes a shard of a level from the level below it, an inner chunk at a time.
+def _build_shard(path: Path, spec: MapSpec, shard: LevelShard, *, with_extremes: bool = False) -> NDArray[np.float64]:
+    """Writes a shard of a level from the next finer level, an inner chunk at a time.
 
     Returns:
-        Extremes of every band ``(bands, 2)``; with ``looking`` alone.
+        Extremes of each band ``(bands, 2)``; infinite unless ``with_extremes``.
     """
     level, *index = shard
-    seen = np.full((spec.shape[0], 2), (np.inf, -np.inf))
+    extremes = np.full((spec.shape[0], 2), (np.inf, -np.inf))
     finer, grid = level_grid(spec, level - 1), level_grid(spec, level)
     first = [i * side for i, side in zip(index, grid.shard[1:], strict=True)]
 
@@ -185,26 +186,28 @@ def _build_shard(path: Path, spec: MapSpec, shard: Shard, *, looking: bool = Fal
         top, left = (start + r.start for start, r in zip(first, cells, strict=True))
         everything = tuple(slice(0, count) for count in out.shape[1:])
         halves = out.shape[1:] if 4 * out.nbytes <= _AT_ONCE else tuple(-(-side // 2) for side in finer.chunk[1:])
-        for _, (y, x), _ in pieces(everything, halves):  # of what one inner chunk of the finer level holds, or all
+        for _, (y, x), _ in pieces(
+            everything, halves
+        ):  # a quarter of an inner chunk of the finer level, or everything at once
             place = [
                 slice(2 * (start + part.start), min(2 * (start + part.stop), count))
                 for start, part, count in zip((top, left), (y, x), finer.shape[1:], strict=True)
             ]
             for band, numbers in zip(out, read_cells(path / str(level - 1), finer, (bands, *place)), strict=True):
                 band[y, x] = halved(numbers, spec)
-        if looking:
-            seen[bands] = ome.together([seen[bands], ome.extremes(out, spec)])
+        if with_extremes:
+            extremes[bands] = ome.merged_extremes([extremes[bands], ome.extremes(out, spec)])
         return out
 
     write_shard(path / str(level) / grid.file((0, *index)), grid, grid.extent((0, *index)), read)
-    return seen
+    return extremes
 
 
 def halved(numbers: NDArray[Any], spec: MapSpec) -> NDArray[Any]:
-    """A band ``(y, x)`` with half the cells: of four, the mean of those that hold something, or the most frequent.
+    """A band ``(y, x)`` with half the cells a side: the mean of the valid ones of four, or the most frequent label.
 
-    Stored numbers are linear in the scores, so that their mean stands for the scores' mean.
-    Of labels that are equally frequent the first in reading order is taken.
+    Stored numbers are linear in the scores, so that their mean is that of the scores.
+    Of equally frequent labels the first in reading order is taken.
     """
     if spec.kind == "labels":
         return _most_frequent(_fours(numbers, spec.fill), spec.fill)
@@ -216,10 +219,10 @@ def halved(numbers: NDArray[Any], spec: MapSpec) -> NDArray[Any]:
 
 
 def _mean(four: NDArray[Any], fill: float) -> NDArray[Any]:
-    """Of those of four that hold something."""
-    there = ~np.isnan(four) if four.dtype.kind == "f" else four != four.dtype.type(fill)
-    wide = np.where(there, four, 0).astype(np.float64 if four.dtype == np.float64 else np.float32)
-    count = there.sum(axis=0)
+    """Mean of the valid ones of four cells."""
+    valid = ~np.isnan(four) if four.dtype.kind == "f" else four != four.dtype.type(fill)
+    wide = np.where(valid, four, 0).astype(np.float64 if four.dtype == np.float64 else np.float32)
+    count = valid.sum(axis=0)
     with np.errstate(invalid="ignore", over="ignore"):  # infinite scores; float16 that overflows
         mean = wide.sum(axis=0) / np.maximum(count, 1)
         mean = np.rint(mean) if four.dtype.kind == "u" else mean
@@ -228,7 +231,7 @@ def _mean(four: NDArray[Any], fill: float) -> NDArray[Any]:
 
 
 def _plain_mean(numbers: NDArray[Any]) -> NDArray[Any]:
-    """The mean of four, NaN where one is; where none is, that of ``_mean`` to the bit, ten times as fast."""
+    """The mean of four cells, NaN if one is; without NaN it equals ``_mean`` bit for bit, ten times as fast."""
     wide = np.float64 if numbers.dtype == np.float64 else np.float32
     with np.errstate(invalid="ignore", over="ignore"):
         total: NDArray[np.floating] = numbers[::2, ::2].astype(wide)
@@ -240,7 +243,7 @@ def _plain_mean(numbers: NDArray[Any]) -> NDArray[Any]:
 
 
 def _fours(numbers: NDArray[Any], fill: float) -> NDArray[Any]:
-    """Cells ``(4, y, x)`` that become one; beyond the end, the fill value."""
+    """The four cells ``(4, y, x)`` that become one; the fill value beyond the end."""
     rows, columns = numbers.shape
     if rows % 2 or columns % 2:
         numbers = np.pad(numbers, ((0, rows % 2), (0, columns % 2)), constant_values=numbers.dtype.type(fill))
@@ -255,15 +258,15 @@ def _most_frequent(four: NDArray[Any], fill: float) -> NDArray[Any]:
     return found
 
 
-def _windows(path: Path, spec: MapSpec, known: Mapping[Shard, NDArray[np.float64]]) -> list[tuple[float, float]]:
-    """Extremes of every band at the coarsest level, for display; 0 and 1 of a band that has none."""
+def _windows(path: Path, spec: MapSpec, known: Mapping[LevelShard, NDArray[np.float64]]) -> list[tuple[float, float]]:
+    """Extremes of each band at the coarsest level, for display; 0 and 1 for a band without scores."""
     if spec.kind == "labels":
         return [(0.0, float(max(spec.classes)))]
     last = level_count(spec) - 1
     grid = level_grid(spec, last)
     shards = [(last, i, j) for _, i, j in np.ndindex(grid.shards)]
     if all(shard in known for shard in shards):
-        found = ome.together(known[shard] for shard in shards)
+        found = ome.merged_extremes(known[shard] for shard in shards)
     else:
         (count, rows, columns), step = grid.shape, grid.chunk[0]
         bands = (slice(first, min(first + step, count)) for first in range(0, count, step))

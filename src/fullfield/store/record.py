@@ -1,4 +1,4 @@
-"""What fullfield writes beside the numbers, as plain JSON that every JSON reader takes."""
+"""The record of a score map: what it holds and where it lies, as plain JSON that every reader accepts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def to_record(spec: MapSpec, *, certificate: dict[str, Any] | None, complete: bool) -> Record:
-    """A spec, its certificate, and whether all cells are there. NaN and infinity are written as Zarr does, as text."""
+    """A map's spec and certificate, and whether it is complete. NaN and infinity are text, as in Zarr."""
     y, x = spec.placement.centre(0, 0)
     record = {
         "format": FORMAT,
@@ -40,41 +40,41 @@ def to_record(spec: MapSpec, *, certificate: dict[str, Any] | None, complete: bo
 
 
 def from_record(record: Record, where: str) -> MapSpec:
-    """The spec that ``to_record`` wrote.
+    """The spec of a record that ``to_record`` made.
 
     Raises:
-        ImageError: a format of the future, or something else.
+        ImageError: it was written in a newer format, or is damaged.
     """
     try:
         if record["format"] > FORMAT:
-            what = f"was written in format {record['format']}, known is {FORMAT}"
+            what = f"was written in format {record['format']}, this version reads {FORMAT}"
             raise ImageError(where, what, fix="upgrade fullfield")
-        said = record["spec"]
+        spec = record["spec"]
         return MapSpec(
-            shape=_whole(said["shape"], 3),
-            dtype=str(said["dtype"]),
-            shard=_whole(said["shard"], 2),
+            shape=_integers(spec["shape"], 3),
+            dtype=str(spec["dtype"]),
+            shard=_integers(spec["shard"], 2),
             placement=_placement(record["placement"]),
-            kind="labels" if said["kind"] == "labels" else "scores",
-            classes=tuple(map(int, said["classes"])),
-            class_names=None if said["class_names"] is None else tuple(map(str, said["class_names"])),
-            activation=said["activation"],
-            scale=float(said["scale"]),
-            offset=float(said["offset"]),
-            fill=float(_WORDS.get(said["fill"], said["fill"])),
-            mode="context" if said["mode"] == "context" else "exact",
+            kind="labels" if spec["kind"] == "labels" else "scores",
+            classes=tuple(map(int, spec["classes"])),
+            class_names=None if spec["class_names"] is None else tuple(map(str, spec["class_names"])),
+            activation=spec["activation"],
+            scale=float(spec["scale"]),
+            offset=float(spec["offset"]),
+            fill=float(_WORDS.get(spec["fill"], spec["fill"])),
+            mode="context" if spec["mode"] == "context" else "exact",
             georeference=_georeference(record["georeference"]),
-            mpp=None if said["mpp"] is None else _two(said["mpp"]),
+            mpp=None if spec["mpp"] is None else _two(spec["mpp"]),
             provenance=dict(record["provenance"]),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise ImageError(
-            where, f"its record cannot be read ({error!r})", fix="scan again: it is damaged or foreign"
+            where, f"its record cannot be read ({error!r})", fix="scan again: the file is damaged or of another program"
         ) from error
 
 
 def difference(wanted: Record, found: Record) -> str | None:
-    """The first thing that two records say differently, with both values; provenance and certificate aside."""
+    """The first difference between two records, with both values; provenance and certificate are not compared."""
     for part in ("format", "spec", "placement", "georeference"):
         ours, theirs = wanted.get(part), found.get(part)
         if ours == theirs:
@@ -82,16 +82,16 @@ def difference(wanted: Record, found: Record) -> str | None:
         if isinstance(ours, dict) and isinstance(theirs, dict):
             name = next(key for key in (*ours, *theirs) if ours.get(key) != theirs.get(key))
             part, ours, theirs = name, ours.get(name), theirs.get(name)
-        return f"{part} {_short(theirs)} there, {_short(ours)} wanted"
+        return f"its {part} is {_short(theirs)}, now it is {_short(ours)}"
     return None
 
 
 def plain_json(value: object) -> Any:
-    """A value as JSON would give it back; what JSON has no word for as number or text."""
+    """A value as JSON returns it; values that JSON cannot store become numbers or text."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
-        return next(word for word, meant in _WORDS.items() if meant == value or (meant != meant and value != value))
+        return next(word for word, number in _WORDS.items() if number == value or (number != number and value != value))
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict):
@@ -102,7 +102,7 @@ def plain_json(value: object) -> Any:
 
 
 def dumped(value: Record) -> str:
-    """JSON text, the same for the same value."""
+    """JSON text; equal values give equal text."""
     return json.dumps(value, indent=2, allow_nan=False)
 
 
@@ -111,21 +111,21 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _placement(said: Record) -> Placement:
-    top, bottom, left, right = map(int, said.get("padding", (0, 0, 0, 0)))
-    step, window, image, scanned = (_whole(said[name], 2) for name in ("step", "window", "image", "scanned"))
+def _placement(record: Record) -> Placement:
+    top, bottom, left, right = map(int, record.get("padding", (0, 0, 0, 0)))
+    step, window, image, scanned = (_integers(record[name], 2) for name in ("step", "window", "image", "scanned"))
     return Placement(step, window, image, scanned, padding=(top, bottom, left, right))
 
 
-def _georeference(said: Record | None) -> Georeference | None:
-    if said is None:
+def _georeference(record: Record | None) -> Georeference | None:
+    if record is None:
         return None
-    a, b, c, d, e, f = map(float, said["transform"])
-    return Georeference(None if said["crs"] is None else str(said["crs"]), (a, b, c, d, e, f))
+    a, b, c, d, e, f = map(float, record["transform"])
+    return Georeference(None if record["crs"] is None else str(record["crs"]), (a, b, c, d, e, f))
 
 
-def _whole(values: Any, count: int) -> Any:
-    """So many integers as a tuple."""
+def _integers(values: Any, count: int) -> Any:
+    """``count`` integers as a tuple."""
     found = tuple(map(int, values))
     if len(found) != count:
         raise ValueError(f"{values} are not {count} numbers")
