@@ -121,6 +121,16 @@ def test_branches_of_other_counts_do_not_meet() -> None:
         stem.union(stem.through(Op(2, 2)))
 
 
+def test_branches_of_as_many_cells_at_another_distance_do_not_meet() -> None:
+    stem = Axis.window(20)
+    near, far = stem.through(Op(11)), stem.through(Op(2, 2))
+    assert near.count == far.count == 10
+    with pytest.raises(GeometryError, match="10 cells every 1 px meet 10 cells every 2 px"):
+        near.union(far)
+    head = Axis.window(7).through(Op(7))
+    assert head.union(Axis(3, 4, 0, 1)).jump == 4  # a head has one cell, whose distance to others does not count
+
+
 def test_a_cell_is_closed_when_it_has_read_a_whole_unpadded_map() -> None:
     stem = Axis.window(7)
     assert stem.through(Op(7)).closed

@@ -106,6 +106,7 @@ def test_where_no_budget_is_set_one_window_may_take_more_than_the_default() -> N
     assert DEFAULT_BUDGET_BYTES < ask().cost.peak_bytes == ask().budget_bytes
     assert ask().tile == (1, 1)
     assert ask(budget_bytes=ask().budget_bytes) == ask()
+    assert make_plan(unpadded(), image=(40, 40), step=(4, 4)).budget_bytes == DEFAULT_BUDGET_BYTES == 2 * 2**30
     with pytest.raises(BudgetError, match="a scan window by window takes"):
         ask(budget_bytes=DEFAULT_BUDGET_BYTES)
     with pytest.raises(BudgetError, match="a scan in tiles of 2x2 windows takes"):

@@ -1,0 +1,90 @@
+"""The cost of a tile, counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from fullfield.geometry.network import Network
+from fullfield.geometry.tile import lay_out_axis
+from fullfield.planning import CONTEXT, CostCache, Tile, make_plan
+from fullfield.planning.choose import time_per_window
+from fullfield.planning.cost import Cost, tile_cost
+from fullfield.planning.cost_cache import TileGrid
+from tests.planning.networks import Draft, attentive, padded, unpadded
+
+MIB = 2**20
+
+
+def one_window(network: Network) -> Cost:
+    plan = make_plan(network, image=network.window, step=(1, 1), borders=CONTEXT, budget_bytes=10**10)
+    return tile_cost(network, plan.layout(Tile(0, 0, 1, 1)), batch=1, itemsize=4)
+
+
+def test_the_cost_of_a_convolution_is_that_of_a_count_by_hand() -> None:
+    draft = Draft((8, 8))
+    draft.conv(4, 3)
+    values, weights = 4 * (3 * 8 * 8 + 4 * 6 * 6), 4 * 4 * 3 * 9
+    scores = 4 * 4 * 6 * 6
+    in_use = values + 2 * weights + scores
+    assert one_window(draft.done()) == Cost(
+        shared_macs=6 * 6 * 4 * 3 * 9,
+        window_macs=0,
+        moved_bytes=values,
+        peak_bytes=in_use + int(2.2 * in_use) + 2 * 40_000,
+        calls=2,
+        region=(8, 8),
+    )
+
+
+@pytest.mark.parametrize(("rows", "idle"), [(1024, 0), (1023, 2.2)])
+def test_values_of_32_mib_and_more_leave_no_pieces_of_the_heap_idle(rows: int, idle: float) -> None:
+    draft = Draft((rows, 1024), 8)
+    draft.add("cell", 1)
+    image, own = 32 * MIB * rows // 1024, 4 * MIB * rows // 1024
+    assert one_window(draft.done()).peak_bytes == 2 * own + image + int(2.2 * 2 * own + idle * image) + 2 * 40_000
+
+
+@pytest.mark.parametrize("make", [padded, attentive, unpadded])
+@pytest.mark.parametrize("tile", [(3, 4), (5, 5)])
+def test_the_time_of_a_window_counts_arithmetic_bytes_calls_and_tiles(make: object, tile: tuple[int, int]) -> None:
+    network = make()  # type: ignore[operator]
+    h, w = network.window
+    plan = make_plan(network, image=(h + 4 * 9, w + 4 * 10), step=(4, 4), tile=tile)
+    rows, columns = 10, 11
+    tiles = -(-rows // tile[0]) * -(-columns // tile[1])
+    cost, windows = plan.cost, tile[0] * tile[1]
+    work = (cost.macs + 4 * cost.moved_bytes) / windows
+    assert time_per_window(plan) == pytest.approx(work + (2e5 * cost.calls + 5e7) * tiles / (rows * columns))
+
+
+def test_writing_a_number_takes_as_long_as_sixteen_multiply_adds() -> None:
+    plan = make_plan(padded(), image=(60, 60), step=(4, 4), tile=(3, 3))
+    scan, crops = plan.table.numbers
+    assert plan.table.faster == pytest.approx(
+        (plan.table.crops + 16 * crops) / (plan.table.scan.total + 16 * scan), rel=1e-12
+    )
+
+
+def test_a_growing_tile_lays_out_only_the_side_that_grew(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out = []
+
+    def counting(*args: object, **more: object) -> object:
+        laid_out.append(args)
+        return lay_out_axis(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fullfield.planning.cost_cache.lay_out_axis", counting)
+    costs, grid = CostCache(padded(), 4), TileGrid((300, 300), (8, 8), CONTEXT)
+    calls = []
+    for tile in ((4, 4), (8, 4), (8, 8), (16, 8), (16, 16)):
+        for stop in (None, 1):
+            costs.cost(grid, tile, (0, 0), batch=1, stop=stop)
+        calls.append(len(laid_out))
+    assert calls == [4, 6, 8, 10, 12]
+
+
+def test_places_are_the_same_object_for_the_same_question() -> None:
+    costs, grid = CostCache(padded(), 4), TileGrid((300, 300), (8, 8), CONTEXT)
+    first = costs.places(grid)
+    others = [costs.places(TileGrid((300, 300), (step, 8), CONTEXT)) for step in range(20, 60)]
+    assert costs.places(grid) is first
+    assert costs.places(TileGrid((300, 300), (20, 8), CONTEXT)) is others[0]

@@ -1,0 +1,121 @@
+"""The search for a tile on costs that are made up, so that each of its rules decides alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fullfield.geometry.region import Pair
+from fullfield.planning.search import TileOption, TileSearch, batch_size, evaluate_tile, search_tile
+
+MB = 2**20
+
+
+class Costs:
+    """Made-up costs of tiles, and what was asked."""
+
+    def __init__(self, time: Callable[[int], float], total: Callable[[Pair], float] = lambda tile: 0) -> None:
+        self.time, self.total = time, total
+        self.asked: list[tuple[Pair, int, int | None]] = []
+
+    def __call__(self, tile: Pair, batch: int, stop: int | None) -> TileOption:
+        self.asked.append((tile, batch, stop))
+        time = self.time(tile[0] * tile[1])
+        return TileOption(tile, batch, stop, time, time, int(self.total(tile)))
+
+    @property
+    def windows(self) -> list[int]:
+        """Windows of the tiles that were asked for, each once."""
+        return list(dict.fromkeys(tile[0] * tile[1] for tile, _, _ in self.asked))
+
+
+def search(costs: Any, **fields: Any) -> TileSearch:
+    plain = TileSearch(costs, 100, largest=(1000, 1000), step=(1, 1), stride=(1, 1), value_bytes=MB)
+    return replace(plain, **fields)
+
+
+@pytest.mark.parametrize(("time", "tile"), [(0.98, (1, 1)), (0.96, (2, 1))])
+def test_a_larger_tile_must_take_three_percent_less_time_a_window(time: float, tile: Pair) -> None:
+    assert search_tile(search(Costs(lambda windows: 1 if windows == 1 else time))).tile == tile
+
+
+def test_three_larger_tiles_that_do_not_pay_end_the_search() -> None:
+    costs = Costs(lambda windows: 1)
+    search_tile(search(costs))
+    assert costs.windows == [1, 2, 4, 8]
+    assert search_tile(search(Costs(lambda windows: 1 if windows < 8 else 0.5))).tile == (4, 2)
+    assert search_tile(search(Costs(lambda windows: 1 if windows < 16 else 0.5))).tile == (1, 1)
+
+
+def test_tiles_below_the_stride_are_no_misses() -> None:
+    late = Costs(lambda windows: 1 if windows < 64 else 0.5)
+    assert search_tile(search(late)).tile == (1, 1)
+    assert search_tile(search(late, stride=(8, 8))).tile == (8, 8)
+
+
+def test_a_map_of_one_row_counts_as_spanned() -> None:
+    costs = Costs(lambda windows: 1)
+    search_tile(search(costs, largest=(1, 1000), stride=(8, 1)))
+    assert costs.windows == [1, 2, 4, 8]
+
+
+def test_tiles_grow_along_their_shorter_side_in_px_up_to_the_map() -> None:
+    costs = Costs(lambda windows: 1 / windows)
+    assert search_tile(search(costs, largest=(3, 5), step=(4, 1))).tile == (3, 5)
+    tiles = list(dict.fromkeys(tile for tile, _, _ in costs.asked))
+    assert tiles == [(1, 1), (1, 2), (1, 4), (2, 4), (2, 5), (3, 5)]
+
+
+def test_between_two_doubles_a_tile_grows_by_seven_quarters_at_most() -> None:
+    costs = Costs(lambda windows: 1 / windows**2, lambda tile: 10**9 if tile == (16, 8) else 0)
+    assert search_tile(search(costs)).tile == (16, 14)
+
+
+def test_quarters_end_at_the_budget_and_must_pay_too() -> None:
+    costs = Costs(lambda windows: 1 / windows**2, lambda tile: tile[0] * tile[1])
+    assert search_tile(search(costs)).tile == (10, 10)
+    flat = Costs(lambda windows: 1 / min(windows, 64), lambda tile: tile[0] * tile[1])
+    assert search_tile(search(flat)).tile == (8, 8)
+
+
+def test_the_frontier_is_tried_after_every_eighth_of_the_network() -> None:
+    costs = Costs(lambda windows: 1)
+    search_tile(search(costs, largest=(1, 1), nodes=64))
+    assert {stop for _, _, stop in costs.asked} == {None, 1, *range(8, 64, 8)}
+    costs = Costs(lambda windows: 1)
+    search_tile(search(costs, largest=(1, 1)))
+    assert {stop for _, _, stop in costs.asked} == {None}
+
+
+def test_the_frontier_is_where_the_work_is_least_of_what_fits() -> None:
+    def cost(tile: Pair, batch: int, stop: int | None) -> TileOption:
+        place = 64 if stop is None else stop
+        return TileOption(tile, batch, stop, abs(place - 17), 1, place)
+
+    assert search_tile(search(cost, largest=(1, 1), nodes=64)).stop == 16
+    assert search_tile(search(cost, largest=(1, 1), nodes=64, budget=15)).stop == 8
+    assert search_tile(search(cost, largest=(1, 1), nodes=64, budget=0)).stop == 1
+
+
+def test_a_batch_is_of_whole_rows_and_its_largest_value_64_mib() -> None:
+    def batch(tile: Pair, **fields: Any) -> int:
+        return batch_size(search(Costs(lambda windows: 1), **fields), tile)
+
+    assert batch((100, 10)) == 60
+    assert batch((5, 10)) == 50
+    assert batch((2, 100)) == 64
+    assert batch((100, 10), value_bytes=100 * MB) == 10  # 1000 windows in 64 batches of 15, in whole rows of 10
+    assert batch((1, 10), value_bytes=100 * MB) == 1
+
+
+def test_a_batch_is_halved_until_it_fits() -> None:
+    def cost(tile: Pair, batch: int, stop: int | None) -> TileOption:
+        return TileOption(tile, batch, stop, 1, 1, batch)
+
+    assert evaluate_tile(search(cost, budget=20), (8, 8)).batch == 16
+    assert evaluate_tile(search(cost, budget=20, batch=30), (8, 8)).batch == 30
+    assert evaluate_tile(search(cost, budget=0), (8, 8)).batch == 1
+    assert evaluate_tile(search(cost), (8, 8)).batch == 64
