@@ -16,7 +16,7 @@ from torch import nn
 import fullfield
 from fullfield import Compute
 from fullfield.engine.engines.torch import _LOWERED, TorchEngine
-from fullfield.engine.layouts import Layouts
+from fullfield.engine.layouts import Layouts, region_of
 from fullfield.errors import FullfieldError
 from fullfield.planning import Method, Plan
 from tests.architectures import build
@@ -30,7 +30,7 @@ def check(plan: Plan, layouts: Layouts) -> None:
         for tile in part.tiles():
             wanted = part.layout(tile)
             assert layouts.layout(part, tile) == wanted, (tile, part.offset)
-            top, bottom, left, right = layouts.region(part, tile)
+            top, bottom, left, right = region_of(part, tile, layouts.layout(part, tile))
             assert 0 <= top < bottom <= plan.image[0]
             assert 0 <= left < right <= plan.image[1]
             pixels = wanted.pixels(plan.network.nodes[0].name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,10 +46,15 @@ def test_tiles_of_every_pass_lie_where_they_belong(dtype: str, method: Method) -
     assert memory.array.dtype == dtype
 
 
-def test_a_block_is_a_row_of_tiles() -> None:
+def test_blocks_are_rows_of_tiles_at_most_sixteen() -> None:
     assert MemorySink(2, plan_of(), "float32").block == (2, 5)
     assert MemorySink(2, plan_of(tile=(100, 1)), "float32").block == (7, 5)
     assert MemorySink(2, plan_of("shifted"), "float32").block == (4, 5)
+    for rows in (1, 2, 3):
+        tall = replace(plan_of(tile=(rows, 3)), shape=(100, 5))
+        sink = MemorySink(2, tall, "float32")
+        assert sink.block[0] % rows == 0
+        assert 8 <= len(sink.todo) <= 16
 
 
 def test_cells_that_are_not_wanted_are_nan() -> None:

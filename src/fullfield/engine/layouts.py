@@ -35,11 +35,12 @@ class Layouts:
                 self.cached.popitem(last=False)
         return found
 
-    def region(self, plan: Plan, tile: Tile) -> Region:
-        """The region of the image that a tile reads, px."""
-        top, bottom, left, right = self.layout(plan, tile).pixels(plan.network.nodes[0].name)
-        y, x = (o + n * s for o, n, s in zip(plan.offset, (tile.row, tile.column), plan.step, strict=True))
-        return y + top, y + bottom, x + left, x + right
+
+def region_of(plan: Plan, tile: Tile, layout: TileLayout) -> Region:
+    """The region of the image that a tile reads, px."""
+    top, bottom, left, right = layout.pixels(plan.network.nodes[0].name)
+    y, x = plan.offset[0] + tile.row * plan.step[0], plan.offset[1] + tile.column * plan.step[1]
+    return y + top, y + bottom, x + left, x + right
 
 
 def _kind(plan: Plan, tile: Tile) -> Hashable:

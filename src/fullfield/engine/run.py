@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.heap import Heap
-from fullfield.engine.layouts import Layouts
+from fullfield.engine.layouts import Layouts, region_of
 from fullfield.engine.progress import OnProgress, Progress
 from fullfield.engine.protocols import Sink, Source, WantedCells
 from fullfield.engine.threads import AHEAD, ReadAhead, Worker, quick_switching
+from fullfield.geometry.tile import TileLayout
 from fullfield.planning import Plan, Tile
 from fullfield.planning.shards import Shards, first_cell
-
-_Read = tuple[NDArray[np.bool_] | None, NDArray[np.floating] | None]
 
 
 def run(
@@ -54,35 +53,31 @@ def run(
     """
     shards, blocks = Shards(plan, sink.block), tuple(sink.todo)
     engine = TorchEngine(net)
-    layouts, heap = Layouts(engine), Heap(plan)
+    heap = Heap(plan)
     meter = _Meter.of(shards, blocks, plan.memory.remark, progress)
-    tasks = (
-        partial(_read, source, where, part, tile, layouts.region(part, tile))
-        for block in blocks
-        for part, tile in shards.tiles(block)
-    )
     with (
         quick_switching(),
         Worker("fullfield-finish") as finisher,
         Worker("fullfield-put", inline=True) as putter,
-        ReadAhead(tasks, ahead) as reads,
+        ReadAhead(_reads(shards, blocks, Layouts(engine), source, where), ahead) as reads,
     ):
         for block in blocks:
-            for part, tile in shards.tiles(block):
-                with meter.reading():
-                    mask, pixels = next(reads)
-                wanted = pixels is not None
+            while (read := next(reads)) is not None:
+                tile, pixels = read.tile, read.pixels
+                meter.reading_s = reads.waited_s
                 if pixels is not None:
-                    scores = engine.compile(part, layouts.layout(part, tile))(pixels)
-                    del pixels
-                    putter.take(partial(sink.put, block, _cells(part, tile), scores, mask))
-                    del scores
+                    scores = engine.compile(read.part, read.layout)(pixels)
+                    putter.take(partial(sink.put, block, read.cells, scores, read.mask))
+                    del read, pixels, scores
                     heap.settle()
-                meter.tile_done(tile, computed=wanted)
+                    meter.computed += tile.rows * tile.columns
+                meter.done += tile.rows * tile.columns
+                meter.report()
             putter.settle()
-            with meter.writing():
-                finisher.take(partial(sink.finish, block))
-            meter.block_done()
+            finisher.take(partial(sink.finish, block))
+            meter.writing_s = finisher.waited_s
+            meter.blocks += 1
+            meter.report()
         finisher.settle()
     return meter.snapshot()
 
@@ -94,29 +89,56 @@ def run_tiles(plan: Plan, net: Canonical, source: Source, tiles: Iterable[Tile])
     """
     engine = TorchEngine(net)
     layouts = Layouts(engine)
-    return (
-        engine.compile(plan, layouts.layout(plan, tile))(source.read(*layouts.region(plan, tile))) for tile in tiles
-    )
+    for tile in tiles:
+        layout = layouts.layout(plan, tile)
+        yield engine.compile(plan, layout)(source.read(*region_of(plan, tile, layout)))
 
 
-def _read(
-    source: Source, where: WantedCells | None, part: Plan, tile: Tile, region: tuple[int, int, int, int]
-) -> _Read:
-    """Which cells of a tile are wanted (``None`` for all), and its pixels if any are."""
-    if where is None:
-        return None, source.read(*region)
-    rows, columns = _cells(part, tile)
-    mask = where.cells(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
-    mask = mask[:: rows.step, :: columns.step]
-    if not mask.any():
-        return mask, None
-    return (None if mask.all() else mask), source.read(*region)
+class _Read(NamedTuple):
+    """What is known of a tile before it is computed.
+
+    Args:
+        part: the pass that it belongs to.
+        tile: in the count of the pass.
+        layout: of the tile.
+        cells: rows and columns of the map that it fills.
+        mask: which of these are wanted; ``None`` for all.
+        pixels: of its region; ``None`` if no cell is wanted.
+    """
+
+    part: Plan
+    tile: Tile
+    layout: TileLayout
+    cells: tuple[slice, slice]
+    mask: NDArray[np.bool_] | None
+    pixels: NDArray[np.floating] | None
 
 
-def _cells(part: Plan, tile: Tile) -> tuple[slice, slice]:
-    """Rows and columns of the map that a tile of a pass fills."""
+def _reads(
+    shards: Shards, blocks: Iterable[int], layouts: Layouts, source: Source, where: WantedCells | None
+) -> Iterator[Callable[[], _Read | None]]:
+    """Tasks that read the tiles of blocks in their order; after each block one that returns ``None``."""
+    for block in blocks:
+        for part, tile in shards.tiles(block):
+            yield partial(_read, part, tile, layouts.layout(part, tile), source, where)
+        yield _nothing
+
+
+def _read(part: Plan, tile: Tile, layout: TileLayout, source: Source, where: WantedCells | None) -> _Read:
     (row, column), (y, x) = first_cell(part, tile), part.cell_stride
-    return slice(row, row + (tile.rows - 1) * y + 1, y), slice(column, column + (tile.columns - 1) * x + 1, x)
+    bottom, right = row + (tile.rows - 1) * y + 1, column + (tile.columns - 1) * x + 1
+    cells = slice(row, bottom, y), slice(column, right, x)
+    mask = None
+    if where is not None:
+        mask = where.cells(row, column, bottom - row, right - column)[::y, ::x]
+        if not mask.any():
+            return _Read(part, tile, layout, cells, mask, None)
+        mask = None if mask.all() else mask
+    return _Read(part, tile, layout, cells, mask, source.read(*region_of(part, tile, layout)))
+
+
+def _nothing() -> None:
+    """Reads nothing."""
 
 
 @dataclass
@@ -141,28 +163,7 @@ class _Meter:
         windows = sum(box.rows * box.columns for box in boxes)
         return cls(progress, remark, windows, len(boxes), math.prod(shards.plan.image) / shards.plan.windows)
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.reading_s += time.perf_counter() - began
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.writing_s += time.perf_counter() - began
-
-    def tile_done(self, tile: Tile, *, computed: bool) -> None:
-        self.done += tile.rows * tile.columns
-        self.computed += tile.rows * tile.columns if computed else 0
-        self._report()
-
-    def block_done(self) -> None:
-        self.blocks += 1
-        self._report()
-
-    def _report(self) -> None:
+    def report(self) -> None:
         if self.progress is not None:
             self.progress(self.snapshot())
 

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 READERS = 2  # threads that read
 AHEAD = 2  # tiles that are read and wait while another one is computed
 _SHORT_S = 0.001  # a task shorter than this takes less time than handing it to another thread costs the computation
+_LONG = 2  # tasks in a row that are not short before others go to threads
 _SWITCH_S = 0.0005  # of sys.setswitchinterval; with Python's 0.005 the computation would wait longer than operators run
 T = TypeVar("T")
 
@@ -26,13 +27,17 @@ class ReadAhead(Generic[T]):
     Args:
         tasks: one a result.
         ahead: results that may wait; 0 to compute all of them in the calling thread.
+
+    Attributes:
+        waited_s: time for which the caller waited for results.
     """
 
     def __init__(self, tasks: Iterable[Callable[[], T]], ahead: int = AHEAD) -> None:
         self.tasks, self.ahead = iter(tasks), ahead
         self.pool = ThreadPoolExecutor(READERS, "fullfield-read")  # starts no thread before its first task
         self.waiting: deque[Future[T]] = deque()
-        self.inline = _Inline()
+        self.waited_s = 0.0
+        self._long = 0  # tasks in a row that were not short
 
     def __enter__(self) -> ReadAhead[T]:
         return self
@@ -44,13 +49,19 @@ class ReadAhead(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        if not self.ahead or (self.inline.short and not self.waiting):
-            return self.inline.run(next(self.tasks))
-        self._fill()
-        if not self.waiting:
-            raise StopIteration
-        result = self.waiting.popleft().result()
-        self._fill()
+        began = time.perf_counter()
+        if self._long < _LONG or not self.ahead:
+            result = next(self.tasks)()
+            seconds = time.perf_counter() - began
+            self._long = self._long + 1 if seconds > _SHORT_S else 0
+        else:
+            self._fill()
+            if not self.waiting:
+                raise StopIteration
+            result = self.waiting.popleft().result()
+            self._fill()
+            seconds = time.perf_counter() - began
+        self.waited_s += seconds
         return result
 
     def _fill(self) -> None:
@@ -68,13 +79,17 @@ class Worker:
 
     Args:
         name: of the thread.
-        inline: run tasks in the calling thread as long as they are short.
+        inline: begin in the calling thread, and leave tasks to the thread once two in a row were not short.
+
+    Attributes:
+        waited_s: time for which ``take`` waited.
     """
 
     def __init__(self, name: str, *, inline: bool = False) -> None:
         self.pool = ThreadPoolExecutor(1, name)
-        self.inline = _Inline() if inline else None
         self.last: Future[None] | None = None
+        self.waited_s = 0.0
+        self._long = 0 if inline else _LONG  # tasks in a row that were not short
 
     def __enter__(self) -> Worker:
         return self
@@ -83,37 +98,24 @@ class Worker:
         self.pool.shutdown()
 
     def take(self, task: Callable[[], None]) -> None:
-        """Accepts a task, which is run also if waiting for the one before is interrupted; returns when it begins."""
-        if self.inline is not None and self.inline.short:
-            self.inline.run(task)
-            return
-        before, self.last = self.last, self.pool.submit(task)
-        if before is not None:
-            before.result()
+        """Accepts a task, which is run even if waiting for the one before is interrupted; returns when it begins."""
+        began = time.perf_counter()
+        if self._long < _LONG:
+            task()
+            seconds = time.perf_counter() - began
+            self._long = self._long + 1 if seconds > _SHORT_S else 0
+        else:
+            before, self.last = self.last, self.pool.submit(task)
+            if before is not None:
+                before.result()
+            seconds = time.perf_counter() - began
+        self.waited_s += seconds
 
     def settle(self) -> None:
         """Waits for the last task."""
         last, self.last = self.last, None
         if last is not None:
             last.result()
-
-
-class _Inline:
-    """Runs tasks in the calling thread, and notices when they are no longer short."""
-
-    def __init__(self) -> None:
-        self.long = 0
-
-    @property
-    def short(self) -> bool:
-        """Whether the last two tasks were not both long."""
-        return self.long < 2
-
-    def run(self, task: Callable[[], T]) -> T:
-        began = time.perf_counter()
-        result = task()
-        self.long = self.long + 1 if time.perf_counter() - began > _SHORT_S else 0
-        return result
 
 
 class _Switching:

@@ -12,9 +12,11 @@ from fullfield.planning import Plan
 from fullfield.planning.shards import Shards, spread
 from fullfield.store.encoding import ScoreEncoder
 
+_BLOCKS = 16  # at most: to finish one takes longer than to copy a small tile
+
 
 class MemorySink:
-    """Takes scores into an array ``(k, y, x)``. A block is a row of tiles.
+    """Takes scores into an array ``(k, y, x)``. A block is one or several rows of tiles.
 
     Args:
         classes: of the network.
@@ -30,7 +32,9 @@ class MemorySink:
         self.encoder = encoder
         shape = (classes, *plan.shape)
         self.array: NDArray[Any] = np.full(shape, np.nan, dtype) if encoder is None else encoder.empty(*plan.shape)
-        self._shards = Shards(plan, (min(spread(plan)[0], plan.shape[0]), plan.shape[1]))
+        rows = spread(plan)[0]
+        rows *= -(-plan.shape[0] // (rows * _BLOCKS))
+        self._shards = Shards(plan, (min(rows, plan.shape[0]), plan.shape[1]))
         self._finished: set[int] = set()
 
     @property
@@ -47,10 +51,12 @@ class MemorySink:
         self, block: int, cells: tuple[slice, slice], scores: NDArray[np.floating], mask: NDArray[np.bool_] | None
     ) -> None:
         """Takes the scores of one tile, where they are wanted."""
-        target = self.array[:, cells[0], cells[1]]
         if self.encoder is not None:
             scores = self.encoder.encode(scores, mask).block
-        np.copyto(target, scores, where=True if mask is None else mask)
+        if mask is None:
+            self.array[:, cells[0], cells[1]] = scores
+        else:
+            np.copyto(self.array[:, cells[0], cells[1]], scores, where=mask)
 
     def finish(self, block: int) -> None:
         """Notes that a block is complete."""
