@@ -28,6 +28,13 @@ def net() -> fullfield.Model:
     return fullfield.load(nn.Sequential(*layers, nn.Linear(3, 4)).eval(), window=13)
 
 
+class Root(nn.Module):
+    """The square root: NaN of negative numbers."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sqrt()
+
+
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
     return np.random.default_rng(0).random((59, 73, 3), dtype=np.float32)
@@ -134,6 +141,22 @@ def test_the_pace_adds_up(net: fullfield.Model, image: np.ndarray, tmp_path: Pat
     assert (now.computed < now.done) == masked
     assert 0 <= now.reading_s + now.writing_s <= now.elapsed_s
     assert now.bound in ("reader", "writer", "compute")
+
+
+@pytest.mark.usefixtures("block_bytes")
+@pytest.mark.parametrize("keep", [Encoding(dtype="uint8", range=(0.0, 0.1)), Encoding(), Encoding(labels=True)])
+def test_scores_that_could_not_be_stored_are_counted_in_the_record(
+    image: np.ndarray, tmp_path: Path, keep: Encoding
+) -> None:
+    torch.manual_seed(1)
+    net = fullfield.load(nn.Sequential(nn.Conv2d(3, 4, 13), nn.Flatten(), Root()).eval(), window=13)
+    found = scan_to(net, image, tmp_path / "map.zarr", step=4, tile=(3, 5), keep=keep)
+    scores = fullfield.scan(net, image, step=4, tile=(3, 5)).array
+    encoded = score_encoder(keep, classes=4).encode(scores)
+    assert found is not None
+    assert found.provenance["counts"] == {"nans": encoded.nans, "saturated": encoded.saturated}
+    assert encoded.nans > 0
+    assert (encoded.saturated > 0) == (keep.dtype == "uint8")
 
 
 def test_what_was_interrupted_is_finished_by_the_next_run(

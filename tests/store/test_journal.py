@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import time
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,16 @@ def test_counts_are_summed_over_blocks_and_runs(output: Path) -> None:
         write(journal, 7)
         write(journal, 5)  # again: the last entry of a block counts
         assert journal.counts() == {"nans": 3}
+
+
+def test_a_journal_without_counts_is_resumed_and_has_no_sums(output: Path) -> None:
+    lines = written(output, 0, 5)
+    text = json.dumps({"block": 2, "files": {}})
+    lines.write_text(f"{lines.read_text()}\n{zlib.crc32(text.encode()):08x} {text}\n")
+    with open_journal(output, begin(output)) as journal:
+        assert journal is not None
+        assert journal.finished == {0, 2, 5}
+        assert journal.counts() is None
 
 
 @pytest.mark.parametrize("kept", range(1, 40, 3))

@@ -118,6 +118,8 @@ def summary(
         facts |= _found(
             digest, names, scores.placement, digest.liveliest if shown is None else scores.class_index(shown)
         )
+    counts = scores.provenance.get("counts")
+    facts |= {} if counts is None else {"counts": counts}
     return facts | {"certificate": scores.map.certificate, "written": written}
 
 
@@ -167,6 +169,16 @@ def text(facts: dict[str, Any]) -> str:
         highest = facts["highest"]
         where = f"y {highest['y']:.0f}, x {highest['x']:.0f}"
         lines.append(f"highest  {highest['class']}: {highest['score']:.4g} at {where}")
+    lines += _counted(facts)
     if facts["certificate"] is not None:
         lines.append(f"verified {facts['certificate']['samples']} windows: {facts['certificate']['verdict']}")
     return "\n".join([*lines, *(f"wrote    {path}" for path in facts["written"])])
+
+
+def _counted(facts: dict[str, Any]) -> list[str]:
+    """A line on scores that could not be stored as they are; none if there were none."""
+    counts = facts.get("counts", {})
+    saturated, nans = counts.get("saturated", 0), counts.get("nans", 0)
+    parts = [f"{saturated} scores beyond the range of {facts['dtype']}"] if saturated else []
+    parts += [f"{nans} scores NaN"] if nans else []
+    return [f"counted  {', '.join(parts)}"] if parts else []

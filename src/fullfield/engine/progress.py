@@ -61,7 +61,7 @@ OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageReporter:
     """Reports one stage of work that is counted in a single unit.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.engine.progress import OnProgress, Stage
+from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.errors import ImageError
 from fullfield.exporters.coordinates import Coordinates
 from fullfield.exporters.grid import ExportGrid
@@ -88,7 +88,7 @@ def class_strips(
     _, rows, columns = grid.shape
     planes = len(wanted) if detections.threshold is not None else 2
     height = max(1, halo, min(_STRIP_ROWS, _STRIP_BYTES // (8 * planes * columns)))
-    stage = Stage(progress, "exporting", rows * columns, "cells")
+    stage = StageReporter(progress, "exporting", rows * columns, "cells")
     for top in range(0, rows, height):
         low, high = max(0, top - halo), min(rows, top + height + halo)
         yield top, min(top + height, rows), _read_strip(grid, wanted, detections, low, high)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.engine.progress import OnProgress, Stage
+from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
 from fullfield.image.raster import Georeference
@@ -187,7 +187,7 @@ def counted(
     regions: Iterator[Region], total: int, progress: OnProgress | None, *, unit: str = "cells"
 ) -> Iterator[Region]:
     """The regions unchanged; each is reported as exported when the next one is asked for."""
-    stage, done = Stage(progress, "exporting", total, unit), 0
+    stage, done = StageReporter(progress, "exporting", total, unit), 0
     for region in regions:
         yield region
         top, bottom, left, right = region

@@ -194,8 +194,8 @@ class _StoreRun:
             ResumeError: files of this process's blocks are gone since they were written.
         """
         compute, shards = self.job.request.compute, Shards(self.job.plan, self.job.plan.memory.block)
-        with journal.gate():
-            if not journal.lives():  # another process was faster
+        with journal.commit_lock():
+            if not journal.is_open():  # another process was faster
                 return open_map(self.path)
             done = journal.done()
             lost = [block for block in shards.share(compute.rank, compute.world) if block not in done]
@@ -205,7 +205,7 @@ class _StoreRun:
             if len(done) < len(shards):
                 return None
             certificate = self._certificate() if self.job.request.samples else None
-            seal(self.path, certificate=certificate, built=grown.built, extremes=grown.extremes)
+            seal(self.path, certificate=certificate, counts=journal.counts(), built=grown.built, extremes=grown.extremes)
             journal.remove()
         return open_map(self.path)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.engine.progress import OnProgress, Stage
+from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.image.raster import Raster
 
 _BLOCK = 2048  # px a side, about, of the blocks read
@@ -34,7 +34,7 @@ def make_thumbnail(raster: Raster, side: int, progress: OnProgress | None = None
     counts = np.zeros((*shape, 1), np.int64)
     tile = raster.about.tile
     sides = tuple(t * max(1, _BLOCK // t) for t in tile)
-    stage, done = Stage(progress, "finding the background", height * width, "px"), 0
+    stage, done = StageReporter(progress, "finding the background", height * width, "px"), 0
     for top in range(0, height, sides[0]):
         for left in range(0, width, sides[1]):
             region = (top, min(height, top + sides[0]), left, min(width, left + sides[1]))

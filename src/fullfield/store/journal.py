@@ -1,14 +1,14 @@
-"""What of an output is done, written down beside it, so that a run that was cut off can go on.
+"""Records the finished blocks of an output, so that an interrupted run can be resumed.
 
 A journal is a folder ``OUTPUT.journal``:
 
-    job.json        what the output is made of: the model, the image, the settings
-    0-of-1.jsonl    one line a finished block, by the process that wrote it
-    0-of-1.lock     held by that process while it lives
-    gate.lock       held for moments: while a process begins, and while one finishes the output
+    job.json        what determines the output: the model, the image, the settings
+    0-of-1.jsonl    one line for each finished block, appended by the process that wrote the block
+    0-of-1.lock     locked while that process runs
+    gate.lock       locked while a process starts or completes the output
 
-A block's files are forced to disk before its line is, so that a line says no more than what outlives a power loss.
-Without ``job.json`` nothing has begun, whatever else lies there.
+A block's files are synced to disk before its line is appended, so that what a line says survives a power loss.
+An output without ``job.json`` was not started, whatever else the folder contains.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 from fullfield.errors import ResumeError
 from fullfield.files import sync
-from fullfield.store.locks import alone, gate
+from fullfield.store.locks import commit_lock, rank_lock
 
 Job = Mapping[str, Any]
 _JOB = "job.json"
@@ -35,14 +35,14 @@ _RESTART = "pass --restart (restart=True) to begin anew"
 
 @dataclass(frozen=True)
 class Begin:
-    """How an output is begun.
+    """How to start or resume an output.
 
     Args:
-        job: what it is made of, as plain JSON; another one than it was begun with is refused.
-        create: puts a new output without blocks at its place, whole or not at all, forced to disk.
-        finished: whether the output is there and complete, so that there is nothing to begin.
-        rank, world: which of how many processes this is.
-        restart: begin anew, whatever is there.
+        job: what determines the output, as plain JSON; an output that was started with another job is refused.
+        create: creates an output without blocks, atomically and synced to disk.
+        finished: whether the output exists and is complete, so that nothing is left to do.
+        rank, world: this is process ``rank`` of ``world``.
+        restart: discard what exists and start again.
     """
 
     job: Job
@@ -55,13 +55,13 @@ class Begin:
 
 @dataclass(frozen=True, eq=False)
 class Journal:
-    """The record of one output, open for one process of those that write it.
+    """The journal of one output, open in one of the processes that write it.
 
     Args:
-        folder: where it lies.
+        folder: of the journal.
         output: the output's folder.
-        name: of the process: ``RANK-of-WORLD``.
-        finished: blocks that were done, by whichever process, when this one began.
+        name: of this process, ``RANK-of-WORLD``.
+        finished: blocks that any process had finished when this one started.
     """
 
     folder: Path
@@ -70,12 +70,12 @@ class Journal:
     finished: frozenset[int]
 
     def record(self, block: int, files: Iterable[Path], counts: Mapping[str, int] | None = None) -> None:
-        """Notes that a block is done; its files outlive a power loss from here on.
+        """Records a finished block, after syncing its files to disk.
 
         Args:
-            block: its index.
-            files: what was written, in ``output``.
-            counts: what happened in it, for ``counts``.
+            block: its number.
+            files: that were written for it, below ``output``.
+            counts: of the block, summed up by ``counts``.
         """
         paths = list(files)
         for path in paths:
@@ -86,7 +86,7 @@ class Journal:
         self._append(json.dumps({"block": block, "files": sizes, "counts": dict(counts or {})}))
 
     def _append(self, text: str) -> None:
-        line = f"\n{zlib.crc32(text.encode()):08x} {text}\n".encode()  # what a crash cut short before it ends here
+        line = f"\n{zlib.crc32(text.encode()):08x} {text}\n".encode()  # begins by ending a line that a crash cut
         handle = os.open(self.folder / f"{self.name}.jsonl", os.O_WRONLY | os.O_APPEND)
         try:
             while line:
@@ -96,72 +96,77 @@ class Journal:
             os.close(handle)
 
     def done(self) -> frozenset[int]:
-        """Blocks that are done by now; those whose files are gone or cut are left out."""
+        """Blocks that any process has finished by now, without those whose files are missing or truncated."""
         return _done(self.folder, self.output)
 
-    def counts(self) -> Counter[str]:
-        """The sums of what was noted of all blocks."""
+    def counts(self) -> dict[str, int] | None:
+        """The counts of all recorded blocks, summed up; ``None`` if a block was recorded without counts."""
         total: Counter[str] = Counter()
         for entry in _entries(self.folder).values():
+            if "counts" not in entry:
+                return None
             total.update(entry["counts"])
-        return total
+        return dict(sorted(total.items()))
 
-    def gate(self) -> AbstractContextManager[None]:
-        """Keeps the other processes from beginning or finishing the output meanwhile."""
-        return gate(self.folder)
+    def commit_lock(self) -> AbstractContextManager[None]:
+        """Holds the lock under which the output is started or completed."""
+        return commit_lock(self.folder)
 
-    def lives(self) -> bool:
-        """Whether no process has finished the output yet; within the gate, where what it left is taken away."""
+    def is_open(self) -> bool:
+        """Whether the output is not completed yet; if it is, removes the folder that taking the commit lock created.
+
+        To be called under the commit lock.
+        """
         if (self.folder / _JOB).exists():
             return True
         shutil.rmtree(self.folder, ignore_errors=True)
         return False
 
     def remove(self) -> None:
-        """Takes the journal away: the output is finished."""
-        _take_away(self.folder)
+        """Removes the journal of a completed output."""
+        _remove(self.folder)
 
 
 def journal_folder(output: Path) -> Path:
-    """Where the journal of an output lies."""
+    """The folder of an output's journal."""
     return output.with_name(output.name + ".journal")
 
 
 def has_begun(output: Path) -> bool:
-    """Whether an output was begun, and not finished."""
+    """Whether an output was started and not completed."""
     return (journal_folder(output) / _JOB).exists()
 
 
 @contextmanager
 def open_journal(output: Path, begin: Begin) -> Iterator[Journal | None]:
-    """The journal of an output, made if there is none; while it is open no other process of this rank runs.
+    """Opens the journal of an output, creating it if there is none, and locks this process's rank.
 
-    Yields ``None`` where the output is finished.
+    Yields ``None`` if the output is complete.
 
     Raises:
-        ResumeError: another process writes this output, or it was begun with another job.
-        OSError: no space, no right.
+        ResumeError: another process writes this output, or it was started with another job.
+        OSError: the disk is full, or permission is missing.
     """
     folder = journal_folder(output)
     fresh = not folder.exists()
     with ExitStack() as held:
-        with gate(folder):
+        with commit_lock(folder):
             try:
                 journal = _opened(folder, output, begin, held)
             except BaseException:
                 if (fresh or not output.exists()) and not has_begun(output):
-                    _take_away(folder)
+                    _remove(folder)
                 raise
         yield journal
 
 
 def _opened(folder: Path, output: Path, begin: Begin, held: ExitStack) -> Journal | None:
-    """The journal, begun or gone on with; its lock is ``held``. Within the gate."""
+    """Starts or resumes an output under the commit lock; adds the lock of its rank to ``held``."""
     sync(folder.parent)
     if not begin.restart and begin.finished():
-        _take_away(folder)
+        _remove(folder)
         return None
-    held.enter_context(alone(folder, output, rank=begin.rank, world=begin.world, every=begin.restart))
+    held.enter_context(rank_lock(folder, output, rank=begin.rank, world=begin.world, exclusive=begin.restart))
     begun = None if begin.restart else _read_job(folder)
     if begun is None:
         _begin(folder, begin)
@@ -176,7 +181,7 @@ def _opened(folder: Path, output: Path, begin: Begin, held: ExitStack) -> Journa
 
 
 def _begin(folder: Path, begin: Begin) -> None:
-    """An empty journal, then an empty output, then the job."""
+    """Creates an empty journal, then the empty output, then the job file."""
     (folder / _JOB).unlink(missing_ok=True)
     sync(folder)
     for path in folder.iterdir():
@@ -192,8 +197,8 @@ def _begin(folder: Path, begin: Begin) -> None:
     sync(folder)
 
 
-def _take_away(folder: Path) -> None:
-    """Removes a journal; what a crash leaves of it has no job, and counts for nothing."""
+def _remove(folder: Path) -> None:
+    """Removes a journal, the job file first: what remains after a crash no longer counts as started."""
     (folder / _JOB).unlink(missing_ok=True)
     sync(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -213,7 +218,7 @@ def _read_job(folder: Path) -> dict[str, Any] | None:
 
 
 def _compare(output: Path, begun: dict[str, Any], job: dict[str, Any]) -> None:
-    """Raises where a job is not the one that was begun, naming what differs."""
+    """Raises if an output was started with another job; the error names the differences."""
     changes = list(differences(begun, job))
     if not changes:
         return
@@ -226,7 +231,7 @@ def _compare(output: Path, begun: dict[str, Any], job: dict[str, Any]) -> None:
 
 
 def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Where two JSON values differ: name, old and new value.
+    """The differences of two JSON values: name, old and new value.
 
     Examples:
         >>> list(differences({"step": [4, 4], "model": "a"}, {"step": [8, 4], "model": "a"}))
@@ -240,7 +245,7 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, str, 
 
 
 def _plain(job: Job) -> dict[str, Any]:
-    """The job as it comes back from JSON."""
+    """The job after a round trip through JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(job)))
     return plain
 
@@ -250,7 +255,7 @@ def _done(folder: Path, output: Path) -> frozenset[int]:
 
 
 def _entries(folder: Path) -> dict[int, dict[str, Any]]:
-    """The last entry of every block."""
+    """The last entry recorded for each block."""
     found: dict[int, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         found.update((entry["block"], entry) for entry in _lines(path))
@@ -258,7 +263,7 @@ def _entries(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries of one process; a line that a crash cut short, or that is not whole, counts for nothing."""
+    """The entries of one process; lines that do not match their checksum, such as truncated ones, are skipped."""
     for line in path.read_bytes().split(b"\n"):
         check, _, text = line.partition(b" ")
         if len(check) == 8 and check == f"{zlib.crc32(text):08x}".encode():
@@ -266,7 +271,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _intact(output: Path, files: Mapping[str, int]) -> bool:
-    """Whether all files of a block are there in their full size."""
+    """Whether all files of a block exist and have the recorded size."""
     try:
         return all((output / name).stat().st_size == size for name, size in files.items())
     except OSError:
@@ -274,5 +279,5 @@ def _intact(output: Path, files: Mapping[str, int]) -> bool:
 
 
 def _parents(path: Path, top: Path) -> list[Path]:
-    """Folders from a file's up to ``top``."""
+    """The folders that contain a file, up to ``top``."""
     return [p for p in path.parents if p == top or top in p.parents]

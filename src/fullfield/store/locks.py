@@ -1,6 +1,6 @@
-"""Who may write an output: one process for each share of it, and one at a time that begins or finishes it.
+"""File locks of an output: each process writes its own share of it, and one at a time starts or completes it.
 
-The system lets go of a process's locks when it dies, so that what a killed one leaves blocks nobody.
+The system releases the locks of a process that dies, so that a killed process blocks no other.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from filelock import FileLock, Timeout
 
 from fullfield.errors import ResumeError
 
-_GATE = "gate.lock"
+_COMMIT = "gate.lock"
 
 
 @contextmanager
-def gate(folder: Path) -> Iterator[None]:
-    """Keeps other processes from beginning or finishing an output meanwhile.
+def commit_lock(folder: Path) -> Iterator[None]:
+    """Holds the lock under which an output is started or completed; waits for it.
 
     Args:
-        folder: of the output's journal; made anew if who finished the output took it away.
+        folder: of the output's journal; created again if the process that completed the output removed it.
     """
-    lock = FileLock(folder / _GATE)
+    lock = FileLock(folder / _COMMIT)
     while True:
         folder.mkdir(exist_ok=True)
         try:
             lock.acquire()
-        except FileNotFoundError:  # it was taken away since
+        except FileNotFoundError:  # the folder was removed after mkdir
             continue
-        if (folder / _GATE).exists():
+        if (folder / _COMMIT).exists():
             break
-        lock.release()  # the file that was waited for is no longer the one that others see
+        lock.release()  # the locked file was removed: other processes lock a new one
     try:
         yield
     finally:
@@ -40,35 +40,37 @@ def gate(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: Path, output: Path, *, rank: int, world: int, every: bool) -> Iterator[None]:
-    """Holds the lock of one of ``world`` processes, if no other process writes the same blocks; within the gate.
+def rank_lock(folder: Path, output: Path, *, rank: int, world: int, exclusive: bool) -> Iterator[None]:
+    """Holds the lock of process ``rank`` of ``world``, unless another process writes the same blocks.
+
+    To be called under the commit lock.
 
     Args:
         folder: of the output's journal.
-        output: for the error.
-        every: whether no other process at all may run.
+        output: named in the error.
+        exclusive: also refuse if any other process of the same ``world`` is running.
 
     Raises:
-        ResumeError: one does.
+        ResumeError: another process is running.
     """
     name = f"{rank}-of-{world}.lock"
     for path in folder.glob("*-of-*.lock"):
-        if path.name != name and (every or not path.stem.endswith(f"-of-{world}")):
-            _take(path, output, f"process {path.stem} of another run").release()
+        if path.name != name and (exclusive or not path.stem.endswith(f"-of-{world}")):
+            _acquire(path, output, f"process {path.stem} of another run").release()
             path.unlink(missing_ok=True)
-    lock = _take(folder / name, output, "another process")
+    lock = _acquire(folder / name, output, "another process")
     try:
         yield
     finally:
         lock.release()
 
 
-def _take(path: Path, output: Path, who: str) -> FileLock:
+def _acquire(path: Path, output: Path, holder: str) -> FileLock:
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
         raise ResumeError(
-            str(output), f"{who} writes it now", fix="wait for it, stop it, or write to another place"
+            str(output), f"{holder} writes it now", fix="wait for it, stop it, or write to another place"
         ) from error
     return lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -98,6 +99,7 @@ def seal(
     path: Path,
     *,
     certificate: dict[str, Any] | None = None,
+    counts: Mapping[str, int] | None = None,
     built: Set[LevelShard] = frozenset(),
     extremes: Mapping[LevelShard, NDArray[np.float64]] = MappingProxyType({}),
 ) -> None:
@@ -108,6 +110,7 @@ def seal(
     Args:
         path: of the store.
         certificate: the result of verification; ``None`` leaves an earlier one.
+        counts: sums over all cells, for the record's provenance; ``None`` leaves earlier ones.
         built: shards of coarser levels that this process built; all others are built now.
         extremes: of each band in the shards of the coarsest level that this process wrote; if some are missing, all are
             read.
@@ -118,6 +121,8 @@ def seal(
     """
     record = read_record(path)
     spec = from_record(record, str(path))
+    if counts is not None:
+        spec = replace(spec, provenance=spec.provenance | {"counts": dict(counts)})
     certificate = record["certificate"] if certificate is None else certificate
     if record["complete"] and certificate == record["certificate"]:
         return

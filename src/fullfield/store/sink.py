@@ -70,7 +70,7 @@ class StoreSink:
         box = self.shards.box(block)
         filled = self._open.pop(block, None)
         if filled is None:
-            files, counts = self.writer.write_empty(box.row, box.column), {}
+            files, counts = self.writer.write_empty(box.row, box.column), {"saturated": 0, "nans": 0}
         else:
             files = self.writer.write(box.row, box.column, filled.numbers, filled.mask)
             counts = filled.counts

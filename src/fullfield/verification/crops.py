@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullfield.engine.progress import OnProgress, Stage
+from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.engine.protocols import Source
 from fullfield.errors import GeometryError
 from fullfield.model.model import Model
@@ -65,7 +65,7 @@ def run_crops(
 ) -> NDArray[np.floating]:
     """Scores ``(cells, k)`` of the original network on the windows of ``cells``, cut from ``source``."""
     height, width = model.window
-    stage = Stage(progress, "comparing with crops", len(cells), "windows")
+    stage = StageReporter(progress, "comparing with crops", len(cells), "windows")
     scores = []
     for start in range(0, len(cells), batch):
         windows = []
