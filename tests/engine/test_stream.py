@@ -150,11 +150,16 @@ def test_scores_that_could_not_be_stored_are_counted_in_the_record(
 ) -> None:
     torch.manual_seed(1)
     net = fullfield.load(nn.Sequential(nn.Conv2d(3, 4, 13), nn.Flatten(), Root()).eval(), window=13)
-    found = scan_to(net, image, tmp_path / "map.zarr", step=4, tile=(3, 5), keep=keep)
-    scores = fullfield.scan(net, image, step=4, tile=(3, 5)).array
-    encoded = score_encoder(keep, classes=4).encode(scores)
-    assert found is not None
-    assert found.provenance["counts"] == {"nans": encoded.nans, "saturated": encoded.saturated}
+    arguments: dict[str, Any] = {"step": 4, "compute": Compute(tile=(3, 5))}
+    encoded = score_encoder(keep, classes=4).encode(np.asarray(scan(net, image, **arguments)))
+    wanted = {"nans": encoded.nans, "saturated": encoded.saturated}
+    stored = scan(net, image, output=tmp_path / "map.zarr", encoding=keep, **arguments)
+    assert stored is not None
+    assert stored.provenance["counts"] == wanted
+    if keep != Encoding():
+        in_memory = scan(net, image, encoding=keep, **arguments)
+        assert in_memory is not None
+        assert in_memory.provenance["counts"] == wanted
     assert encoded.nans > 0
     assert (encoded.saturated > 0) == (keep.dtype == "uint8")
 

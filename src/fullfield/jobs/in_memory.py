@@ -28,9 +28,11 @@ def scan_in_memory(request: ScanRequest, progress: OnProgress | None = None) -> 
     if request.samples:
         check_comparable(spec, model)
     started = time.perf_counter()
-    array = compute_scores(job, progress)
+    sink = _filled(job, progress)
     spec.provenance["seconds"] = round(time.perf_counter() - started, 3)
-    scores = ArrayMap(array, spec)
+    if sink.encoder is not None:
+        spec.provenance["counts"] = sink.counts.sums()
+    scores = ArrayMap(sink.array, spec)
     if not request.samples:
         return scores
     certificate = certify(
@@ -47,8 +49,12 @@ def scan_in_memory(request: ScanRequest, progress: OnProgress | None = None) -> 
 
 def compute_scores(job: ScanJob, progress: OnProgress | None = None) -> NDArray[Any]:
     """The stored numbers of a scan, in memory. Shape: ``(bands, y, x)``"""
+    return _filled(job, progress).array
+
+
+def _filled(job: ScanJob, progress: OnProgress | None) -> MemorySink:
     model = job.prepared.model
     encoder = None if job.request.encoding == Encoding() else job.encoder
     sink = MemorySink(model.classes, job.plan, scores_dtype(model.dtype), encoder)
     run(job.plan, job.prepared.canonical, job.source, sink, where=job.wanted, progress=progress)
-    return sink.array
+    return sink

@@ -205,7 +205,9 @@ class _StoreRun:
             if len(done) < len(shards):
                 return None
             certificate = self._certificate() if self.job.request.samples else None
-            seal(self.path, certificate=certificate, counts=journal.counts(), built=grown.built, extremes=grown.extremes)
+            seal(
+                self.path, certificate=certificate, counts=journal.counts(), built=grown.built, extremes=grown.extremes
+            )
             journal.remove()
         return open_map(self.path)
 

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from fullfield.geometry.region import Pair
 from fullfield.planning import Plan
 from fullfield.planning.shards import Shards, spread
+from fullfield.store.counts import TileCounts
 from fullfield.store.encoding import ScoreEncoder
 
 _BLOCKS = 16  # at most: to finish one takes longer than to copy a small tile
@@ -26,6 +27,7 @@ class MemorySink:
 
     Attributes:
         array: the stored numbers; NaN, or the encoder's fill value, where no score was wanted or computed yet.
+        counts: of scores that the encoder could not store as they are.
     """
 
     def __init__(self, classes: int, plan: Plan, dtype: DTypeLike, encoder: ScoreEncoder | None = None) -> None:
@@ -35,6 +37,7 @@ class MemorySink:
         rows = spread(plan)[0]
         rows *= -(-plan.shape[0] // (rows * _BLOCKS))
         self._shards = Shards(plan, (min(rows, plan.shape[0]), plan.shape[1]))
+        self.counts = TileCounts()
         self._finished: set[int] = set()
 
     @property
@@ -52,7 +55,9 @@ class MemorySink:
     ) -> None:
         """Takes the scores of one tile, where they are wanted."""
         if self.encoder is not None:
-            scores = self.encoder.encode(scores, mask).block
+            encoded = self.encoder.encode(scores, mask)
+            scores = encoded.block
+            self.counts.add(cells, encoded)
         if mask is None:
             self.array[:, cells[0], cells[1]] = scores
         else:

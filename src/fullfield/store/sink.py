@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fullfield.geometry.region import Pair
 from fullfield.planning import Tile
 from fullfield.planning.shards import Shards
+from fullfield.store.counts import TileCounts
 from fullfield.store.encoding import ScoreEncoder
 from fullfield.store.journal import Journal
 
@@ -70,11 +71,10 @@ class StoreSink:
         box = self.shards.box(block)
         filled = self._open.pop(block, None)
         if filled is None:
-            files, counts = self.writer.write_empty(box.row, box.column), {"saturated": 0, "nans": 0}
+            self.journal.record(block, self.writer.write_empty(box.row, box.column), TileCounts().sums())
         else:
             files = self.writer.write(box.row, box.column, filled.numbers, filled.mask)
-            counts = filled.counts
-        self.journal.record(block, files, counts)
+            self.journal.record(block, files, filled.counts.sums())
         self._finished.add(block)
 
 
@@ -86,13 +86,13 @@ class _Block:
         box: its cells.
         numbers: as stored.
         valid: which cells have scores.
-        counted: of every tile, by its first cell, scores that were saturated, and NaN.
+        counts: of scores that could not be stored as they are.
     """
 
     box: Tile
     numbers: NDArray[Any]
     valid: NDArray[np.bool_]
-    counted: dict[Pair, Pair] = field(default_factory=dict)
+    counts: TileCounts = field(default_factory=TileCounts)
 
     @classmethod
     def empty(cls, encoder: ScoreEncoder, box: Tile) -> _Block:
@@ -106,22 +106,15 @@ class _Block:
         mask: NDArray[np.bool_] | None,
     ) -> None:
         encoded = encoder.encode(scores, mask)
-        first = cells[0].start, cells[1].start
         rows, columns = (
             slice(s.start - origin, s.stop - origin, s.step)
             for s, origin in zip(cells, (self.box.row, self.box.column), strict=True)
         )
         self.numbers[:, rows, columns] = encoded.block
         self.valid[rows, columns] = True if mask is None else mask
-        self.counted[first] = encoded.saturated, encoded.nans
+        self.counts.add(cells, encoded)
 
     @property
     def mask(self) -> NDArray[np.bool_] | None:
         """Which cells have scores; ``None`` where all do."""
         return None if self.valid.all() else self.valid
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Sums over the tiles, as the journal records them."""
-        saturated, nans = (sum(pair[k] for pair in self.counted.values()) for k in (0, 1))
-        return {"saturated": saturated, "nans": nans}
