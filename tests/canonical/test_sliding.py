@@ -221,5 +221,5 @@ def test_a_sliding_variance_is_sound_in_single_precision(mean: float) -> None:
 def test_moments_are_planned_as_numbers_of_twice_the_bytes() -> None:
     module = nn.Sequential(nn.InstanceNorm2d(3), nn.AdaptiveMaxPool2d(1), nn.Flatten())
     form = canonical(load(module.eval(), window=WINDOW, channels=3), sliding=True)
-    assert {node.wide for node in network(form, torch.float32) if node.op == "instance_norm"} == {1, 2}
-    assert {node.wide for node in network(form, torch.float32) if node.op != "instance_norm"} == {1}
+    assert {node.itemsize_factor for node in network(form, torch.float32) if node.op == "instance_norm"} == {1, 2}
+    assert {node.itemsize_factor for node in network(form, torch.float32) if node.op != "instance_norm"} == {1}

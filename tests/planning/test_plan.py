@@ -467,7 +467,7 @@ def test_prices_forget_what_was_asked_long_ago(monkeypatch: pytest.MonkeyPatch) 
 
 def test_numbers_of_twice_the_bytes_move_twice_as_many() -> None:
     plain = padded()
-    wide = Network(tuple(replace(node, wide=2) for node in plain), plain.window)
+    wide = Network(tuple(replace(node, itemsize_factor=2) for node in plain), plain.window)
     plan = make_plan(plain, image=(300, 300), step=(4, 4))
     layout = plan.layout(next(plan.tiles()))
     costs = [tile_cost(network, layout, batch=8, itemsize=4) for network in (plain, wide)]

@@ -1,4 +1,4 @@
-"""Integers only: axes, operators, the cells of a tile. Imports no torch."""
+"""Integers only: axes, operators, strips, the cells of a tile. Imports no torch."""
 
 from fullfield.geometry.axis import Axis, Op
 

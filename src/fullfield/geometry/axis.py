@@ -1,4 +1,4 @@
-"""One axis of a network: what an operator does to it, and where a node's cells lie.
+"""One axis of a network: an operator's kernel, stride and padding, and where a node's cells lie.
 
 Sources: Dumoulin & Visin 2016 (arXiv 1603.07285); Araujo, Norris & Sim 2019 (doi 10.23915/distill.00021).
 """
@@ -17,9 +17,8 @@ class Op:
 
     Negative padding crops, so an ``Op`` also describes a slice. ``ceil`` rounds the count of cells up as
     pools with ``ceil_mode`` do; a last cell that would start beyond the low padding and the data is dropped.
-    With ``up`` every cell becomes as many (an upsampling), and all else is neutral. ``edge`` says what padding holds
-    where that is no constant: ``reflect`` or ``replicate``, with kernel 1. With ``inside`` there is none: a kernel that
-    would read padding is moved until it does not.
+    ``up`` is the factor of an upsampling, whose other fields are neutral. ``edge`` is ``reflect`` or ``replicate`` if
+    padding repeats cells (the kernel is 1), and ``inside`` if a kernel that would read padding is moved inside the map.
 
     Examples:
         >>> Op(3, stride=2).cells(7), Op(3).cells(7)
@@ -41,7 +40,7 @@ class Op:
         return self.dilation * (self.kernel - 1) + 1
 
     def covers(self, count: int) -> bool:
-        """Whether the kernel reads each of ``count`` cells, and nothing else.
+        """Whether the kernel reads exactly the ``count`` cells of a map.
 
         Examples:
             >>> Op(5).covers(5), Op(3, dilation=2).covers(5)
@@ -50,7 +49,7 @@ class Op:
         return self.kernel == self.extent == count and self.low == self.high == 0
 
     def cells(self, count: int) -> int:
-        """Cells that come out of ``count`` cells; 0 where the kernel is larger than the padded input.
+        """Cells that result from ``count`` cells; 0 if the kernel is larger than the padded input.
 
         Source: torch ``pooling_output_shape``; the rule for ``ceil`` is Caffe's too.
         """
@@ -67,7 +66,7 @@ class Op:
         return cells
 
     def source_cell(self, cell: int, first: int, stop: int, *, ratio: int = 1) -> int:
-        """The cell of ``[first, stop)`` whose value a cell has, which may lie in the padding before or after them.
+        """In-range index, in ``[first, stop)``, of a cell that may lie in the padding: reflected or clamped.
 
         Every ``ratio``-th cell belongs to one map.
 
@@ -104,7 +103,7 @@ class Op:
     def leftover(self, count: int) -> int:
         """Padded cells that no tap reads because the stride does not divide; 0 when the operator fits.
 
-        Negative when ``ceil`` lets the last window hang over the edge.
+        Negative when ``ceil`` lets the last window end beyond the padding.
 
         Examples:
             >>> Op(3, stride=3).leftover(7), Op(3, stride=2).leftover(7), Op(3, 2, ceil=True).leftover(22)
@@ -122,7 +121,7 @@ class Axis:
 
     Cell ``y`` reads the pixels ``[start + y*jump, start + y*jump + size)`` of the window (those outside are padding).
     Of its ``count`` cells the first ``low`` and the last ``high`` depend on padding. ``closed`` marks the single
-    cell that has read a whole unpadded map (a head): between windows it is wanted at window positions only.
+    cell of a head, which reads a whole unpadded map: it is computed at window positions only.
 
     Examples:
         >>> Axis.window(224).through(Op(7, stride=2, low=3, high=3))
@@ -139,7 +138,7 @@ class Axis:
 
     @classmethod
     def window(cls, pixels: int) -> Axis:
-        """The axis of the window itself: every pixel is a cell."""
+        """The axis of the window: every pixel is a cell."""
         return cls(size=1, jump=1, start=0, count=pixels)
 
     @property
@@ -184,7 +183,7 @@ class Axis:
         )
 
     def _upsampled(self, up: int, cap: int | None) -> Axis:
-        """Each cell as ``up`` cells that have seen the same pixels; the field is that of them all."""
+        """Each cell becomes ``up`` cells with the receptive field of all of them."""
         if self.jump % up or self.closed:
             raise GeometryError(
                 "upsampling",
@@ -197,7 +196,7 @@ class Axis:
         return Axis(self.size + reach, jump, self.start - reach, self.count * up, low, high)
 
     def union(self, other: Axis) -> Axis:
-        """The axis of a branch's meeting point: the larger field, the larger borders.
+        """The axis where two branches meet: the larger receptive field, the larger borders.
 
         Raises:
             GeometryError: the branches do not have the same count and spacing of cells.

@@ -1,7 +1,7 @@
-"""Dilated operators as plain ones on fragments of the map.
+"""Runs dilated operators undilated on fragments of the map.
 
-A strip whose cells of one window lie ``ratio`` apart is ``ratio`` interleaved maps. Cut into these fragments, an
-operator spread by ``ratio`` runs undilated on each; its results interleave again.
+A strip in which one window's cells lie ``ratio`` apart consists of ``ratio`` interleaved maps. On each of these
+fragments an operator dilated by ``ratio`` runs undilated; the results are interleaved again.
 
 Source: Giusti et al. 2013 (max-pooling fragments, doi 10.1109/ICIP.2013.6738831)
 """
@@ -15,13 +15,13 @@ from fullfield.geometry.axis import Op
 
 @dataclass(frozen=True)
 class Fragments:
-    """How a strip is cut along one axis; uncut it is its own single fragment.
+    """How a strip is cut along one axis; an uncut strip is one fragment.
 
     Args:
-        ratio: fragments that the strip has.
-        used: every how many fragments one is needed: the operator's stride on the strip.
+        ratio: fragments of the strip.
+        used: distance of the fragments that are computed: the operator's stride on the strip.
         cells: cells of each fragment, the strip padded to a whole number.
-        out: cells that the operator gives for each.
+        out: cells of the operator's result on each.
         stride: of the operator on a fragment.
         dilation: of the operator on a fragment.
     """
@@ -40,14 +40,14 @@ class Fragments:
 
     @property
     def computed(self) -> int:
-        """Cells that the operator gives on all of them."""
+        """Cells of the operator's results on all of them."""
         return self.phases * self.out
 
 
 def cut(length: int, stride: int, dilation: int, op: Op, ratio: int) -> Fragments:
     """The fragments of a strip of ``length`` cells, on which ``op`` runs with ``stride`` and ``dilation``.
 
-    It stays whole where the operator is not spread, or its stride does not divide the ratio.
+    It stays whole if the operator is not dilated by the ratio, or its stride does not divide the ratio.
 
     Examples:
         >>> cut(20, 1, 4, Op(3), 4)

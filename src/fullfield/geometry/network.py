@@ -15,11 +15,11 @@ IDENTITY = (Op(1), Op(1))
 
 @dataclass(frozen=True)
 class Scratch:
-    """Memory that an operator needs besides what it reads and gives.
+    """Memory that an operator allocates besides its result.
 
     Args:
-        weights: copies of its weights, laid out anew.
-        taps: whether it holds the taps of all cells, where numbers are not of 32 bits.
+        weights: copies of its weights in an order of the library's own.
+        taps: whether the taps of all cells are laid side by side for a matrix product, unless numbers have 32 bits.
         index_bytes: bytes of an index for each number of its result, where its kernel is dilated.
         results: values of the size of its result.
     """
@@ -40,13 +40,13 @@ class NodeSpec:
         op: its operator's short name, for reports.
         kind: ``windowed`` reads a neighbourhood, ``cell`` one cell of each input, ``whole`` the whole window.
         inputs: names of the nodes it reads, without repeats.
-        ops: what it does along y and x.
-        shape: its cells per window (channels of all kinds, y, x), or the shape of a ``whole`` node's value.
-        macs: multiply-adds a cell; for a ``whole`` node those a window.
-        reason: why a ``whole`` node is one.
-        wide: bytes of one of its numbers over those of the network's type.
-        scratch: memory that it needs besides what it reads and gives.
-        overwrites: how many inputs it takes if it may write its result over one of them; 0 if it may not.
+        ops: its kernel, stride and padding along y and x.
+        shape: its cells per window (all dimensions of channels, y, x), or the shape of a ``whole`` node's value.
+        macs: multiply-adds per cell; of a ``whole`` node per window.
+        reason: why a ``whole`` node works on the whole window.
+        itemsize_factor: bytes of one of its numbers over those of the network's type.
+        scratch: memory that it allocates besides its result.
+        overwrites: how many inputs it reads if it may write its result over one of them; 0 if it may not.
         new_memory: whether its result is memory of its own, which its reader may overwrite.
     """
 
@@ -59,14 +59,14 @@ class NodeSpec:
     shape: tuple[int, ...] = ()
     macs: int = 0
     reason: str = ""
-    wide: int = 1
+    itemsize_factor: int = 1
     scratch: Scratch = Scratch()
     overwrites: int = 0
     new_memory: bool = False
 
     @property
     def elements(self) -> int:
-        """Numbers a cell; for a ``whole`` node numbers a window."""
+        """Numbers per cell; of a ``whole`` node per window."""
         count = 1
         for size in self.shape if self.kind == "whole" else self.shape[:-2]:
             count *= size
@@ -74,18 +74,18 @@ class NodeSpec:
 
     @property
     def window_macs(self) -> int:
-        """Multiply-adds when the node runs on one window by itself."""
+        """Multiply-adds of the node on one window by itself."""
         return self.macs if self.kind == "whole" else self.macs * self.shape[-1] * self.shape[-2]
 
     @property
     def window_elements(self) -> int:
-        """Numbers that the node gives for one window."""
+        """Numbers of the node's result for one window."""
         return self.elements if self.kind == "whole" else self.elements * self.shape[-1] * self.shape[-2]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node runs: its axes when windows share it, else the reason why each window has its own."""
+    """Where a node runs: its axes if windows share it, else the reason why it runs per window."""
 
     axes: tuple[Axis, Axis] | None
     reason: str = ""
@@ -101,9 +101,9 @@ class Network:
     """The nodes of a network in the order in which they run; the last one gives the scores.
 
     Args:
-        nodes: that depend on the image.
+        nodes: those that depend on the image.
         window: height and width, px.
-        needs_batch_of_one: whether it multiplies the windows of a batch by each other: they run one at a time.
+        needs_batch_of_one: whether windows run one at a time, as the network multiplies the windows of a batch.
     """
 
     nodes: tuple[NodeSpec, ...]
@@ -127,7 +127,7 @@ class Network:
 
     @property
     def upsamples(self) -> bool:
-        """Whether any node makes several cells of one."""
+        """Whether any node upsamples."""
         return any(op.up > 1 for node in self.nodes for op in node.ops)
 
     def places(
@@ -138,14 +138,17 @@ class Network:
         stop: int | None = None,
         step: tuple[int, int] | None = None,
     ) -> dict[str, Place]:
-        """Where every node runs, with borders of at most ``cap`` cells, and nodes from ``stop`` on per window.
+        """Where every node runs.
 
-        Maps of at most ``small`` cells along an axis keep all their borders there. Upsampled cells lie in the same
-        place of neighbouring windows only if those are a multiple of the cells' jump apart: where ``step`` is none,
-        upsampling runs per window. Without ``step`` it is taken to be one.
+        A node is shared if its borders leave cells between them and all its inputs are shared and lie on one grid; what
+        reads a node that runs per window runs per window too. Upsampling is shared only if ``step`` is a multiple of
+        the cells' jump: otherwise upsampled cells lie at other places in each window.
 
-        A node is shared while its borders leave cells between them, all its inputs are shared and lie on the same
-        grid; from there on the network runs per window.
+        Args:
+            cap: most border cells at each edge of a map; ``None`` for all.
+            small: maps of at most this many cells along an axis keep all their border cells there.
+            stop: index of a node from which on the network runs per window.
+            step: px between windows; a multiple of every jump if ``None``.
         """
         places: dict[str, Place] = {}
         for index, node in enumerate(self.nodes):

@@ -39,7 +39,7 @@ def make_plan(
         network: the network as integers.
         image: height and width of the scanned image, px; at least one window.
         step: px between windows (y, x).
-        borders: what is recomputed as the crops would; all by default.
+        borders: which cells are computed as in the crops; all by default.
         itemsize: bytes of one number.
         budget_bytes: memory allowed, for everything that ``Plan.memory`` counts; 2 GiB if none is given, or what a scan
             by single windows takes if that is more.

@@ -50,8 +50,8 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     batch = min(batch, windows)
     shared = [n for n in network if n.name in layout.y]
     rest = [n for n in network if n.name not in layout.y]
-    size = {n.name: layout.cells(n.name) * n.elements * n.wide * itemsize for n in shared}
-    window_size = {n.name: n.window_elements * n.wide * itemsize for n in network}
+    size = {n.name: layout.cells(n.name) * n.elements * n.itemsize_factor * itemsize for n in shared}
+    window_size = {n.name: n.window_elements * n.itemsize_factor * itemsize for n in network}
     gathered = sum(window_size[name] for name in layout.frontier_inputs) if rest else 0
     cut = [n for n in shared if not all(_is_uncut(axis[n.name]) for axis in (layout.y, layout.x))]
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
@@ -82,7 +82,7 @@ def _peak_bytes(network: Network, layout: TileLayout, size: Mapping[str, int], b
     """Most bytes in use at once while a tile is computed, idle pieces of the heap included."""
     shared = [n for n in network if n.name in layout.y]
     rest = [n for n in network if n.name not in layout.y]
-    batch_size = {n.name: batch * n.window_elements * n.wide * itemsize for n in network}
+    batch_size = {n.name: batch * n.window_elements * n.itemsize_factor * itemsize for n in network}
     overwriting = _overwriting(network)
     tile = _Stage(
         shared,

@@ -1,4 +1,4 @@
-"""What tiles cost, remembered: the search for a plan asks for the same ones at every budget. Imports no torch."""
+"""Caches the costs of tiles: every plan of a network asks for many of the same ones. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fullfield.planning.cost import Cost, tile_cost
 from fullfield.planning.plan import Borders
 
 T = TypeVar("T")
-_COSTS = 4096  # remembered; a few hundred bytes each
+_COSTS = 4096  # cached; a few hundred bytes each
 _PLACES = 64  # they grow with the network
-_AXES = 4  # these too; a growing tile asks for one of its sides again
+_AXES = 4  # these too; a growing tile needs the cells of its other side again, at two frontiers
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TileGrid:
     Args:
         image: height and width of the scanned image, px.
         step: px between windows (y, x).
-        borders: what is recomputed as the crops would.
+        borders: which cells are computed as in the crops.
         fragments: whether operators spread over a map run on its fragments.
     """
 
@@ -51,14 +51,14 @@ class CostCache:
         self._places: OrderedDict[Hashable, Mapping[str, Place]] = OrderedDict()
 
     def places(self, grid: TileGrid, stop: int | None = None) -> Mapping[str, Place]:
-        """Where every node runs, per window from node ``stop`` on; the same object for the same question."""
+        """Where every node runs, per window from node ``stop`` on; the same object for equal arguments."""
         key = grid.borders, grid.step, stop
-        return _known(self._places, _PLACES, key, lambda: grid.borders.places(self.network, stop=stop, step=grid.step))
+        return _cached(self._places, _PLACES, key, lambda: grid.borders.places(self.network, stop=stop, step=grid.step))
 
     def cost(self, grid: TileGrid, tile: Pair, first: Pair, *, batch: int, stop: int | None = None) -> Cost:
-        """The cost of a tile whose first window is ``first`` (row, column); ``places`` says what ``stop`` is."""
+        """The cost of a tile whose first window is ``first`` (row, column); ``stop`` as for ``places``."""
         key = grid, tile, first, batch, stop
-        return _known(self._costs, _COSTS, key, lambda: self._cost(grid, tile, first, batch, stop))
+        return _cached(self._costs, _COSTS, key, lambda: self._cost(grid, tile, first, batch, stop))
 
     def _cost(self, grid: TileGrid, tile: Pair, first: Pair, batch: int, stop: int | None) -> Cost:
         places = self.places(grid, stop)
@@ -68,7 +68,7 @@ class CostCache:
 
     def _axis(self, grid: TileGrid, index: int, tile: AxisTile, stop: int | None) -> Mapping[str, AxisCells]:
         places = self.places(grid, stop)
-        return _known(
+        return _cached(
             self._axes,
             _AXES,
             (grid, index, tile, stop),
@@ -76,8 +76,8 @@ class CostCache:
         )
 
 
-def _known(store: OrderedDict[Hashable, T], most: int, key: Hashable, make: Callable[[], T]) -> T:
-    """What ``make`` gave for a key, if that was among those asked for last."""
+def _cached(store: OrderedDict[Hashable, T], most: int, key: Hashable, make: Callable[[], T]) -> T:
+    """The value of a key: from the store, or from ``make``; the store keeps the ``most`` used last."""
     found = store.get(key)
     if found is None:
         found = store[key] = make()

@@ -1,4 +1,4 @@
-"""The immutable decision how a scan will run: mode, frontier, tile, batch. Imports no torch."""
+"""The plan of a scan: mode, method, frontier, tile, batch and memory. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Method = Literal["auto", "atrous", "fragments", "shifted"]
 
 @dataclass(frozen=True)
 class Borders:
-    """How much of what a window's padding touches is computed as the crop would.
+    """How many of the cells that depend on a window's padding are computed as in its crop.
 
     Args:
-        cells: recomputed border cells at each edge of a window's map, in every layer; ``None`` for all of them, which
-            is ``exact`` mode, 0 for none, which is ``context`` mode.
+        cells: border cells at each edge of a window's map that are, in every layer; ``None`` for all of them, which is
+            ``exact`` mode, 0 for none, which is ``context`` mode.
         whole_maps: maps of at most this many cells a side keep all their border cells.
     """
 
@@ -33,11 +33,11 @@ class Borders:
 
     @property
     def mode(self) -> Mode:
-        """``exact`` where all border cells are recomputed."""
+        """``exact`` if all border cells are computed as in the crop."""
         return "exact" if self.cells is None else "context"
 
     def places(self, network: Network, *, stop: int | None = None, step: Pair | None = None) -> dict[str, Place]:
-        """Where every node runs, for windows ``step`` apart; as much shared as at any step if none is given."""
+        """Where every node runs, for windows ``step`` apart; without a step, as much is shared as at the best one."""
         return network.places(cap=self.cells, small=self.whole_maps, stop=stop, step=step)
 
 
@@ -62,7 +62,7 @@ class Plan:
     Args:
         network: the network as integers.
         places: where every node runs.
-        borders: what is recomputed as the crops would.
+        borders: which cells are computed as in the crops.
         image: height and width of the scanned image, px.
         step: px between windows (y, x).
         shape: rows and columns of the score map.
@@ -73,7 +73,7 @@ class Plan:
         budget_bytes: memory allowed.
         method: ``atrous`` spreads operators over one fine map, ``fragments`` runs them on its interleaved parts,
             ``shifted`` scans the image several times, shifted, at a step that the network's stride divides.
-        why: how the methods compare, where there was a choice.
+        why: how the methods compare, if there was a choice.
         offset: px from the image's corner to the first window (y, x).
         cell_stride: cells of the whole map between this plan's rows and columns.
         passes: the plans of a ``shifted`` scan, one a shift.
@@ -107,13 +107,13 @@ class Plan:
         return self.borders.mode
 
     def tiles(self) -> Iterator[Tile]:
-        """All tiles, row by row; the last ones are smaller."""
+        """All tiles, row by row; those at the end may be smaller."""
         for i in range(0, self.shape[0], self.tile[0]):
             for j in range(0, self.shape[1], self.tile[1]):
                 yield Tile(i, j, min(self.tile[0], self.shape[0] - i), min(self.tile[1], self.shape[1] - j))
 
     def layout(self, tile: Tile) -> TileLayout:
-        """The cells of one tile; of a plan with several passes, ask these."""
+        """The cells of one tile of a plan with a single pass."""
         y = AxisTile(self.step[0], tile.rows, tile.row, self.image[0], self.offset[0])
         x = AxisTile(self.step[1], tile.columns, tile.column, self.image[1], self.offset[1])
         return lay_out(self.network, self.places, y, x, fragments=self.method == "fragments")
@@ -144,7 +144,7 @@ class Plan:
         return replace(table, notes=_notes(self, table))
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON-able values, multiply-adds those of a full tile; ``table.to_dict()`` has the scan's."""
+        """The plan as JSON-able values, multiply-adds of a full tile; ``table.to_dict()`` has those of the scan."""
         first = frontier(self.network, self.places)
         return {
             "mode": self.mode,

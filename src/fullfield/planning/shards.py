@@ -1,4 +1,4 @@
-"""The blocks of a score map that are computed, written and recorded as one. Imports no torch."""
+"""The blocks of a score map, each computed, written and recorded as one. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Shards:
 
     Args:
         plan: how the cells are computed.
-        size: rows and columns of a block; a multiple of the tiles, so that no tile lies in two.
+        size: rows and columns of a block; a multiple of the tiles, so that no tile lies in two blocks.
 
     Raises:
-        GeometryError: it is no such multiple.
+        GeometryError: it is not such a multiple.
     """
 
     plan: Plan
@@ -60,7 +60,7 @@ class Shards:
         )
 
     def tiles(self, index: int) -> Iterator[tuple[Plan, Tile]]:
-        """The tiles of a block in the order in which they run, each with the pass that it belongs to."""
+        """The tiles of a block in the order in which they run, each with its pass."""
         box = self.box(index)
         for part in self.plan.all_passes:
             rows = _cells(part, 0, box.row, box.rows)
@@ -93,7 +93,7 @@ def first_cell(part: Plan, tile: Tile) -> Pair:
 
 
 def _cells(part: Plan, axis: int, first: int, count: int) -> range:
-    """The cells of a pass, in its own count, that lie among ``count`` of the map's from ``first`` on."""
+    """The cells of a pass, as it counts them, within the map's cells ``[first, first + count)``."""
     every, start = part.cell_stride[axis], part.offset[axis] // (part.step[axis] // part.cell_stride[axis])
     low, high = -(-(first - start) // every), -(-(first + count - start) // every)
     return range(max(low, 0), min(high, part.shape[axis]))
