@@ -5,7 +5,6 @@ import json
 import math
 import shutil
 import tracemalloc
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import zarr
 from fullfield.errors import ImageError
 from fullfield.store import pyramid
 from fullfield.store.ome_zarr import create_store, level_count, level_grid, read_record
-from fullfield.store.pyramid import GrowingStore, _fours, _mean, halved, seal
+from fullfield.store.pyramid import GrowingStore, seal
 from fullfield.store.shards import ShardGrid, Slices, read_cells
 from fullfield.store.stored_map import open_map
 from tests.store.maps import contents, fill_store, regions, spec_of, stored
@@ -54,40 +53,6 @@ def test_each_level_is_the_mean_of_the_valid_cells_below(tmp_path: Path) -> None
 def test_levels_end_where_no_side_has_more_than_256_cells(side: int, levels: int) -> None:
     assert level_count(replace(spec_of(TALL), shape=(1, side, 1))) == levels
     assert level_count(replace(spec_of(TALL), shape=(1, 1, side))) == levels
-
-
-def test_bytes_are_averaged_to_the_nearest_without_those_that_mean_nothing() -> None:
-    band = np.array([[0, 1, 255, 255, 7], [1, 1, 255, 254, 255], [255, 9, 255, 255, 255]], np.uint8)
-    assert halved(band, spec_of(band[None])).tolist() == [[1, 254, 7], [9, 255, 255]]
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_infinite_scores_are_averaged_without_a_warning(dtype: type) -> None:
-    band = np.array([[np.inf, 1, np.inf, -np.inf], [2, 3, 0, 0]], dtype)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = halved(band, spec_of(band[None]))
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, [[np.inf, np.nan]])
-
-
-def test_float16_is_averaged_in_float32() -> None:
-    band = np.full((2, 2), 65504, np.float16)
-    assert halved(band, spec_of(band[None])) == 65504
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_maps_without_gaps_are_averaged_to_the_same_bits(dtype: type) -> None:
-    band = (DRAW.standard_normal((64, 50)) * 10.0 ** DRAW.integers(-4, 5, (64, 50))).astype(dtype)
-    band[3, :7] = np.inf
-    wanted = _mean(_fours(band, math.nan), math.nan)
-    np.testing.assert_array_equal(halved(band, spec_of(band[None])).view(np.uint8), wanted.view(np.uint8))
-
-
-def test_of_labels_the_most_frequent_is_taken_and_of_equals_the_first() -> None:
-    band = np.array([[3, 5, 1, 2, 255, 9], [5, 3, 2, 2, 255, 255], [255, 255, 4, 5, 6, 7]], np.uint8)
-    spec = replace(spec_of(band[None]), kind="labels", classes=tuple(range(10)))
-    assert halved(band, spec).tolist() == [[3, 2, 9], [255, 4, 6]]
 
 
 def test_labels_stay_labels_at_every_level(tmp_path: Path) -> None:

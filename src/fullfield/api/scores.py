@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fullfield.arguments import parse_bytes
 from fullfield.drawing.pictures import html_table
 from fullfield.drawing.score_pictures import PictureStyle, class_name, draw_map, draw_overlay, liveliest_band
 from fullfield.errors import BudgetError
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from fullfield.image.raster import Georeference
     from fullfield.store.maps import Activation, MapKind, ScoreMap
 
-_MOST = 4 << 30  # bytes of a map that is read into memory unless more is allowed
 _SHOWN = 256  # px a side of the picture in a notebook
 Class = int | str
 
@@ -102,7 +102,7 @@ class Scores:
             ImageError: array, placement and names do not fit together.
         """
         array = np.asarray(array)
-        bands = array.shape[0] if array.ndim == 3 and array.dtype.kind == "f" else 0
+        bands = array.shape[0] if array.ndim == 3 else 0
         spec = MapSpec(
             shape=(bands, *placement.shape),
             dtype=str(array.dtype),
@@ -116,7 +116,7 @@ class Scores:
             mpp=mpp,
             provenance=provenance or {},
         )
-        return cls(ArrayMap(array if bands else np.empty(0), spec)).with_certificate(certificate)
+        return cls(ArrayMap(array, spec)).with_certificate(certificate)
 
     def with_certificate(self, certificate: Certificate | Mapping[str, Any] | None) -> Scores:
         """The same scores in memory with another certificate, given as such or as its ``to_dict``."""
@@ -297,11 +297,12 @@ class Scores:
         """The finest level with at most ``side`` cells a side, else the coarsest."""
         return Scores(coarse(self.map, side))
 
-    def to_memory(self, *, budget_bytes: int = _MOST) -> Scores:
+    def to_memory(self, budget: int | str = "4GiB") -> Scores:
         """The same scores in memory, as they are stored.
 
         Args:
-            budget_bytes: memory that they may take; scores that are in memory already take none.
+            budget: memory that they may take, bytes or a text such as ``"8GB"``; scores in memory are returned as they
+                are.
 
         Raises:
             BudgetError: they need more.
@@ -311,11 +312,12 @@ class Scores:
             return self
         (bands, rows, columns), where = self.shape, str(self.path or "scores")
         needed = math.prod(self.shape) * self.dtype.itemsize
-        if needed > budget_bytes:
+        allowed = parse_bytes(budget)
+        if needed > allowed:
             raise BudgetError(
                 where,
-                f"{bands} x {rows}x{columns} scores need {needed} bytes of memory, {budget_bytes} are allowed",
-                fix="read a part, such as scores[:, :1000, :1000], or allow more: to_memory(budget_bytes=...)",
+                f"{bands} x {rows}x{columns} scores need {needed} bytes of memory, {allowed} are allowed",
+                fix="read a part, such as scores[:, :1000, :1000], or allow more: to_memory(budget=...)",
             )
         try:
             array = self.map.read(0, rows, 0, columns)

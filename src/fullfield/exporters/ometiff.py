@@ -18,6 +18,7 @@ from fullfield.errors import ImageError
 from fullfield.exporters.grid import ExportGrid, widened
 from fullfield.exporters.npy import fill_file
 from fullfield.files import replacing
+from fullfield.store.halving import halved
 
 _TILE = 512
 _BATCH_BYTES = 32 << 20  # of tiles that all cores compress at once
@@ -106,55 +107,14 @@ def _levels(grid: ExportGrid, work: Path, progress: OnProgress | None) -> list[t
 def _halve(grid: ExportGrid, source: Path, target: Path) -> None:
     """Halves a level: the mean of the valid ones of four cells, or their most frequent label."""
     bands, rows, columns = grid.shape
-    half = _most_frequent if grid.colours is not None else _mean
+    labels = grid.colours is not None
     height = 2 * max(1, _HALVED_BYTES // (2 * columns * grid.dtype.itemsize))
     with source.open("rb") as fine, target.open("wb") as coarse:
         for _ in range(bands):
             for top in range(0, rows, height):
                 count = min(height, rows - top)
-                numbers = np.fromfile(fine, grid.dtype, count * columns).reshape(1, count, columns)
-                coarse.write(half(_fours(numbers, grid), grid).data)
-
-
-def _fours(numbers: NDArray[Any], grid: ExportGrid) -> list[NDArray[Any]]:
-    """The four cells that become one; the fill value beyond the end."""
-    odd = (0, 0), (0, numbers.shape[1] % 2), (0, numbers.shape[2] % 2)
-    if odd != ((0, 0), (0, 0), (0, 0)):
-        numbers = np.pad(numbers, odd, constant_values=grid.dtype.type(grid.fill))
-    return [np.ascontiguousarray(numbers[:, i::2, j::2]) for i in (0, 1) for j in (0, 1)]
-
-
-def _mean(four: list[NDArray[Any]], grid: ExportGrid) -> NDArray[Any]:
-    wide = np.float64 if grid.dtype == np.float64 else np.float32
-    total, count = np.zeros(four[0].shape, wide), np.zeros(four[0].shape, np.uint8)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # infinite scores; four empty cells
-        for one in four:
-            known = one == one if grid.dtype.kind == "f" else one != grid.dtype.type(grid.fill)
-            np.add(total, one, out=total, where=known)
-            count += known
-        total /= count.astype(wide)
-        if grid.dtype.kind == "u":
-            np.rint(total, out=total)
-            total[count == 0] = grid.fill
-        return total.astype(grid.dtype)  # 0 / 0 is NaN, the fill value of floats
-
-
-def _most_frequent(four: list[NDArray[Any]], grid: ExportGrid) -> NDArray[Any]:
-    """The most frequent of four labels; of equally frequent ones the first in reading order.
-
-    That is the first label that occurs again; if none does, the first label.
-    """
-    fill = grid.dtype.type(grid.fill)
-    found = np.full_like(four[0], fill)
-    for one in reversed(four):
-        np.copyto(found, one, where=one != fill)
-    for first in (2, 1, 0):
-        one = four[first]
-        again = one == four[first + 1]
-        for other in four[first + 2 :]:
-            again |= one == other
-        np.copyto(found, one, where=again & (one != fill))
-    return found
+                numbers = np.fromfile(fine, grid.dtype, count * columns).reshape(count, columns)
+                coarse.write(halved(numbers, grid.fill, labels=labels).data)
 
 
 def _tiles(source: Path, grid: ExportGrid) -> Iterator[NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ class ArrayMap:
 
     def __post_init__(self) -> None:
         array, (rows, columns), names = self.array, self.spec.placement.shape, self.spec.class_names
-        known = array.dtype.kind == "f" or array.dtype in (np.uint8, np.uint16)
+        known = array.dtype.kind == "f" or not math.isnan(self.spec.fill)
         if array.ndim != 3 or array.shape[1:] != (rows, columns) or not known or not array.size:
             raise ImageError(
                 "scores",
