@@ -1,4 +1,4 @@
-"""The directive `command-help`: one section for every command of `fullfield`, with its `--help` as it is printed."""
+"""The directive `command-help`: a section for each command of `fullfield`, with its `--help-all` as it is printed."""
 
 from collections.abc import Iterator
 
@@ -23,11 +23,10 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 def help_text(path: tuple[str, ...]) -> str:
-    result = CliRunner().invoke(
-        main, [*path, "--help"], prog_name="fullfield", terminal_width=WIDTH, max_content_width=WIDTH
-    )
+    arguments = [*path, "--help-all" if path else "--help"]
+    result = CliRunner().invoke(main, arguments, prog_name="fullfield", terminal_width=WIDTH, max_content_width=WIDTH)
     if result.exit_code != 0:
-        raise RuntimeError(f"fullfield {' '.join(path)} --help ends with {result.exit_code}:\n{result.output}")
+        raise RuntimeError(f"fullfield {' '.join(path)} {arguments[-1]} ends with {result.exit_code}:\n{result.output}")
     return result.output
 
 

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     import fullfield.workbench  # noqa: F401 - makes both packages attributes, for type checkers too
     from fullfield.api.convert import convert as convert
     from fullfield.api.export import export as export
+    from fullfield.api.find_foreground import find_foreground as find_foreground
+    from fullfield.api.info import FileInfo as FileInfo
+    from fullfield.api.info import info as info
     from fullfield.api.inspect import Report as Report
     from fullfield.api.inspect import inspect as inspect
+    from fullfield.api.plan import StepCost as StepCost
+    from fullfield.api.plan import compare_steps as compare_steps
     from fullfield.api.plan import plan as plan
     from fullfield.api.scan import scan as scan
     from fullfield.api.scan_files import FileResult as FileResult
@@ -43,10 +48,13 @@ if TYPE_CHECKING:
     from fullfield.exporters import Exported as Exported
     from fullfield.exporters.detections import Detections as Detections
     from fullfield.geometry.placement import Placement as Placement
+    from fullfield.image.open import ImageFile as ImageFile
     from fullfield.image.open import open as open
     from fullfield.image.raster import Raster as Raster
+    from fullfield.image.selection import Selection as Selection
     from fullfield.importers.load import load as load
     from fullfield.jobs.candidates import Tuning as Tuning
+    from fullfield.mask.background import Foreground as Foreground
     from fullfield.mask.where import Where as Where
     from fullfield.model.model import Model as Model
     from fullfield.model.preprocessing import Preprocessing as Preprocessing
@@ -67,10 +75,13 @@ _HOME = {
     "Detections": "fullfield.exporters.detections",
     "Encoding": "fullfield.store.encoding",
     "Exported": "fullfield.exporters",
+    "FileInfo": "fullfield.api.info",
     "FileResult": "fullfield.api.scan_files",
+    "Foreground": "fullfield.mask.background",
     "FullfieldError": "fullfield.errors",
     "GeometryError": "fullfield.errors",
     "ImageError": "fullfield.errors",
+    "ImageFile": "fullfield.image.open",
     "Model": "fullfield.model.model",
     "Placement": "fullfield.geometry.placement",
     "Plan": "fullfield.planning.plan",
@@ -80,12 +91,17 @@ _HOME = {
     "Report": "fullfield.api.inspect",
     "ResumeError": "fullfield.errors",
     "Scores": "fullfield.api.scores",
+    "Selection": "fullfield.image.selection",
+    "StepCost": "fullfield.api.plan",
     "Target": "fullfield.verification.target",
     "Tuning": "fullfield.jobs.candidates",
     "UnsupportedError": "fullfield.errors",
     "Where": "fullfield.mask.where",
+    "compare_steps": "fullfield.api.plan",
     "convert": "fullfield.api.convert",
     "export": "fullfield.api.export",
+    "find_foreground": "fullfield.api.find_foreground",
+    "info": "fullfield.api.info",
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.importers.load",
     "open": "fullfield.image.open",

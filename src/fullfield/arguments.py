@@ -50,6 +50,48 @@ _RECORDS = {
 }
 
 
+# What other programs call an option -> the option that it is here, and what to write.
+_OPTIONS_ELSEWHERE = {
+    "stride": ("--step", "--step 32: px between neighbouring windows"),
+    "overlap": ("--step", "--step: px between neighbouring windows, the window's size minus the overlap"),
+    "batch-size": ("--tile", "--tile 8,8: windows computed together; the plan chooses it by itself"),
+    "sw-batch-size": ("--tile", "--tile 8,8: windows computed together; the plan chooses it by itself"),
+    "roi-size": ("--window", "--window 224, where the model does not say its own"),
+    "patch-size": ("--window", "--window 224, where the model does not say its own"),
+    "border": ("--mode", "--mode 2, or --mode 2,14"),
+    "padding": ("--edge", "--edge reflect"),
+    "argmax": ("--labels", "--labels"),
+    "keep": ("--classes", "--classes, --labels, --activation, --dtype or --range"),
+    "out": ("--output", "-o map.zarr"),
+    "resume": ("--output", "nothing: the same command resumes an unfinished result"),
+    "resolution": ("--mpp", "--mpp 0.5"),
+    "memory": ("--budget", "--budget 2GB"),
+    "gpu": ("--device", "--device cuda:0"),
+    "cuda": ("--device", "--device cuda:0"),
+    "output-name": ("--score", "--score NAME"),
+}
+
+
+def option_suggestion(name: str, known: list[str]) -> str:
+    """What to write instead of an unknown option of the command line.
+
+    Args:
+        name: the unknown one.
+        known: the command's options.
+
+    Examples:
+        >>> option_suggestion("--batch_size", ["--step", "--tile"])
+        'write --tile 8,8: windows computed together; the plan chooses it by itself'
+        >>> option_suggestion("--mod", ["--mode", "--step"])
+        'did you mean --mode?'
+    """
+    option, text = _OPTIONS_ELSEWHERE.get(name.lstrip("-").replace("_", "-"), (None, ""))
+    if option in known:
+        return f"write {text}"
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else "see --help-all for all options"
+
+
 def checks_keywords(function: F) -> F:
     """A function that refuses a keyword which it does not take and names the one that was probably meant.
 

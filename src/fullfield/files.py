@@ -7,11 +7,11 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from fullfield.errors import ImageError
+from fullfield.errors import GeometryError, ImageError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SCORES = (".zarr", ".npz", *PICTURES)
@@ -219,3 +219,39 @@ def system_error(where: str, error: OSError, needed_bytes: int) -> ImageError:
         )
     reason = error.strerror or str(error) or type(error).__name__
     return ImageError(where, f"cannot be written ({reason})", fix="write to another place")
+
+
+def output_paths(images: Iterable[str], output: str) -> list[Path]:
+    """The output of every image.
+
+    Raises:
+        GeometryError: an ``output`` without ``{name}``, or two images of one name.
+
+    Examples:
+        >>> [path.as_posix() for path in output_paths(["slides/a.ome.tif", "b.zarr/"], "maps/{name}.zarr")]
+        ['maps/a.zarr', 'maps/b.zarr']
+    """
+    if "{name}" not in output:
+        raise GeometryError("output", f"{output!r} has no {{name}}", fix='write "maps/{name}.zarr", say')
+    places: dict[Path, str] = {}
+    for image in images:
+        place = Path(output.replace("{name}", image_name(image)))
+        if place in places:
+            both = f"{places[place]} and {image} would both go to {place}"
+            raise GeometryError("output", both, fix="rename one of them, or scan them one by one")
+        places[place] = image
+    return list(places)
+
+
+def image_name(image: str) -> str:
+    """The name of an image's results.
+
+    Examples:
+        >>> image_name("slides/a.ome.tif"), image_name("b.zarr/"), image_name("https://host/c.svs?x=1")
+        ('a', 'b', 'c')
+    """
+    name = image.split("?")[0].rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
+    for ending in (".ome.tif", ".ome.tiff", ".ome.zarr"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return Path(name).stem

@@ -103,3 +103,31 @@ def test_errors_are_those_of_a_scan() -> None:
         plan(made(Attention), picture(), mode="context")
     with pytest.raises(FullfieldError):
         plan(made(networks.padded), picture(), mode="quick")
+
+
+def test_steps_are_compared_by_windows_and_time() -> None:
+    net = made(networks.padded)
+    own = plan(net, picture(90, 100)).step
+    costs = fullfield.compare_steps(net, picture(90, 100))
+    assert costs[0].step == own
+    for step, wanted in (((8, 6), [(8, 6), (4, 3), (2, 1)]), ((2, 2), [(2, 2), (1, 1)]), ((1, 1), [(1, 1)])):
+        costs = fullfield.compare_steps(net, picture(90, 100), step=step)
+        assert [cost.step for cost in costs] == wanted
+        assert [cost.windows for cost in costs] == [plan(net, picture(90, 100), step=each).windows for each in wanted]
+        assert all(0 < cost.seconds < 2 * cost.crop_seconds for cost in costs)
+        assert costs[0].to_dict()["step"] == list(step)
+
+
+def test_steps_that_do_not_fit_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fullfield.api import plan as module
+
+    real = module.prepare_job
+
+    def limited(request: Any) -> Any:
+        if request.step == (4, 4):
+            raise BudgetError("budget", "too small", fix="allow more")
+        return real(request)
+
+    monkeypatch.setattr("fullfield.api.plan.prepare_job", limited)
+    costs = fullfield.compare_steps(made(networks.padded), picture(90, 100), step=8)
+    assert [cost.step for cost in costs] == [(8, 8), (2, 2)]

@@ -24,7 +24,7 @@ def test_export_writes_the_classes_named(scores: Path) -> None:
     out = scores.parent / "o.npy"
     result = CliRunner().invoke(main, ["export", str(scores), str(out), "--class", "c", "--class", "0", "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.output) == {"written": str(out), "bytes": out.stat().st_size}
+    assert json.loads(result.output) == {"written": str(out), "bytes": out.stat().st_size, "detections": None}
     np.testing.assert_array_equal(np.load(out), open_scores(scores).array[[2, 0]])
 
 
@@ -39,8 +39,19 @@ def test_export_takes_a_resolution_and_writes_labels(scores: Path) -> None:
 def test_export_writes_detections(scores: Path) -> None:
     out = scores.parent / "o.geojson"
     args = ["export", str(scores), str(out), "--class", "b", "--threshold", "1", "--geometry", "points"]
-    assert CliRunner().invoke(main, [*args, "--min-distance", "9"]).exit_code == 0
-    assert json.loads(out.read_text())["features"]
+    result = CliRunner().invoke(main, [*args, "--min-distance", "9"])
+    assert result.exit_code == 0
+    count = len(json.loads(out.read_text())["features"])
+    assert count > 1
+    assert result.stdout == f"wrote    {out}, {out.stat().st_size} bytes, {count} detections\n"
+    facts = CliRunner().invoke(main, [*args, "--min-distance", "9", "--overwrite", "--json"]).stdout
+    assert json.loads(facts)["detections"] == count
+
+
+def test_options_of_detections_are_refused_for_other_formats(scores: Path) -> None:
+    result = CliRunner().invoke(main, ["export", str(scores), str(scores.parent / "o.npy"), "--threshold", "1"])
+    assert result.exit_code == 1
+    assert "has no meaning for npy" in result.stderr
 
 
 def test_a_mistake_is_one_message(scores: Path) -> None:

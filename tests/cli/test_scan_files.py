@@ -68,6 +68,7 @@ def test_one_damaged_file_stops_no_other_and_a_second_run_skips_what_is_finished
     names = ["in/a.png", "in/b.png", "in/c.png"]
     first = scan(*names, "-o", "out/", code=1)
     assert "failed   in/b.png" in first.stderr
+    assert first.stderr.count("fix: ") == 1
     assert "2 of 3 images scanned" in first.stderr
     assert sorted(p.name for p in Path("out").iterdir()) == ["a.zarr", "c.zarr"]
     made = {p: p.stat().st_mtime_ns for p in Path("out").rglob("*") if p.is_file()}
@@ -77,11 +78,12 @@ def test_one_damaged_file_stops_no_other_and_a_second_run_skips_what_is_finished
     assert "3 of 3 images scanned" in scan(*names, "-o", "out/").stderr
 
 
-def test_json_of_several_files_says_what_became_of_each() -> None:
+def test_json_of_several_files_describes_each() -> None:
     Path("bad.tif").write_bytes(b"II*\0nothing")
     facts = json.loads(scan("plain.tif", "bad.tif", "-o", "out", "--json", code=1).stdout)
     assert [entry["finished"] for entry in facts] == [True, False]
-    assert facts[0]["written"] == ["out/plain.zarr"]
+    assert [entry["image"] for entry in facts] == ["plain.tif", "bad.tif"]
+    assert (facts[0]["image_size"], facts[0]["written"]) == ([128, 160], ["out/plain.zarr"])
     assert facts[1]["error"]["where"] == "bad.tif"
 
 
@@ -144,13 +146,57 @@ def test_masks_say_the_same_as_picture_and_as_polygons_on_image_and_map() -> Non
 
 def test_what_is_kept_is_what_was_asked_for() -> None:
     scores = plain()
-    scan("plain.tif", "-o", "labels.zarr", "--argmax")
+    scan("plain.tif", "-o", "labels.zarr", "--labels")
     np.testing.assert_array_equal(fullfield.open_scores("labels.zarr").top(), scores.argmax(axis=0))
     scan("plain.tif", "-o", "face.npy", "--classes", "face")
     np.testing.assert_allclose(np.load("face.npy"), scores[1:], rtol=0, atol=1e-6)
     scan("plain.tif", "-o", "bytes.zarr", "--dtype", "uint8", "--range", "0,1")
     assert fullfield.open_scores("bytes.zarr").dtype == np.uint8
     np.testing.assert_allclose(fullfield.open_scores("bytes.zarr").array, scores, rtol=0, atol=0.5 / 254)
+
+
+def test_scores_without_an_output_are_encoded_too() -> None:
+    facts = json.loads(scan("plain.tif", "--json", "--activation", "softmax", "--classes", "face").stdout)
+    logits = plain().astype(np.float64)
+    wanted = np.exp(logits[1]) / np.exp(logits).sum(axis=0)
+    assert facts["highest"]["score"] == pytest.approx(wanted.max(), abs=1e-6)
+    assert facts["shape"][0] == 1
+    assert json.loads(scan("plain.tif", "--json", "--labels").stdout)["kind"] == "labels"
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "labels.zarr"), ("-o", "labels.tif"), ("-o", "labels.png")])
+def test_labels_are_drawn_over_the_image_with_a_legend(output: tuple[str, ...]) -> None:
+    scan("plain.tif", *output, "--labels", "--overlay", "over.png")
+    width, height = size_of("over.png")
+    assert (width >= 160, height > 128) == (True, True)
+
+
+def test_geojson_holds_the_cells_whose_top_class_of_all_is_the_one_named() -> None:
+    Image.fromarray(PHOTO).save("photo.png")
+    top = fullfield.scan(fullfield.load(MODEL, preprocessing="imagenet"), PHOTO, step=8).top()
+    assert 9 < (top == 1).sum() < top.size / 2
+    for name, options in (("a", ("--class", "face")), ("b", ("--classes", "face"))):
+        result = scan("photo.png", "-o", f"{name}.geojson", "--preprocessing", "imagenet", *options)
+        features = json.loads(Path(f"{name}.geojson").read_text())["features"]
+        cells = [each["properties"]["measurements"]["cells"] for each in features]
+        assert sum(cells) == (top == 1).sum()
+        assert f", {len(features)} detections\n" in result.stderr
+
+
+def test_a_picture_shows_the_class_named_or_the_liveliest() -> None:
+    for name, options in (("a", ()), ("b", ("--class", "face")), ("c", ("--classes", "1"))):
+        scan("plain.tif", "-o", f"{name}.png", *options)
+        assert json.loads(Path(f"{name}.legend.json").read_text())["class"] == "face"
+    scan("plain.tif", "-o", "d.png", "--class", "0")
+    assert json.loads(Path("d.legend.json").read_text())["class"] == "background"
+    Path("e.legend.json").write_text("precious")
+    assert "e.legend.json" in scan("plain.tif", "-o", "e.png", code=1).stderr
+
+
+def test_the_mode_is_exact_context_or_a_number_of_border_cells() -> None:
+    for mode, args in (("context", ("context",)), ("context", ("0",)), ("2", ("2",)), ("1,4", ("1,4",))):
+        facts = json.loads(scan("plain.tif", "--json", "--mode", *args).stdout)
+        assert facts["mode"] == mode
 
 
 def test_processes_share_one_output_and_the_last_completes_it() -> None:
@@ -186,8 +232,29 @@ def test_levels_resolutions_and_channels_are_picked() -> None:
 
 def test_progress_for_programs_is_a_line_of_json_each() -> None:
     lines = scan("plain.tif", "-o", "a.zarr", "--json-progress").stderr.splitlines()
-    last = json.loads(lines[-1])
-    assert (last["file"], last["blocks"], last["windows"]) == ("plain.tif", last["blocks_total"], 252)
+    facts = [json.loads(line) for line in lines]
+    stages = list(dict.fromkeys(line["stage"] for line in facts))
+    assert stages == [
+        "reading the model",
+        "preparing the model",
+        "reading the image",
+        "planning",
+        "computing the first tile",
+        "scanning",
+    ]
+    last = facts[-1]
+    assert (last["image"], last["number"], last["of"]) == ("plain.tif", 1, 1)
+    assert (last["blocks"], last["done"], last["total"], last["unit"]) == (last["blocks_total"], 252, 252, "windows")
+    assert facts[0]["total"] is None
+
+
+def test_progress_says_which_of_how_many_images() -> None:
+    Path("b.tif").write_bytes(Path("plain.tif").read_bytes())
+    lines = scan("plain.tif", "b.tif", "-o", "out", "--json-progress").stderr.splitlines()
+    facts = [json.loads(line) for line in lines if line.startswith("{")]
+    seen = list(dict.fromkeys((line["number"], line["image"]) for line in facts))
+    assert seen == [(0, ""), (1, "plain.tif"), (2, "b.tif")]
+    assert {line["of"] for line in facts} == {2}
 
 
 def test_what_is_background_is_skipped_and_shown() -> None:
@@ -225,10 +292,16 @@ def test_an_overlay_shows_the_image_and_a_legend_beside_it() -> None:
         (("plain.tif", "-o", "a.zarr", "--dtype", "uint8"), 1, "uint8"),
         (("plain.tif", "-o", "a.zarr", "--budget", "1kB"), 1, "allow at least"),
         (("plain.tif", "-o", "a.zarr", "--rank", 2, "--world", 2), 1, "2 is not one of 2"),
-        (("plain.tif", "-o", "a.tif", "--world", 2), 2, "--world needs a .zarr"),
-        (("plain.tif", "-o", "a.png", "--argmax"), 2, "streamed output"),
+        (("plain.tif", "-o", "a.tif", "--world", 2), 2, "--world needs -o FILE.zarr"),
+        (("plain.tif", "--world", 2), 2, "--world needs -o FILE.zarr"),
+        (("plain.tif", "--restart"), 2, "--restart needs -o"),
+        (("plain.tif", "--labels", "--class", "face"), 2, "--class has no meaning with --labels"),
+        (("plain.tif", "--labels", "--classes", "face"), 1, "labels"),
+        (("plain.tif", "--overlay", "b.png", "--classes", "face", "--class", "0"), 1, "--classes selects"),
+        (("plain.tif", "-o", "a.png", "--classes", "0,face"), 1, "a picture shows one class, 2 are given"),
+        (("plain.tif", "-o", "a.zarr", "--mode", "nearly"), 2, "not exact, context, or a number of border cells"),
         (("plain.tif", "plain.tif"), 2, "several images need -o FOLDER"),
-        (("plain.tif", "in/plain.tif", "-o", "out"), 1, "would both become plain.zarr"),
+        (("plain.tif", "in/plain.tif", "-o", "out"), 1, "would both go to out/plain.zarr"),
         (("plain.tif", "-o", "a.zarr", "--range", "1"), 2, "two numbers"),
     ],
 )
@@ -241,8 +314,8 @@ def test_a_wrong_call_is_one_clear_message(args: tuple[object, ...], code: int, 
 
 def test_another_result_is_not_written_over() -> None:
     scan("plain.tif", "-o", "a.zarr")
-    assert "exists already" in scan("plain.tif", "-o", "a.zarr", "--argmax", code=1).stderr
-    scan("plain.tif", "-o", "a.zarr", "--argmax", "--overwrite")
+    assert "exists already" in scan("plain.tif", "-o", "a.zarr", "--labels", code=1).stderr
+    scan("plain.tif", "-o", "a.zarr", "--labels", "--overwrite")
     assert fullfield.open_scores("a.zarr").kind == "labels"
 
 

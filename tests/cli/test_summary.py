@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fullfield.api.scores import open_scores
-from fullfield.cli.summary import Digest, is_read, summary
+from fullfield.cli.summary import Digest, summary
 from tests.store.maps import stored
 
 DRAW = np.random.default_rng(0)
@@ -68,9 +68,8 @@ def test_a_stored_map_is_summed_up_like_one_in_memory(tmp_path: Path) -> None:
     stored(tmp_path / "a.zarr", MAPS["gaps"].astype(np.float32), classes=(7, 2, 9))
     on_disk = open_scores(tmp_path / "a.zarr")
     scores = on_disk.to_memory()
-    assert is_read(on_disk)
-    found = summary(on_disk, Digest.of(on_disk), None, 2.0, ["a.zarr"])
-    assert found == summary(scores, Digest.of(scores), None, 2.0, ["a.zarr"])
+    found = summary(on_disk, None, 2.0, ["a.zarr"])
+    assert found == summary(scores, None, 2.0, ["a.zarr"])
     assert {entry["class"] for entry in found["top"]} == {"class 7", "class 2", "class 9"}
     assert sum(entry["windows"] for entry in found["top"]) == found["cells_scored"] == 320 * 300 - 200 * 40 - 20
 
@@ -80,7 +79,7 @@ def test_of_a_map_in_bytes_the_scores_are_said(tmp_path: Path) -> None:
     numbers[1, 3, 4] = 254
     stored(tmp_path / "a.zarr", numbers, scale=0.5, offset=-1.0)
     scores = open_scores(tmp_path / "a.zarr")
-    found = summary(scores, Digest.of(scores), 1, 2.0, [])
+    found = summary(scores, 1, 2.0, [])
     assert found["highest"]["score"] == 126
     assert found["dtype"] == "uint8"
 
@@ -90,15 +89,24 @@ def test_a_summary_takes_the_memory_of_an_inner_chunk(tmp_path: Path) -> None:
     stored(tmp_path / "a.zarr", array, shard=(512, 512))
     on_disk = open_scores(tmp_path / "a.zarr")
     tracemalloc.start()
-    summary(on_disk, Digest.of(on_disk), None, 1.0, [])
+    summary(on_disk, None, 1.0, [])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6 * (16 << 20)
 
 
+def test_maps_on_disk_of_more_than_a_gigabyte_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(tmp_path / "a.zarr", np.zeros((2, 9, 9), np.float32))
+    scores = open_scores(tmp_path / "a.zarr")
+    monkeypatch.setattr("fullfield.cli.summary._READ", 2 * 9 * 9 * 4)
+    assert "top" in summary(scores, None, 2.0, [])
+    monkeypatch.setattr("fullfield.cli.summary._READ", 2 * 9 * 9 * 4 - 1)
+    assert "top" not in summary(scores, None, 2.0, [])
+    assert "top" in summary(scores.to_memory(), None, 2.0, [])
+
+
 def test_labels_are_not_summed_up(tmp_path: Path) -> None:
     stored(tmp_path / "a.zarr", np.zeros((1, 9, 9), np.uint8), kind="labels", classes=(0, 1))
     scores = open_scores(tmp_path / "a.zarr")
-    assert not is_read(scores)
-    found = summary(scores, None, None, 2.0, [])
+    found = summary(scores, None, 2.0, [])
     assert (found["kind"], "top" in found) == ("labels", False)

@@ -60,7 +60,7 @@ def test_the_chosen_setting_stands_out() -> None:
     assert np.nonzero((other == chosen).all(axis=2))[1].mean() < columns.mean()  # context is faster
 
 
-def test_scan_takes_the_fastest_border_that_will_do(tmp_path: Path) -> None:
+def test_scan_takes_the_fastest_mode_that_will_do(tmp_path: Path) -> None:
     target = str(tmp_path / "scores.npz")
     result = invoke("scan", "--agreement", "0.5", "--json", "-o", target)
     assert result.exit_code == 0, result.output
@@ -81,7 +81,7 @@ def test_scan_is_exact_where_nothing_less_will_do() -> None:
     assert "verified 9 windows: HOLDS: wanted an error of at most 0.0001 of the spread" in result.stdout
 
 
-def test_scan_ends_with_one_when_the_wish_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scan_ends_with_one_when_the_target_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(*args: object, **kwargs: object) -> object:
         found = example(Target(1e-4))
         return replace(found, candidates=found.candidates[:1])
@@ -92,8 +92,9 @@ def test_scan_ends_with_one_when_the_wish_is_missed(monkeypatch: pytest.MonkeyPa
     assert "MISSED: wanted an error of at most 0.0001 of the spread" in result.stdout
 
 
-@pytest.mark.parametrize("other", [("--border", "2"), ("--mode", "context")])
-def test_a_wish_and_a_setting_exclude_each_other(other: tuple[str, str]) -> None:
-    result = invoke("scan", "--tolerance", "0.1", *other)
+@pytest.mark.parametrize("mode", ["2", "0", "exact", "context"])
+@pytest.mark.parametrize("target", ["--tolerance", "--agreement"])
+def test_a_target_and_a_mode_exclude_each_other(mode: str, target: str) -> None:
+    result = invoke("scan", target, "0.1", "--mode", mode)
     assert result.exit_code == 2
-    assert "leave out --border and --mode" in result.stderr
+    assert "leave out --mode" in result.stderr

@@ -58,6 +58,9 @@ def test_macs_predicted_are_macs_executed(
 def test_progress_goes_up_to_the_end(tile: tuple[int, int] | None) -> None:
     seen: list[Progress] = []
     scores = fullfield.scan(made(networks.padded), picture(), step=3, compute=Compute(tile=tile), progress=seen.append)
+    before = [now.stage for now in seen if now.stage != "scanning"]
+    assert before == ["preparing the model", "reading the image", "planning", "computing the first tile"]
+    del seen[: len(before)]
     windows = scores.array[0].size
     for numbers in ([now.done for now in seen], [now.pixels for now in seen], [now.blocks for now in seen]):
         assert numbers == sorted(numbers)
@@ -71,7 +74,8 @@ def test_an_interrupted_scan_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
 
     def stop(now: Progress) -> None:
-        raise KeyboardInterrupt
+        if now.stage == "scanning":
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fullfield.scan(made(networks.padded), picture(), step=4, compute=Compute(tile=(2, 2)), progress=stop)

@@ -206,7 +206,7 @@ def test_what_cannot_be_kept_stops_the_run_and_loses_nothing(
             net,
             image,
             output=tmp_path / "map.zarr",
-            progress=lambda now: done.append(now.blocks_total),
+            progress=lambda now: done.extend([now.blocks_total] if now.stage == "scanning" else []),
             **grouped(settings),
         )
     )

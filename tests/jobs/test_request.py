@@ -61,15 +61,14 @@ def test_exact_with_a_border_is_no_longer_two_arguments_that_contradict() -> Non
 
 
 def test_an_output_is_a_store_or_a_file_of_a_known_format(tmp_path: Path) -> None:
-    formats = (".zarr", ".tif")
-    assert OutputRequest.parse(tmp_path / "a.zarr", "resume", suffixes=formats).is_store
-    assert not OutputRequest.parse(tmp_path / "a.tif", "resume", suffixes=formats).is_store
+    assert OutputRequest.parse(tmp_path / "a.zarr", "resume").is_store
+    assert not OutputRequest.parse(tmp_path / "a.tif", "resume").is_store
     with pytest.raises(ImageError, match="names no format"):
-        OutputRequest.parse(tmp_path / "a.txt", "resume", suffixes=formats)
+        OutputRequest.parse(tmp_path / "a.txt", "resume")
     (tmp_path / "b.tif").write_bytes(b"x")
     with pytest.raises(ImageError, match="exists already"):
-        OutputRequest.parse(tmp_path / "b.tif", "resume", suffixes=formats)
-    assert OutputRequest.parse(tmp_path / "b.tif", "overwrite", suffixes=formats).overwrite
+        OutputRequest.parse(tmp_path / "b.tif", "resume")
+    assert OutputRequest.parse(tmp_path / "b.tif", "overwrite").overwrite
 
 
 def test_a_scan_in_a_region_and_beyond_the_edge_is_one_record() -> None:

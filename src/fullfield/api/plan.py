@@ -1,13 +1,18 @@
-"""``fullfield.plan``: how a scan would run, before it runs."""
+"""``fullfield.plan``: how a scan would run, before it runs; ``compare_steps``: what other steps would take."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from fullfield.arguments import checks_keywords
+from fullfield.errors import BudgetError
 from fullfield.importers.load import load
 from fullfield.jobs.job import prepare_job
 from fullfield.jobs.request import ScanRequest, StepLike
+from fullfield.jobs.timing import crop_seconds
 from fullfield.planning import Plan
 
 if TYPE_CHECKING:
@@ -15,6 +20,29 @@ if TYPE_CHECKING:
     from fullfield.mask.where import Where
     from fullfield.planning.compute import Compute
     from fullfield.planning.mode import AnyMode
+
+_PARTS = (2, 4)  # finer steps that a step is compared with
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step gives and costs.
+
+    Args:
+        step: px between windows (y, x).
+        windows: of the whole image.
+        seconds: predicted time of the scan on this machine.
+        crop_seconds: predicted time of the same windows crop by crop.
+    """
+
+    step: tuple[int, int]
+    windows: int
+    seconds: float
+    crop_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-able values."""
+        return asdict(self) | {"step": list(self.step)}
 
 
 @checks_keywords
@@ -41,3 +69,37 @@ def plan(
     """
     request = ScanRequest.parse(load(model), image, step=step, mode=mode, scale=scale, where=where, compute=compute)
     return prepare_job(request).plan
+
+
+@checks_keywords
+def compare_steps(
+    model: ModelLike,
+    image: object,
+    *,
+    step: StepLike | None = None,
+    mode: AnyMode = "exact",
+    scale: float = 1.0,
+    where: Where | None = None,
+    compute: Compute | None = None,
+) -> list[StepCost]:
+    """Windows and time of a scan with a step, with its half and its quarter.
+
+    One window is run to time the machine.
+
+    Args:
+        step: the coarsest of the steps; by default the network's stride.
+        model, image, mode, scale, where, compute: as for ``scan``.
+
+    Raises:
+        FullfieldError: as for ``scan``; finer steps that do not fit the budget are left out.
+    """
+    parse = partial(ScanRequest.parse, load(model), image, mode=mode, scale=scale, where=where, compute=compute)
+    job = prepare_job(parse(step=step))
+    plans, (y, x) = [job.plan], job.plan.step
+    for part in _PARTS:
+        finer = max(1, y // part), max(1, x // part)
+        if finer != plans[-1].step:
+            with suppress(BudgetError):
+                plans.append(prepare_job(parse(step=finer)).plan)
+    seconds = crop_seconds(job.request.model, job.source)
+    return [StepCost(p.step, p.windows, p.table.seconds(seconds), seconds * p.windows) for p in plans]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, overload
 
 from fullfield.api.scores import Scores
 from fullfield.arguments import checks_keywords
+from fullfield.engine.progress import announce
 from fullfield.errors import GeometryError
 from fullfield.files import remove
 from fullfield.importers.load import load
 from fullfield.jobs.in_memory import scan_in_memory
 from fullfield.jobs.request import Existing, OutputRequest, ScanRequest, StepLike, check_existing
-from fullfield.jobs.to_file import OUTPUTS, scan_to_file
+from fullfield.jobs.to_file import scan_to_file
 from fullfield.jobs.to_store import scan_to_store
 from fullfield.jobs.tuning import tuned
 from fullfield.verification.target import Target
@@ -97,13 +98,16 @@ def scan(
         scale: factor on the image's size before the scan.
         where: selects windows: region, mask, background, coverage, and what lies beyond the image's edges.
         output: where the scores go: a store ``….zarr``; or a file that is made of one: ``.tif`` (GeoTIFF),
-            ``.ome.tif``, ``.npy``, ``.geojson``, ``.npz``, ``.png``. By default they are kept in memory.
+            ``.ome.tif``, ``.npy``, ``.npz``; ``.png``, which shows the encoding's class, else the one whose scores span
+            the widest range; ``.geojson``, the detections of the encoding's classes. By default they are kept in
+            memory. With ``where.skip_background=True`` a picture ``….content.png`` beside it shows what was found not
+            to be background.
         encoding: which of the scores are stored, as which numbers; all as they are by default.
         compute: memory, tile, method, device, and this process's share of the work.
         existing: how an earlier result is treated: ``resume`` an unfinished one, and return a finished one of the same
             scan; ``restart`` an unfinished one; ``overwrite`` a finished one.
         verify: windows to run as crops afterwards, 0 for none; the result is ``scores.certificate``.
-        progress: called with a ``Progress`` after every tile, block and batch of crops.
+        progress: called with a ``Progress`` at every stage and after every tile, block and batch of crops.
 
     Returns:
         The scores. Those of an ``output`` that is not a store are read from a temporary store beside it, which is
@@ -115,7 +119,9 @@ def scan(
     """
     check_existing(existing)
     target = mode if isinstance(mode, Target) else None
-    place = None if output is None else OutputRequest.parse(output, existing, suffixes=OUTPUTS)
+    place = None if output is None else OutputRequest.parse(output, existing)
+    if isinstance(model, (str, os.PathLike)):
+        announce(progress, "reading the model")
     request = ScanRequest.parse(
         load(model),
         image,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 from fullfield.api.scan import scan
 from fullfield.api.scores import Scores
 from fullfield.arguments import checks_keywords
-from fullfield.errors import FullfieldError, GeometryError
+from fullfield.errors import FullfieldError
+from fullfield.files import output_paths
 from fullfield.importers.load import load
 
 if TYPE_CHECKING:
@@ -33,15 +35,17 @@ class FileResult:
 
     Args:
         image: as it was given.
-        output: the store or file of its scores.
-        scores: the scores on disk; ``None`` after an error, or where other processes have yet to finish their blocks.
+        output: the store or file of its scores; ``None`` where they are in memory.
+        scores: as ``scan`` returns them; ``None`` after an error.
         error: what stopped the scan.
+        seconds: that the scan took.
     """
 
     image: str
-    output: Path
+    output: Path | None
     scores: Scores | None = None
     error: FullfieldError | None = None
+    seconds: float = 0.0
 
     @property
     def good(self) -> bool:
@@ -65,35 +69,35 @@ def scan_files(
     existing: Existing = "resume",
     verify: int = 0,
     progress: Callable[[str], OnProgress | None] | None = None,
-) -> list[FileResult]:
-    """The scores of several image files, each in a file of its own.
+) -> Iterator[FileResult]:
+    """The scores of several image files, each in a file of its own, one after the other.
 
     An image that fails does not stop the others: its ``error`` says why. The same call after an interruption resumes.
 
     Args:
         model: as for ``scan``.
-        images: paths.
+        images: paths; or ``ImageFile``, which names a level, resolution or bands of a file.
         output: where the scores go, with ``{name}`` for the image's name without its suffix: ``"maps/{name}.zarr"``.
         step, mode, scale, where, encoding, compute, existing, verify: as for ``scan``.
         progress: called with each path before its scan; returns what is then called with a ``Progress``.
 
     Returns:
-        One result for each image, in their order.
+        One result for each image, in their order, each when its scan ends.
 
     Raises:
         GeometryError: an ``output`` without ``{name}``, or two images of one name.
         FullfieldError: a model that cannot be read.
     """
-    paths = [os.fspath(image) for image in images]
-    places = output_paths(paths, output)
+    files = list(images)
+    places = output_paths([os.fspath(each) for each in files], output)
     net = load(model)
-    results = []
-    for path, place in zip(paths, places, strict=True):
-        told = None if progress is None else progress(path)
+
+    def scanned(image: str | os.PathLike[str], place: Path) -> FileResult:
+        path, began = os.fspath(image), time.perf_counter()
         try:
             scores = scan(
                 net,
-                path,
+                image,
                 step=step,
                 mode=mode,
                 scale=scale,
@@ -103,45 +107,10 @@ def scan_files(
                 compute=compute,
                 existing=existing,
                 verify=verify,
-                progress=told,
+                progress=None if progress is None else progress(path),
             )
-            results.append(FileResult(path, place, scores))
         except FullfieldError as error:
-            results.append(FileResult(path, place, error=error))
-    return results
+            return FileResult(path, place, error=error, seconds=time.perf_counter() - began)
+        return FileResult(path, place, scores, seconds=time.perf_counter() - began)
 
-
-def output_paths(images: list[str], output: str) -> list[Path]:
-    """The output of every image.
-
-    Raises:
-        GeometryError: an ``output`` without ``{name}``, or two images of one name.
-
-    Examples:
-        >>> [path.as_posix() for path in output_paths(["slides/a.ome.tif", "b.zarr/"], "maps/{name}.zarr")]
-        ['maps/a.zarr', 'maps/b.zarr']
-    """
-    if "{name}" not in output:
-        raise GeometryError("output", f"{output!r} has no {{name}}", fix='write "maps/{name}.zarr", say')
-    places: dict[Path, str] = {}
-    for image in images:
-        place = Path(output.replace("{name}", image_name(image)))
-        if place in places:
-            both = f"{places[place]} and {image} would both go to {place}"
-            raise GeometryError("output", both, fix="rename one of them, or scan them one by one")
-        places[place] = image
-    return list(places)
-
-
-def image_name(image: str) -> str:
-    """The name of an image's results.
-
-    Examples:
-        >>> image_name("slides/a.ome.tif"), image_name("b.zarr/"), image_name("https://host/c.svs?x=1")
-        ('a', 'b', 'c')
-    """
-    name = image.split("?")[0].rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
-    for ending in (".ome.tif", ".ome.tiff", ".ome.zarr"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return Path(name).stem
+    return (scanned(image, place) for image, place in zip(files, places, strict=True))

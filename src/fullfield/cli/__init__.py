@@ -1,4 +1,4 @@
-"""The command line: one command a file, imported when it is asked for; the only layer that prints."""
+"""The command line: one command a file, imported when it is used; the only room that prints."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from typing import Any
 import click
 
 from fullfield._version import __version__
+from fullfield.cli.command import write_examples
 from fullfield.errors import FullfieldError
 
 # In the order of --help; each is `command` in the module of its name.
-COMMANDS = ("inspect", "convert", "plan", "tune", "scan", "export", "verify", "build", "demo")
+COMMANDS = ("scan", "plan", "tune", "verify", "export", "info", "inspect", "convert", "build", "demo")
 INTERRUPTED = 130
-HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # read by torch, once: maps of megabytes in pages of 2 MB
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch reads it once, at its import: large maps in pages of 2 MB
+EXAMPLES = (
+    "fullfield scan model.onnx photo.jpg --step 32",
+    "fullfield scan model.onnx slide.svs --mpp 0.5 -o map.zarr --skip-background",
+    "fullfield scan --help",
+)
 
 
 class _Commands(click.Group):
-    """Commands by name, and the boundary where errors become one message and an exit code."""
+    """Commands by name; turns errors into one message and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -30,8 +36,17 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(f"fullfield.cli.{cmd_name}").command
         return command
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        write_examples(EXAMPLES, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in COMMANDS]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_sentence(each)) for name, each in commands if each is not None])
+
     def invoke(self, ctx: click.Context) -> Any:
-        if "torch" not in sys.modules:  # the process is ours
+        if "torch" not in sys.modules:  # in the program; not where Python code calls ``main`` after importing torch
             os.environ.setdefault(HUGE_PAGES, "1")
         try:
             return super().invoke(ctx)
@@ -43,11 +58,17 @@ class _Commands(click.Group):
             ctx.exit(INTERRUPTED)
 
 
+def _first_sentence(command: click.Command) -> str:
+    """What a command does, never cut."""
+    first = " ".join((command.help or "").split("\n\n")[0].split())
+    return first.split(". ")[0].rstrip(".") + "."
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fullfield")
 def main() -> None:
     """Score every window of an image with a trained classifier.
 
-    Exit codes: 0; 1 when something is wrong with the network, the image or the result; 2 for a wrong call; 130 when
-    interrupted.
+    Data go to standard output, progress and errors to standard error. Exit codes: 0; 1 when something is wrong with the
+    model, the image or the result; 2 for a wrong call; 130 when interrupted.
     """

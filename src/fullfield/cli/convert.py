@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from fullfield.cli import options
+from fullfield.cli.command import Command, option
+from fullfield.cli.files import ModelFile
+from fullfield.cli.records import apply
 
-if TYPE_CHECKING:
-    from fullfield.model.model import Model
 
-
-@click.command()
-@click.argument("models", nargs=-1, required=True, metavar="MODEL [WEIGHTS.caffemodel]")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="FILE.onnx | FILE.prototxt FILE.caffemodel",
-    help="Where the converted network goes.",
+@click.command(
+    cls=Command,
+    examples=(
+        "fullfield convert model.onnx -o fcn.onnx",
+        "fullfield convert net.prototxt net.caffemodel -o fcn.onnx --fold-batch-norm",
+        "fullfield convert net.prototxt net.caffemodel -o fcn.prototxt fcn.caffemodel",
+    ),
 )
-@options.window
-@click.option("--fold-batch-norm", is_flag=True, help="Make batch norms part of the convolutions before them.")
-@options.as_json
-@options.overwrite
-@options.trust
+@click.argument("models", nargs=-1, required=True, metavar="MODEL [WEIGHTS.caffemodel]")
+@option("--fold-batch-norm", group="How", is_flag=True, help="Make batch norms part of the convolutions before them.")
+@option(
+    "-o", "--output", group="Output", required=True, metavar="FILE", help=".onnx, or .prototxt and .caffemodel (Caffe)."
+)
+@apply(options.as_json, options.overwrite)
+@options.model_options
 def command(
     models: tuple[str, ...],
     output: str,
     window: tuple[int, int] | None,
+    score: int | str | None,
     fold_batch_norm: bool,
     as_json: bool,
     overwrite: bool,
@@ -47,14 +48,18 @@ def command(
             raise click.UsageError("--fold-batch-norm is for ONNX: Caffe's files keep their layers")
         _net_surgery(models, output, window=window, as_json=as_json, overwrite=overwrite)
         return
-    from fullfield.api.convert import convert
+    if len(models) > 2:
+        raise click.UsageError("give one MODEL and, for Caffe, its WEIGHTS, not " + ", ".join(models))
     from fullfield.files import check_writable
+
+    target = check_writable(output, overwrite, suffixes=(".onnx",))
+    file = ModelFile(
+        models[0], window=window, score=score, weights=models[1] if len(models) == 2 else None, trust=trust
+    )
+    from fullfield.api.convert import convert
     from fullfield.model.save import describe, export_onnx
 
-    if len(models) > 2:
-        raise click.UsageError("one MODEL and, for Caffe, its WEIGHTS: " + ", ".join(models))
-    target = check_writable(output, overwrite, suffixes=(".onnx",))
-    net = _read(models, window=window, trust=trust)
+    net = file.load()
     module = convert(net, fold_batch_norm=fold_batch_norm)
     shape = (net.channels, *net.window)
     written = export_onnx(module, shape, target, metadata=describe(net), overwrite=overwrite)
@@ -63,29 +68,22 @@ def command(
         facts = {"written": str(written), "smallest": list(net.window), "channels": net.channels}
         options.print_json(facts | {"classes": net.classes, "parameters": parameters})
     else:
-        click.echo(describe_result(written, net.window, net.classes, parameters))
-
-
-def _read(models: tuple[str, ...], *, window: tuple[int, int] | None, trust: bool) -> Model:
-    """The network of one path, or of a definition and its weights."""
-    from fullfield.importers.load import load
-
-    if len(models) == 1:
-        return options.read_network(models[0], window=window, trust=trust)
-    return load(models[0], weights=models[1], window=window, trust=trust)
+        size = f"{net.window[0]}x{net.window[1]} px"
+        click.echo(f"wrote {written}: images from {size}, maps of {net.classes} scores, {parameters:,} parameters")
 
 
 def _net_surgery(
     paths: tuple[str, ...], prototxt: str, *, window: tuple[int, int] | None, as_json: bool, overwrite: bool
 ) -> None:
-    """The network in the first path or two as a definition and, the last path, its weights."""
+    """Writes the network in the first path or two as a definition and weights; the last path is that of the weights."""
+    if len(paths) not in (2, 3):
+        raise click.UsageError("name both files that are written: -o FILE.prototxt FILE.caffemodel")
+    file = ModelFile(paths[0], weights=paths[1] if len(paths) == 3 else None)
     from fullfield.importers.caffe.importer import read_network
     from fullfield.importers.caffe.writer import save_caffe
 
-    if len(paths) not in (2, 3):
-        raise click.UsageError("name both files that are written: -o FILE.prototxt FILE.caffemodel")
-    weights = Path(paths[1]) if len(paths) == 3 else None
-    network = read_network(Path(paths[0]), weights=weights, window=window)
+    weights = None if file.weights is None else Path(file.weights)
+    network = read_network(Path(file.model), weights=weights, window=window)
     written = save_caffe(network, prototxt, paths[-1], overwrite=overwrite)
     channels, height, width = network.shape
     parameters = sum(p.numel() for p in network.module.parameters())
@@ -95,8 +93,3 @@ def _net_surgery(
     else:
         files = " and ".join(map(str, written))
         click.echo(f"wrote {files}: images from {height}x{width} px, {parameters:,} parameters")
-
-
-def describe_result(path: Path, window: tuple[int, int], classes: int, parameters: int) -> str:
-    """What was written, in a line."""
-    return f"wrote {path}: images from {window[0]}x{window[1]} px, maps of {classes} scores, {parameters:,} parameters"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fullfield.cli.command import Command, option
+
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
     from fullfield.model.model import Model
@@ -17,10 +19,18 @@ if TYPE_CHECKING:
 SCALE, STEP, SAMPLES, TIMED = 0.25, 1, 64, 1024
 
 
-@click.command()
-@click.option(
+@click.command(
+    cls=Command,
+    examples=(
+        "fullfield demo",
+        "fullfield demo -o faces",
+        "fullfield verify faces/rnet.onnx faces/astronaut.png --scale 0.25 --step 1",
+    ),
+)
+@option(
     "-o",
     "--output",
+    group="Output",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("fullfield-demo"),
     show_default=True,
@@ -62,7 +72,7 @@ class _Demo:
 
     def _scan(self, net: Model) -> tuple[Scores, float]:
         import fullfield
-        from fullfield.cli.progress import progress_bar
+        from fullfield.cli.progress import show_progress
 
         options = f"--scale {SCALE} --step {STEP}"
         _step(
@@ -71,7 +81,8 @@ class _Demo:
             f'scores = fullfield.scan(net, "{self.photo}", scale={SCALE}, step={STEP})',
         )
         started = time.perf_counter()
-        with progress_bar("scan") as progress:
+        with show_progress() as display:
+            progress = display.of(str(self.photo))
             scores = fullfield.scan(net, self.photo, scale=SCALE, step=STEP, progress=progress)
         seconds = time.perf_counter() - started
         _, rows, columns = scores.array.shape

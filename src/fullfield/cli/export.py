@@ -2,99 +2,141 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fullfield.cli import options
+from fullfield.cli.command import Command, option
+from fullfield.cli.files import check_file
+from fullfield.cli.progress import show_progress
+from fullfield.cli.records import apply
+from fullfield.cli.values import class_key, pair
 
 
-@click.command()
-@click.argument("scores")
-@click.argument("out")
-@click.option("--class", "classes", multiple=True, metavar="CLASS", help="Index or name of a class; may be repeated.")
-@click.option(
-    "--labels", is_flag=True, help="The class with the greatest score instead of the scores; not for .geojson and .npz."
+@click.command(
+    cls=Command,
+    examples=(
+        "fullfield export map.zarr map.tif",
+        "fullfield export map.zarr tumour.geojson --class tumour --threshold 0.9",
+        "fullfield export map.zarr map.ome.tif --labels --resolution image",
+    ),
 )
-@click.option(
+@click.argument("scores")
+@click.argument("file")
+@option(
+    "--class",
+    "classes",
+    group="What",
+    multiple=True,
+    type=class_key,
+    metavar="CLASS",
+    help="Index or name of a class; may be repeated. Class 0 is GDAL's band 1.",
+)
+@option("--labels", group="What", is_flag=True, help="The top class instead of the scores.")
+@option(
+    "--threshold", group="Where", type=float, metavar="T", help="Detections: scores of at least T, not the top class."
+)
+@option(
+    "--min-distance",
+    group="Where",
+    type=float,
+    metavar="PX",
+    help="Detections: points without a greater one within PX.",
+)
+@option(
     "--resolution",
+    group="How",
     default="cells",
     show_default=True,
     metavar="cells|image|HxW",
     help="A pixel a cell, the original image's pixels, or a size for the whole image.",
 )
-@click.option(
+@option(
     "--resample",
+    group="How",
     type=click.Choice(["nearest", "bilinear", "lanczos"]),
     default="nearest",
     show_default=True,
     help="How other resolutions are made; window centres stay in place.",
 )
-@click.option("--cog/--no-cog", default=True, show_default=True, help="Cloud-optimised GeoTIFF, or a plain one.")
-@click.option(
-    "--compression",
-    type=click.Choice(["deflate", "zstd", "lzw", "none"]),
-    default="deflate",
-    show_default=True,
-    help="Of GeoTIFF.",
-)
-@click.option("--threshold", type=float, metavar="T", help="Detections: scores of at least T, not the top class.")
-@click.option(
+@option(
     "--geometry",
+    group="How",
     type=click.Choice(["polygons", "points"]),
     default="polygons",
     show_default=True,
     help="Detections: cells that share a side merged, or window centres.",
 )
-@click.option(
+@option(
     "--coordinates",
+    group="How",
     type=click.Choice(["image", "map", "wgs84"]),
     default="image",
     show_default=True,
     help="Detections: px of the image, its map's coordinates, or degrees.",
 )
-@click.option("--min-distance", type=float, metavar="PX", help="Detections: points without a greater one within PX.")
-@options.apply(options.overwrite, options.as_json)
+@option("--cog/--no-cog", group="Output", default=True, show_default=True, help="Cloud-optimised GeoTIFF or plain.")
+@option(
+    "--compression",
+    group="Output",
+    type=click.Choice(["deflate", "zstd", "lzw", "none"]),
+    default="deflate",
+    show_default=True,
+    help="Of GeoTIFF.",
+)
+@apply(options.as_json, options.overwrite)
 def command(
     *,
     scores: str,
-    out: str,
-    classes: tuple[str, ...],
+    file: str,
+    classes: tuple[int | str, ...],
     resolution: str,
-    threshold: float | None,
-    geometry: Any,
-    coordinates: Any,
-    min_distance: float | None,
     overwrite: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Write SCORES, a .zarr or .npz of a scan, to OUT in the format of its suffix.
+    """Write SCORES, the result of a scan, to FILE in the format of its suffix.
 
-    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy and pictures; .geojson holds detections that QuPath and GIS read; .zarr
-    and .npz hold the scores of the classes chosen. Classes count from 0; GDAL counts the bands of a GeoTIFF from 1.
+    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy, .png; .geojson: detections for QuPath and GIS; .zarr and .npz: scores.
     """
-    from fullfield.api.export import export
-    from fullfield.cli.progress import progress_bar
-    from fullfield.exporters.detections import Detections
+    check_file(scores)
+    size = _resolution(resolution)
+    from fullfield.exporters import check_output
 
-    wanted = Detections(threshold, geometry, coordinates, min_distance)
-    with progress_bar("export") as progress:
+    check_output(Path(file), overwrite)
+    chosen = _detections(file, settings)
+    from fullfield.api.export import export
+
+    with show_progress() as display:
         written = export(
             scores,
-            out,
+            file,
             classes=classes or None,
-            resolution=_resolution(resolution),
-            detections=None if wanted == Detections() else wanted,
+            resolution=size,
+            detections=chosen,
             overwrite=overwrite,
-            progress=progress,
+            progress=display.of(file),
             **settings,
         )
     if as_json:
-        found = {} if written.detections is None else {"detections": written.detections}
-        options.print_json({"written": out, "bytes": written.bytes, **found})
+        options.print_json({"written": file, "bytes": written.bytes, "detections": written.detections})
     else:
         click.echo(f"wrote    {written}")
+
+
+def _detections(file: str, settings: dict[str, Any]) -> Any:
+    """The record of the options for detections, which are taken out of ``settings``; of no GeoJSON only what is given.
+
+    Raises:
+        ImageError: by ``export``, where they are given for another format.
+    """
+    from fullfield.exporters.detections import Detections
+
+    names = ("threshold", "geometry", "coordinates", "min_distance")
+    chosen = Detections(**{name: settings.pop(name) for name in names})
+    return chosen if file.lower().endswith(".geojson") or chosen != Detections() else None
 
 
 def _resolution(text: str) -> Any:
@@ -102,6 +144,6 @@ def _resolution(text: str) -> Any:
     if text in ("cells", "image"):
         return text
     try:
-        return options.pair(text)
-    except (ValueError, click.BadParameter) as error:
+        return pair(text)
+    except click.BadParameter as error:
         raise click.BadParameter(f"{text!r} is not cells, image or HxW", param_hint="--resolution") from error

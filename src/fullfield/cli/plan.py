@@ -2,67 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from fullfield.cli import options
-from fullfield.cli.options import Load, Pick
+from fullfield.cli.command import Command
+from fullfield.cli.files import ModelFile, check_file
+from fullfield.cli.progress import duration, show_progress
+from fullfield.cli.records import apply
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "fullfield plan model.onnx photo.jpg",
+        "fullfield plan model.onnx photo.jpg --step 16 --mode context",
+        "fullfield plan model.onnx slide.svs --mpp 0.5 --budget 1GB --json",
+    ),
+)
 @options.model
-@options.image
-@options.step
-@options.apply(options.mode, options.border, options.edge, options.scale, options.region)
-@options.apply(options.budget, options.method)
-@options.network
-@options.picture
+@click.argument("image")
+@apply(options.step, options.scale, options.picked, options.where, options.mode, options.compute)
 @options.as_json
-def command(*, load: Load, pick: Pick, image: str, as_json: bool, **settings: Any) -> None:
+def command(
+    *, model: ModelFile, pick: Callable[[str], Any], image: str, mode: Any, as_json: bool, **settings: Any
+) -> None:
     """Show how IMAGE would be scanned with MODEL: where each layer runs, what it costs, memory and time.
 
-    One window is run to time the machine.
+    One window is run to time the machine. The last lines compare steps: windows, and time of the whole scan.
     """
-    from fullfield.jobs.job import prepare_job
-    from fullfield.jobs.request import ScanRequest
-    from fullfield.jobs.timing import crop_seconds
-    from fullfield.mask.where import Where
-    from fullfield.planning.compute import Compute
+    check_file(image)
+    settings["mode"] = "exact" if mode is None else mode
+    with show_progress() as display:
+        net = display.reading(model.load)
+        from fullfield.api.plan import compare_steps, plan
 
-    net = load()
-    mode = settings["mode"] if settings["border"] is None else settings["border"]
-    job = prepare_job(
-        ScanRequest.parse(
-            net,
-            pick(image),
-            step=settings["step"],
-            mode=mode,
-            scale=settings["scale"],
-            where=Where(region=settings["region"], edge=settings["edge"]),
-            compute=Compute(budget=settings["budget"], method=settings["method"]),
-        )
-    )
-    table = job.plan.table
-    seconds = crop_seconds(net, job.source)
-    scan, crops = table.seconds(seconds), seconds * job.plan.windows
+        found = plan(net, pick(image), **settings)
+        steps = compare_steps(net, pick(image), **settings)
+    this = next(each for each in steps if each.step == found.step)
     if as_json:
-        options.print_json(table.to_dict() | {"predicted_seconds": scan, "predicted_crop_seconds": crops})
-    else:
-        click.echo(table)
-        click.echo(f"time      about {duration(scan)}, crop by crop {duration(crops)}, on this machine")
+        facts = {"predicted_seconds": this.seconds, "predicted_crop_seconds": this.crop_seconds}
+        options.print_json(found.table.to_dict() | facts | {"steps": [each.to_dict() for each in steps]})
+        return
+    click.echo(found.table)
+    click.echo(f"time      about {duration(this.seconds)}, crop by crop {duration(this.crop_seconds)}, on this machine")
+    others = "; ".join(f"step {_step(s.step)}: {s.windows:,} windows, about {duration(s.seconds)}" for s in steps)
+    click.echo(f"steps     {others}")
 
 
-def duration(seconds: float) -> str:
-    """A time in two digits and a fitting unit.
-
-    Examples:
-        >>> duration(0.123), duration(75), duration(5000), duration(1e6)
-        ('0.12 s', '75 s', '83 min', '280 h')
-    """
-    for unit, size in (("s", 1), ("min", 60), ("h", 3600)):
-        if seconds < 100 * size or unit == "h":
-            break
-    value = seconds / size
-    digits = f"{float(f'{value:.2g}'):g}"
-    return f"{digits} {unit}"
+def _step(step: tuple[int, int]) -> str:
+    return " x ".join(map(str, dict.fromkeys(step)))

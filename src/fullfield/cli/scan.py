@@ -2,111 +2,133 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fullfield.cli import options
-from fullfield.cli.options import Load, Pick
+from fullfield.cli.command import Command, option
+from fullfield.cli.outputs import ScanOutputs
+from fullfield.cli.progress import Display, show_progress
+from fullfield.cli.records import apply
+
+if TYPE_CHECKING:
+    from fullfield.api.scan_files import FileResult
+    from fullfield.cli.files import ModelFile
+    from fullfield.model.model import Model
+    from fullfield.store.encoding import Encoding
 
 
-def numbers(text: str) -> tuple[float, float]:
-    """Two numbers, the first below the second.
-
-    Examples:
-        >>> numbers("-5,12.5")
-        (-5.0, 12.5)
-    """
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not two numbers such as -5,12") from error
-    return low, high
-
-
-output = click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    help="Where scores go: .zarr (streamed, resumable), .tif, .ome.tif, .npy, .geojson, .npz, a picture; of several "
-    "images a folder.",
+@click.command(
+    cls=Command,
+    examples=(
+        "fullfield scan model.onnx photo.jpg --step 32",
+        "fullfield scan model.onnx slide.svs --mpp 0.5 --skip-background -o map.zarr",
+        "fullfield scan model.onnx a.tif b.tif -o maps/ --format .tif",
+    ),
 )
-file_format = click.option(
+@options.model
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@apply(options.step, options.scale, options.picked, options.where)
+@apply(options.mode, options.target, options.shared_compute)
+@option("--verify", group="How", type=click.IntRange(min=0), default=0, metavar="N", help="Run N windows as crops too.")
+@option("-o", "--output", group="Output", metavar="PATH", help=".zarr, .tif, .ome.tif, .npy, .geojson, .npz, .png.")
+@option(
     "--format",
     "suffix",
+    group="Output",
+    rare=True,
     type=click.Choice([".zarr", ".tif", ".ome.tif", ".npy", ".geojson", ".npz", ".png"]),
     default=".zarr",
     show_default=True,
     help="Of the files in an output folder.",
 )
-keeping = options.apply(
-    click.option("--classes", metavar="A,B,...", help="Encoding the scores of these classes, by name or index."),
-    click.option("--argmax", is_flag=True, help="Encoding the index of the top class only."),
-    click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Encoding probabilities of logits."),
-    click.option("--dtype", type=click.Choice(["float32", "float16", "uint8"]), help="Numbers in the store."),
-    click.option("--range", "span", type=numbers, metavar="LOW,HIGH", help="Scores stored as 0 and 254 in uint8."),
-)
-running = options.apply(
-    click.option("--rank", type=click.IntRange(min=0), default=0, metavar="R", help="This is process R (from 0) ..."),
-    click.option("--world", type=click.IntRange(min=1), default=1, metavar="N", help="... of N that write one output."),
-    click.option("--restart", is_flag=True, help="Begin an unfinished output anew."),
-    click.option("--json-progress", is_flag=True, help="Progress as lines of JSON on standard error."),
-)
-
-
-@click.command()
-@options.model
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@options.step
-@output
-@file_format
-@click.option("--overlay", metavar="FILE", help="Picture of a class's map over the image.")
-@click.option("--class", "cls", metavar="CLASS", help="Index or name of the class in pictures and GeoJSON.")
-@keeping
-@options.apply(options.mode, options.border, options.edge, options.scale)
-@options.apply(options.region, options.mask, options.coordinates, options.skip_background, options.min_coverage)
-@options.apply(options.tolerance, options.agreement)
-@options.apply(options.budget, options.method)
-@click.option("--verify", type=click.IntRange(min=0), default=0, metavar="N", help="Compare N windows with the crops.")
-@running
-@options.network
-@options.picture
-@options.apply(options.as_json, options.overwrite)
+@option("--overlay", group="Output", metavar="FILE", help="Picture of one class's scores over the image.")
+@option("--class", "cls", group="Output", metavar="CLASS", help="The class of pictures and GeoJSON.")
+@options.encoding
+@option("--restart", group="Output", rare=True, is_flag=True, help="Begin an unfinished result anew.")
+@apply(options.json_progress, options.as_json, options.overwrite)
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     *,
-    load: Load,
-    pick: Pick,
+    model: ModelFile,
     images: tuple[str, ...],
+    pick: Callable[[str], Any],
+    mode: Any,
+    target: Any,
+    output: str | None,
+    suffix: str,
+    overlay: str | None,
+    cls: str | None,
+    encoding: Encoding,
+    restart: bool,
+    overwrite: bool,
     as_json: bool,
-    **given: Any,
+    json_progress: bool,
+    **settings: Any,
 ) -> None:
     """Score every window of IMAGE with MODEL.
 
-    Scores that go to a .zarr, .tif, .npy or .geojson are streamed: the memory is --budget's, whatever the size of the
-    image, and the same command goes on where an earlier one was cut off. Without -o and --overlay only a summary is
-    printed.
-
-    Of several images each gets a file in the output folder; one that fails does not stop the others, and makes the
-    exit code 1.
-
-    With --tolerance or --agreement the border is tuned on sampled windows first, and the scan checked on others
-    afterwards: it ends with 1 where the target is missed by more than the noise of the sample, two standard errors.
+    With -o the scores are streamed in the memory that --budget allows, and the same command resumes an interrupted
+    scan. Several images go to a folder; one that fails does not stop the others. Without -o only a summary is printed.
     """
-    from fullfield.cli.jobs import check_job, job_of
-    from fullfield.cli.scanning import scan_each
+    if target is not None and mode is not None:
+        raise click.UsageError("--tolerance and --agreement choose the mode: leave out --mode")
+    outputs = ScanOutputs(images, output, suffix, overlay, cls, restart, overwrite)
+    outputs.check(encoding, world=settings["compute"].world)
+    settings |= {
+        "mode": target or ("exact" if mode is None else mode),
+        "encoding": outputs.encoding(encoding),
+        "existing": "overwrite" if overwrite else "restart" if restart else "resume",
+    }
+    from fullfield.cli.results import described
 
-    job = job_of(images, **given)
-    check_job(job)
-    net = load()
-    job.check_classes(net)
-    results = scan_each(job, net, pick)
+    with show_progress(len(images), as_json=json_progress) as display:
+        net = display.reading(model.load)
+        outputs.check_classes(encoding, net)
+        step = settings["step"] is not None
+        results = [described(each, outputs, pick, step=step) for each in _scan(net, outputs, pick, display, settings)]
     if as_json:
-        options.print_json(results[0].facts if job.single else [r.to_dict() for r in results])
+        options.print_json([each.facts for each in results] if outputs.is_folder else results[0].facts)
     else:
-        for result in results:
-            result.say(alone=job.single)
-    if not all(result.good for result in results):
+        for each in results:
+            click.echo(each.text(alone=not outputs.is_folder), err=each.failed)
+    if outputs.is_folder:
+        click.echo(f"{sum(not each.failed for each in results)} of {len(results)} images scanned", err=True)
+    if not all(each.good for each in results):
         ctx.exit(1)
+
+
+def _scan(
+    model: Model, outputs: ScanOutputs, pick: Callable[[str], Any], display: Display, settings: dict[str, Any]
+) -> Iterator[FileResult]:
+    """The images one after the other."""
+    try:
+        if outputs.is_folder:
+            images = [pick(image) for image in outputs.images]
+            from fullfield.api.scan_files import scan_files
+
+            yield from scan_files(model, images, outputs.template, progress=display.of, **settings)
+        else:
+            yield _scan_one(model, outputs, pick, display, settings)
+    except KeyboardInterrupt:
+        if outputs.output is not None:
+            click.echo("the same command resumes the scan", err=True)
+        raise
+
+
+def _scan_one(
+    model: Model, outputs: ScanOutputs, pick: Callable[[str], Any], display: Display, settings: dict[str, Any]
+) -> FileResult:
+    from fullfield.api.scan import scan
+    from fullfield.api.scan_files import FileResult
+
+    image, started = outputs.images[0], time.perf_counter()
+    scores = scan(model, pick(image), output=outputs.output, progress=display.of(image), **settings)
+    place = None if outputs.output is None else Path(outputs.output)
+    return FileResult(image, place, scores, seconds=time.perf_counter() - started)

@@ -19,16 +19,16 @@ _READ = 1 << 30  # bytes of a stored map that are read for it, in pieces: a seco
 
 
 class Digest:
-    """What a summary says of a map's scores, gathered piece by piece.
+    """What a summary says of a map's scores, collected piece by piece.
 
     Args:
         bands: of the map.
 
     Attributes:
-        low, high: the least and greatest score of every band, NaN left aside; infinite where there is none.
+        low, high: the least and greatest score of every band without NaN; infinite where a band has no score.
         highest: row and column of the greatest.
-        best: cells in which a band has the greatest score of all, of equal ones the first.
-        scored: cells that have scores, none of them NaN.
+        best: number of cells where a band's score is the greatest; of equal ones the first counts.
+        scored: number of cells without NaN.
     """
 
     def __init__(self, bands: int) -> None:
@@ -41,18 +41,18 @@ class Digest:
 
     @classmethod
     def of(cls, scores: Scores) -> Digest:
-        """The digest of a map; a part of the scores is in memory at a time."""
+        """The digest of all scores; a part of them is in memory at a time."""
         digest = cls(scores.shape[0])
         for top, left, parts in scores.pieces():
             digest.add(parts, top, left)
         return digest
 
     def add(self, parts: Iterable[tuple[int, NDArray[np.floating]]], top: int = 0, left: int = 0) -> None:
-        """Takes some cells.
+        """Adds some cells.
 
         Args:
-            parts: all their scores: a first band, and the scores ``(b, y, x)`` of so many bands from it on.
-            top, left: the first cell.
+            parts: all their scores, as pairs of a first band and scores ``(b, y, x)`` of the next ``b`` bands.
+            top, left: row and column of their first cell.
         """
         import numpy as np
 
@@ -93,48 +93,36 @@ class Digest:
         return widest(self.low, self.high)
 
 
-def is_read(stored: Scores) -> bool:
-    """Whether all scores of a map on disk are read for its summary: those of a large map, or labels, are not."""
-    return stored.kind == "scores" and math.prod(stored.shape) * 4 <= _READ
-
-
-def summary(
-    scores: Scores, digest: Digest | None, shown: int | str | None, seconds: float, written: list[str]
-) -> dict[str, Any]:
-    """What a scan found, as plain JSON.
+def summary(scores: Scores, shown: int | str | None, seconds: float, written: list[str]) -> dict[str, Any]:
+    """What a scan found, as plain JSON; of labels, and of maps on disk of more than a gigabyte, less.
 
     Args:
         scores: of the scan.
-        digest: of them, if they were read.
-        shown: class whose highest score is reported; by default the one whose scores span the widest range.
+        shown: class whose greatest score is named; by default the one whose scores span the widest range.
         seconds: that the scan took.
-        written: paths of all files.
+        written: files.
     """
-    facts = _facts(scores.shape, str(scores.dtype), scores.mode, scores.placement, seconds)
-    if digest is None:
-        facts["kind"] = scores.kind
-    else:
-        names = scores.class_names or [f"class {k}" for k in scores.classes]
-        facts |= _found(
-            digest, names, scores.placement, digest.liveliest if shown is None else scores.class_index(shown)
-        )
-    counts = scores.provenance.get("counts")
-    facts |= {} if counts is None else {"counts": counts}
-    return facts | {"certificate": scores.map.certificate, "written": written}
-
-
-def _facts(shape: tuple[int, ...], dtype: str, mode: str, place: Placement, seconds: float) -> dict[str, Any]:
-    return {
-        "shape": list(shape),
-        "dtype": dtype,
-        "mode": mode,
+    place = scores.placement
+    facts: dict[str, Any] = {
+        "shape": list(scores.shape),
+        "kind": scores.kind,
+        "dtype": str(scores.dtype),
+        "mode": scores.provenance.get("settings", {}).get("mode", scores.mode),
         "step": list(place.step),
         "window": list(place.window),
-        "image": list(place.image),
-        "scanned": list(place.scanned),
+        "image_size": list(place.image),
+        "scanned_size": list(place.scanned),
         "seconds": round(seconds, 3),
         "megapixels_per_s": round(place.scanned[0] * place.scanned[1] / 1e6 / seconds, 4),
     }
+    if scores.kind == "scores" and (scores.path is None or math.prod(scores.shape) * 4 <= _READ):
+        digest = Digest.of(scores)
+        band = digest.liveliest if shown is None else scores.class_index(shown)
+        facts |= _found(digest, _names(scores.class_names, scores.classes), place, band)
+    counts = scores.provenance.get("counts")
+    facts |= {} if counts is None else {"counts": counts}
+    certificate = scores.certificate
+    return facts | {"certificate": None if certificate is None else certificate.to_dict(), "written": written}
 
 
 def _found(digest: Digest, names: Sequence[str], place: Placement, shown: int) -> dict[str, Any]:
@@ -149,15 +137,24 @@ def _found(digest: Digest, names: Sequence[str], place: Placement, shown: int) -
     return {"cells_scored": digest.scored, "top": top, "highest": highest}
 
 
+def _names(names: tuple[str, ...] | None, classes: Sequence[int]) -> Sequence[str]:
+    """The name of each band."""
+    return names or [f"class {k}" for k in classes]
+
+
 def text(facts: dict[str, Any]) -> str:
     """The summary for people."""
-    (classes, rows, columns), (height, width), (h, w) = facts["shape"], facts["image"], facts["window"]
+    (classes, rows, columns), (height, width), (h, w) = facts["shape"], facts["image_size"], facts["window"]
     step = " x ".join(map(str, dict.fromkeys(facts["step"])))
-    scanned = "" if facts["scanned"] == facts["image"] else ", scanned at {}x{} px".format(*facts["scanned"])
-    what = "labels" if facts.get("kind") == "labels" else f"{classes} classes"
+    own = " (the network's stride)" if facts.get("step_is_stride") else ""
+    scanned = (
+        "" if facts["scanned_size"] == facts["image_size"] else ", scanned at {}x{} px".format(*facts["scanned_size"])
+    )
+    what = "labels" if facts["kind"] == "labels" else f"{classes} classes"
+    mode = facts["mode"] if facts["mode"] in ("exact", "context") else f"mode {facts['mode']}"
     lines = [
-        f"map      {rows}x{columns} cells, {what}, {facts['dtype']}, {facts['mode']}",
-        f"image    {height}x{width} px{scanned}, window {h}x{w} px, step {step} px",
+        f"map      {rows}x{columns} cells, {what}, {facts['dtype']}, {mode}",
+        f"image    {height}x{width} px{scanned}, window {h}x{w} px, step {step} px{own}",
         f"time     {facts['seconds']:.2f} s, {facts['megapixels_per_s']:.3g} megapixels/s",
     ]
     if facts.get("top"):

@@ -2,57 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fullfield.cli import options
-from fullfield.cli.options import Load, Pick
-from fullfield.cli.progress import progress_bar
+from fullfield.cli.command import Command, option
+from fullfield.cli.files import ModelFile, check_file, check_picture
+from fullfield.cli.progress import show_progress
+from fullfield.cli.records import apply
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from fullfield.jobs.candidates import Tuning
+    from fullfield.verification.target import Target
 
 _FLOOR = 1e-6  # errors below are rounding
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "fullfield tune model.onnx photo.jpg --step 32",
+        "fullfield tune model.onnx photo.jpg --agreement 0.99 --samples 256",
+        "fullfield tune model.onnx photo.jpg --tolerance 0.05 -o modes.png",
+    ),
+)
 @options.model
-@options.image
-@options.step
-@options.apply(options.tolerance, options.agreement)
-@click.option("--samples", type=int, default=64, show_default=True, help="Windows to compare with their crops.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
-@click.option("-o", "--output", metavar="FILE", help="Picture of error against time.")
-@options.apply(options.edge, options.scale, options.budget)
-@options.network
-@options.picture
-@options.apply(options.as_json, options.overwrite)
+@click.argument("image")
+@apply(options.step, options.scale, options.picked, options.where)
+@apply(options.target, options.compute)
+@option("--samples", group="How", type=int, default=64, show_default=True, help="Windows to run as crops too.")
+@options.seed
+@option("-o", "--output", group="Output", metavar="FILE", help="Picture of error against time.")
+@apply(options.json_progress, options.as_json, options.overwrite)
 def command(
-    *, load: Load, pick: Pick, image: str, output: str | None, as_json: bool, overwrite: bool, **settings: Any
+    *,
+    model: ModelFile,
+    pick: Callable[[str], Any],
+    image: str,
+    target: Target | None,
+    output: str | None,
+    as_json: bool,
+    json_progress: bool,
+    overwrite: bool,
+    **settings: Any,
 ) -> None:
-    """Measure on IMAGE what each setting of --border costs and how far its scores are off.
+    """Measure on IMAGE what each mode costs and how far its scores are from the crops'.
 
-    Names the fastest setting that meets the target; without one, a tolerance of 0.02.
+    Names the fastest mode that meets the target; by default a tolerance of 0.02.
     """
-    from fullfield.api.tune import tune
+    check_file(image)
+    check_picture(output, overwrite)
     from fullfield.drawing.chart import check_matplotlib
-    from fullfield.drawing.pictures import save_picture
-    from fullfield.files import PICTURES, check_writable
-    from fullfield.mask.where import Where
-    from fullfield.planning.compute import Compute
+    from fullfield.verification.target import Target
 
     if output is not None:
-        check_writable(output, overwrite, suffixes=PICTURES)
         check_matplotlib()
-    net = load()
-    with progress_bar("tune") as progress:
-        shared = {k: settings[k] for k in ("step", "scale", "tolerance", "agreement", "samples", "seed")}
-        where, compute = Where(edge=settings["edge"]), Compute(budget=settings["budget"])
-        tuning = tune(net, pick(image), progress=progress, where=where, compute=compute, **shared)
+
+    target = target or Target()
+    settings |= {"tolerance": target.tolerance, "agreement": target.agreement}
+    with show_progress(as_json=json_progress) as display:
+        net = display.reading(model.load)
+        from fullfield.api.tune import tune
+
+        tuning = tune(net, pick(image), progress=display.of(image), **settings)
     if output is not None:
+        from fullfield.drawing.pictures import save_picture
+
         save_picture(picture(tuning, net.name), output, overwrite=overwrite)
     if as_json:
         options.print_json(tuning.to_dict() | {"written": output})
@@ -63,7 +82,7 @@ def command(
 
 
 def picture(tuning: Tuning, name: str) -> Image.Image:
-    """Error against time, the chosen setting marked."""
+    """Error against time, the chosen mode marked."""
     from fullfield.drawing.chart import ChartPoint, draw_chart
 
     points = [ChartPoint(t.seconds, t.error, t.name, t is tuning.best) for t in tuning.candidates]

@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from fullfield.cli import options
-from fullfield.cli.options import Load, Pick
-from fullfield.cli.progress import progress_bar
+from fullfield.cli.command import Command, option
+from fullfield.cli.files import ModelFile, check_file
+from fullfield.cli.progress import show_progress
+from fullfield.cli.records import apply
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "fullfield verify model.onnx photo.jpg --step 32",
+        "fullfield verify model.onnx photo.jpg --scores map.zarr",
+        "fullfield verify model.onnx photo.jpg --mode context --samples 256",
+    ),
+)
 @options.model
-@options.image
-@options.step
-@options.apply(options.mode, options.border, options.edge)
-@click.option("--samples", type=int, default=64, show_default=True, help="Windows to compare, the corners among them.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the windows compared.")
-@click.option("--scores", metavar="PATH", help="Result of an earlier scan, instead of a new one.")
-@options.apply(options.scale, options.region, options.budget)
-@options.network
-@options.picture
-@options.as_json
+@click.argument("image")
+@apply(options.step, options.scale, options.picked, options.where, options.mode, options.compute)
+@option(
+    "--samples", group="How", type=int, default=64, show_default=True, help="Windows to run as crops, corners included."
+)
+@options.seed
+@option("--scores", group="What", metavar="PATH", help="The result of an earlier scan, instead of a new one.")
+@apply(options.json_progress, options.as_json)
 @click.pass_context
-def command(ctx: click.Context, /, *, load: Load, pick: Pick, image: str, as_json: bool, **settings: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    model: ModelFile,
+    pick: Callable[[str], Any],
+    image: str,
+    mode: Any,
+    scores: str | None,
+    as_json: bool,
+    json_progress: bool,
+    **settings: Any,
+) -> None:
     """Scan IMAGE with MODEL, run sampled windows as crops through the original network, and compare.
 
     Ends with 1 when exact scores were promised and are not.
     """
-    from fullfield.api.verify import verify
-    from fullfield.mask.where import Where
-    from fullfield.planning.compute import Compute
+    for path in (image, scores):
+        if path is not None:
+            check_file(path)
+    with show_progress(as_json=json_progress) as display:
+        net = display.reading(model.load)
+        from fullfield.api.verify import verify
 
-    net = load()
-    with progress_bar("scan") as progress:
-        mode = settings["mode"] if settings["border"] is None else settings["border"]
-        shared = {k: settings[k] for k in ("step", "scale", "scores", "samples", "seed")}
-        where = Where(region=settings["region"], edge=settings["edge"])
-        compute = Compute(budget=settings["budget"])
-        certificate = verify(net, pick(image), mode=mode, where=where, compute=compute, progress=progress, **shared)
+        certificate = verify(
+            net,
+            pick(image),
+            mode="exact" if mode is None else mode,
+            scores=scores,
+            progress=display.of(image),
+            **settings,
+        )
     if as_json:
         options.print_json(certificate.to_dict())
     else:

@@ -60,6 +60,12 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
+def announce(progress: OnProgress | None, stage: str, remark: str = "") -> None:
+    """Reports that a stage of unknown length begins."""
+    if progress is not None:
+        progress(Progress(stage, remark=remark))
+
+
 @dataclass(frozen=True)
 class StageReporter:
     """Reports one stage of work that is counted in a single unit.

@@ -16,7 +16,7 @@ from fullfield.exporters.grid import Classes, ExportGrid, band_indices, cells
 from fullfield.exporters.labels import labelled, stored_labels
 from fullfield.exporters.npy import write_npy
 from fullfield.exporters.ometiff import write_ometiff
-from fullfield.exporters.picture import write_picture
+from fullfield.exporters.picture import legend_path, write_picture
 from fullfield.exporters.resample import ResampleMethod, resampled
 from fullfield.exporters.store import write_archive, write_store
 from fullfield.files import PICTURES, check_writable
@@ -118,6 +118,18 @@ def export(
     else:
         _write_grid(_grid(scores, classes, options), target, options, overwrite=overwrite, progress=progress)
     return Exported(target, _size(target), detections)
+
+
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """The path as a ``Path``, if a map could be written there now: for a check before a long scan.
+
+    Raises:
+        ImageError: a suffix that names no format, or a place that cannot be written to; of a picture also its legend's.
+    """
+    target = check_writable(path, overwrite, suffixes=SUFFIXES)
+    if format_of(target) == "picture":
+        check_writable(legend_path(target), overwrite, suffixes=(".json",))
+    return target
 
 
 def _size(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,7 +44,7 @@ def open(
     OME-Zarr, ``.npy``, PNG, JPEG and Pillow's other formats. Only MIRAX slides need their suffix, ``.mrxs``.
 
     Args:
-        path: file, folder of a Zarr, or URL.
+        path: file, folder of a Zarr, or URL; or an ``ImageFile``, which names the rest itself.
         level: index into the pyramid; 0, the finest, by default.
         mpp: micrometres per pixel, instead of a level: the nearest finer level is resampled once.
         bands: channels to read, in this order, counted from 0.
@@ -60,8 +61,39 @@ def open(
         >>> image.shape, image.read(0, 100, 0, 200).shape
         ((512, 512, 3), (100, 200, 3))
     """
+    if isinstance(path, ImageFile):
+        return path.open()
     chosen = None if bands is None else tuple(int(band) for band in bands)
     return open_raster(path, selection=Selection(level, mpp, chosen, series, z, t))
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A part of an image file, opened when it is scanned: an image as ``scan`` and ``scan_files`` take it.
+
+    Args:
+        path: file, folder of a Zarr, or URL.
+        selection: the part.
+
+    Examples:
+        >>> import os
+        >>> os.fspath(ImageFile("slide.svs", Selection(mpp=0.5)))
+        'slide.svs'
+    """
+
+    path: str
+    selection: Selection = field(default_factory=Selection)
+
+    def open(self) -> Raster:
+        """Opens the image.
+
+        Raises:
+            ImageError: as for ``open``.
+        """
+        return open_raster(self.path, selection=self.selection)
+
+    def __fspath__(self) -> str:
+        return self.path
 
 
 def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster:

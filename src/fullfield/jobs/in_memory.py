@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fullfield.engine.progress import OnProgress
+from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.jobs.certify import certify, check_comparable
 from fullfield.jobs.job import ScanJob, prepare_job, scores_dtype
@@ -55,6 +55,7 @@ def compute_scores(job: ScanJob, progress: OnProgress | None = None) -> NDArray[
 def _filled(job: ScanJob, progress: OnProgress | None) -> MemorySink:
     model = job.prepared.model
     encoder = None if job.request.encoding == Encoding() else job.encoder
+    announce(progress, "computing the first tile")
     sink = MemorySink(model.classes, job.plan, scores_dtype(model.dtype), encoder)
     run(job.plan, job.prepared.canonical, job.source, sink, where=job.wanted, progress=progress)
     return sink

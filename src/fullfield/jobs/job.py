@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fullfield._version import __version__
-from fullfield.engine.progress import OnProgress
+from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.protocols import WantedCells
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import array_identity
@@ -135,22 +135,28 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
     Args:
         request: what is asked for.
         on_disk: whether the scores go to a store, in blocks.
-        progress: called while an image is read to find its background.
+        progress: called at every stage, and while an image is read to find its background.
 
     Raises:
         FullfieldError: a model, image or argument that cannot be used, or a budget that is too small.
     """
     model, where = request.model, request.where
+    announce(progress, "preparing the model")
     prepared = prepare(model, sliding=request.borders.mode == "context")
     step = prepared.stride if request.step is None else request.step
+    announce(progress, "reading the image")
     source = open_source(model, request.image, step=step, scale=request.scale, where=where)
     if request.borders.cells == 0:
         check_context(prepared)
     original = source.image.original
     if where.skip_background is True:
-        where = replace(where, skip_background=find_foreground(original, progress=progress))
+        announce(progress, "finding the background")
+        foreground = find_foreground(original, progress=progress)
+        announce(progress, "finding the background", foreground.summary)
+        where = replace(where, skip_background=foreground)
     wanted = wanted_cells(original, placement_of(model, source, step), where)
     encoder = encoder_of(request)
+    announce(progress, "planning")
     plan = make_plan(
         prepared.network,
         image=source.shape[1:],

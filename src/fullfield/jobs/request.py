@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError
-from fullfield.files import check_writable
+from fullfield.exporters import check_output
 from fullfield.geometry.region import Pair
 from fullfield.mask.where import Where
 from fullfield.model.model import Model
@@ -102,7 +102,7 @@ class OutputRequest:
     existing: Existing = "resume"
 
     @classmethod
-    def parse(cls, path: str | os.PathLike[str], existing: Existing, *, suffixes: tuple[str, ...]) -> OutputRequest:
+    def parse(cls, path: str | os.PathLike[str], existing: Existing) -> OutputRequest:
         """The request for the arguments of a verb.
 
         Raises:
@@ -112,7 +112,7 @@ class OutputRequest:
         check_existing(existing)
         target = Path(path)
         if target.suffix.lower() != ".zarr":
-            check_writable(target, existing == "overwrite", suffixes=suffixes)
+            check_output(target, existing == "overwrite")
         return cls(target, existing)
 
     @property

@@ -10,7 +10,7 @@ import torch
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair
-from fullfield.image.open import open_raster
+from fullfield.image.open import ImageFile, open_raster
 from fullfield.image.raster import Raster
 from fullfield.image.region import region_of
 from fullfield.image.selection import Selection
@@ -62,6 +62,8 @@ def open_source(
 
 def _opened(path: str | os.PathLike[str], model: Model) -> Raster:
     """The file; of a picture with alpha all bands, where the model takes that many of any kind."""
+    if isinstance(path, ImageFile):
+        return path.open()
     raster = open_raster(path, selection=Selection())
     found, wanted = raster.shape[2], model.channels
     if model.preprocessing.order != "any" or raster.about.reader != "Pillow" or found == wanted:

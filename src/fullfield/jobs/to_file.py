@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fullfield.engine.progress import OnProgress
-from fullfield.exporters import SUFFIXES, export
+from fullfield.drawing.score_pictures import liveliest_band
+from fullfield.engine.progress import OnProgress, announce
+from fullfield.errors import ImageError
+from fullfield.exporters import export, format_of
+from fullfield.jobs.job import encoder_of
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.jobs.to_store import scan_to_store
 from fullfield.store.stored_map import StoredMap
 
-OUTPUTS = SUFFIXES
-
 
 def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgress | None = None) -> StoredMap | None:
     """The scores of every window in a file.
+
+    A picture shows one class, by default the one whose scores span the widest range. The detections of a GeoJSON are
+    those of the encoding's classes; the top class of a cell is that of all classes of the model.
 
     Returns:
         The finished map in the store beside the file, which the caller removes; ``None`` where other processes have yet
@@ -24,10 +28,25 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
     Raises:
         FullfieldError: as for ``scan_to_store``; or the map cannot be written in the file's format.
     """
-    existing = "resume" if output.overwrite else output.existing
-    found = scan_to_store(request, replace(output, path=store_beside(output.path), existing=existing), progress)
-    if found is not None:
-        export(found, output.path, overwrite=output.overwrite, progress=progress)
+    kind, encoder = format_of(output.path), encoder_of(request)
+    classes = request.encoding.classes
+    if kind == "picture" and classes is not None and encoder.bands != 1:
+        what = f"a picture shows one class, {encoder.bands} are given"
+        raise ImageError("classes", what, fix="give one class, or write labels")
+    stored = request
+    if kind == "geojson":
+        stored = replace(request, encoding=replace(request.encoding, classes=None))
+    beside = replace(output, path=store_beside(output.path), existing="resume" if output.overwrite else output.existing)
+    found = scan_to_store(stored, beside, progress, name=output.path)
+    if found is None:
+        return None
+    if kind == "picture" and found.spec.kind == "scores":
+        classes = (found.spec.classes[liveliest_band(found)],)
+    elif kind != "geojson":
+        classes = None
+    written = export(found, output.path, classes=classes, overwrite=output.overwrite, progress=progress)
+    if written.detections is not None:
+        announce(progress, "exporting", str(written))
     return found
 
 

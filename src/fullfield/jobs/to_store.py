@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fullfield.engine.progress import OnProgress
+from fullfield.drawing.pictures import save_picture
+from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.errors import GeometryError, ImageError, ResumeError
 from fullfield.files import remove, sync, system_error
 from fullfield.jobs.certify import certify, check_comparable
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
+from fullfield.mask.background import Foreground
 from fullfield.planning.shards import Shards
 from fullfield.store.journal import Begin, Journal, differences, has_begun, journal_folder, open_journal
 from fullfield.store.ome_zarr import create_store, read_record, reopen_store
@@ -21,12 +23,21 @@ from fullfield.store.sink import StoreSink
 from fullfield.store.stored_map import StoredMap, open_map, open_unsealed
 
 
-def scan_to_store(request: ScanRequest, output: OutputRequest, progress: OnProgress | None = None) -> StoredMap | None:
+def scan_to_store(
+    request: ScanRequest, output: OutputRequest, progress: OnProgress | None = None, *, name: Path | None = None
+) -> StoredMap | None:
     """The scores of every window in a store on disk.
 
     Image and scores are streamed: the budget bounds the memory, whatever their size. Finished blocks are recorded in a
     journal beside the output, and the same request resumes there after any end: an error, an interruption, a kill, a
-    power loss. The final bytes are those of an uninterrupted run.
+    power loss. The final bytes are those of an uninterrupted run. If the background is to be found, a picture of what
+    was found is drawn beside the result.
+
+    Args:
+        request: what is asked for.
+        output: the store.
+        progress: called at every stage, and after every tile and block.
+        name: of the result in the name of that picture; by default that of the store.
 
     Returns:
         The finished map; ``None`` where other processes have yet to finish their blocks.
@@ -40,10 +51,23 @@ def scan_to_store(request: ScanRequest, output: OutputRequest, progress: OnProgr
     job = prepare_job(request, on_disk=True, progress=progress)
     if request.samples:
         check_comparable(job.spec, job.prepared.model)
+    foreground = job.request.where.skip_background
+    if request.where.skip_background is True and isinstance(foreground, Foreground):
+        save_picture(foreground.picture(), content_path(name or output.path), overwrite=True)
     try:
         return _StoreRun(job, output, progress).result()
     except OSError as error:
         raise system_error(str(output.path), error, plain_bytes(job.spec.shape, job.spec.dtype)) from error
+
+
+def content_path(result: Path) -> Path:
+    """The picture that shows what of the image was found not to be background.
+
+    Examples:
+        >>> content_path(Path("map.tif")).name
+        'map.tif.content.png'
+    """
+    return result.with_name(result.name + ".content.png")
 
 
 def check_share(request: ScanRequest, output: OutputRequest) -> None:
@@ -110,6 +134,7 @@ class _StoreRun:
         store = reopen_store(self.path, job.stored_spec)
         boxes = map(shards.box, journal.finished)
         growing = GrowingStore(store, [(box.row, box.column) for box in boxes])
+        announce(self.progress, "computing the first tile")
         writer = growing if job.plan.memory.grows or growing.flat else store
         run(
             job.plan,

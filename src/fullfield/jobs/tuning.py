@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.engine.progress import OnProgress, Progress
+from fullfield.engine.progress import OnProgress, Progress, announce
 from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, UnsupportedError
 from fullfield.geometry.network import Network, Place
@@ -59,8 +59,11 @@ def tune_modes(
     Raises:
         FullfieldError: as for ``scan``.
     """
+    announce(progress, "preparing the model")
     scan = _Scan.of(request)
+    announce(progress, "running sampled windows as crops")
     sample = _Sample.draw(scan, samples, seed)
+    announce(progress, "planning")
     trials = scan.trials(sample.crop_seconds)
     began = time.perf_counter()
     candidates: list[Candidate] = []

@@ -40,9 +40,13 @@ class Preprocessing:
         if any(s == 0 for s in self.std):
             raise CaptureError("preprocessing", f"std {self.std} has a zero", fix="give positive deviations")
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-able values."""
+        return asdict(self)
+
     def to_json(self) -> str:
         """One line of JSON, for the metadata of model files."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
@@ -80,6 +84,17 @@ PRESETS: Mapping[str, Preprocessing] = {
 }
 
 
+def preset(name: str) -> Preprocessing:
+    """The preprocessing of a name.
+
+    Raises:
+        CaptureError: an unknown name.
+    """
+    if name not in PRESETS:
+        raise CaptureError("preprocessing", f"{name!r} is not a preset", fix=f"use one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
 def resolve(choice: str | Preprocessing | None, *, channels: int, stated: Preprocessing | None) -> Preprocessing:
     """The preprocessing to use: the caller's, by name or value, else the model's, else ``none``.
 
@@ -87,9 +102,7 @@ def resolve(choice: str | Preprocessing | None, *, channels: int, stated: Prepro
         CaptureError: an unknown name, or means and deviations for another number of channels.
     """
     if isinstance(choice, str):
-        if choice not in PRESETS:
-            raise CaptureError("preprocessing", f"{choice!r} is not a preset", fix=f"use one of {', '.join(PRESETS)}")
-        choice = PRESETS[choice]
+        choice = preset(choice)
     value = choice or stated or PRESETS["none"]
     for name, numbers in (("mean", value.mean), ("std", value.std)):
         if len(numbers) not in (1, channels):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,23 @@ def read_npz(path: Path) -> tuple[NDArray[Any], Record]:
     Raises:
         ImageError: there is no such file, it holds no scores, or it is damaged.
     """
+    with _opened(path) as (archive, record):
+        return archive[_ARRAY], record
+
+
+def read_npz_record(path: Path) -> Record:
+    """The record that ``write_npz`` wrote; the array is not read.
+
+    Raises:
+        ImageError: there is nothing, or something else, or it is damaged.
+    """
+    with _opened(path) as (_, record):
+        return record
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Record]]:
+    """The archive and its record; errors of reading become one message."""
     where = str(path)
     if not path.exists():
         raise ImageError(where, "there is no such file or folder", fix="check the path")
@@ -38,7 +57,7 @@ def read_npz(path: Path) -> tuple[NDArray[Any], Record]:
             record = json.loads(str(archive[ATTRIBUTE]))
             if not isinstance(record, dict):
                 raise ValueError("no record")
-            return archive[_ARRAY], record
+            yield archive, record
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ImageError(

@@ -1,0 +1,34 @@
+"""``fullfield.find_foreground``: what of an image is not background."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullfield.image.open import open
+from fullfield.image.raster import ArrayRaster, is_raster
+from fullfield.mask.background import Foreground
+from fullfield.mask.background import find_foreground as find
+
+if TYPE_CHECKING:
+    from fullfield.engine.progress import OnProgress
+
+
+def find_foreground(image: object, *, progress: OnProgress | None = None) -> Foreground:
+    """What of an image is not background: tissue on a slide, cells in the dark, what a map does not leave empty.
+
+    ``Where(skip_background=found)`` scans there only; ``found.picture()`` shows it, ``found.share`` is its part of the
+    image. ``Where(skip_background=True)`` does both steps in one.
+
+    Args:
+        image: path, array ``(y, x)`` or ``(y, x, c)``, PIL image, or what ``open`` returns.
+        progress: called with a ``Progress`` after every block, where the image has no thumbnail and is read.
+
+    Raises:
+        ImageError: the image cannot be read, or all of it is background.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        image = open(image)
+    return find(image if is_raster(image) else ArrayRaster(np.atleast_3d(np.asarray(image))), progress=progress)

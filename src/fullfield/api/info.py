@@ -1,0 +1,177 @@
+"""``fullfield.info``: what a file is, whether an image, a model or the result of a scan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fullfield.errors import FullfieldError, ImageError
+from fullfield.image.open import open
+from fullfield.store.archive import read_npz_record
+from fullfield.store.ome_zarr import read_record
+from fullfield.store.record import from_record, plain_json
+
+if TYPE_CHECKING:
+    from fullfield.image.raster import Raster
+    from fullfield.model.model import Model
+    from fullfield.store.record import Record
+
+Kind = Literal["image", "model", "result"]
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a file is.
+
+    Args:
+        path: the file.
+        kind: ``image``, ``model`` or ``result``.
+        facts: by title, as plain JSON.
+    """
+
+    path: str
+    kind: Kind
+    facts: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON-able values."""
+        return {"file": self.path, "kind": self.kind, **self.facts}
+
+    def __str__(self) -> str:
+        shown = {title.replace("_", " "): text for title, text in _lines(self.to_dict())}
+        width = max(map(len, shown))
+        return "\n".join(f"{title:{width}}  {text}" for title, text in shown.items())
+
+
+def info(path: str | os.PathLike[str], *, trust: bool = False) -> FileInfo:
+    """What a file is and what it says of itself; its content decides, not its name.
+
+    Args:
+        path: an image, a model, or a result that ``scan`` or ``export`` wrote (``.zarr``, ``.npz``).
+        trust: allow a model file to run code, as ``.pt2`` files and pickles can.
+
+    Raises:
+        FullfieldError: the file is none of these, or damaged.
+    """
+    name = os.fspath(path)
+    with suppress(ImageError):
+        return FileInfo(name, "result", _result(_record(Path(name)), name))
+    try:
+        raster = open(name)
+    except ImageError as error:
+        return FileInfo(name, "model", _model(_loaded(name, error, trust=trust)))
+    try:
+        return FileInfo(name, "image", _image(raster))
+    finally:
+        raster.close()
+
+
+def _record(path: Path) -> Record:
+    """What a result says of itself; one that is not finished, too."""
+    return read_record(path) if path.is_dir() else read_npz_record(path)
+
+
+def _loaded(path: str, no_image: ImageError, *, trust: bool) -> Model:
+    """The model in a file that is no image.
+
+    Raises:
+        FullfieldError: it cannot be read; where it is no model's file either, the text says why it is no image.
+    """
+    from fullfield.importers.detect import detect  # imports torch, which images and results do not need
+    from fullfield.importers.load import load
+
+    if not Path(path).exists() or detect(Path(path))[0] == "other":
+        raise no_image
+    try:
+        return load(path, trust=trust)
+    except FullfieldError as error:
+        if error.where != path or Path(path).suffix.lower() in (".onnx", ".prototxt", ".t7", ".pt", ".pt2", ".pth"):
+            raise
+        what = f"is no result, image or model that can be read; as an image: {no_image.what}; as a model: {error.what}"
+        raise ImageError(path, what, fix="give an image, a model, or the result of a scan") from error
+
+
+def _image(raster: Raster) -> dict[str, Any]:
+    about, (height, width, bands) = raster.about, raster.shape
+    place = about.georeference
+    return {
+        "size": [height, width],
+        "bands": bands,
+        "band_names": list(about.band_names),
+        "dtype": str(raster.dtype),
+        "um_per_px": None if about.mpp is None else list(about.mpp),
+        "levels": [list(level) for level in about.levels],
+        "tile": list(about.tile),
+        "nodata": about.nodata,
+        "crs": None if place is None else place.crs,
+        "transform": None if place is None else list(place.transform),
+        "reader": about.reader,
+    }
+
+
+def _model(model: Model) -> dict[str, Any]:
+    names = model.class_names
+    return {
+        "name": model.name,
+        "window": list(model.window),
+        "channels": model.channels,
+        "classes": model.classes,
+        "class_names": [] if names is None else list(names),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "parameters": sum(p.numel() for p in model.graph.parameters()),
+        "preprocessing": plain_json(model.preprocessing.to_dict()),
+        "hash": model.hash,
+    }
+
+
+def _result(record: Record, where: str) -> dict[str, Any]:
+    spec = from_record(record, where)
+    certificate = record["certificate"]
+    facts = {
+        "complete": record["complete"],
+        "scores": list(spec.shape),
+        "holds": spec.kind,
+        "dtype": spec.dtype,
+        "mode": spec.mode,
+        "step": list(spec.placement.step),
+        "window": list(spec.placement.window),
+        "image_size": list(spec.placement.image),
+        "scanned_size": list(spec.placement.scanned),
+        "classes": list(spec.classes),
+        "class_names": list(spec.class_names or ()),
+        "activation": spec.activation,
+        "um_per_px": spec.mpp,
+        "crs": None if spec.georeference is None else spec.georeference.crs,
+        "verified": None if certificate is None else certificate["verdict"],
+        "provenance": {name: value for name, value in spec.provenance.items() if name != "job"},
+    }
+    plain: dict[str, Any] = plain_json(facts)
+    return plain
+
+
+_SHOWN = 8  # entries of a list
+_SIZES = ("size", "tile", "scores", "step", "window", "image_size", "scanned_size")
+
+
+def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Title and text of every fact that there is; those of a group one by one."""
+    for title, value in facts.items():
+        if isinstance(value, dict):
+            yield from ((f"{title}.{inner}" if title != "provenance" else inner, text) for inner, text in _lines(value))
+        elif title in _SIZES and isinstance(value, list):
+            yield title, " x ".join(map(str, value))
+        elif title == "levels" and value:
+            yield title, ", ".join(" x ".join(map(str, size)) for size in value)
+        elif isinstance(value, list) and value:
+            more = f", ... ({len(value)})" if len(value) > _SHOWN else ""
+            yield title, ", ".join(map(_text, value[:_SHOWN])) + more
+        elif value is not None and value != []:
+            yield title, _text(value)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,94 @@
+"""Files that a command line names, checked before torch is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fullfield.errors import CaptureError, ImageError
+
+if TYPE_CHECKING:
+    from fullfield.model.model import Model
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model as the command line names it; the file exists.
+
+    Args:
+        model, window, preprocessing, score, weights, trust: as for ``fullfield.load``.
+        class_names: a text file with one name a line.
+    """
+
+    model: str
+    window: tuple[int, int] | None = None
+    preprocessing: str | None = None
+    score: int | str | None = None
+    class_names: str | None = None
+    weights: str | None = None
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        from fullfield.model.preprocessing import preset
+
+        for path in (self.model, self.weights, self.class_names):
+            if path is not None and not Path(path).exists():
+                raise CaptureError(path, "there is no such file", fix="check the path")
+        if self.preprocessing is not None:
+            preset(self.preprocessing)
+
+    def load(self) -> Model:
+        """The model."""
+        from fullfield.importers.class_names import read_class_names
+        from fullfield.importers.load import load
+
+        return load(
+            self.model,
+            window=self.window,
+            preprocessing=self.preprocessing,
+            class_names=None if self.class_names is None else read_class_names(self.class_names),
+            score=self.score,
+            weights=self.weights,
+            trust=self.trust,
+        )
+
+
+def check_file(path: str) -> None:
+    """Passes if a file or folder exists; addresses of other machines pass.
+
+    Raises:
+        ImageError: it does not.
+    """
+    from fullfield.image.blob import local_path
+
+    local = local_path(path)
+    if local is not None and not Path(local).exists():
+        raise ImageError(path, "there is no such file", fix="check the path")
+
+
+def check_picture(path: str | None, overwrite: bool) -> None:
+    """Passes if no picture is wanted, or one can be written there.
+
+    Raises:
+        ImageError: it cannot.
+    """
+    from fullfield.files import PICTURES, check_writable
+
+    if path is not None:
+        check_writable(path, overwrite, suffixes=PICTURES)
+
+
+def check_scores(path: Path, *, overwrite: bool, restart: bool = False) -> None:
+    """Passes if scores can be written there, or an earlier scan can be resumed.
+
+    Raises:
+        ImageError: they cannot.
+    """
+    from fullfield.exporters import check_output
+    from fullfield.store.ome_zarr import read_record
+
+    store = path.suffix.lower() == ".zarr"
+    check_output(path, overwrite or store)
+    if store and path.exists() and not (overwrite or restart):
+        read_record(path)

@@ -1,0 +1,32 @@
+"""``fullfield info``."""
+
+from __future__ import annotations
+
+import click
+
+from fullfield.cli import options
+from fullfield.cli.command import Command
+from fullfield.cli.files import check_file
+
+
+@click.command(
+    cls=Command,
+    examples=("fullfield info slide.svs", "fullfield info model.onnx", "fullfield info map.zarr --json"),
+)
+@click.argument("file")
+@options.as_json
+@options.trust
+def command(file: str, as_json: bool, trust: bool) -> None:
+    """Say what FILE is: an image, a model or the result of a scan.
+
+    Of an image size, levels, resolution, bands and reader; of a model window, classes and preprocessing; of a result
+    how it was made.
+    """
+    check_file(file)
+    from fullfield.api.info import info
+
+    found = info(file, trust=trust)
+    if as_json:
+        options.print_json(found.to_dict())
+    else:
+        click.echo(found)

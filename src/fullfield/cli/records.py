@@ -1,0 +1,93 @@
+"""Several options of a command as one value: the records of the API, built and checked before torch is imported."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def apply(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options at once, in the order of --help."""
+
+    def decorate(function: F) -> F:
+        for each in reversed(options):
+            function = each(function)
+        return function
+
+    return decorate
+
+
+def collected(
+    name: str, make: Callable[..., Any], names: tuple[str, ...], *options: Callable[[F], F]
+) -> Callable[[F], F]:
+    """Options that the command gets as a single value.
+
+    Args:
+        name: of the command's parameter.
+        make: called with the options' values by name.
+        names: of the options that are collected.
+        options: to add.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def command(*args: Any, **given: Any) -> Any:
+            chosen = {each: given.pop(each) for each in names}
+            return function(*args, **{name: make(**chosen)}, **given)
+
+        return apply(*options)(command)  # type: ignore[arg-type]
+
+    return decorate
+
+
+def where(**fields: Any) -> Any:
+    """The record ``Where``; its mask's file exists."""
+    from fullfield.cli.files import check_file
+    from fullfield.mask.where import Where
+
+    if fields.get("mask") is not None:
+        check_file(fields["mask"])
+    return Where(**fields)
+
+
+def compute(**fields: Any) -> Any:
+    """The record ``Compute``."""
+    from fullfield.planning.compute import Compute
+
+    return Compute(**fields)
+
+
+def encoding(**fields: Any) -> Any:
+    """The record ``Encoding``, checked as far as that is possible without the model."""
+    from fullfield.store.encoding import Encoding, score_encoder
+
+    found = Encoding(**fields)
+    score_encoder(replace(found, classes=found.classes and (0,)), classes=1)  # raises where fields exclude each other
+    return found
+
+
+def target(**fields: Any) -> Any:
+    """The record ``Target``; ``None`` where neither option is given."""
+    from fullfield.verification.target import Target
+
+    return None if all(value is None for value in fields.values()) else Target(**fields)
+
+
+def image(**fields: Any) -> Any:
+    """A function that turns a path into an image: into an ``ImageFile`` where a part of the file is picked."""
+    from fullfield.image.open import ImageFile
+    from fullfield.image.selection import Selection
+
+    selection = Selection(**fields)
+    return lambda path: path if selection == Selection() else ImageFile(path, selection)
+
+
+def model(**fields: Any) -> Any:
+    """The model's file and how it is loaded."""
+    from fullfield.cli.files import ModelFile
+
+    return ModelFile(**fields)

@@ -1,0 +1,75 @@
+"""What ``fullfield scan`` says of each image: a summary for people and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fullfield.cli.summary import summary
+from fullfield.cli.summary import text as summary_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fullfield.api.scan_files import FileResult
+    from fullfield.cli.outputs import ScanOutputs
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """The outcome for one image.
+
+    Args:
+        facts: as plain JSON.
+        good: whether it was scanned, and its scores are what their mode promises.
+        failed: whether an error stopped it.
+    """
+
+    facts: dict[str, Any]
+    good: bool
+    failed: bool
+
+    def text(self, *, alone: bool) -> str:
+        """For people; in one line where there are several images."""
+        facts = self.facts
+        if self.failed:
+            error = facts["error"]
+            return f"failed   {facts['image']}\n{error['where']}: {error['what']}\n  fix: {error['fix']}"
+        if not facts["finished"]:
+            return f"{facts['image']}: this process has done its share; the last process to finish completes the result"
+        if alone:
+            return summary_text(facts)
+        return f"scanned  {facts['image']} in {facts['seconds']:.2f} s: {', '.join(facts['written'])}"
+
+
+def described(result: FileResult, outputs: ScanOutputs, pick: Callable[[str], Any], *, step: bool) -> ImageResult:
+    """The summary of one image's scores, and its overlay if one is wanted.
+
+    Args:
+        result: of the scan.
+        outputs: what is written.
+        pick: names the part of the file that was scanned.
+        step: whether the user chose the step.
+    """
+    facts: dict[str, Any] = {"image": result.image, "error": None, "finished": result.scores is not None}
+    if result.error is not None:
+        error = {name: getattr(result.error, name) for name in ("where", "what", "fix")}
+        return ImageResult(facts | {"error": error}, good=False, failed=True)
+    if result.scores is None:
+        return ImageResult(facts, good=True, failed=False)
+    written = [] if result.output is None else [str(result.output)]
+    if outputs.overlay is not None:
+        _draw_overlay(result, outputs, pick)
+        written.append(outputs.overlay)
+    facts |= summary(result.scores, outputs.class_shown, result.seconds, written)
+    facts["step_is_stride"] = not step
+    return ImageResult(facts, good=result.good, failed=False)
+
+
+def _draw_overlay(result: FileResult, outputs: ScanOutputs, pick: Callable[[str], Any]) -> None:
+    from fullfield.drawing.pictures import save_picture
+
+    assert result.scores is not None
+    assert outputs.overlay is not None
+    picture = result.scores.overlay(pick(result.image), outputs.class_shown)
+    save_picture(picture, outputs.overlay, overwrite=outputs.overwrite)

@@ -1,0 +1,104 @@
+"""Values of options, parsed from text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import click
+
+from fullfield.arguments import parse_pair
+
+
+def pair(text: str) -> tuple[int, int]:
+    """One integer for both axes, or two, y before x.
+
+    Examples:
+        >>> pair("224"), pair("224x320"), pair("32,16")
+        ((224, 224), (224, 320), (32, 16))
+    """
+    found = re.fullmatch(r"\s*(-?\d+)\s*(?:[x,]\s*(-?\d+)\s*)?", text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not one integer or two, such as 224 or 224x320 (y before x)")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def positive_pair(name: str, fix: str) -> Callable[[str], tuple[int, int]]:
+    """A function that parses one positive integer or two.
+
+    Args:
+        name: of the option, for errors.
+        fix: what to write instead.
+    """
+
+    def parsed(text: str) -> tuple[int, int]:
+        return parse_pair(name, pair(text), fix=fix)
+
+    parsed.__name__ = "integer or two"  # what click calls the type
+    return parsed
+
+
+def any_mode(text: str) -> str | int | tuple[int, int]:
+    """A mode as ``fullfield.scan`` takes it.
+
+    Examples:
+        >>> any_mode("context"), any_mode("2"), any_mode("2,14")
+        ('context', 2, (2, 14))
+    """
+    if text in ("exact", "context"):
+        return text
+    found = re.fullmatch(r"\s*(\d+)\s*(?:[x,]\s*(\d+)\s*)?", text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not exact, context, or a number of border cells such as 2 or 2,14")
+    return int(found[1]) if found[2] is None else (int(found[1]), int(found[2]))
+
+
+def indices(text: str) -> tuple[int, ...]:
+    """Integers from 0 up, separated by commas.
+
+    Examples:
+        >>> indices("3,2,1")
+        (3, 2, 1)
+    """
+    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+        raise click.BadParameter(f"{text!r} is not a list such as 3,2,1")
+    return tuple(int(part) for part in text.split(","))
+
+
+def class_key(text: str) -> int | str:
+    """A class by index or name.
+
+    Examples:
+        >>> class_key("3"), class_key(" tumour")
+        (3, 'tumour')
+    """
+    return int(text) if text.strip().isdecimal() else text.strip()
+
+
+def class_keys(text: str) -> tuple[int | str, ...]:
+    """Classes by index or name, separated by commas.
+
+    Examples:
+        >>> class_keys("0,tumour")
+        (0, 'tumour')
+    """
+    return tuple(class_key(part) for part in text.split(","))
+
+
+def score_key(text: str) -> int | str:
+    """An output of a network by index or name; ``-1`` is the last."""
+    return int(text) if re.fullmatch(r"\s*-?\d+\s*", text) else text
+
+
+def interval(text: str) -> tuple[float, float]:
+    """Two numbers separated by a comma.
+
+    Examples:
+        >>> interval("-5,12.5")
+        (-5.0, 12.5)
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not two numbers such as -5,12") from error
+    return low, high

@@ -1,0 +1,107 @@
+"""``fullfield info`` and ``fullfield.info``: images, models and results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import fullfield
+from fullfield.cli import main
+
+DATA = Path(fullfield.__file__).parent / "data"
+MODEL, PHOTO = DATA / "rnet.onnx", DATA / "astronaut.png"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["info", *map(str, arguments)], prog_name="fullfield")
+
+
+def facts(*arguments: object) -> dict[str, object]:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, object] = json.loads(result.stdout)
+    return found
+
+
+def test_an_image_has_size_bands_type_and_reader() -> None:
+    found = facts(PHOTO)
+    assert (found["kind"], found["size"], found["bands"]) == ("image", [512, 512], 3)
+    assert (found["dtype"], found["reader"], found["levels"]) == ("uint8", "Pillow", [[512, 512]])
+    assert "size    512 x 512\n" in run(PHOTO).stdout
+
+
+def test_a_map_says_where_it_lies(tmp_path: Path) -> None:
+    place = rasterio.Affine(0.5, 0.0, 500_000.0, 0.0, -0.5, 5_400_000.0)
+    profile = {"height": 8, "width": 9, "count": 2, "dtype": "uint16", "crs": "EPSG:32632", "transform": place}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", nodata=7, **profile) as file:
+        file.write(np.zeros((2, 8, 9), np.uint16))
+    found = facts(tmp_path / "a.tif")
+    assert (found["size"], found["bands"], found["dtype"], found["nodata"]) == ([8, 9], 2, "uint16", 7)
+    assert found["transform"] == [0.5, 0.0, 500_000.0, 0.0, -0.5, 5_400_000.0]
+    assert "UTM zone 32N" in str(found["crs"])
+
+
+def test_a_model_has_window_classes_and_preprocessing() -> None:
+    found = facts(MODEL)
+    assert (found["kind"], found["window"], found["class_names"]) == ("model", [24, 24], ["background", "face"])
+    assert found["preprocessing"] == json.loads(fullfield.load(MODEL).preprocessing.to_json())
+    assert found["hash"] == fullfield.load(MODEL).hash
+    text = run(MODEL).stdout
+    assert "window                     24 x 24\n" in text
+    assert "preprocessing.order        RGB\n" in text
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".npz"])
+def test_a_result_says_how_it_was_made(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"scores{suffix}"
+    fullfield.scan(MODEL, PHOTO, step=4, scale=0.1, output=path, verify=4)
+    found = facts(path)
+    assert (found["kind"], found["complete"], found["scores"]) == ("result", True, [2, 7, 7])
+    assert (found["step"], found["window"], found["mode"]) == ([4, 4], [24, 24], "exact")
+    assert str(found["verified"]).startswith("EXACT")
+    text = run(path).stdout
+    assert "complete" in text
+    assert "image size" in text
+    assert "rnet" in text.lower() or "R-Net" in text
+
+
+def test_a_file_is_told_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(MODEL.read_bytes())
+    (tmp_path / "b.onnx").write_bytes(PHOTO.read_bytes())
+    assert facts(tmp_path / "a.txt")["kind"] == "model"
+    assert facts(tmp_path / "b.onnx")["kind"] == "image"
+
+
+def test_a_file_of_no_kind_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("nothing of that")
+    result = run(tmp_path / "a.txt")
+    assert result.exit_code == 1
+    assert "is no result, image or model" in result.stderr
+    assert "\n  fix: " in result.stderr
+
+
+def test_a_damaged_image_is_said_to_be_one(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:20])
+    result = run(tmp_path / "a.png")
+    assert result.exit_code == 1
+    assert "network" not in result.stderr
+
+
+def test_a_file_that_can_run_code_needs_trust(tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    exported = torch.export.export(
+        module.eval(), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=({0: torch.export.Dim("n")},)
+    )
+    torch.export.save(exported, tmp_path / "a.pt2")
+    assert "--trust" in run(tmp_path / "a.pt2").stderr
+    assert facts(tmp_path / "a.pt2", "--trust")["window"] == [8, 8]
