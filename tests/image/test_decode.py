@@ -1,4 +1,4 @@
-"""Whatever users call an image: files of every kind, PIL images, arrays, tensors."""
+"""Decodes files of every kind, PIL images, arrays and tensors."""
 
 import os
 from pathlib import Path
@@ -135,21 +135,21 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("RGBA", 3), ("LA", 1), ("PA", 3)])
-def test_opaque_alpha_goes_without_a_trace(mode: str, channels: int) -> None:
+def test_opaque_alpha_is_dropped(mode: str, channels: int) -> None:
     source = Image.fromarray(GREY if mode == "LA" else RGB)
     picture = source.quantize(200).convert("PA") if mode == "PA" else source.convert(mode)
     expected = np.asarray(picture.convert("RGB"))[:, :, :channels]
     np.testing.assert_array_equal(decode(picture)[0], expected)
 
 
-def test_a_transparent_picture_lies_on_white() -> None:
+def test_a_transparent_picture_is_blended_with_white() -> None:
     rgba = np.zeros((1, 3, 4), np.uint8)
     rgba[0, :, 3] = 0, 128, 255
     assert decode(Image.fromarray(rgba))[0][0, :, 0].tolist() == [255, 127, 0]
     assert decode(Image.fromarray(rgba[:, :, 2:]))[0].tolist() == [[[255], [127], [0]]]
 
 
-def test_a_transparent_colour_of_a_png_lies_on_white(tmp_path: Path) -> None:
+def test_a_transparent_colour_of_a_png_is_blended_with_white(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(np.array([[0, 9]], np.uint8)), transparency=0)
     assert decode(path)[0].ravel().tolist() == [255, 9]
 
@@ -186,7 +186,7 @@ def test_the_callers_pil_image_stays_as_it_was() -> None:
     assert picture.getexif()[0x0112] == 6
 
 
-def test_a_missing_file_a_folder_and_an_empty_file_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_an_empty_file_have_errors_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     for path, what in (("none.png", "no such file"), (".", "a folder"), ("empty.png", "empty")):
         with pytest.raises(ImageError, match=what):

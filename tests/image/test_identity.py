@@ -1,4 +1,4 @@
-"""What tells one file from another."""
+"""The identity of a file changes with its content."""
 
 import os
 from pathlib import Path

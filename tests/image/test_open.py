@@ -1,4 +1,4 @@
-"""Files opened by what they hold: each kind by its reader, from disk and behind URLs."""
+"""Files opened by content: each format by its reader, from disk and URLs."""
 
 import ctypes
 import importlib.util
@@ -59,7 +59,7 @@ def test_the_reader_is_chosen_by_content_whatever_the_name(tmp_path: Path, kind:
 
 @pytest.mark.parametrize("kind", sorted(READERS))
 @pytest.mark.parametrize("choice", [{"level": 1}, {"z": 1}, {"t": 2}, {"series": 3}, {"bands": [3]}])
-def test_what_a_file_does_not_have_cannot_be_picked(tmp_path: Path, kind: str, choice: dict[str, Any]) -> None:
+def test_what_a_file_does_not_hold_cannot_be_selected(tmp_path: Path, kind: str, choice: dict[str, Any]) -> None:
     (tmp_path / "a").write_bytes(encoded(kind))
     with pytest.raises(ImageError, match=f"{next(iter(choice)).rstrip('s')}s? [123] does not exist"):
         fullfield.open(tmp_path / "a", **choice)
@@ -83,7 +83,7 @@ def test_a_resolution_wanted_is_reached_by_resampling_once(tmp_path: Path) -> No
     assert fullfield.open(tmp_path / "a.tif", mpp=0.25).shape == (80, 160, 3)
 
 
-def test_a_geotiff_goes_to_gdal_and_without_it_is_read_with_a_remark(
+def test_a_geotiff_is_read_by_gdal_and_without_it_with_a_remark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tags = [(33550, "d", 3, (2.0, 2.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 100.0, 500.0, 0.0), True)]
@@ -99,7 +99,7 @@ def test_a_geotiff_goes_to_gdal_and_without_it_is_read_with_a_remark(
     np.testing.assert_array_equal(whole(raster), RGB)
 
 
-def test_what_only_gdal_knows_goes_to_gdal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_only_gdal_knows_is_read_by_gdal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = "\n".join(" ".join(str(v) for v in row) for row in RGB[:4, :5, 0])
     (tmp_path / "a.asc").write_text(f"ncols 5\nnrows 4\nxllcorner 0\nyllcorner 0\ncellsize 2\n{rows}\n")
     np.testing.assert_array_equal(whole(fullfield.open(tmp_path / "a.asc"))[:, :, 0], RGB[:4, :5, 0])
@@ -108,7 +108,7 @@ def test_what_only_gdal_knows_goes_to_gdal(tmp_path: Path, monkeypatch: pytest.M
         fullfield.open(tmp_path / "a.asc")
 
 
-def test_a_vendors_slide_goes_to_openslide(tmp_path: Path) -> None:
+def test_a_vendors_slide_is_read_by_openslide(tmp_path: Path) -> None:
     tifffile.imwrite(
         tmp_path / "a", RGB, photometric="rgb", tile=(16, 16), metadata=None,
         description="Aperio Image Library v1\n90x70 |AppMag = 20|MPP = 0.5", compression="jpeg",

@@ -1,4 +1,4 @@
-"""PNG with colours of 16 bits keep them, whatever else the file says."""
+"""PNGs with 16-bit colour keep all bits."""
 
 import importlib.util
 import struct
@@ -47,7 +47,9 @@ def test_colours_of_sixteen_bits_keep_their_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_transparent_ones_lie_on_white_and_keep_alpha_where_it_is_picked(tmp_path: Path, channels: int) -> None:
+def test_transparent_ones_are_blended_with_white_and_keep_alpha_if_it_is_selected(
+    tmp_path: Path, channels: int
+) -> None:
     pixels = RNG.integers(0, 65536, (9, 7, channels), dtype=np.uint16)
     path = written(tmp_path / "a.png", pixels)
     alpha = pixels[:, :, -1:] / 65535
@@ -57,7 +59,7 @@ def test_transparent_ones_lie_on_white_and_keep_alpha_where_it_is_picked(tmp_pat
     np.testing.assert_array_equal(decode(path, bands=channels)[0], pixels)
 
 
-def test_a_transparent_colour_lies_on_white(tmp_path: Path) -> None:
+def test_a_transparent_colour_is_blended_with_white(tmp_path: Path) -> None:
     path = written(tmp_path / "a.png", RGB, before=chunk(b"tRNS", struct.pack(">3H", *RGB[2, 3].tolist())))
     wanted = RGB.copy()
     wanted[2, 3] = 65535
@@ -75,7 +77,7 @@ def test_the_orientation_is_followed_wherever_it_stands(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened(written(tmp_path / "a.png", RGB, before=broken)), RGB)
 
 
-def test_without_imagecodecs_they_are_read_at_eight_bits_and_it_is_said(
+def test_without_imagecodecs_they_are_read_at_eight_bits_and_the_reader_reports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, real = written(tmp_path / "a.png", RGB), importlib.util.find_spec

@@ -74,7 +74,7 @@ def test_a_region_s_windows_are_the_image_s_own_and_lie_where_the_placement_says
 
 
 @given(cases(), st.sampled_from(["reflect", "replicate", "constant"]), st.data())
-def test_with_an_edge_windows_are_centred_in_the_region_and_see_what_is_really_beside_it(
+def test_with_an_edge_windows_are_centred_in_the_region_and_see_the_real_pixels_around_it(
     case: tuple[ImageSource, Region, tuple[int, int], tuple[int, int]], edge: Edge, data: st.DataObject
 ) -> None:
     source, region, window, step = case
@@ -101,7 +101,7 @@ def test_the_whole_image_as_a_region_is_the_image_and_its_padding() -> None:
         assert found.padding == wanted.padding
 
 
-def test_a_region_is_a_source_and_reads_nothing_beside_its_region() -> None:
+def test_a_region_is_a_source_and_reads_nothing_outside_itself() -> None:
     part = windowed(opened(20, 20), region=(5, 15, 2, 12), window=(3, 3), step=(1, 1))
     source: Source = part
     assert source.shape == (3, 10, 10)

@@ -1,4 +1,4 @@
-"""The one resampling: sizes, and pixels that stay true."""
+"""Resizing in memory: sizes, and unshifted pixels."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_deeper_images_are_resized_as_finely_as_8_bits(kind: type) -> None:
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("size", [(7, 9), (90, 110)])
-def test_no_value_lies_beyond_the_images_own_and_a_flat_image_stays_flat(kind: type, size: tuple[int, int]) -> None:
+def test_no_value_leaves_the_images_own_range_and_a_flat_image_stays_flat(kind: type, size: tuple[int, int]) -> None:
     top = np.iinfo(kind).max if kind is not np.float32 else 1
     edges = np.kron(np.eye(8), np.ones((4, 4)))[:, :, None] * top
     result = resize(edges.astype(kind), size)

@@ -1,4 +1,4 @@
-"""What of a file is wanted."""
+"""Selecting level, resolution, bands, series, plane and time of a file."""
 
 import pytest
 

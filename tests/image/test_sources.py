@@ -106,7 +106,7 @@ def test_order_any_takes_channels_as_they_come() -> None:
 
 
 @pytest.mark.parametrize("alpha", [255, 1.0])
-def test_opaque_alpha_of_an_array_goes(alpha: float) -> None:
+def test_opaque_alpha_of_an_array_is_dropped(alpha: float) -> None:
     kind = np.uint8 if alpha == 255 else np.float64
     rgba = np.concatenate([RGB.astype(kind), np.full((9, 11, 1), alpha, kind)], axis=2)
     np.testing.assert_array_equal(whole(opened(rgba)), RGB.transpose(2, 0, 1))

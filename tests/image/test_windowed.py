@@ -1,4 +1,4 @@
-"""Images continued beyond their edges: ``numpy.pad`` region by region."""
+"""Images continued beyond their edges equal ``numpy.pad``, region by region."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backgrounds: slides as optics make them (Beer and Lambert's law, noise, JPEG), fluorescence, photographs, maps."""
+"""Backgrounds of simulated slides (Beer and Lambert's law, noise, JPEG), fluorescence, photographs, maps."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def framed(*, rim: int = 0, level: tuple[int, int, int] = (243, 241, 244), tissu
     return pixels
 
 
-def test_the_frame_is_wider_than_a_rim_and_narrower_than_the_glass_beside_large_tissue() -> None:
+def test_the_frame_is_wider_than_a_rim_and_narrower_than_the_glass_around_large_tissue() -> None:
     rimmed = find_foreground(raster(framed(rim=3, tissue=slice(200, 400))))
     assert rimmed.background == "bright"
     assert rimmed.inside[203:397, 20:-20].all()
@@ -278,7 +278,7 @@ def test_the_picture_shows_content_as_it_is_and_tints_the_rest() -> None:
     assert (picture == (255, 60, 0)).all(axis=2).any()
 
 
-def test_the_content_s_grid_lies_on_the_image() -> None:
+def test_the_foreground_s_grid_spans_the_image() -> None:
     pixels, _, _ = stained()
     content = replace(find_foreground(raster(pixels)), size=(4800, 6400))
     assert content.grid().pixel == (10, 10)

@@ -1,4 +1,4 @@
-"""Patches: against SciPy's labels."""
+"""Connected components equal SciPy's labels."""
 
 from __future__ import annotations
 

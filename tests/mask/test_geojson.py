@@ -1,4 +1,4 @@
-"""GeoJSON masks: pixels or map, found out or said."""
+"""GeoJSON masks in pixels or map coordinates, detected or given."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_pixels_are_recognised_on_an_image_with_a_place(tmp_path: Path, scene: A
     np.testing.assert_array_equal(cells == 255, utm_square(scene))
 
 
-def test_polygons_beside_the_image_are_refused_with_both_extents(tmp_path: Path, scene: ArrayRaster) -> None:
+def test_polygons_outside_the_image_are_refused_with_both_extents(tmp_path: Path, scene: ArrayRaster) -> None:
     with pytest.raises(
         ImageError, match=r"polygons at x 900\.\.910, y 3\.\.13 lie outside the image, x 0\.\.30, y 0\.\.20"
     ):

@@ -1,4 +1,4 @@
-"""Masks and cells: the integral image against a walk over every grid cell."""
+"""Masks and windows: integral images against a walk over every grid cell."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_block_is_cut_from_the_whole_map(cells: NDArray[np.uint8], at: Placeme
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_window_that_ends_on_the_mask_s_edge_does_not_touch_it_whatever_the_rounding(axis: int) -> None:
+def test_a_window_that_ends_on_the_mask_s_edge_does_not_touch_it_by_rounding(axis: int) -> None:
     """Edges that coincide in fractions, of images and masks whose ratio is no binary fraction."""
     for image, scanned, rows in product(range(4, 20), range(4, 16), range(2, 13)):
         for edge in range(1, scanned):
@@ -107,7 +107,7 @@ def test_a_window_that_ends_on_the_mask_s_edge_does_not_touch_it_whatever_the_ro
                 assert found.tolist() == [(k < edge) == before[0] for k in range(scanned)], (image, scanned, rows, edge)
 
 
-def test_a_single_pixel_of_a_large_image_wants_the_windows_that_contain_it() -> None:
+def test_a_single_pixel_of_a_large_image_selects_the_windows_that_contain_it() -> None:
     inside = np.zeros((3000, 2000), np.bool_)
     inside[1234, 777] = True
     where = MaskCells(grid_from_mask(inside, (3000, 2000)), Placement((8, 8), (32, 32), (3000, 2000), (3000, 2000)))
@@ -126,7 +126,7 @@ def test_the_last_row_of_a_grid_may_reach_beyond_the_image() -> None:
     assert found.sum() == 1
 
 
-def test_all_of_wants_what_each_wants_and_asks_no_further_where_nothing_is_left() -> None:
+def test_all_of_evaluates_conditions_until_no_cell_is_left() -> None:
     class Never:
         def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
             raise AssertionError

@@ -1,4 +1,4 @@
-"""Masks in files: what they select, whatever their format, size and place."""
+"""Masks in files of every format, size and georeference."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_another_image_s_reader_is_a_mask_too() -> None:
 
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 @pytest.mark.parametrize("nodata", [None, 7])
-def test_a_geotiff_without_a_place_is_laid_by_its_size_and_its_nodata_is_outside(
+def test_a_geotiff_without_georeference_is_scaled_to_the_image_and_its_nodata_is_outside(
     tmp_path: Path, nodata: int | None
 ) -> None:
     path = geotiff(tmp_path / "m.tif", marks(), None, (), nodata=nodata, tiled=True, blockxsize=16, blockysize=16)
@@ -139,7 +139,7 @@ def test_a_geotiff_without_a_place_is_laid_by_its_size_and_its_nodata_is_outside
     np.testing.assert_array_equal(mask_grid(path, image(40, 60)).cells != 0, wanted)
 
 
-def test_a_mask_on_the_same_map_is_laid_by_its_transform(tmp_path: Path) -> None:
+def test_a_mask_on_the_same_map_is_placed_by_its_transform(tmp_path: Path) -> None:
     path = geotiff(tmp_path / "m.tif", marks(), UTM, (10, 0, 500_000, 0, -10, 5_200_000))
     # the image begins 50 m east and 20 m south of the mask, at 2.5 m a pixel
     scene = image(80, 120, Georeference(wkt(), (2.5, 0, 500_050, 0, -2.5, 5_199_980)))
@@ -155,7 +155,7 @@ def test_a_mask_of_the_image_s_own_grid_is_itself_however_far_from_the_origin(tm
     np.testing.assert_array_equal(grid.cells, (marks() != 0) * np.uint8(255))
 
 
-def test_a_turned_mask_covers_what_it_covers_on_the_map(tmp_path: Path) -> None:
+def test_a_rotated_mask_covers_its_area_on_the_map(tmp_path: Path) -> None:
     c, s = 10 * np.cos(0.5), 10 * np.sin(0.5)
     path = geotiff(tmp_path / "m.tif", np.ones((10, 10), np.uint8), UTM, (c, s, 500_100, s, -c, 5_199_900))
     scene = image(300, 300, Georeference(wkt(), (1, 0, 500_000, 0, -1, 5_200_000)))
@@ -188,7 +188,7 @@ def test_a_mask_of_another_coordinate_system_is_reprojected(tmp_path: Path) -> N
     assert near[touched].all()
 
 
-def test_a_mask_beside_the_image_is_refused_with_both_places(tmp_path: Path) -> None:
+def test_a_mask_outside_the_image_is_refused_with_both_extents(tmp_path: Path) -> None:
     path = geotiff(tmp_path / "m.tif", marks(), UTM, (10, 0, 100_000, 0, -10, 5_200_000))
     scene = image(80, 120, Georeference(wkt(), (2.5, 0, 500_000, 0, -2.5, 5_200_000)))
     with pytest.raises(ImageError, match=r"mask selects x 100100\.\.100600, .* the image covers x 500000\.\.500300, "):

@@ -1,4 +1,4 @@
-"""Polygons on a grid: no cell that one touches is lost, and no other is taken."""
+"""Rasterized polygons: all cells that one touches are marked, and no others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def passes(ring: NDArray[np.float64], a: int, b: int) -> bool:
     return False
 
 
-def test_a_rectangle_along_the_sides_of_grid_cells_enters_no_cell_beside_it_whatever_the_rounding() -> None:
+def test_a_rectangle_along_the_sides_of_grid_cells_enters_no_neighbour_by_rounding() -> None:
     """Sides that coincide in fractions, on grids whose cells are no binary fraction of a pixel."""
     for size, count in product(range(2, 30), range(2, 12)):
         for first, last in ((0, 1), (1, count), (count // 2, count // 2 + 1)):

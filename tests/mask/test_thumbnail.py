@@ -1,4 +1,4 @@
-"""Small images from the pyramid, or from all pixels read once."""
+"""Thumbnails from the pyramid, or from all pixels read once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows with nothing in them, and pixels in place of nothing."""
+"""Windows without valid pixels are skipped; invalid pixels are filled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where to look, all of it together."""
+"""Mask, background and nodata combined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of what selects windows: parsed at once, short to read, plain to write down."""
+"""The record Where: checked when it is made, with a short repr and plain JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FOREGROUND = Foreground(np.eye(4, dtype=np.bool_), np.zeros((4, 4, 3), np.uint8)
     ],
     ids=str,
 )
-def test_what_can_be_told_without_the_image_is_told_at_once(given: dict[str, object], text: str) -> None:
+def test_errors_that_need_no_image_are_raised_at_once(given: dict[str, object], text: str) -> None:
     with pytest.raises(GeometryError) as error:
         Where(**given)  # type: ignore[arg-type]
     assert text in str(error.value)

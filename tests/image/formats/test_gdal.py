@@ -260,7 +260,7 @@ def test_other_formats_equal_rasterios_read(tmp_path, driver):
         assert driver in raster.about.reader
 
 
-def test_jpeg_2000_goes_to_gdal_whose_windows_need_no_whole_decoding(tmp_path):
+def test_jpeg_2000_is_read_by_gdal_whose_windows_need_no_whole_decoding(tmp_path):
     path = write(tmp_path / "a.jp2", PIXELS[:3], driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
     raster = open_image(path)
     assert raster.about.georeference is not None
@@ -368,7 +368,7 @@ def test_reading_after_close_is_refused(pyramid):
         (Selection(z=1), "z 1"),
     ],
 )
-def test_what_does_not_exist_cannot_be_picked(pyramid, selection, text):
+def test_what_does_not_exist_cannot_be_selected(pyramid, selection, text):
     with pytest.raises(ImageError, match=text):
         open_gdal(pyramid, selection)
 
@@ -388,7 +388,7 @@ def vrt(source, *, relative=1, tag="SourceFilename", extra=""):
     )
 
 
-def test_a_vrt_reads_what_lies_below_it(tmp_path):
+def test_a_vrt_reads_files_below_its_folder(tmp_path):
     (tmp_path / "tiles").mkdir()
     write(tmp_path / "tiles" / "a.tif", PIXELS[:1])
     (tmp_path / "inner.vrt").write_text(vrt("tiles/a.tif"))

@@ -1,4 +1,4 @@
-"""Maps behind addresses: read by ranges, with their place; what a server does wrong is one clear error."""
+"""GeoTIFFs at URLs: read by ranges, georeferenced; a server's faults are one clear error."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_what_a_server_does_wrong_is_one_clear_error(
         fullfield.open(f"{address}/{address_of}").read(0, 9, 0, 9)
 
 
-def test_a_server_that_goes_away_is_one_clear_error(served: Served, scenes: dict[str, Path]) -> None:
+def test_a_server_that_becomes_unreachable_is_one_clear_error(served: Served, scenes: dict[str, Path]) -> None:
     address, folder, process = served
     (folder / "scene.tif").symlink_to(scenes["tiles"])
     raster = fullfield.open(f"{address}/ranges/scene.tif")

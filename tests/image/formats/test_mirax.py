@@ -1,4 +1,4 @@
-"""MIRAX slides, a picture and a folder: known by name, read by OpenSlide, from pixels to a map on disk."""
+"""MIRAX slides, a file and a folder: detected by suffix, read by OpenSlide, from pixels to a map on disk."""
 
 from __future__ import annotations
 
@@ -212,5 +212,5 @@ def test_a_scan_is_resumed_with_the_same_slide_only(tmp_path: Path) -> None:
     found = fullfield.scan(net, path, output=output, step=16, compute=Compute(tile=(8, 8)))
     assert found is not None
     in_one_go = fullfield.scan(net, fullfield.open(path), step=16).array
-    np.testing.assert_allclose(found.read(0, found.shape[1], 0, found.shape[2]), in_one_go, atol=1e-5)
-    assert found.spec.mpp == pytest.approx((0.25, 0.25))
+    np.testing.assert_allclose(found.array, in_one_go, atol=1e-5)
+    assert found.mpp == pytest.approx((0.25, 0.25))

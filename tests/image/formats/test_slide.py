@@ -129,7 +129,7 @@ def test_two_reads_of_a_pixel_have_the_same_bits(svs, data, level):
 RASTERS, WHOLE = {}, {}
 
 
-def test_a_level_between_whole_numbers_lies_where_it_belongs(svs):
+def test_a_level_of_fractional_downsample_is_not_shifted(svs):
     raster = open_slide(svs, Selection(level=1))
     assert not raster.level.downsample.is_integer()
     assert raster.about.tile == (275, 325)
@@ -195,7 +195,7 @@ def test_the_mask_after_a_read_costs_no_second_decoding(sparse, monkeypatch):
     assert raster.valid(0, 300, 0, 300)[256:, 256:].all()
 
 
-def test_the_slides_background_colour_lies_under_what_is_transparent(sparse, monkeypatch):
+def test_transparent_pixels_are_blended_with_the_slides_background_colour(sparse, monkeypatch):
     monkeypatch.setattr("fullfield.image.formats.slide._background", lambda _: (10, 200, 30))
     assert (open_slide(sparse, Selection()).read(0, 256, 0, 256) == (10, 200, 30)).all()
 
@@ -250,7 +250,7 @@ def test_what_is_no_slide_is_one_clear_error(tmp_path, content, svs):
 @pytest.mark.parametrize(
     "selection", [Selection(level=3), Selection(bands=(3,)), Selection(series=1), Selection(z=1), Selection(t=1)]
 )
-def test_what_does_not_exist_cannot_be_picked(svs, selection):
+def test_what_does_not_exist_cannot_be_selected(svs, selection):
     with pytest.raises(ImageError, match="does not exist"):
         open_slide(svs, selection)
 

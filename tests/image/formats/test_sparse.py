@@ -1,4 +1,4 @@
-"""Parts of a file that it leaves out are known without being read."""
+"""Tiles that a file does not store are known without reading pixels."""
 
 import warnings
 

@@ -134,7 +134,7 @@ def test_a_jpeg_with_shared_tables_and_ycbcr_is_read_as_pillow_reads_it(tmp_path
     assert abs(whole(raster).astype(int) - pillow).mean() < 2  # two versions of libjpeg round differently
 
 
-def test_planes_that_lie_apart_are_read_only_where_their_band_is_picked(tmp_path: Path) -> None:
+def test_separate_planes_are_read_only_if_their_band_is_selected(tmp_path: Path) -> None:
     path = written(
         tmp_path, RGB.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", tile=(32, 32), compression="zlib"
     )
@@ -203,7 +203,7 @@ def test_micrometres_per_pixel_come_from_ome_or_the_resolution(
     assert opened(written(tmp_path, RGB, photometric="rgb", **options)).about.mpp == mpp
 
 
-def test_axes_of_an_ome_tiff_are_picked(tmp_path: Path) -> None:
+def test_axes_of_an_ome_tiff_are_selected(tmp_path: Path) -> None:
     path = written(tmp_path, STACK, ome=True, metadata={"axes": "TCZYX"}, tile=(16, 16), photometric="minisblack")
     check_regions(opened(path), STACK[0, :, 0].transpose(1, 2, 0))
     check_regions(opened(path, t=1, z=3, bands=(2,)), STACK[1, 2:3, 3].transpose(1, 2, 0))
@@ -212,7 +212,7 @@ def test_axes_of_an_ome_tiff_are_picked(tmp_path: Path) -> None:
             opened(path, **{name: 9})
 
 
-def test_images_of_an_ome_tiff_are_picked(tmp_path: Path) -> None:
+def test_images_of_an_ome_tiff_are_selected(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as file:
         file.write(RGB, photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 2, "PhysicalSizeY": 2})
         file.write(STACK[0, 0, 0], metadata={"axes": "YX", "PhysicalSizeX": 3, "PhysicalSizeY": 3})
@@ -246,7 +246,7 @@ def test_an_ome_tiff_in_several_files_is_one_image(tmp_path: Path) -> None:
         opened(str(path))
 
 
-def test_an_imagej_stack_is_picked_from_even_behind_one_page(tmp_path: Path) -> None:
+def test_a_plane_of_an_imagej_stack_is_selected_even_behind_one_page(tmp_path: Path) -> None:
     stack = STACK.transpose(0, 2, 1, 3, 4).copy()
     path = written(tmp_path, stack, imagej=True, metadata={"axes": "TZCYX", "unit": "um"}, resolution=(2, 4))
     check_regions(opened(path, t=1, z=2), STACK[1, :, 2].transpose(1, 2, 0))
@@ -279,7 +279,7 @@ def test_tiles_that_the_file_leaves_out_are_nodata_or_0(tmp_path: Path, nodata: 
     assert valid is None if nodata is None else np.array_equal(valid, expected == 9)
 
 
-def test_a_palette_is_shown_in_its_colours(tmp_path: Path) -> None:
+def test_a_palette_becomes_its_colours(tmp_path: Path) -> None:
     colours = RNG.integers(0, 65536, (3, 256), dtype=np.uint16)
     path = written(tmp_path, RGB[:, :, 0], photometric="palette", colormap=colours, tile=(32, 32))
     expected = np.asarray(Image.open(path).convert("RGB"))
@@ -316,7 +316,7 @@ def test_few_bits_fill_the_range_of_8(tmp_path: Path, bits: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_an_image_stored_turned_is_read_upright(tmp_path: Path, orientation: int) -> None:
+def test_an_image_stored_rotated_is_read_in_its_orientation(tmp_path: Path, orientation: int) -> None:
     path = written(tmp_path, RGB, photometric="rgb", tile=(32, 16), extratags=[(274, "H", 1, orientation, True)])
     from PIL import ImageOps
 
@@ -329,7 +329,7 @@ def test_an_image_stored_turned_is_read_upright(tmp_path: Path, orientation: int
     assert raster.mask(expected) is None
 
 
-def test_the_mask_of_an_image_stored_turned_is_turned_with_it(tmp_path: Path) -> None:
+def test_the_mask_of_an_image_stored_rotated_is_rotated_with_it(tmp_path: Path) -> None:
     tags = [(42113, "s", 0, "0", True), (274, "H", 1, 6, True)]
     pixels = RNG.integers(0, 2, (40, 37), dtype=np.uint8)
     raster: Any = opened(written(tmp_path, pixels, photometric="minisblack", extratags=tags))
@@ -435,7 +435,7 @@ def test_a_region_outside_is_refused(tmp_path: Path, region: tuple[int, int, int
         opened(written(tmp_path, RGB, photometric="rgb")).read(*region)
 
 
-def test_the_identity_changes_with_the_file_and_with_what_is_picked(tmp_path: Path) -> None:
+def test_the_identity_changes_with_the_file_and_with_the_selection(tmp_path: Path) -> None:
     path = written(tmp_path, RGB, photometric="rgb", tile=(32, 32))
     first = opened(path).about.identity
     assert opened(path).about.identity == first

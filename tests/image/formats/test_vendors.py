@@ -1,4 +1,4 @@
-"""Slides in the TIFFs of Ventana, Leica, Philips and Trestle: told by content, read by OpenSlide."""
+"""Slides in the TIFFs of Ventana, Leica, Philips and Trestle: detected by content, read by OpenSlide."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def whole(raster):
         ("0.4", "yxc"),
     ],
 )
-def test_axes_in_any_order_give_the_plane_picked(tmp_path, axes, version):
+def test_axes_in_any_order_give_the_selected_plane(tmp_path, axes, version):
     index = {"t": 1, "z": 2, "c": slice(None), "y": slice(None), "x": slice(None)}
     stack = STACK[tuple(slice(None) if a in axes else 0 for a in "tczyx")]
     present = [a for a in "tczyx" if a in axes]

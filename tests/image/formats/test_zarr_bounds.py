@@ -1,4 +1,4 @@
-"""Zarr chunks that say or hold more than they can be: one error, in little memory."""
+"""Zarr chunks that declare or hold too many bytes: one error, in little memory."""
 
 import bz2
 import gzip
