@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import threading
@@ -381,6 +382,34 @@ def test_what_changed_is_named_with_both_values(
     found = scan(other, pixels, output=output, **grouped(given), existing="restart")
     assert found is not None
     assert not journal_folder(output).exists()
+
+
+def test_an_unfinished_output_of_another_version_is_refused_by_name(
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path
+) -> None:
+    output = tmp_path / "map.zarr"
+    with pytest.raises(ImageError):
+        scan(net, broken(image, 5), output=output, **grouped(SETTINGS))
+    job = journal_folder(output) / "job.json"
+    facts = json.loads(job.read_text())
+    del facts["format"]
+    job.write_text(json.dumps(facts))
+    with pytest.raises(ResumeError, match="was begun by another version of fullfield"):
+        scan(net, image, output=output, **grouped(SETTINGS))
+    assert scan(net, image, output=output, **grouped(SETTINGS), existing="restart") is not None
+
+
+def test_a_result_of_another_version_is_read_and_not_replaced_unasked(
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path
+) -> None:
+    output = tmp_path / "map.zarr"
+    scan(net, image, output=output, **grouped(SETTINGS))
+    record = json.loads((output / "zarr.json").read_text())
+    del record["attributes"]["fullfield"]["provenance"]["job"]["format"]
+    (output / "zarr.json").write_text(json.dumps(record))
+    with pytest.raises(ImageError, match=r"exists already, and was not written by .* this version of fullfield"):
+        scan(net, image, output=output, **grouped(SETTINGS))
+    assert fullfield.open_scores(output).shape == (4, 17, 20)
 
 
 def test_another_result_in_the_way_is_named_and_replaced_only_if_asked(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def convert(
-    net: ModelLike,
+    model: ModelLike,
     *,
     window: int | tuple[int, int] | None = None,
     fold_batch_norm: bool = False,
@@ -37,7 +37,7 @@ def convert(
 
     Shape: ``(n, c, y, x)``, preprocessed -> ``(n, k, y', x')``
     Args:
-        net: a classifier, an ``nn.Module`` or the path of a model file.
+        model: a ``Model``, an ``nn.Module`` or the path of a model file.
         window: height and width of the window, px, where the network does not carry it.
         fold_batch_norm: make batch norms part of the convolutions before them.
         fft: ``"auto"`` runs each convolution by Fourier transforms where these should be faster for the map that
@@ -49,9 +49,9 @@ def convert(
     """
     if fft not in ("auto", False):
         raise UnsupportedError("fft", f"{fft!r} is not known", fix='use False or "auto"')
-    classifier = load(net, window=window, trust=trust)
-    form = canonical(classifier, sliding=True)
-    prepared = PreparedModel(classifier, form, network(form, classifier.dtype))
+    net = load(model, window=window, trust=trust)
+    form = canonical(net, sliding=True)
+    prepared = PreparedModel(net, form, network(form, net.dtype))
     check_context(prepared)
     form = replace(form, graph=crop_to_common_size(form.graph, prepared.network))
     if fold_batch_norm:

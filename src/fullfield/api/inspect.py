@@ -10,7 +10,7 @@ from fullfield.report.report import Report as Report
 
 
 def inspect(
-    net: ModelLike,
+    model: ModelLike,
     *,
     window: int | tuple[int, int] | None = None,
     at: int | tuple[int, int] | None = None,
@@ -19,7 +19,7 @@ def inspect(
     """One row a layer: geometry, parameters, work, receptive field, borders; totals; what it means for scanning.
 
     Args:
-        net: a ``Model``, an ``nn.Module`` or the path of a model file.
+        model: a ``Model``, an ``nn.Module`` or the path of a model file.
         window: height and width of the window, px; by default what the network says.
         at: size of a larger image, px: every row then also has its output on it, made fully convolutional.
         preprocessing: a preset's name or a value, instead of the network's own.
@@ -31,4 +31,4 @@ def inspect(
     size = (at, at) if isinstance(at, int) else at
     if size is not None and (len(size) != 2 or any(not isinstance(n, int) for n in size)):
         raise GeometryError("at", f"{at!r} is not one or two integers", fix="pass 384 or (384, 512)")
-    return measure(load(net, window=window, preprocessing=preprocessing), at=size)
+    return measure(load(model, window=window, preprocessing=preprocessing), at=size)

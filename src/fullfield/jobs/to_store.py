@@ -181,6 +181,8 @@ class _StoreRun:
         changes = [] if made is None else list(differences(made, self.job.identity))
         if made is None or changes:
             what = f" with {changes[0][0]} {changes[0][1]}, now it is {changes[0][2]}" if changes else ""
+            if made is None or made.get("format") != self.job.identity["format"]:
+                what = ", and was not written by a scan to disk of this version of fullfield"
             raise ImageError(
                 str(self.path),
                 f"exists already{what}",

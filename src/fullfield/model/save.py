@@ -28,24 +28,24 @@ INSIDE_BYTES = 2**31 - 2**24
 """The most bytes of weights in one protobuf file, besides its graph; larger networks get a second file."""
 
 
-def save(network: Model | nn.Module, path: str | Path, *, overwrite: bool = False) -> Path:
+def save(model: Model | nn.Module, path: str | Path, *, overwrite: bool = False) -> Path:
     """Saves the network as one ONNX file, which ``load`` turns back into an equal model.
 
     The file has window, preprocessing, class names and layer names. It appears at ``path`` complete or not at all.
 
     Args:
-        network: a model, or a module that states its window as timm's do.
+        model: a model, or a module that states its window as timm's do.
         overwrite: whether to replace an existing file.
 
     Raises:
         ImageError: the file exists, or cannot be written.
         UnsupportedError: the extra ``fullfield[export]`` is not installed, or the network cannot be written as ONNX.
     """
-    model = network if isinstance(network, Model) else capture_module(network)
+    net = model if isinstance(model, Model) else capture_module(model)
     target = check_writable(path, overwrite, suffixes=None)
     _require_exporter()
-    program = _program(model.graph, (model.channels, *model.window), (0,), model)
-    return _write(program, target, describe(model), overwrite)
+    program = _program(net.graph, (net.channels, *net.window), (0,), net)
+    return _write(program, target, describe(net), overwrite)
 
 
 def export_onnx(

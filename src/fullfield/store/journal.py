@@ -222,6 +222,8 @@ def _compare(output: Path, begun: dict[str, Any], job: dict[str, Any]) -> None:
     changes = list(differences(begun, job))
     if not changes:
         return
+    if begun.get("format") != job.get("format"):
+        raise ResumeError(str(output), "was begun by another version of fullfield", fix=_RESTART)
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     raise ResumeError(
         str(output),
