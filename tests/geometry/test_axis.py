@@ -146,6 +146,13 @@ def test_the_lectures_seven_by_seven_input(kernel: int, stride: int, cells: int,
     assert (Op(kernel, stride).cells(7), Op(kernel, stride).leftover(7)) == (cells, leftover)
 
 
+def test_cells_too_close_to_each_other_are_not_upsampled() -> None:
+    with pytest.raises(GeometryError, match="each of the cells every 3 px becomes 2"):
+        Axis.window(9).through(Op(3, 3)).through(Op(1, up=2))
+    with pytest.raises(GeometryError, match="upsampling"):
+        Axis.window(8).through(Op(8)).through(Op(1, up=2))  # a head
+
+
 def test_upsampling_leaves_no_cell_over() -> None:
     assert Op(1, up=3).leftover(7) == 0
 

@@ -73,3 +73,8 @@ def test_work_counts_cells_of_a_map_or_values_of_a_window() -> None:
     assert (cells.elements, cells.window_elements, cells.window_macs) == (4, 24, 30)
     whole = node("attention", "whole", "image", shape=(4, 3, 2))
     assert (whole.elements, whole.window_elements, whole.window_macs) == (24, 24, 5)
+
+
+def test_a_network_says_whether_it_upsamples() -> None:
+    assert net(node("up", "windowed", "image", op=Op(1, up=2))).upsamples
+    assert not net(node("conv", "windowed", "image", op=Op(3))).upsamples
