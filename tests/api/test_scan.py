@@ -269,7 +269,7 @@ def test_gates_slide_with_a_border() -> None:
 @pytest.mark.parametrize("edge", ["reflect", "replicate", "constant"])
 @pytest.mark.parametrize("size", [(50, 61), (13, 40), (9, 7), (20, 24)])
 @pytest.mark.parametrize("step", [(4, 4), (7, 3)])
-def test_beyond_the_edge_the_image_goes_on(edge: str, size: tuple[int, int], step: tuple[int, int]) -> None:
+def test_beyond_the_edge_the_image_is_continued(edge: str, size: tuple[int, int], step: tuple[int, int]) -> None:
     net = made(networks.padded)
     image = picture(*size)
     scores = fullfield.scan(net, image, step=step, where=Where(edge=edge))

@@ -94,7 +94,7 @@ def test_costs_are_those_of_the_plan(net: fullfield.Model, tuning: Tuning) -> No
         assert (trial.macs, trial.fewer) == (table.scan.total, table.mac_ratio)
 
 
-def test_the_best_is_the_cheapest_that_meets_the_wish(tuning: Tuning) -> None:
+def test_the_best_is_the_cheapest_that_meets_the_target(tuning: Tuning) -> None:
     best = tuning.best
     assert best.error <= 0.1
     assert all(t.error > 0.1 for t in tuning.candidates[: tuning.candidates.index(best)])
@@ -198,12 +198,12 @@ def test_the_coarse_step_is_a_multiple_of_both(step: int, stride: int, pixels: i
         ({"samples": 0}, "0 is not a positive integer"),
     ],
 )
-def test_a_wish_that_cannot_be_one_is_refused(net: fullfield.Model, target: dict[str, float], text: str) -> None:
+def test_a_target_that_cannot_be_one_is_refused(net: fullfield.Model, target: dict[str, float], text: str) -> None:
     with pytest.raises(GeometryError, match=text):
         tune(net, photo(), **target)  # type: ignore[arg-type]
 
 
-def test_both_wishes_count() -> None:
+def test_both_figures_of_a_target_count() -> None:
     target = Target(0.1, 0.9)
     assert target.met(0.1, 0.9)
     assert not target.met(0.11, 1.0)

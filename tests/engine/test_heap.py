@@ -78,7 +78,7 @@ def test_what_is_in_use_by_others_counts_no_more(monkeypatch: pytest.MonkeyPatch
     assert held.times == 1
 
 
-def test_where_nobody_knows_what_is_held_all_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_held_memory_is_unknown_all_free_memory_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, 0)
     unknown = heap.Heap(plan_of(100, 1000))
     unknown.settle()

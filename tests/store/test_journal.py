@@ -300,7 +300,7 @@ def test_a_job_is_there_when_all_before_it_is_on_the_disk(output: Path, monkeypa
     assert names == [output.parent.name, folder, "job.json.new", folder, folder]
 
 
-def test_a_short_write_is_gone_on_with(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_write_is_continued(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     with open_journal(output, begin(output)) as journal:
         assert journal is not None

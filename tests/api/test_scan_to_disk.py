@@ -1,4 +1,4 @@
-"""Scans to disk: the scores of a scan in memory, whatever befalls them on the way."""
+"""Scans to disk give the scores of a scan in memory, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def test_complete_is_said_last(
 
 
 @pytest.mark.parametrize("reads", [0, 7, 13, 40])
-def test_after_an_image_that_could_not_be_read_the_next_run_goes_on(
+def test_after_an_image_that_could_not_be_read_the_next_run_resumes(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, reads: int
 ) -> None:
     output, whole = tmp_path / "map.zarr", tmp_path / "whole.zarr"
@@ -304,7 +304,7 @@ def test_whatever_a_reader_raises_becomes_one_clear_error(
         scan(net, broken(image, 5, error), output=tmp_path / "map.zarr", **grouped(SETTINGS))
 
 
-def test_an_interruption_ends_at_once_and_the_next_run_goes_on(
+def test_an_interruption_ends_at_once_and_the_next_run_resumes(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     output = tmp_path / "map.zarr"
@@ -328,7 +328,7 @@ def test_an_interruption_ends_at_once_and_the_next_run_goes_on(
 
 
 @pytest.mark.parametrize(("code", "writes"), [(errno.ENOSPC, 0), (errno.EDQUOT, 5), (errno.ENOSPC, 31), (errno.EIO, 9)])
-def test_a_full_disk_is_one_clear_error_and_the_next_run_goes_on(
+def test_a_full_disk_is_one_clear_error_and_the_next_run_resumes(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], writes: int, code: int
 ) -> None:
     output = tmp_path / "map.zarr"
@@ -436,7 +436,7 @@ def test_a_folder_of_other_things_stays(
     assert [path.name for path in tmp_path.rglob("*")] == ["map.zarr", "thesis.txt"]
 
 
-def test_an_unfinished_output_without_its_journal_is_not_gone_on_with(
+def test_an_unfinished_output_without_its_journal_is_not_resumed(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     output = tmp_path / "map.zarr"
@@ -469,7 +469,7 @@ def test_the_last_of_several_processes_seals_and_only_that_one(
     check(output, wanted)
 
 
-def test_another_number_of_processes_goes_on_from_what_all_before_did(
+def test_another_number_of_processes_resumes_from_what_all_before_did(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     output = tmp_path / "map.zarr"
