@@ -199,7 +199,8 @@ def test_a_scan_is_resumed_with_the_same_slide_only(tmp_path: Path) -> None:
     output = tmp_path / "map.zarr"
 
     def stop(now: Any) -> None:
-        raise KeyboardInterrupt
+        if now.stage == "scanning":
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fullfield.scan(net, path, output=output, step=16, compute=Compute(tile=(8, 8)), progress=stop)
