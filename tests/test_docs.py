@@ -37,14 +37,7 @@ INERT = {"text", "{toctree}", "{eval-rst}", "{command-help}"}
 PUBLIC = {"fullfield", "fullfield.layers", "fullfield.workbench", "fullfield.importers.caffe"}
 ROOMS = {
     "geometry.md": {"fullfield.geometry"},
-    "lowering.md": {"fullfield.jobs.prepare", "fullfield.lower.program"},
-    "where.md": {
-        "fullfield.image.region",
-        "fullfield.image.raster",
-        "fullfield.geometry.placement",
-        "fullfield.mask.wanted",
-        "fullfield.mask.background",
-    },
+    "lowering.md": {"fullfield.canonical.pipeline", "fullfield.lower.program"},
 }
 CAFFE = """
 name: "small"

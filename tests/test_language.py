@@ -1,6 +1,6 @@
 """Plain English and nothing twice: refused idioms, public names defined in two modules, runs of equal lines.
 
-``pytest tests/test_language.py -k planning --runxfail`` lists what is left to reword in a folder.
+``pytest tests/test_language.py -k planning`` checks the text of one folder.
 """
 
 import ast
@@ -40,25 +40,6 @@ PATTERN = re.compile("|".join(rf"(?<![^\W_]){idiom.replace(' ', GAP)}(?![^\W_])"
 
 RUN = 30  # equal lines that are one too many
 
-# What is known to fail, until it is mended. An entry that passes is printed and may be removed.
-NOT_YET: frozenset[str] = frozenset(
-    {
-        "README.md",
-        "docs/large.md",
-        "docs/results.md",
-        "docs/tune.md",
-    }
-)
-TWICE_YET: frozenset[str] = frozenset(
-    {
-        "Border",
-        "Job",
-        "Parts",
-        "Work",
-    }
-)
-EQUAL_YET: frozenset[tuple[str, str]] = frozenset()
-
 
 def files(suffix: str, folders: Iterable[str] = FOLDERS) -> list[str]:
     """Paths of the repository's files below its root, this one left out."""
@@ -79,13 +60,7 @@ def idioms(text: str) -> list[str]:
 
 @pytest.mark.parametrize("name", [*files(".py"), *files(".md")])
 def test_text_is_plain_english(name: str) -> None:
-    found = idioms((ROOT / name).read_text())
-    report = "\n".join(f"{name}:{line}" for line in found)
-    if found and name in NOT_YET:
-        pytest.xfail(report)
-    if not found and name in NOT_YET:
-        print(f"{name} is plain now: take it out of NOT_YET")  # noqa: T201
-    assert not found, report
+    assert "\n".join(f"{name}:{line}" for line in idioms((ROOT / name).read_text())) == ""
 
 
 @pytest.mark.parametrize(
@@ -176,10 +151,7 @@ def sources(folders: Iterable[str]) -> dict[str, str]:
 
 
 def test_no_public_class_or_alias_is_defined_twice() -> None:
-    found = defined_twice(sources(["src"]))
-    if stale := sorted(TWICE_YET - set(found)):
-        print(f"defined once now: take them out of TWICE_YET: {stale}")  # noqa: T201
-    assert not {name: homes for name, homes in found.items() if name not in TWICE_YET}
+    assert defined_twice(sources(["src"])) == {}
 
 
 @pytest.mark.parametrize("line", ["class Grid: ...", "Grid = tuple[int, int]", "Grid: TypeAlias = 'int | str'"])
@@ -225,10 +197,7 @@ def equal_runs(modules: Mapping[str, str], length: int = RUN) -> dict[tuple[str,
 
 
 def test_no_thirty_lines_are_written_twice() -> None:
-    found = equal_runs(sources(["src", "tests"]))
-    if stale := sorted(EQUAL_YET - set(found)):
-        print(f"no longer equal: take them out of EQUAL_YET: {stale}")  # noqa: T201
-    assert not {pair: lines for pair, lines in found.items() if pair not in EQUAL_YET}
+    assert equal_runs(sources(["src", "tests"])) == {}
 
 
 def block(first: int, last: int) -> str:

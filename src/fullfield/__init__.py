@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from fullfield.geometry.placement import Placement as Placement
     from fullfield.image.open import ImageFile as ImageFile
     from fullfield.image.open import open as open
+    from fullfield.image.raster import Georeference as Georeference
     from fullfield.image.raster import Raster as Raster
     from fullfield.image.selection import Selection as Selection
     from fullfield.importers.load import load as load
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from fullfield.model.save import save as save
     from fullfield.planning.compute import Compute as Compute
     from fullfield.planning.plan import Plan as Plan
+    from fullfield.planning.table import PlanTable as PlanTable
     from fullfield.store.encoding import Encoding as Encoding
     from fullfield.verification.certificate import Certificate as Certificate
     from fullfield.verification.target import Target as Target
@@ -80,11 +82,13 @@ _HOME = {
     "Foreground": "fullfield.mask.background",
     "FullfieldError": "fullfield.errors",
     "GeometryError": "fullfield.errors",
+    "Georeference": "fullfield.image.raster",
     "ImageError": "fullfield.errors",
     "ImageFile": "fullfield.image.open",
     "Model": "fullfield.model.model",
     "Placement": "fullfield.geometry.placement",
     "Plan": "fullfield.planning.plan",
+    "PlanTable": "fullfield.planning.table",
     "Preprocessing": "fullfield.model.preprocessing",
     "Progress": "fullfield.engine.progress",
     "Raster": "fullfield.image.raster",
