@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fullfield.api.scores import open_scores
-from fullfield.cli.summary import Digest, summary
+from fullfield.cli.summary import Digest, summary, text
 from tests.store.maps import stored
 
 DRAW = np.random.default_rng(0)
@@ -110,3 +110,23 @@ def test_labels_are_not_summed_up(tmp_path: Path) -> None:
     scores = open_scores(tmp_path / "a.zarr")
     found = summary(scores, None, 2.0, [])
     assert (found["kind"], "top" in found) == ("labels", False)
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ({"nans": 0, "saturated": 12}, "counted  12 scores beyond the range of uint8"),
+        ({"nans": 3, "saturated": 12}, "counted  12 scores beyond the range of uint8, 3 scores NaN"),
+        ({"nans": 3, "saturated": 0}, "counted  3 scores NaN"),
+        ({"nans": 0, "saturated": 0}, None),
+        (None, None),
+    ],
+)
+def test_scores_that_could_not_be_stored_are_counted(
+    tmp_path: Path, counts: dict[str, int] | None, line: str | None
+) -> None:
+    provenance = {} if counts is None else {"counts": counts}
+    stored(tmp_path / "a.zarr", np.zeros((2, 9, 9), np.uint8), provenance=provenance)
+    found = summary(open_scores(tmp_path / "a.zarr"), None, 2.0, [])
+    assert found.get("counts") == counts
+    assert [said for said in text(found).splitlines() if said.startswith("counted")] == ([line] if line else [])

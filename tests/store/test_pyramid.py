@@ -109,6 +109,16 @@ def test_a_seal_that_was_killed_is_repeated_to_the_same_bytes(
     assert contents(store) == contents(whole)
 
 
+def test_counts_are_recorded_beside_what_made_the_map_and_stay(tmp_path: Path) -> None:
+    spec = replace(spec_of(TALL), provenance={"model": "a"})
+    fill_store(create_store(tmp_path / "a.zarr", spec), TALL)
+    seal(tmp_path / "a.zarr", counts={"nans": 2, "saturated": 12})
+    seal(tmp_path / "a.zarr", certificate={"verdict": "EXACT"})
+    record = read_record(tmp_path / "a.zarr")
+    assert record["provenance"] == {"model": "a", "counts": {"nans": 2, "saturated": 12}}
+    assert record["certificate"] == {"verdict": "EXACT"}
+
+
 def test_the_levels_of_a_seal_that_was_killed_are_not_trusted(tmp_path: Path) -> None:
     stored(tmp_path / "a.zarr", TALL)
     fill_store(create_store(tmp_path / "b.zarr", spec_of(TALL)), TALL)

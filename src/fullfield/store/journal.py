@@ -30,7 +30,7 @@ from fullfield.store.locks import commit_lock, rank_lock
 
 Job = Mapping[str, Any]
 _JOB = "job.json"
-_RESTART = "pass --restart (restart=True) to begin anew"
+_RESTART = 'pass --restart (existing="restart") to start again'
 
 
 @dataclass(frozen=True)
