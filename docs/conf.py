@@ -26,7 +26,7 @@ html_theme = "furo"
 html_title = f"fullfield {release}"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_css_files = ["math.css"]
+html_css_files = ["house.css"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

@@ -9,6 +9,7 @@ import ast
 import contextlib
 import doctest
 import io
+import pkgutil
 import re
 import shlex
 import shutil
@@ -124,6 +125,28 @@ def test_a_wrong_block_is_found(folder: Path) -> None:
         play("$ fullfield nonsense\n")
     with pytest.raises(AssertionError, match="make nonsense"):
         play("$ make nonsense\n")
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_dotted_names_of_a_page_exist(page: Path) -> None:
+    named = set(re.findall(r"(?:`|auto\w+:: )(fullfield\.[\w.]*\w)", page.read_text()))
+    assert {name for name in named if not resolves(name)} == set()
+
+
+def test_a_wrong_dotted_name_is_found() -> None:
+    assert resolves("fullfield.engine.run")
+    assert resolves("fullfield.Scores.at")
+    assert not resolves("fullfield.engine.stream")
+    assert not resolves("fullfield.Scores.hat")
 
 
 def test_the_install_page_lists_every_extra() -> None:
