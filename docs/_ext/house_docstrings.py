@@ -1,14 +1,20 @@
-"""The house's docstrings as napoleon reads them: a blank line before every section, one-line sections in bold."""
+"""Rewrites the house's docstrings for napoleon: a blank line before every section, one-line sections in bold.
+
+Napoleon takes what is before a colon in a property's first line for a type: such a colon is hidden from it.
+"""
 
 import re
 
 from sphinx.application import Sphinx
 
 SECTION = re.compile(r"(Args|Returns|Raises|Examples):$")
+HIDDEN = "\ue000"  # a private character in place of a colon
 ONE_LINE = re.compile(r"(Exact|Shape|Sources?): (.+)$")
 
 
 def separate(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    if what in ("attribute", "data", "property"):
+        lines[:1] = [line.replace(": ", f"{HIDDEN} ") for line in lines[:1]]
     found: list[str] = []
     for line in lines:
         if short := ONE_LINE.match(line):
@@ -20,6 +26,11 @@ def separate(app: Sphinx, what: str, name: str, obj: object, options: object, li
     lines[:] = found
 
 
+def reveal(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    lines[:] = [line.replace(HIDDEN, ":") for line in lines]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", separate, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", reveal, priority=900)  # after it
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,6 +13,7 @@ import pytest
 
 from fullfield.engine import threads
 from fullfield.engine.threads import ReadAhead, Worker, quick_switching
+from tests.processes import PATIENCE_S
 
 
 @pytest.fixture(params=["short", "long"])
@@ -86,14 +87,14 @@ def test_reads_that_did_not_begin_are_cancelled_at_the_end(monkeypatch: pytest.M
     def wait(number: int) -> int:
         ran.append(number)
         began.release()
-        assert gate.wait(60)
+        assert gate.wait(PATIENCE_S)
         return number
 
     tasks = [lambda: 0, lambda: 0, lambda: 0, *(partial(wait, number) for number in range(20))]
     with ReadAhead(tasks, 10) as results:
         for _ in range(3):
             next(results)
-        assert all(began.acquire(timeout=60) for _ in range(threads.READERS))
+        assert all(began.acquire(timeout=PATIENCE_S) for _ in range(threads.READERS))
         threading.Timer(0.05, gate.set).start()
     assert len(ran) == threads.READERS
 
