@@ -15,7 +15,7 @@ from tests.engine.peak import resident
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_free_memory_goes_back_to_the_system() -> None:
+def test_free_memory_is_released_to_the_system() -> None:
     if not hasattr(ctypes.CDLL(None), "malloc_trim"):
         pytest.skip("not glibc")
     blocks = [np.ones(8000) for _ in range(4000)]  # 64 kB each: small enough to come from the heap
@@ -45,7 +45,7 @@ def plan_of(peak: int, budget: int, beside: int = 0) -> Any:
     return SimpleNamespace(memory=memory, spare_bytes=budget - peak)
 
 
-def test_memory_goes_back_when_more_is_held_free_than_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_beyond_a_quarter_of_the_peak_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, 1000)
     tight = heap.Heap(plan_of(100, 100))
     held.free = 25
@@ -56,7 +56,7 @@ def test_memory_goes_back_when_more_is_held_free_than_the_plan_says(monkeypatch:
     assert (held.times, held.free) == (1, 0)
 
 
-def test_where_the_budget_has_room_a_whole_tile_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_room_in_the_budget_the_memory_of_a_tile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, 1000)
     for budget, allowed in ((100, 25), (150, 50), (200, 75), (10**6, 75)):
         roomy = heap.Heap(plan_of(100, budget, beside=7))
@@ -68,7 +68,7 @@ def test_where_the_budget_has_room_a_whole_tile_may_stay(monkeypatch: pytest.Mon
         assert held.times == 1
 
 
-def test_what_is_in_use_by_others_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_cannot_be_released_raises_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, 1000)
     settled = heap.Heap(plan_of(100, 100))
     held.used += 500  # a cache that grows
@@ -87,7 +87,7 @@ def test_where_the_held_memory_is_unknown_all_free_memory_is_released(monkeypatc
 
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
-def test_elsewhere_nothing_happens(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_malloc_trim_nothing_is_released(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: object) -> Any:
         raise error
 
@@ -97,7 +97,7 @@ def test_elsewhere_nothing_happens(error: type[Exception], monkeypatch: pytest.M
     heap._trimmer.cache_clear()
 
 
-def test_a_system_without_proc_does_not_say_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_proc_the_held_memory_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(path: str, flags: int) -> int:
         raise FileNotFoundError(path)
 

@@ -1,4 +1,4 @@
-"""The stream gives the bits of a scan in memory, whatever the tiles, methods and numbers kept."""
+"""Scans to disk give the bits of a scan in memory, whatever the tiles, methods and encodings."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_cells_that_are_not_wanted_are_empty(
 
 
 @pytest.mark.parametrize(
-    "keep",
+    "encoding",
     [
         Encoding(classes=(2, 0)),
         Encoding(labels=True),
@@ -103,19 +103,19 @@ def test_cells_that_are_not_wanted_are_empty(
         Encoding(dtype="uint8", range=(-0.1, 0.1)),
     ],
 )
-def test_what_is_kept_is_what_the_scores_become(
-    net: fullfield.Model, image: np.ndarray, tmp_path: Path, keep: Encoding
+def test_stored_numbers_are_the_encoded_scores(
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, encoding: Encoding
 ) -> None:
     numbers, _ = everything(
-        scan(net, image, output=tmp_path / "map.zarr", step=4, compute=Compute(tile=(3, 5)), encoding=keep)
+        scan(net, image, output=tmp_path / "map.zarr", step=4, compute=Compute(tile=(3, 5)), encoding=encoding)
     )
     scores = fullfield.scan(net, image, step=4, compute=Compute(tile=(3, 5))).array
-    np.testing.assert_array_equal(numbers, score_encoder(keep, classes=4).encode(scores).block)
+    np.testing.assert_array_equal(numbers, score_encoder(encoding, classes=4).encode(scores).block)
 
 
 @pytest.mark.usefixtures("block_bytes")
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_pace_adds_up(net: fullfield.Model, image: np.ndarray, tmp_path: Path, masked: bool) -> None:
+def test_progress_adds_up(net: fullfield.Model, image: np.ndarray, tmp_path: Path, masked: bool) -> None:
     mask = np.zeros(image.shape[:2])
     mask[:20] = 1
     windows: list[int] = []
@@ -144,27 +144,27 @@ def test_the_pace_adds_up(net: fullfield.Model, image: np.ndarray, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("block_bytes")
-@pytest.mark.parametrize("keep", [Encoding(dtype="uint8", range=(0.0, 0.1)), Encoding(), Encoding(labels=True)])
+@pytest.mark.parametrize("encoding", [Encoding(dtype="uint8", range=(0.0, 0.1)), Encoding(), Encoding(labels=True)])
 def test_scores_that_could_not_be_stored_are_counted_in_the_record(
-    image: np.ndarray, tmp_path: Path, keep: Encoding
+    image: np.ndarray, tmp_path: Path, encoding: Encoding
 ) -> None:
     torch.manual_seed(1)
     net = fullfield.load(nn.Sequential(nn.Conv2d(3, 4, 13), nn.Flatten(), Root()).eval(), window=13)
     arguments: dict[str, Any] = {"step": 4, "compute": Compute(tile=(3, 5))}
-    encoded = score_encoder(keep, classes=4).encode(np.asarray(scan(net, image, **arguments)))
+    encoded = score_encoder(encoding, classes=4).encode(np.asarray(scan(net, image, **arguments)))
     wanted = {"nans": encoded.nans, "saturated": encoded.saturated}
-    stored = scan(net, image, output=tmp_path / "map.zarr", encoding=keep, **arguments)
+    stored = scan(net, image, output=tmp_path / "map.zarr", encoding=encoding, **arguments)
     assert stored is not None
     assert stored.provenance["counts"] == wanted
-    if keep != Encoding():
-        in_memory = scan(net, image, encoding=keep, **arguments)
+    if encoding != Encoding():
+        in_memory = scan(net, image, encoding=encoding, **arguments)
         assert in_memory is not None
         assert in_memory.provenance["counts"] == wanted
     assert encoded.nans > 0
-    assert (encoded.saturated > 0) == (keep.dtype == "uint8")
+    assert (encoded.saturated > 0) == (encoding.dtype == "uint8")
 
 
-def test_what_was_interrupted_is_finished_by_the_next_run(
+def test_an_interrupted_scan_is_finished_by_the_next_run(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overhead, "_BLOCK_BYTES", 1)
@@ -181,7 +181,7 @@ def test_what_was_interrupted_is_finished_by_the_next_run(
 
 
 @pytest.mark.parametrize("tile", [0, 3, 11])
-def test_what_cannot_be_kept_stops_the_run_and_loses_nothing(
+def test_an_encoder_that_fails_stops_the_run_and_loses_nothing(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tile: int
 ) -> None:
     monkeypatch.setattr(overhead, "_BLOCK_BYTES", 1)

@@ -1,4 +1,4 @@
-"""The journal: what it says is on the disk, what is not whole counts for nothing, and one process writes at a time."""
+"""The journal: what it says is on the disk, torn lines are ignored, and one process writes a share at a time."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_journal_without_counts_is_resumed_and_has_no_sums(output: Path) -> No
 
 
 @pytest.mark.parametrize("kept", range(1, 40, 3))
-def test_a_torn_last_line_counts_for_nothing(output: Path, kept: int) -> None:
+def test_a_torn_last_line_is_ignored(output: Path, kept: int) -> None:
     lines = written(output, 0, 1)
     data = lines.read_bytes()
     last = data.rindex(b"\n", 0, -1)
@@ -101,7 +101,7 @@ def test_a_line_after_a_torn_one_is_read(output: Path) -> None:
     assert done(output) == {0, 2}
 
 
-def test_a_changed_line_counts_for_nothing(output: Path) -> None:
+def test_a_changed_line_is_ignored(output: Path) -> None:
     lines = written(output, 0, 1)
     lines.write_bytes(lines.read_bytes().replace(b'"block": 1', b'"block": 3'))
     assert done(output) == {0}
@@ -114,14 +114,14 @@ def test_zeros_that_a_power_loss_left_count_for_nothing(output: Path) -> None:
     assert done(output) == {0, 1, 2}
 
 
-def test_blocks_whose_files_are_gone_or_cut_are_not_done(output: Path) -> None:
+def test_blocks_with_missing_or_truncated_files_are_not_done(output: Path) -> None:
     written(output, 0, 1, 2)
     (output / "0/c/0").unlink()
     (output / "0/c/1").write_text("x" * 9)
     assert done(output) == {2}
 
 
-def test_lines_of_every_process_count_whatever_their_number(output: Path) -> None:
+def test_lines_of_all_processes_are_read_whatever_their_number(output: Path) -> None:
     written(output, 0, rank=0, world=3)
     written(output, 1, rank=1, world=3)
     assert done(output) == {0, 1}
@@ -154,14 +154,14 @@ def test_many_differences_are_counted(output: Path) -> None:
     assert len(list(differences(JOB, job))) == 5
 
 
-def test_restart_begins_anew_whatever_is_there(output: Path) -> None:
+def test_restart_discards_whatever_is_there(output: Path) -> None:
     written(output, 0, 1)
     assert done(output, job={"model": "b"}, restart=True) == set()
     assert done(output, job={"model": "b"}) == set()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", '"text"', "\x00" * 40])
-def test_a_damaged_job_is_refused_unless_all_begins_anew(output: Path, text: str) -> None:
+def test_a_damaged_job_is_refused_unless_restarted(output: Path, text: str) -> None:
     written(output, 0)
     (journal_folder(output) / "job.json").write_text(text)
     with pytest.raises(ResumeError, match="restart"):
@@ -169,14 +169,14 @@ def test_a_damaged_job_is_refused_unless_all_begins_anew(output: Path, text: str
     assert done(output, restart=True) == set()
 
 
-def test_an_output_that_is_gone_is_made_again(output: Path) -> None:
+def test_a_missing_output_is_created_again(output: Path) -> None:
     written(output, 0, 1)
     shutil.rmtree(output)
     assert done(output) == set()
     assert output.is_dir()
 
 
-def test_a_finished_output_is_not_begun_again_and_its_journal_goes(output: Path) -> None:
+def test_the_journal_of_a_finished_output_is_removed(output: Path) -> None:
     written(output, 0)
     with open_journal(output, begin(output, finished=lambda: True)) as journal:
         assert journal is None
@@ -184,7 +184,7 @@ def test_a_finished_output_is_not_begun_again_and_its_journal_goes(output: Path)
     assert (output / "0/c/0").exists()
 
 
-def test_a_beginning_that_fails_leaves_nothing(output: Path) -> None:
+def test_a_start_that_fails_leaves_nothing(output: Path) -> None:
     def fail() -> None:
         raise OSError(28, "No space left on device")
 
@@ -193,7 +193,7 @@ def test_a_beginning_that_fails_leaves_nothing(output: Path) -> None:
     assert list(output.parent.iterdir()) == []
 
 
-def test_a_beginning_that_was_cut_off_counts_for_nothing(output: Path) -> None:
+def test_a_start_that_was_interrupted_is_ignored(output: Path) -> None:
     written(output, 0)
     folder = journal_folder(output)
     (folder / "job.json").rename(folder / "job.json.new")
