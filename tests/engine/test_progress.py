@@ -54,8 +54,8 @@ def test_scan_verification_and_export_report_alike(tmp_path: Path) -> None:
     scores = fullfield.scan(fullfield.load(module, window=8), image, step=4, verify=20, progress=seen.append)
     fullfield.export(scores, tmp_path / "map.npy", progress=seen.append)
     last = {now.stage: now for now in seen}
-    assert list(last) == ["scanning", "comparing with crops", "exporting"]
-    assert {name: (now.done, now.total, now.unit) for name, now in last.items()} == {
+    counted = {name: (now.done, now.total, now.unit) for name, now in last.items() if now.total}
+    assert counted == {
         "scanning": (99, 99, "windows"),
         "comparing with crops": (20, 20, "windows"),
         "exporting": (99, 99, "cells"),
