@@ -15,7 +15,7 @@ from fullfield.geometry.network import Network, NodeSpec
 from fullfield.jobs.in_memory import compute_scores
 from fullfield.jobs.job import ScanJob
 from fullfield.planning import Borders, Plan, make_plan
-from fullfield.planning.table import FamilyCounts, short
+from fullfield.planning.table import FamilyCounts
 from tests.oracle import crops, difference, shaken
 from tests.requests import job_of
 
@@ -169,11 +169,6 @@ def test_json_has_the_plan_and_every_layer() -> None:
     conv, head = facts["layers"]
     assert (conv["runs"], conv["axes"]["y"]["low"], conv["crop_macs"]) == ("shared", 1, 2560)
     assert (head["runs"], head["axes"], head["reason"]) == ("per window", None, "looks around")
-
-
-@pytest.mark.parametrize(("number", "text"), [(0, "0"), (999, "999"), (999.6, "1.00 k"), (5e18, "5000 P")])
-def test_counts_are_short(number: float, text: str) -> None:
-    assert short(number) == text
 
 
 class Residual(nn.Module):

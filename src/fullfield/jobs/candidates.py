@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fullfield.planning.mode import AnyMode
-from fullfield.planning.table import short
+from fullfield.text import WIDTH, short_count, table_lines
 from fullfield.verification.target import Target
 
 
@@ -99,22 +99,14 @@ class Tuning:
     def _table(self) -> list[str]:
         cells = [["", *(title for title, _ in _COLUMNS)]]
         cells += [["->" if t is self.best else "", *(show(t) for _, show in _COLUMNS)] for t in self.candidates]
-        crops = ["crop by crop", short(self.crop_macs), "1.0x", f"{self.crop_seconds:.3g} s", "0", "0", "100.0 %"]
+        crops = ["crop by crop", short_count(self.crop_macs), "1.0x", f"{self.crop_seconds:.3g} s", "0", "0", "100.0 %"]
         cells.append(["", *crops])
-        widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
-        lines = [
-            "  ".join(
-                text.ljust(w) if k < 2 else text.rjust(w) for k, (text, w) in enumerate(zip(c, widths, strict=True))
-            )
-            for c in cells
-        ]
-        rule = "-" * len(lines[0])
-        return [line.rstrip() for line in (lines[0], rule, *lines[1:-1], rule, lines[-1])]
+        return table_lines(cells, left=2, totals=True)
 
 
 _COLUMNS: tuple[tuple[str, Callable[[Candidate], str]], ...] = (
     ("mode", lambda t: t.name),
-    ("MACs", lambda t: short(t.macs)),
+    ("MACs", lambda t: short_count(t.macs)),
     ("fewer", lambda t: f"{t.fewer:.1f}x"),
     ("time", lambda t: f"{t.seconds:.3g} s"),
     ("error", lambda t: f"{t.error:.2g}"),
@@ -129,4 +121,4 @@ def _legend() -> list[str]:
         "scores. Worst: largest difference over their range. Same top: windows whose top class is the crop's. "
         "Border b: the outer b cells of every map as in the crop; maps of n whole: all cells of maps up to n wide."
     )
-    return textwrap.wrap(text, 120)
+    return textwrap.wrap(text, WIDTH)

@@ -12,7 +12,8 @@ from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning.cost import Cost, crop_macs, frontier
 from fullfield.planning.overhead import Memory
-from fullfield.planning.table import WIDTH, PlanTable, TileSpan, TileSpans, halo, layer_costs, numbers_written, short
+from fullfield.planning.table import PlanTable, TileSpan, TileSpans, halo, layer_costs, numbers_written
+from fullfield.text import WIDTH, short_count
 
 Mode = Literal["exact", "context"]
 Method = Literal["auto", "atrous", "fragments", "shifted"]
@@ -199,15 +200,16 @@ def _notes(plan: Plan, table: PlanTable) -> tuple[str, ...]:
     per = f", batches of {plan.batch} windows" if first is not None else ""
     step = f"{plan.step[0]}" if plan.step[0] == plan.step[1] else f"{plan.step[0]} x {plan.step[1]}"
     tiles = sum(1 for part in plan.all_passes for _ in part.tiles())
+    one_tile, scan, crops = (short_count(macs) for macs in (table.tile.total, table.scan.total, table.crops))
     memory, budget = plan.memory.total_bytes / 1e6, plan.budget_bytes / 1e6
     lines = [
         f"map       {rows}x{columns} windows, step {step} px, of {height}x{width} px; {_setting(plan)}",
         f"method    {plan.method}; {plan.why}",
         f"frontier  {where}",
-        f"tile      {ty}x{tx} windows{per}, {short(table.tile.total)} MACs, {tiles} tile{'s' * (tiles != 1)} in all",
+        f"tile      {ty}x{tx} windows{per}, {one_tile} MACs, {tiles} tile{'s' * (tiles != 1)} in all",
         f"halo      {top} px above, {bottom} below, {left} left, {right} right of a tile's own pixels",
         f"memory    {memory:,.0f} MB of {budget:,.0f} MB allowed",
-        f"work      {short(table.scan.total)} MACs, crop by crop {short(table.crops)}: {table.mac_ratio:.1f}x fewer",
+        f"work      {scan} MACs, crop by crop {crops}: {table.mac_ratio:.1f}x fewer",
     ]
     return tuple(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 10))
 

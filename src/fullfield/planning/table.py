@@ -13,8 +13,8 @@ from fullfield.geometry.network import Network, NodeSpec, Place
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisCells
 from fullfield.planning.constants import CONSTANTS
+from fullfield.text import WIDTH, short_count, shortened, table_lines
 
-WIDTH = 120  # of running text
 _NAME, _OPS = 32, 22  # columns of a layer's name and operators, at most
 _NUMBER_BYTES = 4  # of a number that the estimate of the time assumes
 
@@ -263,8 +263,8 @@ def _numbers(network: Network, spans: TileSpans) -> int:
 
 _Column = tuple[str, Callable[[LayerCosts], str]]
 _COLUMNS: tuple[_Column, ...] = (
-    ("layer", lambda r: r.name if len(r.name) <= _NAME else f"…{r.name[1 - _NAME :]}"),
-    ("operators", lambda r: _cut(", ".join(r.ops))),
+    ("layer", lambda r: shortened(r.name, _NAME, front=True)),
+    ("operators", lambda r: shortened(", ".join(r.ops), _OPS)),
     ("runs", lambda r: "shared" if r.shared else "per window"),
     ("borders", lambda r: "" if r.axes is None else _borders(r.axes)),
     ("shared map", lambda r: _count(r.scan.interior)),
@@ -277,22 +277,10 @@ _COLUMNS: tuple[_Column, ...] = (
 
 
 def _lines(table: PlanTable) -> list[str]:
-    scan = table.scan
     cells = [[title for title, _ in _COLUMNS], *([show(row) for _, show in _COLUMNS] for row in table.layers)]
-    total = ["all layers", "", "", "", *map(_count, scan.counts), _count(table.crops), f"{table.mac_ratio:.1f}x"]
-    widths = [max(len(line[k]) for line in [*cells, total]) for k in range(len(_COLUMNS))]
-    head, *rows, last = (
-        "  ".join(
-            text.ljust(w) if k < 3 else text.rjust(w) for k, (text, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in [*cells, total]
-    )
-    rule = "-" * len(head)
-    return [line.rstrip() for line in (head, rule, *rows, rule, last)]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _OPS else f"{text[: _OPS - 1]}…"
+    counts = [_count(number) for number in (*table.scan.counts, table.crops)]
+    cells.append(["all layers", "", "", "", *counts, f"{table.mac_ratio:.1f}x"])
+    return table_lines(cells, left=3, totals=True)
 
 
 def _borders(axes: tuple[Axis, Axis]) -> str:
@@ -301,21 +289,7 @@ def _borders(axes: tuple[Axis, Axis]) -> str:
 
 
 def _count(number: int) -> str:
-    return short(number) if number else ""
-
-
-def short(number: float) -> str:
-    """A count with three digits and its thousands as a letter.
-
-    Examples:
-        >>> short(999), short(34_944), short(1_600_000_000), short(2e16)
-        ('999', '34.9 k', '1.60 G', '20.0 P')
-    """
-    value, letters = float(number), iter("kMGTP")
-    letter = ""
-    while value >= 999.5 and letter != "P":
-        value, letter = value / 1000, next(letters)
-    return f"{number:.0f}" if not letter else f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {letter}"
+    return short_count(number) if number else ""
 
 
 def _legend() -> list[str]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from fullfield.geometry.axis import Axis
 from fullfield.report.row import Row, volume
+from fullfield.text import WIDTH, short_count, shortened, table_lines
 
 if TYPE_CHECKING:
     from fullfield.report.report import Report
 
-_WIDTH = 120  # of running text
 _WIDEST = 160  # of the table; wider ones are set closer
 ReportColumn = tuple[str, Callable[[Row], str]]
 
@@ -24,14 +24,14 @@ def render(report: Report) -> str:
     head = f"{report.name}: window {h}x{w} px, {report.channels} channels -> {report.classes} scores, {report.dtype}"
     fed = f"input: {pre.order} channels, (pixel * {pre.scale:g} - {_numbers(pre.mean)}) / {_numbers(pre.std)}"
     lines = [head, fed, "", *_table(report), "", *_legend(report), "", *_totals(report), ""]
-    lines += [line for text in report.summary for line in textwrap.wrap(text, _WIDTH, subsequent_indent="  ")]
+    lines += [line for text in report.summary for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
     return "\n".join(lines)
 
 
 def _table(report: Report) -> list[str]:
     """The table, set closer if it would be too wide."""
     lines = _lines(report, _Style())
-    return lines if max(map(len, lines)) <= _WIDEST else _lines(report, _Style(24, 16, " ", metric))
+    return lines if max(map(len, lines)) <= _WIDEST else _lines(report, _Style(24, 16, " ", short_count))
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,14 @@ def _lines(report: Report, style: _Style) -> list[str]:
     columns = _columns(report, style)
     cells = [[title for title, _ in columns]]
     cells += [[show(row) for _, show in columns] for row in report.rows]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
-    lines = [style.gap.join(_fill(text, widths[k], k) for k, text in enumerate(line)).rstrip() for line in cells]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
-
-
-def _fill(text: str, width: int, column: int) -> str:
-    return text.ljust(width) if column < 2 else text.rjust(width)
+    return table_lines(cells, left=2, gap=style.gap)
 
 
 def _columns(report: Report, style: _Style) -> list[ReportColumn]:
     """Titles and texts of the columns; a text that repeats the row above or says nothing is blank."""
     columns: list[ReportColumn] = [
-        ("layer", lambda r: _short(r.name, style.name, front=True)),
-        ("type", lambda r: _short(r.type, style.type)),
+        ("layer", lambda r: shortened(r.name, style.name, front=True)),
+        ("type", lambda r: shortened(r.type, style.type)),
         ("F", lambda r: _windowed(r, lambda k: str(r.ops[k].kernel))),
         ("S", lambda r: _windowed(r, lambda k: str(r.ops[k].stride))),
         ("P", lambda r: _windowed(r, lambda k: _padding(r, k))),
@@ -83,12 +77,6 @@ def _columns(report: Report, style: _Style) -> list[ReportColumn]:
         ("borders", _borders),
         ("fits", _fits),
     ]
-
-
-def _short(text: str, width: int, *, front: bool = False) -> str:
-    if len(text) <= width:
-        return text
-    return f"…{text[1 - width :]}" if front else f"{text[: width - 1]}…"
 
 
 def pair(y: str, x: str) -> str:
@@ -144,21 +132,7 @@ def _fits(row: Row) -> str:
 
 
 def _metric(number: int) -> str:
-    return metric(number) if number else ""
-
-
-def metric(number: int) -> str:
-    """A count with three digits and its thousands as a letter.
-
-    Examples:
-        >>> metric(999), metric(34_944), metric(1_600_000_000)
-        ('999', '34.9 k', '1.60 G')
-    """
-    value, letters = float(number), iter(("", "k", "M", "G", "T", "P"))
-    letter = next(letters)
-    while value >= 999.5:
-        value, letter = value / 1000, next(letters, "E")
-    return f"{number}" if not letter else f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {letter}"
+    return short_count(number) if number else ""
 
 
 def size(number: int) -> str:
@@ -188,19 +162,19 @@ def _legend(report: Report) -> list[str]:
         "field, px between cells, first px of cell 0. Borders: first and last cells of the window's map that depend "
         "on padding. Fits: -n leaves n cells unread, +n reads n beyond the edge."
     )
-    return textwrap.wrap(text, _WIDTH)
+    return textwrap.wrap(text, WIDTH)
 
 
 def _totals(report: Report) -> list[str]:
     work = report.work
     items = [(work.comparisons, "comparisons"), (work.adds, "additions"), (work.multiplies, "multiplications")]
     items += [(work.divisions, "divisions"), (work.functions, "functions (exp, tanh, ...)")]
-    other = ", ".join(f"{metric(n)} {what}" for n, what in items if n) or "none"
+    other = ", ".join(f"{short_count(n)} {what}" for n, what in items if n) or "none"
     lines = [
         f"parameters  {report.parameters:,} ({size(report.weight_bytes)} with stored statistics)",
         f"unshared    {report.unshared:,} parameters, if each cell of a convolution had its own",
-        f"work        {metric(work.macs)} MACs = {metric(work.flops)} FLOPs a window",
-        *textwrap.wrap(f"other work  {other}", _WIDTH, subsequent_indent=" " * 12),
+        f"work        {short_count(work.macs)} MACs = {short_count(work.flops)} FLOPs a window",
+        *textwrap.wrap(f"other work  {other}", WIDTH, subsequent_indent=" " * 12),
         f"activations {size(report.activation_bytes)} in all",
         f"peak memory {size(report.peak_bytes)}, weights included",
     ]

@@ -1,0 +1,62 @@
+"""Text of reports: aligned columns, shortened names and counts. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+WIDTH = 120
+"""Columns of running text."""
+
+
+def table_lines(rows: Sequence[Sequence[str]], *, left: int, gap: str = "  ", totals: bool = False) -> list[str]:
+    """The lines of a table, as wide as its longest texts.
+
+    Args:
+        rows: texts of the columns; the first row has the titles, above a rule.
+        left: how many columns are aligned to the left; the others are aligned to the right.
+        gap: between columns.
+        totals: whether the last row is set off by a rule.
+
+    Examples:
+        >>> print(*table_lines([("layer", "MACs"), ("conv1", "9"), ("all", "10")], left=1, totals=True), sep="\\n")
+        layer  MACs
+        -----------
+        conv1     9
+        -----------
+        all      10
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [
+        [text.ljust(w) if k < left else text.rjust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))]
+        for row in rows
+    ]
+    lines = list(map(gap.join, aligned))
+    rule = "-" * len(lines[0])
+    head, body = lines[0].rstrip(), [line.rstrip() for line in lines[1:]]
+    return [head, rule, *body[:-1], rule, body[-1]] if totals else [head, rule, *body]
+
+
+def shortened(text: str, width: int, *, front: bool = False) -> str:
+    """A text of at most ``width`` characters, cut at its end or front.
+
+    Examples:
+        >>> shortened("max_pool2d", 6), shortened("features.12", 6, front=True), shortened("relu", 6)
+        ('max_p…', '…es.12', 'relu')
+    """
+    if len(text) <= width:
+        return text
+    return f"…{text[1 - width :]}" if front else f"{text[: width - 1]}…"
+
+
+def short_count(number: float) -> str:
+    """A count with three digits and its thousands as a letter.
+
+    Examples:
+        >>> short_count(999), short_count(34_944), short_count(1_600_000_000), short_count(2e16)
+        ('999', '34.9 k', '1.60 G', '20.0 P')
+    """
+    value, letters = float(number), iter("kMGTP")
+    letter = ""
+    while value >= 999.5 and letter != "P":
+        value, letter = value / 1000, next(letters)
+    return f"{number:.0f}" if not letter else f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {letter}"

@@ -1,0 +1,40 @@
+"""Text of reports: aligned columns, shortened names and counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from fullfield.text import short_count, shortened, table_lines
+
+ROWS = [("layer", "type", "MACs"), ("conv1", "conv", "9"), ("fc", "", "1,000")]
+
+
+def test_columns_are_as_wide_as_their_longest_text_and_numbers_are_to_the_right() -> None:
+    assert table_lines(ROWS, left=2) == [
+        "layer  type   MACs",
+        "------------------",
+        "conv1  conv      9",
+        "fc           1,000",
+    ]
+
+
+def test_the_last_row_may_hold_totals() -> None:
+    head, rule, first, second, total = table_lines(ROWS, left=2, gap=" ", totals=True)
+    assert (rule, second) == ("-" * len(head), rule)
+    assert (first, total) == ("conv1 conv     9", "fc         1,000")
+
+
+def test_no_line_ends_with_blanks() -> None:
+    assert table_lines([("layer", "fits"), ("relu", "")], left=1)[-1] == "relu"
+
+
+@pytest.mark.parametrize(
+    ("width", "front", "text"), [(8, False, "features"), (4, False, "fea…"), (4, True, "…res"), (8, True, "features")]
+)
+def test_a_long_text_is_cut_on_one_side(width: int, front: bool, text: str) -> None:
+    assert shortened("features", width, front=front) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0"), (999, "999"), (999.6, "1.00 k"), (5e18, "5000 P")])
+def test_counts_are_short(number: float, text: str) -> None:
+    assert short_count(number) == text
