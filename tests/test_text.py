@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from fullfield.text import short_count, shortened, table_lines
+from fullfield.text import html_text, record_text, short_count, shortened, table_lines
 
 ROWS = [("layer", "type", "MACs"), ("conv1", "conv", "9"), ("fc", "", "1,000")]
 
@@ -38,3 +40,17 @@ def test_a_long_text_is_cut_on_one_side(width: int, front: bool, text: str) -> N
 @pytest.mark.parametrize(("number", "text"), [(0, "0"), (999, "999"), (999.6, "1.00 k"), (5e18, "5000 P")])
 def test_counts_are_short(number: float, text: str) -> None:
     assert short_count(number) == text
+
+
+def test_a_record_shows_what_is_not_its_default() -> None:
+    @dataclass(frozen=True, repr=False)
+    class Options:
+        tile: int = 0
+        names: tuple[str, ...] = ()
+
+    assert record_text(Options()) == "Options()"
+    assert record_text(Options(names=("a",))) == "Options(names=('a',))"
+
+
+def test_html_shows_lines_as_they_are() -> None:
+    assert html_text("a < b\n  c") == "<pre>a &lt; b\n  c</pre>"

@@ -24,10 +24,7 @@ _ELSEWHERE = {
     "stride": ("step", "step=32: px between neighbouring windows"),
     "overlap": ("step", "step=: px between neighbouring windows, the window's size minus the overlap"),
     "batch_size": ("compute", _TILE),
-    "sw_batch_size": (
-        "compute",
-        _TILE,
-    ),
+    "sw_batch_size": ("compute", _TILE),
     "roi_size": ("model", "the model's own window: load(source, window=224)"),
     "patch_size": ("model", "the model's own window: load(source, window=224)"),
     "window": ("model", "the model's own window: load(source, window=224)"),
@@ -48,8 +45,6 @@ _RECORDS = {
     "encoding": ("Encoding", ("classes", "labels", "activation", "dtype", "range")),
     "compute": ("Compute", ("budget", "tile", "method", "device", "rank", "world")),
 }
-
-
 # What other programs call an option -> the option that it is here, and what to write.
 _OPTIONS_ELSEWHERE = {
     "stride": ("--step", "--step 32: px between neighbouring windows"),
@@ -103,7 +98,7 @@ def checks_keywords(function: F) -> F:
         fullfield.errors.ArgumentError: <lambda>: has no argument 'stride'
           fix: write step=32: px between neighbouring windows
     """
-    known = list(inspect.signature(function).parameters)
+    known = [name for name in inspect.signature(function).parameters if name != "self"]
 
     @functools.wraps(function)
     def checked(*args: Any, **given: Any) -> Any:
@@ -129,6 +124,27 @@ def checks_fields(record: type[T]) -> type[T]:
 
     record.__init__ = checked  # type: ignore[assignment]
     return record
+
+
+def parse_record(name: str, value: T | None, record: type[T]) -> T:
+    """The record given for an argument; the one of all defaults where none is.
+
+    Raises:
+        ArgumentError: something else is given.
+
+    Examples:
+        >>> parse_record("encoding", "uint8", dict)
+        Traceback (most recent call last):
+        ...
+        fullfield.errors.ArgumentError: encoding: 'uint8' is no dict
+          fix: write encoding=dict(...)
+    """
+    if value is None:
+        return record()
+    if not isinstance(value, record):
+        kind = record.__name__
+        raise ArgumentError(name, f"{value!r:.60} is no {kind}", fix=f"write {name}={kind}(...)")
+    return value
 
 
 def unknown_keyword(function: str, name: str, known: list[str]) -> ArgumentError:

@@ -1,8 +1,14 @@
-"""Text of reports: aligned columns, shortened names and counts. Imports no torch."""
+"""Text for people: aligned columns, shortened names and counts, records, notebooks. Imports no torch."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 WIDTH = 120
 """Columns of running text."""
@@ -60,3 +66,20 @@ def short_count(number: float) -> str:
     while value >= 999.5 and letter != "P":
         value, letter = value / 1000, next(letters)
     return f"{number:.0f}" if not letter else f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {letter}"
+
+
+def record_text(record: DataclassInstance) -> str:
+    """The ``repr`` of a record without the fields that have their defaults."""
+    given = ((field, getattr(record, field.name)) for field in fields(record))
+    shown = (f"{field.name}={value!r}" for field, value in given if value != field.default)
+    return f"{type(record).__name__}({', '.join(shown)})"
+
+
+def html_text(text: str) -> str:
+    """Lines of text as a notebook shows them.
+
+    Examples:
+        >>> html_text("a < b")
+        '<pre>a &lt; b</pre>'
+    """
+    return f"<pre>{html.escape(text, quote=False)}</pre>"

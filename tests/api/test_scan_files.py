@@ -104,3 +104,8 @@ def test_the_foreground_found_is_scanned_and_drawn_beside_the_result() -> None:
     assert found.summary in remarks
     with Image.open("maps/slide.npy.content.png") as drawn:
         np.testing.assert_array_equal(np.asarray(drawn), np.asarray(found.picture()))
+
+
+def test_one_path_is_one_image() -> None:
+    (result,) = fullfield.scan_files(MODEL, "a.png", "maps/{name}.zarr", step=4)
+    assert (result.good, result.output) == (True, Path("maps/a.zarr"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
+from fullfield.arguments import checks_keywords
 from fullfield.canonical.align_branches import crop_to_common_size
 from fullfield.canonical.fold import fold_batch_norm as fold
 from fullfield.canonical.integers import network
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fullfield.importers.load import ModelLike
 
 
+@checks_keywords
 def convert(
     model: ModelLike,
     *,

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from fullfield.api.scores import Scores, open_scores
+from fullfield.arguments import checks_keywords
 
 if TYPE_CHECKING:
     from fullfield.engine.progress import OnProgress
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fullfield.exporters.resample import ResampleMethod
 
 
+@checks_keywords
 def export(
     scores: Scores | str | os.PathLike[str],
     path: str | os.PathLike[str],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fullfield.arguments import checks_keywords
 from fullfield.image.open import open
 from fullfield.image.raster import ArrayRaster, is_raster
 from fullfield.mask.background import Foreground
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fullfield.engine.progress import OnProgress
 
 
+@checks_keywords
 def find_foreground(image: object, *, progress: OnProgress | None = None) -> Foreground:
     """What of an image is not background: tissue on a slide, cells in the dark, what a map does not leave empty.
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fullfield.arguments import checks_keywords
 from fullfield.errors import FullfieldError, ImageError
 from fullfield.image.open import open
 from fullfield.store.archive import read_npz_record
 from fullfield.store.ome_zarr import read_record
 from fullfield.store.record import from_record, plain_json
+from fullfield.text import html_text
 
 if TYPE_CHECKING:
     from fullfield.image.raster import Raster
@@ -41,12 +43,16 @@ class FileInfo:
         """Everything as JSON-able values."""
         return {"file": self.path, "kind": self.kind, **self.facts}
 
+    def _repr_html_(self) -> str:
+        return html_text(str(self))
+
     def __str__(self) -> str:
         shown = {title.replace("_", " "): text for title, text in _lines(self.to_dict())}
         width = max(map(len, shown))
         return "\n".join(f"{title:{width}}  {text}" for title, text in shown.items())
 
 
+@checks_keywords
 def info(path: str | os.PathLike[str], *, trust: bool = False) -> FileInfo:
     """What a file is and what it says of itself; its content decides, not its name.
 

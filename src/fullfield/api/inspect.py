@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fullfield.arguments import checks_keywords
 from fullfield.errors import GeometryError
 from fullfield.importers.load import ModelLike, load
 from fullfield.model.preprocessing import Preprocessing
@@ -9,6 +10,7 @@ from fullfield.report.measure import measure
 from fullfield.report.report import Report as Report
 
 
+@checks_keywords
 def inspect(
     model: ModelLike,
     *,

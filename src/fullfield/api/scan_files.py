@@ -57,7 +57,7 @@ class FileResult:
 @checks_keywords
 def scan_files(
     model: ModelLike,
-    images: Iterable[str | os.PathLike[str]],
+    images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     output: str,
     *,
     step: StepLike | None = None,
@@ -76,7 +76,7 @@ def scan_files(
 
     Args:
         model: as for ``scan``.
-        images: paths; or ``ImageFile``, which names a level, resolution or bands of a file.
+        images: paths, or a single one; or ``ImageFile``, which names a level, resolution or bands of a file.
         output: where the scores go, with ``{name}`` for the image's name without its suffix: ``"maps/{name}.zarr"``.
         step, mode, scale, where, encoding, compute, existing, verify: as for ``scan``.
         progress: called with each path before its scan; returns what is then called with a ``Progress``.
@@ -88,7 +88,7 @@ def scan_files(
         GeometryError: an ``output`` without ``{name}``, or two images of one name.
         FullfieldError: a model that cannot be read.
     """
-    files = list(images)
+    files = [images] if isinstance(images, (str, os.PathLike)) else list(images)
     places = output_paths([os.fspath(each) for each in files], output)
     net = load(model)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fullfield.arguments import parse_bytes
+from fullfield.arguments import checks_keywords, parse_bytes
 from fullfield.drawing.pictures import html_table
 from fullfield.drawing.score_pictures import PictureStyle, class_name, draw_map, draw_overlay, liveliest_band
 from fullfield.errors import BudgetError
@@ -348,6 +348,7 @@ class Scores:
         """
         return draw_map(self.map, cls, PictureStyle(colours, vmin, vmax, activation))
 
+    @checks_keywords
     def overlay(
         self,
         image: object,
@@ -382,6 +383,7 @@ class Scores:
             self.map, image, cls, PictureStyle(colours, vmin, vmax, activation, alpha, smooth, legend, side)
         )
 
+    @checks_keywords
     def save(
         self,
         path: str | os.PathLike[str],
@@ -433,6 +435,7 @@ class Scores:
         return html_table(rows, picture, caption)
 
 
+@checks_keywords
 def open_scores(path: str | os.PathLike[str]) -> Scores:
     """The scores in a file that ``scan``, ``Scores.save`` or ``export`` wrote.
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.arguments import checks_fields
 from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.errors import ImageError
 from fullfield.exporters.coordinates import Coordinates
@@ -20,6 +21,7 @@ _STRIP_BYTES = 32 << 20
 _STRIP_ROWS = 256
 
 
+@checks_fields
 @dataclass(frozen=True)
 class Detections:
     """Which cells are detections, and how they are drawn.

@@ -55,7 +55,9 @@ def write_picture(
         raise ImageError(str(path), what, fix="write .tif, or choose a smaller resolution")
     if bands != 1:
         raise ImageError(
-            str(path), f"a picture shows one class, there are {bands}", fix="name the class, or draw labels"
+            str(path),
+            f"a picture shows one class, there are {bands}",
+            fix="pass one of classes (--class), or labels=True (--labels)",
         )
     needed = rows * columns * (grid.dtype.itemsize + _PIXEL_BYTES)
     if needed > _MOST:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fullfield.geometry.region import Region
 from fullfield.image.checks import check_region
-from fullfield.image.raster import About, ArrayRaster, Raster
+from fullfield.image.raster import About, ArrayRaster, Raster, raster_text
 from fullfield.planning.overhead import row_cache_bytes
 
 _Tile = NDArray[Any]
@@ -154,6 +154,9 @@ class CachedRaster:
     inner: Raster
     cache: TileCache
     _token: int = field(default_factory=lambda: next(_TOKENS))
+
+    def __repr__(self) -> str:
+        return raster_text(self)
 
     @property
     def name(self) -> str:

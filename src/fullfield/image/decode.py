@@ -64,7 +64,7 @@ def decode(image: object, *, max_pixels: int | None = None, bands: int | None = 
         return _from_array(image, "image"), "image"
     raise ImageError(
         "image",
-        f"a {type(image).__name__} is not an image",
+        f"{type(image).__name__} is not an image",
         fix="give a NumPy array (y, x) or (y, x, c), a torch tensor (c, y, x), a PIL image or a path",
     )
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fullfield.arguments import checks_fields, checks_keywords
 from fullfield.errors import ImageError
 from fullfield.image.blob import filesystem, local_path, open_blob
 from fullfield.image.checks import interruptible
@@ -28,6 +29,7 @@ _JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xffO\xffQ")
 _NO_VENDOR = ("generic-tiff", None)  # OpenSlide's answers for TIFFs without a vendor, and for unknown files
 
 
+@checks_keywords
 def open(
     path: str | os.PathLike[str],
     *,
@@ -67,6 +69,7 @@ def open(
     return open_raster(path, selection=Selection(level, mpp, chosen, series, z, t))
 
 
+@checks_fields
 @dataclass(frozen=True)
 class ImageFile:
     """A part of an image file, opened when it is scanned: an image as ``scan`` and ``scan_files`` take it.

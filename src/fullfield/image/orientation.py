@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.image.raster import About, ArrayRaster, Raster, is_not_nodata
+from fullfield.image.raster import About, ArrayRaster, Raster, is_not_nodata, raster_text
 
 # TIFF and EXIF orientation -> whether to transpose, then to reverse rows, then to reverse columns.
 # Source: TIFF 6.0, section 8, tag 274.
@@ -51,6 +51,9 @@ class OrientedRaster:
     transpose: bool
     flip_y: bool
     flip_x: bool
+
+    def __repr__(self) -> str:
+        return raster_text(self)
 
     @property
     def name(self) -> str:

@@ -121,6 +121,12 @@ class Raster(Protocol):
         ...
 
 
+def raster_text(raster: Raster) -> str:
+    """The ``repr`` of a raster: its reader, name, size and type, and no pixels."""
+    height, width, channels = raster.shape
+    return f"{type(raster).__name__}({raster.name!r}, {height}x{width} px, {channels} channels, {raster.dtype})"
+
+
 @dataclass(frozen=True, eq=False)
 class ArrayRaster:
     """An image in memory; implements ``Raster``.
@@ -134,6 +140,9 @@ class ArrayRaster:
     pixels: NDArray[Any]
     name: str = "image"
     about: About = field(default_factory=lambda: About({}, (256, 256)))
+
+    def __repr__(self) -> str:
+        return raster_text(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
 from fullfield.image.cache import CachedRaster, TileCache, cached, row_bytes
 from fullfield.image.checks import check_region, check_size
-from fullfield.image.raster import About, Raster
+from fullfield.image.raster import About, Raster, raster_text
 
 _BLOCK = 512  # px a side, of the resampled image
 _STRIP_BYTES = 32 << 20  # of source pixels read at once
@@ -85,6 +85,9 @@ class ResampledRaster:
     clip: tuple[float, float] | None
     _blocks: OrderedDict[tuple[int, int], Block] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __repr__(self) -> str:
+        return raster_text(self)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from fullfield.arguments import checks_keywords
 from fullfield.errors import CaptureError
 from fullfield.importers.caffe.importer import load_caffe
 from fullfield.importers.detect import USE_ONNX, detect
@@ -23,6 +24,7 @@ ModelLike = Model | nn.Module | str | os.PathLike[str]
 """What every verb takes for a model: what ``load`` takes as its source."""
 
 
+@checks_keywords
 def load(
     source: ModelLike,
     *,

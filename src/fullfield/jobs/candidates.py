@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fullfield.planning.mode import AnyMode
-from fullfield.text import WIDTH, short_count, table_lines
+from fullfield.text import WIDTH, html_text, short_count, table_lines
 from fullfield.verification.target import Target
 
 
@@ -83,6 +83,12 @@ class Tuning:
         rows = [asdict(t) | {"name": t.name, "meets": self.target.met(t.error, t.agreement)} for t in self.candidates]
         best = rows[self.candidates.index(self.best)]
         return asdict(self) | {"step": list(self.step), "candidates": rows, "best": best}
+
+    def __repr__(self) -> str:
+        return f"<Tuning: {len(self.candidates)} modes; {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        return html_text(str(self))
 
     def __str__(self) -> str:
         vary = f"scores vary by {self.spread:.3g}" if self.spread else "scores do not vary: errors are absolute"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from fullfield.arguments import parse_pair
-from fullfield.errors import GeometryError
+from fullfield.arguments import parse_pair, parse_record
+from fullfield.errors import ArgumentError, GeometryError
 from fullfield.exporters import check_output
 from fullfield.geometry.region import Pair
 from fullfield.mask.where import Where
@@ -71,19 +71,20 @@ class ScanRequest:
         """The request for the arguments of a verb.
 
         Raises:
+            ArgumentError: a record of another type.
             GeometryError: an argument that means nothing.
         """
         if samples:
             check_samples("verify", samples)
-        compute = compute or Compute()
+        compute = parse_record("compute", compute, Compute)
         return cls(
             model if compute.device is None else model.on(compute.device),
             image,
             None if step is None else parse_step(step),
             parse_mode(mode),
             scale,
-            where or Where(),
-            encoding or Encoding(),
+            parse_record("where", where, Where),
+            parse_record("encoding", encoding, Encoding),
             compute,
             samples,
         )
@@ -106,10 +107,13 @@ class OutputRequest:
         """The request for the arguments of a verb.
 
         Raises:
+            ArgumentError: a path that is none.
             GeometryError: an unknown ``existing``.
             ImageError: a suffix that names no format, or a place that cannot be written to.
         """
         check_existing(existing)
+        if not isinstance(path, (str, os.PathLike)):
+            raise ArgumentError("output", f"{path!r:.60} is no path", fix='write output="map.zarr"')
         target = Path(path)
         if target.suffix.lower() != ".zarr":
             check_output(target, existing == "overwrite")

@@ -55,6 +55,10 @@ class Foreground:
     size: tuple[int, int]
     background: Background
 
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"<Foreground: {self.background} background, {self.share:.1%} of {height}x{width} px>"
+
     @property
     def share(self) -> float:
         """Share of the image that is foreground."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from fullfield.arguments import checks_fields
 from fullfield.errors import CaptureError
 
 ChannelOrder = Literal["RGB", "BGR", "grey", "any"]
@@ -15,6 +16,7 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+@checks_fields
 @dataclass(frozen=True)
 class Preprocessing:
     """Network input from a pixel value: ``(value * scale - mean) / std``, channel by channel.

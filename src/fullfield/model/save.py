@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from fullfield._version import __version__
+from fullfield.arguments import checks_keywords
 from fullfield.errors import UnsupportedError, first_line
 from fullfield.files import check_writable, replacing_all
 from fullfield.layers.export import translations
@@ -28,6 +29,7 @@ INSIDE_BYTES = 2**31 - 2**24
 """The most bytes of weights in one protobuf file, besides its graph; larger networks get a second file."""
 
 
+@checks_keywords
 def save(model: Model | nn.Module, path: str | Path, *, overwrite: bool = False) -> Path:
     """Saves the network as one ONNX file, which ``load`` turns back into an equal model.
 

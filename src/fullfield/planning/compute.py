@@ -8,6 +8,7 @@ from typing import Any, get_args
 from fullfield.arguments import checks_fields, parse_bytes, parse_pair
 from fullfield.errors import GeometryError
 from fullfield.planning.plan import Method
+from fullfield.text import record_text
 
 
 @checks_fields
@@ -69,5 +70,4 @@ class Compute:
         return asdict(self)
 
     def __repr__(self) -> str:
-        given = (f"{name}={value!r}" for name, value in asdict(self).items() if value != getattr(type(self), name))
-        return f"Compute({', '.join(given)})"
+        return record_text(self)

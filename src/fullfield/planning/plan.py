@@ -13,7 +13,7 @@ from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning.cost import Cost, crop_macs, frontier
 from fullfield.planning.overhead import Memory
 from fullfield.planning.table import PlanTable, TileSpan, TileSpans, halo, layer_costs, numbers_written
-from fullfield.text import WIDTH, short_count
+from fullfield.text import WIDTH, html_text, short_count
 
 Mode = Literal["exact", "context"]
 Method = Literal["auto", "atrous", "fragments", "shifted"]
@@ -176,6 +176,9 @@ class Plan:
             f"{self.mode}, {self.shape[0]}x{self.shape[1]} windows in tiles of {self.tile[0]}x{self.tile[1]}, {where}; "
             f"{self.mac_ratio:.1f}x fewer multiply-adds than crops, about {self.memory.total_bytes / 1e6:.0f} MB"
         )
+
+    def _repr_html_(self) -> str:
+        return html_text(str(self.table))
 
     def __repr__(self) -> str:
         return f"<Plan: {self}>"

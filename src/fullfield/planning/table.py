@@ -13,7 +13,7 @@ from fullfield.geometry.network import Network, NodeSpec, Place
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisCells
 from fullfield.planning.constants import CONSTANTS
-from fullfield.text import WIDTH, short_count, shortened, table_lines
+from fullfield.text import WIDTH, html_text, short_count, shortened, table_lines
 
 _NAME, _OPS = 32, 22  # columns of a layer's name and operators, at most
 _NUMBER_BYTES = 4  # of a number that the estimate of the time assumes
@@ -159,6 +159,12 @@ class PlanTable:
             "scan_fewer_macs_than_crops": round(self.mac_ratio, 3),
             "layers": [layer.to_dict() for layer in self.layers],
         }
+
+    def __repr__(self) -> str:
+        return f"<PlanTable: {len(self.layers)} layers, {self.mac_ratio:.1f}x fewer multiply-adds than crops>"
+
+    def _repr_html_(self) -> str:
+        return html_text(str(self))
 
     def __str__(self) -> str:
         return "\n".join([*_lines(self), "", *_legend(), "", *self.notes])

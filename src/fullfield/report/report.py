@@ -11,6 +11,7 @@ from fullfield.model.preprocessing import Preprocessing
 from fullfield.operators.work import Work
 from fullfield.report.row import Row
 from fullfield.report.table import render
+from fullfield.text import html_text
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,9 @@ class Report:
     def to_json(self, *, indent: int | None = 2) -> str:
         """``to_dict`` as text."""
         return json.dumps(self.to_dict(), indent=indent)
+
+    def _repr_html_(self) -> str:
+        return html_text(str(self))
 
     def __str__(self) -> str:
         return render(self)

@@ -23,7 +23,7 @@ def render(report: Report) -> str:
     (h, w), pre = report.window, report.preprocessing
     head = f"{report.name}: window {h}x{w} px, {report.channels} channels -> {report.classes} scores, {report.dtype}"
     fed = f"input: {pre.order} channels, (pixel * {pre.scale:g} - {_numbers(pre.mean)}) / {_numbers(pre.std)}"
-    lines = [head, fed, "", *_table(report), "", *_legend(report), "", *_totals(report), ""]
+    lines = [head, fed, "", *_table(report), "", *_legend(), "", *_totals(report), ""]
     lines += [line for text in report.summary for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
     return "\n".join(lines)
 
@@ -154,7 +154,7 @@ def _numbers(values: Sequence[float]) -> str:
     return text if len(values) == 1 else f"[{text}]"
 
 
-def _legend(report: Report) -> list[str]:
+def _legend() -> list[str]:
     text = (
         "F, S, P: kernel, stride, padding; height x width, low/high where they differ. Unshared: parameters if each "
         "cell had its own weights and biases. FLOPs = 2 * MACs, bias included. Other ops: comparisons, additions and "

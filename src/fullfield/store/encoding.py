@@ -9,14 +9,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.arguments import checks_fields
 from fullfield.errors import ImageError
 from fullfield.store.classes import find_class
 from fullfield.store.maps import Activation, MapKind
+from fullfield.text import record_text
 
 _LEVELS = 254  # of uint8; 255 marks cells without a score
 _AT_ONCE = 1 << 16  # scores that are encoded together, in whole rows: they fit a cache
 
 
+@checks_fields
 @dataclass(frozen=True)
 class Encoding:
     """Which scores are stored, and as what numbers.
@@ -34,6 +37,9 @@ class Encoding:
     activation: Activation | None = None
     dtype: Literal["float32", "float16", "uint8"] | None = None
     range: tuple[float, float] | None = None
+
+    def __repr__(self) -> str:
+        return record_text(self)
 
 
 class Encoded(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
+from fullfield.text import html_text
 from fullfield.verification.metrics import absolute_differences, score_range
 from fullfield.verification.target import TargetCheck
 
@@ -111,6 +112,12 @@ class Certificate:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ImageError("certificate", f"cannot be read ({error!r})", fix="verify the scores again") from error
+
+    def __repr__(self) -> str:
+        return f"<Certificate: {self.samples} of {self.windows} windows run as crops: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        return html_text(str(self))
 
     def __str__(self) -> str:
         return "\n".join(

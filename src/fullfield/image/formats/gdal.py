@@ -30,7 +30,7 @@ from fullfield.image.formats.gdal_safety import (
 )
 from fullfield.image.formats.gdal_sparse import is_absent
 from fullfield.image.formats.handles import Handles
-from fullfield.image.raster import About
+from fullfield.image.raster import About, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
 _MOST_LEVELS = 32
@@ -74,6 +74,9 @@ class GdalRaster:
     plan: _ReadPlan
     channels: tuple[int, ...]
     _handles: Handles[Any] = field(repr=False)
+
+    def __repr__(self) -> str:
+        return raster_text(self)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -18,7 +18,7 @@ from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, open_blob, read_parts
 from fullfield.image.checks import THUMBNAIL_PIXELS, check_region, check_size, damaged
 from fullfield.image.decode import DECODE_ERRORS
-from fullfield.image.raster import About, Raster, downsampled
+from fullfield.image.raster import About, Raster, downsampled, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
 MAGIC = b"\x93NUMPY"
@@ -47,6 +47,9 @@ class NumpyRaster:
     fortran: bool
     bands: tuple[int, ...]
     about: About
+
+    def __repr__(self) -> str:
+        return raster_text(self)
 
     @property
     def name(self) -> str:

@@ -36,7 +36,7 @@ from fullfield.image.checks import (
 )
 from fullfield.image.formats.handles import Handles
 from fullfield.image.identity import file_identity
-from fullfield.image.raster import About
+from fullfield.image.raster import About, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
 _BLOCK = 1024  # px a side, about, of fixed blocks
@@ -84,6 +84,9 @@ class SlideRaster:
     _handles: Handles[Any] = field(repr=False)
     _masks: OrderedDict[Region, NDArray[np.uint8] | None] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __repr__(self) -> str:
+        return raster_text(self)
 
     @property
     def dtype(self) -> np.dtype[Any]:

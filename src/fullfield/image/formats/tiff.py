@@ -23,7 +23,7 @@ from fullfield.image.formats.tiff_mpp import is_trestle, trestle_overlaps
 from fullfield.image.formats.tiff_plane import Plane, read_region, split_bands
 from fullfield.image.orientation import oriented
 from fullfield.image.photometric import Photometric, photometric_of
-from fullfield.image.raster import About, Raster, is_not_nodata
+from fullfield.image.raster import About, Raster, is_not_nodata, raster_text
 from fullfield.image.selection import Selection, select_bands, select_level
 
 GEO_TAGS = frozenset({33550, 34264, 34735})
@@ -51,6 +51,9 @@ class TiffRaster:
     alpha: bool
     about: About
     close_files: Callable[[], None]
+
+    def __repr__(self) -> str:
+        return raster_text(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from fullfield.image.formats.zarr_axes import Axes, axes_of, channel_names, ome_
 from fullfield.image.formats.zarr_bounds import RangeRequestError, bounded
 from fullfield.image.formats.zarr_find import ZarrImage, find_image, open_store, zarr_errors
 from fullfield.image.formats.zarr_identity import zarr_identity
-from fullfield.image.raster import About, is_not_nodata
+from fullfield.image.raster import About, is_not_nodata, raster_text
 from fullfield.image.selection import Selection, select_bands, select_level
 
 _CHUNKS_PER_SHARD = 1 << 22  # whose index takes 64 MiB
@@ -42,6 +42,9 @@ class ZarrRaster:
     level: int
     _levels: tuple[Any, ...] = field(repr=False)
     _store: Any = field(repr=False)
+
+    def __repr__(self) -> str:
+        return raster_text(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:
