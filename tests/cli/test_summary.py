@@ -43,7 +43,7 @@ def said(array: np.ndarray) -> dict[str, Any]:
     shown = int(np.flatnonzero(span >= 0.999 * span.max())[-1])
     best = np.bincount(array.argmax(axis=0)[there], minlength=array.shape[0])
     where = divmod(int(np.where(np.isnan(array[shown]), -np.inf, array[shown]).argmax()), array.shape[2])
-    return {"scored": int(there.sum()), "best": best.tolist(), "liveliest": shown, "highest": where}
+    return {"scored": int(there.sum()), "best": best.tolist(), "widest_band": shown, "highest": where}
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -58,10 +58,10 @@ def test_a_digest_of_pieces_is_that_of_the_whole(name: str, tmp_path: Path) -> N
     for digest in (Digest.of(found.to_memory()), pieces):
         assert digest.scored == wanted["scored"]
         assert digest.best.tolist() == wanted["best"]
-        assert digest.liveliest == wanted["liveliest"]
+        assert digest.widest_band == wanted["widest_band"]
         if digest.scored:
-            assert tuple(digest.highest[digest.liveliest]) == wanted["highest"]
-            assert digest.high[digest.liveliest] == np.nanmax(array[digest.liveliest])
+            assert tuple(digest.highest[digest.widest_band]) == wanted["highest"]
+            assert digest.high[digest.widest_band] == np.nanmax(array[digest.widest_band])
 
 
 def test_a_stored_map_is_summed_up_like_one_in_memory(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Held:
 
 
 def plan_of(peak: int, budget: int, beside: int = 0) -> Any:
-    memory = SimpleNamespace(tile_bytes=peak, beside_bytes=beside)
+    memory = SimpleNamespace(tile_bytes=peak, overhead_bytes=beside)
     return SimpleNamespace(memory=memory, spare_bytes=budget - peak)
 
 
@@ -49,10 +49,10 @@ def test_free_memory_beyond_a_quarter_of_the_peak_is_released(monkeypatch: pytes
     held = Held(monkeypatch, 1000)
     tight = heap.Heap(plan_of(100, 100))
     held.free = 25
-    tight.settle()
+    tight.trim_excess()
     assert held.times == 0
     held.free = 26
-    tight.settle()
+    tight.trim_excess()
     assert (held.times, held.free) == (1, 0)
 
 
@@ -61,10 +61,10 @@ def test_with_room_in_the_budget_the_memory_of_a_tile_stays(monkeypatch: pytest.
     for budget, allowed in ((100, 25), (150, 50), (200, 75), (10**6, 75)):
         roomy = heap.Heap(plan_of(100, budget, beside=7))
         held.free, held.times = allowed + 7, 0
-        roomy.settle()
+        roomy.trim_excess()
         assert held.times == 0
         held.free += 1
-        roomy.settle()
+        roomy.trim_excess()
         assert held.times == 1
 
 
@@ -74,15 +74,15 @@ def test_memory_that_cannot_be_released_raises_the_limit(monkeypatch: pytest.Mon
     held.used += 500  # a cache that grows
     for _ in range(9):
         held.free = 25
-        settled.settle()
+        settled.trim_excess()
     assert held.times == 1
 
 
 def test_where_the_held_memory_is_unknown_all_free_memory_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, 0)
     unknown = heap.Heap(plan_of(100, 1000))
-    unknown.settle()
-    unknown.settle()
+    unknown.trim_excess()
+    unknown.trim_excess()
     assert held.times == 2
 
 

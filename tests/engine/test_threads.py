@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from fullfield.engine import threads
-from fullfield.engine.threads import ReadAhead, Worker, quick_switching
+from fullfield.engine.threads import ReadAhead, Worker, short_switch_interval
 from tests.processes import PATIENCE_S
 
 
@@ -103,8 +103,8 @@ def test_a_worker_runs_tasks_in_order_in_one_thread() -> None:
     seen: list[tuple[int, str]] = []
     with Worker("behind") as worker:
         for task in numbered(seen, 20):
-            worker.take(task)  # type: ignore[arg-type]
-        worker.settle()
+            worker.submit(task)  # type: ignore[arg-type]
+        worker.wait()
         assert [number for number, _ in seen] == list(range(20))
     assert {thread for _, thread in seen} == {"behind_0"}
 
@@ -113,21 +113,21 @@ def test_short_tasks_of_an_inline_worker_run_in_the_calling_thread(length: str) 
     seen: list[tuple[int, str]] = []
     with Worker("behind", inline=True) as worker:
         for task in numbered(seen, 8):
-            worker.take(task)  # type: ignore[arg-type]
+            worker.submit(task)  # type: ignore[arg-type]
     inline = [number for number, thread in seen if not thread.startswith("behind")]
     assert inline == (list(range(8)) if length == "short" else [0, 1])
     assert [number for number, _ in seen] == list(range(8))
 
 
-@pytest.mark.parametrize("call", ["take", "settle"])
+@pytest.mark.parametrize("call", ["submit", "wait"])
 def test_what_a_task_raises_is_raised_by_the_next_call(call: str) -> None:
     def fail() -> None:
         raise OSError("no room")
 
     with Worker("behind") as worker:
-        worker.take(fail)
+        worker.submit(fail)
         with pytest.raises(OSError, match="no room"):
-            worker.settle() if call == "settle" else worker.take(lambda: None)
+            worker.wait() if call == "wait" else worker.submit(lambda: None)
 
 
 def test_a_task_is_run_even_if_waiting_for_the_one_before_is_interrupted() -> None:
@@ -140,13 +140,13 @@ def test_a_task_is_run_even_if_waiting_for_the_one_before_is_interrupted() -> No
     ran: list[int] = []
     with pytest.raises(KeyboardInterrupt), Worker("behind") as worker:  # noqa: PT012
         worker.last = Interrupted()  # type: ignore[assignment]
-        worker.take(lambda: ran.append(1))
+        worker.submit(lambda: ran.append(1))
     assert ran == [1]
 
 
 def test_the_switch_interval_is_restored_when_the_last_scan_ends() -> None:
     before = sys.getswitchinterval()
-    first, second = quick_switching(), quick_switching()
+    first, second = short_switch_interval(), short_switch_interval()
     first.__enter__()
     second.__enter__()
     assert sys.getswitchinterval() == pytest.approx(0.0005)

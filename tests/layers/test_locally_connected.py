@@ -111,8 +111,8 @@ def test_weights_that_differ_make_no_convolution_unless_averaged(name: str) -> N
         {"weight": local.weight[0, 0, 0, 0, 0], "bias": local.bias[0, 0]}[name][0] += 0.9
     with pytest.raises(UnsupportedError, match=r"differ between positions, by up to 0\.8"):
         local.to_conv()
-    averaged, spread = local.to_conv(average=True)
-    assert spread == pytest.approx(0.8)
+    averaged, deviation = local.to_conv(average=True)
+    assert deviation == pytest.approx(0.8)
     difference = averaged.state_dict()[name] - conv.state_dict()[name]
     assert difference.flatten()[0].item() == pytest.approx(0.1)
     assert difference.flatten()[1:].abs().max() <= 1e-15
@@ -120,8 +120,8 @@ def test_weights_that_differ_make_no_convolution_unless_averaged(name: str) -> N
 
 def test_equal_weights_average_to_themselves_without_spread() -> None:
     conv = nn.Conv2d(4, 6, 3)
-    averaged, spread = LocallyConnected2d.from_conv(conv, 5).to_conv(average=True)
-    assert spread == 0
+    averaged, deviation = LocallyConnected2d.from_conv(conv, 5).to_conv(average=True)
+    assert deviation == 0
     assert torch.equal(averaged.weight, conv.weight)
 
 

@@ -14,7 +14,7 @@ import fullfield
 from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Operator, Windowed, kernel_geometry
 from fullfield.operators.registry import register
-from fullfield.operators.work import Work, each
+from fullfield.operators.work import Work, per_number
 from fullfield.report.measure import measure
 from tests.oracle import Scan, captured, crops, difference
 
@@ -58,7 +58,9 @@ register(
     )
 )
 register(
-    Operator((torch.ops.laboratory.bent_identity,), kind="pointwise", counts=each(multiplies=2, adds=3, functions=1))
+    Operator(
+        (torch.ops.laboratory.bent_identity,), kind="pointwise", counts=per_number(multiplies=2, adds=3, functions=1)
+    )
 )
 
 

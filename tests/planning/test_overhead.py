@@ -40,7 +40,7 @@ FILE = Overhead(
     stored=Stored(5, 4, (64, 256, 256)),
     fixed_bytes=7,
 )
-TILE = TileUse(peak_bytes=MB, region=(100, 200), windows=12, spread=(3, 4), shape=(30, 40))
+TILE = TileUse(peak_bytes=MB, region=(100, 200), windows=12, extent=(3, 4), shape=(30, 40))
 READY, RAW = 100 * 200 * 3 * 4, 100 * 200 * 4 * 2
 
 
@@ -61,7 +61,7 @@ def test_the_bill_is_that_of_a_count_by_hand() -> None:
     )
     bill = counted()
     assert bill.grows
-    assert bill.total_bytes == MB + bill.beside_bytes == MB + 1_680_000 + 480 + 50_400 + 192_000 + 3 * MB + 7
+    assert bill.total_bytes == MB + bill.overhead_bytes == MB + 1_680_000 + 480 + 50_400 + 192_000 + 3 * MB + 7
 
 
 def test_without_overhead_a_scan_takes_what_its_computation_takes() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fullfield.errors import GeometryError
 from fullfield.planning import Plan, make_plan
 from fullfield.planning.overhead import shard_size
-from fullfield.planning.shards import Shards, first_cell, spread
+from fullfield.planning.shards import Shards, first_cell, tile_extent
 from tests.planning.networks import padded
 
 METHODS = st.sampled_from(["atrous", "fragments", "shifted"])
@@ -30,7 +30,7 @@ def test_blocks_and_their_tiles_cover_every_cell_once(
     more: tuple[int, int], step: tuple[int, int], tile: tuple[int, int], method: Any, most: int
 ) -> None:
     plan = planned(more, step, tile, method)
-    shards = Shards(plan, shard_size(spread(plan), plan.shape, cell_bytes=4, most_bytes=most))
+    shards = Shards(plan, shard_size(tile_extent(plan), plan.shape, cell_bytes=4, most_bytes=most))
     covered, computed = (np.zeros(plan.shape, int) for _ in range(2))
     for index in range(len(shards)):
         box = shards.box(index)
@@ -51,8 +51,8 @@ def test_a_block_is_at_most_as_large_as_asked_unless_it_is_one_tile(
     more: tuple[int, int], tile: tuple[int, int], most: int
 ) -> None:
     plan = planned(more, (1, 1), tile)
-    rows, columns = shard_size(spread(plan), plan.shape, cell_bytes=3, most_bytes=most)
-    alone = (rows, columns) == tuple(min(t, n) for t, n in zip(spread(plan), plan.shape, strict=True))
+    rows, columns = shard_size(tile_extent(plan), plan.shape, cell_bytes=3, most_bytes=most)
+    alone = (rows, columns) == tuple(min(t, n) for t, n in zip(tile_extent(plan), plan.shape, strict=True))
     assert alone or 3 * rows * columns <= most
 
 

@@ -187,7 +187,7 @@ def test_extremes_are_those_of_what_holds_something(
         if name == "b.zarr":
             monkeypatch.setattr(pyramid, "read_cells", None)
         seal(tmp_path / name, built=store.built, extremes=store.extremes if name == "b.zarr" else {})
-    assert store.flat
+    assert store.single_level
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
     channels = json.loads((tmp_path / "a.zarr/zarr.json").read_text())["attributes"]["ome"]["omero"]["channels"]
     some = [band[band < 200] for band in values[:2]]

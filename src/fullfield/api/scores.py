@@ -15,7 +15,7 @@ from PIL import Image
 
 from fullfield.arguments import checks_keywords, parse_bytes
 from fullfield.drawing.pictures import html_table
-from fullfield.drawing.score_pictures import PictureStyle, class_name, draw_map, draw_overlay, liveliest_band
+from fullfield.drawing.score_pictures import PictureStyle, class_name, draw_map, draw_overlay, widest_band
 from fullfield.errors import BudgetError
 from fullfield.exporters import Options
 from fullfield.exporters import export as write
@@ -423,7 +423,7 @@ class Scores:
     def _repr_html_(self) -> str:
         small = self.coarse(_SHOWN).map
         labels = self.kind == "labels"
-        band = None if labels else liveliest_band(small)
+        band = None if labels else widest_band(small)
         caption = "labels" if band is None else class_name(small, band)
         picture = draw_map(small, None if band is None else self.classes[band], PictureStyle())
         picture.thumbnail((_SHOWN, _SHOWN))

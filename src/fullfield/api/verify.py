@@ -66,7 +66,7 @@ def verify(
     spec = scores.map.spec
     check_comparable(spec, net)
     source = scanned_source(net, image, spec)
-    check_same(net, source, spec)
+    check_same_scan(net, source, spec)
     return certify(net, scores.map, source, samples=samples, seed=seed, progress=progress)
 
 
@@ -84,8 +84,8 @@ def scanned_source(model: Model, image: object, spec: MapSpec) -> WindowedSource
     )
 
 
-def check_same(model: Model, source: WindowedSource, spec: MapSpec) -> None:
-    """Passes if a map can be one of this model and image.
+def check_same_scan(model: Model, source: WindowedSource, spec: MapSpec) -> None:
+    """Checks that a map can be one of this model and image.
 
     Raises:
         GeometryError: it is not; the text says what differs.

@@ -59,7 +59,7 @@ class CanonicalBuilder:
         node.meta = {"path": target, "op": "weight", "kind": "const"}
         return node
 
-    def made_once(self, key: tuple[object, ...], make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def cached(self, key: tuple[object, ...], make: Callable[[], torch.Tensor]) -> torch.Tensor:
         """The tensor that ``make`` returned when ``key`` was asked for first."""
         if key not in self._made:
             self._made[key] = make()

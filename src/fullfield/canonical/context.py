@@ -93,14 +93,14 @@ class Context:
             parameter = isinstance(tensor, nn.Parameter)
             return nn.Parameter(result, requires_grad=tensor.requires_grad) if parameter else result
 
-        made = self.builder.made_once((target, tuple(split), tuple(order), tuple(shape)), changed)
+        made = self.builder.cached((target, tuple(split), tuple(order), tuple(shape)), changed)
         return Const(self.builder.attribute(target, made), tuple(shape))
 
     def fixed(self, tensor: torch.Tensor) -> Const:
         """A tensor of the rule's own, in the type and on the device of the operator's result."""
         like = self.result
         key = (self.node.name, "fixed", *tensor.shape)
-        made = self.builder.made_once(key, lambda: tensor.to(like.device, like.dtype))
+        made = self.builder.cached(key, lambda: tensor.to(like.device, like.dtype))
         return Const(self.builder.attribute(f"{self.node.name}_fixed", made), tuple(made.shape))
 
     def to_channels(self, mapped: Mapped, layout: Layout, order: Sequence[int]) -> Mapped:

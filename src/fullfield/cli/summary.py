@@ -86,11 +86,11 @@ class Digest:
                 self.high[k], self.highest[k] = value, cell
 
     @property
-    def liveliest(self) -> int:
+    def widest_band(self) -> int:
         """The band whose scores span the widest range."""
-        from fullfield.drawing.thumbnails import widest
+        from fullfield.drawing.thumbnails import widest_range
 
-        return widest(self.low, self.high)
+        return widest_range(self.low, self.high)
 
 
 def summary(scores: Scores, shown: int | str | None, seconds: float, written: list[str]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
     }
     if scores.kind == "scores" and (scores.path is None or math.prod(scores.shape) * 4 <= _READ):
         digest = Digest.of(scores)
-        band = digest.liveliest if shown is None else scores.class_index(shown)
+        band = digest.widest_band if shown is None else scores.class_index(shown)
         facts |= _found(digest, _names(scores.class_names, scores.classes), place, band)
     counts = scores.provenance.get("counts")
     facts |= {} if counts is None else {"counts": counts}

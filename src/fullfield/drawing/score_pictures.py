@@ -12,7 +12,7 @@ from PIL import Image
 from fullfield.drawing.legend import with_label_legend, with_legend
 from fullfield.drawing.overlay import blend, blend_colours, check_same_image
 from fullfield.drawing.pictures import colour_limits, label_colours, label_picture, score_picture
-from fullfield.drawing.thumbnails import Photo, photo_of, widest
+from fullfield.drawing.thumbnails import Photo, photo_of, widest_range
 from fullfield.errors import ImageError
 from fullfield.image.decode import pixel_limit
 from fullfield.store.classes import find_band
@@ -20,7 +20,7 @@ from fullfield.store.maps import Activation, ScoreMap
 from fullfield.store.palette import distinct
 from fullfield.store.reading import class_map, coarse, read_scores, top_labels
 
-_COARSE = 256  # cells a side of the level on which the liveliest class is found
+_COARSE = 256  # cells a side of the level on which the class with the widest range is found
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ def draw_overlay(scores: ScoreMap, image: object, cls: int | str | None, style: 
     return with_legend(drawn, title=class_name(scores, band), note=note, colours=style.colours, limits=limits)
 
 
-def liveliest_band(scores: ScoreMap) -> int:
-    """The band whose scores span the widest range on a coarse level: ``widest``."""
+def widest_band(scores: ScoreMap) -> int:
+    """The band whose scores span the widest range on a coarse level: ``widest_range``."""
     values = read_scores(coarse(scores, _COARSE), None)
     flat = values.reshape(values.shape[0], -1)
     low, high = (f.reduce(flat, axis=1).astype(np.float64) for f in (np.fmin, np.fmax))
-    return widest(low, high)
+    return widest_range(low, high)
 
 
 def class_name(scores: ScoreMap, band: int) -> str:
@@ -121,7 +121,7 @@ def _label_overlay(shown: ScoreMap, photo: Photo, style: PictureStyle) -> Image.
 
 
 def _band(scores: ScoreMap, cls: int | str | None) -> int:
-    return liveliest_band(scores) if cls is None else find_band(scores.spec, cls)
+    return widest_band(scores) if cls is None else find_band(scores.spec, cls)
 
 
 def _check_labels(scores: ScoreMap, cls: int | str | None, style: PictureStyle) -> None:

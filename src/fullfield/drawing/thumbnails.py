@@ -61,7 +61,7 @@ def photo_of(image: object, *, side: int, max_pixels: int) -> Photo:
     return Photo(photograph(raster.read(0, height, 0, width) if whole else _small(raster, side)), (height, width))
 
 
-def widest(low: Any, high: Any) -> int:
+def widest_range(low: Any, high: Any) -> int:
     """The band with the widest range of scores; of several within 0.1 %, the last: "face", not "background".
 
     Args:

@@ -28,9 +28,9 @@ class Heap:
     def __init__(self, plan: Plan) -> None:
         peak = plan.memory.tile_bytes
         self.most = peak // 4 + min(peak, plan.spare_bytes) // 2
-        self.limit = held_bytes() + plan.memory.beside_bytes + self.most
+        self.limit = held_bytes() + plan.memory.overhead_bytes + self.most
 
-    def settle(self) -> None:
+    def trim_excess(self) -> None:
         """Trims if the process holds more than the limit, or if its resident memory is unknown."""
         held = held_bytes()
         if not held or held > self.limit:

@@ -29,7 +29,7 @@ class Layouts:
         key = _kind(plan, tile)
         found = self.cached.get(key)
         if found is None:
-            found = self.engine.known(plan.layout(tile))
+            found = self.engine.interned(plan.layout(tile))
             self.cached[key] = found
             if len(self.cached) > _MOST:
                 self.cached.popitem(last=False)

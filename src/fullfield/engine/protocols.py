@@ -75,7 +75,7 @@ class Sink(Protocol):
 class Engine(Protocol):
     """Runs the programs of one network's tiles; each is compiled for its first tile and kept for tiles like it."""
 
-    def known(self, layout: TileLayout) -> TileLayout:
+    def interned(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""
         ...
 

@@ -18,7 +18,7 @@ from fullfield.engine.heap import Heap
 from fullfield.engine.layouts import Layouts, region_of
 from fullfield.engine.progress import OnProgress, Progress
 from fullfield.engine.protocols import Sink, Source, WantedCells
-from fullfield.engine.threads import AHEAD, ReadAhead, Worker, quick_switching
+from fullfield.engine.threads import AHEAD, ReadAhead, Worker, short_switch_interval
 from fullfield.geometry.tile import TileLayout
 from fullfield.planning import Plan, Tile
 from fullfield.planning.shards import Shards, first_cell
@@ -56,7 +56,7 @@ def run(
     heap = Heap(plan)
     meter = _Meter.of(shards, blocks, plan.memory.remark, progress)
     with (
-        quick_switching(),
+        short_switch_interval(),
         Worker("fullfield-finish") as finisher,
         Worker("fullfield-put", inline=True) as putter,
         ReadAhead(_reads(shards, blocks, Layouts(engine), source, where), ahead) as reads,
@@ -67,18 +67,18 @@ def run(
                 meter.reading_s = reads.waited_s
                 if pixels is not None:
                     scores = engine.compile(read.part, read.layout)(pixels)
-                    putter.take(partial(sink.put, block, read.cells, scores, read.mask))
+                    putter.submit(partial(sink.put, block, read.cells, scores, read.mask))
                     del read, pixels, scores
-                    heap.settle()
+                    heap.trim_excess()
                     meter.computed += tile.rows * tile.columns
                 meter.done += tile.rows * tile.columns
                 meter.report()
-            putter.settle()
-            finisher.take(partial(sink.finish, block))
+            putter.wait()
+            finisher.submit(partial(sink.finish, block))
             meter.writing_s = finisher.waited_s
             meter.blocks += 1
             meter.report()
-        finisher.settle()
+        finisher.wait()
     return meter.snapshot()
 
 

@@ -75,7 +75,7 @@ class ReadAhead(Generic[T]):
 class Worker:
     """A thread that runs one task after another; at most one waits for its turn.
 
-    What a task raises is raised by the next ``take`` or ``settle``.
+    What a task raises is raised by the next ``submit`` or ``wait``.
 
     Args:
         name: of the thread.
@@ -97,7 +97,7 @@ class Worker:
     def __exit__(self, *error: object) -> None:
         self.pool.shutdown()
 
-    def take(self, task: Callable[[], None]) -> None:
+    def submit(self, task: Callable[[], None]) -> None:
         """Accepts a task, which is run even if waiting for the one before is interrupted; returns when it begins."""
         began = time.perf_counter()
         if self._long < _LONG:
@@ -111,7 +111,7 @@ class Worker:
             seconds = time.perf_counter() - began
         self.waited_s += seconds
 
-    def settle(self) -> None:
+    def wait(self) -> None:
         """Waits for the last task."""
         last, self.last = self.last, None
         if last is not None:
@@ -127,7 +127,7 @@ class _Switching:
 
 
 @contextmanager
-def quick_switching() -> Iterator[None]:
+def short_switch_interval() -> Iterator[None]:
     """Lets threads switch more often: the computation asks for the interpreter every few hundred microseconds."""
     with _Switching.lock:
         if not _Switching.users:

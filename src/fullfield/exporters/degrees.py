@@ -26,7 +26,7 @@ def polygons_in_degrees(rings: list[list[Pair]], to_degrees: ToCoordinates) -> l
     """
     found = []
     for number, ring in enumerate(rings):
-        x, y = to_degrees(*dense(np.array(ring, np.float64), to_degrees))
+        x, y = to_degrees(*densified(np.array(ring, np.float64), to_degrees))
         longitudes = unwrapped(x)
         if longitudes is None:
             what = "a region contains a pole, and is no polygon in degrees"
@@ -36,7 +36,7 @@ def polygons_in_degrees(rings: list[list[Pair]], to_degrees: ToCoordinates) -> l
     return split_at_antimeridian(found)
 
 
-def dense(corners: Floats, to_degrees: ToCoordinates) -> tuple[Floats, Floats]:
+def densified(corners: Floats, to_degrees: ToCoordinates) -> tuple[Floats, Floats]:
     """A ring with enough points on its sides that straight lines in degrees follow them.
 
     Each side is halved until the points at 1/4, 1/2 and 3/4 of it lie within ``_STRAY`` cells of the line in degrees,

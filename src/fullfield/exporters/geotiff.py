@@ -15,7 +15,7 @@ from fullfield._version import __version__
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters import cog as cog_file
-from fullfield.exporters.grid import ExportGrid, blocks, counted, widened
+from fullfield.exporters.grid import ExportGrid, blocks, with_progress, without_float16
 from fullfield.exporters.tiff_complete import gdal_errors_logged, missing_tiles
 from fullfield.files import replacing, system_error
 
@@ -61,7 +61,7 @@ def write_geotiff(
     rasterio = rasterio_or_error("GeoTIFF")
     if compression not in ("deflate", "zstd", "lzw", "none"):
         raise ImageError("compression", f"{compression!r} is not known", fix="use deflate, zstd, lzw or none")
-    grid = widened(grid)
+    grid = without_float16(grid)
     cloud = cog and (grid.shape[0] <= _MIXED or _orders_bands(rasterio))
     needed = math.prod(grid.shape) * grid.dtype.itemsize * (2 if cloud else 1)
     with replacing(path, overwrite=overwrite, needed_bytes=needed) as place:
@@ -139,7 +139,7 @@ def _write(rasterio: Any, grid: ExportGrid, path: Path, compression: str, progre
         profile["predictor"] = predictor(grid)
     with rasterio.open(path, "w", **profile) as file:
         _describe(file, grid)
-        for top, bottom, left, right in counted(blocks(grid, side), rows * columns, progress):
+        for top, bottom, left, right in with_progress(blocks(grid, side), rows * columns, progress):
             window = rasterio.windows.Window(left, top, right - left, bottom - top)
             file.write(grid.read(top, bottom, left, right), window=window)
             file.write_mask(grid.valid(top, bottom, left, right), window=window)

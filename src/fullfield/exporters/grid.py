@@ -169,7 +169,7 @@ def blocks(grid: ExportGrid, tile: int, *, bytes_held: int = _MOST) -> Iterator[
     yield from _cover((0, rows, 0, columns), tile, wide)
 
 
-def parts(grid: ExportGrid, region: Region) -> Iterator[Region]:
+def split_region(grid: ExportGrid, region: Region) -> Iterator[Region]:
     """Splits a region into parts that fit in memory, aligned with the inner chunks of stores."""
     most = max(1, _MOST // max(1, grid.cost_bytes))
     side = 1 << (most.bit_length() - 1) // 2  # a power of two, as chunks have
@@ -183,7 +183,7 @@ def _cover(region: Region, height: int, width: int) -> Iterator[Region]:
             yield y, min(y + height, bottom), x, min(x + width, right)
 
 
-def counted(
+def with_progress(
     regions: Iterator[Region], total: int, progress: OnProgress | None, *, unit: str = "cells"
 ) -> Iterator[Region]:
     """The regions unchanged; each is reported as exported when the next one is asked for."""
@@ -195,7 +195,7 @@ def counted(
         stage.report(done)
 
 
-def widened(grid: ExportGrid) -> ExportGrid:
+def without_float16(grid: ExportGrid) -> ExportGrid:
     """The grid with float16 as float32, for formats without float16."""
     if grid.dtype != np.float16:
         return grid

@@ -12,7 +12,7 @@ from fullfield.errors import UnsupportedError
 from fullfield.exporters.grid import ExportGrid, cells, class_names
 from fullfield.store.maps import ScoreMap
 from fullfield.store.palette import distinct
-from fullfield.store.reading import greatest
+from fullfield.store.reading import argmax_bands
 
 _STRIP = 1 << 18  # cells compared at once: they fit a core's cache
 
@@ -33,7 +33,7 @@ def labelled(grid: ExportGrid) -> ExportGrid:
         found = np.full((1, *known.shape), fill, dtype)
         strip = max(1, _STRIP // max(1, known.shape[1]))
         for row in range(0, known.shape[0], strip):
-            index, real = greatest(iter(numbers[:, row : row + strip]))
+            index, real = argmax_bands(iter(numbers[:, row : row + strip]))
             np.copyto(found[0, row : row + strip], codes.take(index), where=real & known[row : row + strip])
         return found
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fullfield.engine.progress import OnProgress
-from fullfield.exporters.grid import ExportGrid, blocks, counted
+from fullfield.exporters.grid import ExportGrid, blocks, with_progress
 from fullfield.files import replacing
 
 _BLOCK = 256
@@ -41,7 +41,7 @@ def fill_file(grid: ExportGrid, file: BinaryIO, progress: OnProgress | None) -> 
     (bands, rows, columns), size = grid.shape, grid.dtype.itemsize
     start = file.tell()
     file.truncate(start + bands * rows * columns * size)
-    for top, bottom, left, right in counted(blocks(grid, _BLOCK), rows * columns, progress):
+    for top, bottom, left, right in with_progress(blocks(grid, _BLOCK), rows * columns, progress):
         numbers = np.ascontiguousarray(grid.read(top, bottom, left, right), grid.dtype)
         runs = numbers.reshape(bands, -1, (right - left) * (bottom - top if right - left == columns else 1))
         for band, run in np.ndindex(runs.shape[:2]):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fullfield._version import __version__
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
-from fullfield.exporters.grid import ExportGrid, widened
+from fullfield.exporters.grid import ExportGrid, without_float16
 from fullfield.exporters.npy import fill_file
 from fullfield.files import replacing
 from fullfield.store.halving import halved
@@ -37,7 +37,7 @@ def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, prog
         ImageError: tifffile is missing, or no space.
     """
     tifffile = _tifffile()
-    grid = widened(grid)
+    grid = without_float16(grid)
     needed = math.prod(grid.shape) * grid.dtype.itemsize * 3
     with replacing(path, overwrite=overwrite, needed_bytes=needed) as place:
         levels = _levels(grid, place.parent, progress)

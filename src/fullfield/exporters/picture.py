@@ -13,7 +13,7 @@ from fullfield.drawing.colours import paint
 from fullfield.drawing.pictures import encode_picture
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.exporters.grid import ExportGrid, blocks, counted
+from fullfield.exporters.grid import ExportGrid, blocks, with_progress
 from fullfield.files import check_writable, replacing
 from fullfield.image.decode import pixel_limit
 
@@ -65,7 +65,7 @@ def write_picture(
         raise BudgetError(str(path), what, fix="write .tif, or choose a smaller resolution")
     side = check_writable(legend_path(path), overwrite, suffixes=(".json",))
     numbers = np.empty((rows, columns), grid.dtype)
-    for top, bottom, left, right in counted(blocks(grid, _BLOCK), rows * columns, progress, unit="px"):
+    for top, bottom, left, right in with_progress(blocks(grid, _BLOCK), rows * columns, progress, unit="px"):
         numbers[top:bottom, left:right] = grid.read(top, bottom, left, right)[0]
     picture, legend = _labels(grid, numbers) if grid.colours is not None else _scores(grid, numbers, colours)
     legend |= {"origin": grid.origin, "spacing": grid.spacing}

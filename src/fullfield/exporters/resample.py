@@ -14,7 +14,7 @@ from fullfield.errors import ImageError
 from fullfield.exporters.grid import ExportGrid
 from fullfield.exporters.labels import labelled
 from fullfield.geometry.region import Pair
-from fullfield.store.reading import greatest
+from fullfield.store.reading import argmax_bands
 
 ResampleMethod = Literal["nearest", "bilinear", "lanczos"]
 _REACH = {"bilinear": 1.0, "lanczos": 3.0}  # of the kernel, in cells
@@ -290,5 +290,5 @@ def _fill_labels(
     classes: tuple[int, ...],
 ) -> None:
     """The class of the greatest band at each pixel; left as it is where a band has no value."""
-    top, known = greatest(band for _, values in bands for band in values)
+    top, known = argmax_bands(band for _, values in bands for band in values)
     np.copyto(out, np.array(classes, out.dtype).take(top), where=there & known)

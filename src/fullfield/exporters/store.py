@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.exporters.grid import Classes, ExportGrid, cells, counted, parts
+from fullfield.exporters.grid import Classes, ExportGrid, cells, split_region, with_progress
 from fullfield.files import replacing
 from fullfield.geometry.region import Region
 from fullfield.store.archive import write_npz
@@ -80,7 +80,7 @@ def _copy(grid: ExportGrid, writer: StoreWriter, progress: OnProgress | None) ->
         for top in range(0, rows, height)
         for left in range(0, columns, width)
     )
-    for shard in counted(shards, rows * columns, progress):
+    for shard in with_progress(shards, rows * columns, progress):
         writer.write(shard[0], shard[2], _read(grid, shard), grid.valid(*shard))
 
 
@@ -90,7 +90,7 @@ def _read(grid: ExportGrid, region: Region) -> NDArray[Any]:
         return grid.read(*region)
     top, bottom, left, right = region
     block = np.empty((grid.shape[0], bottom - top, right - left), grid.dtype)
-    for y, y2, x, x2 in parts(grid, region):
+    for y, y2, x, x2 in split_region(grid, region):
         block[:, y - top : y2 - top, x - left : x2 - left] = grid.read(y, y2, x, x2)
     return block
 

@@ -58,7 +58,7 @@ def certify(
     """
     spec = scores.spec
     cells = sample_valid(spec.shape[1:], samples, seed, lambda i, j: bool(scores.valid(i, i + 1, j, j + 1).all()))
-    found, crops = found_and_crops(model, scores, source, cells, progress=progress)
+    found, crops = scores_and_crops(model, scores, source, cells, progress=progress)
     certificate = compare(
         found,
         crops,
@@ -71,7 +71,7 @@ def certify(
     return certificate if target is None else replace(certificate, check=TargetCheck.of(target, found, crops))
 
 
-def found_and_crops(
+def scores_and_crops(
     model: Model, scores: ScoreMap, source: Source, cells: list[Cell], *, progress: OnProgress | None = None
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Scores ``(cells, bands)`` of some cells of a map, and those of the original network."""

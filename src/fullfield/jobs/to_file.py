@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fullfield.drawing.score_pictures import liveliest_band
+from fullfield.drawing.score_pictures import widest_band
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.errors import ImageError
 from fullfield.exporters import export, format_of
@@ -36,12 +36,14 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
     stored = request
     if kind == "geojson":
         stored = replace(request, encoding=replace(request.encoding, classes=None))
-    beside = replace(output, path=store_beside(output.path), existing="resume" if output.overwrite else output.existing)
-    found = scan_to_store(stored, beside, progress, name=output.path)
+    intermediate = replace(
+        output, path=intermediate_store(output.path), existing="resume" if output.overwrite else output.existing
+    )
+    found = scan_to_store(stored, intermediate, progress, name=output.path)
     if found is None:
         return None
     if kind == "picture" and found.spec.kind == "scores":
-        classes = (found.spec.classes[liveliest_band(found)],)
+        classes = (found.spec.classes[widest_band(found)],)
     elif kind != "geojson":
         classes = None
     written = export(found, output.path, classes=classes, overwrite=output.overwrite, progress=progress)
@@ -50,6 +52,6 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
     return found
 
 
-def store_beside(path: Path) -> Path:
+def intermediate_store(path: Path) -> Path:
     """The store from which a file is made."""
     return path.with_name(path.name + ".zarr")

@@ -135,7 +135,7 @@ class _StoreRun:
         boxes = map(shards.box, journal.finished)
         growing = GrowingStore(store, [(box.row, box.column) for box in boxes])
         announce(self.progress, "computing the first tile")
-        writer = growing if job.plan.memory.grows or growing.flat else store
+        writer = growing if job.plan.memory.grows or growing.single_level else store
         run(
             job.plan,
             job.prepared.canonical,

@@ -132,7 +132,7 @@ class _Scan:
 
     def plan(self, borders: Borders, step: Pair, tile: Pair | None = None, method: Method = "auto") -> Plan:
         """How the image is scanned in this mode."""
-        prepared = self.form(borders)
+        prepared = self.prepared(borders)
         return make_plan(
             prepared.network,
             image=self.source.shape[1:],
@@ -145,7 +145,7 @@ class _Scan:
             costs=prepared.costs,
         )
 
-    def form(self, borders: Borders) -> PreparedModel:
+    def prepared(self, borders: Borders) -> PreparedModel:
         """The model as ``scan`` prepares it for these borders."""
         return self.exact if borders.mode == "exact" else self.sliding
 
@@ -162,7 +162,7 @@ class _Scan:
 
     def _trial(self, borders: Borders, plan: Plan, crop_seconds: float) -> _Trial:
         table = plan.table
-        return _Trial(borders, self.form(borders), plan, table, table.seconds(crop_seconds))
+        return _Trial(borders, self.prepared(borders), plan, table, table.seconds(crop_seconds))
 
 
 def useful_borders(network: Network, *, sliding: bool = True) -> list[Borders]:

@@ -142,11 +142,11 @@ class LocallyConnected2d(nn.Module):
         Raises:
             UnsupportedError: without ``average``, weights or biases that differ between positions.
         """
-        spread = self.spread()
-        if spread and not average:
+        deviation = self.max_deviation()
+        if deviation and not average:
             raise UnsupportedError(
                 "LocallyConnected2d",
-                f"its weights differ between positions, by up to {spread:.3g} from their mean",
+                f"its weights differ between positions, by up to {deviation:.3g} from their mean",
                 fix="pass average=True to take the mean",
             )
         conv = nn.Conv2d(
@@ -162,13 +162,13 @@ class LocallyConnected2d(nn.Module):
             dtype=self.weight.dtype,
         )
         with torch.no_grad():
-            conv.weight.copy_(self.weight.mean((0, 1)) if spread else self.weight[0, 0])
+            conv.weight.copy_(self.weight.mean((0, 1)) if deviation else self.weight[0, 0])
             if self.bias is not None and conv.bias is not None:
-                conv.bias.copy_(self.bias.mean((1, 2)) if spread else self.bias[:, 0, 0])
-        return (conv, spread) if average else conv
+                conv.bias.copy_(self.bias.mean((1, 2)) if deviation else self.bias[:, 0, 0])
+        return (conv, deviation) if average else conv
 
     @torch.no_grad()
-    def spread(self) -> float:
+    def max_deviation(self) -> float:
         """The largest distance of a weight or bias from its mean over all positions; 0 where all are equal."""
         bias = self.bias
         if bool((self.weight == self.weight[:1, :1]).all()) and (bias is None or bool((bias == bias[:, :1, :1]).all())):

@@ -28,7 +28,7 @@ from fullfield.lower.inplace import SAME_SHAPE, reuse
 from fullfield.operators.emitter import Call, Strips
 from fullfield.operators.record import Operator, Windowed
 from fullfield.operators.registry import find
-from fullfield.operators.strips import thinned
+from fullfield.operators.strips import strided
 
 aten = torch.ops.aten
 
@@ -111,7 +111,7 @@ class _Lowering:
         if windowed is not None:
             ((source, pair),) = strips.items()
             return self._neighbours(node, windowed, family, source, read[source], pair)
-        read = {s: thinned(self.to, value, strips[s]) for s, value in read.items()}
+        read = {s: strided(self.to, value, strips[s]) for s, value in read.items()}
         if _record(node).shapes_map:
             (value,) = read.values()
             return self.to.call(node.target, value, [-1, *self._shape(node.name, family)])

@@ -130,7 +130,7 @@ def _counts(values: Mapping[Node, Any]) -> bool:
 def _takes_size(node: Node) -> bool:
     """Whether the operator takes the number of windows as a size."""
     record = find(node.target)
-    return record is not None and record.sized
+    return record is not None and record.takes_batch_size
 
 
 def _tensors(value: Any) -> list[Tensor]:

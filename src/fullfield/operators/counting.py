@@ -49,7 +49,7 @@ def operations(node: Node, values: Mapping[Node, Any], macs: int) -> Work | None
         macs: its multiply-adds, counted elsewhere.
     """
     record = find(node.target)
-    if macs or node.op == "placeholder" or (record is not None and record.moves):
+    if macs or node.op == "placeholder" or (record is not None and record.movement):
         return Work(macs=macs)
     given = _numbers(values[node])
     if record is not None and record.counts is not None:

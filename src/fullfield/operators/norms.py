@@ -10,11 +10,11 @@ from torch.fx import Node
 
 from fullfield.graph.calls import bind
 from fullfield.operators.record import Operator
-from fullfield.operators.work import each
+from fullfield.operators.work import per_number
 
 aten = torch.ops.aten
-_STORED = each(multiplies=1, adds=1)  # a scale and a shift, both known before the image comes
-_MEASURED = each(multiplies=3, adds=4)  # mean, variance (a subtraction and a square), scale, weight and bias
+_STORED = per_number(multiplies=1, adds=1)  # a scale and a shift, both known before the image comes
+_MEASURED = per_number(multiplies=3, adds=4)  # mean, variance (a subtraction and a square), scale, weight and bias
 
 
 def _softmax_is_independent(node: Node, values: Mapping[Node, Any]) -> bool:
@@ -35,16 +35,16 @@ RECORDS = (
     Operator((aten.native_layer_norm,), counts=_MEASURED, independent="first", title="layer_norm"),
     Operator((aten.group_norm, aten.instance_norm), counts=_MEASURED, independent="first"),
     Operator((aten.native_group_norm,), independent="first"),
-    Operator((aten.rms_norm,), counts=each(multiplies=3, adds=1), independent="first"),
+    Operator((aten.rms_norm,), counts=per_number(multiplies=3, adds=1), independent="first"),
     # the largest for safety, its subtraction, exp, the sum, the division
     Operator(
         (aten.softmax, aten._softmax),
-        counts=each(comparisons=1, adds=2, functions=1, divisions=1),
+        counts=per_number(comparisons=1, adds=2, functions=1, divisions=1),
         independent=_softmax_is_independent,
     ),
     Operator(
         (aten.log_softmax, aten._log_softmax),
-        counts=each(comparisons=1, adds=3, functions=1),
+        counts=per_number(comparisons=1, adds=3, functions=1),
         independent=_softmax_is_independent,
     ),
     Operator((aten.glu,), independent="first"),

@@ -39,10 +39,10 @@ RECORDS = (
     Operator(
         (aten.constant_pad_nd,),
         windowed=Windowed(_constant, _emit_constant, padding=lambda args: float(args["value"])),
-        moves="arrange",
+        movement="arrange",
         new_memory=True,
         independent="first",
     ),
-    Operator((aten.pad,), windowed=Windowed(_own_cells, _emit_own_cells), moves="arrange", independent="first"),
+    Operator((aten.pad,), windowed=Windowed(_own_cells, _emit_own_cells), movement="arrange", independent="first"),
     Operator((aten.reflection_pad2d, aten.replication_pad2d), independent="first"),
 )

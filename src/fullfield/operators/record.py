@@ -59,7 +59,7 @@ class Operator:
         macs: multiply-adds of one number of its result, from the shapes of its arguments.
         counts: all its other operations on one window, from its arguments, the numbers that it reads and those that it
             gives; left out where it is not known.
-        moves: how it moves numbers, where it computes none: a ``view`` of the same memory, a ``copy`` in the same
+        movement: how it moves numbers, where it computes none: a ``view`` of the same memory, a ``copy`` in the same
             order, or in another order, or repeated (``arrange``).
         in_place: the overload that writes its result over what it reads.
         commutes: whether it takes two tensors in any order, and may write over either.
@@ -68,7 +68,7 @@ class Operator:
         independent: how it treats the windows of a batch: those along the ``first`` dimension apart, or those along
             any (``anywhere``); ``reshape`` leaves all numbers in order; a function of the node and the values decides
             by its arguments. Networks with operators that leave it out are run to find out.
-        sized: whether it takes the number of windows as a size.
+        takes_batch_size: whether it takes the number of windows as a size.
         title: its name in reports, if not its own.
     """
 
@@ -78,13 +78,13 @@ class Operator:
     shapes_map: bool = False
     macs: Callable[[Shapes], int] | None = None
     counts: Callable[[Args, int, int], Work] | None = None
-    moves: Literal["view", "copy", "arrange"] | None = None
+    movement: Literal["view", "copy", "arrange"] | None = None
     in_place: Any = None
     commutes: bool = False
     new_memory: bool = False
     casts: bool = False
     independent: Independence | None = None
-    sized: bool = False
+    takes_batch_size: bool = False
     title: str = ""
 
 

@@ -50,18 +50,18 @@ def _emit_depth_to_space(to: Emitter, call: Call, strip: Any, strips: Strips) ->
 
 RECORDS = (
     Operator(
-        (aten.upsample_nearest2d,), windowed=Windowed(_nearest, _emit_nearest), moves="arrange", independent="first"
+        (aten.upsample_nearest2d,), windowed=Windowed(_nearest, _emit_nearest), movement="arrange", independent="first"
     ),
     Operator(
         (aten.pixel_shuffle,),
         windowed=Windowed(_pixel_shuffle, _emit_pixel_shuffle),
-        moves="arrange",
+        movement="arrange",
         independent="first",
     ),
     Operator(
         (custom_operators.depth_to_space,),
         windowed=Windowed(_depth_to_space, _emit_depth_to_space),
-        moves="arrange",
+        movement="arrange",
         independent="first",
     ),
     Operator((aten.pixel_unshuffle,), independent="first"),

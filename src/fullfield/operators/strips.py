@@ -12,7 +12,7 @@ from fullfield.operators.emitter import Emitter, Strips
 aten = torch.ops.aten
 
 
-def thinned(to: Emitter, value: Any, strips: Strips) -> Any:
+def strided(to: Emitter, value: Any, strips: Strips) -> Any:
     """The cells of a strip that its stride leaves."""
     for dim, s in zip((-2, -1), strips, strict=True):
         if s.slide.stride > 1:

@@ -15,7 +15,7 @@ from fullfield.graph.calls import bind
 from fullfield.layers import custom_operators
 from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Args, Operator, Shapes, Windowed
-from fullfield.operators.strips import thinned
+from fullfield.operators.strips import strided
 
 aten = torch.ops.aten
 
@@ -41,7 +41,7 @@ def _roll_is_independent(node: Node, values: Mapping[Node, Any]) -> bool:
 
 def _emit_slice(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
     """The strip holds the slice's cells and those that its step leaves out."""
-    return thinned(to, strip, strips)
+    return strided(to, strip, strips)
 
 
 def _emit_neighbourhood(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
@@ -56,40 +56,48 @@ def _emit_neighbourhood(to: Emitter, call: Call, strip: Any, strips: Strips) -> 
 
 
 RECORDS = (
-    Operator((aten.reshape,), shapes_map=True, moves="view", independent="reshape", sized=True),
-    Operator((aten.view, aten.unflatten), moves="view", independent="reshape", sized=True),
-    Operator((aten.flatten, aten.squeeze, aten.unsqueeze), moves="view", independent="reshape"),
+    Operator((aten.reshape,), shapes_map=True, movement="view", independent="reshape", takes_batch_size=True),
+    Operator((aten.view, aten.unflatten), movement="view", independent="reshape", takes_batch_size=True),
+    Operator((aten.flatten, aten.squeeze, aten.unsqueeze), movement="view", independent="reshape"),
     Operator((aten.view_as, aten.reshape_as), independent="reshape"),
-    Operator((aten._unsafe_view,), independent="reshape", sized=True),
+    Operator((aten._unsafe_view,), independent="reshape", takes_batch_size=True),
     Operator(
         (aten.permute, aten.transpose, aten.select, aten.unbind, operator.getitem),
-        moves="view",
+        movement="view",
         independent="anywhere",
     ),
-    Operator((aten.t, aten.detach, aten.alias, aten.chunk), moves="view", independent="first"),
+    Operator((aten.t, aten.detach, aten.alias, aten.chunk), movement="view", independent="first"),
     Operator((aten.swapaxes, aten.swapdims, aten.movedim, aten.expand_as, aten.unfold), independent="first"),
-    Operator((aten.slice,), windowed=Windowed(_slice, _emit_slice), moves="view", independent="first", sized=True),
-    Operator((aten.expand, aten.split, aten.split_with_sizes), moves="view", independent="first", sized=True),
-    Operator((aten.narrow,), independent="first", sized=True),
+    Operator(
+        (aten.slice,),
+        windowed=Windowed(_slice, _emit_slice),
+        movement="view",
+        independent="first",
+        takes_batch_size=True,
+    ),
+    Operator(
+        (aten.expand, aten.split, aten.split_with_sizes), movement="view", independent="first", takes_batch_size=True
+    ),
+    Operator((aten.narrow,), independent="first", takes_batch_size=True),
     Operator((aten.index,), independent=lambda node, values: bind(node)["indices"][0] is None),
     # joins and rearrangements
-    Operator((aten.cat,), moves="arrange", new_memory=True, independent="first"),
+    Operator((aten.cat,), movement="arrange", new_memory=True, independent="first"),
     Operator((aten.concat,), independent="first"),
-    Operator((aten.stack,), moves="arrange", independent="anywhere"),
-    Operator((aten.roll,), moves="arrange", independent=_roll_is_independent),
-    Operator((aten.channel_shuffle,), kind="per_cell", moves="arrange", independent="first"),
-    Operator((aten.native_channel_shuffle,), kind="per_cell", moves="arrange"),
+    Operator((aten.stack,), movement="arrange", independent="anywhere"),
+    Operator((aten.roll,), movement="arrange", independent=_roll_is_independent),
+    Operator((aten.channel_shuffle,), kind="per_cell", movement="arrange", independent="first"),
+    Operator((aten.native_channel_shuffle,), kind="per_cell", movement="arrange"),
     Operator((aten.im2col,), independent="first"),
     Operator(
         (custom_operators.neighbourhood,),
         windowed=Windowed(_neighbourhood, _emit_neighbourhood, one_channel_dim=True),
-        moves="arrange",
+        movement="arrange",
         independent="first",
     ),
     # copies and casts
-    Operator((aten.clone, aten.contiguous), moves="copy", independent="anywhere"),
-    Operator((aten._to_copy,), moves="copy", casts=True, independent="first"),
-    Operator((aten.to, aten.dropout), moves="copy", independent="first"),
+    Operator((aten.clone, aten.contiguous), movement="copy", independent="anywhere"),
+    Operator((aten._to_copy,), movement="copy", casts=True, independent="first"),
+    Operator((aten.to, aten.dropout), movement="copy", independent="first"),
     Operator((aten.feature_dropout, aten.alpha_dropout, aten.type_as, aten.lift_fresh_copy), independent="first"),
     # tensors of a size
     Operator(
@@ -97,6 +105,6 @@ RECORDS = (
             *(aten.zeros, aten.ones, aten.empty, aten.new_zeros, aten.new_ones, aten.new_empty),
             *(aten.repeat, aten.tile),
         ),
-        sized=True,
+        takes_batch_size=True,
     ),
 )

@@ -45,7 +45,7 @@ class Work:
         return {"flops": self.flops, **asdict(self)}
 
 
-def each(**counts: int) -> Callable[[Mapping[str, Any], int, int], Work]:
+def per_number(**counts: int) -> Callable[[Mapping[str, Any], int, int], Work]:
     """The counts of an operator that spends so many operations on every number of its result."""
     work = Work(**counts)
     return lambda args, read, given: work * given

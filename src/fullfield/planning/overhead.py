@@ -144,14 +144,14 @@ class TileUse:
         peak_bytes: of the computation of one tile.
         region: height and width that a tile reads, px.
         windows: of a tile.
-        spread: rows and columns of the map over which a tile's windows lie.
+        extent: rows and columns of the map over which a tile's windows lie.
         shape: rows and columns of the map.
     """
 
     peak_bytes: int
     region: Pair
     windows: int
-    spread: Pair
+    extent: Pair
     shape: Pair
 
 
@@ -182,7 +182,7 @@ class Memory:
     remark: str = ""
 
     @property
-    def beside_bytes(self) -> int:
+    def overhead_bytes(self) -> int:
         """All but the computation."""
         waiting = self.pixels_bytes + self.scores_bytes + self.blocks_bytes + self.levels_bytes
         return waiting + self.cache_bytes + self.fixed_bytes
@@ -190,7 +190,7 @@ class Memory:
     @property
     def total_bytes(self) -> int:
         """Everything."""
-        return self.tile_bytes + self.beside_bytes
+        return self.tile_bytes + self.overhead_bytes
 
     @property
     def grows(self) -> bool:
@@ -209,7 +209,7 @@ def memory_of(use: TileUse, overhead: Overhead, budget: int, savings: Savings) -
         cell_bytes = overhead.stored.cell_bytes
         most = _most_block_bytes(math.prod(use.shape) * cell_bytes, budget)
         most = min(most, free // _BLOCKS) if savings.blocks else most
-        block = shard_size(use.spread, use.shape, cell_bytes=cell_bytes, most_bytes=most)
+        block = shard_size(use.extent, use.shape, cell_bytes=cell_bytes, most_bytes=most)
         blocks = _BLOCKS * math.prod(block) * cell_bytes
         levels = overhead.stored.level_bytes(block)
         levels = levels if levels <= min(_LEVEL_SHARE * budget, free - blocks) else 0

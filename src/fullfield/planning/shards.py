@@ -27,7 +27,7 @@ class Shards:
     size: Pair
 
     def __post_init__(self) -> None:
-        tile = spread(self.plan)
+        tile = tile_extent(self.plan)
         for n, t, whole in zip(self.size, tile, self.plan.shape, strict=True):
             if n < 1 or (n % t and n < whole):
                 raise GeometryError(
@@ -80,8 +80,8 @@ class Shards:
         return range(rank, len(self), world)
 
 
-def spread(plan: Plan) -> Pair:
-    """Rows and columns of the map over which one tile of any pass is spread."""
+def tile_extent(plan: Plan) -> Pair:
+    """Rows and columns of the map over which one tile of any pass lies."""
     every = plan.all_passes[0].cell_stride
     return plan.tile[0] * every[0], plan.tile[1] * every[1]
 

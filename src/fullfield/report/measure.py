@@ -147,7 +147,7 @@ class _Measure:
         node = self.nodes[spec.name]
         name, value = op_name(node), self.values[node]
         first = value[0] if isinstance(value, (tuple, list)) else value
-        moved = record_of(node).moves == "view" and node.target is not operator.getitem
+        moved = record_of(node).movement == "view" and node.target is not operator.getitem
         follows = not moved and any(i in self.spatial for i in spec.inputs)
         return first.dim() == 4 and (follows or any(part in name for part in _ON_MAPS))
 
@@ -201,12 +201,12 @@ class _Measure:
 
     def _is_idle(self, spec: NodeSpec) -> bool:
         """Whether a node only renames or copies numbers."""
-        return record_of(self.nodes[spec.name]).moves in ("view", "copy")
+        return record_of(self.nodes[spec.name]).movement in ("view", "copy")
 
     def _joins(self, group: list[NodeSpec], spec: NodeSpec) -> bool:
         """Whether a node belongs to the layer before it: same path, reads it, and only one of them is windowed."""
         last = group[-1]
-        if last.kind == spec.kind == "whole" and record_of(self.nodes[spec.name]).moves == "copy":
+        if last.kind == spec.kind == "whole" and record_of(self.nodes[spec.name]).movement == "copy":
             return spec.inputs == (last.name,)
         if last.path != spec.path or not any(s.name in spec.inputs for s in group) or last.kind == "input":
             return False

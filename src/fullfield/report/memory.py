@@ -42,7 +42,7 @@ def peak_bytes(graph: Graph, values: Mapping[Node, Any]) -> int:
 
 def _is_view(node: Node) -> bool:
     record = find(node.target)
-    return record is not None and record.moves == "view"
+    return record is not None and record.movement == "view"
 
 
 def size_bytes(value: Any) -> int:

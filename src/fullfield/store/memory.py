@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fullfield.geometry.region import Pair
 from fullfield.planning import Plan
-from fullfield.planning.shards import Shards, spread
+from fullfield.planning.shards import Shards, tile_extent
 from fullfield.store.counts import TileCounts
 from fullfield.store.encoding import ScoreEncoder
 
@@ -34,7 +34,7 @@ class MemorySink:
         self.encoder = encoder
         shape = (classes, *plan.shape)
         self.array: NDArray[Any] = np.full(shape, np.nan, dtype) if encoder is None else encoder.empty(*plan.shape)
-        rows = spread(plan)[0]
+        rows = tile_extent(plan)[0]
         rows *= -(-plan.shape[0] // (rows * _BLOCKS))
         self._shards = Shards(plan, (min(rows, plan.shape[0]), plan.shape[1]))
         self.counts = TileCounts()

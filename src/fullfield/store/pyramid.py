@@ -27,7 +27,7 @@ from fullfield.store.ome_zarr import (
     write_root,
 )
 from fullfield.store.record import from_record
-from fullfield.store.shards import Slices, count_files, pieces, plain_bytes, read_cells, write_shard
+from fullfield.store.shards import Slices, count_files, plain_bytes, read_cells, split_by_chunk, write_shard
 
 _AT_ONCE = 16 << 20  # bytes of the finer level that are read together, unless one inner chunk has more
 LevelShard = tuple[int, int, int]  # level, and row and column in the level's grid of shards
@@ -55,7 +55,7 @@ class GrowingStore:
         self._known: set[LevelShard] = {(0, *self._index(cell)) for cell in written}
 
     @property
-    def flat(self) -> bool:
+    def single_level(self) -> bool:
         """Whether the map has no coarser levels, because it is small."""
         return self._coarsest == 0
 
@@ -64,7 +64,7 @@ class GrowingStore:
     ) -> tuple[Path, ...]:
         """As ``StoreWriter.write``; does not return the files of coarser levels."""
         files = self.writer.write(row, column, block, valid)
-        if self.flat:
+        if self.single_level:
             self.extremes[(0, *self._index((row, column)))] = ome.extremes(block, self.writer.spec)
         self._grow(*self._index((row, column)))
         return files
@@ -192,7 +192,7 @@ def _build_shard(path: Path, spec: MapSpec, shard: LevelShard, *, with_extremes:
         top, left = (start + r.start for start, r in zip(first, cells, strict=True))
         everything = tuple(slice(0, count) for count in out.shape[1:])
         halves = out.shape[1:] if 4 * out.nbytes <= _AT_ONCE else tuple(-(-side // 2) for side in finer.chunk[1:])
-        for _, (y, x), _ in pieces(
+        for _, (y, x), _ in split_by_chunk(
             everything, halves
         ):  # a quarter of an inner chunk of the finer level, or everything at once
             place = [

@@ -96,20 +96,20 @@ def top_labels(scores: ScoreMap) -> NDArray[np.int32]:
             best = next(bands)
             known = ~np.isnan(best)
         else:
-            index, known = greatest(bands)
+            index, known = argmax_bands(bands)
             best = codes[index]
         place = found[top : top + known.shape[0], left : left + known.shape[1]]
         place[known] = best[known]
     return found
 
 
-def greatest(bands: Iterator[NDArray[np.generic]]) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+def argmax_bands(bands: Iterator[NDArray[np.generic]]) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
     """Index of the greatest of some bands ``(y, x)`` at every cell, the first of equal ones; and where none is NaN.
 
     Each band takes three passes over many cells at once; ``argmax`` along the first axis takes ten times as long.
 
     Examples:
-        >>> greatest(iter(np.array([[[1.0, 5.0, 2.0]], [[1.0, 6.0, np.nan]]])))
+        >>> argmax_bands(iter(np.array([[[1.0, 5.0, 2.0]], [[1.0, 6.0, np.nan]]])))
         (array([[0, 1, 0]], dtype=uint16), array([[ True,  True, False]]))
     """
     best = next(bands).copy()

@@ -230,7 +230,7 @@ def read_cells(folder: Path, grid: ShardGrid, region: Slices, *, absent_is_fill:
     out = np.empty([r.stop - r.start for r in region], grid.dtype)
     if not out.size:
         return out
-    for index, target, inside in pieces(region, grid.shard):
+    for index, target, inside in split_by_chunk(region, grid.shard):
         path = folder / grid.file(index)
         try:
             with path.open("rb") as file:
@@ -266,7 +266,7 @@ def read_grid(folder: Path) -> ShardGrid:
     return grid
 
 
-def pieces(region: Slices, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Slices, Slices]]:
+def split_by_chunk(region: Slices, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Slices, Slices]]:
     """Splits a region at multiples of ``sides``: each piece's index, and its slices in the region and in the piece."""
     along = [range(r.start // side, -(-r.stop // side)) for r, side in zip(region, sides, strict=True)]
     for index in itertools.product(*along):
@@ -286,7 +286,7 @@ def _read_shard(file: BinaryIO, grid: ShardGrid, region: Slices, out: NDArray[An
     """
     codec, index = _zstd(), _read_index(file, grid)
     stored = grid.dtype.newbyteorder("<")
-    for place, target, inside in pieces(region, grid.chunk):
+    for place, target, inside in split_by_chunk(region, grid.chunk):
         offset, count = map(int, index[place])
         if offset == _EMPTY:
             out[target] = grid.fill

@@ -74,7 +74,7 @@ def as_type(context: Context, x: Mapped, dtype: torch.dtype, before: torch.dtype
     return replace(x, node=result)
 
 
-def spread_over_map(context: Context, arg: Any) -> Mapped | Refusal:
+def broadcast_over_map(context: Context, arg: Any) -> Mapped | Refusal:
     """One value for the window as a map that slides with it, as large as the map that the value was taken from.
 
     Exact: no, and only on request; yes on one window

@@ -61,7 +61,7 @@ def largest(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusa
     return Outputs((collapse(context, x, dims, "max", keep=bool(args["keepdim"]), sliding=context.sliding), None))
 
 
-def spread(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
+def variance(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
     """``var`` and ``std``, also with their mean: over channels per cell, over the window's map only if it may slide.
 
     Exact: yes; sliding only on one window
@@ -74,7 +74,7 @@ def spread(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal
     correction = args.get("correction", args.get("unbiased"))
     correction = 1 if correction is None else int(correction)
     if not _axes(x, dims):
-        return _spread_of_channels(context, x, name, dims, correction, keep=keep)
+        return _variance_of_channels(context, x, name, dims, correction, keep=keep)
     if not context.may_slide:
         return Refusal("takes the variance of positions of the window")
     count = math.prod(x.layout.shape(1)[d] for d in dims)
@@ -89,7 +89,7 @@ def spread(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal
     return Outputs(tuple(both)) if name.endswith("mean") else both[0]
 
 
-def _spread_of_channels(
+def _variance_of_channels(
     context: Context, x: Mapped, name: str, dims: Sequence[int], correction: int, *, keep: bool
 ) -> Mapped | Outputs:
     target = aten.std.correction if name.startswith("std") else aten.var.correction
@@ -225,13 +225,13 @@ def pointwise(context: Context, target: Any, x: Mapped, *operands: Any) -> Mappe
     return replace(x, node=context.emit(target, [x, *operands], kind="pointwise"))
 
 
-SPREAD = (aten.var, aten.std, aten.var_mean, aten.std_mean)
+VARIANCES = (aten.var, aten.std, aten.var_mean, aten.std_mean)
 RULES: dict[Any, Any] = {
     aten.mean.dim: reduce,
     aten.sum.dim_IntList: reduce,
     aten.amax.default: reduce,
     aten.max.dim: largest,
-    **dict.fromkeys((op for packet in SPREAD for op in (packet.dim, packet.correction)), spread),
+    **dict.fromkeys((op for packet in VARIANCES for op in (packet.dim, packet.correction)), variance),
     aten.linalg_vector_norm.default: norm,
     aten.norm.ScalarOpt_dim: norm,
 }

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from fullfield.canonical.context import Context
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rules.pointwise import spread_over_map
+from fullfield.canonical.rules.pointwise import broadcast_over_map
 from fullfield.canonical.values import Mapped
 from fullfield.layers import custom_operators as operators
 
@@ -64,9 +64,9 @@ def interpolate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     if before == after:  # torch copies, at any scale
         return x  # type: ignore[no-any-return]
     if x.layout.single:
-        spread = spread_over_map(context, node.args[0])
-        if isinstance(spread, Mapped) and (spread.layout.height, spread.layout.width) == after:
-            return spread
+        broadcast = broadcast_over_map(context, node.args[0])
+        if isinstance(broadcast, Mapped) and (broadcast.layout.height, broadcast.layout.width) == after:
+            return broadcast
     sizes = f"{before[0]}x{before[1]} cells to {after[0]}x{after[1]}"
     if args.get("align_corners"):
         return Refusal(f"stretches {sizes} from corner to corner: {_POSITION}")

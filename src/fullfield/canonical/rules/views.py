@@ -14,7 +14,7 @@ import torch
 from fullfield.canonical.context import Context
 from fullfield.canonical.layout import BATCH, CHANNEL, Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rules.pointwise import spread_over_map
+from fullfield.canonical.rules.pointwise import broadcast_over_map
 from fullfield.canonical.values import Mapped
 from fullfield.geometry.axis import Op
 from fullfield.graph.shapes import PROBE_BATCH
@@ -111,10 +111,10 @@ def expand(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
         return Refusal("spreads one value over a new dimension")
     wider = [d for d, (n, m) in enumerate(zip(before, after, strict=True)) if n != m]
     if any(s in "yx" for d in wider for s in x.layout.dims[d]):
-        spread = spread_over_map(context, context.node.args[0])
-        if isinstance(spread, Refusal):
-            return spread
-        x = spread
+        broadcast = broadcast_over_map(context, context.node.args[0])
+        if isinstance(broadcast, Refusal):
+            return broadcast
+        x = broadcast
     sizes = list(x.layout.channels)
     for d in wider:
         if "c" in x.layout.dims[d]:

@@ -29,7 +29,7 @@ class _Lowered:
         self.lock = threading.Lock()
         self.items: list[tuple[TileLayout, int, torch.fx.GraphModule]] = []
 
-    def known(self, layout: TileLayout) -> TileLayout:
+    def interned(self, layout: TileLayout) -> TileLayout:
         """An equal layout that has a program, else ``layout``: comparing an object with itself is faster."""
         with self.lock:
             return next((known for known, _, _ in self.items if known == layout), layout)
@@ -68,9 +68,9 @@ class TorchEngine:
         self.lowered = _LOWERED.setdefault(net, _Lowered())
         self.spectra = SpectrumCache(0)
 
-    def known(self, layout: TileLayout) -> TileLayout:
+    def interned(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""
-        return self.lowered.known(layout)
+        return self.lowered.interned(layout)
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         """The program of tiles with this layout."""

@@ -66,10 +66,10 @@ class UnknownField(NamedTuple):
 
     name: str
     line: int
-    meant: str | None
+    suggestion: str | None
 
     def __str__(self) -> str:
-        meant = f", meant as {self.meant}?" if self.meant else ""
+        meant = f", meant as {self.suggestion}?" if self.suggestion else ""
         return f"{self.name} (line {self.line}{meant})"
 
 

@@ -20,8 +20,8 @@ from fullfield.model.torch_export import WindowSize, capture_module, parse_windo
 class CaffeNetwork:
     """A Caffe network: its module, the window's ``(c, y, x)`` and the preprocessing of its data layer.
 
-    ``definition`` is the file in today's syntax, without blobs. ``entered`` has the input shape of each layer for one
-    window, by the module's names. ``mean_file`` is the name of a file with the mean, which is not read.
+    ``definition`` is the file in today's syntax, without blobs. ``input_shapes`` has each layer's for one window,
+    by the module's names. ``mean_file`` is the name of a file with the mean, which is not read.
     """
 
     module: CaffeModule
@@ -29,7 +29,7 @@ class CaffeNetwork:
     preprocessing: Preprocessing | None
     definition: Message
     selection: ScoringLayers
-    entered: dict[str, tuple[int, ...]]
+    input_shapes: dict[str, tuple[int, ...]]
     mean_file: str = ""
 
 
@@ -97,12 +97,12 @@ def read_network(
     else:
         raise CaptureError(str(path), "does not state its window", fix="pass window=227, say")
     shape = (_channels(chosen, blobs), *size)
-    module, entered = build(chosen, CaffeWeights(blobs), shape, path)
+    module, input_shapes = build(chosen, CaffeWeights(blobs), shape, path)
     for layer in definition.layer:
         layer.ClearField("blobs")
     transform = chosen.source.transform_param
     preprocessing = _preprocessing(chosen.source, shape[0])
-    return CaffeNetwork(module.train(), shape, preprocessing, definition, chosen, entered, transform.mean_file)
+    return CaffeNetwork(module.train(), shape, preprocessing, definition, chosen, input_shapes, transform.mean_file)
 
 
 def _channels(chosen: ScoringLayers, blobs: Message | None) -> int:

@@ -45,7 +45,7 @@ def fully_convolutional(network: CaffeNetwork) -> tuple[Message, list[str]]:
     refused, modules = [], []
     for layer, (attribute, _, _) in zip(network.selection.layers, network.module.steps, strict=True):
         before = len(net.layer)
-        reason = _rewrite(net, layer, network.entered[attribute], values)
+        reason = _rewrite(net, layer, network.input_shapes[attribute], values)
         modules += [attribute] * (len(net.layer) - before)
         if reason is not None:
             refused.append(f"{layer.name} ({layer.type}) {reason}")
@@ -64,13 +64,13 @@ def start(network: CaffeNetwork) -> Message:
     return net
 
 
-def _rewrite(net: Message, layer: Message, entered: tuple[int, ...], values: _Values) -> str | None:
+def _rewrite(net: Message, layer: Message, input_shape: tuple[int, ...], values: _Values) -> str | None:
     """Adds the rewritten layer, or returns the reason why it cannot be rewritten."""
-    volume = values.flat.get(layer.bottom[0], entered)
+    volume = values.flat.get(layer.bottom[0], input_shape)
     if layer.type == "InnerProduct":
         return _connected(net, layer, volume, values)
     if layer.type in ("Flatten", "Reshape"):
-        return _flattened(layer, entered, volume, values)
+        return _flattened(layer, input_shape, volume, values)
     wide = math.prod(volume[1:]) > 1 and layer.bottom[0] in values.flat
     if layer.type in _PER_CHANNEL:
         parameters = _PER_CHANNEL[layer.type]
@@ -129,11 +129,11 @@ def _connected(net: Message, layer: Message, volume: tuple[int, ...], values: _V
     return None
 
 
-def _flattened(layer: Message, entered: tuple[int, ...], volume: tuple[int, ...], values: _Values) -> str | None:
+def _flattened(layer: Message, input_shape: tuple[int, ...], volume: tuple[int, ...], values: _Values) -> str | None:
     """Removes a layer that flattens a map; its value is now the map."""
     if layer.type == "Flatten":
         p = layer.flatten_param
-        whole = p.axis in (1, -len(entered)) and p.end_axis in (-1, len(entered))
+        whole = p.axis in (1, -len(input_shape)) and p.end_axis in (-1, len(input_shape))
     else:
         q = layer.reshape_param
         sizes = list(q.shape.dim)

@@ -92,7 +92,7 @@ class Reach:
         return Reach(channels, y, x)
 
 
-def reads(table: Ints, cells: int) -> Bools:
+def read_mask(table: Ints, cells: int) -> Bools:
     """``found[i, n]``: whether output ``i`` reads cell ``n``."""
     found = np.zeros((len(table), cells + 1), bool)
     np.put_along_axis(found, table, True, axis=1)

@@ -12,7 +12,7 @@ import torch
 from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Op
-from fullfield.workbench.matrices.index_tables import Array, Ints, Reach, reads, window_taps
+from fullfield.workbench.matrices.index_tables import Array, Ints, Reach, read_mask, window_taps
 from fullfield.workbench.volume import Volume
 
 
@@ -88,4 +88,6 @@ def tap_tables(
 def reach_of(y: Ints, x: Ints, volume: Volume, kernels: int, groups: int) -> Reach:
     """The reach of a layer with windows, whose kernels read all channels of their group."""
     group = np.repeat(np.arange(groups), kernels // groups)[:, None]
-    return Reach(group == np.repeat(np.arange(groups), volume[0] // groups), reads(y, volume[1]), reads(x, volume[2]))
+    return Reach(
+        group == np.repeat(np.arange(groups), volume[0] // groups), read_mask(y, volume[1]), read_mask(x, volume[2])
+    )
