@@ -190,7 +190,7 @@ def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
     facts["frontier"] = None if first is None else f"{first.path} {first.op}: {places[first.name].reason}"
     facts["doing"] = "scanned"
     with FlopCounterMode(display=False) as counter:
-        scores = compute_scores(work)
+        scores = compute_scores(work).array
     facts["macs"] = [work.plan.table.scan.total, counter.get_total_flops() // 2]
     facts["doing"] = "run as crops"
     cells = [(0, 0), (1, 1)]
@@ -216,7 +216,7 @@ def slid(net: fullfield.Model, window: int, noise: torch.Generator) -> float | N
     step = math.lcm(*(pair[0].jump for pair in axes))
     image = 255 * torch.rand(3, window + step, window + step, generator=noise, dtype=torch.float64)
     work = job_of(net, image, step=step, mode="context", budget=BUDGET)
-    scores = compute_scores(work)
+    scores = compute_scores(work).array
     with torch.no_grad():
         pixels = torch.from_numpy(work.source.read(0, image.shape[1], 0, image.shape[2]))[None]
         whole = prepared.canonical.graph(pixels)[0]

@@ -109,7 +109,7 @@ def test_every_cell_is_written_once(tile: tuple[int, int] | None, method: Method
     assert (sink.times == 1).all()
     assert sink.order == blocks
     assert sink.todo == []
-    np.testing.assert_array_equal(sink.array, compute_scores(work))
+    np.testing.assert_array_equal(sink.array, compute_scores(work).array)
 
 
 @pytest.mark.parametrize("method", ["atrous", "shifted"])
@@ -129,7 +129,7 @@ def test_an_interrupted_map_in_memory_is_completed_by_the_next_run(stop_at: int,
     rest = run(work.plan, work.prepared.canonical, work.source, sink)
     assert sink.order == sorted(set(sink.order))
     assert rest.blocks == rest.blocks_total == len(sink.order) - stop_at
-    np.testing.assert_array_equal(sink.array, compute_scores(work))
+    np.testing.assert_array_equal(sink.array, compute_scores(work).array)
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 5])
@@ -137,7 +137,7 @@ def test_scores_do_not_depend_on_reading_ahead(ahead: int) -> None:
     work = job_of(made(networks.padded), picture(), step=2, tile=(2, 3))
     sink = MemorySink(5, work.plan, "float64")
     run(work.plan, work.prepared.canonical, work.source, sink, ahead=ahead)
-    np.testing.assert_array_equal(sink.array, compute_scores(work))
+    np.testing.assert_array_equal(sink.array, compute_scores(work).array)
 
 
 def test_only_pixels_of_the_image_are_read() -> None:

@@ -106,7 +106,7 @@ def test_a_map_made_coarser_by_cubes_is_shared(factors: tuple[int, int]) -> None
 
 def scores(net: fullfield.Model, image: Any, **settings: Any) -> Tensor:
     work = job_of(net, image, **settings)
-    return torch.from_numpy(compute_scores(work)).permute(1, 2, 0)
+    return torch.from_numpy(compute_scores(work).array).permute(1, 2, 0)
 
 
 @pytest.mark.parametrize("method", get_args(Method))

@@ -224,7 +224,7 @@ def test_what_is_computed_from_weights_alone_is_done_before_the_scan() -> None:
     image = torch.randn(1, 27, 33, dtype=torch.float64)
     work = job_of(net, image, step=3, tile=(2, 3))
     with FlopCounterMode(display=False) as counter:
-        found = compute_scores(work)
+        found = compute_scores(work).array
     assert 2 * work.plan.table.scan.total == counter.get_total_flops()
     with torch.no_grad():
         wanted = crops(net, image[None], (3, 3))

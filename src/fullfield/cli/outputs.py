@@ -69,7 +69,8 @@ class ScanOutputs:
             ImageError: a place that cannot be written to, or an image that is missing.
         """
         if len(self.images) > 1 and (self.output is None or self.overlay is not None):
-            raise click.UsageError("several images need -o FOLDER, and no --overlay")
+            names = ", ".join(Path(image).name for image in self.images[:3]) + ", …" * (len(self.images) > 3)
+            raise click.UsageError(f"several images need -o FOLDER, and no --overlay (images: {names})")
         if self.output is None and self.restart:
             raise click.UsageError("--restart needs -o, the result to begin anew")
         if world > 1 and (self.output is None or not self._is_store):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,15 +37,6 @@ class TracedRegion:
     rings: list[list[Pair]] = field(default_factory=list)
     merged_into: TracedRegion | None = None
 
-    def root(self) -> TracedRegion:
-        """The region that this one is part of now."""
-        found = self
-        while found.merged_into is not None:
-            if found.merged_into.merged_into is not None:
-                found.merged_into = found.merged_into.merged_into
-            found = found.merged_into
-        return found
-
 
 @dataclass(eq=False)
 class _Chain:
@@ -55,13 +46,17 @@ class _Chain:
     region: TracedRegion
     merged_into: _Chain | None = None
 
-    def root(self) -> _Chain:
-        found = self
-        while found.merged_into is not None:
-            if found.merged_into.merged_into is not None:
-                found.merged_into = found.merged_into.merged_into
-            found = found.merged_into
-        return found
+
+_Merged = TypeVar("_Merged", TracedRegion, _Chain)
+
+
+def _root(part: _Merged) -> _Merged:
+    """The region or chain that a part belongs to now."""
+    while part.merged_into is not None:
+        if part.merged_into.merged_into is not None:
+            part.merged_into = part.merged_into.merged_into
+        part = part.merged_into
+    return part
 
 
 class _Turn(Enum):
@@ -143,9 +138,9 @@ class Tracer:
         regions = self._new(runs, scores)
         self._join(runs, regions)
         self._corners(mask, runs, regions)
-        open_now = {id(region.root()) for region in regions}
-        done = {id(r): r for r in (region.root() for region in self._regions) if id(r) not in open_now}
-        self._mask, self._runs, self._regions = mask.copy(), runs, [region.root() for region in regions]
+        open_now = {id(_root(region)) for region in regions}
+        done = {id(r): r for r in (_root(region) for region in self._regions) if id(r) not in open_now}
+        self._mask, self._runs, self._regions = mask.copy(), runs, [_root(region) for region in regions]
         self.row += 1
         return sorted(done.values(), key=lambda region: region.first)
 
@@ -174,7 +169,7 @@ class Tracer:
                 above += 1
             other = above
             while other < len(self._runs) and self._runs[other][0] < stop:
-                _merge(self._regions[other].root(), region.root())
+                _merge(_root(self._regions[other]), _root(region))
                 other += 1
 
     def _corners(self, mask: NDArray[np.bool_], runs: list[Pair], regions: list[TracedRegion]) -> None:
@@ -228,7 +223,7 @@ class Tracer:
 
 def _open_chain(chain: _Chain | None) -> _Chain:
     assert chain is not None, "an outline has no gaps"
-    return chain.root()
+    return _root(chain)
 
 
 def _extend(chain: _Chain, point: Pair, *, at_end: bool) -> None:
@@ -242,7 +237,7 @@ def _join_chains(first: _Chain, second: _Chain, point: Pair) -> None:
     """Joins the chain that ends at a corner with the one that starts there; a chain that meets itself is a ring."""
     first.points.append(point)
     if first is second:
-        first.region.root().rings.extend(_simple(list(first.points)))
+        _root(first.region).rings.extend(_simple(list(first.points)))
         return
     if len(first.points) >= len(second.points):
         first.points.extend(second.points)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fullfield.engine.progress import OnProgress
 from fullfield.engine.protocols import Source
 from fullfield.errors import GeometryError
+from fullfield.jobs.job import ScanJob
 from fullfield.model.model import Model
 from fullfield.store.maps import MapSpec, ScoreMap
 from fullfield.verification.certificate import Certificate, compare
@@ -69,6 +70,20 @@ def certify(
         seed=seed,
     )
     return certificate if target is None else replace(certificate, check=TargetCheck.of(target, found, crops))
+
+
+def certify_scan(job: ScanJob, scores: ScoreMap, progress: OnProgress | None = None) -> Certificate:
+    """The certificate that a scan's request asks for, of the scores that it gave."""
+    request = job.request
+    return certify(
+        job.prepared.model,
+        scores,
+        job.source,
+        samples=request.samples,
+        seed=request.seed,
+        target=request.target,
+        progress=progress,
+    )
 
 
 def scores_and_crops(

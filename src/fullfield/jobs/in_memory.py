@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
-
-from numpy.typing import NDArray
 
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
-from fullfield.jobs.certify import certify, check_comparable
+from fullfield.jobs.certify import certify_scan, check_comparable
 from fullfield.jobs.job import ScanJob, prepare_job, scores_dtype
 from fullfield.jobs.request import ScanRequest
 from fullfield.store.array_map import ArrayMap
@@ -28,31 +25,19 @@ def scan_in_memory(request: ScanRequest, progress: OnProgress | None = None) -> 
     if request.samples:
         check_comparable(spec, model)
     started = time.perf_counter()
-    sink = _filled(job, progress)
+    sink = compute_scores(job, progress)
     spec.provenance["seconds"] = round(time.perf_counter() - started, 3)
     if sink.encoder is not None:
         spec.provenance["counts"] = sink.counts.sums()
     scores = ArrayMap(sink.array, spec)
     if not request.samples:
         return scores
-    certificate = certify(
-        model,
-        scores,
-        job.source,
-        samples=request.samples,
-        seed=request.seed,
-        target=request.target,
-        progress=progress,
-    )
+    certificate = certify_scan(job, scores, progress)
     return ArrayMap(scores.array, spec, certificate.to_dict())
 
 
-def compute_scores(job: ScanJob, progress: OnProgress | None = None) -> NDArray[Any]:
-    """The stored numbers of a scan, in memory. Shape: ``(bands, y, x)``"""
-    return _filled(job, progress).array
-
-
-def _filled(job: ScanJob, progress: OnProgress | None) -> MemorySink:
+def compute_scores(job: ScanJob, progress: OnProgress | None = None) -> MemorySink:
+    """Runs a scan; the sink has its stored numbers ``(bands, y, x)``."""
     model = job.prepared.model
     encoder = None if job.request.encoding == Encoding() else job.encoder
     announce(progress, "computing the first tile")

@@ -10,7 +10,7 @@ from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.errors import GeometryError, ImageError, ResumeError
 from fullfield.files import remove, sync, system_error
-from fullfield.jobs.certify import certify, check_comparable
+from fullfield.jobs.certify import certify_scan, check_comparable
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
@@ -107,6 +107,11 @@ class _StoreRun:
     def path(self) -> Path:
         return self.output.path
 
+    @property
+    def shards(self) -> Shards:
+        """The blocks of the map."""
+        return Shards(self.job.plan, self.job.plan.memory.block)
+
     def result(self) -> StoredMap | None:
         """Starts or resumes the scan, and completes the store if this process is the last."""
         self._check_place()
@@ -129,8 +134,7 @@ class _StoreRun:
 
     def _run(self, journal: Journal) -> GrowingStore:
         """Computes this process's blocks."""
-        job, compute = self.job, self.job.request.compute
-        shards = Shards(job.plan, job.plan.memory.block)
+        job, compute, shards = self.job, self.job.request.compute, self.shards
         store = reopen_store(self.path, job.stored_spec)
         boxes = map(shards.box, journal.finished)
         growing = GrowingStore(store, [(box.row, box.column) for box in boxes])
@@ -220,7 +224,7 @@ class _StoreRun:
         Raises:
             ResumeError: files of this process's blocks are gone since they were written.
         """
-        compute, shards = self.job.request.compute, Shards(self.job.plan, self.job.plan.memory.block)
+        compute, shards = self.job.request.compute, self.shards
         with journal.commit_lock():
             if not journal.is_open():  # another process was faster
                 return open_map(self.path)
@@ -241,16 +245,7 @@ class _StoreRun:
     def _certificate(self) -> dict[str, object]:
         """The certificate of the stored scores, as plain JSON."""
         scores = open_unsealed(self.path, self.job.stored_spec)
-        request = self.job.request
-        return certify(
-            request.model,
-            scores,
-            self.job.source,
-            samples=request.samples,
-            seed=request.seed,
-            target=request.target,
-            progress=self.progress,
-        ).to_dict()
+        return certify_scan(self.job, scores, self.progress).to_dict()
 
 
 def _check_ours(path: Path) -> None:

@@ -78,11 +78,11 @@ def interpolate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
             aten.upsample_nearest2d.vec, [x, None, [float(f) for f in up]], kind="windowed"
         )
     else:
-        result = _mixed(context, node, x, up, down, _Resize(node.target, args))
+        result = _mixed(context, x, up, down, _Resize(node.target, args))
     return Mapped(result, Layout.plain(*context.shape[1:])) if isinstance(result, Node) else result
 
 
-def _mixed(context: Context, node: Node, x: Mapped, up: list[int], down: list[int], resize: _Resize) -> Node | Refusal:
+def _mixed(context: Context, x: Mapped, up: list[int], down: list[int], resize: _Resize) -> Node | Refusal:
     """Each block of ``down`` cells, with the cells around it that the mode reads, becomes a block of ``up`` cells.
 
     One kernel for each position in the resulting block; their results are channels first, then moved to their

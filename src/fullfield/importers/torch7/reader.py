@@ -131,7 +131,7 @@ class _Reader:
         name = word.decode("utf-8", errors="replace")
         library, _, kind = name.partition(".")
         if library == "torch" and kind.endswith("Tensor") and kind[:-6] in _TYPES:
-            self.seen[index] = tensor = self._tensor(_TYPES[kind[:-6]])
+            self.seen[index] = tensor = self._tensor()
             return tensor
         if library == "torch" and kind.endswith("Storage") and kind[:-7] in _TYPES:
             self.seen[index] = storage = self._storage(_TYPES[kind[:-7]])
@@ -152,7 +152,7 @@ class _Reader:
         native = numbers.astype(np.dtype(kind).newbyteorder("="), copy=True)
         return torch.from_numpy(native)
 
-    def _tensor(self, kind: str) -> torch.Tensor:
+    def _tensor(self) -> torch.Tensor:
         """A view of the storage that follows in the file; refused if it exceeds the storage."""
         dims = self.stream.integer()
         if not 0 <= dims <= 16:

@@ -40,7 +40,7 @@ def pattern_of(net: nn.Module, volume: Volume) -> str:
             continue
         name, settings = _read(path, module, volume)
         kind = LAYERS[name]
-        settings = _rounded(kind, settings, volume)
+        settings = _rounded(settings, volume)
         try:
             after = _after(kind, settings, volume)
         except FullfieldError as error:
@@ -94,7 +94,7 @@ def _values(kind: LayerType, settings: dict[str, Any]) -> Values:
     return found
 
 
-def _rounded(kind: LayerType, settings: dict[str, Any], volume: Volume) -> dict[str, Any]:
+def _rounded(settings: dict[str, Any], volume: Volume) -> dict[str, Any]:
     """Settings with ``round=floor`` where the module rounds down and leaves cells unread."""
     if settings.get("round") == "exact" and len(volume) == 3 and not windows.fits(settings, volume):
         return settings | {"round": "floor"}
