@@ -199,7 +199,7 @@ def test_the_top_class_of_many_chunks_is_that_of_the_array(make: Make) -> None:
 def test_pieces_are_all_scores_once(make: Make) -> None:
     array = DRAW.standard_normal((70, 90, 70)).astype(np.float32)
     found = np.full(array.shape, np.nan, np.float32)
-    for top, left, parts in make(array).pieces():
+    for top, left, parts in make(array).iter_chunks():
         for band, block in parts:
             part = found[band : band + len(block), top : top + block.shape[1], left : left + block.shape[2]]
             assert np.isnan(part).all()

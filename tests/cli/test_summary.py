@@ -52,7 +52,7 @@ def test_a_digest_of_pieces_is_that_of_the_whole(name: str, tmp_path: Path) -> N
     stored(tmp_path / "a.zarr", array, shard=(256, 64))
     pieces = Digest(array.shape[0])
     found = open_scores(tmp_path / "a.zarr")
-    for top, left, parts in found.pieces():
+    for top, left, parts in found.iter_chunks():
         pieces.add(parts, top, left)
     wanted = said(array)
     for digest in (Digest.of(found.to_memory()), pieces):

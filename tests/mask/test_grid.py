@@ -18,9 +18,9 @@ from fullfield.mask.grid import (
     MaskCells,
     MaskGrid,
     any_wanted,
-    blocks,
     check_coverage,
     grid_from_mask,
+    map_blocks,
 )
 
 small = st.integers(1, 12)
@@ -142,8 +142,8 @@ def test_all_of_evaluates_conditions_until_no_cell_is_left() -> None:
 def test_a_whole_map_is_asked_block_by_block() -> None:
     at = Placement((1, 1), (1, 1), (2100, 2100), (2100, 2100))
     where = MaskCells(grid_from_mask(np.eye(2100, dtype=np.bool_), (2100, 2100)), at)
-    assert [b[2:] for b in blocks(*at.shape)] == [(2048, 2048), (2048, 52), (52, 2048), (52, 52)]
-    assert sum(int(where.cells(*block).sum()) for block in blocks(*at.shape)) == 2100
+    assert [b[2:] for b in map_blocks(*at.shape)] == [(2048, 2048), (2048, 52), (52, 2048), (52, 52)]
+    assert sum(int(where.cells(*block).sum()) for block in map_blocks(*at.shape)) == 2100
     assert any_wanted(where, at.shape)
     assert not any_wanted(MaskCells(grid_from_mask(np.zeros((1, 1), np.bool_), (2100, 2100)), at), at.shape)
 

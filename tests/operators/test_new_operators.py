@@ -53,7 +53,7 @@ register(
         (torch.ops.laboratory.contrast,),
         kind="windowed",
         windowed=Windowed(kernel_geometry, emit_contrast, slides=True),
-        counts=lambda args, read, given: Work(comparisons=2 * (args["kernel_size"] ** 2 - 1), adds=1) * given,
+        counts=lambda args, read, written: Work(comparisons=2 * (args["kernel_size"] ** 2 - 1), adds=1) * written,
         independent="first",
     )
 )

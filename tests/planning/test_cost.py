@@ -60,7 +60,7 @@ def test_the_time_of_a_window_counts_arithmetic_bytes_calls_and_tiles(make: obje
 def test_writing_a_number_takes_as_long_as_sixteen_multiply_adds() -> None:
     plan = make_plan(padded(), image=(60, 60), step=(4, 4), tile=(3, 3))
     scan, crops = plan.table.numbers
-    assert plan.table.faster == pytest.approx(
+    assert plan.table.speedup == pytest.approx(
         (plan.table.crops + 16 * crops) / (plan.table.scan.total + 16 * scan), rel=1e-12
     )
 

@@ -60,14 +60,14 @@ def test_the_bill_is_that_of_a_count_by_hand() -> None:
         block=(30, 40),
     )
     bill = counted()
-    assert bill.grows
+    assert bill.builds_levels
     assert bill.total_bytes == MB + bill.overhead_bytes == MB + 1_680_000 + 480 + 50_400 + 192_000 + 3 * MB + 7
 
 
 def test_without_overhead_a_scan_takes_what_its_computation_takes() -> None:
     bill = counted(Overhead(), 0)
     assert bill.total_bytes == bill.tile_bytes == MB
-    assert (bill.block, bill.grows, bill.remark) == ((30, 40), False, "")
+    assert (bill.block, bill.builds_levels, bill.remark) == ((30, 40), False, "")
     assert Overhead().savings == (Savings(),)
 
 
@@ -118,11 +118,11 @@ def test_blocks_shrink_to_what_is_left_only_where_memory_is_saved() -> None:
 def test_coarser_levels_are_built_beside_the_computation_where_there_is_room() -> None:
     levels, in_memory = 192_000, replace(FILE, file_tile=None)
     needed = counted(in_memory, GB).total_bytes
-    assert counted(in_memory, needed).grows
-    assert not counted(in_memory, needed - 1).grows
+    assert counted(in_memory, needed).builds_levels
+    assert not counted(in_memory, needed - 1).builds_levels
     little = {"peak_bytes": 0, "region": (1, 1)}
-    assert counted(in_memory, 8 * levels, **little).grows
-    assert not counted(in_memory, 8 * levels - 1, **little).grows  # more than an eighth of the budget
+    assert counted(in_memory, 8 * levels, **little).builds_levels
+    assert not counted(in_memory, 8 * levels - 1, **little).builds_levels  # more than an eighth of the budget
 
 
 STRIPED = replace(FILE, file_tile=(64, 20_000), name="scan.tif")

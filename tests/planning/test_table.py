@@ -117,7 +117,7 @@ def test_time_follows_multiply_adds_and_numbers_written() -> None:
     # 144 px and 2 x 2 channels of 14 x 14 cells, against 4 windows of 64 px and 2 x 2 x 64 cells
     assert table.numbers == (144 + 4 * 14 * 14, 4 * (64 + 4 * 64))
     work, crops = 1960 + 16 * (144 + 4 * 14 * 14), 2560 + 16 * 4 * (64 + 4 * 64)
-    assert table.faster == crops / work
+    assert table.speedup == crops / work
     assert table.seconds(0.5) == pytest.approx(4 * 0.5 * work / crops)
 
 

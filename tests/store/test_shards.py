@@ -18,17 +18,17 @@ from fullfield.store.shards import (
     ShardGrid,
     count_files,
     default_shard,
-    metadata,
     read_cells,
     read_grid,
     shard_grid,
     write_shard,
+    zarr_metadata,
 )
 
 
 def written(folder: Path, array: np.ndarray, grid: ShardGrid) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "zarr.json").write_text(json.dumps(metadata(grid)))
+    (folder / "zarr.json").write_text(json.dumps(zarr_metadata(grid)))
     for index in np.ndindex(grid.shards):
         extent = grid.extent(index)
         at = tuple(slice(i * s, i * s + n) for i, s, n in zip(index, grid.shard, extent, strict=True))
@@ -91,7 +91,7 @@ def test_zarr_itself_describes_such_an_array_in_the_same_words(tmp_path: Path, d
         compressors=ZstdCodec(level=1),
         dimension_names=("c", "y", "x"),
     )
-    assert json.loads((tmp_path / "0/zarr.json").read_text()) == metadata(grid)
+    assert json.loads((tmp_path / "0/zarr.json").read_text()) == zarr_metadata(grid)
 
 
 def test_a_shard_of_fill_values_is_a_file_that_says_so(tmp_path: Path) -> None:
@@ -198,9 +198,9 @@ def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("shape", "dtype"), [((3, 700, 90), "float32"), ((700, 90), "uint8"), ((1, 9, 9), "uint16")])
 def test_the_grid_of_an_array_is_read_from_its_metadata(tmp_path: Path, shape: Any, dtype: str) -> None:
     grid = shard_grid(shape, dtype, fill_of(dtype), (512, 512))
-    (tmp_path / "zarr.json").write_text(json.dumps(metadata(grid)))
+    (tmp_path / "zarr.json").write_text(json.dumps(zarr_metadata(grid)))
     found = read_grid(tmp_path)
-    assert metadata(found) == metadata(grid)
+    assert zarr_metadata(found) == zarr_metadata(grid)
     assert (found.shard, found.chunk, found.dtype) == (grid.shard, grid.chunk, grid.dtype)
 
 

@@ -27,8 +27,8 @@ from fullfield.store.reading import (
     Cells,
     class_map,
     coarse,
+    iter_chunks,
     nearest_cell,
-    pieces,
     read_scores,
     read_valid,
     top_labels,
@@ -246,12 +246,12 @@ class Scores:
         """
         return self[(None, *nearest_cell(self.placement, y, x))].copy()
 
-    def pieces(self) -> Iterator[tuple[int, int, Iterator[tuple[int, NDArray[np.floating]]]]]:
+    def iter_chunks(self) -> Iterator[tuple[int, int, Iterator[tuple[int, NDArray[np.floating]]]]]:
         """All scores, an inner chunk of the store at a time: first row and column of some cells, and their scores.
 
         These come in parts: the first band, and the scores ``(b, y, x)`` of ``b`` bands from it on.
         """
-        return pieces(self.map)
+        return iter_chunks(self.map)
 
     def top(self) -> NDArray[np.int32]:
         """The network's index of the class with the greatest score at every cell; -1 where a score is missing.

@@ -43,7 +43,7 @@ class Digest:
     def of(cls, scores: Scores) -> Digest:
         """The digest of all scores; a part of them is in memory at a time."""
         digest = cls(scores.shape[0])
-        for top, left, parts in scores.pieces():
+        for top, left, parts in scores.iter_chunks():
             digest.add(parts, top, left)
         return digest
 

@@ -47,13 +47,13 @@ def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, prog
                 options |= {"compression": "zlib", "predictor": level.colours is None, "software": _software()}
                 options |= {"maxworkers": os.cpu_count(), "buffersize": _BATCH_BYTES}
                 if number == 0:
-                    options |= {"subifds": len(levels) - 1, "metadata": metadata(level)}
+                    options |= {"subifds": len(levels) - 1, "metadata": ome_metadata(level)}
                 else:
                     options |= {"subfiletype": 1, "metadata": None}
                 file.write(_tiles(source, level), **options)
 
 
-def metadata(grid: ExportGrid) -> dict[str, Any]:
+def ome_metadata(grid: ExportGrid) -> dict[str, Any]:
     """The contents of OME-XML, as tifffile takes them."""
     mpp = grid.mpp or (1.0, 1.0)
     unit = "µm" if grid.mpp else "pixel"

@@ -44,13 +44,13 @@ class Fragments:
         return self.phases * self.out
 
 
-def cut(length: int, stride: int, dilation: int, op: Op, ratio: int) -> Fragments:
+def split_into_fragments(length: int, stride: int, dilation: int, op: Op, ratio: int) -> Fragments:
     """The fragments of a strip of ``length`` cells, on which ``op`` runs with ``stride`` and ``dilation``.
 
     It stays whole if the operator is not dilated by the ratio, or its stride does not divide the ratio.
 
     Examples:
-        >>> cut(20, 1, 4, Op(3), 4)
+        >>> split_into_fragments(20, 1, 4, Op(3), 4)
         Fragments(ratio=4, used=1, cells=5, out=3, stride=1, dilation=1)
     """
     if ratio == 1 or op.kernel == 1 or ratio % stride:

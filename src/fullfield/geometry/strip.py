@@ -123,14 +123,14 @@ class Line:
     ratio: int = 1
 
 
-def read(op: Op, wanted: Pair, line: Line, stride: int) -> tuple[Pair, How]:
+def input_strip(op: Op, wanted: Pair, line: Line, stride: int) -> tuple[Pair, How]:
     """The cells of ``line`` from which ``op`` computes its cells ``wanted``, and how it runs on them.
 
     ``stride`` is the distance of its cells in cells of ``line``. At least one cell is read, even where all taps lie in
     the padding: it is dropped again by negative padding.
 
     Examples:
-        >>> read(Op(3, low=1, high=1), (0, 4), Line(0, 4), 1)
+        >>> input_strip(Op(3, low=1, high=1), (0, 4), Line(0, 4), 1)
         ((0, 4), Slide(low=1, high=1, stride=1, dilation=1, overhang=0))
     """
     if op.up > 1:

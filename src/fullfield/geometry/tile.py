@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fullfield.geometry.axis import Axis, Op
-from fullfield.geometry.fragments import Fragments, cut
+from fullfield.geometry.fragments import Fragments, split_into_fragments
 from fullfield.geometry.network import Network, NodeSpec, Place
 from fullfield.geometry.region import Pair, Region
-from fullfield.geometry.strip import Family, Line, Piece, Strip, read, window_pieces
+from fullfield.geometry.strip import Family, Line, Piece, Strip, input_strip, window_pieces
 
 _MATMUL_CELLS = 256  # positions up to which a head is a matrix product over the windows' own cells
 
@@ -238,7 +238,7 @@ def _cells(node: NodeSpec, op: Op, maps: Mapping[str, _Map], region: Pair, *, fr
     strips: dict[Family, dict[str, Strip]] = {"low": {}, "interior": {}, "high": {}}
     for name in node.inputs:
         source = maps[name]
-        (start, stop), how = read(op, region, source.line, own.grid // source.grid)
+        (start, stop), how = input_strip(op, region, source.line, own.grid // source.grid)
         strips["interior"][name] = Strip((Piece("interior", start, stop),), how)
         if axis.low:
             strips["low"][name] = _border(op, source.axis, (0, axis.low))
@@ -248,14 +248,16 @@ def _cells(node: NodeSpec, op: Op, maps: Mapping[str, _Map], region: Pair, *, fr
     if fragments and node.kind == "windowed" and op.up == 1 and not op.edge:
         (name,) = node.inputs
         strip = strips["interior"][name]
-        fragment = cut(strip.length, strip.slide.stride, strip.slide.dilation, op, maps[name].line.ratio)
+        fragment = split_into_fragments(
+            strip.length, strip.slide.stride, strip.slide.dilation, op, maps[name].line.ratio
+        )
     covers = all(op.covers(maps[name].axis.count) for name in node.inputs)
     return AxisCells(axis, own.grid, own.line.ratio, own.hop, region, strips, fragment, covers)
 
 
 def _border(op: Op, source: Axis, wanted: Pair) -> Strip:
     """The strip of a border's cells of each window: that window's own cells, and padding."""
-    (start, stop), how = read(op, wanted, Line(0, source.count), op.stride)
+    (start, stop), how = input_strip(op, wanted, Line(0, source.count), op.stride)
     return Strip(window_pieces(source, start, stop), how)
 
 

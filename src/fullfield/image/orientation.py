@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.image.raster import About, ArrayRaster, Raster, is_not_nodata, raster_text
+from fullfield.image.raster import About, ArrayRaster, Raster, data_mask, raster_text
 
 # TIFF and EXIF orientation -> whether to transpose, then to reverse rows, then to reverse columns.
 # Source: TIFF 6.0, section 8, tag 274.
@@ -98,7 +98,7 @@ class OrientedRaster:
         """Mask ``(y, x)`` of the valid ones among pixels already read."""
         mask = getattr(self.inner, "mask", None)  # of readers that need only the pixels
         if mask is None:
-            return is_not_nodata(pixels, self.about.nodata)
+            return data_mask(pixels, self.about.nodata)
         valid: NDArray[np.bool_] | None = mask(pixels)
         return valid
 

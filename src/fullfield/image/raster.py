@@ -161,7 +161,7 @@ class ArrayRaster:
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
         """Mask ``(y, x)`` of the pixels that are not ``about.nodata``; ``None`` if there is no such value."""
-        return is_not_nodata(self.read(top, bottom, left, right), self.about.nodata)
+        return data_mask(self.read(top, bottom, left, right), self.about.nodata)
 
     def thumbnail(self, side: int) -> NDArray[Any]:
         """The image averaged over square blocks."""
@@ -176,7 +176,7 @@ def is_raster(image: object) -> TypeGuard[Raster]:
     return all(hasattr(image, name) for name in ("about", "read", "valid", "thumbnail"))
 
 
-def is_not_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
+def data_mask(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
     """Mask ``(y, x)`` of the pixels that differ from ``nodata``, which may be NaN, in some channel."""
     if nodata is None:
         return None

@@ -27,6 +27,11 @@ class LayerRefused(Exception):
     """The reason why a layer cannot be read; the importer adds file and layer."""
 
 
+def broken(path: Path, what: str) -> CaptureError:
+    """The error for a damaged file."""
+    return CaptureError(str(path), what, fix="export or download the file again")
+
+
 def read_bytes(path: Path, *, cap_bytes: int = FILE_BYTES) -> bytes:
     """The file's content.
 

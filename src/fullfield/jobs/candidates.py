@@ -19,7 +19,7 @@ class Candidate:
     Args:
         mode: as ``scan`` takes it: ``"exact"``, ``"context"``, ``b`` or ``(b, n)``.
         macs: multiply-adds of the whole scan.
-        fewer: how many times fewer these are than crop by crop.
+        mac_ratio: how many times fewer these are than those of all windows crop by crop.
         seconds: predicted time of the whole scan on this machine.
         error: mean absolute difference from the crops over the spread of the scores, at the sampled windows.
         worst: the largest difference of a score over the range of the crops' scores.
@@ -28,7 +28,7 @@ class Candidate:
 
     mode: AnyMode
     macs: int
-    fewer: float
+    mac_ratio: float
     seconds: float
     error: float
     worst: float
@@ -100,7 +100,9 @@ class Tuning:
         """One line: the mode chosen and what it gives."""
         best = self.best
         gain = self.crop_seconds / best.seconds
-        return f"For {self.target}: {best.name}, {best.fewer:.1f}x fewer multiply-adds and about {gain:.1f}x faster."
+        return (
+            f"For {self.target}: {best.name}, {best.mac_ratio:.1f}x fewer multiply-adds and about {gain:.1f}x faster."
+        )
 
     def _table(self) -> list[str]:
         cells = [["", *(title for title, _ in _COLUMNS)]]
@@ -113,7 +115,7 @@ class Tuning:
 _COLUMNS: tuple[tuple[str, Callable[[Candidate], str]], ...] = (
     ("mode", lambda t: t.name),
     ("MACs", lambda t: short_count(t.macs)),
-    ("fewer", lambda t: f"{t.fewer:.1f}x"),
+    ("fewer", lambda t: f"{t.mac_ratio:.1f}x"),
     ("time", lambda t: f"{t.seconds:.3g} s"),
     ("error", lambda t: f"{t.error:.2g}"),
     ("worst", lambda t: f"{t.worst:.2g}"),

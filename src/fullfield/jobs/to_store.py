@@ -139,7 +139,7 @@ class _StoreRun:
         boxes = map(shards.box, journal.finished)
         growing = GrowingStore(store, [(box.row, box.column) for box in boxes])
         announce(self.progress, "computing the first tile")
-        writer = growing if job.plan.memory.grows or growing.single_level else store
+        writer = growing if job.plan.memory.builds_levels or growing.single_level else store
         run(
             job.plan,
             job.prepared.canonical,

@@ -239,7 +239,7 @@ class _Sample:
         return Candidate(
             mode=mode_of(trial.borders),
             macs=trial.table.scan.total,
-            fewer=trial.table.mac_ratio,
+            mac_ratio=trial.table.mac_ratio,
             seconds=trial.seconds,
             error=float(error.mean()),
             worst=relative_difference(found, self.crops),

@@ -18,7 +18,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 from fullfield.canonical.form import Canonical
-from fullfield.geometry.fragments import cut
+from fullfield.geometry.fragments import split_into_fragments
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import TileLayout
 from fullfield.graph.calls import bind
@@ -26,8 +26,8 @@ from fullfield.lower.assemble import Assembler, FamilyPair, WindowBox
 from fullfield.lower.fragments import on_fragments
 from fullfield.lower.inplace import SAME_SHAPE, reuse
 from fullfield.operators.emitter import Call, Strips
-from fullfield.operators.record import Operator, Windowed
-from fullfield.operators.registry import find
+from fullfield.operators.record import Windowed
+from fullfield.operators.registry import record_of
 from fullfield.operators.strips import strided
 
 aten = torch.ops.aten
@@ -67,7 +67,7 @@ class _Lowering:
         shapes = {n.name: n.shape[:-2] for n in network if n.kind != "whole"}
         self.to = Assembler(self.graph, layout, shapes, channels_last=channels_last, fft=fft)
         self.nodes = {n.name: n for n in net.graph.graph.nodes}
-        self.one_type = not any(_record(n).casts for n in self.nodes.values())
+        self.one_type = not any(record_of(n).casts for n in self.nodes.values())
 
     def run(self, *, in_place: bool) -> GraphModule:
         for spec in self.network:
@@ -112,7 +112,7 @@ class _Lowering:
             ((source, pair),) = strips.items()
             return self._neighbours(node, windowed, family, source, read[source], pair)
         read = {s: strided(self.to, value, strips[s]) for s, value in read.items()}
-        if _record(node).shapes_map:
+        if record_of(node).shapes_map:
             (value,) = read.values()
             return self.to.call(node.target, value, [-1, *self._shape(node.name, family)])
         args = map_arg(node.args, lambda n: read[n.name] if n.name in read else self.to.weight(n))
@@ -157,11 +157,11 @@ class _Lowering:
         if all(c is None or c.ratio == 1 for c in found) or not windowed.uniform(call.args, strips):
             return windowed.emit(self.to, call, value, strips)  # type: ignore[no-any-return]
         cuts = [
-            c or cut(s.length, s.slide.stride, s.slide.dilation, op, 1)
+            c or split_into_fragments(s.length, s.slide.stride, s.slide.dilation, op, 1)
             for c, s, op in zip(found, strips, call.ops, strict=True)
         ]
         emit = partial(windowed.emit, self.to, call)
-        value = on_fragments(self.to, value, strips, (cuts[0], cuts[1]), (call.read, call.given), emit)
+        value = on_fragments(self.to, value, strips, (cuts[0], cuts[1]), (call.read, call.written), emit)
         for dim, part, axis, f in zip((-2, -1), cuts, cells, family, strict=True):
             if part.computed > axis.extent(f):
                 value = self.to.call(aten.slice.Tensor, value, dim, 0, axis.extent(f))
@@ -262,14 +262,9 @@ class _Lowering:
         return node.target(*values)  # type: ignore[operator]
 
 
-def _record(node: Node) -> Operator:
-    """What is known of a node's operator."""
-    return find(node.target) or Operator((node.target,))
-
-
 def _windowed(node: Node) -> Windowed | None:
     """What a node does along y and x, if it reads neighbouring cells."""
-    return _record(node).windowed if node.meta["kind"] == "windowed" else None
+    return record_of(node).windowed if node.meta["kind"] == "windowed" else None
 
 
 def _cells_last(node: Node, rank: int) -> list[int]:

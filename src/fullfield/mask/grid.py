@@ -178,7 +178,7 @@ def _interpolated(sums: NDArray[Any], at: NDArray[np.float64], axis: int) -> NDA
     return found
 
 
-def blocks(rows: int, columns: int, side: int = _SIDE) -> Iterator[tuple[int, int, int, int]]:
+def map_blocks(rows: int, columns: int, side: int = _SIDE) -> Iterator[tuple[int, int, int, int]]:
     """The blocks of a map: first row, first column, rows, columns of each."""
     for i in range(0, rows, side):
         for j in range(0, columns, side):
@@ -187,4 +187,4 @@ def blocks(rows: int, columns: int, side: int = _SIDE) -> Iterator[tuple[int, in
 
 def any_wanted(cells: WantedCells, shape: tuple[int, int]) -> bool:
     """Whether any cell of a map of ``shape`` is wanted."""
-    return any(bool(cells.cells(*block).any()) for block in blocks(*shape))
+    return any(bool(cells.cells(*block).any()) for block in map_blocks(*shape))

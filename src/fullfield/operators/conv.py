@@ -38,7 +38,7 @@ def _by_fft(call: Call, strips: Strips) -> bool:
     """Whether transforms should be faster on a strip of one map; where windows are apart, maps are small."""
     (sy, sx), (y, x) = strips, call.ops
     size, dilation = (sy.length, sx.length), (sy.slide.dilation, sx.slide.dilation)
-    shape = ConvShape.of(1, (call.read, call.given), call.args["groups"], size, (y.kernel, x.kernel), dilation)
+    shape = ConvShape.of(1, (call.read, call.written), call.args["groups"], size, (y.kernel, x.kernel), dilation)
     return fft_is_faster(shape, cached=True)  # the engine keeps spectra from tile to tile
 
 

@@ -51,10 +51,10 @@ def operations(node: Node, values: Mapping[Node, Any], macs: int) -> Work | None
     record = find(node.target)
     if macs or node.op == "placeholder" or (record is not None and record.movement):
         return Work(macs=macs)
-    given = _numbers(values[node])
+    written = _numbers(values[node])
     if record is not None and record.counts is not None:
-        return record.counts(bind(node), _numbers(values[node.all_input_nodes[0]]), given)
-    return Work(functions=given) if torch.Tag.pointwise in getattr(node.target, "tags", ()) else None
+        return record.counts(bind(node), _numbers(values[node.all_input_nodes[0]]), written)
+    return Work(functions=written) if torch.Tag.pointwise in getattr(node.target, "tags", ()) else None
 
 
 def _numbers(value: Any) -> int:

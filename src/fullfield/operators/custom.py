@@ -44,17 +44,17 @@ def _partial_sums(ops: tuple[Op, Op]) -> Scratch:
     return Scratch(results=max((op.kernel.bit_count() + 1 for op in ops if op.edge == "inside"), default=0))
 
 
-def _normed(taps: int, read: int, given: int) -> Work:
+def _normed(taps: int, read: int, written: int) -> Work:
     """Squares, their mean, ``alpha`` times it plus ``k``, to a power, as divisor."""
-    return Work(adds=taps, multiplies=1, divisions=2, functions=1) * given + Work(multiplies=read)
+    return Work(adds=taps, multiplies=1, divisions=2, functions=1) * written + Work(multiplies=read)
 
 
-def _lrn_across(args: Args, read: int, given: int) -> Work:
-    return _normed(args["size"], read, given)
+def _lrn_across(args: Args, read: int, written: int) -> Work:
+    return _normed(args["size"], read, written)
 
 
-def _lrn_within(args: Args, read: int, given: int) -> Work:
-    return _normed(args["size"] ** 2, read, given)
+def _lrn_within(args: Args, read: int, written: int) -> Work:
+    return _normed(args["size"] ** 2, read, written)
 
 
 def _within(args: Args, shapes: Shapes) -> tuple[Op, Op]:
@@ -62,14 +62,14 @@ def _within(args: Args, shapes: Shapes) -> tuple[Op, Op]:
     return (Op(args["size"], 1, before, after),) * 2
 
 
-def _root_of_pool(args: Args, read: int, given: int) -> Work:
+def _root_of_pool(args: Args, read: int, written: int) -> Work:
     """As in canonical form: squares, a mean, times its divisor where the sum is meant, and the root."""
-    root = Work(multiplies=0 if args["mean"] else 1, functions=1) * given
-    return average(args, read, given) + root + Work(multiplies=read)
+    root = Work(multiplies=0 if args["mean"] else 1, functions=1) * written
+    return average(args, read, written) + root + Work(multiplies=read)
 
 
-def _root_of_features(args: Args, read: int, given: int) -> Work:
-    return Work(adds=args["width"] - 1, functions=1) * given + Work(multiplies=read)
+def _root_of_features(args: Args, read: int, written: int) -> Work:
+    return Work(adds=args["width"] - 1, functions=1) * written + Work(multiplies=read)
 
 
 RECORDS = (

@@ -22,13 +22,13 @@ class Call:
         args: by the names of the operator's schema, tensors as their nodes in the canonical graph.
         ops: the same as integers, along y and x.
         read: numbers in one cell of what it reads.
-        given: numbers in one cell of its result.
+        written: numbers in one cell of its result.
     """
 
     args: dict[str, Any]
     ops: tuple[Op, Op]
     read: int
-    given: int
+    written: int
 
     @property
     def kernel(self) -> list[int]:

@@ -17,14 +17,14 @@ aten = torch.ops.aten
 _NATIVE = 64  # taps up to which torch's average pool, which adds all of them for every cell, beats sums along the axes
 
 
-def _largest(args: Args, read: int, given: int) -> Work:
+def _largest(args: Args, read: int, written: int) -> Work:
     """Taps in padding count as taps."""
-    return Work(comparisons=taps(args) - 1) * given
+    return Work(comparisons=taps(args) - 1) * written
 
 
-def average(args: Args, read: int, given: int) -> Work:
+def average(args: Args, read: int, written: int) -> Work:
     """A sum over the taps, those in padding included, and a division."""
-    return Work(adds=taps(args) - 1, divisions=1) * given
+    return Work(adds=taps(args) - 1, divisions=1) * written
 
 
 def taps(args: Args, rank: int = 2) -> int:
@@ -33,13 +33,13 @@ def taps(args: Args, rank: int = 2) -> int:
     return int(kernel**rank if isinstance(kernel, int) else math.prod(kernel) ** (rank // len(kernel)))
 
 
-def _average_of_volume(args: Args, read: int, given: int) -> Work:
-    return Work(adds=taps(args, 3) - 1, divisions=1) * given
+def _average_of_volume(args: Args, read: int, written: int) -> Work:
+    return Work(adds=taps(args, 3) - 1, divisions=1) * written
 
 
-def mean_of_all(args: Args, read: int, given: int) -> Work:
+def mean_of_all(args: Args, read: int, written: int) -> Work:
     """As many numbers of the input go into each of the output."""
-    return Work(adds=-(-read // max(1, given)) - 1, divisions=1) * given
+    return Work(adds=-(-read // max(1, written)) - 1, divisions=1) * written
 
 
 def _emit_largest(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:

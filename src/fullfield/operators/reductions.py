@@ -11,12 +11,12 @@ from fullfield.operators.work import Work
 aten = torch.ops.aten
 
 
-def _sum(args: Args, read: int, given: int) -> Work:
-    return Work(adds=-(-read // max(1, given)) - 1) * given
+def _sum(args: Args, read: int, written: int) -> Work:
+    return Work(adds=-(-read // max(1, written)) - 1) * written
 
 
-def _extreme(args: Args, read: int, given: int) -> Work:
-    return Work(comparisons=-(-read // max(1, given)) - 1) * given
+def _extreme(args: Args, read: int, written: int) -> Work:
+    return Work(comparisons=-(-read // max(1, written)) - 1) * written
 
 
 RECORDS = (

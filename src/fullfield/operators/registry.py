@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.fx import Node
 
 from fullfield.graph.calls import target_name
 from fullfield.operators import (
@@ -41,6 +42,11 @@ def find(target: Any) -> Operator | None:
     """The record of what a node calls: of the overload, else of the operator with all its overloads."""
     found = _BY_TARGET.get(target)
     return found or _BY_TARGET.get(getattr(target, "_overloadpacket", None))
+
+
+def record_of(node: Node) -> Operator:
+    """The record of a node's operator; an empty one if it has none."""
+    return find(node.target) or Operator((node.target,))
 
 
 def named(name: str) -> Operator | None:

@@ -48,4 +48,4 @@ class Work:
 def per_number(**counts: int) -> Callable[[Mapping[str, Any], int, int], Work]:
     """The counts of an operator that spends so many operations on every number of its result."""
     work = Work(**counts)
-    return lambda args, read, given: work * given
+    return lambda args, read, written: work * written

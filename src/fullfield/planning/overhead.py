@@ -193,7 +193,7 @@ class Memory:
         return self.tile_bytes + self.overhead_bytes
 
     @property
-    def grows(self) -> bool:
+    def builds_levels(self) -> bool:
         """Whether coarser levels of a stored map are built beside the computation; else they are built at the end."""
         return self.levels_bytes > 0
 

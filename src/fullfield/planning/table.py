@@ -136,7 +136,7 @@ class PlanTable:
         return self.crops / max(1, self.scan.total)
 
     @property
-    def faster(self) -> float:
+    def speedup(self) -> float:
         """How many times faster than crop by crop the scan should be, by multiply-adds and numbers written."""
         each = CONSTANTS.macs_per_byte * _NUMBER_BYTES
         mine, crops = (
@@ -146,7 +146,7 @@ class PlanTable:
 
     def seconds(self, crop_seconds: float) -> float:
         """What the scan should take on a machine that takes ``crop_seconds`` for one window by itself."""
-        return crop_seconds * self.windows / self.faster
+        return crop_seconds * self.windows / self.speedup
 
     def to_dict(self) -> dict[str, Any]:
         """The table as JSON-able values, with the plan's facts."""

@@ -19,9 +19,10 @@ from fullfield.graph.calls import op_name
 from fullfield.graph.shapes import propagate
 from fullfield.model.model import Model
 from fullfield.operators.counting import operations
+from fullfield.operators.registry import record_of
 from fullfield.operators.work import Work
 from fullfield.report.memory import peak_bytes, size_bytes
-from fullfield.report.nodes import centre, joined, raw_ops, record_of, title, unique, weights_of
+from fullfield.report.nodes import centre, joined, raw_ops, title, unique, weights_of
 from fullfield.report.report import Report
 from fullfield.report.row import Row
 from fullfield.report.summary import summarise

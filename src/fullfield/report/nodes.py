@@ -10,8 +10,7 @@ from torch.fx import Node
 from fullfield.geometry.axis import Axis, Op
 from fullfield.geometry.network import IDENTITY
 from fullfield.graph.calls import bind
-from fullfield.operators.record import Operator
-from fullfield.operators.registry import find, named
+from fullfield.operators.registry import named, record_of
 
 
 def raw_ops(node: Node, values: Mapping[Node, Any]) -> tuple[Op, Op]:
@@ -22,11 +21,6 @@ def raw_ops(node: Node, values: Mapping[Node, Any]) -> tuple[Op, Op]:
     args = bind(node)
     shapes = {name: tuple(values[n].shape) for name, n in args.items() if isinstance(n, Node)}
     return windowed.geometry(args, shapes)
-
-
-def record_of(node: Node) -> Operator:
-    """What is known of a node's operator."""
-    return find(node.target) or Operator((node.target,))
 
 
 def title(name: str) -> str:

@@ -72,18 +72,18 @@ def _columns(report: Report, style: _Style) -> list[ReportColumn]:
         ("MACs", lambda r: _metric(r.macs)),
         ("FLOPs", lambda r: _metric(r.flops)),
         ("other ops", lambda r: _metric(r.work.other)),
-        ("bytes", lambda r: size(r.activation_bytes)),
+        ("bytes", lambda r: short_bytes(r.activation_bytes)),
         ("field/jump/start", _field),
         ("borders", _borders),
         ("fits", _fits),
     ]
 
 
-def pair(y: str, x: str) -> str:
+def axes_text(y: str, x: str) -> str:
     """One text where the axes agree, else height x width.
 
     Examples:
-        >>> pair("3", "3"), pair("3", "5")
+        >>> axes_text("3", "3"), axes_text("3", "5")
         ('3', '3x5')
     """
     return y if y == x else f"{y}x{x}"
@@ -92,7 +92,7 @@ def pair(y: str, x: str) -> str:
 def _windowed(row: Row, show: Callable[[int], str]) -> str:
     plain = all(op.kernel == op.stride == 1 and not op.low and not op.high for op in row.ops)
     slides = row.kind == "windowed" or row.type.startswith("conv")
-    return "" if plain and not slides else pair(show(0), show(1))
+    return "" if plain and not slides else axes_text(show(0), show(1))
 
 
 def _padding(row: Row, k: int) -> str:
@@ -102,14 +102,14 @@ def _padding(row: Row, k: int) -> str:
 
 def _field(row: Row) -> str:
     if row.axes is None:
-        return "window" if row.jump is None else f"window/{pair(*map(str, row.jump))}"
-    return "" if _repeats(row) else pair(*(f"{a.size}/{a.jump}/{a.start}" for a in row.axes))
+        return "window" if row.jump is None else f"window/{axes_text(*map(str, row.jump))}"
+    return "" if _repeats(row) else axes_text(*(f"{a.size}/{a.jump}/{a.start}" for a in row.axes))
 
 
 def _borders(row: Row) -> str:
     if row.axes is None or _repeats(row):
         return ""
-    return pair(*(_edge(a) for a in row.axes))
+    return axes_text(*(_edge(a) for a in row.axes))
 
 
 def _edge(axis: Axis) -> str:
@@ -128,18 +128,18 @@ def _fits(row: Row) -> str:
         return ""
     if row.fits:
         return "yes"
-    return pair(*(f"+{-n}" if n < 0 else f"-{n}" if n else "0" for n in row.lost))
+    return axes_text(*(f"+{-n}" if n < 0 else f"-{n}" if n else "0" for n in row.lost))
 
 
 def _metric(number: int) -> str:
     return short_count(number) if number else ""
 
 
-def size(number: int) -> str:
+def short_bytes(number: int) -> str:
     """Bytes in binary units.
 
     Examples:
-        >>> size(1023), size(1536)
+        >>> short_bytes(1023), short_bytes(1536)
         ('1023 B', '1.5 KiB')
     """
     value, units = float(number), iter(("B", "KiB", "MiB", "GiB", "TiB"))
@@ -171,12 +171,12 @@ def _totals(report: Report) -> list[str]:
     items += [(work.divisions, "divisions"), (work.functions, "functions (exp, tanh, ...)")]
     other = ", ".join(f"{short_count(n)} {what}" for n, what in items if n) or "none"
     lines = [
-        f"parameters  {report.parameters:,} ({size(report.weight_bytes)} with stored statistics)",
+        f"parameters  {report.parameters:,} ({short_bytes(report.weight_bytes)} with stored statistics)",
         f"unshared    {report.unshared:,} parameters, if each cell of a convolution had its own",
         f"work        {short_count(work.macs)} MACs = {short_count(work.flops)} FLOPs a window",
         *textwrap.wrap(f"other work  {other}", WIDTH, subsequent_indent=" " * 12),
-        f"activations {size(report.activation_bytes)} in all",
-        f"peak memory {size(report.peak_bytes)}, weights included",
+        f"activations {short_bytes(report.activation_bytes)} in all",
+        f"peak memory {short_bytes(report.peak_bytes)}, weights included",
     ]
     if report.uncounted:
         lines.append(f"not counted other work of {', '.join(report.uncounted)}")

@@ -25,7 +25,7 @@ from fullfield.files import sync, system_error
 from fullfield.store import ome
 from fullfield.store.maps import MapSpec
 from fullfield.store.record import ATTRIBUTE, Record, difference, dumped, from_record, to_record
-from fullfield.store.shards import ShardGrid, count_files, metadata, plain_bytes, shard_grid, write_shard
+from fullfield.store.shards import ShardGrid, count_files, plain_bytes, shard_grid, write_shard, zarr_metadata
 
 VALID = "valid"
 
@@ -268,7 +268,7 @@ def add_array(folder: Path, grid: ShardGrid) -> None:
     if file.is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    replace_text(file, dumped(metadata(grid)))
+    replace_text(file, dumped(zarr_metadata(grid)))
 
 
 def _add_arrays(path: Path, spec: MapSpec) -> None:

@@ -74,8 +74,8 @@ def span(name: str, key: object, count: int) -> tuple[slice, int | slice]:
     return slice(index, index + 1), 0
 
 
-def pieces(scores: ScoreMap) -> Iterator[tuple[int, int, Iterator[tuple[int, NDArray[np.floating]]]]]:
-    """All scores, an inner chunk at a time; ``Scores.pieces`` describes them."""
+def iter_chunks(scores: ScoreMap) -> Iterator[tuple[int, int, Iterator[tuple[int, NDArray[np.floating]]]]]:
+    """All scores, an inner chunk at a time; ``Scores.iter_chunks`` describes them."""
     bands, rows, columns = scores.spec.shape
     depth, height, width = level_grid(scores.spec, 0).chunk
     for top in range(0, rows, height):
@@ -90,7 +90,7 @@ def top_labels(scores: ScoreMap) -> NDArray[np.int32]:
     spec = scores.spec
     found = np.full(spec.shape[1:], -1, np.int32)
     codes = np.array(spec.classes, np.int32)
-    for top, left, parts in pieces(scores):
+    for top, left, parts in iter_chunks(scores):
         bands = (band for _, block in parts for band in block)
         if spec.kind == "labels":
             best = next(bands)

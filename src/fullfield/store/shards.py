@@ -109,7 +109,7 @@ def default_shard(bands: int, dtype: str) -> tuple[int, int]:
     return side, side
 
 
-def metadata(grid: ShardGrid) -> dict[str, Any]:
+def zarr_metadata(grid: ShardGrid) -> dict[str, Any]:
     """Zarr v3 metadata of an array of shards."""
     little = {"name": "bytes", "configuration": {"endian": "little"}} if grid.dtype.itemsize > 1 else {"name": "bytes"}
     index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
@@ -257,7 +257,7 @@ def read_grid(folder: Path) -> ShardGrid:
         sizes = (tuple(map(int, numbers)) for numbers in (array["shape"], shard, chunk))
         shape, files, chunks = sizes
         grid = ShardGrid(shape, np.dtype(array["data_type"]), fill, files, chunks)
-        ours, theirs = metadata(grid), array
+        ours, theirs = zarr_metadata(grid), array
         same = all(theirs.get(key) == ours[key] for key in ("zarr_format", "node_type", "chunk_key_encoding"))
         if not same or [codec["name"] for codec in inner["codecs"]] != ["bytes", "zstd"] or len(files) != len(shape):
             raise ValueError("it is not stored as fullfield stores arrays")

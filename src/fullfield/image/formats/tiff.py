@@ -23,7 +23,7 @@ from fullfield.image.formats.tiff_mpp import is_trestle, trestle_overlaps
 from fullfield.image.formats.tiff_plane import Plane, read_region, split_bands
 from fullfield.image.orientation import oriented
 from fullfield.image.photometric import Photometric, photometric_of
-from fullfield.image.raster import About, Raster, is_not_nodata, raster_text
+from fullfield.image.raster import About, Raster, data_mask, raster_text
 from fullfield.image.selection import Selection, select_bands, select_level
 
 GEO_TAGS = frozenset({33550, 34264, 34735})
@@ -89,7 +89,7 @@ class TiffRaster:
 
     def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Mask ``(y, x)`` of the valid ones among pixels already read: not nodata, not fully transparent."""
-        valid = is_not_nodata(pixels, self.about.nodata)
+        valid = data_mask(pixels, self.about.nodata)
         if not self.alpha:
             return valid
         alpha = pixels[:, :, -1]

@@ -15,7 +15,7 @@ from fullfield.image.formats.zarr_axes import Axes, axes_of, channel_names, ome_
 from fullfield.image.formats.zarr_bounds import RangeRequestError, bounded
 from fullfield.image.formats.zarr_find import ZarrImage, find_image, open_store, zarr_errors
 from fullfield.image.formats.zarr_identity import zarr_identity
-from fullfield.image.raster import About, is_not_nodata, raster_text
+from fullfield.image.raster import About, data_mask, raster_text
 from fullfield.image.selection import Selection, select_bands, select_level
 
 _CHUNKS_PER_SHARD = 1 << 22  # whose index takes 64 MiB
@@ -70,7 +70,7 @@ class ZarrRaster:
         """Mask ``(y, x)`` of the pixels that are not nodata; ``None`` if the store declares no such value."""
         if self.about.nodata is None:
             return None
-        return is_not_nodata(self.read(top, bottom, left, right), self.about.nodata)
+        return data_mask(self.read(top, bottom, left, right), self.about.nodata)
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image from its pyramid; ``None`` if it is large and has none."""

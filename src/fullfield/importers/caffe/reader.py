@@ -15,7 +15,7 @@ from fullfield.errors import CaptureError, first_line
 from fullfield.importers.caffe.fields import unknown_fields
 from fullfield.importers.caffe.schema import Message, message
 from fullfield.importers.caffe.upgrade import upgrade
-from fullfield.importers.limits import read_bytes
+from fullfield.importers.limits import broken, read_bytes
 
 TEXT_BYTES = 2**24
 """The most bytes of a ``.prototxt``."""
@@ -51,11 +51,11 @@ def read(path: Path) -> Message:
         try:
             net.ParseFromString(data)
         except DecodeError as error:
-            raise _broken(path, "is not a Caffe network, or is damaged or cut short") from error
+            raise broken(path, "is not a Caffe network, or is damaged or cut short") from error
     if not net.layer and not net.layers:
-        raise _broken(path, "is not a Caffe network: it has no layers")
+        raise broken(path, "is not a Caffe network: it has no layers")
     if not all(isinstance(text, str) for text in _texts(net)):
-        raise _broken(path, "is damaged: a name in it is not UTF-8 text")
+        raise broken(path, "is damaged: a name in it is not UTF-8 text")
     return upgrade(net, path)
 
 
@@ -148,7 +148,3 @@ def _varint(stream: BinaryIO) -> int | None:
         if byte[0] < 0x80:
             return value
     return None
-
-
-def _broken(path: Path, what: str) -> CaptureError:
-    return CaptureError(str(path), what, fix="export or download the file again")

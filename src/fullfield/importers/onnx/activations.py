@@ -122,7 +122,7 @@ def prelu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     x, slope = call.input(0), call.weight(1)
     dims, given = x.shapes[0], slope.shapes[0] if slope is not None else ()
     if isinstance(slope, Known) and slope.fixed:
-        count = slope.at[0].numel()
+        count = slope.tensors[0].numel()
         if call.opset < 7 and given == dims[1:2]:
             given = (dims[1],) + (1,) * (len(dims) - 2)
         aligned = (1,) * (len(dims) - len(given)) + tuple(given)
@@ -141,9 +141,9 @@ def clip(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
         bound = call.constant(index)
         if bound is None and call.optional(index) is not None:
             raise LayerRefused(f"{name} depends on the pixels or the batch")
-        if bound is not None and bound.at[0].numel() != 1:
-            raise LayerRefused(f"{name} has {bound.at[0].numel()} values, not one")
-        bounds.append(bound.at[0].item() if bound is not None else call.attributes.get(name))
+        if bound is not None and bound.tensors[0].numel() != 1:
+            raise LayerRefused(f"{name} has {bound.tensors[0].numel()} values, not one")
+        bounds.append(bound.tensors[0].item() if bound is not None else call.attributes.get(name))
     if bounds == [None, None]:
         return call.input(0)
     return b.call(aten.clamp.default, call.input(0), *bounds)

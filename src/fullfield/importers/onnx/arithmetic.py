@@ -160,8 +160,8 @@ def _bias(b: AtenBuilder, call: OnnxCall, at: int) -> OnnxValue | None:
     if not isinstance(x, Traced) or not isinstance(vector, Known) or not vector.fixed or call.consumers[at] != 1:
         return None
     node, features = x.node, x.shapes[0][-1] if x.shapes[0] else 0
-    if node.target is not aten.linear.default or len(node.args) != 2 or vector.at[0].numel() != features:
+    if node.target is not aten.linear.default or len(node.args) != 2 or vector.tensors[0].numel() != features:
         return None
-    if vector.at[0].dim() > len(x.shapes[0]) or vector.at[0].shape[-1:] != (features,):
+    if vector.tensors[0].dim() > len(x.shapes[0]) or vector.tensors[0].shape[-1:] != (features,):
         return None
     return b.extend(x, b.reshape(vector, ([features], [features])))

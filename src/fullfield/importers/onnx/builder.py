@@ -69,11 +69,11 @@ class AtenBuilder:
 
     def scalar(self, value: OnnxValue | None) -> float | int | bool | None:
         """The number of a constant that can be an immediate argument of a node; ``None`` for other values."""
-        if not isinstance(value, Known) or not value.fixed or value.at[0].numel() != 1:
+        if not isinstance(value, Known) or not value.fixed or value.tensors[0].numel() != 1:
             return None
-        if value.at[0].dim() > 0 and value.name:
+        if value.tensors[0].dim() > 0 and value.name:
             return None
-        number: float | int | bool = value.at[0].item()
+        number: float | int | bool = value.tensors[0].item()
         return number
 
     def sizes(self, pairs: Sequence[tuple[int, int]]) -> list[int | fx.Node]:
@@ -86,7 +86,7 @@ class AtenBuilder:
         if (low, high) == x.shapes:
             return x
         if isinstance(x, Known):
-            return Known.of(x.at[0].reshape(low), x.at[1].reshape(high), x.name)
+            return Known.of(x.tensors[0].reshape(low), x.tensors[1].reshape(high), x.name)
         if len(low) == 2 and len(x.shapes[0]) > 2 and low[0] == x.shapes[0][0] and high[0] == x.shapes[1][0]:
             return self.call(aten.flatten.using_ints, x, 1)
         free = [i for i, (a, b) in enumerate(zip(low, high, strict=True)) if a != b]
@@ -94,7 +94,7 @@ class AtenBuilder:
             target: list[Any] = [-1 if i in free else a for i, a in enumerate(low)]
         else:
             target = list(self.sizes(list(zip(low, high, strict=True))))
-        at = (x.at[0].reshape(low), x.at[1].reshape(high))
+        at = (x.tensors[0].reshape(low), x.tensors[1].reshape(high))
         return Traced(self._node(aten.reshape.default, (x, target), {}), at)
 
     def expand(self, x: OnnxValue, shapes: tuple[Sequence[int], Sequence[int]]) -> OnnxValue:
@@ -104,9 +104,9 @@ class AtenBuilder:
             return x
         _check_size(low, x.dtype)
         if isinstance(x, Known) and low == high:
-            return Known.of(x.at[0].expand(low), x.at[1].expand(high), x.name)
+            return Known.of(x.tensors[0].expand(low), x.tensors[1].expand(high), x.name)
         target = self.sizes(list(zip(low, high, strict=True)))
-        at = (x.at[0].to("meta").expand(low), x.at[1].to("meta").expand(high))
+        at = (x.tensors[0].to("meta").expand(low), x.tensors[1].to("meta").expand(high))
         return Traced(self._node(aten.expand.default, (x, target), {}), at)
 
     def full(self, shapes: tuple[Sequence[int], Sequence[int]], number: float, dtype: torch.dtype) -> OnnxValue:
@@ -129,7 +129,7 @@ class AtenBuilder:
 
         def bare(leaf: Any) -> Any:
             if isinstance(leaf, (Known, Traced)):
-                return leaf.at[index].to("meta")
+                return leaf.tensors[index].to("meta")
             return leaf
 
         result = target(*pytree.tree_map(bare, args), **pytree.tree_map(bare, kwargs))
@@ -142,7 +142,7 @@ class AtenBuilder:
         both = []
         for index in (0, 1):
             real_args, real_kwargs = pytree.tree_map(
-                lambda leaf, i=index: leaf.at[i] if isinstance(leaf, Known) else leaf, (args, kwargs)
+                lambda leaf, i=index: leaf.tensors[i] if isinstance(leaf, Known) else leaf, (args, kwargs)
             )
             with torch.no_grad():
                 both.append(target(*real_args, **real_kwargs))
@@ -183,7 +183,7 @@ class AtenBuilder:
         """The node that reads a constant; registers the constant on the root at its first use."""
         if not known.fixed:
             raise LayerRefused("uses the batch size as data, not only as a size")
-        tensor = known.at[0]
+        tensor = known.tensors[0]
         learned = (bool(known.name) if known.learned is None else known.learned) and tensor.is_floating_point()
         key = (id(tensor), learned)
         if key not in self._attributes:

@@ -30,7 +30,7 @@ def constant_of_shape(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     number = _tensor(call, "value") if "value" in call.attributes else torch.zeros(1)
     if number.numel() != 1:
         raise LayerRefused(f"its value has {number.numel()} elements, not one")
-    low, high = (tuple(t.reshape(-1).tolist()) for t in call.known(0).at)
+    low, high = (tuple(t.reshape(-1).tolist()) for t in call.known(0).tensors)
     if min((*low, *high), default=0) < 0:
         raise LayerRefused(f"shape {low} has a negative size")
     return b.full((low, high), number.item(), number.dtype)
@@ -48,7 +48,7 @@ def shape(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 @operator("Size")
 def size(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The number of the input's elements."""
-    low, high = (torch.tensor(t.numel(), dtype=torch.int64) for t in call.input(0).at)
+    low, high = (torch.tensor(t.numel(), dtype=torch.int64) for t in call.input(0).tensors)
     return Known.of(low, high)
 
 
@@ -58,7 +58,7 @@ def range_(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     limits = [call.known(index) for index in range(3)]
     both = []
     for at in (0, 1):
-        start, limit, step = (_number(value.at[at]) for value in limits)
+        start, limit, step = (_number(value.tensors[at]) for value in limits)
         if step == 0 or abs((limit - start) / step) > 2**24:
             raise LayerRefused(f"from {start} to {limit} by {step}")
         both.append(torch.arange(start, limit, step, dtype=limits[0].dtype))

@@ -12,7 +12,7 @@ import onnx
 import torch
 
 from fullfield.errors import CaptureError, first_line
-from fullfield.importers.limits import LayerRefused
+from fullfield.importers.limits import LayerRefused, broken
 from fullfield.importers.onnx import (
     activations,
     arithmetic,
@@ -27,7 +27,7 @@ from fullfield.importers.onnx import (
 )
 from fullfield.importers.onnx.builder import MAX_TENSOR_BYTES, AtenBuilder
 from fullfield.importers.onnx.interface import ImageInput, choose_output, find_input, metadata
-from fullfield.importers.onnx.reader import CAP_BYTES, broken, check_operators, opset, read_model
+from fullfield.importers.onnx.reader import CAP_BYTES, check_operators, opset, read_model
 from fullfield.importers.onnx.registry import REGISTRY, OnnxCall
 from fullfield.importers.onnx.tensors import to_torch
 from fullfield.importers.onnx.values import Known, OnnxValue, Traced

@@ -10,7 +10,7 @@ import onnx
 import torch
 
 from fullfield.errors import CaptureError
-from fullfield.importers.onnx.reader import broken
+from fullfield.importers.limits import broken
 from fullfield.importers.onnx.tensors import torch_dtype
 from fullfield.model.preprocessing import Preprocessing
 

@@ -26,7 +26,7 @@ def reshape(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
         target = Known.constant(torch.tensor(call.ints("shape"), dtype=torch.int64))
     else:
         target = call.known(1)
-    low, high = ([int(v) for v in t.reshape(-1).tolist()] for t in target.at)
+    low, high = ([int(v) for v in t.reshape(-1).tolist()] for t in target.tensors)
     literal = target.fixed and isinstance(x, Traced)
     if not (literal and b.frozen):
         shapes = [resolve(t, shape, zeros) for t, shape in zip((low, high), x.shapes, strict=True)]
@@ -93,7 +93,7 @@ def transpose(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
         first: list[int] = list(x.node.args[1])  # type: ignore[arg-type]  # an fx argument: the list given below
         inner, together = x.node.args[0], [first[i] for i in order]
         back = [together.index(i) for i in range(len(together))]
-        at = (x.at[0].permute(order).permute(back), x.at[1].permute(order).permute(back))
+        at = (x.tensors[0].permute(order).permute(back), x.tensors[1].permute(order).permute(back))
         assert isinstance(inner, torch.fx.Node)
         x, order = Traced(inner, at), together
     if order == list(range(len(order))):
@@ -130,7 +130,7 @@ def unsqueeze(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 def expand(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Broadcasts to a shape."""
     x, target = call.input(0), call.known(1)
-    shapes = [broadcast(shape, t.reshape(-1).tolist()) for shape, t in zip(x.shapes, target.at, strict=True)]
+    shapes = [broadcast(shape, t.reshape(-1).tolist()) for shape, t in zip(x.shapes, target.tensors, strict=True)]
     added = len(shapes[0]) - len(x.shapes[0])
     for _ in range(added):
         x = b.call(aten.unsqueeze.default, x, 0)
@@ -202,6 +202,6 @@ def _padding_value(call: OnnxCall) -> float:
     if call.optional(2) is None:
         return call.real("value", 0.0)
     number = call.known(2)
-    if not number.fixed or number.at[0].numel() != 1:
+    if not number.fixed or number.tensors[0].numel() != 1:
         raise LayerRefused("its padding value is not one number")
-    return float(number.at[0].item())
+    return float(number.tensors[0].item())

@@ -18,7 +18,7 @@ def matmul(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A matrix product; a linear layer if the right operand is a constant matrix, which is transposed once."""
     x, y = call.input(0), call.input(1)
     matrix = call.constant(1)
-    if matrix is None or matrix.at[0].dim() != 2 or isinstance(x, Known):
+    if matrix is None or matrix.tensors[0].dim() != 2 or isinstance(x, Known):
         return b.call(aten.matmul.default, x, y)
     return b.call(aten.linear.default, x, _transposed(b, matrix))
 
@@ -38,8 +38,8 @@ def gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     features = weight.shapes[0][0]
     if bias is None or beta == 0:
         return b.call(aten.linear.default, x, weight)
-    if vector is not None and _is_vector(vector.at[0], features):
-        flat = b.expand(b.reshape(vector, ([vector.at[0].numel()],) * 2), ([features], [features]))
+    if vector is not None and _is_vector(vector.tensors[0], features):
+        flat = b.expand(b.reshape(vector, ([vector.tensors[0].numel()],) * 2), ([features], [features]))
         assert isinstance(flat, Known)
         return b.call(aten.linear.default, x, weight, replace(_scaled(b, flat, beta), learned=True))
     return _plus(b, b.call(aten.linear.default, x, weight), bias, beta)

@@ -108,7 +108,7 @@ def _per_channel(value: OnnxValue | None, repeats: int) -> OnnxValue | None:
     """The values of each group, repeated for its channels."""
     if not isinstance(value, Known) or not value.fixed:
         raise LayerRefused("scale and shift are not constants")
-    return replace(value, at=(repeated := value.at[0].repeat_interleave(repeats), repeated))
+    return replace(value, tensors=(repeated := value.tensors[0].repeat_interleave(repeats), repeated))
 
 
 def _shaped(b: AtenBuilder, value: OnnxValue | None, shape: list[int]) -> OnnxValue | None:

@@ -15,7 +15,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
 from fullfield.errors import CaptureError, first_line
-from fullfield.importers.limits import LayerRefused
+from fullfield.importers.limits import LayerRefused, broken
 from fullfield.importers.onnx.registry import REGISTRY
 from fullfield.importers.onnx.tensors import declared_bytes
 
@@ -107,11 +107,6 @@ def check_operators(nodes: Iterable[onnx.NodeProto], path: Path) -> None:
 def full_name(node: onnx.NodeProto) -> str:
     """The operator's name, with its domain if that is not the standard one."""
     return str(node.op_type) if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-
-
-def broken(path: Path, what: str) -> CaptureError:
-    """The error for a damaged file."""
-    return CaptureError(str(path), what, fix="export or download the file again")
 
 
 def _check_weights(model: onnx.ModelProto, path: Path, cap_bytes: int) -> None:

@@ -90,7 +90,7 @@ class OnnxCall:
         numbers = self.known(index)
         if not numbers.fixed:
             raise LayerRefused(f"{name} depends on the batch")
-        return [int(v) for v in numbers.at[0].reshape(-1).tolist()]
+        return [int(v) for v in numbers.tensors[0].reshape(-1).tolist()]
 
 
 def _shortest(value: float) -> float:

@@ -66,13 +66,13 @@ def gather(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if isinstance(x, Traced) and len(x.shapes[0]) == 1 and x.shapes[0] != x.shapes[1]:
         return _whole(b, x, indices)
     size = x.shapes[0][axis]
-    if not indices.fixed or (size != x.shapes[1][axis] and indices.at[0].numel() != 1):
+    if not indices.fixed or (size != x.shapes[1][axis] and indices.tensors[0].numel() != 1):
         raise LayerRefused("its indices depend on the batch")
-    index = torch.where(indices.at[0] < 0, indices.at[0] + size, indices.at[0]).long()
+    index = torch.where(indices.tensors[0] < 0, indices.tensors[0] + size, indices.tensors[0]).long()
     if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
         raise LayerRefused(f"index {index.tolist()} outside an axis of {size}")
     if index.dim() == 0:
-        return b.call(aten.select.int, x, axis, int(indices.at[0]))
+        return b.call(aten.select.int, x, axis, int(indices.tensors[0]))
     flat = b.call(aten.index_select.default, x, axis, Known.constant(index.reshape(-1)))
     if index.dim() == 1:
         return flat
@@ -84,21 +84,21 @@ def gather(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 def gather_nd(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The elements or blocks at constant indices along the first axes."""
     x, indices = call.input(0), call.known(1)
-    if call.integer("batch_dims", 0) or not indices.fixed or not indices.at[0].dim():
+    if call.integer("batch_dims", 0) or not indices.fixed or not indices.tensors[0].dim():
         raise LayerRefused("its indices depend on the batch")
-    axes = indices.at[0].shape[-1]
+    axes = indices.tensors[0].shape[-1]
     if any(x.shapes[0][i] != x.shapes[1][i] for i in range(axes)):
         raise LayerRefused("picks single windows out of a batch")
-    index = [Known.constant(part.long().contiguous()) for part in indices.at[0].unbind(-1)]
+    index = [Known.constant(part.long().contiguous()) for part in indices.tensors[0].unbind(-1)]
     return b.call(aten.index.Tensor, x, index)
 
 
 def _whole(b: AtenBuilder, x: Traced, indices: Known) -> OnnxValue:
     """All elements of a flat tensor in order, in the shape of the indices: how exporters write ``as_strided``."""
-    if indices.fixed and _in_order(indices.at[0], at_batch(x.shapes, b.batch)[0]):
+    if indices.fixed and _in_order(indices.tensors[0], at_batch(x.shapes, b.batch)[0]):
         b.freed = True
-        return b.reshape(x, free_batch_shapes(list(indices.at[0].shape), x, b.batch, zeros=True))
-    if all(_in_order(t, shape[0]) for t, shape in zip(indices.at, x.shapes, strict=True)):
+        return b.reshape(x, free_batch_shapes(list(indices.tensors[0].shape), x, b.batch, zeros=True))
+    if all(_in_order(t, shape[0]) for t, shape in zip(indices.tensors, x.shapes, strict=True)):
         return b.reshape(x, indices.shapes)
     raise LayerRefused("picks single elements across the windows of a batch")
 
@@ -118,7 +118,7 @@ def _bounds(call: OnnxCall, name: str, index: int) -> tuple[list[int], list[int]
     if name in call.attributes:
         numbers = call.ints(name) or []
         return numbers, numbers
-    low, high = (t.reshape(-1).tolist() for t in call.known(index).at)
+    low, high = (t.reshape(-1).tolist() for t in call.known(index).tensors)
     return low, high
 
 

@@ -19,12 +19,12 @@ class Known:
     """Numbers that do not depend on the pixels, at the two batch sizes.
 
     Args:
-        at: the tensor at each batch size; the same object twice if it does not depend on the batch.
+        tensors: the tensor at each batch size; the same object twice if it does not depend on the batch.
         name: the initialiser that it was computed from; empty for constants in the graph.
         learned: whether it becomes a parameter when a node reads it; by default, if it comes from an initialiser.
     """
 
-    at: tuple[torch.Tensor, torch.Tensor]
+    tensors: tuple[torch.Tensor, torch.Tensor]
     name: str = ""
     learned: bool | None = None
 
@@ -43,17 +43,17 @@ class Known:
     @property
     def fixed(self) -> bool:
         """Whether the numbers are independent of the batch size."""
-        return self.at[0] is self.at[1]
+        return self.tensors[0] is self.tensors[1]
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shape at the two batch sizes."""
-        return tuple(self.at[0].shape), tuple(self.at[1].shape)
+        return tuple(self.tensors[0].shape), tuple(self.tensors[1].shape)
 
     @property
     def dtype(self) -> torch.dtype:
         """Element type."""
-        return self.at[0].dtype
+        return self.tensors[0].dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +61,17 @@ class Traced:
     """A node of the new graph, with its results at the two batch sizes as tensors without data."""
 
     node: torch.fx.Node
-    at: tuple[torch.Tensor, torch.Tensor]
+    tensors: tuple[torch.Tensor, torch.Tensor]
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shape at the two batch sizes."""
-        return tuple(self.at[0].shape), tuple(self.at[1].shape)
+        return tuple(self.tensors[0].shape), tuple(self.tensors[1].shape)
 
     @property
     def dtype(self) -> torch.dtype:
         """Element type."""
-        return self.at[0].dtype
+        return self.tensors[0].dtype
 
 
 OnnxValue = Known | Traced

@@ -37,7 +37,7 @@ def conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 def _bias(call: OnnxCall) -> OnnxValue | None:
     """The bias; none for computed zeros, which exporters write for a layer without bias."""
     bias = call.weight(2)
-    if isinstance(bias, Known) and bias.fixed and not bias.name and not bias.at[0].any():
+    if isinstance(bias, Known) and bias.fixed and not bias.name and not bias.tensors[0].any():
         return None
     return bias
 
