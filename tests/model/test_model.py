@@ -4,10 +4,12 @@ import copy
 import pickle
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 import fullfield
+from fullfield import ArgumentError, Compute
 from fullfield.jobs.prepare import prepare
 from fullfield.model.model import Model
 
@@ -65,3 +67,10 @@ def test_the_cache_is_not_pickled() -> None:
     prepare(net)
     assert len(pickle.dumps(net.__getstate__())) == size
     assert vars(copy.copy(net)).keys() == vars(net).keys() - {"_cache"}
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+def test_a_device_that_cannot_be_used_is_refused(device: str) -> None:
+    _, net = network()
+    with pytest.raises(ArgumentError, match=f"device: '{device}' cannot be used"):
+        fullfield.scan(net, IMAGE, step=1, compute=Compute(device=device))

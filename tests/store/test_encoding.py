@@ -141,7 +141,7 @@ def test_cells_without_scores_hold_the_fill_value_and_are_not_counted(encoding: 
         (Encoding(range=(0, 1)), "applies to uint8, dtype is None"),
         (Encoding(dtype="int8"), "scores cannot be stored as 'int8'"),  # type: ignore[arg-type]
         (Encoding(activation="relu"), "'relu' is not known"),  # type: ignore[arg-type]
-        (Encoding(labels=True, classes=(1,), dtype="uint8"), "labels: .* classes, dtype do not apply"),
+        (Encoding(labels=True, classes=(1,), dtype="uint8"), "labels: .* takes no classes or dtype"),
         (Encoding(classes=(1, "dog")), "names a class twice"),
         (Encoding(classes=()), "none is given"),
         (Encoding(classes=("wolf",)), "'wolf' is not one of the 4 classes"),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from fullfield.errors import ArgumentError, first_line
 from fullfield.layers.checksum import checksum, raw_bytes
 from fullfield.model.preprocessing import Preprocessing, resolve
 
@@ -57,10 +58,18 @@ class Model:
         return replace(self, graph=copy.deepcopy(self.graph).to(target))
 
     def on(self, device: str) -> Model:
-        """The same network on a device; itself if its weights lie there. It is kept until the weights change."""
-        if torch.device(device) == self.device:
-            return self
-        return self.cached("on device", lambda: self.to(torch.device(device)), key=device)
+        """The same network on a device; itself if its weights lie there. It is kept until the weights change.
+
+        Raises:
+            ArgumentError: there is no such device, or torch cannot use it.
+        """
+        try:
+            if torch.device(device) == self.device:
+                return self
+            return self.cached("on device", lambda: self.to(torch.device(device)), key=device)
+        except (RuntimeError, AssertionError) as error:  # a torch without CUDA raises the second
+            what = f"{device!r} cannot be used ({first_line(error)})"
+            raise ArgumentError("device", what, fix="use cpu, or cuda:0 where torch has CUDA") from error
 
     def with_preprocessing(self, choice: str | Preprocessing) -> Model:
         """The same network with another preprocessing."""

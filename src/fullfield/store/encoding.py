@@ -178,7 +178,7 @@ def _check(encoding: Encoding, classes: int) -> None:
     elif dtype not in (None, "float32", "float16", "uint8"):
         fault = "dtype", f"scores cannot be stored as {dtype!r}", "use float32, float16 or uint8"
     elif encoding.labels and given:
-        what = f"labels are the index of the top class of all; {', '.join(given)} do not apply"
+        what = f"labels are the index of the top class, which takes no {' or '.join(given)}"
         fault = "labels", what, "leave out one"
     elif encoding.labels and classes > 65535:
         what = f"{classes} classes are more than the 65535 that 16 bits can tell apart"
