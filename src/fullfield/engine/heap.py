@@ -39,7 +39,7 @@ class Heap:
 
 
 def held_bytes() -> int:
-    """Resident memory of the process; 0 if the system does not tell."""
+    """Resident memory of the process; 0 if the system does not report it."""
     try:
         statm = _statm(os.getpid())  # first: systems without /proc may lack os.pread too
         return int(os.pread(statm, 128, 0).split()[1]) * _PAGE
@@ -77,7 +77,7 @@ def _trimmer() -> Callable[[int], object]:
 
 
 def peak_bytes() -> int:
-    """Greatest resident memory of the process so far; 0 if the system does not tell."""
+    """Greatest resident memory of the process so far; 0 if the system does not report it."""
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""Threads beside the computation: reading ahead of it, and working behind it."""
+"""Threads that read ahead of the computation, and write behind it."""
 
 from __future__ import annotations
 

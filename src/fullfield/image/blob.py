@@ -159,7 +159,7 @@ class RemoteBlob:
         return file
 
     def identity(self) -> dict[str, Any]:
-        """Size with ETag and time of change, or with a hash of samples if the server tells neither."""
+        """Size with ETag and time of change, or with a hash of samples if the server reports neither."""
         known = plain_names(self._info)
         found = {name: str(known[name]) for name in ("etag", "lastmodified") if known.get(name)}
         if not found:

@@ -1,4 +1,4 @@
-"""What a scan's image, network and output take beside the computation, as the planner counts it."""
+"""What a scan's image, network and output take besides the computation, as the planner counts it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SLACK = 24 << 20  # of threads, handles and compressors
 
 
 def overhead_of(source: WindowedSource, *, itemsize: int, classes: int, encoder: ScoreEncoder | None) -> Overhead:
-    """What a scan takes beside the computation.
+    """What a scan takes besides the computation.
 
     Args:
         source: the image.

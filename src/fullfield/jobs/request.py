@@ -126,7 +126,7 @@ class OutputRequest:
 
     @property
     def overwrite(self) -> bool:
-        """Whether a finished result may go."""
+        """Whether a finished result may be replaced."""
         return self.existing == "overwrite"
 
 

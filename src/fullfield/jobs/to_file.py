@@ -1,4 +1,4 @@
-"""Runs a scan whose scores become a file: they go to a store beside it first, which is then converted."""
+"""Runs a scan whose scores become a file: they go to a store next to it first, which is then converted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
     those of the encoding's classes; the top class of a cell is that of all classes of the model.
 
     Returns:
-        The finished map in the store beside the file, which the caller removes; ``None`` where other processes have yet
-        to finish their blocks.
+        The finished map in the store next to the file, which the caller removes; ``None`` where other processes have
+        yet to finish their blocks.
 
     Raises:
         FullfieldError: as for ``scan_to_store``; or the map cannot be written in the file's format.

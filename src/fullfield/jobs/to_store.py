@@ -29,9 +29,9 @@ def scan_to_store(
     """The scores of every window in a store on disk.
 
     Image and scores are streamed: the budget bounds the memory, whatever their size. Finished blocks are recorded in a
-    journal beside the output, and the same request resumes there after any end: an error, an interruption, a kill, a
+    journal next to the output, and the same request resumes there after any end: an error, an interruption, a kill, a
     power loss. The final bytes are those of an uninterrupted run. If the background is to be found, a picture of what
-    was found is drawn beside the result.
+    was found is drawn next to the result.
 
     Args:
         request: what is asked for.
@@ -154,8 +154,8 @@ class _StoreRun:
         """Checks that the output is new, resumable, complete or replaceable.
 
         Raises:
-            ImageError: something else lies there.
-            ResumeError: an unfinished result lies there whose journal is gone.
+            ImageError: the path has something else.
+            ResumeError: the path has an unfinished result without its journal.
         """
         path = self.path
         if not path.exists():
@@ -171,10 +171,10 @@ class _StoreRun:
             )
 
     def _is_finished(self) -> bool:
-        """Whether the very result that is wanted is there, complete.
+        """Whether the output is this scan's result, complete.
 
         Raises:
-            ImageError: another result is there.
+            ImageError: it is another result.
         """
         if self.output.overwrite or not (self.path / "zarr.json").is_file():
             return False

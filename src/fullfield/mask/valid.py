@@ -24,7 +24,7 @@ _FINE = 16  # grid cells per window side at least, where windows do not start on
 
 @runtime_checkable
 class Sparse(Protocol):
-    """An image whose file tells, without decoding pixels, that a part of it has no valid pixel."""
+    """An image whose file shows, without decoding pixels, that a part of it has no valid pixel."""
 
     def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
         """Whether a half-open region is known to have no valid pixel, such as tiles that the file does not store."""

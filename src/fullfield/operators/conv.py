@@ -56,7 +56,7 @@ def _emit_head(to: Emitter, call: Call, windows: Any, count: int) -> Any:
 
 
 def _scratch(ops: object) -> Scratch:
-    """The weights laid out anew, twice on the way; outside of 32 bits, torch multiplies matrices of taps on CPUs."""
+    """Two copies of the weights while their memory layout changes; but for 32 bits, a matrix of taps too on CPUs."""
     return Scratch(weights=2, taps=True)
 
 

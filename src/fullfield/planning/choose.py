@@ -43,7 +43,7 @@ def make_plan(
         itemsize: bytes of one number.
         budget_bytes: memory allowed, for everything that ``Plan.memory`` counts; 2 GiB if none is given, or what a scan
             by single windows takes if that is more.
-        overhead: what the scan takes beside the computation; nothing by default.
+        overhead: what the scan takes besides the computation; nothing by default.
         tile: rows and columns of windows computed together, if not to be chosen; all of a smaller map. They share all
             that can be shared if that fits the budget.
         batch: windows at a time where the network runs per window, if not to be chosen.
@@ -95,7 +95,7 @@ def _least_budget(overhead: Overhead, plan: Plan) -> int:
 
 
 def choose_method(plans: list[Plan]) -> Plan:
-    """The plan that takes the least time of those that keep to their budget; ``why`` says how the others compare."""
+    """The plan that takes the least time of those that fit their budget; ``why`` says how the others compare."""
     best = min((p for p in plans if p.memory.total_bytes <= p.budget_bytes), key=time_per_window)
     least = time_per_window(best)
     times = ", ".join(f"{p.method} {time_per_window(p) / least:.2f}" for p in plans)
@@ -144,7 +144,7 @@ class _Task:
 
 
 def _plans(task: _Task, method: Method, savings: Savings) -> list[Plan]:
-    """The plan of each method that comes into question.
+    """The plan of each method that may be chosen.
 
     Raises:
         GeometryError: a method was asked for that would give other scores.

@@ -1,4 +1,4 @@
-"""What a scan holds in memory beside the computation of a tile. Imports no torch."""
+"""What a scan holds in memory besides the computation of a tile. Imports no torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Overhead:
-    """What decides how much a scan holds beside the computation of a tile; by default nothing.
+    """What decides how much a scan holds besides the computation of a tile; by default nothing.
 
     Args:
         channels: of a pixel as the network reads it.
@@ -101,7 +101,7 @@ class Overhead:
         return (self.ahead + 1) * ready + self.readers * reading
 
     def strips_bytes(self, region: Pair) -> int:
-        """Bytes of decoded pixels to cache so that no strip of the file is decoded for every tile anew."""
+        """Bytes of decoded pixels to cache so that no strip of the file is decoded for every tile again."""
         if self.file_tile is None:
             return 0
         return row_cache_bytes(self.image, self.file_tile, region, pixel_bytes=self.pixel_bytes)
@@ -157,14 +157,14 @@ class TileUse:
 
 @dataclass(frozen=True)
 class Memory:
-    """What a scan takes, beside an image given as array, the network's weights and a result kept in memory.
+    """What a scan takes, besides an image given as array, the network's weights and a result kept in memory.
 
     Args:
         tile_bytes: the computation of a tile.
         pixels_bytes: regions that are read, and that wait for the computation.
         scores_bytes: scores of a tile that are being stored.
         blocks_bytes: blocks of a stored map.
-        levels_bytes: coarser levels of a stored map, where they are built beside the computation.
+        levels_bytes: coarser levels of a stored map, where they are built during the computation.
         cache_bytes: decoded pixels.
         fixed_bytes: what does not depend on the tile.
         block: rows and columns of cells that are written as one; all of a map in memory.
@@ -194,7 +194,7 @@ class Memory:
 
     @property
     def builds_levels(self) -> bool:
-        """Whether coarser levels of a stored map are built beside the computation; else they are built at the end."""
+        """Whether coarser levels of a stored map are built during the computation; else they are built at the end."""
         return self.levels_bytes > 0
 
 

@@ -64,7 +64,7 @@ class TileSearch:
     batch: int | None = None
 
     def fits(self, option: TileOption) -> bool:
-        """Whether an option keeps to the budget."""
+        """Whether an option fits the budget."""
         return option.total_bytes <= self.budget
 
 

@@ -2,7 +2,7 @@
 
 Written and read without zarr: its writer holds a whole shard in memory, reads what is there before it writes a shard
 that the end of the array cuts off, and needs an event loop, which a forked process lacks; its reader takes Python's
-lock for every chunk, which slows the computation beside it. Here one inner chunk is in memory at a time.
+lock for every chunk, which slows the computation meanwhile. Here one inner chunk is in memory at a time.
 
 Source: Zarr v3 sharding-indexed codec, https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/
 """

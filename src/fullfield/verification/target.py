@@ -86,7 +86,7 @@ class TargetCheck:
 
     @classmethod
     def from_dict(cls, figures: Mapping[str, Any], *, agreement: float, samples: int) -> TargetCheck:
-        """The check that ``to_dict`` wrote beside a certificate's figures."""
+        """The check that ``to_dict`` wrote next to a certificate's figures."""
         target = Target(figures["target"]["tolerance"], figures["target"]["agreement"])
         return cls(target, float(figures["error"]), float(figures["noise"]), agreement, samples)
 

@@ -82,7 +82,7 @@ def _georeference(dataset: Any) -> Georeference | None:
 
 
 def _identity(dataset: Any, path: str) -> dict[str, Any]:
-    """The identities of all files that make up a dataset; of an address, what the server tells."""
+    """The identities of all files that make up a dataset; of a URL, what the server reports."""
     found: dict[str, Any] = {"subdataset": dataset.name} if dataset.name != path else {}
     files = [name for name in dataset.files if Path(name).is_file()]
     if not files:
