@@ -238,7 +238,7 @@ def test_a_decompression_bomb_is_refused_until_it_is_allowed(tmp_path: Path, mon
     path = saved(tmp_path, Image.fromarray(RGB))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert pixel_limit() == 20
-    with pytest.raises(ImageError, match=r"very large.*35 pixels(.|\n)*max_pixels="):
+    with pytest.raises(ImageError, match=r"very large.*35 pixels(.|\n)*raise PIL.Image.MAX_IMAGE_PIXELS"):
         decode(path)
     np.testing.assert_array_equal(decode(path, max_pixels=35)[0], RGB)
     assert Image.MAX_IMAGE_PIXELS == 10

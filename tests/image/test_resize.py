@@ -10,8 +10,8 @@ from fullfield.image.resize import resize, scanned_size
 RNG = np.random.default_rng(5)
 
 
-def sized(size: tuple[int, int], scale: object = 1.0, wanted: tuple[int, int] | None = None) -> tuple[int, int]:
-    return scanned_size(size, scale=scale, wanted=wanted, max_pixels=10**6)
+def sized(size: tuple[int, int], scale: object = 1.0) -> tuple[int, int]:
+    return scanned_size(size, scale=scale, max_pixels=10**6)
 
 
 def test_a_size_is_rounded_and_at_least_one() -> None:
@@ -19,20 +19,12 @@ def test_a_size_is_rounded_and_at_least_one() -> None:
     assert sized((480, 641), None) == (480, 641)
     assert sized((10, 1000), 0.01) == (1, 10)
     assert sized((10, 10), (2, 0.5)) == (20, 5)
-    assert sized((10, 10), wanted=(3, 4)) == (3, 4)
 
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), (1, 0)])
 def test_a_scale_that_is_no_positive_number_is_refused(scale: object) -> None:
     with pytest.raises(ImageError, match="not a positive number"):
         sized((10, 10), scale)
-
-
-def test_scale_and_size_together_are_refused() -> None:
-    with pytest.raises(ImageError, match="both given"):
-        sized((10, 10), 2.0, (20, 20))
-    with pytest.raises(ImageError, match="below 1 px"):
-        sized((10, 10), 1.0, (0, 20))
 
 
 def test_an_enlargement_beyond_the_limit_is_refused_and_a_large_image_as_it_is_not() -> None:

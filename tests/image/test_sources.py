@@ -244,7 +244,6 @@ def test_sizes_before_and_after_resizing_are_kept() -> None:
     source = opened(RGB, scale=(2, 0.3))
     assert (source.original_size, source.scanned_size, source.shape) == ((9, 11), (18, 3), (3, 18, 3))
     assert repr(source) == "ImageSource('image', 18x3 px (resized from 9x11), 3 channels, uint8)"
-    assert opened(RGB, size=(4, 5)).scanned_size == (4, 5)
 
 
 def test_a_photo_is_opened_from_its_path(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def _from_path(path: Path, max_pixels: int | None, bands: int | None) -> tuple[N
         raise ImageError(
             where,
             f"is very large for a file of {path.stat().st_size} bytes: {error}".rstrip("."),
-            fix="if you trust the file, allow it with max_pixels=",
+            fix="if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS",
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(

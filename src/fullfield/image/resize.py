@@ -10,39 +10,35 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fullfield.errors import ImageError
+from fullfield.geometry.region import Pair
 from fullfield.image.decode import pixel_limit
 
 ScaleFactor = float | tuple[float, float]
 
 
-def scanned_size(
-    size: tuple[int, int], *, scale: ScaleFactor | None, wanted: tuple[int, int] | None, max_pixels: int | None
-) -> tuple[int, int]:
-    """Height and width after resizing, px: ``round(size * scale)``, at least 1; or the size ``wanted``.
+def scanned_size(size: Pair, *, scale: ScaleFactor | None, max_pixels: int | None = None) -> Pair:
+    """Height and width after resizing, px: ``round(size * scale)``, at least 1.
+
+    Args:
+        size: height and width before.
+        scale: one factor, or one per axis.
+        max_pixels: most pixels of the result; ``None`` is Pillow's limit for files.
 
     Raises:
         ImageError: the factor is not a positive number, or the result has more than ``max_pixels``.
 
     Examples:
-        >>> scanned_size((480, 641), scale=0.25, wanted=None, max_pixels=None)
+        >>> scanned_size((480, 641), scale=0.25)
         (120, 160)
     """
-    if wanted is None:
-        factors = scale if isinstance(scale, tuple) else (scale, scale)
-        ky, kx = (_factor(f) for f in factors)
-        result = max(1, round(size[0] * ky)), max(1, round(size[1] * kx))
-    elif scale not in (None, 1, (1, 1)):
-        raise ImageError("scale", f"{scale} and size {wanted} are both given", fix="give one of them")
-    else:
-        result = int(wanted[0]), int(wanted[1])
-        if min(result) < 1:
-            raise ImageError("size", f"{wanted} has a side below 1 px", fix="give height and width in px")
+    ky, kx = (_factor(f) for f in (scale if isinstance(scale, tuple) else (scale, scale)))
+    result = max(1, round(size[0] * ky)), max(1, round(size[1] * kx))
     limit = max_pixels or pixel_limit()
     if result != size and result[0] * result[1] > limit:
         raise ImageError(
             "scale",
             f"{size[0]}x{size[1]} px would become {result[0]}x{result[1]}, more than {limit} pixels",
-            fix="use a smaller scale, or allow it with max_pixels=",
+            fix="use a smaller scale, or raise PIL.Image.MAX_IMAGE_PIXELS",
         )
     return result
 

@@ -134,8 +134,6 @@ def open_image(
     dtype: np.dtype[Any] | type[np.floating[Any]] | Literal["float32", "float64"],
     window: tuple[int, int] | None = None,
     scale: ScaleFactor | None = 1.0,
-    size: tuple[int, int] | None = None,
-    max_pixels: int | None = None,
     cache_bytes: int = 0,
 ) -> ImageSource:
     """Opens an image as network input.
@@ -153,8 +151,6 @@ def open_image(
         dtype: floating type of the network's input.
         window: least height and width after resizing, px.
         scale: factor on the image's size, or one per axis ``(y, x)``; the image's own pixels are resampled once.
-        size: height and width after resizing, px, instead of ``scale``.
-        max_pixels: most pixels of an image file; ``None`` is Pillow's limit against decompression bombs.
         cache_bytes: of decoded pixels to cache, for an image that is read by region.
 
     Raises:
@@ -166,14 +162,14 @@ def open_image(
     if isinstance(image, ArrayRaster) and image.about.nodata is None:
         pixels, known = image.pixels, (image.name, image.about)
     elif is_raster(image):
-        return _by_region(image, target, window=window, scale=scale, size=size, cache_bytes=cache_bytes)
+        return _by_region(image, target, window=window, scale=scale, cache_bytes=cache_bytes)
     span, order = preprocessing.value_range, preprocessing.order
-    raw, name = decode(pixels, max_pixels=max_pixels, bands=channels if order == "any" else None)
+    raw, name = decode(pixels, bands=channels if order == "any" else None)
     original = (raw.shape[0], raw.shape[1])
     name, about = known or (name, About({}, original))
     check_values(raw, span=span, dtype=target.dtype, where=name)
     raw = match_channels(_bools_to_numbers(raw, span), order=order, channels=channels, where=name)
-    scanned = scanned_size(original, scale=scale, wanted=size, max_pixels=max_pixels)
+    scanned = scanned_size(original, scale=scale)
     if window is not None:
         _check_window(original, scanned, window, name)
     raster = ArrayRaster(resize(raw, scanned), name, about)
@@ -200,12 +196,11 @@ def _by_region(
     *,
     window: tuple[int, int] | None,
     scale: ScaleFactor | None,
-    size: tuple[int, int] | None,
     cache_bytes: int,
 ) -> ImageSource:
     """A raster whose pixels are read and checked by region; decoded tiles are cached."""
     original, span = (raster.shape[0], raster.shape[1]), target.preprocessing.value_range
-    scanned = scanned_size(original, scale=scale, wanted=size, max_pixels=2**62)
+    scanned = scanned_size(original, scale=scale, max_pixels=2**62)
     if window is not None:
         _check_window(original, scanned, window, raster.name)
     pixel = np.full((1, 1, raster.shape[2]), _opaque(raster.dtype), raster.dtype)
