@@ -60,9 +60,9 @@ class Layout:
         """Whether there is one cell only."""
         return self.height == self.width == 1
 
-    def size(self, symbol: Symbol, channel: int = 0) -> int:
-        """Cells along ``symbol``; for ``c`` the size of channel dimension ``channel``."""
-        return {"y": self.height, "x": self.width}.get(symbol) or self.channels[channel]
+    def size(self, symbol: Symbol) -> int:
+        """Cells along ``symbol``; for ``c`` the size of the first channel dimension."""
+        return {"y": self.height, "x": self.width}.get(symbol) or self.channels[0]
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """Shape of the original tensor for ``batch`` windows."""

@@ -22,12 +22,12 @@ from fullfield.image.pixels import luma
 _BAND = 1 << 20  # pixels drawn together: bounds the memory of a picture
 
 
-def photograph(image: object, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
+def photograph(image: object) -> NDArray[np.uint8]:
     """Any image as 8-bit RGB: 16-bit values divided by 257, floats 0..1 stretched, many channels averaged to grey.
 
     Shape: ``(y, x, 3)``
     """
-    pixels, _ = decode(image, max_pixels=max_pixels)
+    pixels, _ = decode(image)
     if pixels.shape[2] in (2, 4):
         pixels = pixels[:, :, :-1]
     if pixels.shape[2] not in (1, 3):

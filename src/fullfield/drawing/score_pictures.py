@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,6 @@ from fullfield.drawing.overlay import blend, blend_colours, check_same_image
 from fullfield.drawing.pictures import colour_limits, label_colours, label_picture, score_picture
 from fullfield.drawing.thumbnails import Photo, photo_of, widest_range
 from fullfield.errors import ImageError
-from fullfield.image.decode import pixel_limit
 from fullfield.store.classes import find_band
 from fullfield.store.maps import Activation, ScoreMap
 from fullfield.store.palette import distinct
@@ -67,7 +65,7 @@ def draw_overlay(scores: ScoreMap, image: object, cls: int | str | None, style: 
         ImageError: as ``draw_map``; the image has another size than the one that was scanned.
     """
     placement = scores.spec.placement
-    photo = photo_of(image, side=style.side, max_pixels=max(math.prod(placement.image), pixel_limit()))
+    photo = photo_of(image, side=style.side)
     check_same_image(photo.image, placement)
     shown = coarse(scores, style.side) if photo.reduced else scores
     if scores.spec.kind == "labels":

@@ -42,20 +42,19 @@ class Photo:
         return replace(placement, image=(self.pixels.shape[0], self.pixels.shape[1]))
 
 
-def photo_of(image: object, *, side: int, max_pixels: int) -> Photo:
+def photo_of(image: object, *, side: int) -> Photo:
     """An image as a picture; a thumbnail of at most ``side`` px a side where the image has over 67 million pixels.
 
     Args:
         image: array, tensor, PIL image, path, or what ``fullfield.open`` returns.
         side: px of the thumbnail's longer side.
-        max_pixels: pixels above which a file is refused.
 
     Raises:
         ImageError: it is no image, or cannot be read.
     """
     if isinstance(image, (str, os.PathLike)):
         image = open(image)
-    raster = image if is_raster(image) else ArrayRaster(decode(image, max_pixels=max_pixels)[0])
+    raster = image if is_raster(image) else ArrayRaster(decode(image)[0])
     height, width, _ = raster.shape
     whole = height * width <= _WHOLE
     return Photo(photograph(raster.read(0, height, 0, width) if whole else _small(raster, side)), (height, width))

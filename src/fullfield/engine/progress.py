@@ -82,8 +82,8 @@ class StageReporter:
     unit: str
     began: float = field(default_factory=time.perf_counter)
 
-    def report(self, done: int, *, pixels: float = 0.0) -> None:
+    def report(self, done: int) -> None:
         """Reports that so much of the stage is done."""
         if self.progress is not None:
             elapsed = time.perf_counter() - self.began
-            self.progress(Progress(self.name, done, self.total, self.unit, pixels=pixels, elapsed_s=elapsed))
+            self.progress(Progress(self.name, done, self.total, self.unit, elapsed_s=elapsed))

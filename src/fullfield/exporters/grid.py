@@ -153,13 +153,13 @@ def band_indices(scores: ScoreMap, classes: Classes) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def blocks(grid: ExportGrid, tile: int, *, bytes_held: int = _MOST) -> Iterator[Region]:
+def blocks(grid: ExportGrid, tile: int) -> Iterator[Region]:
     """Regions that cover a grid, row by row, each of whole tiles, or a part of a tile if a tile is too large.
 
-    The numbers of a region take at most ``bytes_held``, unless one cell takes more.
+    The numbers of a region take at most ``_MOST`` bytes, unless one cell takes more.
     """
     _, rows, columns = grid.shape
-    most = max(1, bytes_held // max(1, grid.cost_bytes))  # cells
+    most = max(1, _MOST // max(1, grid.cost_bytes))  # cells
     if most < tile * tile:
         side = max(1, math.isqrt(most))
         for region in _cover((0, rows, 0, columns), tile, tile):

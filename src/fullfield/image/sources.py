@@ -134,7 +134,6 @@ def open_image(
     dtype: np.dtype[Any] | type[np.floating[Any]] | Literal["float32", "float64"],
     window: tuple[int, int] | None = None,
     scale: ScaleFactor | None = 1.0,
-    cache_bytes: int = 0,
 ) -> ImageSource:
     """Opens an image as network input.
 
@@ -151,7 +150,6 @@ def open_image(
         dtype: floating type of the network's input.
         window: least height and width after resizing, px.
         scale: factor on the image's size, or one per axis ``(y, x)``; the image's own pixels are resampled once.
-        cache_bytes: of decoded pixels to cache, for an image that is read by region.
 
     Raises:
         ImageError: the image cannot be read, or does not fit the network.
@@ -162,7 +160,7 @@ def open_image(
     if isinstance(image, ArrayRaster) and image.about.nodata is None:
         pixels, known = image.pixels, (image.name, image.about)
     elif is_raster(image):
-        return _by_region(image, target, window=window, scale=scale, cache_bytes=cache_bytes)
+        return _by_region(image, target, window=window, scale=scale)
     span, order = preprocessing.value_range, preprocessing.order
     raw, name = decode(pixels, bands=channels if order == "any" else None)
     original = (raw.shape[0], raw.shape[1])
@@ -196,9 +194,8 @@ def _by_region(
     *,
     window: tuple[int, int] | None,
     scale: ScaleFactor | None,
-    cache_bytes: int,
 ) -> ImageSource:
-    """A raster whose pixels are read and checked by region; decoded tiles are cached."""
+    """A raster whose pixels are read and checked by region."""
     original, span = (raster.shape[0], raster.shape[1]), target.preprocessing.value_range
     scanned = scanned_size(original, scale=scale, max_pixels=2**62)
     if window is not None:
@@ -208,7 +205,7 @@ def _by_region(
         match_channels(pixel, order=target.preprocessing.order, channels=target.channels, where=raster.name)
     whole = raster.dtype.kind in "ui"
     sized = resampled(raster, scanned, clip=None if whole else span)
-    return with_cache(ImageSource(sized, target.preprocessing, target.dtype, target.channels, raster), cache_bytes)
+    return ImageSource(sized, target.preprocessing, target.dtype, target.channels, raster)
 
 
 def _opaque(dtype: np.dtype[Any]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fullfield.engine.progress import OnProgress
 from fullfield.engine.protocols import WantedCells
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
@@ -14,9 +13,7 @@ from fullfield.mask.valid import ValidCells, may_be_empty
 from fullfield.mask.where import Where
 
 
-def wanted_cells(
-    raster: Raster, placement: Placement, where: Where, *, progress: OnProgress | None = None
-) -> WantedCells | None:
+def wanted_cells(raster: Raster, placement: Placement, where: Where) -> WantedCells | None:
     """The cells of a map to compute; ``None`` for all.
 
     A cell must satisfy the mask, the foreground and the image's valid pixels, as far as each is given. The region and
@@ -26,14 +23,13 @@ def wanted_cells(
         raster: the image in its file's size, before resizing.
         placement: of the map on that image.
         where: what selects windows.
-        progress: called after every block, if the image must be read to find its background.
 
     Raises:
         ImageError: the mask cannot be used, all of the image is background, or no cell is left.
     """
     grids = [] if where.mask is None else [mask_grid(where.mask, raster, coordinates=where.coordinates)]
     skip = where.skip_background
-    foreground = find_foreground(raster, progress=progress) if skip is True else skip or None
+    foreground = find_foreground(raster) if skip is True else skip or None
     if foreground is not None and foreground.background != "none":
         grids.append(foreground.grid())
     selected = tuple(MaskCells(grid, placement, where.min_coverage) for grid in grids)
