@@ -197,7 +197,7 @@ def test_pages_import_public_modules_only(page: Path) -> None:
 
 
 def test_an_internal_import_is_found() -> None:
-    text = "```python\nimport fullfield\nfrom fullfield.image.raster import About\n```\n"
+    text = "```python\nimport fullfield\nfrom fullfield.image.raster import ImageMetadata\n```\n"
     assert imported(text) - PUBLIC == {"fullfield.image.raster"}
 
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from fullfield.api.scan import scan
 from fullfield.arguments import parse_bytes
-from fullfield.image.raster import About
+from fullfield.image.raster import ImageMetadata
 from fullfield.importers.load import load
 from fullfield.planning.shards import Shards
 from tests.engine.peak import Watch, resident
@@ -49,8 +49,8 @@ class Endless:
         return self.side, self.side, 3
 
     @property
-    def about(self) -> About:
-        return About({"side": self.side}, (512, 512))
+    def metadata(self) -> ImageMetadata:
+        return ImageMetadata({"side": self.side}, (512, 512))
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         y, x = np.arange(top, bottom).astype(np.uint8)[:, None], np.arange(left, right).astype(np.uint8)

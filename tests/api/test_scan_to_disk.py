@@ -22,7 +22,7 @@ from fullfield import Compute
 from fullfield.api.scan import scan
 from fullfield.engine.progress import Progress
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, ImageError, ResumeError
-from fullfield.image.raster import About, ArrayRaster
+from fullfield.image.raster import ArrayRaster, ImageMetadata
 from fullfield.planning import overhead
 from fullfield.store.encoding import Encoding
 from fullfield.store.journal import journal_folder
@@ -87,7 +87,7 @@ class Broken(ArrayRaster):
 
 def broken(image: np.ndarray, reads: int, error: BaseException | None = None) -> Broken:
     """An image that fails after so many reads; it is the same image as one that does not."""
-    raster = Broken(image, "image.tif", About({"of": "test"}, (16, 16), nodata=-1.0))
+    raster = Broken(image, "image.tif", ImageMetadata({"of": "test"}, (16, 16), nodata=-1.0))
     raster.__dict__.update({"left": reads, **({} if error is None else {"error": error})})
     return raster
 

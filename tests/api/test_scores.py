@@ -41,13 +41,13 @@ Make = Callable[..., Scores]
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     """Makes scores of an array, in memory or in a store of small shards."""
 
-    def made(array: np.ndarray, placement: Placement | None = None, **about: Any) -> Scores:
+    def made(array: np.ndarray, placement: Placement | None = None, **metadata: Any) -> Scores:
         placement = placement or place(*array.shape[1:])
         if request.param == "memory":
-            spec = spec_of(array, placement=placement, **about)
+            spec = spec_of(array, placement=placement, **metadata)
             return Scores(ArrayMap(array, spec))
         known = ~np.isnan(array).all(axis=0) if array.dtype.kind == "f" else array[0] != np.iinfo(array.dtype).max
-        stored(tmp_path / "made.zarr", array, known, placement=placement, **about)
+        stored(tmp_path / "made.zarr", array, known, placement=placement, **metadata)
         return open_scores(tmp_path / "made.zarr")
 
     return made
@@ -61,9 +61,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scores, Scores]:
     return Scores.from_array(ARRAY, place(130, 300), **ABOUT), open_scores(path)
 
 
-def small(make: Make, dtype: Any = np.float32, **about: Any) -> Scores:
+def small(make: Make, dtype: Any = np.float32, **metadata: Any) -> Scores:
     array = np.random.default_rng(0).normal(size=(3, *SMALL.shape)).astype(dtype)
-    return make(array, SMALL, **{"class_names": NAMES, **about})
+    return make(array, SMALL, **{"class_names": NAMES, **metadata})
 
 
 index = st.integers(-130, 129) | st.slices(130) | st.none()

@@ -80,8 +80,8 @@ def test_fullfield_opens_it_again_with_its_levels_and_pixel_size(tmp_path: Path)
     image = fullfield.open(tmp_path / "a.ome.tif")
     try:
         assert image.shape == (699, 1001, 3)
-        assert image.about.levels == ((699, 1001), (350, 501), (175, 251))
-        assert image.about.mpp == (0.5, 0.25)
+        assert image.metadata.levels == ((699, 1001), (350, 501), (175, 251))
+        assert image.metadata.mpp == (0.5, 0.25)
         np.testing.assert_array_equal(image.read(0, 50, 0, 60), scores.array[:, :50, :60].transpose(1, 2, 0))
     finally:
         image.close()

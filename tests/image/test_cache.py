@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.image.cache import TileCache, cached, row_bytes
-from fullfield.image.raster import About, ArrayRaster
+from fullfield.image.raster import ArrayRaster, ImageMetadata
 from tests.processes import PATIENCE_S
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (70, 90, 3), dtype=np.uint8)
@@ -32,8 +32,8 @@ class Slow:
     dtype: np.dtype[Any] = PIXELS.dtype
 
     @property
-    def about(self) -> About:
-        return About({}, (16, 24), nodata=self.nodata)
+    def metadata(self) -> ImageMetadata:
+        return ImageMetadata({}, (16, 24), nodata=self.nodata)
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         self.reads.append((top, bottom, left, right))
@@ -193,8 +193,8 @@ class Strips(Slow):
     """The same image in strips of 16 rows."""
 
     @property
-    def about(self) -> About:
-        return About({}, (16, 90))
+    def metadata(self) -> ImageMetadata:
+        return ImageMetadata({}, (16, 90))
 
 
 def test_strips_cached_for_a_row_of_regions_are_decoded_once() -> None:

@@ -50,11 +50,11 @@ def test_the_reader_is_chosen_by_content_whatever_the_name(tmp_path: Path, kind:
     path = tmp_path / name.replace("right", f"a.{kind}")
     path.write_bytes(encoded(kind))
     raster = fullfield.open(path)
-    assert raster.about.reader == reader
+    assert raster.metadata.reader == reader
     np.testing.assert_array_equal(whole(raster), RGB)
     assert fullfield.open(path, bands=[2, 0]).shape == (90, 70, 2)
     np.testing.assert_array_equal(whole(fullfield.open(path, bands=[2, 0])), RGB[:, :, [2, 0]])
-    assert raster.about.identity == fullfield.open(path.as_uri()).about.identity
+    assert raster.metadata.identity == fullfield.open(path.as_uri()).metadata.identity
 
 
 @pytest.mark.parametrize("kind", sorted(READERS))
@@ -89,13 +89,13 @@ def test_a_geotiff_is_read_by_gdal_and_without_it_with_a_remark(
     tags = [(33550, "d", 3, (2.0, 2.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 100.0, 500.0, 0.0), True)]
     tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb", tile=(32, 32), extratags=tags)
     raster = fullfield.open(tmp_path / "a.tif")
-    assert raster.about.georeference is not None
-    assert raster.about.georeference.on_map(10, 20) == (140.0, 480.0)
+    assert raster.metadata.georeference is not None
+    assert raster.metadata.georeference.on_map(10, 20) == (140.0, 480.0)
     np.testing.assert_array_equal(whole(raster), RGB)
     real = importlib.util.find_spec
     monkeypatch.setattr("fullfield.image.open.find_spec", lambda name: None if name == "rasterio" else real(name))
     raster = fullfield.open(tmp_path / "a.tif")
-    assert "fullfield[geo]" in raster.about.reader
+    assert "fullfield[geo]" in raster.metadata.reader
     np.testing.assert_array_equal(whole(raster), RGB)
 
 
@@ -113,9 +113,9 @@ def test_a_vendors_slide_is_read_by_openslide(tmp_path: Path) -> None:
         tmp_path / "a", RGB, photometric="rgb", tile=(16, 16), metadata=None,
         description="Aperio Image Library v1\n90x70 |AppMag = 20|MPP = 0.5", compression="jpeg",
     )  # fmt: skip
-    about = fullfield.open(tmp_path / "a").about
-    assert "tifffile" not in about.reader
-    assert about.mpp == (0.5, 0.5)
+    metadata = fullfield.open(tmp_path / "a").metadata
+    assert "tifffile" not in metadata.reader
+    assert metadata.mpp == (0.5, 0.5)
 
 
 class Interrupted:
@@ -254,7 +254,7 @@ def test_a_url_gives_the_bits_of_the_file(server: str, tmp_path: Path, kind: str
             range(0, 60, 5), workers.map(lambda y: raster.read(y, y + 30, y, 70), range(0, 60, 5)), strict=True
         ):
             np.testing.assert_array_equal(found, RGB[y : y + 30, y:])
-    assert raster.about.identity["etag"] == f'"{file.stat().st_mtime_ns}"'
+    assert raster.metadata.identity["etag"] == f'"{file.stat().st_mtime_ns}"'
     raster.close()
 
 

@@ -33,7 +33,7 @@ def written(path: Path, pixels: np.ndarray, *, before: bytes = b"", after: bytes
 
 def opened(path: Path, **options: Any) -> np.ndarray:
     raster = fullfield.open(path, **options)
-    assert raster.about.reader == "imagecodecs"
+    assert raster.metadata.reader == "imagecodecs"
     height, width, _ = raster.shape
     return raster.read(0, height, 0, width)
 
@@ -81,11 +81,11 @@ def test_without_imagecodecs_they_are_read_at_eight_bits_and_the_reader_reports_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, real = written(tmp_path / "a.png", RGB), importlib.util.find_spec
-    deep = fullfield.open(path).about.identity
+    deep = fullfield.open(path).metadata.identity
     monkeypatch.setattr("fullfield.image.png16.find_spec", lambda name: None if name == "imagecodecs" else real(name))
     raster = fullfield.open(path)
-    assert raster.about.reader == "Pillow (16-bit colours reduced to 8 bits: pip install 'fullfield[tiff]')"
-    assert raster.about.identity != deep
+    assert raster.metadata.reader == "Pillow (16-bit colours reduced to 8 bits: pip install 'fullfield[tiff]')"
+    assert raster.metadata.identity != deep
     np.testing.assert_allclose(raster.read(0, 9, 0, 7), RGB / 257, rtol=0, atol=1)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from PIL import Image
 
 from fullfield.errors import ImageError
-from fullfield.image.raster import About, ArrayRaster, Georeference
+from fullfield.image.raster import ArrayRaster, Georeference, ImageMetadata
 from fullfield.image.resample import resampled
 from fullfield.image.resize import resize
 
@@ -25,8 +25,8 @@ def whole(raster):
     return raster.read(0, raster.shape[0], 0, raster.shape[1])
 
 
-def raster_of(pixels, *, nodata=None, tile=(64, 64), **about):
-    return ArrayRaster(pixels, "image", About({"a": 1}, tile, nodata=nodata, **about))
+def raster_of(pixels, *, nodata=None, tile=(64, 64), **metadata):
+    return ArrayRaster(pixels, "image", ImageMetadata({"a": 1}, tile, nodata=nodata, **metadata))
 
 
 SIZES = [(1200, 900), (631, 467), (190, 141), (37, 1399), (2100, 1500), (1901, 1400), (1, 1)]
@@ -134,12 +134,12 @@ def test_an_image_of_nothing_is_nothing():
 def test_place_and_resolution_follow_the_size():
     place = Georeference("EPSG:32632", (2.0, 0.5, 100.0, 0.25, -2.0, 500.0))
     raster = resampled(raster_of(NOISE, mpp=(0.25, 0.25), georeference=place, levels=((1900, 1400),)), (950, 350))
-    about = raster.about
-    assert about.mpp == (0.5, 1.0)
-    assert about.levels == ((950, 350),)
-    assert about.georeference.on_map(950, 350) == pytest.approx(place.on_map(1900, 1400))
-    assert about.georeference.on_map(10, 10) == pytest.approx(place.on_map(20, 40))
-    assert about.identity == {"source": {"a": 1}, "resampled": [950, 350]}
+    metadata = raster.metadata
+    assert metadata.mpp == (0.5, 1.0)
+    assert metadata.levels == ((950, 350),)
+    assert metadata.georeference.on_map(950, 350) == pytest.approx(place.on_map(1900, 1400))
+    assert metadata.georeference.on_map(10, 10) == pytest.approx(place.on_map(20, 40))
+    assert metadata.identity == {"source": {"a": 1}, "resampled": [950, 350]}
 
 
 def test_the_same_size_is_the_same_raster():
@@ -158,7 +158,7 @@ class Endless:
     name, dtype = "endless", np.dtype(np.uint8)
 
     def __init__(self, side):
-        self.shape, self.about, self.most = (side, side, 1), About({}, (512, 512)), 0
+        self.shape, self.metadata, self.most = (side, side, 1), ImageMetadata({}, (512, 512)), 0
 
     def read(self, top, bottom, left, right):
         self.most = max(self.most, (bottom - top) * (right - left))
@@ -203,7 +203,7 @@ class Strips:
 
     def __init__(self, pixels):
         self.inner, self.reads = raster_of(pixels, tile=(64, pixels.shape[1])), []
-        self.name, self.shape, self.dtype, self.about = "a", pixels.shape, pixels.dtype, self.inner.about
+        self.name, self.shape, self.dtype, self.metadata = "a", pixels.shape, pixels.dtype, self.inner.metadata
 
     def read(self, *region):
         self.reads.append(region)
@@ -219,4 +219,4 @@ def test_strips_are_decoded_once_for_a_row_of_blocks():
     made = resampled(strips, (150, 7000))
     np.testing.assert_array_equal(whole(made), whole(resampled(raster_of(pixels), (150, 7000))))
     assert sorted(strips.reads) == [(y, min(300, y + 64), 0, 14000) for y in range(0, 300, 64)]
-    assert made.about.held_bytes == 300 * 14000 * 2
+    assert made.metadata.held_bytes == 300 * 14000 * 2

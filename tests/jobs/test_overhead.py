@@ -42,10 +42,10 @@ def test_a_file_takes_a_cache_and_a_store_blocks_and_both_threads_and_handles(tm
     raster = open_raster(tmp_path / "image.npy", selection=Selection())
     encoder = score_encoder(Encoding(classes=[0, 2]), classes=5, class_names=None, dtype="float32")
     found = overhead_of(source(raster, "reflect"), itemsize=8, classes=5, encoder=encoder)
-    assert found.file_tile == raster.about.tile
+    assert found.file_tile == raster.metadata.tile
     assert found.padded
     assert found.stored == Stored(2, 4, (64, 256, 256))
-    assert found.fixed_bytes == raster.about.held_bytes + 24 * 2**20
+    assert found.fixed_bytes == raster.metadata.held_bytes + 24 * 2**20
     assert found.name == raster.name
 
 

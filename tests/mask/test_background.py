@@ -15,7 +15,7 @@ from PIL import Image
 import fullfield
 from fullfield.engine.progress import Progress
 from fullfield.errors import ImageError
-from fullfield.image.raster import About, ArrayRaster, Georeference
+from fullfield.image.raster import ArrayRaster, Georeference, ImageMetadata
 from fullfield.mask.background import find_foreground, otsu
 
 SIZE = (480, 640)
@@ -72,8 +72,8 @@ def fluorescent(seed: int = 0) -> tuple[Pixels, Pixels]:
     return (rng.poisson(photons) + rng.normal(0, 4, photons.shape)).clip(0).astype(np.uint16), tissue
 
 
-def raster(pixels: Pixels, **about: Any) -> ArrayRaster:
-    return ArrayRaster(pixels, "slide.svs", About({}, (256, 256), **about))
+def raster(pixels: Pixels, **metadata: Any) -> ArrayRaster:
+    return ArrayRaster(pixels, "slide.svs", ImageMetadata({}, (256, 256), **metadata))
 
 
 def shares(inside: Pixels, tissue: Pixels) -> tuple[float, float]:
@@ -261,7 +261,7 @@ def test_without_a_pyramid_the_image_is_read_once_and_the_content_is_the_same() 
 
     pixels, _, _ = stained()
     told: list[Progress] = []
-    content = find_foreground(Flat(pixels, "flat", About({}, (128, 128))), progress=told.append)
+    content = find_foreground(Flat(pixels, "flat", ImageMetadata({}, (128, 128))), progress=told.append)
     np.testing.assert_array_equal(content.inside, find_foreground(raster(pixels)).inside)
     assert (told[-1].done, told[-1].total, told[-1].unit) == (480 * 640, 480 * 640, "px")
 

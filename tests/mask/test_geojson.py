@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from fullfield.errors import ImageError
-from fullfield.image.raster import About, ArrayRaster, Georeference
+from fullfield.image.raster import ArrayRaster, Georeference, ImageMetadata
 from fullfield.mask.grid import MaskGrid
 from fullfield.mask.masks import mask_grid
 
 UTM = "EPSG:32632"
 
 
-def image(height: int, width: int, at: Georeference | None = None, **about: Any) -> ArrayRaster:
+def image(height: int, width: int, at: Georeference | None = None, **metadata: Any) -> ArrayRaster:
     pixels = np.broadcast_to(np.zeros((), np.uint8), (height, width, 1))
-    return ArrayRaster(pixels, "scene.tif", About({}, (256, 256), georeference=at, **about))
+    return ArrayRaster(pixels, "scene.tif", ImageMetadata({}, (256, 256), georeference=at, **metadata))
 
 
 def square(x: float, y: float, side: float) -> list[list[float]]:

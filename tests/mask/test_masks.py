@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fullfield.errors import GeometryError, ImageError
-from fullfield.image.raster import About, ArrayRaster, Georeference
+from fullfield.image.raster import ArrayRaster, Georeference, ImageMetadata
 from fullfield.mask.masks import mask_grid, reduce
 
 UTM = "EPSG:32632"
 
 
-def image(height: int, width: int, at: Georeference | None = None, **about: Any) -> ArrayRaster:
+def image(height: int, width: int, at: Georeference | None = None, **metadata: Any) -> ArrayRaster:
     pixels = np.broadcast_to(np.zeros((), np.uint8), (height, width, 1))
-    return ArrayRaster(pixels, "scene.tif", About({}, (256, 256), georeference=at, **about))
+    return ArrayRaster(pixels, "scene.tif", ImageMetadata({}, (256, 256), georeference=at, **metadata))
 
 
 def marks(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
@@ -125,7 +125,7 @@ def test_blocks_are_reduced_to_their_coverage_rounded_up() -> None:
 
 
 def test_another_image_s_reader_is_a_mask_too() -> None:
-    mask = ArrayRaster(marks()[:, :, None], "mask", About({}, (16, 16), nodata=7))
+    mask = ArrayRaster(marks()[:, :, None], "mask", ImageMetadata({}, (16, 16), nodata=7))
     assert np.argwhere(mask_grid(mask, image(40, 60)).cells).tolist() == [[39, 59]]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from fullfield.engine.progress import Progress
-from fullfield.image.raster import About, ArrayRaster
+from fullfield.image.raster import ArrayRaster, ImageMetadata
 from fullfield.mask.thumbnail import make_thumbnail
 
 
@@ -27,10 +27,10 @@ def test_every_pixel_is_the_mean_of_its_block(size: tuple[int, int], side: int, 
     pixels = rng.integers(0, 255, (*size, 2)).astype(np.float32)
     if holes:
         pixels[rng.random(size) < 0.6] = -1
-    about = About({}, (tile, tile + 1), nodata=-1.0 if holes else None)
+    metadata = ImageMetadata({}, (tile, tile + 1), nodata=-1.0 if holes else None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fullfield.mask.thumbnail._BLOCK", 10)
-        found = make_thumbnail(Flat(pixels, "flat", about), side)
+        found = make_thumbnail(Flat(pixels, "flat", metadata), side)
     factor = -(-max(size) // side)
     assert max(found.shape[:2]) <= side
     for i, j in np.ndindex(*found.shape[:2]):
@@ -48,7 +48,7 @@ def test_a_thumbnail_that_there_is_is_taken_and_nothing_is_read() -> None:
 def test_progress_counts_pixels_up_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fullfield.mask.thumbnail._BLOCK", 16)
     told: list[Progress] = []
-    make_thumbnail(Flat(np.zeros((40, 50, 3), np.uint8), "flat", About({}, (16, 16))), 10, told.append)
+    make_thumbnail(Flat(np.zeros((40, 50, 3), np.uint8), "flat", ImageMetadata({}, (16, 16))), 10, told.append)
     assert len(told) == 12
     assert (told[-1].done, told[-1].total) == (2000, 2000)
     assert [now.done for now in told] == sorted(now.done for now in told)
@@ -56,4 +56,4 @@ def test_progress_counts_pixels_up_to_all(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_values_that_are_not_finite_are_left_out() -> None:
     pixels = np.array([[[1.0], [np.nan]], [[np.inf], [3.0]]])
-    assert make_thumbnail(Flat(pixels, "flat", About({}, (2, 2))), 1)[0, 0, 0] == 2
+    assert make_thumbnail(Flat(pixels, "flat", ImageMetadata({}, (2, 2))), 1)[0, 0, 0] == 2

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.image.nodata import fill_nodata
-from fullfield.image.raster import About, ArrayRaster
+from fullfield.image.raster import ArrayRaster, ImageMetadata
 from fullfield.mask.valid import Sparse, ValidCells, may_be_empty
 
 
 def raster(valid: NDArray[np.bool_], tile: tuple[int, int] = (16, 16)) -> ArrayRaster:
     pixels = np.where(valid[:, :, None], np.float32(3), np.float32(-9999))
-    return ArrayRaster(pixels, "scene.tif", About({}, tile, nodata=-9999.0))
+    return ArrayRaster(pixels, "scene.tif", ImageMetadata({}, tile, nodata=-9999.0))
 
 
 def walked(valid: NDArray[np.bool_], at: Placement, least: float) -> NDArray[np.bool_]:
@@ -84,7 +84,7 @@ def test_the_image_is_asked_once_for_a_block_and_not_at_all_where_the_file_says_
     valid = np.zeros((2048, 1024), np.bool_)
     valid[100, 100] = True
     plain = raster(valid, (256, 256))
-    meter = Meter(plain.pixels, plain.name, plain.about)
+    meter = Meter(plain.pixels, plain.name, plain.metadata)
     assert isinstance(meter, Sparse)
     assert not isinstance(plain, Sparse)
     where = ValidCells(meter, Placement((32, 32), (64, 64), (2048, 1024), (2048, 1024)))
@@ -106,7 +106,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_image_that_says_all_is_valid_is_wanted_everywhere() -> None:
     plain = raster(np.ones((20, 20), np.bool_))
-    full = ArrayRaster(plain.pixels, "full", replace(plain.about, nodata=None))
+    full = ArrayRaster(plain.pixels, "full", replace(plain.metadata, nodata=None))
     assert not may_be_empty(full)
     assert may_be_empty(plain)
     assert ValidCells(full, Placement((4, 4), (8, 8), (20, 20), (20, 20))).cells(0, 0, 4, 4).all()

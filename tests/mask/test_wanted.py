@@ -7,7 +7,7 @@ import pytest
 
 from fullfield.errors import GeometryError, ImageError
 from fullfield.geometry.placement import Placement
-from fullfield.image.raster import About, ArrayRaster
+from fullfield.image.raster import ArrayRaster, ImageMetadata
 from fullfield.mask.background import find_foreground
 from fullfield.mask.grid import AllOf, MaskCells
 from fullfield.mask.valid import ValidCells
@@ -21,7 +21,7 @@ def slide(nodata: float | None = None) -> ArrayRaster:
     """A bright slide with a dark square."""
     pixels = np.full((200, 200, 3), 240, np.uint8)
     pixels[60:140, 40:160] = (150, 40, 120)
-    return ArrayRaster(pixels, "slide.svs", About({}, (64, 64), nodata=nodata))
+    return ArrayRaster(pixels, "slide.svs", ImageMetadata({}, (64, 64), nodata=nodata))
 
 
 def test_with_nothing_asked_for_all_cells_are_wanted() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import fullfield
 from fullfield.errors import FullfieldError, GeometryError
-from fullfield.image.raster import About, ArrayRaster
+from fullfield.image.raster import ArrayRaster, ImageMetadata
 from fullfield.mask.background import Foreground
 from fullfield.mask.where import Where
 
@@ -79,7 +79,7 @@ def test_the_facts_differ_when_the_mask_does(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(name.encode())
     array = np.ones((4, 4), np.bool_)
-    raster = ArrayRaster(array[:, :, None], "a", About({"size": 5}, (4, 4)))
+    raster = ArrayRaster(array[:, :, None], "a", ImageMetadata({"size": 5}, (4, 4)))
     masks = [None, tmp_path / "a", str(tmp_path / "b"), array, ~array, raster]
     facts = [json.dumps(Where(mask=mask).to_json()) for mask in masks]
     assert len(set(facts)) == len(masks)

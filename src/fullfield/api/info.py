@@ -102,20 +102,20 @@ def _loaded(path: str, no_image: ImageError, *, trust: bool) -> Model:
 
 
 def _image(raster: Raster) -> dict[str, Any]:
-    about, (height, width, bands) = raster.about, raster.shape
-    place = about.georeference
+    metadata, (height, width, bands) = raster.metadata, raster.shape
+    place = metadata.georeference
     return {
         "size": [height, width],
         "bands": bands,
-        "band_names": list(about.band_names),
+        "band_names": list(metadata.band_names),
         "dtype": str(raster.dtype),
-        "um_per_px": None if about.mpp is None else list(about.mpp),
-        "levels": [list(level) for level in about.levels],
-        "tile": list(about.tile),
-        "nodata": about.nodata,
+        "um_per_px": None if metadata.mpp is None else list(metadata.mpp),
+        "levels": [list(level) for level in metadata.levels],
+        "tile": list(metadata.tile),
+        "nodata": metadata.nodata,
         "crs": None if place is None else place.crs,
         "transform": None if place is None else list(place.transform),
-        "reader": about.reader,
+        "reader": metadata.reader,
     }
 
 

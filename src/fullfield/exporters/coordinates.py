@@ -25,7 +25,7 @@ def coordinates_of(grid: ExportGrid, coordinates: Coordinates) -> tuple[ToCoordi
         ImageError: the image has no georeference, or rasterio is not installed.
     """
     (top, left), (height, width) = grid.origin, grid.spacing
-    header = {"fullfield": grid.about}
+    header = {"fullfield": grid.metadata}
 
     def on_image(y: Floats, x: Floats) -> tuple[Floats, Floats]:
         return left + x * width, top + y * height

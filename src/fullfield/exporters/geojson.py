@@ -58,8 +58,8 @@ def write_geojson(
         replacing(path, overwrite=overwrite, needed_bytes=200 * math.prod(grid.shape[1:])) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as file,
     ):
-        about = ", ".join(f"{json.dumps(key)}: {value}" for key, value in header.items())
-        file.write(f'{{"type": "FeatureCollection", {about}, "features": [')
+        metadata = ", ".join(f"{json.dumps(key)}: {value}" for key, value in header.items())
+        file.write(f'{{"type": "FeatureCollection", {metadata}, "features": [')
         count = 0
         for feature in features(grid, wanted, detections, to_coordinates, progress):
             file.write(",\n" if count else "\n")

@@ -155,7 +155,7 @@ def _describe(file: Any, grid: ExportGrid) -> None:
         table = {value: (*colour, 255) for value, (colour, _) in enumerate(grid.colours)}
         file.write_colormap(1, table | {int(grid.fill): (0, 0, 0, 0)})
         file.update_tags(1, **{f"CLASS_{value}": name for value, (_, name) in enumerate(grid.colours) if name})
-    file.update_tags(FULLFIELD=grid.about, TIFFTAG_SOFTWARE=f"fullfield {__version__}", AREA_OR_POINT="Area")
+    file.update_tags(FULLFIELD=grid.metadata, TIFFTAG_SOFTWARE=f"fullfield {__version__}", AREA_OR_POINT="Area")
 
 
 def _cog(rasterio: Any, grid: ExportGrid, compression: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class ExportGrid:
         colours: of labels, the colour and the name of each value.
         georeference: of the original image, if it has one.
         mpp: micrometres per pixel (y, x) of the original image, if known.
-        about: how it was made, as JSON text.
+        metadata: how it was made, as JSON text.
     """
 
     shape: tuple[int, int, int]
@@ -63,7 +63,7 @@ class ExportGrid:
     colours: tuple[tuple[Colour, str], ...] | None = None
     georeference: Georeference | None = None
     mpp: tuple[float, float] | None = None
-    about: str = "{}"
+    metadata: str = "{}"
 
     @property
     def on_map(self) -> Georeference:
@@ -113,16 +113,16 @@ def cells(scores: ScoreMap, classes: Classes = None) -> ExportGrid:
         offset=spec.offset,
         georeference=spec.georeference,
         mpp=spec.mpp,
-        about=_about(scores),
+        metadata=_metadata_text(scores),
     )
 
 
-def _about(scores: ScoreMap) -> str:
+def _metadata_text(scores: ScoreMap) -> str:
     """How a map was made, as JSON without NaN."""
     spec = scores.spec
-    about: dict[str, Any] = {"mode": spec.mode, "activation": spec.activation, "window": spec.placement.window}
-    about |= {"step": spec.placement.step, "provenance": spec.provenance, "certificate": scores.certificate}
-    return json.dumps(plain_json(about), allow_nan=False)
+    metadata: dict[str, Any] = {"mode": spec.mode, "activation": spec.activation, "window": spec.placement.window}
+    metadata |= {"step": spec.placement.step, "provenance": spec.provenance, "certificate": scores.certificate}
+    return json.dumps(plain_json(metadata), allow_nan=False)
 
 
 def class_names(scores: ScoreMap) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def ome_metadata(grid: ExportGrid) -> dict[str, Any]:
     return {
         "axes": "CYX",
         "Name": "scores" if grid.colours is None else "labels",
-        "Description": f'{{"scale": {grid.scale!r}, "offset": {grid.offset!r}, "fullfield": {grid.about}}}',
+        "Description": f'{{"scale": {grid.scale!r}, "offset": {grid.offset!r}, "fullfield": {grid.metadata}}}',
         "PhysicalSizeX": grid.spacing[1] * mpp[1],
         "PhysicalSizeY": grid.spacing[0] * mpp[0],
         "PhysicalSizeXUnit": unit,

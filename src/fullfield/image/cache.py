@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fullfield.geometry.region import Region
 from fullfield.image.checks import check_region
-from fullfield.image.raster import About, ArrayRaster, Raster, raster_text
+from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, raster_text
 from fullfield.planning.overhead import row_cache_bytes
 
 _Tile = NDArray[Any]
@@ -137,7 +137,7 @@ def row_bytes(raster: Raster, region: tuple[int, int]) -> int:
         return 0
     height, width, channels = inner.shape
     pixel_bytes = channels * inner.dtype.itemsize + 1
-    return row_cache_bytes((height, width), inner.about.tile, region, pixel_bytes=pixel_bytes)
+    return row_cache_bytes((height, width), inner.metadata.tile, region, pixel_bytes=pixel_bytes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +174,9 @@ class CachedRaster:
         return self.inner.dtype
 
     @property
-    def about(self) -> About:
+    def metadata(self) -> ImageMetadata:
         """The image's metadata."""
-        return self.inner.about
+        return self.inner.metadata
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         """Pixels ``(y, x, c)`` of a region, read-only."""
@@ -216,7 +216,7 @@ class CachedRaster:
         self.inner.close()
 
     def _exceeds_cache(self, region: Region, pixel_bytes: int) -> bool:
-        (top, bottom, left, right), (height, width) = region, self.about.tile
+        (top, bottom, left, right), (height, width) = region, self.metadata.tile
         rows = min(self.shape[0], -(-bottom // height) * height) - top // height * height
         columns = min(self.shape[1], -(-right // width) * width) - left // width * width
         return rows * columns * pixel_bytes > self.cache.most_bytes
@@ -224,7 +224,7 @@ class CachedRaster:
     def _assemble(self, kind: str, region: Region, read: Callable[[int, int, int, int], NDArray[Any]]) -> NDArray[Any]:
         """A region assembled from tiles, one row of tiles at a time."""
         top, bottom, left, right = region
-        tile_height, tile_width = self.about.tile
+        tile_height, tile_width = self.metadata.tile
         height, width, _ = self.shape
         first, last = left // tile_width, -(-right // tile_width)
         out: NDArray[Any] | None = None

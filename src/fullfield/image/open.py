@@ -113,7 +113,7 @@ def _at_resolution(raster: Raster, mpp: float) -> Raster:
     """The image at a resolution, resampled if it has another."""
     from fullfield.image.resample import resampled
 
-    found = raster.about.mpp
+    found = raster.metadata.mpp
     if found is None:
         raise unknown_resolution(mpp, raster.name)
     height, width, _ = raster.shape

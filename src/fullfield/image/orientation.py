@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.image.raster import About, ArrayRaster, Raster, data_mask, raster_text
+from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, data_mask, raster_text
 
 # TIFF and EXIF orientation -> whether to transpose, then to reverse rows, then to reverse columns.
 # Source: TIFF 6.0, section 8, tag 274.
@@ -72,16 +72,16 @@ class OrientedRaster:
         return self.inner.dtype
 
     @property
-    def about(self) -> About:
+    def metadata(self) -> ImageMetadata:
         """The metadata of the image as shown; a georeference is dropped."""
-        about = self.inner.about
+        metadata = self.inner.metadata
         if not self.transpose:
-            return replace(about, georeference=None)
+            return replace(metadata, georeference=None)
         return replace(
-            about,
-            tile=about.tile[::-1],
-            levels=tuple((width, height) for height, width in about.levels),
-            mpp=None if about.mpp is None else about.mpp[::-1],
+            metadata,
+            tile=metadata.tile[::-1],
+            levels=tuple((width, height) for height, width in metadata.levels),
+            mpp=None if metadata.mpp is None else metadata.mpp[::-1],
             georeference=None,
         )
 
@@ -98,7 +98,7 @@ class OrientedRaster:
         """Mask ``(y, x)`` of the valid ones among pixels already read."""
         mask = getattr(self.inner, "mask", None)  # of readers that need only the pixels
         if mask is None:
-            return data_mask(pixels, self.about.nodata)
+            return data_mask(pixels, self.metadata.nodata)
         valid: NDArray[np.bool_] | None = mask(pixels)
         return valid
 

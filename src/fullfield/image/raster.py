@@ -43,7 +43,7 @@ class Georeference:
 
 
 @dataclass(frozen=True)
-class About:
+class ImageMetadata:
     """The metadata of an image.
 
     Args:
@@ -93,7 +93,7 @@ class Raster(Protocol):
         ...
 
     @property
-    def about(self) -> About:
+    def metadata(self) -> ImageMetadata:
         """The image's metadata."""
         ...
 
@@ -134,12 +134,12 @@ class ArrayRaster:
     Args:
         pixels: ``(y, x, c)``.
         name: for reports and errors.
-        about: the image's metadata.
+        metadata: the image's metadata.
     """
 
     pixels: NDArray[Any]
     name: str = "image"
-    about: About = field(default_factory=lambda: About({}, (256, 256)))
+    metadata: ImageMetadata = field(default_factory=lambda: ImageMetadata({}, (256, 256)))
 
     def __repr__(self) -> str:
         return raster_text(self)
@@ -160,8 +160,8 @@ class ArrayRaster:
         return self.pixels[top:bottom, left:right]
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Mask ``(y, x)`` of the pixels that are not ``about.nodata``; ``None`` if there is no such value."""
-        return data_mask(self.read(top, bottom, left, right), self.about.nodata)
+        """Mask ``(y, x)`` of the pixels that are not ``metadata.nodata``; ``None`` if there is no such value."""
+        return data_mask(self.read(top, bottom, left, right), self.metadata.nodata)
 
     def thumbnail(self, side: int) -> NDArray[Any]:
         """The image averaged over square blocks."""
@@ -173,7 +173,7 @@ class ArrayRaster:
 
 def is_raster(image: object) -> TypeGuard[Raster]:
     """Whether an object is a ``Raster``."""
-    return all(hasattr(image, name) for name in ("about", "read", "valid", "thumbnail"))
+    return all(hasattr(image, name) for name in ("metadata", "read", "valid", "thumbnail"))
 
 
 def data_mask(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:

@@ -22,7 +22,7 @@ from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
 from fullfield.image.cache import CachedRaster, TileCache, cached, row_bytes
 from fullfield.image.checks import check_region, check_size
-from fullfield.image.raster import About, Raster, raster_text
+from fullfield.image.raster import ImageMetadata, Raster, raster_text
 
 _BLOCK = 512  # px a side, of the resampled image
 _STRIP_BYTES = 32 << 20  # of source pixels read at once
@@ -75,13 +75,13 @@ class ResampledRaster:
     Args:
         source: the raster in its own size.
         shape: height and width after resampling, px, and channels.
-        about: the source's metadata, converted to the new size.
+        metadata: the source's metadata, converted to the new size.
         clip: least and largest pixel value.
     """
 
     source: Raster
     shape: tuple[int, int, int]
-    about: About
+    metadata: ImageMetadata
     clip: tuple[float, float] | None
     _blocks: OrderedDict[tuple[int, int], Block] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -137,14 +137,14 @@ class ResampledRaster:
         self.source.close()
 
     def _keys(self, region: Region) -> list[tuple[int, int]]:
-        high, wide = self.about.tile
+        high, wide = self.metadata.tile
         top, bottom, left, right = region
         rows, columns = range(top // high, -(-bottom // high)), range(left // wide, -(-right // wide))
         return [(row, column) for row in rows for column in columns]
 
     def _overlap(self, key: tuple[int, int], region: Region) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """The common part of a block and a region, in indices of the block and of the region."""
-        (high, wide), (top, bottom, left, right) = self.about.tile, region
+        (high, wide), (top, bottom, left, right) = self.metadata.tile, region
         y, x = key[0] * high, key[1] * wide
         y0, y1, x0, x1 = max(y, top), min(y + high, bottom), max(x, left), min(x + wide, right)
         inside = slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
@@ -155,7 +155,7 @@ class ResampledRaster:
             if key in self._blocks:
                 self._blocks.move_to_end(key)
                 return self._blocks[key]
-        (high, wide), (height, width, _), source = self.about.tile, self.shape, self.source.shape
+        (high, wide), (height, width, _), source = self.metadata.tile, self.shape, self.source.shape
         y = _BlockAxis.of(key[0] * high, min(height, key[0] * high + high), source=source[0], target=height)
         x = _BlockAxis.of(key[1] * wide, min(width, key[1] * wide + wide), source=source[1], target=width)
         block = _resampled_block(self.source, y, x, self)
@@ -186,16 +186,16 @@ def resampled(raster: Raster, size: tuple[int, int], *, clip: tuple[float, float
     if raster.dtype.kind not in "uif":
         raise ImageError(raster.name, f"{raster.dtype} pixels cannot be resampled", fix="give integers or floats")
     sy, sx = raster.shape[0] / size[0], raster.shape[1] / size[1]
-    raster, about = _with_row_cache(raster, (sy, sx), size), raster.about
+    raster, metadata = _with_row_cache(raster, (sy, sx), size), raster.metadata
     changed = replace(
-        about,
-        identity={"source": about.identity, "resampled": list(size)},
+        metadata,
+        identity={"source": metadata.identity, "resampled": list(size)},
         tile=(_side(sy, size[0]), _side(sx, size[1])),
         levels=(size,),
         level=0,
-        mpp=None if about.mpp is None else (about.mpp[0] * sy, about.mpp[1] * sx),
-        georeference=None if about.georeference is None else about.georeference.moved(0, 0, (sy, sx)),
-        held_bytes=about.held_bytes + (raster.cache.most_bytes if isinstance(raster, CachedRaster) else 0),
+        mpp=None if metadata.mpp is None else (metadata.mpp[0] * sy, metadata.mpp[1] * sx),
+        georeference=None if metadata.georeference is None else metadata.georeference.moved(0, 0, (sy, sx)),
+        held_bytes=metadata.held_bytes + (raster.cache.most_bytes if isinstance(raster, CachedRaster) else 0),
     )
     return ResampledRaster(raster, (*size, raster.shape[2]), changed, clip)
 
@@ -258,8 +258,8 @@ def _block_with_invalid(source: Raster, y: _BlockAxis, x: _BlockAxis, target: Re
     pixels = np.where(_any_covered(invalid, y, axis=0)[:, :, None], averages, pixels)
     valid = weights[:, :, 0] >= 0.5
     pixels = _clipped(pixels, target)
-    about = target.about
-    pixels[~valid] = about.background or (0 if about.nodata is None else about.nodata)
+    metadata = target.metadata
+    pixels[~valid] = metadata.background or (0 if metadata.nodata is None else metadata.nodata)
     return pixels, valid
 
 
@@ -272,7 +272,7 @@ def _strips(source: Raster, y: _BlockAxis, x: _BlockAxis) -> list[tuple[int, int
     """Rows ``[top, bottom)`` to read together: whole rows of the file's tiles if these are small enough."""
     row_bytes = (x.stop - x.start) * source.shape[2] * max(4, source.dtype.itemsize)
     rows = max(1, _STRIP_BYTES // row_bytes)
-    tile = source.about.tile[0]
+    tile = source.metadata.tile[0]
     if tile <= 4 * rows:
         rows = max(1, rows // tile) * tile
         edges = range((y.start // rows + 1) * rows, y.stop, rows)

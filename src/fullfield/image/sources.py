@@ -14,7 +14,7 @@ from fullfield.image.cache import TileCache, cached
 from fullfield.image.decode import decode
 from fullfield.image.nodata import fill_nodata
 from fullfield.image.pixels import check_values, in_network_order, match_channels, network_input
-from fullfield.image.raster import About, ArrayRaster, Raster, is_raster
+from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, is_raster
 from fullfield.image.resample import resampled
 from fullfield.image.resize import ScaleFactor, resize, scanned_size
 from fullfield.model.preprocessing import Preprocessing
@@ -108,9 +108,9 @@ class ImageSource:
         where = f"{self.name}, y {top}:{bottom}, x {left}:{right}"
         mask = getattr(self.raster, "mask", None)  # of readers that need only the pixels: nothing is read twice
         valid = self.raster.valid(*region) if mask is None else mask(pixels)
-        about = self.raster.about
-        fill = self.fill if about.background is None else about.background
-        pixels = fill_nodata(pixels, valid, fill, nodata=about.nodata)
+        metadata = self.raster.metadata
+        fill = self.fill if metadata.background is None else metadata.background
+        pixels = fill_nodata(pixels, valid, fill, nodata=metadata.nodata)
         span = self.preprocessing.value_range
         pixels = _bools_to_numbers(pixels, span)
         masked = valid is not None and pixels.shape[2] in (2, 4) and self.channels in (1, 3)
@@ -155,23 +155,23 @@ def open_image(
         ImageError: the image cannot be read, or does not fit the network.
     """
     target = _NetworkInput(preprocessing, channels, np.dtype(dtype))
-    known: tuple[str, About] | None = None
+    known: tuple[str, ImageMetadata] | None = None
     pixels = image
-    if isinstance(image, ArrayRaster) and image.about.nodata is None:
-        pixels, known = image.pixels, (image.name, image.about)
+    if isinstance(image, ArrayRaster) and image.metadata.nodata is None:
+        pixels, known = image.pixels, (image.name, image.metadata)
     elif is_raster(image):
         return _by_region(image, target, window=window, scale=scale)
     span, order = preprocessing.value_range, preprocessing.order
     raw, name = decode(pixels, bands=channels if order == "any" else None)
     original = (raw.shape[0], raw.shape[1])
-    name, about = known or (name, About({}, original))
+    name, metadata = known or (name, ImageMetadata({}, original))
     check_values(raw, span=span, dtype=target.dtype, where=name)
     raw = match_channels(_bools_to_numbers(raw, span), order=order, channels=channels, where=name)
     scanned = scanned_size(original, scale=scale)
     if window is not None:
         _check_window(original, scanned, window, name)
-    raster = ArrayRaster(resize(raw, scanned), name, about)
-    return ImageSource(raster, preprocessing, target.dtype, channels, ArrayRaster(raw, name, about), checked=True)
+    raster = ArrayRaster(resize(raw, scanned), name, metadata)
+    return ImageSource(raster, preprocessing, target.dtype, channels, ArrayRaster(raw, name, metadata), checked=True)
 
 
 @dataclass(frozen=True)

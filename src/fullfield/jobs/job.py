@@ -61,14 +61,14 @@ class ScanJob:
     @property
     def spec(self) -> MapSpec:
         """What the map holds, and where it lies."""
-        about = self.source.image.original.about
+        metadata = self.source.image.original.metadata
         return MapSpec(
             shape=(self.encoder.bands, *self.plan.shape),
             shard=self.plan.memory.block,
             placement=self.placement,
             mode=self.plan.mode,
-            georeference=about.georeference,
-            mpp=about.mpp,
+            georeference=metadata.georeference,
+            mpp=metadata.mpp,
             provenance=self.provenance,
             **self.encoder.fields,
         )
@@ -112,7 +112,7 @@ class ScanJob:
     def identity(self) -> dict[str, Any]:
         """Everything that the stored numbers depend on, as plain JSON: a resumed run must agree in all of it."""
         image = self.source.image.original
-        pixels = image.about.identity or array_identity(image.read(0, image.shape[0], 0, image.shape[1]))
+        pixels = image.metadata.identity or array_identity(image.read(0, image.shape[0], 0, image.shape[1]))
         said = self.provenance
         facts = {
             "format": _RECORD_FORMAT,

@@ -64,7 +64,7 @@ def _opened(path: str | os.PathLike[str], model: Model) -> Raster:
         return path.open()
     raster = open_raster(path, selection=Selection())
     found, wanted = raster.shape[2], model.channels
-    if model.preprocessing.order != "any" or raster.about.reader != "Pillow" or found == wanted:
+    if model.preprocessing.order != "any" or raster.metadata.reader != "Pillow" or found == wanted:
         return raster
     try:
         return open_raster(path, selection=Selection(bands=tuple(range(wanted))))

@@ -102,9 +102,9 @@ def find_foreground(raster: Raster, *, progress: OnProgress | None = None) -> Fo
     Source: Otsu 1979, doi 10.1109/TSMC.1979.4310076; saturation: Lu et al. 2021, doi 10.1038/s41551-020-00682-w
     """
     small = make_thumbnail(raster, _SIDE, progress)
-    empty = _empty(small, raster.about.nodata)
+    empty = _empty(small, raster.metadata.nodata)
     view = _normalized(small, raster.dtype, ~empty)
-    at = raster.about.georeference
+    at = raster.metadata.georeference
     if empty.all():
         kind: Background = "empty"
         inside = ~empty

@@ -160,7 +160,7 @@ def _meanings(
     Degrees are tried before pixels: small numbers may be either, but pixels read as degrees hardly ever fall on the
     image.
     """
-    pixels, at = ("image coordinates", None), raster.about.georeference
+    pixels, at = ("image coordinates", None), raster.metadata.georeference
     if coordinates == "image" or (coordinates == "auto" and at is None and declared is None):
         yield pixels
         return
@@ -185,10 +185,10 @@ def _meanings(
 def _pixels(polygons: tuple[Polygon, ...], system: str | None, raster: Raster) -> tuple[Polygon, ...]:
     """Polygons in pixels of the image; ``system`` is ``""`` for its own map, ``None`` for px of the finest level."""
     if system is None:
-        finest = raster.about.levels[0] if raster.about.levels else raster.shape[:2]
+        finest = raster.metadata.levels[0] if raster.metadata.levels else raster.shape[:2]
         factor = np.array([raster.shape[1] / finest[1], raster.shape[0] / finest[0]])
         return tuple(tuple(ring * factor for ring in polygon) for polygon in polygons)
-    at = raster.about.georeference
+    at = raster.metadata.georeference
     assert at is not None
     same = system == "" or (at.crs is not None and same_crs(system, at.crs))
     count = sum(len(ring) for polygon in polygons for ring in polygon)

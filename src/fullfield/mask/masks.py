@@ -76,7 +76,7 @@ def _is_geojson(path: Path) -> bool:
 
 
 def _picture_grid(picture: _Picture, raster: Raster) -> MaskGrid:
-    at, image, size = picture.georeference, raster.about.georeference, raster.shape[:2]
+    at, image, size = picture.georeference, raster.metadata.georeference, raster.shape[:2]
     mapped = at is not None and at.crs is not None and image is not None and image.crs is not None
     if not mapped:
         _check_aspect(picture, raster)
@@ -158,9 +158,9 @@ def reduce(inside: NDArray[np.bool_], factor: tuple[int, int]) -> NDArray[np.uin
 @contextmanager
 def _opened(mask: object) -> Iterator[_Picture]:
     """Opens a mask to be read by region."""
-    if hasattr(mask, "about"):
+    if hasattr(mask, "metadata"):
         raster: Raster = mask  # type: ignore[assignment]
-        at = raster.about.georeference
+        at = raster.metadata.georeference
         yield _Picture(raster.name, raster.shape[:2], lambda *region: _raster_inside(raster, region), at)
     elif isinstance(mask, (str, os.PathLike)):
         with _file(Path(mask)) as picture:

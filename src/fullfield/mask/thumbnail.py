@@ -32,7 +32,7 @@ def make_thumbnail(raster: Raster, side: int, progress: OnProgress | None = None
     shape = -(-height // factor), -(-width // factor)
     sums = np.zeros((*shape, channels), np.float64)
     counts = np.zeros((*shape, 1), np.int64)
-    tile = raster.about.tile
+    tile = raster.metadata.tile
     sides = tuple(t * max(1, _BLOCK // t) for t in tile)
     stage, done = StageReporter(progress, "finding the background", height * width, "px"), 0
     for top in range(0, height, sides[0]):

@@ -120,7 +120,7 @@ class ValidCells:
             max(1, math.lcm(p, t) * max(1, _BLOCK // math.lcm(p, t)) // p)
             if math.lcm(p, t) <= 4 * _BLOCK
             else max(1, _BLOCK // p)
-            for p, t in zip(self.pixel, self.raster.about.tile, strict=True)
+            for p, t in zip(self.pixel, self.raster.metadata.tile, strict=True)
         )
         return y, x
 
@@ -150,4 +150,4 @@ class ValidCells:
 
 def may_be_empty(raster: Raster) -> bool:
     """Whether an image may have invalid pixels."""
-    return raster.about.nodata is not None or raster.valid(0, 1, 0, 1) is not None
+    return raster.metadata.nodata is not None or raster.valid(0, 1, 0, 1) is not None

@@ -123,5 +123,5 @@ def _mask_identity(mask: object) -> dict[str, Any]:
     if isinstance(mask, (str, os.PathLike)):
         return file_identity(Path(mask))
     if is_raster(mask):
-        return mask.about.identity
+        return mask.metadata.identity
     return array_identity(np.atleast_2d(np.asarray(mask)))

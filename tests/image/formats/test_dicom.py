@@ -103,8 +103,8 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_levels_hold_what_was_written(slide: Path, level: int, factor: int) -> None:
     image = fullfield.open(slide, level=level)
     assert image.shape == (H // factor, W // factor, 3)
-    assert image.about.mpp == pytest.approx((0.5 * factor, 0.5 * factor))
-    assert image.about.tile == (min(TILE, H // factor), TILE)
+    assert image.metadata.mpp == pytest.approx((0.5 * factor, 0.5 * factor))
+    assert image.metadata.tile == (min(TILE, H // factor), TILE)
     level_pixels = pixels(factor)
     decoded = np.empty_like(level_pixels)
     columns = -(-level_pixels.shape[1] // TILE)
@@ -121,11 +121,11 @@ def test_a_resolution_picks_the_level(slide: Path) -> None:
 
 def test_another_level_is_another_slide(slide: Path, tmp_path: Path) -> None:
     other = write_slide(tmp_path)
-    before = fullfield.open(other).about.identity
-    assert before != fullfield.open(slide).about.identity
+    before = fullfield.open(other).metadata.identity
+    assert before != fullfield.open(slide).metadata.identity
     coarse = tmp_path / "1.dcm"
     coarse.write_bytes(coarse.read_bytes()[:-40] + bytes(40))
-    assert fullfield.open(other).about.identity != before
+    assert fullfield.open(other).metadata.identity != before
 
 
 def test_the_folder_asks_for_a_file(slide: Path) -> None:

@@ -102,26 +102,26 @@ def test_a_file_is_open_no_more_often_than_threads_read_at_once(pyramid):
 
 def test_levels_carry_their_size_their_place_and_their_resolution(pyramid):
     with open_gdal_closing(pyramid, Selection(level=1)) as raster:
-        about = raster.about
-        assert about.levels == ((H, W), (150, 211), (75, 106))
-        assert (about.level, about.tile) == (1, (128, 128))
-        place = about.georeference
+        metadata = raster.metadata
+        assert metadata.levels == ((H, W), (150, 211), (75, 106))
+        assert (metadata.level, metadata.tile) == (1, (128, 128))
+        place = metadata.georeference
         # the corner of the last pixel stays where it was
         assert place.on_map(150, 211) == pytest.approx((500_000 + 2 * W, 5_400_000 - 2 * H), abs=1e-6)
-        assert about.mpp == pytest.approx((4e6, 4e6 * 421 / 422))
+        assert metadata.mpp == pytest.approx((4e6, 4e6 * 421 / 422))
 
 
 def test_known_points_lie_where_pyproj_puts_them(pyramid):
     with open_gdal_closing(pyramid) as raster:
-        x, y = raster.about.georeference.on_map(100, 200)
-        lon, lat = pyproj.Transformer.from_crs(raster.about.georeference.crs, 4326, always_xy=True).transform(x, y)
+        x, y = raster.metadata.georeference.on_map(100, 200)
+        lon, lat = pyproj.Transformer.from_crs(raster.metadata.georeference.crs, 4326, always_xy=True).transform(x, y)
     expected = pyproj.Transformer.from_crs(32632, 4326, always_xy=True).transform(500_400.0, 5_399_800.0)
     assert (lon, lat) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_resolution_picks_the_nearest_finer_overview(pyramid):
     with open_gdal_closing(pyramid, Selection(mpp=5e6)) as raster:
-        assert raster.about.level == 1
+        assert raster.metadata.level == 1
 
 
 def test_a_resolution_needs_metres(tmp_path):
@@ -129,21 +129,21 @@ def test_a_resolution_needs_metres(tmp_path):
     with pytest.raises(ImageError, match="does not state its resolution"):
         open_gdal(path, Selection(mpp=5.0))
     with open_gdal_closing(path) as raster:
-        assert raster.about.mpp is None
+        assert raster.metadata.mpp is None
 
 
 def test_feet_become_micrometres(tmp_path):
     path = write(tmp_path / "a.tif", PIXELS, crs="EPSG:2263")  # US survey feet
     with open_gdal_closing(path) as raster:
-        assert raster.about.mpp == pytest.approx((2 * 1200 / 3937 * 1e6,) * 2)
+        assert raster.metadata.mpp == pytest.approx((2 * 1200 / 3937 * 1e6,) * 2)
 
 
 def test_a_rotated_transform_is_kept_and_measured_along_the_images_axes(tmp_path):
     turned = UTM @ rasterio.Affine.rotation(30)
     path = write(tmp_path / "a.tif", PIXELS, transform=turned)
     with open_gdal_closing(path) as raster:
-        assert raster.about.georeference.on_map(7, 5) == pytest.approx(turned @ (5, 7))
-        assert raster.about.mpp == pytest.approx((2e6, 2e6))
+        assert raster.metadata.georeference.on_map(7, 5) == pytest.approx(turned @ (5, 7))
+        assert raster.metadata.mpp == pytest.approx((2e6, 2e6))
 
 
 def test_blocks_larger_than_memory_allows_are_refused(tmp_path):
@@ -168,8 +168,8 @@ def test_ground_control_points_are_no_georeference(tmp_path):
         ) as file:  # fmt: skip
             file.write(PIXELS)
     with open_gdal_closing(tmp_path / "a.tif") as raster:
-        assert raster.about.georeference is None
-        assert "control points" in raster.about.reader
+        assert raster.metadata.georeference is None
+        assert "control points" in raster.metadata.reader
 
 
 def test_nodata_is_invalid_at_every_level_as_dataset_mask_says(tmp_path):
@@ -184,7 +184,7 @@ def test_nodata_is_invalid_at_every_level_as_dataset_mask_says(tmp_path):
         ):
             height, width, _ = raster.shape
             np.testing.assert_array_equal(raster.valid(0, height, 0, width), file.dataset_mask() != 0)
-            assert raster.about.nodata == 0
+            assert raster.metadata.nodata == 0
     with open_gdal_closing(path, Selection(bands=(0,))) as raster:
         assert not raster.valid(0, H, 360, W).any()
 
@@ -225,7 +225,7 @@ def test_a_palette_becomes_colours_and_transparent_entries_invalid(tmp_path):
     path = write(tmp_path / "a.png", PIXELS[:1], driver="PNG", after=lambda file: file.write_colormap(1, colours))
     with open_gdal_closing(path) as raster:
         table = np.array([colours[i] for i in range(256)], np.uint8)
-        assert raster.about.band_names == ("red", "green", "blue")
+        assert raster.metadata.band_names == ("red", "green", "blue")
         np.testing.assert_array_equal(raster.read(0, H, 0, W), table[PIXELS[0], :3])
         np.testing.assert_array_equal(raster.valid(0, H, 0, W), PIXELS[0] != 7)
     with open_gdal_closing(path, Selection(bands=(2,))) as raster:
@@ -257,13 +257,13 @@ def test_other_formats_equal_rasterios_read(tmp_path, driver):
     path = write(tmp_path / "a.dat", PIXELS[:3], driver=driver)
     with open_gdal_closing(path) as raster, rasterio.open(path) as file:
         np.testing.assert_array_equal(raster.read(10, 200, 20, 300), file.read().transpose(1, 2, 0)[10:200, 20:300])
-        assert driver in raster.about.reader
+        assert driver in raster.metadata.reader
 
 
 def test_jpeg_2000_is_read_by_gdal_whose_windows_need_no_whole_decoding(tmp_path):
     path = write(tmp_path / "a.jp2", PIXELS[:3], driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
     raster = open_image(path)
-    assert raster.about.georeference is not None
+    assert raster.metadata.georeference is not None
     np.testing.assert_array_equal(raster.read(0, H, 0, W), PIXELS[:3].transpose(1, 2, 0))
     raster.close()
 
@@ -300,7 +300,7 @@ def test_variables_of_a_netcdf_are_series(tmp_path):
 def test_band_names_are_the_descriptions(tmp_path):
     path = write(tmp_path / "a.tif", PIXELS, after=lambda file: file.set_band_description(2, "nir"))
     with open_gdal_closing(path, Selection(bands=(1, 0))) as raster:
-        assert raster.about.band_names == ("nir", "")
+        assert raster.metadata.band_names == ("nir", "")
 
 
 def test_a_thumbnail_comes_from_the_overviews(pyramid):
@@ -316,11 +316,11 @@ def test_a_large_file_without_overviews_has_no_thumbnail(tmp_path):
 
 def test_a_changed_sidecar_changes_the_identity(tmp_path):
     path = write(tmp_path / "a.dat", PIXELS, driver="ENVI")
-    before = open_gdal(path, Selection()).about.identity
-    assert before == open_gdal(path, Selection()).about.identity
+    before = open_gdal(path, Selection()).metadata.identity
+    assert before == open_gdal(path, Selection()).metadata.identity
     header = tmp_path / "a.hdr"
     header.write_text(header.read_text() + "\n; changed\n")
-    assert open_gdal(path, Selection()).about.identity != before
+    assert open_gdal(path, Selection()).metadata.identity != before
 
 
 def test_a_truncated_file_names_the_region_and_is_silent_otherwise(tmp_path, capfd):

@@ -53,14 +53,14 @@ def test_an_address_gives_the_pixels_and_the_place_of_the_file(
     address, folder, _ = served
     (folder / "scene.tif").symlink_to(scenes[layout])
     here = fullfield.open(scenes[layout])
-    for level in range(len(here.about.levels)):
+    for level in range(len(here.metadata.levels)):
         far, near = (fullfield.open(at, level=level) for at in (f"{address}/ranges/scene.tif", scenes[layout]))
         height, width, _ = near.shape
         np.testing.assert_array_equal(far.read(0, height, 0, width), near.read(0, height, 0, width))
         for name in ("georeference", "mpp", "levels", "tile", "reader"):
-            assert getattr(far.about, name) == getattr(near.about, name)
-    assert here.about.georeference is not None
-    assert here.about.georeference.on_map(0, 0) == (400_000, 5_800_000)
+            assert getattr(far.metadata, name) == getattr(near.metadata, name)
+    assert here.metadata.georeference is not None
+    assert here.metadata.georeference.on_map(0, 0) == (400_000, 5_800_000)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -114,8 +114,8 @@ def test_a_file_changed_behind_an_address_is_read_anew_and_has_another_identity(
         raster = fullfield.open(f"{address}/ranges/scene.tif")
         assert (raster.read(0, 64, 0, 64) == value).all()
         raster.close()
-        found.append(raster.about.identity)
-    assert fullfield.open(f"{address}/ranges/scene.tif").about.identity == found[1] != found[0]
+        found.append(raster.metadata.identity)
+    assert fullfield.open(f"{address}/ranges/scene.tif").metadata.identity == found[1] != found[0]
 
 
 def test_behind_an_address_no_file_of_this_machine_is_read(
@@ -139,12 +139,12 @@ def test_jpeg_2000_behind_an_address_keeps_its_place(served: Served) -> None:
     address, folder, _ = served
     write(folder / "a.jp2", PIXELS[:, :256, :256], driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
     raster = fullfield.open(f"{address}/ranges/a.jp2")
-    assert raster.about.georeference == fullfield.open(folder / "a.jp2").about.georeference
+    assert raster.metadata.georeference == fullfield.open(folder / "a.jp2").metadata.georeference
     np.testing.assert_array_equal(raster.read(0, 256, 0, 256), PIXELS[:, :256, :256].transpose(1, 2, 0))
 
 
 def test_an_address_that_gdal_does_not_know_says_that_the_place_is_lost(scenes: dict[str, Path]) -> None:
     fsspec.filesystem("memory").pipe_file("/scenes/a.tif", scenes["tiles"].read_bytes())
-    about = fullfield.open("memory://scenes/a.tif").about
-    assert about.reader == "tifffile (without georeference: download the file)"
+    metadata = fullfield.open("memory://scenes/a.tif").metadata
+    assert metadata.reader == "tifffile (without georeference: download the file)"
     fsspec.filesystem("memory").rm("/scenes", recursive=True)

@@ -62,9 +62,9 @@ def test_levels_equal_openslides_own_whole_read(tmp_path: Path, kind: str) -> No
     path = write_mirax(tmp_path / "a.mrxs", PIXELS, **KINDS[kind])
     for level in range(3):
         raster = fullfield.open(path, level=level)
-        assert raster.about.reader == "openslide (mirax)"
+        assert raster.metadata.reader == "openslide (mirax)"
         assert raster.shape == (H >> level, W >> level, 3)
-        assert raster.about.mpp == (0.25 * 2**level,) * 2
+        assert raster.metadata.mpp == (0.25 * 2**level,) * 2
         pixels, alpha = by_openslide(path, level)
         np.testing.assert_array_equal(whole(raster), pixels)
         valid = raster.valid(0, H >> level, 0, W >> level)
@@ -85,7 +85,7 @@ def test_level_0_is_what_was_written_and_white_where_nothing_was_scanned(slide: 
 def test_a_resolution_picks_the_nearest_finer_level(slide: Path, mpp: float, size: tuple[int, int]) -> None:
     raster = fullfield.open(slide, mpp=mpp)
     assert raster.shape[:2] == size
-    assert raster.about.mpp == pytest.approx((mpp, mpp))
+    assert raster.metadata.mpp == pytest.approx((mpp, mpp))
 
 
 def test_what_was_not_scanned_is_white_at_any_resolution(slide: Path) -> None:
@@ -165,14 +165,14 @@ def test_a_damaged_tile_names_the_region_and_stops_no_other(tmp_path: Path) -> N
 @pytest.mark.parametrize("change", ["size", "time", "settings"])
 def test_a_changed_file_of_the_folder_changes_the_identity(tmp_path: Path, change: str) -> None:
     path = write_mirax(tmp_path / "a.mrxs", PIXELS)
-    before = fullfield.open(path).about.identity
-    assert fullfield.open(path).about.identity == before
+    before = fullfield.open(path).metadata.identity
+    assert fullfield.open(path).metadata.identity == before
     file = tmp_path / "a" / ("Slidedat.ini" if change == "settings" else "Data0000.dat")
     if change == "time":
         os.utime(file, ns=(0, 0))
     else:
         file.write_bytes(file.read_bytes() + b"\n")
-    assert fullfield.open(path).about.identity != before
+    assert fullfield.open(path).metadata.identity != before
 
 
 def network() -> fullfield.Model:

@@ -103,7 +103,7 @@ def test_levels_equal_openslides_own_whole_read(tmp_path, write, vendor, levels)
     path = write(tmp_path / ("a.vmu" if write is hamamatsu else "a.tif"))
     for level in range(levels):
         raster = open_slide(path, Selection(level=level))
-        assert vendor in raster.about.reader
+        assert vendor in raster.metadata.reader
         np.testing.assert_array_equal(whole(raster), by_openslide(path, level))
         raster.close()
 
@@ -132,7 +132,7 @@ RASTERS, WHOLE = {}, {}
 def test_a_level_of_fractional_downsample_is_not_shifted(svs):
     raster = open_slide(svs, Selection(level=1))
     assert not raster.level.downsample.is_integer()
-    assert raster.about.tile == (275, 325)
+    assert raster.metadata.tile == (275, 325)
     with tifffile.TiffFile(svs) as file:
         written = file.pages[1].asarray().astype(int)
     here, moved = np.abs(whole(raster) - written).mean(), np.abs(whole(raster)[1:] - written[:-1]).mean()
@@ -155,18 +155,18 @@ def test_many_threads_read_the_same_pixels(svs):
 
 
 def test_levels_carry_their_resolution(svs, tmp_path):
-    about = open_slide(svs, Selection(level=1)).about
-    assert about.levels == ((1100, 1303), (275, 325), (68, 81))
-    assert about.mpp == pytest.approx((0.499 * 4, 0.499 * 4), rel=3e-3)
-    assert open_slide(generic(tmp_path / "a.tif"), Selection()).about.mpp == pytest.approx((0.5, 0.25))
-    assert open_slide(generic(tmp_path / "b.tif"), Selection(level=1)).about.tile == (256, 256)
+    metadata = open_slide(svs, Selection(level=1)).metadata
+    assert metadata.levels == ((1100, 1303), (275, 325), (68, 81))
+    assert metadata.mpp == pytest.approx((0.499 * 4, 0.499 * 4), rel=3e-3)
+    assert open_slide(generic(tmp_path / "a.tif"), Selection()).metadata.mpp == pytest.approx((0.5, 0.25))
+    assert open_slide(generic(tmp_path / "b.tif"), Selection(level=1)).metadata.tile == (256, 256)
 
 
 @pytest.mark.parametrize(
     ("mpp", "level"), [(0.25, 0), (0.499, 0), (0.5, 0), (1.99, 0), (2.0, 1), (8.0, 1), (8.1, 2), (20.0, 2)]
 )
 def test_a_resolution_picks_the_nearest_finer_level(svs, mpp, level):
-    assert open_slide(svs, Selection(mpp=mpp)).about.level == level
+    assert open_slide(svs, Selection(mpp=mpp)).metadata.level == level
 
 
 def test_a_resolution_needs_one_in_the_slide(tmp_path):
@@ -202,7 +202,7 @@ def test_transparent_pixels_are_blended_with_the_slides_background_colour(sparse
 
 def test_bands_are_chosen_and_ordered(svs):
     raster = open_slide(svs, Selection(bands=(2, 0)))
-    assert raster.about.band_names == ("blue", "red")
+    assert raster.metadata.band_names == ("blue", "red")
     np.testing.assert_array_equal(raster.read(5, 90, 7, 80), by_openslide(svs, 0)[5:90, 7:80][:, :, [2, 0]])
 
 
@@ -213,17 +213,17 @@ def test_a_thumbnail_comes_from_the_coarsest_level_that_suffices(svs):
 
 
 def test_two_slides_have_different_identities(svs, sparse):
-    assert open_slide(svs, Selection()).about.identity != open_slide(sparse, Selection()).about.identity
-    assert open_slide(svs, Selection()).about.identity == open_slide(svs, Selection()).about.identity
-    assert open_slide(svs, Selection()).about.identity != open_slide(svs, Selection(level=1)).about.identity
+    assert open_slide(svs, Selection()).metadata.identity != open_slide(sparse, Selection()).metadata.identity
+    assert open_slide(svs, Selection()).metadata.identity == open_slide(svs, Selection()).metadata.identity
+    assert open_slide(svs, Selection()).metadata.identity != open_slide(svs, Selection(level=1)).metadata.identity
 
 
 def test_a_changed_part_of_a_slide_of_many_files_changes_its_identity(tmp_path):
     path = hamamatsu(tmp_path / "a.vmu")
-    before = open_slide(path, Selection()).about.identity
+    before = open_slide(path, Selection()).metadata.identity
     part = tmp_path / "image.ngr"
     part.write_bytes(part.read_bytes()[:-2] + b"\1\1")
-    assert open_slide(path, Selection()).about.identity != before
+    assert open_slide(path, Selection()).metadata.identity != before
 
 
 def test_a_damaged_tile_names_the_region_and_stops_no_other(tmp_path):

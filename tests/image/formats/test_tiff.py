@@ -152,7 +152,7 @@ def test_every_level_below_an_image_is_read(tmp_path: Path, kind: dict[str, Any]
         for k in (2, 4):
             file.write(RGB[::k, ::k], subfiletype=1, tile=(32, 32), photometric="rgb")
     raster = opened(str(path))
-    assert raster.about.levels == ((143, 131), (72, 66), (36, 33))
+    assert raster.metadata.levels == ((143, 131), (72, 66), (36, 33))
     for level, k in enumerate((1, 2, 4)):
         check_regions(opened(str(path), level=level), RGB[::k, ::k])
     with pytest.raises(ImageError, match="level 3 does not exist, there are 3"):
@@ -165,7 +165,7 @@ def test_reduced_pages_of_any_factor_are_levels(tmp_path: Path) -> None:
         for k in (1, 2, 8):
             file.write(RGB[::k, ::k], subfiletype=int(k > 1), tile=(32, 32), photometric="rgb", metadata=None)
         file.write(RGB[:40], subfiletype=1, photometric="rgb", metadata=None)  # another shape: a label
-    assert opened(str(path)).about.levels == ((143, 131), (72, 66), (18, 17))
+    assert opened(str(path)).metadata.levels == ((143, 131), (72, 66), (18, 17))
     check_regions(opened(str(path), level=2), RGB[::8, ::8])
     check_regions(opened(str(path), series=1), RGB[:40])
 
@@ -180,10 +180,10 @@ def test_a_resolution_wanted_opens_the_nearest_finer_level(tmp_path: Path) -> No
                 subfiletype=int(k > 1), tile=(32, 32), photometric="rgb", metadata=None,
                 resolution=resolution, resolutionunit=3,
             )  # fmt: skip
-    assert opened(str(path)).about.mpp == (0.25, 0.25)
+    assert opened(str(path)).metadata.mpp == (0.25, 0.25)
     for wanted, level in ((0.2, 0), (0.25, 0), (0.4, 0), (0.5, 1), (0.9, 1), (3, 2)):
-        about = opened(str(path), mpp=wanted).about
-        assert (about.level, about.mpp) == (level, (0.25 * 2**level,) * 2)
+        metadata = opened(str(path), mpp=wanted).metadata
+        assert (metadata.level, metadata.mpp) == (level, (0.25 * 2**level,) * 2)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_resolution_wanted_opens_the_nearest_finer_level(tmp_path: Path) -> No
 def test_micrometres_per_pixel_come_from_ome_or_the_resolution(
     tmp_path: Path, options: dict[str, Any], mpp: tuple[float, float] | None
 ) -> None:
-    assert opened(written(tmp_path, RGB, photometric="rgb", **options)).about.mpp == mpp
+    assert opened(written(tmp_path, RGB, photometric="rgb", **options)).metadata.mpp == mpp
 
 
 def test_axes_of_an_ome_tiff_are_selected(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_images_of_an_ome_tiff_are_selected(tmp_path: Path) -> None:
         file.write(STACK[0, 0, 0], metadata={"axes": "YX", "PhysicalSizeX": 3, "PhysicalSizeY": 3})
     path = str(tmp_path / "a.tif")
     check_regions(opened(path, series=1), STACK[0, 0, 0][:, :, None])
-    assert (opened(path).about.mpp, opened(path, series=1).about.mpp) == ((2, 2), (3, 3))
+    assert (opened(path).metadata.mpp, opened(path, series=1).metadata.mpp) == ((2, 2), (3, 3))
     with pytest.raises(ImageError, match="series 2 does not exist, there are 2"):
         opened(path, series=2)
 
@@ -240,7 +240,7 @@ def test_an_ome_tiff_in_several_files_is_one_image(tmp_path: Path) -> None:
     path = tmp_path / "p0.ome.tif"
     raster = opened(str(path))
     check_regions(raster, STACK[:, 0, 0].transpose(1, 2, 0))
-    assert list(raster.about.identity["parts"]) == ["p1.ome.tif"]
+    assert list(raster.metadata.identity["parts"]) == ["p1.ome.tif"]
     path.write_bytes(path.read_bytes().replace(b"p1.ome.tif", b"../.me.tif"))
     with pytest.raises(ImageError, match="part outside its folder"):
         opened(str(path))
@@ -250,7 +250,7 @@ def test_a_plane_of_an_imagej_stack_is_selected_even_behind_one_page(tmp_path: P
     stack = STACK.transpose(0, 2, 1, 3, 4).copy()
     path = written(tmp_path, stack, imagej=True, metadata={"axes": "TZCYX", "unit": "um"}, resolution=(2, 4))
     check_regions(opened(path, t=1, z=2), STACK[1, :, 2].transpose(1, 2, 0))
-    assert opened(path).about.mpp == (0.25, 0.5)
+    assert opened(path).metadata.mpp == (0.25, 0.5)
     path = written(tmp_path, STACK[:, :, 0], contiguous=True, truncate=True, photometric="rgb", planarconfig="separate")
     check_regions(opened(path, z=1), STACK[1, :, 0].transpose(1, 2, 0))
 
@@ -274,7 +274,7 @@ def test_tiles_that_the_file_leaves_out_are_nodata_or_0(tmp_path: Path, nodata: 
     raster, expected = opened(path), pixels.copy()
     expected[:32, :32] = nodata or 0
     check_regions(raster, expected[:, :, None])
-    assert raster.about.nodata == nodata
+    assert raster.metadata.nodata == nodata
     valid = raster.valid(0, 64, 0, 64)
     assert valid is None if nodata is None else np.array_equal(valid, expected == 9)
 
@@ -324,8 +324,8 @@ def test_an_image_stored_rotated_is_read_in_its_orientation(tmp_path: Path, orie
         expected = np.asarray(ImageOps.exif_transpose(picture))
     raster: Any = opened(path)
     check_regions(raster, expected)
-    assert raster.about.tile == ((32, 16) if orientation < 5 else (16, 32))
-    assert raster.about.levels == (expected.shape[:2],)
+    assert raster.metadata.tile == ((32, 16) if orientation < 5 else (16, 32))
+    assert raster.metadata.levels == (expected.shape[:2],)
     assert raster.mask(expected) is None
 
 
@@ -354,7 +354,7 @@ def test_transparent_pixels_hold_nothing_unless_some_are_half_so(tmp_path: Path)
 def test_one_huge_strip_that_is_not_compressed_is_read_by_rows(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 255, (3000, 400, 3), dtype=np.uint8)
     raster = opened(written(tmp_path, pixels, photometric="rgb"))
-    assert raster.about.tile == (2**18 // 1200, 400)
+    assert raster.metadata.tile == (2**18 // 1200, 400)
     check_regions(raster, pixels)
 
 
@@ -437,11 +437,11 @@ def test_a_region_outside_is_refused(tmp_path: Path, region: tuple[int, int, int
 
 def test_the_identity_changes_with_the_file_and_with_the_selection(tmp_path: Path) -> None:
     path = written(tmp_path, RGB, photometric="rgb", tile=(32, 32))
-    first = opened(path).about.identity
-    assert opened(path).about.identity == first
-    assert opened(path, bands=(0,)).about.identity != first
+    first = opened(path).metadata.identity
+    assert opened(path).metadata.identity == first
+    assert opened(path, bands=(0,)).metadata.identity != first
     damage(path, tile=3)
-    assert opened(path).about.identity != first
+    assert opened(path).metadata.identity != first
 
 
 def test_what_cannot_be_read_by_tile_is_refused_with_its_reason(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def test_levels_equal_openslides_own_whole_read_whatever_the_name(tmp_path: Path
     path = WRITERS[kind](tmp_path / "a.jpg", PIXELS, mpp=0.4)
     for level in range(3):
         raster = fullfield.open(path, level=level)
-        assert raster.about.reader == f"openslide ({kind.split()[0]})"
-        assert raster.about.mpp == pytest.approx((0.4 * 2**level,) * 2)
+        assert raster.metadata.reader == f"openslide ({kind.split()[0]})"
+        assert raster.metadata.mpp == pytest.approx((0.4 * 2**level,) * 2)
         with openslide.OpenSlide(path) as slide:
             picture = slide.read_region((0, 0), level, slide.level_dimensions[level])
             background = f"#{slide.properties.get('openslide.background-color', 'FFFFFF')}"
@@ -51,8 +51,8 @@ def test_levels_are_what_was_written(tmp_path: Path, kind: str) -> None:
 def test_a_resolution_picks_the_nearest_finer_level(tmp_path: Path) -> None:
     for kind, write in WRITERS.items():
         raster = fullfield.open(write(tmp_path / f"{kind}.tif", PIXELS, mpp=0.4), mpp=0.8)
-        assert raster.about.level == 1
-        assert raster.about.mpp == pytest.approx((0.8, 0.8))
+        assert raster.metadata.level == 1
+        assert raster.metadata.mpp == pytest.approx((0.8, 0.8))
 
 
 def test_tiles_that_overlap_lie_where_the_xml_says(tmp_path: Path) -> None:
@@ -83,28 +83,30 @@ def test_without_openslide_pixels_are_as_large_as_with_it(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     path = WRITERS[kind](tmp_path / "a.tif", PIXELS, mpp=0.4)
-    slides = [fullfield.open(path, level=level).about for level in range(3)]
+    slides = [fullfield.open(path, level=level).metadata for level in range(3)]
     request.getfixturevalue("without_openslide")
     for level, slide in enumerate(slides):
-        plain = fullfield.open(path, level=level).about
+        plain = fullfield.open(path, level=level).metadata
         assert (plain.reader, slide.reader != "tifffile") == ("tifffile", True)
         assert plain.levels == slide.levels
         assert plain.mpp == pytest.approx(slide.mpp, rel=0.02)  # of sizes that are rounded up to tiles
-    assert fullfield.open(path).about.mpp == pytest.approx((0.4, 0.4))
-    assert fullfield.open(path, mpp=0.8).about.level == 1
+    assert fullfield.open(path).metadata.mpp == pytest.approx((0.4, 0.4))
+    assert fullfield.open(path, mpp=0.8).metadata.level == 1
 
 
 @pytest.mark.usefixtures("without_openslide")
 def test_of_a_philips_slide_the_spacing_is_the_slides_own(tmp_path: Path) -> None:
     other = '<DataObject><Attribute Name="PIM_DP_IMAGE_TYPE">MACROIMAGE</Attribute>'
     other += '<Attribute Name="DICOM_PIXEL_SPACING">"0.0001" "0.0001"</Attribute></DataObject>'
-    assert fullfield.open(write_philips(tmp_path / "a.tif", PIXELS, glass=other)).about.mpp == pytest.approx((0.5, 0.5))
+    assert fullfield.open(write_philips(tmp_path / "a.tif", PIXELS, glass=other)).metadata.mpp == pytest.approx(
+        (0.5, 0.5)
+    )
     uneven = other.replace("MACROIMAGE", "WSI").replace('" "0.0001', '" "0.0003')
-    assert fullfield.open(write_philips(tmp_path / "b.tif", PIXELS, glass=uneven)).about.mpp == pytest.approx(
+    assert fullfield.open(write_philips(tmp_path / "b.tif", PIXELS, glass=uneven)).metadata.mpp == pytest.approx(
         (0.1, 0.3)
     )
     for broken in ("<!-- a remark -->", "<Array>", other.replace("0.0001", "eee").replace("MACROIMAGE", "WSI")):
-        mpp = fullfield.open(write_philips(tmp_path / "c.tif", PIXELS, glass=broken)).about.mpp
+        mpp = fullfield.open(write_philips(tmp_path / "c.tif", PIXELS, glass=broken)).metadata.mpp
         assert mpp is None or mpp == pytest.approx((0.5, 0.5))
 
 

@@ -73,7 +73,7 @@ def test_axes_in_any_order_give_the_selected_plane(tmp_path, axes, version):
     raster = open_zarr(path, selection)
     assert raster.shape == plane.shape
     np.testing.assert_array_equal(whole(raster), plane)
-    assert raster.about.mpp == (0.25, 0.5)
+    assert raster.metadata.mpp == (0.25, 0.5)
 
 
 SHARDED = RNG.integers(0, 256, (5, 200, 310), dtype=np.uint8)
@@ -96,7 +96,7 @@ def test_any_region_and_bands_of_a_sharded_array_equal_zarrs_own_read(sharded, d
 
 
 def test_a_tile_is_the_inner_chunk_of_a_shard(sharded):
-    assert open_zarr(sharded, Selection()).about.tile == (32, 16)
+    assert open_zarr(sharded, Selection()).metadata.tile == (32, 16)
 
 
 def test_many_threads_read_the_same_pixels(sharded):
@@ -168,7 +168,7 @@ def test_a_declared_value_is_nodata(tmp_path):
     pixels = RNG.integers(0, 3, (60, 70), dtype=np.int16)
     path = array(tmp_path / "a.zarr", pixels, attributes={"_FillValue": 2})
     raster = open_zarr(path, Selection())
-    assert raster.about.nodata == 2
+    assert raster.metadata.nodata == 2
     np.testing.assert_array_equal(raster.valid(0, 60, 0, 70), pixels != 2)
 
 
@@ -176,9 +176,9 @@ def test_levels_names_and_resolution_of_an_ome_zarr(tmp_path):
     channels = {"omero": {"channels": [{"label": "DAPI"}, {}, {"label": "Ki67"}]}}
     path = ome(tmp_path / "a.zarr", STACK, "tczyx", unit="millimeter", extra=channels)
     raster = open_zarr(path, Selection(level=1, bands=(2, 0), t=1, z=2))
-    assert raster.about.levels == ((70, 90), (35, 45))
-    assert raster.about.mpp == (500.0, 1000.0)
-    assert raster.about.band_names == ("Ki67", "DAPI")
+    assert raster.metadata.levels == ((70, 90), (35, 45))
+    assert raster.metadata.mpp == (500.0, 1000.0)
+    assert raster.metadata.band_names == ("Ki67", "DAPI")
     np.testing.assert_array_equal(whole(raster), STACK[1, [2, 0], 2, ::2, ::2].transpose(1, 2, 0))
 
 
@@ -248,13 +248,13 @@ def test_fsspec_addresses_and_zip_files_are_read(tmp_path, sharded):
 
 def test_a_changed_chunk_or_level_changes_the_identity(tmp_path):
     path = ome(tmp_path / "a.zarr", STACK[0, :, 0], "cyx")
-    before = open_zarr(path, Selection()).about.identity
-    assert before == open_zarr(path, Selection()).about.identity
-    assert before != open_zarr(path, Selection(level=1)).about.identity
-    assert before != open_zarr(path, Selection(bands=(0,))).about.identity
+    before = open_zarr(path, Selection()).metadata.identity
+    assert before == open_zarr(path, Selection()).metadata.identity
+    assert before != open_zarr(path, Selection(level=1)).metadata.identity
+    assert before != open_zarr(path, Selection(bands=(0,))).metadata.identity
     json.dumps(before)
     zarr.open_array(f"{path}/0", mode="r+")[0, 0, 0] = 0
-    assert before != open_zarr(path, Selection()).about.identity
+    assert before != open_zarr(path, Selection()).metadata.identity
 
 
 def test_a_chunk_that_a_server_gives_anew_changes_the_identity(tmp_path):
@@ -262,12 +262,12 @@ def test_a_chunk_that_a_server_gives_anew_changes_the_identity(tmp_path):
     chunk = tmp_path / "a.zarr" / "c" / "0" / "1"
     with serving(tmp_path) as (address, _):
         path = f"{address}/ranges/a.zarr"
-        before = open_zarr(path, Selection()).about.identity
-        assert before == open_zarr(path, Selection()).about.identity
+        before = open_zarr(path, Selection()).metadata.identity
+        assert before == open_zarr(path, Selection()).metadata.identity
         chunk.write_bytes(chunk.read_bytes())
-        changed = open_zarr(path, Selection()).about.identity
+        changed = open_zarr(path, Selection()).metadata.identity
         chunk.unlink()
-        found = [before, changed, open_zarr(path, Selection()).about.identity]
+        found = [before, changed, open_zarr(path, Selection()).metadata.identity]
     assert len({json.dumps(one) for one in found}) == 3
 
 
@@ -395,7 +395,7 @@ def test_a_resolution_that_is_no_number_is_unknown(tmp_path):
     content = group.attrs["ome"]
     content["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"] = [1, "wide", -3]
     group.attrs["ome"] = content
-    assert open_zarr(path, Selection()).about.mpp is None
+    assert open_zarr(path, Selection()).metadata.mpp is None
 
 
 def test_a_folder_that_is_no_zarr_and_a_path_that_is_none_are_clear(tmp_path):

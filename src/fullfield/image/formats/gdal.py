@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.image.checks import check_block, check_region, check_size, damaged, thumbnail_of, unreadable
-from fullfield.image.formats.gdal_about import about_dataset, microns_per_pixel
+from fullfield.image.formats.gdal_metadata import dataset_metadata, microns_per_pixel
 from fullfield.image.formats.gdal_safety import (
     allowed_drivers,
     check_files,
@@ -30,7 +30,7 @@ from fullfield.image.formats.gdal_safety import (
 )
 from fullfield.image.formats.gdal_sparse import is_absent
 from fullfield.image.formats.handles import Handles
-from fullfield.image.raster import About, raster_text
+from fullfield.image.raster import ImageMetadata, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
 _MOST_LEVELS = 32
@@ -63,14 +63,14 @@ class GdalRaster:
     Args:
         name: path or address.
         shape: height and width, px, and channels.
-        about: the file's metadata.
+        metadata: the file's metadata.
         plan: how to open and read the file.
         channels: those returned, of the bands read or of the palette's colours.
     """
 
     name: str
     shape: tuple[int, int, int]
-    about: About
+    metadata: ImageMetadata
     plan: _ReadPlan
     channels: tuple[int, ...]
     _handles: Handles[Any] = field(repr=False)
@@ -116,12 +116,12 @@ class GdalRaster:
         """The whole image from an overview; ``None`` if it is large and has none."""
 
         def whole(level: int) -> NDArray[Any]:
-            height, width = self.about.levels[level]
+            height, width = self.metadata.levels[level]
             with _settings(self.name), _opened(self.plan.target, level, self.name) as dataset:
                 return _pixels(dataset, self.plan, (0, height, 0, width), self.channels)
 
         with _errors(self.name, (0, self.shape[0], 0, self.shape[1])):
-            return thumbnail_of(self.about.levels, side, whole, pixel_bytes=self.shape[2] * self.dtype.itemsize)
+            return thumbnail_of(self.metadata.levels, side, whole, pixel_bytes=self.shape[2] * self.dtype.itemsize)
 
     def close(self) -> None:
         """Closes the file."""
@@ -153,11 +153,11 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
         mpps = None if first is None else [max(first) * levels[0][1] / width for _, width in levels]
         level = select_level(selection, len(levels), mpps, where=path)
         with _opened(target, level, path) as dataset:
-            about = about_dataset(
+            metadata = dataset_metadata(
                 dataset, path, bands=plan.bands, channels=channels, names=names, levels=levels, level=level
             )
     shape = (*levels[level], len(channels))
-    return GdalRaster(path, shape, about, plan, channels, Handles(partial(_open, target, level, path), path))
+    return GdalRaster(path, shape, metadata, plan, channels, Handles(partial(_open, target, level, path), path))
 
 
 def _subdataset(path: str, selection: Selection) -> str:
@@ -267,7 +267,7 @@ def _window(region: tuple[int, int, int, int]) -> Any:
 
 
 def _open(target: str, level: int, path: str) -> Any:
-    """A handle of one level, without rasterio's warnings: ``About`` holds the facts."""
+    """A handle of one level, without rasterio's warnings: ``ImageMetadata`` holds the facts."""
     import rasterio
     from rasterio.io import DatasetReader  # type: ignore[import-untyped]  # rasterio.open takes no list of drivers
 

@@ -18,7 +18,7 @@ from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, open_blob, read_parts
 from fullfield.image.checks import THUMBNAIL_PIXELS, check_region, check_size, damaged
 from fullfield.image.decode import DECODE_ERRORS
-from fullfield.image.raster import About, Raster, downsampled, raster_text
+from fullfield.image.raster import ImageMetadata, Raster, downsampled, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
 MAGIC = b"\x93NUMPY"
@@ -37,7 +37,7 @@ class NumpyRaster:
         stored: type of a stored value.
         fortran: whether the array is in Fortran order, y fastest.
         bands: channels selected.
-        about: the file's metadata.
+        metadata: the file's metadata.
     """
 
     blob: Blob
@@ -46,7 +46,7 @@ class NumpyRaster:
     stored: np.dtype[Any]
     fortran: bool
     bands: tuple[int, ...]
-    about: About
+    metadata: ImageMetadata
 
     def __repr__(self) -> str:
         return raster_text(self)
@@ -144,8 +144,8 @@ def open_numpy(path: str, selection: Selection) -> Raster:
         select_level(selection, 1, None, where=path)
         bands = select_bands(selection.bands, size[2], where=path)
         tile = (min(size[0], _TILE[0]), min(size[1], _TILE[1]))
-        about = About({**blob.identity(), "bands": list(bands)}, tile, (size[:2],), reader="numpy")
-        return NumpyRaster(blob, start, size, kind, fortran, bands, about)
+        metadata = ImageMetadata({**blob.identity(), "bands": list(bands)}, tile, (size[:2],), reader="numpy")
+        return NumpyRaster(blob, start, size, kind, fortran, bands, metadata)
     except BaseException:
         blob.close()
         raise

@@ -12,7 +12,7 @@ from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, open_blob
 from fullfield.image.decode import DECODE_ERRORS, decode, ignored_warnings, without_pixel_limit
 from fullfield.image.png16 import PNG16_BYTES, can_decode_png16, is_png16
-from fullfield.image.raster import About, ArrayRaster, Raster
+from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster
 from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
 #: Most bytes of a decoded picture, which is held in memory whole.
@@ -50,7 +50,7 @@ def open_pillow(path: str, selection: Selection) -> Raster | None:
         size = (pixels.shape[0], pixels.shape[1])
         identity = {**blob.identity(), "series": selection.series or 0, "bands": list(bands)}
         identity["dtype"] = str(pixels.dtype)
-        return ArrayRaster(pixels, path, About(identity, size, (size,), reader=reader))
+        return ArrayRaster(pixels, path, ImageMetadata(identity, size, (size,), reader=reader))
     finally:
         blob.close()
 

@@ -36,7 +36,7 @@ from fullfield.image.checks import (
 )
 from fullfield.image.formats.handles import Handles
 from fullfield.image.identity import file_identity
-from fullfield.image.raster import About, raster_text
+from fullfield.image.raster import ImageMetadata, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
 _BLOCK = 1024  # px a side, about, of fixed blocks
@@ -73,13 +73,13 @@ class SlideRaster:
     Args:
         name: path of the file.
         shape: height and width, px, and channels.
-        about: the file's metadata.
+        metadata: the file's metadata.
         level: how to read the level.
     """
 
     name: str
     shape: tuple[int, int, int]
-    about: About
+    metadata: ImageMetadata
     level: _Level
     _handles: Handles[Any] = field(repr=False)
     _masks: OrderedDict[Region, NDArray[np.uint8] | None] = field(default_factory=OrderedDict, repr=False)
@@ -124,12 +124,12 @@ class SlideRaster:
         """The whole image from a coarse level; ``None`` if the slide has none."""
 
         def whole(level: int) -> NDArray[Any]:
-            height, width = self.about.levels[level]
+            height, width = self.metadata.levels[level]
             with _errors(self.name, (0, height, 0, width)), self._handles.borrowed() as slide:
                 pixels = slide.read_region((0, 0), level, (width, height))
             return _on_background(pixels, self.level.background)[0][:, :, list(self.level.bands)]
 
-        return thumbnail_of(self.about.levels, side, whole)
+        return thumbnail_of(self.metadata.levels, side, whole)
 
     def close(self) -> None:
         """Closes the file."""
@@ -152,7 +152,7 @@ class SlideRaster:
                 return _read_region(slide, self.level, region)
             colours = np.empty((bottom - top, right - left, 3), np.uint8)
             alpha = np.full((bottom - top, right - left), 255, np.uint8)
-            for block in _blocks(region, self.about.tile, self.shape):
+            for block in _blocks(region, self.metadata.tile, self.shape):
                 y0, x0 = max(block[0], top), max(block[2], left)
                 y1, x1 = min(block[1], bottom), min(block[3], right)
                 inside = slice(y0 - block[0], y1 - block[0]), slice(x0 - block[2], x1 - block[2])
@@ -196,7 +196,7 @@ def open_slide(path: str, selection: Selection) -> SlideRaster:
         between_pixels = index > 0 and f"openslide.level[{index}].tile-width" not in properties
         fixed_blocks = between_pixels or not downsample.is_integer()
         level = _Level(index, downsample, _background(properties), bands, fixed_blocks)
-        about = About(
+        metadata = ImageMetadata(
             identity=_identity(path, properties) | {"level": index, "bands": list(bands)},
             tile=_tile(properties, level, sizes[index]),
             levels=sizes,
@@ -207,7 +207,7 @@ def open_slide(path: str, selection: Selection) -> SlideRaster:
             held_bytes=min(_CACHE_BYTES, 4 * sizes[index][0] * sizes[index][1]),
             reader=f"openslide ({properties.get('openslide.vendor', 'unknown vendor')})",
         )
-    return SlideRaster(path, (*sizes[index], len(bands)), about, level, Handles(partial(_open, path, cache), path))
+    return SlideRaster(path, (*sizes[index], len(bands)), metadata, level, Handles(partial(_open, path, cache), path))
 
 
 def _open(path: str, cache: Any) -> Any:

@@ -23,7 +23,7 @@ from fullfield.image.formats.tiff_mpp import is_trestle, trestle_overlaps
 from fullfield.image.formats.tiff_plane import Plane, read_region, split_bands
 from fullfield.image.orientation import oriented
 from fullfield.image.photometric import Photometric, photometric_of
-from fullfield.image.raster import About, Raster, data_mask, raster_text
+from fullfield.image.raster import ImageMetadata, Raster, data_mask, raster_text
 from fullfield.image.selection import Selection, select_bands, select_level
 
 GEO_TAGS = frozenset({33550, 34264, 34735})
@@ -40,7 +40,7 @@ class TiffRaster:
         photometric: converts stored values to pixels.
         bands: channels selected, counted after ``photometric``.
         alpha: whether the last channel is alpha, and selected.
-        about: the file's metadata.
+        metadata: the file's metadata.
         close_files: closes the files.
     """
 
@@ -49,7 +49,7 @@ class TiffRaster:
     photometric: Photometric
     bands: tuple[int, ...]
     alpha: bool
-    about: About
+    metadata: ImageMetadata
     close_files: Callable[[], None]
 
     def __repr__(self) -> str:
@@ -58,7 +58,7 @@ class TiffRaster:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height and width, px, and channels."""
-        return *self.levels[self.about.level][0].size, len(self.bands)
+        return *self.levels[self.metadata.level][0].size, len(self.bands)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -72,7 +72,7 @@ class TiffRaster:
             ImageError: the file is damaged there, or the region leaves the image.
         """
         check_region((top, bottom, left, right), self.shape, self.name)
-        return self._read(self.about.level, (top, bottom, left, right))
+        return self._read(self.metadata.level, (top, bottom, left, right))
 
     def _read(self, level: int, region: tuple[int, int, int, int]) -> NDArray[Any]:
         planes = self.levels[level]
@@ -89,7 +89,7 @@ class TiffRaster:
 
     def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Mask ``(y, x)`` of the valid ones among pixels already read: not nodata, not fully transparent."""
-        valid = data_mask(pixels, self.about.nodata)
+        valid = data_mask(pixels, self.metadata.nodata)
         if not self.alpha:
             return valid
         alpha = pixels[:, :, -1]
@@ -101,14 +101,14 @@ class TiffRaster:
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
         """Mask ``(y, x)`` of the valid pixels of a region."""
-        if self.about.nodata is None and not self.alpha:
+        if self.metadata.nodata is None and not self.alpha:
             return None
         return self.mask(self.read(top, bottom, left, right))
 
     def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
         """Whether the file stores no tile of a region, and the value of missing tiles is invalid."""
-        planes = self.levels[self.about.level]
-        if self.about.nodata is None and not self.alpha:
+        planes = self.levels[self.metadata.level]
+        if self.metadata.nodata is None and not self.alpha:
             return False
         fill = np.concatenate([np.full((1, 1, plane.channels), plane.fill, plane.dtype) for plane in planes], axis=2)
         pixel = self.photometric.apply(fill[:, :, self.bands] if self.photometric.per_channel else fill)
@@ -125,13 +125,13 @@ class TiffRaster:
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image from the coarsest level that is large enough; ``None`` if that level is large."""
-        sizes = self.about.levels
+        sizes = self.metadata.levels
         pixel_bytes = sum(plane.channels * plane.dtype.itemsize for plane in self.levels[0])
 
         def whole(level: int) -> NDArray[Any]:
             return self._read(level, (0, sizes[level][0], 0, sizes[level][1]))
 
-        return thumbnail_of(self.about.levels, side, whole, pixel_bytes=pixel_bytes)
+        return thumbnail_of(self.metadata.levels, side, whole, pixel_bytes=pixel_bytes)
 
     def close(self) -> None:
         """Closes the file."""
@@ -229,7 +229,7 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
     sizes = series.sizes
     mpps = None if series.mpp is None else [max(_level_mpp(series.mpp, sizes, k)) for k in range(len(sizes))]
     level = select_level(selection, len(sizes), mpps, where=path)
-    about = About(
+    metadata = ImageMetadata(
         identity=_identity(opened, series, level, bands),
         tile=series.levels[level][0].tile,
         levels=sizes,
@@ -244,7 +244,7 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
     def close() -> None:
         close_quietly(*opened.values())
 
-    return oriented(TiffRaster(path, series.levels, photometric, bands, alpha, about, close), page.tags.valueof(274))
+    return oriented(TiffRaster(path, series.levels, photometric, bands, alpha, metadata, close), page.tags.valueof(274))
 
 
 def _georeference_fix(path: str) -> str:

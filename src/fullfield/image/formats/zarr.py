@@ -15,7 +15,7 @@ from fullfield.image.formats.zarr_axes import Axes, axes_of, channel_names, ome_
 from fullfield.image.formats.zarr_bounds import RangeRequestError, bounded
 from fullfield.image.formats.zarr_find import ZarrImage, find_image, open_store, zarr_errors
 from fullfield.image.formats.zarr_identity import zarr_identity
-from fullfield.image.raster import About, data_mask, raster_text
+from fullfield.image.raster import ImageMetadata, data_mask, raster_text
 from fullfield.image.selection import Selection, select_bands, select_level
 
 _CHUNKS_PER_SHARD = 1 << 22  # whose index takes 64 MiB
@@ -29,14 +29,14 @@ class ZarrRaster:
 
     Args:
         name: folder or URL.
-        about: the image's metadata.
+        metadata: the image's metadata.
         axes: of the array.
         bands: channels selected.
         level: index of the level.
     """
 
     name: str
-    about: About
+    metadata: ImageMetadata
     axes: Axes
     bands: tuple[int, ...]
     level: int
@@ -49,7 +49,7 @@ class ZarrRaster:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height and width, px, and channels."""
-        return (*self.about.levels[self.level], len(self.bands))
+        return (*self.metadata.levels[self.level], len(self.bands))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -68,18 +68,18 @@ class ZarrRaster:
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
         """Mask ``(y, x)`` of the pixels that are not nodata; ``None`` if the store declares no such value."""
-        if self.about.nodata is None:
+        if self.metadata.nodata is None:
             return None
-        return data_mask(self.read(top, bottom, left, right), self.about.nodata)
+        return data_mask(self.read(top, bottom, left, right), self.metadata.nodata)
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image from its pyramid; ``None`` if it is large and has none."""
 
         def whole(level: int) -> NDArray[Any]:
-            height, width = self.about.levels[level]
+            height, width = self.metadata.levels[level]
             return self._pixels(level, (0, height, 0, width))
 
-        return thumbnail_of(self.about.levels, side, whole, pixel_bytes=self.shape[2] * self.dtype.itemsize)
+        return thumbnail_of(self.metadata.levels, side, whole, pixel_bytes=self.shape[2] * self.dtype.itemsize)
 
     def close(self) -> None:
         """Closes the store."""
@@ -147,7 +147,7 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
     array = image.levels[level]
     bands = select_bands(selection.bands, 1 if axes.c is None else first.shape[axes.c], where=where)
     fixed = {"level": level, "bands": list(bands), "fixed": [list(pair) for pair in axes.fixed]}
-    about = About(
+    metadata = ImageMetadata(
         identity=zarr_identity(store, array, image, where) | fixed,
         tile=(min(array.chunks[axes.y], array.shape[axes.y]), min(array.chunks[axes.x], array.shape[axes.x])),
         levels=tuple((int(a.shape[axes.y]), int(a.shape[axes.x])) for a in image.levels),
@@ -158,7 +158,7 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
         reader=f"zarr (v{array.metadata.zarr_format}{', OME' if image.multiscale else ''})",
     )
     levels = tuple(bounded(level, store, where) for level in image.levels)
-    return ZarrRaster(where, about, axes, bands, level, levels, store)
+    return ZarrRaster(where, metadata, axes, bands, level, levels, store)
 
 
 def _dimension_names(array: Any, image: ZarrImage) -> list[str] | None:

@@ -12,12 +12,12 @@ from fullfield.errors import ImageError
 from fullfield.image.blob import open_blob
 from fullfield.image.formats.gdal_safety import CACHE_BYTES
 from fullfield.image.identity import file_identity
-from fullfield.image.raster import About, Georeference
+from fullfield.image.raster import Georeference, ImageMetadata
 
 _MOST_FILES = 256  # of one dataset whose bytes are sampled; of longer lists the number of files is part of the identity
 
 
-def about_dataset(
+def dataset_metadata(
     dataset: Any,
     path: str,
     *,
@@ -26,7 +26,7 @@ def about_dataset(
     names: tuple[str, ...],
     levels: tuple[tuple[int, int], ...],
     level: int,
-) -> About:
+) -> ImageMetadata:
     """Georeference, resolution, nodata value and block size of an open level.
 
     Args:
@@ -45,7 +45,7 @@ def about_dataset(
     georeference = _georeference(dataset)
     if georeference is None and (dataset.gcps[0] or dataset.rpcs is not None):
         reader = f"gdal ({dataset.driver}; placed by control points or a sensor model only, so not georeferenced)"
-    return About(
+    return ImageMetadata(
         identity=_identity(dataset, path) | {"level": level, "bands": list(bands), "channels": list(channels)},
         tile=(min(height, dataset.height), min(width, dataset.width)),
         levels=levels,
