@@ -19,29 +19,29 @@ class Fragments:
 
     Args:
         ratio: fragments of the strip.
-        used: distance of the fragments that are computed: the operator's stride on the strip.
+        spacing: distance of the fragments that are computed: the operator's stride on the strip.
         cells: cells of each fragment, the strip padded to a whole number.
-        out: cells of the operator's result on each.
+        result_cells: cells of the operator's result on each.
         stride: of the operator on a fragment.
         dilation: of the operator on a fragment.
     """
 
     ratio: int
-    used: int
+    spacing: int
     cells: int
-    out: int
+    result_cells: int
     stride: int
     dilation: int
 
     @property
     def phases(self) -> int:
         """Fragments that are computed."""
-        return self.ratio // self.used
+        return self.ratio // self.spacing
 
     @property
     def computed(self) -> int:
         """Cells of the operator's results on all of them."""
-        return self.phases * self.out
+        return self.phases * self.result_cells
 
 
 def split_into_fragments(length: int, stride: int, dilation: int, op: Op, ratio: int) -> Fragments:
@@ -51,7 +51,7 @@ def split_into_fragments(length: int, stride: int, dilation: int, op: Op, ratio:
 
     Examples:
         >>> split_into_fragments(20, 1, 4, Op(3), 4)
-        Fragments(ratio=4, used=1, cells=5, out=3, stride=1, dilation=1)
+        Fragments(ratio=4, spacing=1, cells=5, result_cells=3, stride=1, dilation=1)
     """
     if ratio == 1 or op.kernel == 1 or ratio % stride:
         return Fragments(1, 1, length, (length - dilation * (op.kernel - 1) - 1) // stride + 1, stride, dilation)

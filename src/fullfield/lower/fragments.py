@@ -41,12 +41,12 @@ def on_fragments(
         value = to.call(aten.constant_pad_nd.default, value, padding, 0.0)
     value = to.call(aten.reshape.default, value, [-1, before, y.cells, y.ratio, x.cells, x.ratio])
     for dim, cut in ((3, y), (5, x)):
-        if cut.used > 1:
-            value = to.call(aten.slice.Tensor, value, dim, 0, cut.ratio, cut.used)
+        if cut.spacing > 1:
+            value = to.call(aten.slice.Tensor, value, dim, 0, cut.ratio, cut.spacing)
     value = to.call(aten.permute.default, value, [3, 5, 0, 1, 2, 4])
     value = to.call(aten.reshape.default, value, [-1, before, y.cells, x.cells])
     plain = [Strip((Piece("interior", 0, c.cells),), Slide(stride=c.stride, dilation=c.dilation)) for c in cuts]
     value = emit(value, (plain[0], plain[1]))
-    value = to.call(aten.reshape.default, value, [y.phases, x.phases, -1, after, y.out, x.out])
+    value = to.call(aten.reshape.default, value, [y.phases, x.phases, -1, after, y.result_cells, x.result_cells])
     value = to.call(aten.permute.default, value, [2, 3, 4, 0, 5, 1])
     return to.call(aten.reshape.default, value, [-1, after, y.computed, x.computed])
