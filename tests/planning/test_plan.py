@@ -433,36 +433,36 @@ def test_tiles_finer_than_the_stride_grow_until_their_windows_share() -> None:
 
 @pytest.mark.parametrize("borders", [EXACT, CONTEXT])
 def test_prices_of_earlier_plans_change_no_plan(borders: Borders) -> None:
-    network, prices = padded(), CostCache(padded(), 4)
+    network, cache = padded(), CostCache(padded(), 4)
     asked = [((300, 300), (8, 8), 10**7), ((300, 300), (8, 8), 2 * 10**6), ((90, 300), (3, 8), 10**7)]
     for image, step, budget in [*asked, *asked]:
         options = {"image": image, "step": step, "borders": borders, "budget_bytes": budget}
-        found = make_plan(prices.network, costs=prices, **options)  # type: ignore[arg-type]
+        found = make_plan(cache.network, costs=cache, **options)  # type: ignore[arg-type]
         assert replace(found, network=network) == make_plan(network, **options)  # type: ignore[arg-type]
 
 
 def test_the_same_plan_is_priced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    prices, asked = CostCache(padded(), 4), []
+    cache, asked = CostCache(padded(), 4), []
 
     def counting(*args: object, **kwargs: object) -> Cost:
         asked.append(args)
         return tile_cost(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr("fullfield.planning.cost_cache.tile_cost", counting)
-    make_plan(prices.network, image=(300, 300), step=(8, 8), costs=prices)
+    make_plan(cache.network, image=(300, 300), step=(8, 8), costs=cache)
     first = len(asked)
-    make_plan(prices.network, image=(300, 300), step=(8, 8), budget_bytes=10**9, costs=prices)
+    make_plan(cache.network, image=(300, 300), step=(8, 8), budget_bytes=10**9, costs=cache)
     assert first > 10
     assert len(asked) == first
 
 
 def test_prices_forget_what_was_asked_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fullfield.planning.cost_cache._COSTS", 5)
-    prices = CostCache(padded(), 4)
+    cache = CostCache(padded(), 4)
     options = {"image": (300, 300), "step": (8, 8)}
-    plan = make_plan(prices.network, costs=prices, **options)  # type: ignore[arg-type]
-    assert len(prices._costs) == 5
-    assert make_plan(prices.network, costs=prices, **options) == plan  # type: ignore[arg-type]
+    plan = make_plan(cache.network, costs=cache, **options)  # type: ignore[arg-type]
+    assert len(cache._costs) == 5
+    assert make_plan(cache.network, costs=cache, **options) == plan  # type: ignore[arg-type]
 
 
 def test_numbers_of_twice_the_bytes_move_twice_as_many() -> None:
@@ -476,11 +476,11 @@ def test_numbers_of_twice_the_bytes_move_twice_as_many() -> None:
 
 
 def test_partial_results_that_an_operator_holds_count() -> None:
-    slid = tuple(Op(n, low=n // 2, high=(n - 1) // 2, edge="inside") for n in (15, 16))
+    ops = tuple(Op(n, low=n // 2, high=(n - 1) // 2, edge="inside") for n in (15, 16))
     peaks = []
     for results in (0, 5):
         nodes = (NodeSpec("x", "", "image", "input", (), shape=(3, 15, 16)),)
-        spec = NodeSpec("pool", "", "mean", "windowed", ("x",), (slid[0], slid[1]), (3, 15, 16))
+        spec = NodeSpec("pool", "", "mean", "windowed", ("x",), (ops[0], ops[1]), (3, 15, 16))
         nodes += (replace(spec, scratch=Scratch(results=results)),)
         plan = make_plan(Network(nodes, (15, 16)), image=(64, 64), step=(1, 1), borders=CONTEXT)
         layout = plan.layout(Tile(0, 0, 8, 8))
