@@ -127,11 +127,15 @@ def _bar(total: int) -> Iterator[Callable[[int, str, Progress], None]]:
     columns = TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[facts]}")
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None, facts="")
+        shown = ""
 
         def show(number: int, name: str, now: Progress) -> None:
+            nonlocal shown
             which = f"{number}/{total} {name}: " if number and total > 1 else f"{name}: " if name else ""
-            text = ", ".join(_texts(now))
-            bar.update(task, description=f"{which}{now.stage}", completed=now.done, total=now.total or None, facts=text)
+            title, text = f"{which}{now.stage}", ", ".join(_texts(now))
+            new, shown = title != shown, title  # a new stage is drawn at once, however short it is
+            of = now.total or None
+            bar.update(task, description=title, completed=now.done, total=of, facts=text, refresh=new)
 
         yield show
 
