@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fullfield.drawing.pictures import save_picture
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.errors import GeometryError, ImageError, ResumeError
-from fullfield.files import remove, sync, system_error
+from fullfield.files import system_error
 from fullfield.jobs.certify import certify_scan, check_comparable
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
 from fullfield.planning.shards import Shards
-from fullfield.store.journal import Begin, Journal, differences, has_begun, journal_folder, open_journal
-from fullfield.store.ome_zarr import create_store, read_record, reopen_store
+from fullfield.store.journal import Begin, Journal, journal_folder, open_journal
+from fullfield.store.ome_zarr import read_record, reopen_store
+from fullfield.store.output import check_place, is_finished, put_empty_store
 from fullfield.store.pyramid import GrowingStore, seal
 from fullfield.store.shards import plain_bytes
 from fullfield.store.sink import StoreSink
@@ -114,18 +116,18 @@ class _StoreRun:
 
     def result(self) -> StoredMap | None:
         """Starts or resumes the scan, and completes the store if this process is the last."""
-        self._check_place()
-        if not journal_folder(self.path).exists() and self._is_finished():
+        check_place(self.path, overwrite=self.output.overwrite, restart=self.output.existing == "restart")
+        job, compute = self.job, self.job.request.compute
+        finished = partial(is_finished, self.path, job.identity, overwrite=self.output.overwrite)
+        if not journal_folder(self.path).exists() and finished():
             return self._verified()
-        compute = self.job.request.compute
-        anew = self.output.overwrite or (self.output.existing == "restart" and not self._is_finished())
         begin = Begin(
-            self.job.identity,
-            create=self._create,
-            finished=self._is_finished,
+            job.identity,
+            create=partial(put_empty_store, self.path, job.stored_spec),
+            finished=finished,
             rank=compute.rank,
             world=compute.world,
-            restart=anew,
+            restart=self.output.overwrite or (self.output.existing == "restart" and not finished()),
         )
         with open_journal(self.path, begin) as journal:
             if journal is None:
@@ -150,73 +152,11 @@ class _StoreRun:
         )
         return growing
 
-    def _check_place(self) -> None:
-        """Checks that the output is new, resumable, complete or replaceable.
-
-        Raises:
-            ImageError: the path has something else.
-            ResumeError: the path has an unfinished result without its journal.
-        """
-        path = self.path
-        if not path.exists():
-            return
-        restart = self.output.existing == "restart"
-        if self.output.overwrite or (restart and has_begun(path)):
-            _check_ours(path)
-            return
-        complete = read_record(path)["complete"]
-        if not complete and not restart and not journal_folder(path).exists():
-            raise ResumeError(
-                str(path), "is not complete, and its journal is gone", fix="pass --restart or --overwrite to scan anew"
-            )
-
-    def _is_finished(self) -> bool:
-        """Whether the output is this scan's result, complete.
-
-        Raises:
-            ImageError: it is another result.
-        """
-        if self.output.overwrite or not (self.path / "zarr.json").is_file():
-            return False
-        record = read_record(self.path)
-        if not record["complete"]:
-            return False
-        made = record["provenance"].get("job")
-        changes = [] if made is None else list(differences(made, self.job.identity))
-        if made is None or changes:
-            what = f" with {changes[0][0]} {changes[0][1]}, now it is {changes[0][2]}" if changes else ""
-            if made is None or made.get("format") != self.job.identity["format"]:
-                what = ", and was not written by a scan to disk of this version of fullfield"
-            raise ImageError(
-                str(self.path),
-                f"exists already{what}",
-                fix='choose another name, or pass existing="overwrite" (--overwrite)',
-            )
-        return True
-
     def _verified(self) -> StoredMap:
         """The finished result, with the certificate that was asked for."""
         if self.job.request.samples and read_record(self.path)["certificate"] is None:
             seal(self.path, certificate=self._certificate())
         return open_map(self.path)
-
-    def _create(self) -> None:
-        """Puts an empty store in place of what an earlier run left: whole or not at all, and on the disk."""
-        path = self.path
-        new, old = (journal_folder(path) / f"{name}.zarr" for name in ("new", "old"))
-        remove(new)
-        create_store(new, self.job.stored_spec)
-        sync(new, within=True)
-        if path.exists():
-            path.rename(old)
-        try:
-            new.rename(path)
-        except BaseException:
-            if old.exists():
-                old.rename(path)
-            raise
-        sync(path.absolute().parent)
-        remove(old)
 
     def _complete(self, journal: Journal, grown: GrowingStore) -> StoredMap | None:
         """Seals the store if all blocks are there; one process does, once.
@@ -246,9 +186,3 @@ class _StoreRun:
         """The certificate of the stored scores, as plain JSON."""
         scores = open_unsealed(self.path, self.job.stored_spec)
         return certify_scan(self.job, scores, self.progress).to_dict()
-
-
-def _check_ours(path: Path) -> None:
-    """Raises where a folder holds anything but a result."""
-    if not path.is_dir() or (any(path.iterdir()) and not (path / "zarr.json").is_file()):
-        raise ImageError(str(path), "is no Zarr store: it stays", fix="choose another name")
