@@ -60,11 +60,11 @@ def row(name: str, prepared: PreparedModel, source: Source, step: int, mode: str
     """One line of the table."""
     borders = EXACT if mode == "exact" else CONTEXT
     try:
-        plan = make_plan(prepared.modelwork, image=source.shape[1:], step=(step, step), borders=borders)
+        plan = make_plan(prepared.network, image=source.shape[1:], step=(step, step), borders=borders)
     except FullfieldError as error:
         return f"| {name} | {step} | {mode} | {error.what} |"
     tile = next(plan.tiles())
-    small = crop_macs(prepared.modelwork) < 1e8
+    small = crop_macs(prepared.network) < 1e8
     sampled = sample_cells((tile.rows, tile.columns), 256 if small else 8, 0)
     batch = best_batch(prepared.model, source, sampled, plan)
     crops, scans = [], []
@@ -76,7 +76,7 @@ def row(name: str, prepared: PreparedModel, source: Source, step: int, mode: str
         scans.append(seconds / (tile.rows * tile.columns))
     got = found[:, [i for i, _ in sampled], [j for _, j in sampled]].T
     far = float(np.abs(got - expected).max() / np.ptp(expected))
-    bound = crop_macs(prepared.modelwork) * tile.rows * tile.columns / plan.cost.macs
+    bound = crop_macs(prepared.network) * tile.rows * tile.columns / plan.cost.macs
     crop, scan = statistics.median(crops), statistics.median(scans)
     return (
         f"| {name} | {step} | {mode} | {tile.rows}×{tile.columns} | {crop * 1e3:.2f} | {scan * 1e3:.3f} "
