@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import tifffile
+from torch import nn
 
+import fullfield
 from fullfield.image.cache import CachedRaster
 from fullfield.image.open import open_raster
 from fullfield.image.selection import Selection
@@ -15,6 +18,7 @@ from fullfield.jobs.overhead import overhead_of
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.planning.overhead import Overhead, Stored
 from fullfield.store.encoding import Encoding, score_encoder
+from tests.requests import job_of
 
 
 def source(image: object, edge: str = "valid") -> WindowedSource:
@@ -58,3 +62,14 @@ def test_a_cache_of_the_size_that_was_planned_leaves_an_image_in_memory_alone(tm
     assert with_cache(plain, 0) is plain
     in_memory = source(np.zeros((40, 30, 3), np.uint8)).image
     assert with_cache(in_memory, 1000).raster is in_memory.raster
+
+
+def test_a_file_is_cached_once_and_by_as_much_as_the_plan_says(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, np.zeros((256, 320, 3), np.uint8), tile=(64, 64), photometric="rgb")
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    job = job_of(fullfield.load(module, window=16), path, on_disk=True, step=8, budget="200MB")
+    raster = job.source.image.raster
+    assert isinstance(raster, CachedRaster)
+    assert raster.cache.most_bytes == job.plan.memory.cache_bytes
+    assert not isinstance(raster.inner, CachedRaster)

@@ -145,7 +145,7 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
     prepared = prepare(model, sliding=request.borders.mode == "context")
     step = prepared.stride if request.step is None else request.step
     announce(progress, "reading the image")
-    source = open_source(model, request.image, step=step, scale=request.scale, where=where)
+    source = open_source(model, request.image, step=step, scale=request.scale, where=where, cache_bytes=0)
     if request.borders.cells == 0:
         check_context(prepared)
     original = source.image.original

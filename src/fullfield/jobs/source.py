@@ -19,7 +19,7 @@ from fullfield.image.windowed import WindowedSource, parse_edge, windowed
 from fullfield.mask.where import Where
 from fullfield.model.model import Model
 
-CACHE_BYTES = 256 << 20  # of decoded pixels, until a plan says how many
+CACHE_BYTES = 256 << 20  # of decoded pixels, where no plan says how many
 
 
 def open_source(
@@ -29,6 +29,7 @@ def open_source(
     step: Pair = (1, 1),
     scale: float = 1.0,
     where: Where | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> WindowedSource:
     """The image as the model's source: the part of it that ``where`` selects, with its edge.
 
@@ -38,6 +39,7 @@ def open_source(
         step: px between windows (y, x).
         scale: factor on the image's size.
         where: of its fields, ``region`` and ``edge``.
+        cache_bytes: of decoded pixels to keep, of an image that is read by region; 0 for none yet.
 
     Raises:
         ImageError: the image cannot be read, is not what the model takes, or smaller than a window.
@@ -55,7 +57,7 @@ def open_source(
     )
     region = None if where.region is None else region_of(where.region, source.original_size)
     found = windowed(source, window=model.window, step=step, edge=edge, region=region)
-    return replace(found, image=with_cache(found.image, CACHE_BYTES))
+    return replace(found, image=with_cache(found.image, cache_bytes))
 
 
 def _opened(path: str | os.PathLike[str], model: Model) -> Raster:
