@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import fullfield
 from fullfield.canonical import pipeline
 from fullfield.canonical.form import Canonical
 from fullfield.jobs import prepare
@@ -35,3 +37,18 @@ def test_a_network_behind_gates_is_looked_past_only_for_its_stride(
     assert len(calls) == forms
     assert work.prepared.stride == work.prepared.stride
     assert len(calls) == 2
+
+
+def test_the_weights_are_hashed_once_for_a_scan_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    whole = Model.hash.fget  # type: ignore[attr-defined]
+
+    def counted(model: Model) -> str:
+        hashed.append(whole(model))
+        return hashed[-1]
+
+    monkeypatch.setattr(Model, "hash", property(counted))
+    height, width = WINDOW
+    image = torch.rand(3, height + 9, width + 9)
+    fullfield.scan(made(networks.padded), image, step=4, output=tmp_path / "map.zarr", verify=4)
+    assert len(hashed) == 1

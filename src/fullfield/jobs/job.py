@@ -69,7 +69,7 @@ class ScanJob:
             mode=self.plan.mode,
             georeference=metadata.georeference,
             mpp=metadata.mpp,
-            provenance=self.provenance,
+            provenance=dict(self.provenance),
             **self.encoder.fields,
         )
 
@@ -79,7 +79,7 @@ class ScanJob:
         spec = self.spec
         return replace(spec, provenance=spec.provenance | {"job": self.identity})
 
-    @property
+    @cached_property
     def provenance(self) -> dict[str, Any]:
         """What makes the scores, as plain JSON: the model, the image and every record of the request."""
         request, plan, model = self.request, self.plan, self.prepared.model
