@@ -73,3 +73,12 @@ def test_a_file_is_cached_once_and_by_as_much_as_the_plan_says(tmp_path: Path) -
     assert isinstance(raster, CachedRaster)
     assert raster.cache.most_bytes == job.plan.memory.cache_bytes
     assert not isinstance(raster.inner, CachedRaster)
+
+
+def test_another_cache_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, np.zeros((64, 64, 3), np.uint8), tile=(32, 32), photometric="rgb")
+    twice = with_cache(with_cache(source(open_raster(path, selection=Selection())).image, 1 << 20), 1 << 10)
+    assert isinstance(twice.raster, CachedRaster)
+    assert not isinstance(twice.raster.inner, CachedRaster)
+    assert twice.raster.cache.most_bytes == 1 << 10

@@ -114,8 +114,9 @@ def _runs(indices: list[int]) -> list[tuple[int, int]]:
 
 
 def cached(raster: Raster, cache: TileCache) -> Raster:
-    """The image read through a cache, in the file's tiles; an image in memory is returned as it is."""
-    return raster if isinstance(raster, ArrayRaster) else CachedRaster(raster, cache)
+    """The image read through this cache alone, in the file's tiles; an image in memory is returned as it is."""
+    inner = raster.inner if isinstance(raster, CachedRaster) else raster
+    return inner if isinstance(inner, ArrayRaster) else CachedRaster(inner, cache)
 
 
 def row_bytes(raster: Raster, region: tuple[int, int]) -> int:
