@@ -156,12 +156,19 @@ def test_what_is_kept_is_what_was_asked_for() -> None:
 
 
 def test_scores_without_an_output_are_encoded_too() -> None:
-    facts = json.loads(scan("plain.tif", "--json", "--activation", "softmax", "--classes", "face").stdout)
-    logits = plain().astype(np.float64)
-    wanted = np.exp(logits[1]) / np.exp(logits).sum(axis=0)
-    assert facts["highest"]["score"] == pytest.approx(wanted.max(), abs=1e-6)
+    facts = json.loads(scan("plain.tif", "--json", "--dtype", "float16", "--classes", "face").stdout)
+    assert facts["highest"]["score"] == plain()[1].astype(np.float16).max()
     assert facts["shape"][0] == 1
     assert json.loads(scan("plain.tif", "--json", "--labels").stdout)["kind"] == "labels"
+
+
+def test_a_softmax_that_the_network_ends_in_is_left_out_and_said_so() -> None:
+    facts = json.loads(scan("plain.tif", "--json", "--activation", "softmax", "--classes", "face").stdout)
+    assert facts["highest"]["score"] == pytest.approx(plain()[1].max(), abs=1e-6)
+    assert (facts["activation"], facts["activation_left_out"]) == ("softmax", "softmax")
+    told = "left out --activation softmax: the network ends in it\n"
+    assert told in scan("plain.tif", "--activation", "softmax").stdout
+    assert told not in scan("plain.tif").stdout
 
 
 @pytest.mark.parametrize("output", [(), ("-o", "labels.zarr"), ("-o", "labels.tif"), ("-o", "labels.png")])

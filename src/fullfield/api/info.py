@@ -149,7 +149,7 @@ def _result(record: Record, where: str) -> dict[str, Any]:
         "scanned_size": list(spec.placement.scanned),
         "classes": list(spec.classes),
         "class_names": list(spec.class_names or ()),
-        "activation": spec.activation,
+        "activation": spec.went_through,
         "um_per_px": spec.mpp,
         "crs": None if spec.georeference is None else spec.georeference.crs,
         "verified": None if certificate is None else certificate["verdict"],

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fullfield.exporters.resample import ResampleMethod
     from fullfield.geometry.placement import Placement
     from fullfield.image.raster import Georeference
+    from fullfield.model.final_activation import FinalActivation
     from fullfield.store.maps import Activation, MapKind, ScoreMap
 
 _SHOWN = 256  # px a side of the picture in a notebook
@@ -154,9 +155,9 @@ class Scores:
         return self.map.spec.class_names
 
     @property
-    def activation(self) -> Activation | None:
-        """Applied to the network's scores before they were stored: ``softmax``, ``sigmoid`` or none."""
-        return self.map.spec.activation
+    def activation(self) -> FinalActivation | None:
+        """The last that the scores went through, by the scan or as the network's end: ``softmax``, ``sigmoid``, …"""
+        return self.map.spec.went_through
 
     @property
     def mode(self) -> Literal["exact", "context"]:

@@ -108,7 +108,9 @@ class ScanOutputs:
         from fullfield.store.classes import find_class
         from fullfield.store.encoding import score_encoder
 
-        stored = score_encoder(encoding, classes=model.classes, class_names=model.class_names).classes
+        stored = score_encoder(
+            encoding, classes=model.classes, class_names=model.class_names, ends_in=model.ends_in
+        ).classes
         if self.class_shown is None:
             return
         if find_class(self.class_shown, model.classes, model.class_names or ()) not in stored:

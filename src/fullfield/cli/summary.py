@@ -107,6 +107,8 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
         "shape": list(scores.shape),
         "kind": scores.kind,
         "dtype": str(scores.dtype),
+        "activation": scores.activation,
+        "activation_left_out": _left_out(scores),
         "mode": scores.provenance.get("settings", {}).get("mode", scores.mode),
         "step": list(place.step),
         "window": list(place.window),
@@ -123,6 +125,12 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
     facts |= {} if counts is None else {"counts": counts}
     certificate = scores.certificate
     return facts | {"certificate": None if certificate is None else certificate.to_dict(), "written": written}
+
+
+def _left_out(scores: Scores) -> str | None:
+    """The activation that was asked for, where the network itself ends in it."""
+    asked = scores.provenance.get("settings", {}).get("encoding", {}).get("activation")
+    return asked if scores.map.spec.activation is None else None
 
 
 def _found(digest: Digest, names: Sequence[str], place: Placement, shown: int) -> dict[str, Any]:
@@ -166,6 +174,8 @@ def text(facts: dict[str, Any]) -> str:
         highest = facts["highest"]
         where = f"y {highest['y']:.0f}, x {highest['x']:.0f}"
         lines.append(f"highest  {highest['class']}: {highest['score']:.4g} at {where}")
+    if facts.get("activation_left_out"):
+        lines.append(f"left out --activation {facts['activation_left_out']}: the network ends in it")
     lines += _counted(facts)
     if facts["certificate"] is not None:
         lines.append(f"verified {facts['certificate']['samples']} windows: {facts['certificate']['verdict']}")

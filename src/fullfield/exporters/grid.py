@@ -120,7 +120,7 @@ def cells(scores: ScoreMap, classes: Classes = None) -> ExportGrid:
 def _metadata_text(scores: ScoreMap) -> str:
     """How a map was made, as JSON without NaN."""
     spec = scores.spec
-    metadata: dict[str, Any] = {"mode": spec.mode, "activation": spec.activation, "window": spec.placement.window}
+    metadata: dict[str, Any] = {"mode": spec.mode, "activation": spec.went_through, "window": spec.placement.window}
     metadata |= {"step": spec.placement.step, "provenance": spec.provenance, "certificate": scores.certificate}
     return json.dumps(plain_json(metadata), allow_nan=False)
 

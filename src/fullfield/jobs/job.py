@@ -87,6 +87,7 @@ class ScanJob:
             "fullfield": __version__,
             "model": model.name,
             "model_hash": model.hash,
+            "ends_in": model.ends_in,
             "image": self.source.image.name,
             "settings": {
                 "step": list(plan.step),
@@ -183,7 +184,11 @@ def encoder_of(request: ScanRequest) -> ScoreEncoder:
     """
     model = request.model
     return score_encoder(
-        request.encoding, classes=model.classes, class_names=model.class_names, dtype=scores_dtype(model.dtype)
+        request.encoding,
+        classes=model.classes,
+        class_names=model.class_names,
+        dtype=scores_dtype(model.dtype),
+        ends_in=model.ends_in,
     )
 
 

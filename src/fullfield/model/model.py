@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 
 from fullfield.errors import ArgumentError, first_line
 from fullfield.layers.checksum import checksum, raw_bytes
+from fullfield.model.final_activation import FinalActivation, final_activation
 from fullfield.model.preprocessing import Preprocessing, resolve
 
 T = TypeVar("T")
@@ -45,6 +47,11 @@ class Model:
     def device(self) -> torch.device:
         """The device of its parameters."""
         return next((t.device for t in self.graph.parameters()), torch.device("cpu"))
+
+    @cached_property
+    def ends_in(self) -> FinalActivation | None:
+        """The activation that its scores go through last, where its last operators show one."""
+        return final_activation(self.graph, (self.channels, *self.window))
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         """Scores ``(n, k)`` of preprocessed windows ``(n, c, h, w)``: the original network, crop by crop."""

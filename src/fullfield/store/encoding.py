@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from fullfield.errors import ImageError
 from fullfield.store.classes import find_class
 from fullfield.store.maps import Activation, MapKind
 from fullfield.text import record_text
+
+if TYPE_CHECKING:
+    from fullfield.model.final_activation import FinalActivation
 
 _LEVELS = 254  # of uint8; 255 marks cells without a score
 _AT_ONCE = 1 << 16  # scores that are encoded together, in whole rows: they fit a cache
@@ -27,7 +30,7 @@ class Encoding:
     Args:
         classes: by index or name, in this order; ``None`` for all.
         labels: store the index of the top class instead of the scores.
-        activation: ``softmax``, always over all classes, or ``sigmoid``.
+        activation: ``softmax``, always over all classes, or ``sigmoid``; left out where the network ends in it.
         dtype: of the stored numbers; ``None`` for the network's. The type of labels depends on the number of classes.
         range: scores that ``uint8`` stores as 0 and 254; by default 0 and 1 if there is an activation.
     """
@@ -120,7 +123,12 @@ class ScoreEncoder:
 
 
 def score_encoder(
-    encoding: Encoding, *, classes: int, class_names: tuple[str, ...] | None = None, dtype: str = "float32"
+    encoding: Encoding,
+    *,
+    classes: int,
+    class_names: tuple[str, ...] | None = None,
+    dtype: str = "float32",
+    ends_in: FinalActivation | None = None,
 ) -> ScoreEncoder:
     """The encoder for a network's scores.
 
@@ -129,9 +137,11 @@ def score_encoder(
         classes: number of classes of the network.
         class_names: one each, or none.
         dtype: of the network's scores.
+        ends_in: the activation that the network ends in; it is not applied again.
 
     Raises:
-        ImageError: options that exclude each other, no such class, ``uint8`` without a range.
+        ImageError: options that exclude each other, no such class, ``uint8`` without a range, an activation of what are
+            probabilities already.
 
     Examples:
         >>> encoder = score_encoder(Encoding(activation="sigmoid", dtype="uint8"), classes=3)
@@ -143,14 +153,31 @@ def score_encoder(
         label = "uint8" if classes <= 255 else "uint16"
         fill = float(np.iinfo(label).max)
         return ScoreEncoder(classes, tuple(range(classes)), class_names, "labels", label, None, 1.0, 0.0, fill)
+    activation = missing_activation(encoding.activation, ends_in)
     chosen = _chosen(encoding.classes, classes, class_names)
     names = None if class_names is None else tuple(class_names[index] for index in chosen)
     if encoding.dtype != "uint8":
         kind = encoding.dtype or dtype
-        return ScoreEncoder(classes, chosen, names, "scores", kind, encoding.activation, 1.0, 0.0, math.nan)
+        return ScoreEncoder(classes, chosen, names, "scores", kind, activation, 1.0, 0.0, math.nan)
     low, high = encoding.range or (0.0, 1.0)
     scale = (high - low) / _LEVELS
-    return ScoreEncoder(classes, chosen, names, "scores", "uint8", encoding.activation, scale, low, 255.0)
+    return ScoreEncoder(classes, chosen, names, "scores", "uint8", activation, scale, low, 255.0)
+
+
+def missing_activation(wanted: Activation | None, ends_in: FinalActivation | None) -> Activation | None:
+    """What is still to be applied to scores that went through ``ends_in``; none if that is what is wanted.
+
+    Softmax of a log softmax is the softmax.
+
+    Raises:
+        ImageError: the two differ, so that no activation of these scores gives what is wanted.
+    """
+    if wanted is None or wanted == ends_in:
+        return None
+    if ends_in is None or (wanted, ends_in) == ("softmax", "log_softmax"):
+        return wanted
+    what = f"the scores went through {ends_in} already: {wanted} of these is no probability"
+    raise ImageError("activation", what, fix="leave it out")
 
 
 def activated(scores: NDArray[np.floating], activation: Activation | None) -> NDArray[np.float64]:

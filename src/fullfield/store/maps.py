@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Region
 from fullfield.image.raster import Georeference
+
+if TYPE_CHECKING:
+    from fullfield.model.final_activation import FinalActivation
 
 MapKind = Literal["scores", "labels"]
 Activation = Literal["softmax", "sigmoid"]
@@ -56,6 +59,11 @@ class MapSpec:
     georeference: Georeference | None = None
     mpp: tuple[float, float] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def went_through(self) -> FinalActivation | None:
+        """The last activation of the scores: the stored one, else the one that the network itself ends in."""
+        return None if self.kind == "labels" else self.activation or self.provenance.get("ends_in")
 
 
 class ScoreMap(Protocol):

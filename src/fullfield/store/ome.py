@@ -88,7 +88,7 @@ def _channel(spec: MapSpec, band: int, window: tuple[float, float]) -> Attribute
 
 def _range(spec: MapSpec, window: tuple[float, float]) -> tuple[float, float]:
     """Stored numbers shown darkest and brightest; 0 and 1 for probabilities, so that classes can be compared."""
-    if spec.activation is not None:
+    if spec.went_through in ("softmax", "sigmoid"):
         return (0 - spec.offset) / spec.scale, (1 - spec.offset) / spec.scale
     return window if window[0] < window[1] else (window[0], window[0] + 1)
 

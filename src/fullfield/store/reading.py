@@ -13,7 +13,7 @@ from fullfield.errors import GeometryError, ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair
 from fullfield.store.classes import find_band
-from fullfield.store.encoding import activated
+from fullfield.store.encoding import activated, missing_activation
 from fullfield.store.maps import Activation, ScoreMap, decoded
 from fullfield.store.ome_zarr import level_grid
 
@@ -129,8 +129,8 @@ def class_map(scores: ScoreMap, band: int, activation: Activation | None) -> NDA
         return np.asarray(plain)
     if activation not in ("softmax", "sigmoid"):
         raise ImageError("activation", f"{activation!r} is not known", fix="use softmax, sigmoid or None")
-    if spec.activation is not None:
-        raise ImageError("activation", f"the scores are {spec.activation} probabilities already", fix="leave it out")
+    if missing_activation(activation, spec.went_through) is None:
+        raise ImageError("activation", f"the scores are {activation} probabilities already", fix="leave it out")
     out = np.empty((rows, columns), spec.dtype if spec.dtype.startswith("float") else np.float32)
     _, height, width = level_grid(spec, 0).chunk
     for top in range(0, rows, height):
