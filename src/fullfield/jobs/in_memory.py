@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.jobs.certify import certify_scan, check_comparable
@@ -24,9 +22,7 @@ def scan_in_memory(request: ScanRequest, progress: OnProgress | None = None) -> 
     spec, model = job.spec, job.prepared.model
     if request.samples:
         check_comparable(spec, model)
-    started = time.perf_counter()
     sink = compute_scores(job, progress)
-    spec.provenance["seconds"] = round(time.perf_counter() - started, 3)
     if sink.encoder is not None:
         spec.provenance["counts"] = sink.counts.sums()
     scores = ArrayMap(sink.array, spec)

@@ -323,6 +323,25 @@ def test_a_changed_sidecar_changes_the_identity(tmp_path):
     assert open_gdal(path, Selection()).metadata.identity != before
 
 
+def test_the_identity_does_not_depend_on_where_the_files_lie_or_how_they_are_named(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    write(tmp_path / "here" / "a.dat", PIXELS, driver="ENVI")
+    before = open_gdal(str(tmp_path / "here" / "a.dat"), Selection()).metadata.identity
+    monkeypatch.chdir(tmp_path / "here")
+    assert open_gdal("a.dat", Selection()).metadata.identity == before
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert open_gdal(str(tmp_path / "there" / "a.dat"), Selection()).metadata.identity == before
+
+
+def test_the_identity_of_a_subdataset_names_it_without_the_files_path(tmp_path):
+    path = write(tmp_path / "a.tif", PIXELS[:1], APPEND_SUBDATASET="NO")
+    write(path, PIXELS[1:2], APPEND_SUBDATASET="YES")
+    first, second = (open_gdal(path, Selection(series=k)).metadata.identity for k in (0, 1))
+    assert first != second
+    Path(path).rename(tmp_path / "b.tif")
+    assert open_gdal(str(tmp_path / "b.tif"), Selection(series=1)).metadata.identity == second
+
+
 def test_a_truncated_file_names_the_region_and_is_silent_otherwise(tmp_path, capfd):
     path = Path(write(tmp_path / "a.tif", PIXELS, compress="deflate", interleave="band", **TILED))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])

@@ -120,6 +120,34 @@ def test_arrays_without_names_go_by_what_is_usual(tmp_path, shape, expected, for
     assert open_zarr(path, Selection()).shape == expected
 
 
+@pytest.mark.parametrize("name", ["", "yx", "xc", "zt"])
+def test_an_axis_of_any_other_name_is_read_at_its_only_position_or_refused(tmp_path, name):
+    pixels = RNG.integers(0, 256, (1, 3, 60, 70), dtype=np.uint8)
+    path = array(tmp_path / "a.zarr", pixels, dimension_names=(name, "c", "y", "x"))
+    np.testing.assert_array_equal(whole(open_zarr(path, Selection())), pixels[0].transpose(1, 2, 0))
+    path = array(tmp_path / "b.zarr", pixels.repeat(2, axis=0), dimension_names=(name, "c", "y", "x"))
+    with pytest.raises(ImageError, match=rf"axis {name or '.no name.'} has 2 positions"):
+        open_zarr(path, Selection())
+
+
+@pytest.mark.parametrize("shards", [None, (64, 64)])
+@pytest.mark.parametrize("what", ["a folder", "a file above it", "a folder in a zip file"])
+def test_a_chunk_that_is_no_file_is_damage_and_not_the_fill_value(tmp_path, what, shards):
+    pixels = RNG.integers(1, 256, (60, 70), dtype=np.uint8)
+    path = array(tmp_path / "a.zarr", pixels, chunks=(32, 32), shards=shards)
+    chunk = tmp_path / "a.zarr/c/0/1"
+    chunk.unlink()
+    if what == "a file above it":
+        shutil.rmtree(chunk.parent)
+        chunk.parent.write_bytes(b"")
+    else:
+        chunk.mkdir()
+    if what == "a folder in a zip file":
+        path = shutil.make_archive(str(tmp_path / "b.zarr"), "zip", path)
+    with pytest.raises(ImageError, match=r"c/0/[01] cannot be read: (it is a folder|0 is a file|Not a directory)"):
+        open_zarr(path, Selection()).read(0, 60, 0, 70)
+
+
 def test_names_of_axes_come_before_what_is_usual(tmp_path):
     pixels = RNG.random((60, 5, 70))
     path = array(tmp_path / "a.zarr", pixels, dimension_names=("y", "band", "x"))

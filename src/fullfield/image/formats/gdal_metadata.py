@@ -82,17 +82,25 @@ def _georeference(dataset: Any) -> Georeference | None:
 
 
 def _identity(dataset: Any, path: str) -> dict[str, Any]:
-    """The identities of all files that make up a dataset; of a URL, what the server reports."""
-    found: dict[str, Any] = {"subdataset": dataset.name} if dataset.name != path else {}
+    """The identities of all files that make up a dataset, wherever they lie; of a URL, what the server reports."""
     files = [name for name in dataset.files if Path(name).is_file()]
     if not files:
+        found = {"subdataset": dataset.name} if dataset.name != path else {}
         remote = {} if path.startswith("/vsi") else _remote_identity(path)
         return found | {"address": path, "shape": [dataset.height, dataset.width, dataset.count], **remote}
+    place = str(Path(path).absolute())
+    part = dataset.name.replace(place, "")  # of a subdataset its name in the file
     try:
-        parts = {name: file_identity(name) for name in files[:_MOST_FILES]}
+        first, *others = sorted(files, key=lambda name: (not _same_file(name, place), name))[:_MOST_FILES]
+        parts = [file_identity(name) for name in (first, *others)]
     except OSError as error:
         raise ImageError(path, f"one of its files cannot be read: {error}", fix="check the permissions") from error
-    return found | {"files": parts, "count": len(files)}
+    return ({"subdataset": part} if part else {}) | {"files": parts, "count": len(files)}
+
+
+def _same_file(name: str, place: str) -> bool:
+    """Whether a name is that of the file that was asked for."""
+    return str(Path(name).absolute()) == place
 
 
 def _remote_identity(url: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ _MEANINGS = {
     "z": "z", "depth": "z",
     "t": "t", "time": "t",
 }  # fmt: skip
+_READ = ("y", "x", "c")  # by region and channel; of all other axes one position is read
+_AXES = (*_READ, "z", "t")
 _MICRONS = {
     "angstrom": 1e-4, "picometer": 1e-6, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4,
     "decimeter": 1e5, "meter": 1e6, "kilometer": 1e9, "inch": 25_400.0, "foot": 304_800.0, "yard": 914_400.0,
@@ -58,14 +60,14 @@ def axes_of(names: Sequence[str] | None, shape: Sequence[int], selection: Select
         Axes(y=1, x=2, c=0, fixed=())
     """
     found = _by_convention(shape, where) if names is None else [_MEANINGS.get(name.lower(), name) for name in names]
-    for axis in "yxczt":
-        if found.count(axis) > 1 or (axis in "yx" and axis not in found):
+    for axis in _AXES:
+        if found.count(axis) > 1 or (axis in ("y", "x") and axis not in found):
             raise ImageError(
                 where,
-                f"has axes {', '.join(names or found)}, {found.count(axis)} of them {axis}",
+                f"has axes {', '.join(name or '(no name)' for name in names or found)}, {found.count(axis)} of them {axis}",
                 fix="name the array's axes c, y, x (dimension_names in Zarr v3)",
             )
-    fixed = tuple((i, _position(name, shape[i], selection, where)) for i, name in enumerate(found) if name not in "yxc")
+    fixed = tuple((i, _position(name, shape[i], selection, where)) for i, name in enumerate(found) if name not in _READ)
     for axis, index in (("z", selection.z), ("t", selection.t)):
         if axis not in found:
             select_index(index, 1, what=axis, where=where)
@@ -77,7 +79,7 @@ def _position(name: str, count: int, selection: Selection, where: str) -> int:
         return select_index(selection.z if name == "z" else selection.t, count, what=name, where=where)
     if count > 1:
         raise ImageError(
-            where, f"axis {name} has {count} positions", fix="write an array with axes t, c, z, y, x, or some of them"
+            where, f"axis {name or '(no name)'} has {count} positions", fix="write an array with axes t, c, z, y, x, or some of them"
         )
     return 0
 

@@ -18,7 +18,7 @@ from zarr.abc.store import RangeByteRequest, Store, SuffixByteRequest
 from zarr.codecs import ShardingCodec
 from zarr.storage import LocalStore, StorePath, WrapperStore, ZipStore
 
-from fullfield.errors import ImageError
+from fullfield.errors import ImageError, first_line
 from fullfield.image.checks import check_block
 from fullfield.image.formats.zarr_codecs import COMPRESSORS, BoundedCodec, BoundedCompressor
 
@@ -54,7 +54,7 @@ class BoundedStore(WrapperStore[Store]):
         """The value of a key, or a part of it; ``None`` if the key does not exist.
 
         Raises:
-            ImageError: it is longer than the limit.
+            ImageError: it is longer than the limit, or there is something that is no file.
             RangeRequestError: the store returned the whole value instead of a part.
         """
         if isinstance(byte_range, RangeByteRequest):
@@ -62,17 +62,37 @@ class BoundedStore(WrapperStore[Store]):
         elif byte_range is None and isinstance(self.inner, LocalStore):
             try:
                 self._check(key, await self.inner.getsize(key))
-            except OSError:
+            except FileNotFoundError:
                 return None
+            except OSError as error:
+                raise self._unreadable(key, error.strerror or first_line(error)) from error
         elif byte_range is None and isinstance(self.inner, ZipStore):
             value = await self.inner.get(key, prototype, RangeByteRequest(0, self.most_bytes + 1))
             self._check(key, 0 if value is None else len(value))
-            return value
-        value = await self.inner.get(key, prototype, byte_range)
+            return await self._found(key, value)
+        value = await self._found(key, await self.inner.get(key, prototype, byte_range))
         if value is not None and len(value) > _requested_bytes(byte_range):
             what = f"the server does not support range requests, which shards need ({key})"
             raise RangeRequestError(str(self.inner), what, fix="download the image")
         return value
+
+    async def _found(self, key: str, value: Any) -> Any:
+        """The value; ``None`` only where there is nothing of that name: zarr reads what is missing as the fill value.
+
+        Raises:
+            ImageError: a folder has the name, or a file has the name of a folder above it.
+        """
+        if value is None and isinstance(self.inner, LocalStore):
+            place = self.inner.root / key
+            above = next(parent for parent in place.parents if parent.exists())
+            if place.exists() or not above.is_dir():
+                raise self._unreadable(key, "it is a folder" if place.is_dir() else f"{above.name} is a file")
+        elif value is None and isinstance(self.inner, ZipStore) and await self.inner.exists(f"{key}/"):
+            raise self._unreadable(key, "it is a folder")
+        return value
+
+    def _unreadable(self, key: str, reason: str) -> ImageError:
+        return ImageError(str(self.inner), f"{key} cannot be read: {reason}", fix="copy the store again")
 
     def _check(self, key: str, size: int) -> None:
         if size > self.most_bytes:
