@@ -285,7 +285,7 @@ def test_a_window_too_large_to_be_meant_is_refused(tmp_path: Path) -> None:
     made = _onnx()
     for axis in (2, 3):
         made.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 30_000
-    with pytest.raises(CaptureError, match="GiB each"):
+    with pytest.raises(CaptureError, match=r"input .x. has a value of shape \(3, 30000, 30000\), more than the 64 MiB"):
         load(stored(made, tmp_path))
 
 
@@ -343,18 +343,6 @@ def test_a_tensor_that_declares_more_than_it_has_is_refused_before_it_is_made(tm
 def test_a_file_larger_than_the_cap_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="more than the 100 allowed"):
         load_onnx(stored(_onnx(), tmp_path), cap_bytes=100)
-
-
-def test_a_constant_that_unfolds_to_too_much_is_refused(tmp_path: Path) -> None:
-    nodes = [
-        helper.make_node("Expand", ["c", "s"], ["e"]),
-        helper.make_node("ReduceSum", ["e"], ["k"], keepdims=0),
-        helper.make_node("Mul", ["x", "k"], ["z"]),
-        helper.make_node("Flatten", ["z"], ["y"]),
-    ]
-    made = model(nodes, {"c": np.ones(1, np.float32), "s": np.array([10**6, 10**6], np.int64)})
-    with pytest.raises(CaptureError, match="GiB"):
-        load(stored(made, tmp_path))
 
 
 def test_class_names_are_read_line_by_line(tmp_path: Path) -> None:

@@ -296,8 +296,8 @@ def test_unknown_operators_are_listed_together_with_their_counts(tmp_path: Path)
     nodes = [
         helper.make_node("NonZero", ["x"], ["a"]),
         helper.make_node("NonZero", ["x"], ["b"]),
-        helper.make_node("FusedThing", ["x"], ["c"], domain="com.vendor"),
-        helper.make_node("Flatten", ["x"], ["y"]),
+        helper.make_node("FusedThing", ["a", "b"], ["c"], domain="com.vendor"),
+        helper.make_node("Flatten", ["c"], ["y"]),
     ]
     made = model(nodes)
     made.opset_import.append(helper.make_opsetid("com.vendor", 1))

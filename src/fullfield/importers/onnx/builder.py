@@ -13,13 +13,11 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, affine
 
 aten = torch.ops.aten
 AtenOperator = Callable[..., Any]
-
-MAX_TENSOR_BYTES = 2**31
-"""The most bytes of one folded constant, or of one node's result on one window."""
 
 
 class AtenBuilder:
@@ -28,9 +26,13 @@ class AtenBuilder:
     Args:
         batch: the fixed batch size of the file; 1 for files with a free batch.
         frozen: whether the file declares a fixed batch.
+        allowance: what the nodes may make.
     """
 
-    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype, *, batch: int, frozen: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], dtype: torch.dtype, *, batch: int, frozen: bool, allowance: Allowance
+    ) -> None:
+        self.allowance = allowance
         self.graph = fx.Graph()
         self.root = nn.Module()
         self.batch = batch
@@ -51,7 +53,7 @@ class AtenBuilder:
         values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, (Known, Traced))]
         results = [self._dry(target, index, args, kwargs) for index in (0, 1)]
         if all(isinstance(v, Known) for v in values):
-            return self._fold(target, args, kwargs, values)
+            return self._fold(target, args, kwargs, values, results)
         return self._emit(target, args, kwargs, results)
 
     def calls(self, target: AtenOperator, *args: Any) -> tuple[OnnxValue, ...]:
@@ -60,7 +62,9 @@ class AtenBuilder:
         results = [self._dry(target, index, args, {}) for index in (0, 1)]
         if all(isinstance(v, Known) for v in values):
             parts = range(len(results[0]))
-            return tuple(self._fold(_part(target, i), args, {}, values) for i in parts)
+            return tuple(
+                self._fold(_part(target, i), args, {}, values, [result[i] for result in results]) for i in parts
+            )
         whole = self._node(target, args, {})
         return tuple(
             Traced(self._node(operator.getitem, (whole, i), {}), (a, b))
@@ -102,8 +106,9 @@ class AtenBuilder:
         low, high = (tuple(s) for s in shapes)
         if (low, high) == x.shapes:
             return x
-        _check_size(low, x.dtype)
+        self.allowance.check(low, x.dtype, windows=1 if low == high else BATCHES[0])
         if isinstance(x, Known) and low == high:
+            self.allowance.fold(low, x.dtype)
             return Known.of(x.tensors[0].expand(low), x.tensors[1].expand(high), x.name)
         target = self.sizes(list(zip(low, high, strict=True)))
         at = (x.tensors[0].to("meta").expand(low), x.tensors[1].to("meta").expand(high))
@@ -111,10 +116,11 @@ class AtenBuilder:
 
     def full(self, shapes: tuple[Sequence[int], Sequence[int]], number: float, dtype: torch.dtype) -> OnnxValue:
         """A tensor filled with one number, in a shape given at the two batch sizes."""
-        for shape in shapes:
-            _check_size(shape, dtype)
         low, high = (tuple(s) for s in shapes)
+        for shape, batch in zip(shapes, BATCHES, strict=True):
+            self.allowance.check(shape, dtype, windows=1 if low == high else batch)
         if low == high:
+            self.allowance.fold(low, dtype)
             return Known.constant(torch.full(low, number, dtype=dtype))
         return self.expand(Known.constant(torch.full([1] * len(low), number, dtype=dtype)), (low, high))
 
@@ -134,13 +140,14 @@ class AtenBuilder:
 
         result = target(*pytree.tree_map(bare, args), **pytree.tree_map(bare, kwargs))
         for tensor in result if isinstance(result, (list, tuple)) else (result,):
-            _check_size(tensor.shape, tensor.dtype, windows=BATCHES[index])
+            self.allowance.check(tensor.shape, tensor.dtype, windows=BATCHES[index])
         return result
 
-    def _fold(self, target: AtenOperator, args: Any, kwargs: Any, values: list[Any]) -> Known:
+    def _fold(self, target: AtenOperator, args: Any, kwargs: Any, values: list[Any], results: list[Any]) -> Known:
         name = next((v.name for v in values if v.name), "")
         both = []
         for index in (0, 1):
+            self.allowance.fold(results[index].shape, results[index].dtype)
             real_args, real_kwargs = pytree.tree_map(
                 lambda leaf, i=index: leaf.tensors[i] if isinstance(leaf, Known) else leaf, (args, kwargs)
             )
@@ -223,14 +230,6 @@ class AtenBuilder:
 
 def _part(target: AtenOperator, index: int) -> AtenOperator:
     return lambda *args, **kwargs: target(*args, **kwargs)[index]
-
-
-def _check_size(shape: Sequence[int], dtype: torch.dtype, *, windows: int = 1) -> None:
-    count = 1
-    for size in shape:
-        count *= size
-    if count * dtype.itemsize > MAX_TENSOR_BYTES * windows:
-        raise LayerRefused(f"makes a tensor of shape {tuple(shape)}, more than {MAX_TENSOR_BYTES >> 30} GiB per window")
 
 
 def _identifier(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx
 import torch
 
@@ -9,7 +11,7 @@ from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.tensors import to_torch
-from fullfield.importers.onnx.values import Known, OnnxValue
+from fullfield.importers.onnx.values import Known, OnnxValue, listed
 
 aten = torch.ops.aten
 
@@ -30,7 +32,7 @@ def constant_of_shape(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     number = _tensor(call, "value") if "value" in call.attributes else torch.zeros(1)
     if number.numel() != 1:
         raise LayerRefused(f"its value has {number.numel()} elements, not one")
-    low, high = (tuple(t.reshape(-1).tolist()) for t in call.known(0).tensors)
+    low, high = (tuple(listed(t)) for t in call.known(0).tensors)
     if min((*low, *high), default=0) < 0:
         raise LayerRefused(f"shape {low} has a negative size")
     return b.full((low, high), number.item(), number.dtype)
@@ -59,8 +61,9 @@ def range_(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     both = []
     for at in (0, 1):
         start, limit, step = (_number(value.tensors[at]) for value in limits)
-        if step == 0 or abs((limit - start) / step) > 2**24:
+        if step == 0 or not math.isfinite((limit - start) / step):
             raise LayerRefused(f"from {start} to {limit} by {step}")
+        b.allowance.fold((math.ceil(abs((limit - start) / step)),), limits[0].dtype)
         both.append(torch.arange(start, limit, step, dtype=limits[0].dtype))
     return Known.of(both[0], both[1])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from functools import partial
@@ -25,12 +24,13 @@ from fullfield.importers.onnx import (
     slicing,
     windowed,
 )
-from fullfield.importers.onnx.builder import MAX_TENSOR_BYTES, AtenBuilder
-from fullfield.importers.onnx.interface import ImageInput, choose_output, find_input, metadata
-from fullfield.importers.onnx.reader import CAP_BYTES, check_operators, opset, read_model
+from fullfield.importers.onnx.allowance import Allowance, CountsProducts
+from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.interface import ImageInput, find_input, metadata
+from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, opset, read_model
 from fullfield.importers.onnx.registry import REGISTRY, OnnxCall
 from fullfield.importers.onnx.tensors import to_torch
-from fullfield.importers.onnx.values import Known, OnnxValue, Traced
+from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing, resolve
@@ -62,14 +62,13 @@ def load_onnx(
     Raises:
         CaptureError: the file is damaged, too large, has unknown operators, or does not score windows.
     """
-    model = read_model(path, cap_bytes=cap_bytes)
-    check_operators(model.graph.node, path)
+    read = read_model(path, score, cap_bytes=cap_bytes)
+    model = read.proto
     stated = metadata(model, path)
     entry = find_input(model.graph, path)
     size = parse_window(window if window is not None else _own_window(stated.window, entry, path))
-    target = choose_output(model.graph, score, path)
-    importer = _GraphImport(model, path, entry, size)
-    graph = importer.run(target)
+    importer = _GraphImport(read, path, entry, size)
+    graph = importer.run()
     names = tuple(class_names) if class_names is not None else stated.class_names
     return checked_model(
         graph,
@@ -93,25 +92,31 @@ def _own_window(stated: tuple[int, int] | None, entry: ImageInput, path: Path) -
 class _GraphImport:
     """Maps the nodes in order, with a table from names to values."""
 
-    def __init__(self, model: onnx.ModelProto, path: Path, entry: ImageInput, window: tuple[int, int]) -> None:
-        self.path, self.model, self.opset = path, model, opset(model)
+    def __init__(self, read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> None:
+        model = read.proto
+        self.path, self.model, self.opset, self.output = path, model, opset(model), read.output
         batch = entry.batch or 1
         shape = (entry.channels, *window)
-        if math.prod(shape) * entry.dtype.itemsize > MAX_TENSOR_BYTES:
-            raise broken(path, f"takes windows of {shape}, more than {MAX_TENSOR_BYTES >> 30} GiB each")
-        self.builder = AtenBuilder(shape, entry.dtype, batch=batch, frozen=entry.batch is not None)
+        self.allowance = Allowance(read.file_bytes)
+        try:
+            self.allowance.check(shape, entry.dtype)
+        except LayerRefused as refusal:
+            raise broken(path, f"its input {entry.name!r} {refusal}") from refusal
+        self.builder = AtenBuilder(
+            shape, entry.dtype, batch=batch, frozen=entry.batch is not None, allowance=self.allowance
+        )
         self.initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.values: dict[str, OnnxValue] = {entry.name: self._input(entry)}
         self.readers = Counter(name for node in model.graph.node for name in node.input if name)
         self.readers.update(o.name for o in model.graph.output)
+        self.left = Counter(self.readers)
 
-    def run(self, output: str) -> torch.fx.GraphModule:
+    def run(self) -> torch.fx.GraphModule:
         """The new graph, up to the output."""
-        wanted = _needed(self.model.graph, output)
-        for index, node in enumerate(self.model.graph.node):
-            if index in wanted:
+        with CountsProducts(self.allowance, windows=sum(BATCHES)):
+            for node in self.model.graph.node:
                 self._map(node)
-        b = self.builder
+        b, output = self.builder, self.output
         score = self._lookup(output, "the output")
         if not isinstance(score, Traced):
             raise broken(self.path, f"output {output!r} does not depend on the input")
@@ -138,14 +143,23 @@ class _GraphImport:
             named = len(node.output) if node.op_type == "Split" else outputs
             call = OnnxCall(node.op_type, inputs, attributes, named, self.opset, readers)
             result = REGISTRY[node.op_type](self.builder, call)
+            results = dict(zip(node.output, result if isinstance(result, tuple) else (result,), strict=False))
+            self._hold(node, results)
         except Exception as error:  # torch raises many types for a damaged file
             raise CaptureError(
                 f"{self.path}: {self.builder.path} ({node.op_type})",
                 first_line(error),
                 fix="check the window; else export the network again, or in another opset",
             ) from error
-        for name, value in zip(node.output, result if isinstance(result, tuple) else (result,), strict=False):
-            self.values[name] = value
+
+    def _hold(self, node: onnx.NodeProto, results: dict[str, OnnxValue]) -> None:
+        """Keeps results as long as a later node reads them, and counts the bytes that all these take."""
+        self.values.update(results)
+        self.allowance.hold(sum(map(_window_bytes, results.values())))
+        self.left.subtract(name for name in node.input if name)
+        for name in {*node.input, *results}:
+            if self.left[name] <= 0 and name in self.values:
+                self.allowance.hold(-_window_bytes(self.values.pop(name)))
 
     def _lookup(self, name: str, reader: str) -> OnnxValue:
         if name not in self.values:
@@ -168,15 +182,10 @@ class _GraphImport:
         return flat
 
 
-def _needed(graph: onnx.GraphProto, output: str) -> set[int]:
-    """The nodes that the output depends on."""
-    names, wanted = {output}, set()
-    for index in range(len(graph.node) - 1, -1, -1):
-        node = graph.node[index]
-        if names.intersection(node.output):
-            wanted.add(index)
-            names.update(node.input)
-    return wanted
+def _window_bytes(value: OnnxValue) -> int:
+    """Bytes of a value that depends on the pixels, for one window."""
+    low, high = (tensor.numel() * tensor.dtype.itemsize for tensor in value.tensors)
+    return (high - low) // (BATCHES[1] - BATCHES[0]) if isinstance(value, Traced) else 0
 
 
 def _layer(node: onnx.NodeProto) -> str:

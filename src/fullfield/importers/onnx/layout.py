@@ -10,7 +10,7 @@ import torch
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
-from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, affine, at_batch
+from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, affine, at_batch, listed
 
 aten = torch.ops.aten
 
@@ -26,7 +26,7 @@ def reshape(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
         target = Known.constant(torch.tensor(call.ints("shape"), dtype=torch.int64))
     else:
         target = call.known(1)
-    low, high = ([int(v) for v in t.reshape(-1).tolist()] for t in target.tensors)
+    low, high = (listed(t) for t in target.tensors)
     literal = target.fixed and isinstance(x, Traced)
     if not (literal and b.frozen):
         shapes = [resolve(t, shape, zeros) for t, shape in zip((low, high), x.shapes, strict=True)]
@@ -130,7 +130,7 @@ def unsqueeze(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 def expand(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Broadcasts to a shape."""
     x, target = call.input(0), call.known(1)
-    shapes = [broadcast(shape, t.reshape(-1).tolist()) for shape, t in zip(x.shapes, target.tensors, strict=True)]
+    shapes = [broadcast(shape, listed(t)) for shape, t in zip(x.shapes, target.tensors, strict=True)]
     added = len(shapes[0]) - len(x.shapes[0])
     for _ in range(added):
         x = b.call(aten.unsqueeze.default, x, 0)

@@ -1,4 +1,4 @@
-"""Parses an ONNX file, checks its limits, and inlines its functions.
+"""Parses an ONNX file, checks its limits, drops nodes that are not needed, and inlines its functions.
 
 The mappings support every opset: ``onnx.version_converter`` needs fixed sizes, and gets the axis wrong along which
 operators before opset 7 broadcast.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
-from fullfield.errors import CaptureError, first_line
+from fullfield.errors import CaptureError
 from fullfield.importers.limits import LayerRefused, broken
+from fullfield.importers.onnx.functions import drop_dead_nodes, inline
+from fullfield.importers.onnx.interface import choose_output
 from fullfield.importers.onnx.registry import REGISTRY
 from fullfield.importers.onnx.tensors import declared_bytes
 
@@ -23,21 +25,40 @@ CAP_BYTES = 4 * 2**30
 """The default limit for the bytes of a file, and of all its weights together."""
 
 
-def read_model(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
-    """The model in the file. No memory is allocated for weights beyond the file's bytes.
+@dataclass(frozen=True)
+class ReadModel:
+    """A model in a file, without functions and without nodes that its scores do not depend on.
+
+    Args:
+        output: name of the output that holds the scores.
+        file_bytes: of the file and of the weights that lie in others.
+    """
+
+    proto: onnx.ModelProto
+    output: str
+    file_bytes: int
+
+
+def read_model(path: Path, score: int | str | None, *, cap_bytes: int = CAP_BYTES) -> ReadModel:
+    """The model in the file. No memory is allocated for weights or nodes beyond what the file's bytes allow.
+
+    Args:
+        score: index or name of the scores among several outputs.
 
     Raises:
-        CaptureError: the file is too large, damaged, not ONNX, or in an opset that cannot be read.
+        CaptureError: the file is too large, damaged, not ONNX, has unknown operators, or is in an opset that cannot be
+            read.
     """
     model = parse(path, cap_bytes=cap_bytes)
-    _check_weights(model, path, cap_bytes)
-    if model.functions:
-        try:
-            model = onnx.inliner.inline_local_functions(model)
-        except Exception as error:  # the inliner raises many types for a damaged file
-            raise broken(path, f"its functions cannot be inlined ({first_line(error)})") from error
     _check_opset(model, path)
-    return model
+    output = choose_output(model.graph, score, path)
+    drop_dead_nodes(model.graph, output)
+    external = _check_weights(model, path, cap_bytes)
+    file_bytes = path.stat().st_size + external
+    model = inline(model, path, cap_bytes=cap_bytes)
+    drop_dead_nodes(model.graph, output)
+    check_operators(model.graph.node, path)
+    return ReadModel(model, output, file_bytes)
 
 
 def parse(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
@@ -109,20 +130,23 @@ def full_name(node: onnx.NodeProto) -> str:
     return str(node.op_type) if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
-def _check_weights(model: onnx.ModelProto, path: Path, cap_bytes: int) -> None:
-    """Refuses weights that together declare more than ``cap_bytes``, before any is allocated."""
+def _check_weights(model: onnx.ModelProto, path: Path, cap_bytes: int) -> int:
+    """The bytes of weights in other files; refuses weights that together declare more than ``cap_bytes``."""
     used = {name for node in model.graph.node for name in node.input}
-    total = 0
+    total = external = 0
     for tensor in model.graph.initializer:
         if tensor.name not in used:
             continue
         try:
-            total += declared_bytes(tensor)
+            size = declared_bytes(tensor)
+            total += size
+            external += size if tensor.data_location == onnx.TensorProto.EXTERNAL else 0
         except LayerRefused as refusal:
             raise broken(path, f"tensor {tensor.name!r}: {refusal}") from refusal
     if total > cap_bytes:
         what = f"declares {total} bytes of weights, more than the {cap_bytes} allowed"
         raise CaptureError(str(path), what, fix="raise the cap if you trust it")
+    return external
 
 
 def _check_opset(model: onnx.ModelProto, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
-from fullfield.importers.onnx.values import Known, OnnxValue, Traced
+from fullfield.importers.onnx.values import Known, OnnxValue, Traced, listed
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class OnnxCall:
         numbers = self.known(index)
         if not numbers.fixed:
             raise LayerRefused(f"{name} depends on the batch")
-        return [int(v) for v in numbers.tensors[0].reshape(-1).tolist()]
+        return listed(numbers.tensors[0])
 
 
 def _shortest(value: float) -> float:

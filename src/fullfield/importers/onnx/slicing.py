@@ -8,7 +8,7 @@ from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.layout import free_batch_shapes
 from fullfield.importers.onnx.registry import OnnxCall, operator
-from fullfield.importers.onnx.values import Known, OnnxValue, Traced, at_batch
+from fullfield.importers.onnx.values import Known, OnnxValue, Traced, at_batch, listed
 
 aten = torch.ops.aten
 
@@ -70,7 +70,7 @@ def gather(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
         raise LayerRefused("its indices depend on the batch")
     index = torch.where(indices.tensors[0] < 0, indices.tensors[0] + size, indices.tensors[0]).long()
     if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
-        raise LayerRefused(f"index {index.tolist()} outside an axis of {size}")
+        raise LayerRefused(f"indices {int(index.min())}..{int(index.max())} outside an axis of {size}")
     if index.dim() == 0:
         return b.call(aten.select.int, x, axis, int(indices.tensors[0]))
     flat = b.call(aten.index_select.default, x, axis, Known.constant(index.reshape(-1)))
@@ -118,7 +118,7 @@ def _bounds(call: OnnxCall, name: str, index: int) -> tuple[list[int], list[int]
     if name in call.attributes:
         numbers = call.ints(name) or []
         return numbers, numbers
-    low, high = (t.reshape(-1).tolist() for t in call.known(index).tensors)
+    low, high = (listed(t) for t in call.known(index).tensors)
     return low, high
 
 

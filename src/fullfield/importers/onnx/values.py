@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from fullfield.importers.limits import LayerRefused
+
 BATCHES = (53, 97)
 """The two batch sizes; primes that no layer's own size is likely to equal."""
 
@@ -75,6 +77,25 @@ class Traced:
 
 
 OnnxValue = Known | Traced
+
+
+MOST_LISTED = 2**12
+"""The most numbers of a list of sizes, axes or places."""
+
+
+def listed(tensor: torch.Tensor) -> list[int]:
+    """A list of sizes, axes or places as Python's numbers.
+
+    Raises:
+        LayerRefused: it has more numbers than any list that is meant.
+
+    Examples:
+        >>> listed(torch.tensor([2, 3]))
+        [2, 3]
+    """
+    if tensor.numel() > MOST_LISTED:
+        raise LayerRefused(f"reads a list of {tensor.numel()} sizes or axes, more than {MOST_LISTED}")
+    return [int(number) for number in tensor.reshape(-1).tolist()]
 
 
 def affine(first: int, second: int) -> tuple[int, int]:
