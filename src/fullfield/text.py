@@ -42,6 +42,16 @@ def table_lines(rows: Sequence[Sequence[str]], *, left: int, gap: str = "  ", to
     return [head, rule, *body[:-1], rule, body[-1]] if totals else [head, rule, *body]
 
 
+def numbers_text(numbers: Sequence[float]) -> str:
+    """Numbers with a blank between them; one where all are equal.
+
+    Examples:
+        >>> numbers_text((0.485, 0.456)), numbers_text((0.5, 0.5))
+        ('0.485 0.456', '0.5')
+    """
+    return " ".join(f"{number:g}" for number in (numbers if len(set(numbers)) > 1 else numbers[:1]))
+
+
 def shortened(text: str, width: int, *, front: bool = False) -> str:
     """A text of at most ``width`` characters, cut at its end or front.
 

@@ -335,3 +335,22 @@ def test_slides_are_scanned_at_the_resolution_that_is_asked_for() -> None:
     found = fullfield.open_scores("a.zarr")
     assert (found.placement.image, found.shape) == ((64, 80), (2, 6, 8))
     assert found.mpp == pytest.approx((1.0, 1.0))
+
+
+def test_a_range_declared_on_the_command_line_gives_the_scores_of_eight_bits() -> None:
+    wanted = plain()
+    tifffile.imwrite("twelve.tif", PIXELS.astype(np.uint16) * np.uint16(16), photometric="rgb")
+    assert "input    WARNING: RGB, 0..65535 as 0..255, " in scan("twelve.tif").stdout
+    said = scan("twelve.tif", "--value-range", "0,4080", "-o", "map.npy").stdout
+    assert "input    RGB, 0..4080 as 0..255, mean 127.5, deviation 128\n" in said
+    np.testing.assert_allclose(np.load("map.npy"), wanted, rtol=0, atol=1e-6)
+
+
+def test_what_all_images_have_alike_is_said_once() -> None:
+    tifffile.imwrite("other.tif", PIXELS, photometric="rgb")
+    said = scan("plain.tif", "other.tif", "-o", "out/", "--activation", "softmax").stdout.splitlines()
+    assert said[:2] == [
+        "input    RGB, 0..255, mean 127.5, deviation 128",
+        "left out --activation softmax: the network ends in it",
+    ]
+    assert [line.split()[0] for line in said[2:]] == ["scanned", "scanned"]

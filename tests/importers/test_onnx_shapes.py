@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import fullfield
 from fullfield.errors import CaptureError
 from fullfield.importers.onnx import load_onnx
 
@@ -356,3 +358,21 @@ def test_names_that_python_cannot_say_still_become_parameters(tmp_path: Path) ->
     loaded = check(model(nodes, {name: _weights(3, 1, 1) for name in names}), tmp_path, atol=1e-5)
     assert len(dict(loaded.graph.named_parameters())) == len(names)
     assert "0.weight" in dict(loaded.graph.named_parameters())
+
+
+@pytest.mark.parametrize(("kind", "low", "high"), [(TensorProto.UINT8, 0, 255), (TensorProto.INT8, -128, 127)])
+def test_pixels_of_other_depths_are_brought_to_the_integers_that_an_input_declares(
+    tmp_path: Path, kind: int, low: int, high: int
+) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["f"], ["y"], axes=[2, 3], keepdims=0),
+    ]
+    onnx.save(model(nodes, shape=("n", 3, 8, 8), dtype=kind, out_dtype=TensorProto.FLOAT), tmp_path / "net.onnx")
+    loaded = fullfield.load(tmp_path / "net.onnx")
+    eight = RNG.integers(0, 256, (20, 20, 3)).astype(np.uint8)
+    sixteen = eight.astype(np.uint16) * np.uint16(257)
+    wanted = eight[:8, :8].mean(axis=(0, 1)) + low
+    for image in (eight, sixteen):
+        np.testing.assert_allclose(fullfield.scan(loaded, image, step=4).array[:, 0, 0], wanted, rtol=0, atol=1e-3)
+    assert (loaded.preprocessing.known, loaded.preprocessing.value_range) == (True, (low, high))

@@ -13,6 +13,7 @@ from fullfield.importers.load import load
 from fullfield.jobs.certify import certify, check_comparable
 from fullfield.jobs.source import open_source
 from fullfield.mask.where import Where
+from fullfield.store.record import plain_json
 from fullfield.verification.certificate import Certificate
 from fullfield.verification.crops import check_samples
 
@@ -90,12 +91,14 @@ def check_same_scan(model: Model, source: WindowedSource, spec: MapSpec) -> None
     Raises:
         GeometryError: it is not; the text says what differs.
     """
-    place = spec.placement
+    place, used = spec.placement, spec.provenance.get("settings", {})
+    span = source.image.original.metadata.value_range
     pairs = (
         ("window", model.window, place.window),
         ("image size", source.scanned_size, place.scanned),
         ("number of classes", model.classes, max(model.classes, max(spec.classes) + 1)),
         ("model", model.hash, spec.provenance.get("model_hash", model.hash)),
+        ("value range", plain_json(span), used.get("value_range", plain_json(span))),
     )
     for name, wanted, seen in pairs:
         if wanted != seen:

@@ -27,7 +27,7 @@ scale = option("--scale", group="What", type=float, default=1.0, help="Resize th
 picked = collected(
     "pick",
     records.image,
-    ("level", "mpp", "bands", "series", "z", "t"),
+    ("level", "mpp", "bands", "series", "z", "t", "value_range"),
     option("--mpp", group="What", type=float, metavar="UM", help="Scan at so many micrometres per px."),
     option(
         "--level", group="What", type=click.IntRange(min=0), metavar="N", help="Level of the pyramid; 0 is the finest."
@@ -49,6 +49,14 @@ picked = collected(
     ),
     option("--z", group="What", rare=True, type=click.IntRange(min=0), metavar="N", help="Plane of a stack, from 0."),
     option("--t", group="What", rare=True, type=click.IntRange(min=0), metavar="N", help="Time point, from 0."),
+    option(
+        "--value-range",
+        group="What",
+        rare=True,
+        type=interval,
+        metavar="LOW,HIGH",
+        help="Pixel values of black and white: 0,4095 for 12 bits. [default: the file's, or those of 8 and 16 bits]",
+    ),
 )
 
 # -- Where -------------------------------------------------------------------------------------------------------------

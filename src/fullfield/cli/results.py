@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fullfield.cli.summary import summary
+from fullfield.cli.summary import left_out_text, summary
 from fullfield.cli.summary import text as summary_text
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ class ImageResult:
     facts: dict[str, Any]
     good: bool
     failed: bool
+
+    @property
+    def remarks(self) -> list[str]:
+        """What holds for all images alike, as a rule: how pixels become network input, an activation left out."""
+        fed, left_out = self.facts.get("input"), self.facts.get("activation_left_out")
+        found = [] if fed is None else [f"input    {fed['text']}"]
+        return found if left_out is None else [*found, left_out_text(left_out)]
 
     def text(self, *, alone: bool) -> str:
         """For people; in one line where there are several images."""

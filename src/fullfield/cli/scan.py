@@ -96,6 +96,8 @@ def command(
     if as_json:
         options.print_json([each.facts for each in results] if outputs.is_folder else results[0].facts)
     else:
+        for remark in dict.fromkeys(remark for each in results for remark in each.remarks if outputs.is_folder):
+            click.echo(remark)
         for each in results:
             click.echo(each.text(alone=not outputs.is_folder), err=each.failed)
     if outputs.is_folder:

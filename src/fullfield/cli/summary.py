@@ -105,6 +105,7 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
     place = scores.placement
     facts: dict[str, Any] = {
         "shape": list(scores.shape),
+        "input": scores.provenance.get("input"),
         "kind": scores.kind,
         "dtype": str(scores.dtype),
         "activation": scores.activation,
@@ -131,6 +132,11 @@ def _left_out(scores: Scores) -> str | None:
     """The activation that was asked for, where the network itself ends in it."""
     asked = scores.provenance.get("settings", {}).get("encoding", {}).get("activation")
     return asked if scores.map.spec.activation is None else None
+
+
+def left_out_text(activation: str) -> str:
+    """The line about an activation that was not applied."""
+    return f"left out --activation {activation}: the network ends in it"
 
 
 def _found(digest: Digest, names: Sequence[str], place: Placement, shown: int) -> dict[str, Any]:
@@ -163,6 +169,7 @@ def text(facts: dict[str, Any]) -> str:
     lines = [
         f"map      {rows}x{columns} cells, {what}, {facts['dtype']}, {mode}",
         f"image    {height}x{width} px{scanned}, window {h}x{w} px, step {step} px{own}",
+        *([f"input    {facts['input']['text']}"] if facts.get("input") else []),
         f"time     {facts['seconds']:.2f} s, {facts['megapixels_per_s']:.3g} megapixels/s",
     ]
     if facts.get("top"):
@@ -175,7 +182,7 @@ def text(facts: dict[str, Any]) -> str:
         where = f"y {highest['y']:.0f}, x {highest['x']:.0f}"
         lines.append(f"highest  {highest['class']}: {highest['score']:.4g} at {where}")
     if facts.get("activation_left_out"):
-        lines.append(f"left out --activation {facts['activation_left_out']}: the network ends in it")
+        lines.append(left_out_text(facts["activation_left_out"]))
     lines += _counted(facts)
     if facts["certificate"] is not None:
         lines.append(f"verified {facts['certificate']['samples']} windows: {facts['certificate']['verdict']}")

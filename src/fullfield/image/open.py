@@ -39,6 +39,7 @@ def open(
     series: int | None = None,
     z: int | None = None,
     t: int | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> Raster:
     """Opens an image of any size; pixels are read by region, when they are needed.
 
@@ -53,6 +54,8 @@ def open(
         series: index of the image, where a file holds several.
         z: index of the plane of a stack.
         t: index of the time point.
+        value_range: pixel values of black and white, ``(0, 4095)`` for 12 bits say, that become the ends of the range
+            that the network was trained on; by default those that the file declares, else those of 8 and 16 bits.
 
     Raises:
         ImageError: it cannot be read, does not hold what is selected, or its reader is not installed.
@@ -66,7 +69,7 @@ def open(
     if isinstance(path, ImageFile):
         return path.open()
     chosen = None if bands is None else tuple(int(band) for band in bands)
-    return open_raster(path, selection=Selection(level, mpp, chosen, series, z, t))
+    return open_raster(path, selection=Selection(level, mpp, chosen, series, z, t, value_range))
 
 
 @checks_fields

@@ -94,14 +94,16 @@ def check_values(
     pixels: NDArray[Any],
     *,
     span: tuple[float, float] | None,
+    declared: tuple[float, float] | None = None,
     dtype: np.dtype[Any],
     where: str,
     part: bool = False,
 ) -> None:
     """Raises an ImageError if pixels are NaN, infinite, or evidently in another range than ``span``.
 
-    8- and 16-bit unsigned integers pass, because their range is known; others are taken to be in ``span`` already. In a
-    ``part`` of an image only values outside the range are evidence: it may just be dark.
+    8- and 16-bit unsigned integers pass, because their range is known; others are taken to be in ``span`` already,
+    unless another range is ``declared``. In a ``part`` of an image only values outside the range are evidence: it may
+    just be dark.
     """
     if pixels.dtype in (np.uint8, np.uint16, np.bool_):
         return
@@ -113,7 +115,7 @@ def check_values(
         raise ImageError(
             where, f"has a pixel of {max(-low, high):g}, beyond {dtype}", fix="bring it to a smaller range"
         )
-    if span is not None:
+    if span is not None and declared is None:
         _check_span(low, high, span, where, part=part)
 
 
@@ -158,18 +160,32 @@ def _row_blocks(pixels: NDArray[Any]) -> Iterator[slice]:
     return (slice(top, top + _ROWS) for top in range(0, pixels.shape[0], _ROWS))
 
 
-def network_input(pixels: NDArray[Any], preprocessing: Preprocessing, dtype: np.dtype[Any]) -> NDArray[Any]:
+def pixel_range(dtype: np.dtype[Any], declared: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Pixel values of black and white: those declared, else those of 8 and 16 bits; ``None`` for other types."""
+    if declared is not None or dtype not in (np.uint8, np.uint16):
+        return declared
+    return 0.0, float(np.iinfo(dtype).max)
+
+
+def network_input(
+    pixels: NDArray[Any],
+    preprocessing: Preprocessing,
+    dtype: np.dtype[Any],
+    declared: tuple[float, float] | None = None,
+) -> NDArray[Any]:
     """A new array ``(c, y, x)``: ``(value * scale - mean) / std`` of every pixel, value by value in ``dtype``.
 
-    No value depends on other pixels, so that a region has the same bits as in the whole image. The memory order is
-    ``(y, x, c)``, as in images and in channels-last convolutions.
+    Before that, pixels are brought from their own range (``pixel_range``) to the preprocessing's. No value depends on
+    other pixels, so that a region has the same bits as in the whole image. The memory order is ``(y, x, c)``, as in
+    images and in channels-last convolutions.
     """
     out = np.array(pixels, dtype=dtype, order="C", copy=True)
     rows = out.reshape(out.shape[0], -1)  # long rows: broadcasting over three channels is slow
     number = dtype.type
-    span = preprocessing.value_range
-    if span is not None and pixels.dtype in (np.uint8, np.uint16):
-        factor = (span[1] - span[0]) / np.iinfo(pixels.dtype).max
+    span, own = preprocessing.value_range, pixel_range(pixels.dtype, declared)
+    if span is not None and own is not None:
+        factor = (span[1] - span[0]) / (own[1] - own[0])
+        _apply(np.subtract, rows, number(own[0]), identity=0)
         _apply(np.multiply, rows, number(factor), identity=1)
         _apply(np.add, rows, number(span[0]), identity=0)
     _apply(np.multiply, rows, number(preprocessing.scale), identity=1)

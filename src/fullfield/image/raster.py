@@ -55,6 +55,7 @@ class ImageMetadata:
         mpp: micrometres per pixel (y, x) of the level read.
         georeference: of the level read.
         nodata: value of invalid pixels.
+        value_range: pixel values of black and white, where the file or the user declares them.
         background: colour of invalid pixels, one value per channel, if the file has one.
         band_names: one per channel, or empty.
         reader: name of the reader, for reports.
@@ -68,6 +69,7 @@ class ImageMetadata:
     mpp: tuple[float, float] | None = None
     georeference: Georeference | None = None
     nodata: float | None = None
+    value_range: tuple[float, float] | None = None
     background: tuple[float, ...] | None = None
     band_names: tuple[str, ...] = ()
     reader: str = "array"

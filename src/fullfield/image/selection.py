@@ -1,7 +1,8 @@
-"""Selects what to read of a file: one of its images, a pyramid level, a plane, a time point, bands."""
+"""Selects what to read of a file: one of its images, a pyramid level, a plane, a time point, bands, a value range."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,9 +20,10 @@ class Selection:
         series: index of the image, where a file holds several.
         z: index of the plane of a stack.
         t: index of the time point.
+        value_range: pixel values of black and white; by default those that the file declares, else the type's.
 
     Raises:
-        ImageError: both a level and a resolution, or a number out of range.
+        ImageError: both a level and a resolution, a number out of range, or an empty range of values.
     """
 
     level: int | None = None
@@ -30,6 +32,7 @@ class Selection:
     series: int | None = None
     z: int | None = None
     t: int | None = None
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.level is not None and self.mpp is not None:
@@ -40,6 +43,10 @@ class Selection:
             raise ImageError("mpp", f"{self.mpp:g} µm/px is not a positive number", fix="give one such as 0.5")
         if self.bands == ():
             raise ImageError("bands", "none is selected", fix="give at least one, counted from 0, or leave it out")
+        span = self.value_range
+        if span is not None and not (all(map(math.isfinite, span)) and span[0] < span[1]):
+            what = f"{span[0]:g}..{span[1]:g} is no range of pixel values"
+            raise ImageError("value range", what, fix="give those of black and white, such as 0,4095")
         numbers = {"level": self.level, "series": self.series, "z": self.z, "t": self.t}
         numbers |= {f"bands[{i}]": band for i, band in enumerate(self.bands or ())}
         for name, index in numbers.items():

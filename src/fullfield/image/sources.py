@@ -87,16 +87,19 @@ class ImageSource:
             raise ImageError(
                 where, f"cannot be read ({first_line(error)})", fix="get a complete copy of the file"
             ) from error
-        return network_input(
-            in_network_order(pixels, order=self._order, channels=self.channels), self.preprocessing, self.dtype
-        )
+        ordered = in_network_order(pixels, order=self._order, channels=self.channels)
+        return network_input(ordered, self.preprocessing, self.dtype, self._declared)
 
     def constant(self, value: float) -> NDArray[np.floating]:
         """The network input of a pixel with one value in all channels. Shape: ``(c,)``"""
         kind = np.dtype(np.uint8) if self.raster.dtype == np.bool_ else self.raster.dtype
         pixel = np.full((1, 1, self.channels), value, kind)
-        values: NDArray[np.floating] = network_input(pixel, self.preprocessing, self.dtype)[:, 0, 0]
+        values: NDArray[np.floating] = network_input(pixel, self.preprocessing, self.dtype, self._declared)[:, 0, 0]
         return values
+
+    @property
+    def _declared(self) -> tuple[float, float] | None:
+        return self.raster.metadata.value_range
 
     @property
     def _order(self) -> str:
@@ -117,7 +120,7 @@ class ImageSource:
         if masked and self._order != "any":  # transparent pixels were filled
             pixels = pixels[:, :, :-1]
         pixels = match_channels(pixels, order=self._order, channels=self.channels, where=where)
-        check_values(pixels, span=span, dtype=self.dtype, where=where, part=True)
+        check_values(pixels, span=span, declared=metadata.value_range, dtype=self.dtype, where=where, part=True)
         return pixels
 
     def __repr__(self) -> str:
@@ -165,7 +168,7 @@ def open_image(
     raw, name = decode(pixels, bands=channels if order == "any" else None)
     original = (raw.shape[0], raw.shape[1])
     name, metadata = known or (name, ImageMetadata({}, original))
-    check_values(raw, span=span, dtype=target.dtype, where=name)
+    check_values(raw, span=span, declared=metadata.value_range, dtype=target.dtype, where=name)
     raw = match_channels(_bools_to_numbers(raw, span), order=order, channels=channels, where=name)
     scanned = scanned_size(original, scale=scale)
     if window is not None:
@@ -204,7 +207,7 @@ def _by_region(
     if raster.shape[2] not in (2, 4):
         match_channels(pixel, order=target.preprocessing.order, channels=target.channels, where=raster.name)
     whole = raster.dtype.kind in "ui"
-    sized = resampled(raster, scanned, clip=None if whole else span)
+    sized = resampled(raster, scanned, clip=None if whole else raster.metadata.value_range or span)
     return ImageSource(sized, target.preprocessing, target.dtype, target.channels, raster)
 
 

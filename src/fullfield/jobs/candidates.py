@@ -61,6 +61,7 @@ class Tuning:
             over the classes; 0 where they vary by rounding alone, so that errors are absolute.
         crop_macs: multiply-adds of the whole map crop by crop.
         crop_seconds: predicted time of the whole map crop by crop on this machine.
+        input: how the pixels became network input, with a warning where that is not known.
     """
 
     candidates: tuple[Candidate, ...]
@@ -72,6 +73,7 @@ class Tuning:
     spread: float
     crop_macs: int
     crop_seconds: float
+    input: str = ""
 
     @property
     def best(self) -> Candidate:
@@ -93,7 +95,8 @@ class Tuning:
     def __str__(self) -> str:
         vary = f"scores vary by {self.spread:.3g}" if self.spread else "scores do not vary: errors are absolute"
         head = f"{self.samples} of {self.windows} windows compared with their crops (seed {self.seed}); {vary}"
-        return "\n".join([head, "", *self._table(), "", *_legend(), "", self.verdict])
+        fed = [f"input: {self.input}"] if self.input else []
+        return "\n".join([head, *fed, "", *self._table(), "", *_legend(), "", self.verdict])
 
     @property
     def verdict(self) -> str:

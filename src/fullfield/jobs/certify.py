@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from fullfield.engine.progress import OnProgress
 from fullfield.engine.protocols import Source
 from fullfield.errors import GeometryError
+from fullfield.image.input_summary import input_summary
+from fullfield.image.windowed import WindowedSource
 from fullfield.jobs.job import ScanJob
 from fullfield.model.model import Model
 from fullfield.store.maps import MapSpec, ScoreMap
@@ -39,7 +41,7 @@ def check_comparable(spec: MapSpec, model: Model) -> None:
 def certify(
     model: Model,
     scores: ScoreMap,
-    source: Source,
+    source: WindowedSource,
     *,
     samples: int,
     seed: int = 0,
@@ -69,7 +71,8 @@ def certify(
         dtype=str(model.dtype).removeprefix("torch."),
         seed=seed,
     )
-    return certificate if target is None else replace(certificate, check=TargetCheck.of(target, found, crops))
+    check = None if target is None else TargetCheck.of(target, found, crops)
+    return replace(certificate, check=check, input=str(input_summary(source.image)))
 
 
 def certify_scan(job: ScanJob, scores: ScoreMap, progress: OnProgress | None = None) -> Certificate:

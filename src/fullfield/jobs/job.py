@@ -12,6 +12,7 @@ from fullfield._version import __version__
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.protocols import WantedCells
 from fullfield.geometry.placement import Placement
+from fullfield.image.input_summary import input_summary
 from fullfield.image.raster import array_identity
 from fullfield.image.sources import with_cache
 from fullfield.image.windowed import WindowedSource
@@ -89,12 +90,14 @@ class ScanJob:
             "model_hash": model.hash,
             "ends_in": model.ends_in,
             "image": self.source.image.name,
+            "input": input_summary(self.source.image).to_dict(),
             "settings": {
                 "step": list(plan.step),
                 "mode": mode_text(plan.borders),
                 "scale": request.scale,
                 "window": list(model.window),
                 "preprocessing": model.preprocessing.to_json(),
+                "value_range": self.source.image.original.metadata.value_range,
                 "where": request.where.to_json() | {"edge": request.where.edge},
                 "encoding": asdict(request.encoding),
                 "compute": {

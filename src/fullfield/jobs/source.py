@@ -42,10 +42,14 @@ def open_source(
         cache_bytes: of decoded pixels to keep, of an image that is read by region; 0 for none yet.
 
     Raises:
-        ImageError: the image cannot be read, is not what the model takes, or smaller than a window.
+        ImageError: the image cannot be read, is not what the model takes, or smaller than a window; or its range of
+            pixel values is given, and nothing says what the model takes.
         GeometryError: a region that leaves the image.
     """
     where = where or Where()
+    if isinstance(image, ImageFile) and image.selection.value_range and model.preprocessing.value_range is None:
+        what = "is given, but the model takes pixel values as they are"
+        raise ImageError("value range", what, fix="name a preprocessing that states its range, such as unit")
     edge = parse_edge(where.edge)
     source = open_image(
         _opened(image, model) if isinstance(image, (str, os.PathLike)) else image,

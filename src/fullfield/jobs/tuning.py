@@ -17,6 +17,7 @@ from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, UnsupportedError
 from fullfield.geometry.network import Network, Place
 from fullfield.geometry.region import Pair
+from fullfield.image.input_summary import input_summary
 from fullfield.image.windowed import WindowedSource
 from fullfield.jobs.candidates import Candidate, Tuning
 from fullfield.jobs.prepare import PreparedModel, check_context, prepare
@@ -85,6 +86,7 @@ def tune_modes(
         spread=score_spread(sample.crops),
         crop_macs=exact.crops,
         crop_seconds=sample.crop_seconds * exact.windows,
+        input=str(input_summary(scan.source.image)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from fullfield.arguments import checks_fields
@@ -28,6 +28,7 @@ class Preprocessing:
         order: channel order of the network's input; ``any`` keeps the image's order.
         value_range: least and greatest pixel value in training, before ``scale``. Integer images of another depth are
             converted to it (a 16-bit image to 0..255, say); ``None`` keeps pixel values.
+        known: whether the model or the caller states it; else pixels are fed as they are, and every summary warns.
     """
 
     scale: float = 1.0
@@ -35,6 +36,7 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
     order: ChannelOrder = "any"
     value_range: tuple[float, float] | None = None
+    known: bool = field(default=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.order not in ("RGB", "BGR", "grey", "any"):
@@ -43,8 +45,8 @@ class Preprocessing:
             raise CaptureError("preprocessing", f"std {self.std} has a zero", fix="give positive deviations")
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-able values."""
-        return asdict(self)
+        """What is done to the pixels, as JSON-able values."""
+        return {name: value for name, value in asdict(self).items() if name != "known"}
 
     def to_json(self) -> str:
         """One line of JSON, for the metadata of model files."""
@@ -98,14 +100,14 @@ def preset(name: str) -> Preprocessing:
 
 
 def resolve(choice: str | Preprocessing | None, *, channels: int, stated: Preprocessing | None) -> Preprocessing:
-    """The preprocessing to use: the caller's, by name or value, else the model's, else ``none``.
+    """The preprocessing to use: the caller's, by name or value, else the model's, else ``none``, as not known.
 
     Raises:
         CaptureError: an unknown name, or means and deviations for another number of channels.
     """
     if isinstance(choice, str):
         choice = preset(choice)
-    value = choice or stated or PRESETS["none"]
+    value = choice or stated or replace(PRESETS["none"], known=False)
     for name, numbers in (("mean", value.mean), ("std", value.std)):
         if len(numbers) not in (1, channels):
             raise CaptureError(

@@ -91,9 +91,10 @@ def describe(model: Model) -> dict[str, str]:
     entries = {
         "fullfield.version": __version__,
         "fullfield.window": json.dumps(list(model.window)),
-        "fullfield.preprocessing": model.preprocessing.to_json(),
         "fullfield.name": model.name,
     }
+    if model.preprocessing.known:
+        entries["fullfield.preprocessing"] = model.preprocessing.to_json()
     if model.class_names is not None:
         entries["fullfield.classes"] = json.dumps(list(model.class_names), ensure_ascii=False)
     return entries

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from fullfield.image.input_summary import InputSummary
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.operators.work import Work
 from fullfield.report.row import Row
@@ -102,6 +103,11 @@ class Report:
         return sum(row.activation_bytes for row in self.rows)
 
     @property
+    def input(self) -> str:
+        """How pixels become network input, with a warning where that is not known."""
+        return str(InputSummary(self.preprocessing))
+
+    @property
     def features(self) -> Row:
         """The last map of more than one cell whose spacing is known: the input of the head."""
         maps = [row for row in self.rows if row.jump is not None]
@@ -122,7 +128,8 @@ class Report:
             "channels": self.channels,
             "classes": self.classes,
             "dtype": self.dtype,
-            "preprocessing": asdict(self.preprocessing),
+            "preprocessing": self.preprocessing.to_dict(),
+            "input": self.input,
             "at": None if self.at is None else list(self.at),
             "stride": list(self.stride),
             "features": self.features.name,

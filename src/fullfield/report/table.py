@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,9 @@ ReportColumn = tuple[str, Callable[[Row], str]]
 
 def render(report: Report) -> str:
     """The whole report as text, the table about 120 to 160 columns wide."""
-    (h, w), pre = report.window, report.preprocessing
+    h, w = report.window
     head = f"{report.name}: window {h}x{w} px, {report.channels} channels -> {report.classes} scores, {report.dtype}"
-    fed = f"input: {pre.order} channels, (pixel * {pre.scale:g} - {_numbers(pre.mean)}) / {_numbers(pre.std)}"
+    fed = f"input: {report.input}"
     lines = [head, fed, "", *_table(report), "", *_legend(), "", *_totals(report), ""]
     lines += [line for text in report.summary for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
     return "\n".join(lines)
@@ -147,11 +147,6 @@ def short_bytes(number: int) -> str:
     while value >= 1023.5 and unit != "TiB":
         value, unit = value / 1024, next(units)
     return f"{number} B" if unit == "B" else f"{value:.{1 if value < 99.95 else 0}f} {unit}"
-
-
-def _numbers(values: Sequence[float]) -> str:
-    text = ", ".join(f"{v:g}" for v in values)
-    return text if len(values) == 1 else f"[{text}]"
 
 
 def _legend() -> list[str]:

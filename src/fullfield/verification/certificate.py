@@ -35,6 +35,7 @@ class Certificate:
         tolerance: largest difference over the range that still counts as exact in this type.
         seed: of the sample.
         check: the target that the scan was tuned to, and whether the sample shows that it is met.
+        input: how the pixels became network input, with a warning where that is not known.
     """
 
     mode: str
@@ -50,6 +51,7 @@ class Certificate:
     tolerance: float
     seed: int
     check: TargetCheck | None = None
+    input: str = ""
 
     @property
     def relative(self) -> float:
@@ -109,6 +111,7 @@ class Certificate:
                 tolerance=float(figures["tolerance"]),
                 seed=int(figures["seed"]),
                 check=TargetCheck.from_dict(figures, agreement=agreement, samples=samples) if tuned else None,
+                input=str(figures.get("input", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ImageError("certificate", f"cannot be read ({error!r})", fix="verify the scores again") from error
@@ -123,6 +126,7 @@ class Certificate:
         return "\n".join(
             (
                 f"{self.samples} of {self.windows} windows run as crops ({self.dtype}, seed {self.seed})",
+                *([f"  input                {self.input}"] if self.input else []),
                 (
                     f"  largest difference   {self.max_difference:.3g}  "
                     f"({self.relative:.3g} of the range {self.score_range:.4g})"

@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.image.checks import check_block, check_region, check_size, damaged, thumbnail_of, unreadable
+from fullfield.image.formats.bits import bits_range, gdal_bits
 from fullfield.image.formats.gdal_metadata import dataset_metadata, microns_per_pixel
 from fullfield.image.formats.gdal_safety import (
     allowed_drivers,
@@ -156,7 +157,8 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
             metadata = dataset_metadata(
                 dataset, path, bands=plan.bands, channels=channels, names=names, levels=levels, level=level
             )
-    shape = (*levels[level], len(channels))
+            span = selection.value_range or bits_range(gdal_bits(dataset, plan.bands), plan.dtype)
+    shape, metadata = (*levels[level], len(channels)), replace(metadata, value_range=span)
     return GdalRaster(path, shape, metadata, plan, channels, Handles(partial(_open, target, level, path), path))
 
 

@@ -144,7 +144,8 @@ def open_numpy(path: str, selection: Selection) -> Raster:
         select_level(selection, 1, None, where=path)
         bands = select_bands(selection.bands, size[2], where=path)
         tile = (min(size[0], _TILE[0]), min(size[1], _TILE[1]))
-        metadata = ImageMetadata({**blob.identity(), "bands": list(bands)}, tile, (size[:2],), reader="numpy")
+        identity = {**blob.identity(), "bands": list(bands)}
+        metadata = ImageMetadata(identity, tile, (size[:2],), reader="numpy", value_range=selection.value_range)
         return NumpyRaster(blob, start, size, kind, fortran, bands, metadata)
     except BaseException:
         blob.close()

@@ -50,7 +50,8 @@ def open_pillow(path: str, selection: Selection) -> Raster | None:
         size = (pixels.shape[0], pixels.shape[1])
         identity = {**blob.identity(), "series": selection.series or 0, "bands": list(bands)}
         identity["dtype"] = str(pixels.dtype)
-        return ArrayRaster(pixels, path, ImageMetadata(identity, size, (size,), reader=reader))
+        metadata = ImageMetadata(identity, size, (size,), reader=reader, value_range=selection.value_range)
+        return ArrayRaster(pixels, path, metadata)
     finally:
         blob.close()
 

@@ -16,6 +16,7 @@ from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, close_quietly, local_path, open_blob
 from fullfield.image.checks import check_region, damaged, thumbnail_of
 from fullfield.image.decode import DECODE_ERRORS
+from fullfield.image.formats.bits import bits_range
 from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.tiff_check import check_structure
 from fullfield.image.formats.tiff_file import Series, companions, read_series
@@ -236,6 +237,7 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
         level=level,
         mpp=None if series.mpp is None else _level_mpp(series.mpp, sizes, level),
         nodata=_nodata(page, photometric),
+        value_range=selection.value_range or bits_range(series.bits, photometric.dtype),
         reader="tifffile" + (f" (without georeference: {_georeference_fix(path)})" if geo else ""),
     )
     alpha = bool(page.extrasamples) and int(page.extrasamples[-1]) in (1, 2) and stored == page.samplesperpixel

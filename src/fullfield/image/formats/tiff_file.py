@@ -14,6 +14,7 @@ import numpy as np
 
 from fullfield.errors import ImageError
 from fullfield.image.blob import Blob
+from fullfield.image.formats.bits import tiff_bits
 from fullfield.image.formats.encoded_size import CHECKED, check_tile
 from fullfield.image.formats.tiff_mpp import resolution
 from fullfield.image.formats.tiff_plane import Plane, page_decoder, raw_strips
@@ -33,6 +34,7 @@ class Series:
         z: index of the plane of the stack.
         t: index of the time point.
         mpp: micrometres per pixel (y, x) of the finest level.
+        bits: of a pixel value that are used.
     """
 
     levels: tuple[tuple[Plane, ...], ...]
@@ -40,6 +42,7 @@ class Series:
     z: int
     t: int
     mpp: tuple[float, float] | None
+    bits: int
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -74,7 +77,8 @@ def read_series(tif: Any, selection: Selection, blobs: _Blobs, where: str) -> tu
     fitting = tuple(planes for planes in found if _same_kind(planes, found[0]))
     ordered = tuple(sorted(fitting, key=lambda planes: -planes[0].size[0] * planes[0].size[1]))
     mpp = resolution(tif, levels[0], index, len(images))
-    return Series(ordered, index, z, t, mpp), levels[0].keyframe
+    page = levels[0].keyframe
+    return Series(ordered, index, z, t, mpp, tiff_bits(tif, page, index, len(images))), page
 
 
 def _same_kind(planes: tuple[Plane, ...], base: tuple[Plane, ...]) -> bool:

@@ -69,11 +69,16 @@ def _philips_mpp(text: str) -> tuple[float, float] | None:
     return _positive(*min(sizes)) if sizes else None
 
 
-def _ome_mpp(text: str, index: int, images: int) -> tuple[float, float] | None:
+def ome_pixels(text: str, index: int, images: int) -> dict[str, str]:
+    """The attributes of one of so many images of an OME-TIFF; none where it names another number of images."""
     pixels = re.findall(r"<(?:\w+:)?Pixels\b([^>]*)>", text)
     if len(pixels) != images:
-        return None
-    attributes = {name: unescape(value) for name, value in re.findall(r'(\w+)="([^"]*)"', pixels[index])}
+        return {}
+    return {name: unescape(value) for name, value in re.findall(r'(\w+)="([^"]*)"', pixels[index])}
+
+
+def _ome_mpp(text: str, index: int, images: int) -> tuple[float, float] | None:
+    attributes = ome_pixels(text, index, images)
     sizes = []
     for axis in "YX":
         scale = _MICROMETRES.get(attributes.get(f"PhysicalSize{axis}Unit", "µm"))

@@ -154,6 +154,7 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
         level=level,
         mpp=mpps[level],
         nodata=_nodata(array, image),
+        value_range=selection.value_range,
         band_names=channel_names(image.attributes, bands),
         reader=f"zarr (v{array.metadata.zarr_format}{', OME' if image.multiscale else ''})",
     )

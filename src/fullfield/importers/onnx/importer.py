@@ -74,7 +74,9 @@ def load_onnx(
         graph,
         window=size,
         channels=entry.channels,
-        preprocessing=resolve(preprocessing, channels=entry.channels, stated=stated.preprocessing),
+        preprocessing=resolve(
+            preprocessing, channels=entry.channels, stated=stated.preprocessing or entry.preprocessing
+        ),
         class_names=names,
         name=name or stated.name or path.stem,
         check=partial(_check_independence, path) if importer.builder.freed else check_batch_independence,

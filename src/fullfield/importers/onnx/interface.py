@@ -18,11 +18,15 @@ LARGEST_WINDOW = 2**15
 """The most pixels along an axis of a window; more mean a damaged file."""
 
 _CHANNELS = (1, 3, 4)
+_INTEGER_RANGES = {torch.uint8: (0.0, 255.0), torch.int8: (-128.0, 127.0)}
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """The image input. ``batch``, ``height`` and ``width`` are ``None`` where they are free."""
+    """The image input. ``batch``, ``height`` and ``width`` are ``None`` where they are free.
+
+    ``value_range`` is that of a type of 8 bits, ``None`` for other types.
+    """
 
     name: str
     dtype: torch.dtype
@@ -31,6 +35,12 @@ class ImageInput:
     height: int | None
     width: int | None
     channels_last: bool
+    value_range: tuple[float, float] | None
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """What the input's type says of the pixels: those of 8 bits as they are, others brought to 8 bits."""
+        return None if self.value_range is None else Preprocessing(value_range=self.value_range)
 
 
 @dataclass(frozen=True)
@@ -69,9 +79,10 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
         raise CaptureError(str(path), "does not state its number of input channels", fix="export with fixed channels")
     if max(channels, height or 0, width or 0) > LARGEST_WINDOW:
         raise broken(path, f"input {inputs[0].name!r} has sizes {sizes}")
+    span = _INTEGER_RANGES.get(dtype)
     if not dtype.is_floating_point:
         dtype = torch.float32
-    return ImageInput(inputs[0].name, dtype, sizes[0], channels, height, width, last)
+    return ImageInput(inputs[0].name, dtype, sizes[0], channels, height, width, last, span)
 
 
 def choose_output(graph: onnx.GraphProto, score: int | str | None, path: Path) -> str:

@@ -1,0 +1,156 @@
+"""Says in one line how pixels become network input: range, order, mean, deviation, and what nothing declares."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.errors import ImageError
+from fullfield.image.pixels import pixel_range
+from fullfield.image.raster import ArrayRaster, Raster
+from fullfield.image.sources import ImageSource
+from fullfield.model.preprocessing import Preprocessing
+from fullfield.text import numbers_text
+
+Range = tuple[float, float]
+_SIDE = 1024  # px of the thumbnail in which the range of pixel values is found
+_PARTS = 4  # rows and columns of parts that are read instead where a large image has no pyramid
+_PART = 256  # px a side of these
+_SUSPECT = 4  # a range whose top is so many times above the greatest pixel found is probably not the camera's
+
+
+@dataclass(frozen=True)
+class InputSummary:
+    """How the pixels of an image become network input.
+
+    Args:
+        preprocessing: of the network.
+        dtype: of the image's pixels; empty where there is no image.
+        used: pixel values that become the ends of the preprocessing's range; ``None`` where pixels stay as they are.
+        declared: whether the file, its pixel type or the user declares ``used``.
+        found: least and greatest pixel value of a thumbnail; not of pixels of 8 bits.
+        nodata: value of the image's invalid pixels.
+        from_file: whether the image is a file, whose range ``value_range`` can declare.
+    """
+
+    preprocessing: Preprocessing
+    dtype: str = ""
+    used: Range | None = None
+    declared: bool = True
+    found: Range | None = None
+    nodata: float | None = None
+    from_file: bool = True
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the pixels found leave the range used, or fill less than a fourth of one that nothing declares."""
+        if self.found is None or self.used is None:
+            return False
+        (low, high), (least, most) = self.found, self.used
+        narrow = high - least <= (most - least) / _SUSPECT
+        return low < least or high > most or (narrow and not self.declared)
+
+    @property
+    def warns(self) -> bool:
+        """Whether the network may be fed what it was not trained on."""
+        return not self.preprocessing.known or self.suspect
+
+    def __str__(self) -> str:
+        parts = [self._values(), *self._numbers()]
+        if self.nodata is not None:
+            parts.append(f"nodata {self.nodata:g} replaced")
+        text = ", ".join(parts)
+        if not self.preprocessing.known:
+            text += ": the model says nothing; pass preprocessing= or --preprocessing"
+        if self.found is not None and self.used is not None and (self.suspect or not self.declared):
+            text += f"; the thumbnail holds {_span(self.found)}: {self._remedy()} if that is the whole range"
+        return f"WARNING: {text}" if self.warns else text
+
+    def _remedy(self) -> str:
+        """How to declare another range."""
+        floats = f"give floats of {_span(self.preprocessing.value_range)}"
+        return "pass value_range= or --value-range" if self.from_file else floats
+
+    def _values(self) -> str:
+        """The order of the channels, the range of the pixels, and the one that it is brought to."""
+        pre = self.preprocessing
+        order = "" if pre.order == "any" else f"{pre.order}, "
+        if pre.value_range is None:
+            span = self.found or _whole_range(self.dtype)
+            return f"{order}as they are" + ("" if span is None else f", {_span(span)}")
+        given = "" if self.used in (None, pre.value_range) else f"{_span(self.used)} as "
+        return f"{order}{given}{_span(pre.value_range)}"
+
+    def _numbers(self) -> list[str]:
+        """Scale, mean and deviation; none of them where nothing is known."""
+        pre = self.preprocessing
+        if not pre.known and pre == Preprocessing():
+            return []
+        scale = "" if pre.scale == 1 else f"divided by {1 / pre.scale:g}" if pre.scale < 1 else f"times {pre.scale:g}"
+        return [*filter(None, [scale]), f"mean {numbers_text(pre.mean)}", f"deviation {numbers_text(pre.std)}"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line, and what it says, as JSON-able values."""
+        return {
+            "text": str(self),
+            "warning": self.warns,
+            "known": self.preprocessing.known,
+            **self.preprocessing.to_dict(),
+            "dtype": self.dtype,
+            "used": self.used,
+            "declared": self.declared,
+            "found": self.found,
+            "nodata": self.nodata,
+        }
+
+
+def input_summary(source: ImageSource) -> InputSummary:
+    """How an image becomes network input; of more than 8 bits, a thumbnail is read to find their range."""
+    raster, pre = source.original, source.preprocessing
+    declared = raster.metadata.value_range
+    used = None if pre.value_range is None else pixel_range(raster.dtype, declared)
+    few = raster.dtype in (np.uint8, np.bool_)
+    found = None if few else _found_range(raster)
+    metadata = raster.metadata
+    return InputSummary(
+        pre, str(raster.dtype), used, few or declared is not None, found, metadata.nodata, metadata.reader != "array"
+    )
+
+
+def _found_range(raster: Raster) -> Range | None:
+    """Least and greatest finite pixel value of a thumbnail, or of parts of an image that has none."""
+    with contextlib.suppress(ImageError):  # damaged there; the scan may not come there
+        spans = [_extremes(part, raster.metadata.nodata) for part in _parts(raster)]
+        there = [span for span in spans if span is not None]
+        return (min(low for low, _ in there), max(high for _, high in there)) if there else None
+    return None
+
+
+def _parts(raster: Raster) -> list[NDArray[Any]]:
+    height, width, _ = raster.shape
+    if isinstance(raster, ArrayRaster):
+        hop = max(1, max(height, width) // _SIDE)
+        return [raster.pixels[::hop, ::hop]]
+    small = raster.thumbnail(_SIDE)
+    if small is not None:
+        return [small]
+    tops, lefts = (np.linspace(0, max(0, n - _PART), _PARTS).astype(int).tolist() for n in (height, width))
+    return [raster.read(y, min(height, y + _PART), x, min(width, x + _PART)) for y in tops for x in lefts]
+
+
+def _extremes(pixels: NDArray[Any], nodata: float | None) -> Range | None:
+    there = np.isfinite(pixels) & (pixels != nodata)
+    return (float(pixels[there].min()), float(pixels[there].max())) if there.any() else None
+
+
+def _whole_range(dtype: str) -> Range | None:
+    """The range of a type of 8 or 16 bits."""
+    return pixel_range(np.dtype(dtype), None) if dtype else None
+
+
+def _span(span: Range | None) -> str:
+    return "" if span is None else f"{span[0]:g}..{span[1]:g}"
