@@ -25,6 +25,8 @@ def check(plan: Plan, layouts: Layouts) -> None:
     for part in plan.all_passes:
         for tile in part.tiles():
             wanted = part.layout(tile)
+            assert wanted.windows[0] >= tile.rows
+            assert wanted.windows[1] >= tile.columns
             assert layouts.layout(part, tile) == wanted, (tile, part.offset)
             top, bottom, left, right = region_of(part, tile, layouts.layout(part, tile))
             assert 0 <= top < bottom <= plan.image[0]
@@ -80,7 +82,9 @@ def test_padding_far_wider_than_kernels_reaches_beyond_the_window() -> None:
 
 def test_layouts_of_like_tiles_are_one_object() -> None:
     module, window = build("lenet5")
-    found = planned(fullfield.load(module, window=window), torch.zeros(3, 200, 200), step=4, tile=(5, 5))
-    assert found is not None
-    plan, layouts = found
-    assert len({id(layouts.layout(plan, tile)) for tile in plan.tiles()}) == 4
+    net = fullfield.load(module, window=window)
+    for tile, kinds in (((5, 5), 1), ((5, 40), 2), ((40, 40), 4)):  # 43 windows a side: 45 are few more, 80 are not
+        found = planned(net, torch.zeros(3, 200, 200), step=4, tile=tile)
+        assert found is not None
+        plan, layouts = found
+        assert len({id(layouts.layout(plan, each)) for each in plan.tiles()}) == kinds

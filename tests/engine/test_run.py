@@ -18,6 +18,7 @@ from fullfield.engine.run import run
 from fullfield.jobs.in_memory import compute_scores
 from fullfield.planning import Method, Plan
 from fullfield.planning.cost import tile_cost
+from fullfield.planning.shards import Shards
 from fullfield.store.memory import MemorySink
 from tests.api import networks
 from tests.api.networks import Attention, Branches, Positions, made, picture
@@ -110,6 +111,24 @@ def test_every_cell_is_written_once(tile: tuple[int, int] | None, method: Method
     assert sink.order == blocks
     assert sink.todo == []
     np.testing.assert_array_equal(sink.array, compute_scores(work).array)
+
+
+@pytest.mark.parametrize("mode", ["exact", "context"])
+@pytest.mark.parametrize("method", ["atrous", "shifted"])
+def test_windows_that_two_tiles_compute_have_the_scores_of_one_whole_tile(method: Method, mode: str) -> None:
+    """Each is stored by one tile, in whatever blocks the map is cut."""
+    asked = {"step": 2, "method": method, "mode": mode}
+    work = job_of(made(networks.padded), picture(47, 61), tile=(3, 4), **asked)
+    last = [part.computed(list(part.tiles())[-1]) for part in work.plan.all_passes]
+    assert any(tile.rows == 3 and tile.row % 3 for tile in last)
+    found = compute_scores(work).array
+    whole = compute_scores(job_of(made(networks.padded), picture(47, 61), tile=(99, 99), **asked)).array
+    assert np.abs(found - whole).max() <= 1e-9 * np.ptp(whole)
+    blocks = Watcher(5, work.plan)
+    blocks._shards = Shards(work.plan, (3 * work.plan.all_passes[0].cell_stride[0], work.plan.shape[1]))
+    assert len(blocks.todo) > 2
+    run(work.plan, work.prepared.canonical, work.source, blocks)
+    np.testing.assert_array_equal(blocks.array, found)
 
 
 @pytest.mark.parametrize("method", ["atrous", "shifted"])

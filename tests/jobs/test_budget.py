@@ -25,8 +25,9 @@ def job(budget: int | None, **options: object) -> ScanJob:
 
 @pytest.mark.parametrize("megabytes", [60, 75, 90, 110, 150, 200, 270])
 def test_the_computation_takes_what_the_rest_of_the_budget_leaves_it(megabytes: int) -> None:
+    """All but a quarter: tiles of one size that are one fewer along an axis take half as much again, or twice."""
     found = job(megabytes * 10**6)
-    assert 0.8 * megabytes * 10**6 <= found.plan.memory.total_bytes <= megabytes * 10**6
+    assert 0.75 * megabytes * 10**6 <= found.plan.memory.total_bytes <= megabytes * 10**6
 
 
 def test_where_no_budget_is_set_one_window_may_take_more_than_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,10 +54,13 @@ def test_tiles_cover_the_map_exactly_once_and_read_inside_the_image(
     seen = [(t.row + i, t.column + j) for t in plan.tiles() for i in range(t.rows) for j in range(t.columns)]
     assert sorted(seen) == [(i, j) for i in range(plan.shape[0]) for j in range(plan.shape[1])]
     for t in plan.tiles():
-        assert t.rows <= plan.tile[0]
-        assert t.columns <= plan.tile[1]
+        whole = plan.computed(t)
+        assert t.rows <= whole.rows <= plan.tile[0]
+        assert t.columns <= whole.columns <= plan.tile[1]
+        assert (t.row + t.rows, t.column + t.columns) == (whole.row + whole.rows, whole.column + whole.columns)
+        assert plan.layout(t).windows == (whole.rows, whole.columns)
         top, bottom, left, right = plan.layout(t).pixels("x")
-        y, x = t.row * step[0], t.column * step[1]
+        y, x = whole.row * step[0], whole.column * step[1]
         assert 0 <= y + top < y + bottom <= image[0]
         assert 0 <= x + left < x + right <= image[1]
 
@@ -150,6 +153,26 @@ def test_a_map_a_little_larger_than_a_power_of_two_is_not_cut(step: int, every: 
     side = 20 + step * (every - 1)
     plan = make_plan(unpadded(), image=(side, side), step=(step, step))
     assert plan.shape == plan.tile == (every, every)
+
+
+@settings(max_examples=25)
+@given(asked(), st.integers(10, 400))
+def test_all_tiles_that_the_plan_chooses_are_of_one_size(
+    case: tuple[Network, tuple[int, int], tuple[int, int]], megabytes: int
+) -> None:
+    network, image, step = case
+    plan = make_plan(network, image=image, step=step, method="atrous", budget_bytes=megabytes * 10**6)
+    assert {(t.rows, t.columns) for t in map(plan.computed, plan.tiles())} == {plan.tile}
+
+
+def test_a_tile_asked_for_is_completed_only_where_few_windows_are_computed_twice() -> None:
+    def sizes(every: int) -> set[int]:
+        side = 20 + 2 * (every - 1)
+        plan = make_plan(unpadded(), image=(side, side), step=(2, 2), tile=(16, 16))
+        return {t.rows for t in map(plan.computed, plan.tiles())}
+
+    assert sizes(18) == {16, 2}
+    assert sizes(31) == sizes(1000) == {16}
 
 
 @pytest.mark.parametrize("make", [padded, unpadded])

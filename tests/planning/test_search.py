@@ -66,7 +66,13 @@ def test_tiles_grow_along_their_shorter_side_in_px_up_to_the_map() -> None:
     costs = Costs(lambda windows: 1 / windows)
     assert search_tile(search(costs, largest=(3, 5), step=(4, 1))).tile == (3, 5)
     tiles = list(dict.fromkeys(tile for tile, _, _ in costs.asked))
-    assert tiles == [(1, 1), (1, 2), (1, 4), (2, 4), (2, 5), (3, 5)]
+    assert tiles == [(1, 1), (1, 2), (1, 3), (2, 3), (2, 5), (3, 5)]
+
+
+def test_of_tiles_that_are_as_many_the_smallest_is_tried() -> None:
+    costs = Costs(lambda windows: 1 / windows, lambda tile: tile[0] * tile[1])
+    assert search_tile(search(costs, largest=(18, 18), budget=300)).tile == (18, 9)
+    assert {side for tile, _, _ in costs.asked for side in tile} == {1, 2, 4, 6, 9, 18}  # 18 / 5 takes as many as 4
 
 
 def test_between_two_doubles_a_tile_grows_by_seven_quarters_at_most() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fullfield.engine.protocols import Engine
 from fullfield.geometry.region import Region
 from fullfield.geometry.tile import TileLayout
@@ -36,8 +39,14 @@ class Layouts:
         return found
 
 
+def own_scores(tile: Tile, scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The scores ``(k, y, x)`` of a tile's own windows, which are the last of those computed for it."""
+    return scores[:, -tile.rows :, -tile.columns :]
+
+
 def region_of(plan: Plan, tile: Tile, layout: TileLayout) -> Region:
     """The region of the image that a tile reads, px."""
+    tile = plan.computed(tile)
     top, bottom, left, right = layout.pixels(plan.network.nodes[0].name)
     y, x = plan.offset[0] + tile.row * plan.step[0], plan.offset[1] + tile.column * plan.step[1]
     return y + top, y + bottom, x + left, x + right
@@ -49,6 +58,7 @@ def _kind(plan: Plan, tile: Tile) -> Hashable:
     In exact mode a tile reads nothing outside of its windows, so that its place does not matter. In the other modes
     edges farther away than ``_reach`` change nothing.
     """
+    tile = plan.computed(tile)
     sides = zip(plan.offset, plan.step, (tile.row, tile.column), (tile.rows, tile.columns), plan.image, strict=True)
     if plan.borders.cells is None:
         return plan.method, plan.step, plan.tile, tile.rows, tile.columns

@@ -46,7 +46,7 @@ class Sink(Protocol):
 
     @property
     def block(self) -> Pair:
-        """Rows and columns of a block: multiples of the tile (of ``planning.shards.spread``), or the whole map."""
+        """Rows and columns of a block: multiples of the tile (of ``planning.shards.tile_extent``), or the whole map."""
         ...
 
     @property

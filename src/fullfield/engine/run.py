@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.heap import Heap
-from fullfield.engine.layouts import Layouts, region_of
+from fullfield.engine.layouts import Layouts, own_scores, region_of
 from fullfield.engine.progress import OnProgress, Progress
 from fullfield.engine.protocols import Sink, Source, WantedCells
 from fullfield.engine.threads import AHEAD, ReadAhead, Worker, short_switch_interval
@@ -66,7 +66,7 @@ def run(
                 tile, pixels = read.tile, read.pixels
                 meter.reading_s = reads.waited_s
                 if pixels is not None:
-                    scores = engine.compile(read.part, read.layout)(pixels)
+                    scores = own_scores(tile, engine.compile(read.part, read.layout)(pixels))
                     putter.submit(partial(sink.put, block, read.cells, scores, read.mask))
                     del read, pixels, scores
                     heap.trim_excess()
@@ -91,7 +91,7 @@ def run_tiles(plan: Plan, net: Canonical, source: Source, tiles: Iterable[Tile])
     layouts = Layouts(engine)
     for tile in tiles:
         layout = layouts.layout(plan, tile)
-        yield engine.compile(plan, layout)(source.read(*region_of(plan, tile, layout)))
+        yield own_scores(tile, engine.compile(plan, layout)(source.read(*region_of(plan, tile, layout))))
 
 
 class _Read(NamedTuple):

@@ -15,6 +15,7 @@ from fullfield.planning.cost_cache import CostCache, TileGrid
 from fullfield.planning.overhead import Memory, Overhead, Savings, TileUse, memory_of
 from fullfield.planning.plan import EXACT, Borders, Method, Plan
 from fullfield.planning.search import TileOption, TileSearch, evaluate_tile, search_tile
+from fullfield.planning.sides import overlap, tiles_along
 
 DEFAULT_BUDGET_BYTES = 2 * 1024**3
 
@@ -109,14 +110,16 @@ def time_per_window(plan: Plan) -> float:
 
 def _work(cost: Cost, tile: Pair) -> float:
     """Time a window, in multiply-adds, without what each tile takes whatever its size: the limit as tiles grow."""
-    return (cost.macs + CONSTANTS.macs_per_byte * cost.moved_bytes) / (tile[0] * tile[1])
+    return (cost.macs + CONSTANTS.macs_per_byte * cost.moved_bytes) / math.prod(tile)
 
 
 def _time(cost: Cost, tile: Pair, shape: Pair) -> float:
     """Time a window, in multiply-adds, of all tiles of a map: where it is a row too long for one, it takes two."""
-    tiles = math.prod(-(-count // side) for count, side in zip(shape, tile, strict=True))
+    along = list(zip(shape, tile, strict=True))
+    tiles = math.prod(tiles_along(count, side) for count, side in along)
+    computed = math.prod(count + overlap(count, side) for count, side in along)
     each = CONSTANTS.macs_per_call * cost.calls + CONSTANTS.macs_per_tile
-    return _work(cost, tile) + each * tiles / math.prod(shape)
+    return (_work(cost, tile) * computed + each * tiles) / math.prod(shape)
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         value_bytes=task.costs.itemsize * max(n.window_elements for n in task.network),
         nodes=len(task.network.nodes) if task.borders.cells is None else 0,  # elsewhere scores would depend on it
         batch=task.batch,
+        every=cell_stride,
     )
     if task.tile is None:
         best = search_tile(search)

@@ -12,6 +12,7 @@ from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning.cost import Cost, crop_macs, frontier
 from fullfield.planning.overhead import Memory
+from fullfield.planning.sides import overlap
 from fullfield.planning.table import PlanTable, TileSpan, TileSpans, halo, layer_costs, numbers_written
 from fullfield.text import WIDTH, html_text, short_count
 
@@ -44,7 +45,7 @@ class Borders:
 
 @dataclass(frozen=True)
 class Tile:
-    """Windows computed together: first row and column, rows and columns."""
+    """Windows whose scores are stored together: first row and column, rows and columns."""
 
     row: int
     column: int
@@ -108,13 +109,25 @@ class Plan:
         return self.borders.mode
 
     def tiles(self) -> Iterator[Tile]:
-        """All tiles, row by row; those at the end may be smaller."""
+        """All tiles, row by row; those at the end may be smaller. They cover the map once."""
         for i in range(0, self.shape[0], self.tile[0]):
             for j in range(0, self.shape[1], self.tile[1]):
                 yield Tile(i, j, min(self.tile[0], self.shape[0] - i), min(self.tile[1], self.shape[1] - j))
 
+    def computed(self, tile: Tile) -> Tile:
+        """The windows that are computed for a tile: its own, and before these so many that it equals the others."""
+        row = tile.row - self._before(0, tile.row, tile.rows)
+        column = tile.column - self._before(1, tile.column, tile.columns)
+        return Tile(row, column, tile.row + tile.rows - row, tile.column + tile.columns - column)
+
+    def _before(self, axis: int, first: int, count: int) -> int:
+        """Rows or columns of windows before a tile that are computed with it."""
+        whole, side = self.shape[axis], self.tile[axis]
+        return side - count if first + count == whole and side - count == overlap(whole, side) else 0
+
     def layout(self, tile: Tile) -> TileLayout:
-        """The cells of one tile of a plan with a single pass."""
+        """The cells that are computed for one tile of a plan with a single pass."""
+        tile = self.computed(tile)
         y = AxisTile(self.step[0], tile.rows, tile.row, self.image[0], self.offset[0])
         x = AxisTile(self.step[1], tile.columns, tile.column, self.image[1], self.offset[1])
         return lay_out(self.network, self.places, y, x, fragments=self.method == "fragments")
@@ -138,9 +151,9 @@ class Plan:
     def table(self) -> PlanTable:
         """Layer by layer: where each runs, what each part of it costs in the whole scan, against crop by crop."""
         passes = [_spans(part) for part in self.all_passes]
-        layers = layer_costs(self.network, self.places, passes)
+        layers = layer_costs(self.network, self.places, passes, self.windows)
         beyond = halo(self.network, passes[0], self.all_passes[0].step)
-        numbers = numbers_written(self.network, passes)
+        numbers = numbers_written(self.network, passes), self.windows * sum(n.window_elements for n in self.network)
         table = PlanTable(layers, beyond, numbers, self.windows, self.to_dict())
         return replace(table, notes=_notes(self, table))
 
@@ -189,9 +202,9 @@ def _spans(plan: Plan) -> TileSpans:
     first = next(iter(plan.tiles()))
     rows = {t.row: t.rows for t in plan.tiles()}
     columns = {t.column: t.columns for t in plan.tiles()}
-    down = [TileSpan(n, plan.layout(Tile(i, first.column, n, first.columns)).y) for i, n in rows.items()]
-    across = [TileSpan(n, plan.layout(Tile(first.row, j, first.rows, n)).x) for j, n in columns.items()]
-    return down, across
+    down = (plan.layout(Tile(i, first.column, n, first.columns)) for i, n in rows.items())
+    across = (plan.layout(Tile(first.row, j, first.rows, n)) for j, n in columns.items())
+    return [TileSpan(each.windows[0], each.y) for each in down], [TileSpan(each.windows[1], each.x) for each in across]
 
 
 def _notes(plan: Plan, table: PlanTable) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fullfield.geometry.region import Pair
 from fullfield.planning.constants import CONSTANTS
+from fullfield.planning.sides import even_side
 
 PARTS = 8  # of the network, after each of which the frontier is tried
 QUARTERS = 7  # by which a tile's sides are grown, one after the other, to almost twice as much
@@ -52,6 +53,7 @@ class TileSearch:
         value_bytes: of the largest value of one window.
         nodes: of the network, between which the frontier may move; 0 if it must stay where it is.
         batch: windows at a time, if given.
+        every: cells of the map between neighbouring windows of a tile (y, x).
     """
 
     cost: TileCost
@@ -62,6 +64,7 @@ class TileSearch:
     value_bytes: int
     nodes: int = 0
     batch: int | None = None
+    every: Pair = (1, 1)
 
     def fits(self, option: TileOption) -> bool:
         """Whether an option fits the budget."""
@@ -71,6 +74,7 @@ class TileSearch:
 def search_tile(search: TileSearch) -> TileOption:
     """The tile that takes the least time a window within the budget: doubled while that pays, then grown by quarters.
 
+    Of tiles that are as many along both axes, the smallest is tried, so that the last of a row or column is no smaller.
     Below the network's stride windows share little of a map spread over every pixel: there larger tiles may yet pay.
     """
     best = _move_frontier(search, search.cost((1, 1), search.batch or 1, None), 1)
@@ -79,7 +83,7 @@ def search_tile(search: TileSearch) -> TileOption:
     misses = 0
     while tile != search.largest and misses < MISSES:
         tile = _grown(search, tile, tile)
-        option = _within_budget(search, tile, parts=1)
+        option = _within_budget(search, _even(search, tile), parts=1)
         if not search.fits(option):
             break
         if option.stop is None:
@@ -119,7 +123,7 @@ def _between(search: TileSearch, shared: TileOption, best: TileOption) -> TileOp
         if tile == search.largest:
             break
         tile = _grown(search, tile, quarter)
-        option = _within_budget(search, tile, parts=1)
+        option = _within_budget(search, _even(search, tile), parts=1)
         if not search.fits(option):
             break
         if option.time < best.time * GAIN:
@@ -135,6 +139,12 @@ def _grown(search: TileSearch, tile: Pair, by: Pair) -> Pair:
     grown = list(tile)
     grown[k] = min(tile[k] + by[k], search.largest[k])
     return grown[0], grown[1]
+
+
+def _even(search: TileSearch, tile: Pair) -> Pair:
+    """The smallest tile of which as many lie along both axes."""
+    y, x = map(even_side, search.largest, tile, search.every)
+    return y, x
 
 
 def _within_budget(search: TileSearch, tile: Pair, *, parts: int) -> TileOption:

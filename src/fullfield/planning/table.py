@@ -172,7 +172,7 @@ class PlanTable:
 
 @dataclass(frozen=True)
 class TileSpan:
-    """One row (or column) of tiles: its windows along that axis, and the cells of every shared node."""
+    """One row (or column) of tiles: the windows computed along that axis, and the cells of every shared node."""
 
     windows: int
     cells: Mapping[str, AxisCells]
@@ -181,8 +181,10 @@ class TileSpan:
 TileSpans = tuple[list[TileSpan], list[TileSpan]]  # rows and columns of tiles of one pass
 
 
-def layer_costs(network: Network, places: Mapping[str, Place], passes: Sequence[TileSpans]) -> tuple[LayerCosts, ...]:
-    """The layers of a network, their costs summed over all tiles of all passes.
+def layer_costs(
+    network: Network, places: Mapping[str, Place], passes: Sequence[TileSpans], windows: int
+) -> tuple[LayerCosts, ...]:
+    """The layers of a network, their costs summed over all tiles of all passes; crop by crop of ``windows``.
 
     Cells of a tile are a product over the axes, and so is their sum over all tiles:
 
@@ -191,7 +193,6 @@ def layer_costs(network: Network, places: Mapping[str, Place], passes: Sequence[
     rows, columns = passes[0]
     middle = rows[(len(rows) - 1) // 2], columns[(len(columns) - 1) // 2]  # not the last of several: that is smaller
     one_tile: TileSpans = [middle[0]], [middle[1]]
-    windows = sum(map(_windows, passes))
     layers = []
     for nodes in _grouped(network, places):
         tile, scan = (
@@ -204,11 +205,9 @@ def layer_costs(network: Network, places: Mapping[str, Place], passes: Sequence[
     return tuple(layers)
 
 
-def numbers_written(network: Network, passes: Sequence[TileSpans]) -> tuple[int, int]:
-    """Values that a scan writes: cells of every node, and what is gathered for layers per window; crop by crop."""
-    return sum(_numbers(network, spans) for spans in passes), sum(map(_windows, passes)) * sum(
-        n.window_elements for n in network
-    )
+def numbers_written(network: Network, passes: Sequence[TileSpans]) -> int:
+    """Values that a scan writes: cells of every node, and what is gathered for layers per window."""
+    return sum(_numbers(network, spans) for spans in passes)
 
 
 def halo(network: Network, spans: TileSpans, step: Pair) -> tuple[int, int, int, int]:
