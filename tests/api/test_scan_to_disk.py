@@ -327,6 +327,28 @@ def test_an_interruption_ends_at_once_and_the_next_run_resumes(
     check(output, wanted)
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_finished_block_whose_file_was_damaged_is_computed_again(
+    net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], world: int
+) -> None:
+    output = tmp_path / "map.zarr"
+
+    def stop(now: Progress) -> None:
+        if now.blocks == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan(net, image, output=output, **grouped(SETTINGS), progress=stop)
+    damaged = sorted((output / "0/c").rglob("[0-9]"))[-2:]
+    for file in filter(Path.is_file, damaged):
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 4
+        file.write_bytes(data)
+    for rank in range(world):
+        scan(net, image, output=output, **grouped(SETTINGS | {"rank": rank, "world": world}))
+    check(output, wanted)
+
+
 @pytest.mark.parametrize(("code", "writes"), [(errno.ENOSPC, 0), (errno.EDQUOT, 5), (errno.ENOSPC, 31), (errno.EIO, 9)])
 def test_a_full_disk_is_one_clear_error_and_the_next_run_resumes(
     net: fullfield.Model, image: np.ndarray, tmp_path: Path, wanted: dict[str, bytes], writes: int, code: int
@@ -406,6 +428,7 @@ def test_a_result_of_another_version_is_read_and_not_replaced_unasked(
     scan(net, image, output=output, **grouped(SETTINGS))
     record = json.loads((output / "zarr.json").read_text())
     del record["attributes"]["fullfield"]["provenance"]["job"]["format"]
+    del record["attributes"]["fullfield"]["checksum"]  # 0.1.0 wrote none
     (output / "zarr.json").write_text(json.dumps(record))
     with pytest.raises(ImageError, match=r"exists already, and was not written by .* this version of fullfield"):
         scan(net, image, output=output, **grouped(SETTINGS))

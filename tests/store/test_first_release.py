@@ -1,15 +1,18 @@
-"""Stores of 0.1.0 are read, and the same map is written as the same bytes today."""
+"""Results of 0.1.0, which have no checksums, are read; the same map is written as the same bytes, with checksums."""
 
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from fullfield.api.scores import Scores, open_scores
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import Georeference
 from fullfield.store.maps import MapSpec
-from fullfield.store.ome_zarr import create_store
+from fullfield.store.ome_zarr import create_store, read_record
 from fullfield.store.pyramid import seal
 from fullfield.verification.certificate import Certificate
 from tests.store.maps import contents
@@ -30,8 +33,9 @@ OF_SCORES = MapSpec(
 OF_LABELS = MapSpec(LABELS.shape, "uint8", (256, 256), SHORT, kind="labels", classes=(0, 1, 2), fill=255.0)
 
 
-def test_scores_are_read() -> None:
-    scores = open_scores(DATA / "scores-0.1.0.zarr")
+@pytest.mark.parametrize("name", ["scores-0.1.0.zarr", "scores-checksums.zarr"])
+def test_scores_are_read(name: str) -> None:
+    scores = open_scores(DATA / name)
     np.testing.assert_array_equal(scores.array, SCORES)
     np.testing.assert_array_equal(scores.valid(), VALID)
     assert scores.certificate == FOUND
@@ -40,8 +44,9 @@ def test_scores_are_read() -> None:
     assert (scores.levels, scores.provenance, scores.mode) == (2, {"model": "m"}, "exact")
 
 
-def test_labels_are_read() -> None:
-    labels = open_scores(DATA / "labels-0.1.0.zarr")
+@pytest.mark.parametrize("name", ["labels-0.1.0.zarr", "labels-checksums.zarr"])
+def test_labels_are_read(name: str) -> None:
+    labels = open_scores(DATA / name)
     np.testing.assert_array_equal(labels.top(), np.where(VALID[:40], LABELS[0].astype(int), -1))
     assert (labels.kind, labels.classes) == ("labels", (0, 1, 2))
 
@@ -53,13 +58,11 @@ def test_archives_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "array", "spec", "certificate"),
-    [("scores-0.1.0.zarr", SCORES, OF_SCORES, FOUND.to_dict()), ("labels-0.1.0.zarr", LABELS, OF_LABELS, None)],
+    ("name", "array", "spec"),
+    [("scores-checksums.zarr", SCORES, OF_SCORES), ("labels-checksums.zarr", LABELS, OF_LABELS)],
 )
-def test_the_same_map_is_written_as_the_same_bytes(
-    tmp_path: Path, name: str, array: np.ndarray, spec: MapSpec, certificate: dict[str, object] | None
-) -> None:
-    writer = create_store(tmp_path / name, spec, certificate=certificate)
+def test_the_same_map_is_written_as_the_same_bytes(tmp_path: Path, name: str, array: np.ndarray, spec: MapSpec) -> None:
+    writer = create_store(tmp_path / name, spec, certificate=read_record(DATA / name)["certificate"])
     for top in range(0, array.shape[1], 256):
         rows = slice(top, min(top + 256, array.shape[1]))
         writer.write(top, 0, array[:, rows], VALID[rows])
@@ -73,5 +76,17 @@ def test_the_same_archive_is_written_as_the_same_arrays(tmp_path: Path) -> None:
     scores.save(tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz") as ours, np.load(DATA / "scores-0.1.0.npz") as first:
         assert list(ours) == list(first)
-        for key in ours:
-            np.testing.assert_array_equal(ours[key], first[key])
+        np.testing.assert_array_equal(ours["scores"], first["scores"])
+        record = json.loads(str(ours["fullfield"]))
+        assert record.pop("checksum")
+        assert Certificate.from_dict(record.pop("certificate")) == FOUND
+        assert record == {k: v for k, v in json.loads(str(first["fullfield"])).items() if k != "certificate"}
+    with zipfile.ZipFile(tmp_path / "a.npz") as parts:
+        assert {part.date_time for part in parts.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_other_programs_read_chunks_with_checksums() -> None:
+    for name in ("scores", "labels"):
+        first, now = (zarr.open_group(DATA / f"{name}-{form}.zarr", mode="r") for form in ("0.1.0", "checksums"))
+        for array in ("0", "valid"):
+            np.testing.assert_array_equal(now[array][:], first[array][:])

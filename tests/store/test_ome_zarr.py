@@ -23,7 +23,7 @@ from fullfield.store.maps import MapSpec
 from fullfield.store.ome_zarr import StoreWriter, create_store, read_record, reopen_store
 from fullfield.store.pyramid import seal
 from fullfield.store.record import from_record, to_record
-from fullfield.store.shards import count_files
+from fullfield.store.shard_reading import count_files
 from fullfield.store.stored_map import open_map
 from tests.store.maps import contents, fill_store, place, regions, spec_of, stored
 

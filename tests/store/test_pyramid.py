@@ -16,7 +16,8 @@ from fullfield.errors import ImageError
 from fullfield.store import pyramid
 from fullfield.store.ome_zarr import create_store, level_count, level_grid, read_record
 from fullfield.store.pyramid import GrowingStore, seal
-from fullfield.store.shards import ShardGrid, Slices, read_cells
+from fullfield.store.shard_reading import read_cells
+from fullfield.store.shards import ShardGrid, Slices
 from fullfield.store.stored_map import open_map
 from tests.store.maps import contents, fill_store, regions, spec_of, stored
 

@@ -11,19 +11,11 @@ import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from fullfield.errors import GeometryError, ImageError
-from fullfield.store.shards import (
-    ShardGrid,
-    count_files,
-    default_shard,
-    read_cells,
-    read_grid,
-    shard_grid,
-    write_shard,
-    zarr_metadata,
-)
+from fullfield.store.shard_reading import count_files, read_cells, read_grid
+from fullfield.store.shards import ShardGrid, default_shard, shard_grid, write_shard, zarr_metadata
 
 
 def written(folder: Path, array: np.ndarray, grid: ShardGrid) -> Path:
@@ -88,7 +80,7 @@ def test_zarr_itself_describes_such_an_array_in_the_same_words(tmp_path: Path, d
         shards=grid.shard,
         chunks=grid.chunk,
         fill_value=fill,
-        compressors=ZstdCodec(level=1),
+        compressors=(ZstdCodec(level=1), Crc32cCodec()),
         dimension_names=("c", "y", "x"),
     )
     assert json.loads((tmp_path / "0/zarr.json").read_text()) == zarr_metadata(grid)

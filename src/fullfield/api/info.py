@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from fullfield.arguments import checks_keywords
 from fullfield.errors import FullfieldError, ImageError
 from fullfield.image.open import open
 from fullfield.store.archive import read_npz_record
+from fullfield.store.check import check_result, is_result
 from fullfield.store.ome_zarr import read_record
 from fullfield.store.record import from_record, plain_json
 from fullfield.text import html_text
@@ -53,25 +53,31 @@ class FileInfo:
 
 
 @checks_keywords
-def info(path: str | os.PathLike[str], *, trust: bool = False) -> FileInfo:
+def info(path: str | os.PathLike[str], *, check: bool = False, trust: bool = False) -> FileInfo:
     """What a file is and what it says of itself; its content decides, not its name.
 
     Args:
         path: an image, a model, or a result that ``scan`` or ``export`` wrote (``.zarr``, ``.npz``).
+        check: read all of it: of a result every checksum is compared, of an image every pixel is decoded.
         trust: allow a model file to run code, as ``.pt2`` files and pickles can.
 
     Raises:
         FullfieldError: the file is none of these, or damaged.
     """
     name = os.fspath(path)
-    with suppress(ImageError):
-        return FileInfo(name, "result", _result(_record(Path(name)), name))
+    try:
+        found = _result(_record(Path(name)), name)
+    except ImageError:
+        if is_result(Path(name)):
+            raise
+    else:
+        return FileInfo(name, "result", found | ({"checked": str(check_result(Path(name)))} if check else {}))
     try:
         raster = open(name)
     except ImageError as error:
         return FileInfo(name, "model", _model(_loaded(name, error, trust=trust)))
     try:
-        return FileInfo(name, "image", _image(raster))
+        return FileInfo(name, "image", _image(raster) | ({"checked": _decoded(raster)} if check else {}))
     finally:
         raster.close()
 
@@ -79,6 +85,15 @@ def info(path: str | os.PathLike[str], *, trust: bool = False) -> FileInfo:
 def _record(path: Path) -> Record:
     """What a result says of itself; one that is not finished, too."""
     return read_record(path) if path.is_dir() else read_npz_record(path)
+
+
+def _decoded(raster: Raster) -> str:
+    """Decodes every pixel, some rows of tiles at a time."""
+    height, width, bands = raster.shape
+    rows = raster.metadata.tile[0] * max(1, _AT_ONCE // (raster.metadata.tile[0] * width * bands))
+    for top in range(0, height, rows):
+        raster.read(top, min(top + rows, height), 0, width)
+    return f"{height}x{width} px: all can be decoded"
 
 
 def _loaded(path: str, no_image: ImageError, *, trust: bool) -> Model:
@@ -160,6 +175,7 @@ def _result(record: Record, where: str) -> dict[str, Any]:
 
 
 _SHOWN = 8  # entries of a list
+_AT_ONCE = 16 << 20  # numbers decoded together for a check
 _SIZES = ("size", "tile", "scores", "step", "window", "image_size", "scanned_size")
 
 

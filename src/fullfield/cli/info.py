@@ -5,18 +5,19 @@ from __future__ import annotations
 import click
 
 from fullfield.cli import options
-from fullfield.cli.command import Command
+from fullfield.cli.command import Command, option
 from fullfield.cli.files import check_file
 
 
 @click.command(
     cls=Command,
-    examples=("fullfield info slide.svs", "fullfield info model.onnx", "fullfield info map.zarr --json"),
+    examples=("fullfield info slide.svs", "fullfield info model.onnx", "fullfield info map.zarr --check"),
 )
 @click.argument("file")
+@option("--check", group="What", is_flag=True, help="Read all of it: compare checksums, decode every pixel.")
 @options.as_json
 @options.trust
-def command(file: str, as_json: bool, trust: bool) -> None:
+def command(file: str, check: bool, as_json: bool, trust: bool) -> None:
     """Say what FILE is: an image, a model or the result of a scan.
 
     Of an image size, levels, resolution, bands and reader; of a model window, classes and preprocessing; of a result
@@ -25,7 +26,7 @@ def command(file: str, as_json: bool, trust: bool) -> None:
     check_file(file)
     from fullfield.api.info import info
 
-    found = info(file, trust=trust)
+    found = info(file, check=check, trust=trust)
     if as_json:
         options.print_json(found.to_dict())
     else:

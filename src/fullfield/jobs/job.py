@@ -28,7 +28,7 @@ from fullfield.store.encoding import ScoreEncoder, score_encoder
 from fullfield.store.maps import MapSpec
 from fullfield.store.record import plain_json
 
-_RECORD_FORMAT = 2  # of what a journal says of its job; 0.1.0's first journals had none
+_RECORD_FORMAT = 3  # of what a journal says of its job; in 2 chunks had no checksums, 0.1.0's first journals had none
 
 
 @dataclass(frozen=True, eq=False)

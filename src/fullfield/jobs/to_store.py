@@ -16,7 +16,8 @@ from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
 from fullfield.planning.shards import Shards
-from fullfield.store.journal import Begin, Journal, journal_folder, open_journal
+from fullfield.store.check import is_intact
+from fullfield.store.journal import Begin, Journal, has_begun, journal_folder, open_journal
 from fullfield.store.ome_zarr import read_record, reopen_store
 from fullfield.store.output import check_place, is_finished, put_empty_store
 from fullfield.store.pyramid import GrowingStore, seal
@@ -128,11 +129,19 @@ class _StoreRun:
             rank=compute.rank,
             world=compute.world,
             restart=self.output.overwrite or (self.output.existing == "restart" and not finished()),
+            intact=self._intact,
         )
+        if has_begun(self.path) and not begin.restart:
+            announce(self.progress, "checking the finished blocks")
         with open_journal(self.path, begin) as journal:
             if journal is None:
                 return self._verified()
             return self._complete(journal, self._run(journal))
+
+    def _intact(self, block: int, file: Path) -> bool:
+        """Whether the checksums of a file are right; files of blocks that are another process's share it checks."""
+        compute = self.job.request.compute
+        return block not in self.shards.share(compute.rank, compute.world) or is_intact(file, self.job.stored_spec)
 
     def _run(self, journal: Journal) -> GrowingStore:
         """Computes this process's blocks."""

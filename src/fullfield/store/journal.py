@@ -43,6 +43,7 @@ class Begin:
         finished: whether the output exists and is complete, so that nothing is left to do.
         rank, world: this is process ``rank`` of ``world``.
         restart: discard what exists and start again.
+        intact: whether a file of a block that an earlier run recorded is as it was written; one that is not is lost.
     """
 
     job: Job
@@ -51,6 +52,7 @@ class Begin:
     rank: int = 0
     world: int = 1
     restart: bool = False
+    intact: Callable[[int, Path], bool] = lambda block, file: True
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ class Journal:
 
     def done(self) -> frozenset[int]:
         """Blocks that any process has finished by now, without those whose files are missing or truncated."""
-        return _done(self.folder, self.output)
+        return _done(self.folder, self.output, lambda block, file: True)
 
     def counts(self) -> dict[str, int] | None:
         """The counts of all recorded blocks, summed up; ``None`` if a block was recorded without counts."""
@@ -177,7 +179,7 @@ def _opened(folder: Path, output: Path, begin: Begin, held: ExitStack) -> Journa
     name = f"{begin.rank}-of-{begin.world}"
     (folder / f"{name}.jsonl").touch()
     sync(folder)
-    return Journal(folder, output, name, _done(folder, output))
+    return Journal(folder, output, name, _done(folder, output, begin.intact))
 
 
 def _begin(folder: Path, begin: Begin) -> None:
@@ -252,8 +254,13 @@ def _plain(job: Job) -> dict[str, Any]:
     return plain
 
 
-def _done(folder: Path, output: Path) -> frozenset[int]:
-    return frozenset(b for b, entry in _entries(folder).items() if _intact(output, entry["files"]))
+def _done(folder: Path, output: Path, intact: Callable[[int, Path], bool]) -> frozenset[int]:
+    """The blocks that were recorded and whose files exist, have the recorded size and are intact."""
+    return frozenset(
+        block
+        for block, entry in _entries(folder).items()
+        if _complete(output, entry["files"]) and all(intact(block, output / name) for name in entry["files"])
+    )
 
 
 def _entries(folder: Path) -> dict[int, dict[str, Any]]:
@@ -272,7 +279,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(text)
 
 
-def _intact(output: Path, files: Mapping[str, int]) -> bool:
+def _complete(output: Path, files: Mapping[str, int]) -> bool:
     """Whether all files of a block exist and have the recorded size."""
     try:
         return all((output / name).stat().st_size == size for name, size in files.items())

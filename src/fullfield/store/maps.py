@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MapKind = Literal["scores", "labels"]
 Activation = Literal["softmax", "sigmoid"]
 ALL = slice(None)
+DTYPES = ("float64", "float32", "float16", "uint8", "uint16")  # of stored numbers
 
 
 @dataclass(frozen=True)
@@ -166,3 +167,27 @@ def check_level(number: int, levels: int) -> None:
     """
     if not 0 <= number < levels:
         raise GeometryError("level", f"{number} is not one of {levels}", fix="0 is the finest")
+
+
+def check_spec(spec: MapSpec) -> None:
+    """Raises unless bands, classes, names, cells and fill value are consistent.
+
+    Raises:
+        GeometryError: they are not; the text says which.
+    """
+    bands, rows, columns = spec.shape
+    labels, floats = spec.kind == "labels", spec.dtype.startswith("float")
+    names = spec.class_names
+    if min(spec.shape) < 1 or (rows, columns) != spec.placement.shape or min(spec.shard) < 1:
+        what = f"shape {spec.shape}, shards {spec.shard} are no map of {spec.placement.shape} cells"
+    elif (bands != 1 if labels else bands != len(spec.classes)) or not spec.classes:
+        what = f"{bands} bands of {spec.kind} do not fit {len(spec.classes)} classes"
+    elif names is not None and len(names) != len(spec.classes):
+        what = f"{len(names)} names for {len(spec.classes)} classes"
+    elif spec.dtype not in (("uint8", "uint16") if labels else ("float64", "float32", "float16", "uint8")):
+        what = f"{spec.kind} cannot be stored as {spec.dtype}"
+    elif not (np.isnan(spec.fill) if floats else spec.fill == np.iinfo(spec.dtype).max):
+        what = f"the fill value of {spec.dtype} is not {spec.fill:g}"
+    else:
+        return
+    raise GeometryError("map", what, fix="take bands, names and types from fullfield.store.encoding.score_encoder")

@@ -11,6 +11,7 @@ other.
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import GeometryError, ImageError, ResumeError
+from fullfield.errors import GeometryError, ImageError, ResumeError, first_line
 from fullfield.files import sync, system_error
 from fullfield.store import ome
-from fullfield.store.maps import MapSpec
-from fullfield.store.record import ATTRIBUTE, Record, difference, dumped, from_record, to_record
-from fullfield.store.shards import ShardGrid, count_files, plain_bytes, shard_grid, write_shard, zarr_metadata
+from fullfield.store.maps import MapSpec, check_spec
+from fullfield.store.record import ATTRIBUTE, Record, check_record, difference, dumped, from_record, to_record
+from fullfield.store.shard_reading import count_files
+from fullfield.store.shards import ShardGrid, plain_bytes, shard_grid, write_shard, zarr_metadata
 
 VALID = "valid"
 
@@ -128,7 +130,7 @@ def create_store(path: Path, spec: MapSpec, *, certificate: dict[str, Any] | Non
         GeometryError: the spec is inconsistent, or its shards cannot be cut into inner chunks.
     """
     writer = StoreWriter(path, spec)
-    _check(spec)
+    check_spec(spec)
     _ = writer.grid  # raises if shards cannot be cut
     if path.exists() and (not path.is_dir() or any(entry.suffix != ".partial" for entry in path.iterdir())):
         raise ImageError(str(path), "exists already", fix="choose another name, or remove it first")
@@ -195,14 +197,13 @@ def read_record(path: Path) -> Record:
         raise ImageError(where, "there is no such file or folder", fix="check the path")
     try:
         record = json.loads((path / "zarr.json").read_text())["attributes"][ATTRIBUTE]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ImageError(
-            where, f"holds no scores that can be read ({reason})", fix="give a .zarr folder that fullfield wrote"
+            where,
+            f"holds no scores that can be read ({first_line(error)})",
+            fix="give a .zarr folder that fullfield wrote",
         ) from error
-    if not isinstance(record, dict) or "format" not in record or "complete" not in record:
-        raise ImageError(where, "has no record of scores", fix="scan again: the store is damaged or of another program")
-    return record
+    return check_record(record, where)
 
 
 def check_complete(path: Path) -> tuple[MapSpec, Record]:
@@ -216,7 +217,7 @@ def check_complete(path: Path) -> tuple[MapSpec, Record]:
     spec = from_record(record, str(path))
     for level in range(level_count(spec) if record["complete"] else 1):
         grid = level_grid(spec, level)
-        written, total = count_files(path / str(level), grid), int(np.prod(grid.shards))
+        written, total = count_files(path / str(level), grid), math.prod(grid.shards)
         if not record["complete"]:
             raise incomplete(path, written, total)
         if written < total:
@@ -297,23 +298,3 @@ def _check_block(
             f"valid is {valid.dtype} of shape {valid.shape}, not bool of {extent[1:]}",
             fix="give one for each cell",
         )
-
-
-def _check(spec: MapSpec) -> None:
-    """Raises unless bands, classes, names, cells and fill value are consistent."""
-    bands, rows, columns = spec.shape
-    labels, floats = spec.kind == "labels", spec.dtype.startswith("float")
-    names = spec.class_names
-    if min(spec.shape) < 1 or (rows, columns) != spec.placement.shape or min(spec.shard) < 1:
-        what = f"shape {spec.shape}, shards {spec.shard} are no map of {spec.placement.shape} cells"
-    elif (bands != 1 if labels else bands != len(spec.classes)) or not spec.classes:
-        what = f"{bands} bands of {spec.kind} do not fit {len(spec.classes)} classes"
-    elif names is not None and len(names) != len(spec.classes):
-        what = f"{len(names)} names for {len(spec.classes)} classes"
-    elif spec.dtype not in (("uint8", "uint16") if labels else ("float64", "float32", "float16", "uint8")):
-        what = f"{spec.kind} cannot be stored as {spec.dtype}"
-    elif not (np.isnan(spec.fill) if floats else spec.fill == np.iinfo(spec.dtype).max):
-        what = f"the fill value of {spec.dtype} is not {spec.fill:g}"
-    else:
-        return
-    raise GeometryError("map", what, fix="take bands, names and types from fullfield.store.encoding.score_encoder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
@@ -27,7 +28,8 @@ from fullfield.store.ome_zarr import (
     write_root,
 )
 from fullfield.store.record import from_record
-from fullfield.store.shards import Slices, count_files, plain_bytes, read_cells, split_by_chunk, write_shard
+from fullfield.store.shard_reading import count_files, read_cells
+from fullfield.store.shards import Slices, plain_bytes, split_by_chunk, write_shard
 
 _AT_ONCE = 16 << 20  # bytes of the finer level that are read together, unless one inner chunk has more
 LevelShard = tuple[int, int, int]  # level, and row and column in the level's grid of shards
@@ -128,7 +130,7 @@ def seal(
     if record["complete"] and certificate == record["certificate"]:
         return
     grid = level_grid(spec, 0)
-    written, total = count_files(path / "0", grid), int(np.prod(grid.shards))
+    written, total = count_files(path / "0", grid), math.prod(grid.shards)
     if written < total:
         raise incomplete(path, written, total)
     try:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from fullfield.errors import ImageError
+from fullfield.errors import GeometryError, ImageError, first_line
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import Georeference
-from fullfield.store.maps import MapSpec
+from fullfield.store.checksums import crc32c
+from fullfield.store.maps import DTYPES, Activation, MapKind, MapSpec, check_spec
+from fullfield.store.parse_json import LARGEST, integer, integers, mapping, number, numbers, one_of, text, texts
 
 FORMAT = 1
 ATTRIBUTE = "fullfield"
+_MOST_CLASSES = 1 << 24  # each gets a colour
+_AGAIN = "scan again: the file is damaged or of another program"
 Record = dict[str, Any]
 _PLAIN = ("shape", "dtype", "shard", "kind", "classes", "class_names", "activation", "scale", "offset", "mode", "mpp")
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -36,7 +40,34 @@ def to_record(spec: MapSpec, *, certificate: dict[str, Any] | None, complete: bo
         "certificate": certificate,
     }
     plain: Record = plain_json(record)
-    return plain
+    return plain | {"checksum": _checksum(plain)}
+
+
+def check_record(record: object, where: str) -> Record:
+    """The record, as it was written; those of 0.1.0 have no checksum.
+
+    Raises:
+        ImageError: it is none, or was changed since.
+    """
+    if not isinstance(record, dict) or not isinstance(record.get("complete"), bool) or "format" not in record:
+        raise ImageError(where, "has no record of scores", fix=_AGAIN)
+    certificate = record.get("certificate")
+    if certificate is not None and not (isinstance(certificate, dict) and isinstance(certificate.get("verdict"), str)):
+        raise ImageError(where, "the record's certificate is damaged", fix=_AGAIN)
+    version = record["format"]
+    newer = isinstance(version, int) and version > FORMAT  # may have another checksum
+    try:
+        same = newer or "checksum" not in record or record["checksum"] == _checksum(record)
+    except (ValueError, TypeError, RecursionError):
+        same = False
+    if not same:
+        raise ImageError(where, "its record was changed: its checksum is wrong", fix=_AGAIN)
+    return record | {"certificate": certificate}
+
+
+def _checksum(record: Record) -> str:
+    """Of a record but for its checksum."""
+    return crc32c(dumped({name: value for name, value in record.items() if name != "checksum"}).encode()).hex()
 
 
 def from_record(record: Record, where: str) -> MapSpec:
@@ -46,31 +77,39 @@ def from_record(record: Record, where: str) -> MapSpec:
         ImageError: it was written in a newer format, or is damaged.
     """
     try:
-        if record["format"] > FORMAT:
-            what = f"was written in format {record['format']}, this version reads {FORMAT}"
+        version = integer(record["format"], least=1)
+        if version > FORMAT:
+            what = f"was written in format {version}, this version reads {FORMAT}"
             raise ImageError(where, what, fix="upgrade fullfield")
-        spec = record["spec"]
-        return MapSpec(
-            shape=_integers(spec["shape"], 3),
-            dtype=str(spec["dtype"]),
-            shard=_integers(spec["shard"], 2),
-            placement=_placement(record["placement"]),
-            kind="labels" if spec["kind"] == "labels" else "scores",
-            classes=tuple(map(int, spec["classes"])),
-            class_names=None if spec["class_names"] is None else tuple(map(str, spec["class_names"])),
-            activation=spec["activation"],
-            scale=float(spec["scale"]),
-            offset=float(spec["offset"]),
-            fill=float(_WORDS.get(spec["fill"], spec["fill"])),
-            mode="context" if spec["mode"] == "context" else "exact",
-            georeference=_georeference(record["georeference"]),
-            mpp=None if spec["mpp"] is None else _two(spec["mpp"]),
-            provenance=dict(record["provenance"]),
-        )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-        raise ImageError(
-            where, f"its record cannot be read ({error!r})", fix="scan again: the file is damaged or of another program"
-        ) from error
+        spec = _spec(record)
+        check_spec(spec)
+    except GeometryError as error:
+        raise ImageError(where, f"its record is inconsistent: {error.what}", fix=_AGAIN) from error
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ImageError(where, f"its record cannot be read ({reason})", fix=_AGAIN) from error
+    return spec
+
+
+def _spec(record: Record) -> MapSpec:
+    spec = record["spec"]
+    return MapSpec(
+        shape=integers(spec["shape"], 3, least=1),
+        dtype=one_of(spec["dtype"], DTYPES),
+        shard=integers(spec["shard"], 2, least=1),
+        placement=_placement(record["placement"]),
+        kind=one_of(spec["kind"], get_args(MapKind)),
+        classes=integers(spec["classes"], most=_MOST_CLASSES),
+        class_names=None if spec["class_names"] is None else texts(spec["class_names"]),
+        activation=one_of(spec["activation"], (*get_args(Activation), None)),
+        scale=number(spec["scale"]),
+        offset=number(spec["offset"]),
+        fill=float(_WORDS.get(spec["fill"], spec["fill"])),
+        mode=one_of(spec["mode"], ("exact", "context")),
+        georeference=_georeference(record["georeference"]),
+        mpp=None if spec["mpp"] is None else numbers(spec["mpp"], 2, positive=True),
+        provenance=mapping(record["provenance"]),
+    )
 
 
 def difference(wanted: Record, found: Record) -> str | None:
@@ -112,26 +151,14 @@ def _short(value: object) -> str:
 
 
 def _placement(record: Record) -> Placement:
-    top, bottom, left, right = map(int, record.get("padding", (0, 0, 0, 0)))
-    step, window, image, scanned = (_integers(record[name], 2) for name in ("step", "window", "image", "scanned"))
-    return Placement(step, window, image, scanned, padding=(top, bottom, left, right))
+    step, window, image, scanned = (
+        integers(record[name], 2, least=1) for name in ("step", "window", "image", "scanned")
+    )
+    padding = integers(record.get("padding", (0, 0, 0, 0)), 4, least=-LARGEST)
+    return Placement(step, window, image, scanned, padding=padding)
 
 
 def _georeference(record: Record | None) -> Georeference | None:
     if record is None:
         return None
-    a, b, c, d, e, f = map(float, record["transform"])
-    return Georeference(None if record["crs"] is None else str(record["crs"]), (a, b, c, d, e, f))
-
-
-def _integers(values: Any, count: int) -> Any:
-    """``count`` integers as a tuple."""
-    found = tuple(map(int, values))
-    if len(found) != count:
-        raise ValueError(f"{values} are not {count} numbers")
-    return found
-
-
-def _two(values: Any) -> tuple[float, float]:
-    y, x = map(float, values)
-    return y, x
+    return Georeference(None if record["crs"] is None else text(record["crs"]), numbers(record["transform"], 6))

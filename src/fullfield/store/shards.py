@@ -10,24 +10,23 @@ Source: Zarr v3 sharding-indexed codec, https://zarr-specs.readthedocs.io/en/lat
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import GeometryError, ImageError
+from fullfield.errors import GeometryError
+from fullfield.store.checksums import crc32c
 
 CHUNK = (64, 256, 256)  # at most: 16 MiB of float32, and a class is read without most others
 LEVEL = 1  # of zstd: 1.5 to 4 times as fast as 3, and as small, on logits in float32
 _SHARD_BYTES = 1 << 28
-_EMPTY = np.uint64(2**64 - 1)  # offset and length of a chunk that holds the fill value alone
+EMPTY = np.uint64(2**64 - 1)  # offset and length of a chunk that holds the fill value alone
 Slices = tuple[slice, ...]
 
 
@@ -41,6 +40,7 @@ class ShardGrid:
         fill: number of cells that were not written.
         shard: cells of one file; a multiple of ``chunk``, beyond ``shape`` only to complete a chunk.
         chunk: cells that are compressed, and read, together.
+        checksums: whether each chunk ends with its CRC-32C; stores of 0.1.0 have none.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +48,7 @@ class ShardGrid:
     fill: float
     shard: tuple[int, ...]
     chunk: tuple[int, ...]
+    checksums: bool = True
 
     @property
     def shards(self) -> tuple[int, ...]:
@@ -112,11 +113,12 @@ def default_shard(bands: int, dtype: str) -> tuple[int, int]:
 def zarr_metadata(grid: ShardGrid) -> dict[str, Any]:
     """Zarr v3 metadata of an array of shards."""
     little = {"name": "bytes", "configuration": {"endian": "little"}} if grid.dtype.itemsize > 1 else {"name": "bytes"}
-    index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    compressed = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}
+    checked = {"name": "crc32c"}
     sharding = {
         "chunk_shape": list(grid.chunk),
-        "codecs": [little, {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}],
-        "index_codecs": index,
+        "codecs": [little, compressed, checked] if grid.checksums else [little, compressed],
+        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, checked],
         "index_location": "end",
     }
     return {
@@ -153,24 +155,26 @@ def write_shard(
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with temporary.open("xb") as file:
-            index = _empty_index(grid)
+            index = np.full(index_shape(grid), EMPTY, "<u8")
             offset = 0
             for place in np.ndindex(index.shape[:-1]):
                 chunk = b"" if read is None else encode_chunk(grid, extent, place, read)
                 if chunk:
-                    index[place] = offset, len(chunk)
-                    offset += file.write(chunk)
+                    checksum = crc32c(chunk) if grid.checksums else b""
+                    index[place] = offset, len(chunk) + len(checksum)
+                    offset += file.write(chunk) + file.write(checksum)
                 chunk = b""  # freed before the next one is made
-            file.write(encode_index(index))
+            file.write(index.tobytes())
+            file.write(crc32c(index.tobytes()))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _empty_index(grid: ShardGrid) -> NDArray[np.uint64]:
-    """The index of a shard whose chunks are all empty."""
-    return np.full((*(s // c for s, c in zip(grid.shard, grid.chunk, strict=True)), 2), _EMPTY, "<u8")
+def index_shape(grid: ShardGrid) -> tuple[int, ...]:
+    """Shape of a shard's index: offset and length of each inner chunk."""
+    return *(s // c for s, c in zip(grid.shard, grid.chunk, strict=True)), 2
 
 
 def encode_chunk(
@@ -189,11 +193,12 @@ def encode_chunk(
     numbers = np.ascontiguousarray(numbers, grid.dtype.newbyteorder("<"))
     if _all(numbers, grid.fill):
         return b""
-    compressed: bytes = _zstd().encode(numbers)
+    compressed: bytes = zstd().encode(numbers)
     return compressed
 
 
-def _zstd() -> Any:
+def zstd() -> Any:
+    """The compressor of the chunks."""
     from numcodecs.zstd import Zstd  # type: ignore[import-untyped]  # without type hints
 
     return Zstd(level=LEVEL)
@@ -204,66 +209,6 @@ def _all(numbers: NDArray[Any], fill: float) -> bool:
     bits = numbers.view(f"u{numbers.itemsize}").reshape(-1)
     wanted = np.array(fill, numbers.dtype).view(bits.dtype)
     return bool(bits[0] == wanted and bits[-1] == wanted and (bits == wanted).all())
-
-
-def encode_index(index: NDArray[np.uint64]) -> bytes:
-    """The index of a shard, followed by its checksum."""
-    import google_crc32c
-
-    data = index.tobytes()
-    checksum: int = google_crc32c.value(data)
-    return data + checksum.to_bytes(4, "little")
-
-
-def read_cells(folder: Path, grid: ShardGrid, region: Slices, *, absent_is_fill: bool = False) -> NDArray[Any]:
-    """Numbers of a region of an array, in the machine's byte order; one inner chunk is decoded at a time.
-
-    Args:
-        folder: of the array.
-        grid: of the array.
-        region: half-open, inside the array.
-        absent_is_fill: read shards that do not exist as the fill value.
-
-    Raises:
-        ImageError: a shard is missing or damaged.
-    """
-    out = np.empty([r.stop - r.start for r in region], grid.dtype)
-    if not out.size:
-        return out
-    for index, target, inside in split_by_chunk(region, grid.shard):
-        path = folder / grid.file(index)
-        try:
-            with path.open("rb") as file:
-                _read_shard(file, grid, inside, out[target])
-        except (OSError, ValueError, RuntimeError) as error:
-            if not (absent_is_fill and isinstance(error, FileNotFoundError)):
-                raise _unreadable(path, error) from error
-            out[target] = grid.fill
-    return out
-
-
-def read_grid(folder: Path) -> ShardGrid:
-    """How an array is cut into shards and chunks, from its metadata.
-
-    Raises:
-        ImageError: there is no array, or it is stored in a way that fullfield does not write.
-    """
-    try:
-        array = json.loads((folder / "zarr.json").read_text())
-        (sharding,) = array["codecs"]
-        inner = sharding["configuration"]
-        shard, chunk = array["chunk_grid"]["configuration"]["chunk_shape"], inner["chunk_shape"]
-        fill = math.nan if array["fill_value"] == "NaN" else float(array["fill_value"])
-        sizes = (tuple(map(int, numbers)) for numbers in (array["shape"], shard, chunk))
-        shape, files, chunks = sizes
-        grid = ShardGrid(shape, np.dtype(array["data_type"]), fill, files, chunks)
-        ours, theirs = zarr_metadata(grid), array
-        same = all(theirs.get(key) == ours[key] for key in ("zarr_format", "node_type", "chunk_key_encoding"))
-        if not same or [codec["name"] for codec in inner["codecs"]] != ["bytes", "zstd"] or len(files) != len(shape):
-            raise ValueError("it is not stored as fullfield stores arrays")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(folder, error) from error
-    return grid
 
 
 def split_by_chunk(region: Slices, sides: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Slices, Slices]]:
@@ -278,60 +223,6 @@ def split_by_chunk(region: Slices, sides: tuple[int, ...]) -> Iterator[tuple[tup
         yield index, target, inside
 
 
-def _read_shard(file: BinaryIO, grid: ShardGrid, region: Slices, out: NDArray[Any]) -> None:
-    """Copies a region of a shard to ``out``.
-
-    Raises:
-        ValueError, RuntimeError: the shard is damaged.
-    """
-    codec, index = _zstd(), _read_index(file, grid)
-    stored = grid.dtype.newbyteorder("<")
-    for place, target, inside in split_by_chunk(region, grid.chunk):
-        offset, count = map(int, index[place])
-        if offset == _EMPTY:
-            out[target] = grid.fill
-            continue
-        file.seek(offset)
-        out[target] = np.frombuffer(codec.decode(file.read(count)), stored).reshape(grid.chunk)[inside]
-
-
-def _read_index(file: BinaryIO, grid: ShardGrid) -> NDArray[np.uint64]:
-    """Offset and length of each inner chunk of a shard.
-
-    Raises:
-        ValueError: the index is damaged.
-    """
-    import google_crc32c
-
-    empty = _empty_index(grid)
-    file.seek(-empty.nbytes - 4, os.SEEK_END)
-    data = file.read()
-    if google_crc32c.value(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        raise ValueError("the checksum of a shard's index is wrong")
-    return np.frombuffer(data[:-4], empty.dtype).reshape(empty.shape)
-
-
-def count_files(folder: Path, grid: ShardGrid) -> int:
-    """Number of an array's shards that exist."""
-    rows, columns = grid.shards[-2:]
-    above = folder.joinpath("c", *("0" for _ in grid.shape[:-2]))
-    found = 0
-    for row in range(rows):
-        try:
-            names = [path.name for path in (above / str(row)).iterdir()]
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        found += sum(name.isdecimal() and int(name) < columns for name in names)
-    return found
-
-
 def plain_bytes(shape: tuple[int, ...], dtype: str) -> int:
     """Bytes of an array in memory."""
     return math.prod(shape) * np.dtype(dtype).itemsize
-
-
-def _unreadable(path: Path, error: Exception) -> ImageError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ImageError(
-        str(path), f"scores cannot be read ({reason})", fix="scan again: the store is damaged or of another program"
-    )

@@ -13,7 +13,8 @@ from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.store.maps import ALL, MapSpec, check_level, check_region, filled
 from fullfield.store.ome_zarr import VALID, check_complete, level_count, level_grid, valid_grid
-from fullfield.store.shards import ShardGrid, read_cells, read_grid
+from fullfield.store.shard_reading import read_cells, read_grid
+from fullfield.store.shards import ShardGrid
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +86,8 @@ def open_map(path: Path) -> StoredMap:
         ImageError: there is no store of fullfield's, or files are missing or damaged.
     """
     spec, record = check_complete(path)
-    grids = tuple(_grid(path, level, level_grid(spec, level)) for level in range(level_count(spec)))
-    return StoredMap(path, spec, record["certificate"], grids, read_grid(path / VALID))
+    grids = tuple(_grid(path, str(level), level_grid(spec, level)) for level in range(level_count(spec)))
+    return StoredMap(path, spec, record["certificate"], grids, _grid(path, VALID, valid_grid(spec)))
 
 
 def open_unsealed(path: Path, spec: MapSpec) -> StoredMap:
@@ -98,15 +99,17 @@ def open_unsealed(path: Path, spec: MapSpec) -> StoredMap:
     return StoredMap(path, spec, None, (level_grid(spec, 0),), valid_grid(spec))
 
 
-def _grid(path: Path, level: int, wanted: ShardGrid) -> ShardGrid:
-    """How a level is cut into files, as its metadata says.
+def _grid(path: Path, name: str, wanted: ShardGrid) -> ShardGrid:
+    """How an array is cut into files, as its metadata says.
 
     Raises:
-        ImageError: the level is damaged, or is not what the store's record says.
+        ImageError: the array is damaged, or is not what the store's record says.
     """
-    grid = read_grid(path / str(level))
-    if (grid.shape, grid.dtype) != (wanted.shape, wanted.dtype):
-        what = f"level {level} is {grid.dtype} of shape {grid.shape}, its record says {wanted.dtype} of {wanted.shape}"
+    grid = read_grid(path / name)
+    found, expected = ((g.dtype, g.shape, str(float(g.fill))) for g in (grid, wanted))
+    if found != expected:
+        shown = ["{} of shape {}, empty cells {}".format(*facts) for facts in (found, expected)]
+        what = f"{f'level {name}' if name.isdecimal() else name} is {shown[0]}; its record says {shown[1]}"
         raise ImageError(str(path), what, fix="scan again: the store is damaged or of another program")
     return grid
 

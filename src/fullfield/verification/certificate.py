@@ -113,7 +113,7 @@ class Certificate:
                 check=TargetCheck.from_dict(figures, agreement=agreement, samples=samples) if tuned else None,
                 input=str(figures.get("input", "")),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ImageError("certificate", f"cannot be read ({error!r})", fix="verify the scores again") from error
 
     def __repr__(self) -> str:

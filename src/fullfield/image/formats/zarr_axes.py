@@ -62,9 +62,10 @@ def axes_of(names: Sequence[str] | None, shape: Sequence[int], selection: Select
     found = _by_convention(shape, where) if names is None else [_MEANINGS.get(name.lower(), name) for name in names]
     for axis in _AXES:
         if found.count(axis) > 1 or (axis in ("y", "x") and axis not in found):
+            listed = ", ".join(name or "(no name)" for name in names or found)
             raise ImageError(
                 where,
-                f"has axes {', '.join(name or '(no name)' for name in names or found)}, {found.count(axis)} of them {axis}",
+                f"has axes {listed}, {found.count(axis)} of them {axis}",
                 fix="name the array's axes c, y, x (dimension_names in Zarr v3)",
             )
     fixed = tuple((i, _position(name, shape[i], selection, where)) for i, name in enumerate(found) if name not in _READ)
@@ -79,7 +80,9 @@ def _position(name: str, count: int, selection: Selection, where: str) -> int:
         return select_index(selection.z if name == "z" else selection.t, count, what=name, where=where)
     if count > 1:
         raise ImageError(
-            where, f"axis {name or '(no name)'} has {count} positions", fix="write an array with axes t, c, z, y, x, or some of them"
+            where,
+            f"axis {name or '(no name)'} has {count} positions",
+            fix="write an array with axes t, c, z, y, x, or some of them",
         )
     return 0
 

@@ -13,9 +13,10 @@ from typing import Any
 from numcodecs.abc import Codec  # type: ignore[import-untyped]
 from zarr.abc.codec import BytesBytesCodec
 
+from fullfield.image.zstd import decoded_size
+
 Bytes = bytes | memoryview
 
-_UNDECLARED = 1 << 26  # bytes allowed beyond the limit where a Zstandard frame declares no size, only its blocks
 _DICTIONARY = 1 << 28  # bytes of LZMA's window
 
 
@@ -138,37 +139,7 @@ def _header_size(codec: str, data: Bytes) -> int:
 
 
 def _zstd_size(_: str, data: Bytes) -> int:
-    """The decoded size of all frames. Source: RFC 8878, sections 3.1.1 and 3.1.2"""
-    at, total, undeclared = 0, 0, 0
-    while at + 5 <= len(data):
-        magic = int.from_bytes(data[at : at + 4], "little")
-        if magic & 0xFFFFFFF0 == 0x184D2A50:  # a skippable frame
-            at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
-            continue
-        if magic != 0xFD2FB528:
-            raise ValueError("a chunk is not Zstandard")
-        flags = data[at + 4]
-        single = flags >> 5 & 1
-        at += 5 + (1 - single) + (0, 1, 2, 4)[flags & 3]
-        width = (single, 2, 4, 8)[flags >> 6]
-        declared = int.from_bytes(data[at : at + width], "little") + (256 if width == 2 else 0)
-        at, most = _zstd_blocks(data, at + width)
-        at += 4 * (flags >> 2 & 1)  # checksum
-        total, undeclared = total + (declared if width else 0), undeclared + (0 if width else most)
-    return total + max(0, undeclared - _UNDECLARED)
-
-
-def _zstd_blocks(data: Bytes, at: int) -> tuple[int, int]:
-    """The end of a frame's blocks, and the most bytes that they decode to."""
-    most = 0
-    while at + 3 <= len(data):
-        header = int.from_bytes(data[at : at + 3], "little")
-        kind, size = header >> 1 & 3, header >> 3
-        at += 3 + (1 if kind == 1 else size)
-        most += 1 << 17 if kind == 2 else size
-        if header & 1:
-            break
-    return at, most
+    return decoded_size(data)
 
 
 #: Compressors that stop at a limit while they decode: name -> decompressor of one stream.
