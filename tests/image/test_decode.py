@@ -267,8 +267,8 @@ def test_a_name_too_long_for_the_system_is_one_clear_error() -> None:
 
 
 def test_metadata_that_cannot_be_read_rotate_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Image.Image) -> Image.Image:
+    def broken(_: Image.Image) -> Image.Exif:
         raise SyntaxError("not a TIFF file (header b'junk' not valid)")
 
-    monkeypatch.setattr("fullfield.image.decode.ImageOps.exif_transpose", broken)
+    monkeypatch.setattr(Image.Image, "getexif", broken)
     np.testing.assert_array_equal(decode(saved(tmp_path, Image.fromarray(RGB)))[0], RGB)

@@ -87,16 +87,16 @@ def check_size(shape: tuple[int, int], where: str) -> None:
         )
 
 
-def check_block(block: Sequence[int], itemsize: int, where: str) -> None:
-    """Raises an ImageError if more than 1 GiB would be decoded at once."""
+def check_block(block: Sequence[int], itemsize: int, where: str, *, most_bytes: int = BLOCK_BYTES) -> None:
+    """Raises an ImageError if more would be decoded at once: by default than 1 GiB."""
     count = itemsize
     for side in block:
         count *= int(side)
-    if count > BLOCK_BYTES:
+    if count > most_bytes:
         sides = "x".join(str(side) for side in block)
         raise ImageError(
             where,
-            f"is stored in blocks of {sides} px, {count} bytes each; at most {BLOCK_BYTES} are decoded at once",
+            f"is stored in blocks of {sides} px, {count} bytes each; at most {most_bytes} are decoded at once",
             fix="rewrite it in tiles of 512x512 px, for example with gdal_translate -co TILED=YES",
         )
 

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from fullfield.errors import ImageError, first_line
 from fullfield.image.checks import check_file
-from fullfield.image.orientation import oriented_array
+from fullfield.image.decoded_size import check_picture
+from fullfield.image.orientation import orientation_of, oriented_array
 from fullfield.image.png16 import can_decode_png16, decode_png16, is_png16
 
 #: Errors of Pillow's and NumPy's readers on broken files; they have no common base.
@@ -31,6 +32,7 @@ DECODE_ERRORS = (
     LookupError, ArithmeticError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 _LIMIT = threading.Lock()
+_STRIP_PIXELS = 1 << 20  # converted together
 _NPY = b"\x93NUMPY"
 
 
@@ -87,7 +89,10 @@ def _from_path(path: Path, max_pixels: int | None, bands: int | None) -> tuple[N
                 raise Image.DecompressionBombError(
                     f"{picture.width} x {picture.height} px are more than the {max_pixels} allowed"
                 )
+            check_picture(picture, where, path.stat().st_size)
             return _from_pil(picture, where, bands), where
+    except ImageError:
+        raise
     except Image.DecompressionBombError as error:
         raise ImageError(
             where,
@@ -141,31 +146,30 @@ def ignored_warnings() -> Iterator[None]:
 
 def _from_pil(picture: Image.Image, where: str, bands: int | None) -> NDArray[Any]:
     try:
-        if is_png16(picture) and can_decode_png16():
-            return _from_array(oriented_array(decode_png16(picture, bands), _orientation(picture)), where)
         with ignored_warnings():
-            plain = _plain(_oriented(picture), bands)
-            array = np.asarray(plain)
+            sixteen_bits = is_png16(picture) and can_decode_png16()
+            array = decode_png16(picture, bands) if sixteen_bits else _pixels(picture, bands)
+            return _from_array(oriented_array(array, orientation_of(picture)), where)
+    except ImageError:
+        raise
     except DECODE_ERRORS as error:
         raise _unreadable(where, error) from error
-    if plain.mode == "I" and picture.format in ("PPM", "PNG"):
-        array = array.astype(np.uint16)  # Pillow reads 16-bit files of these formats as 32 bits
-    return _from_array(array, where)
 
 
-def _oriented(picture: Image.Image) -> Image.Image:
+def _pixels(picture: Image.Image, bands: int | None) -> NDArray[Any]:
+    """The pixels ``(y, x, c)`` as stored, converted by strips: at once it would take several times the memory."""
     picture.load()
-    try:
-        return ImageOps.exif_transpose(picture)
-    except DECODE_ERRORS:  # unreadable metadata are ignored
-        return picture
-
-
-def _orientation(picture: Image.Image) -> object:
-    try:
-        return picture.getexif().get(ExifTags.Base.Orientation)
-    except DECODE_ERRORS:  # unreadable metadata are ignored
-        return None
+    rows = max(1, _STRIP_PIXELS // max(1, picture.width))
+    out: NDArray[Any] = np.empty((0, picture.width, 1), np.uint8)
+    for top in range(0, picture.height, rows):
+        bottom = min(top + rows, picture.height)
+        strip = np.asarray(_plain(picture.crop((0, top, picture.width, bottom)), bands))
+        if top == 0:
+            sixteen_bits = picture.mode == "I" and picture.format in ("PPM", "PNG")  # Pillow reads them as 32 bits
+            dtype = np.dtype(np.uint16) if sixteen_bits else strip.dtype
+            out = np.empty((picture.height, picture.width, *(strip.shape[2:] or (1,))), dtype)
+        out[top:bottom] = strip.reshape(bottom - top, picture.width, -1)
+    return out
 
 
 def _plain(picture: Image.Image, bands: int | None) -> Image.Image:

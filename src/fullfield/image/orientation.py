@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, data_mask, raster_text
 
@@ -27,6 +28,14 @@ def oriented(raster: Raster, orientation: object) -> Raster:
     """
     steps = _STEPS.get(orientation) if isinstance(orientation, int) else None
     return raster if steps is None else OrientedRaster(raster, *steps)
+
+
+def orientation_of(picture: Image.Image) -> object:
+    """Value of the EXIF tag of an opened picture; ``None`` without one, or with metadata that cannot be read."""
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001  of damaged metadata: any of many types
+        return None
 
 
 def oriented_array(pixels: NDArray[Any], orientation: object) -> NDArray[Any]:

@@ -13,8 +13,6 @@ from PIL import Image
 _RAW_MODES = frozenset({"RGB;16B", "RGBA;16B", "LA;16B"})
 _STRIP = 1 << 20  # values blended at once
 _WHITE = np.uint32(65535)
-#: Bytes per pixel while such a picture is decoded: imagecodecs' pixels and Pillow's.
-PNG16_BYTES = 8 + 4
 
 
 def is_png16(picture: Image.Image) -> bool:

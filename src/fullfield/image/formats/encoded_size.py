@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator
 
@@ -33,8 +32,10 @@ def check_tile(data: bytes, compression: int, tile: Pair, samples: int) -> None:
         sizes = list(_jpeg_sizes(data))
     elif compression in _JPEG2000:
         sizes = list(_jpeg2000_sizes(data))
-    elif compression in (*_PNG, *_WEBP):
-        sizes = [_pillow_size(data)]
+    elif compression in _PNG:
+        sizes = [_png_size(data)]
+    elif compression in _WEBP:
+        sizes = list(_webp_sizes(data))
     elif compression in _LERC:
         sizes = list(lerc_sizes(data, samples))
     elif compression in _JPEGXL:
@@ -79,11 +80,41 @@ def _jpeg2000_sizes(data: bytes) -> Iterator[Pair]:
         at = data.find(b"\xff\x4f\xff\x51", at + 4)
 
 
-def _pillow_size(data: bytes) -> Pair:
-    from PIL import Image
+def _png_size(data: bytes) -> Pair:
+    """Height and width in the header of a PNG.
 
-    with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as picture:
-        return picture.height, picture.width
+    Source: Portable Network Graphics, third edition, section 11.2.1
+    """
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:
+        raise ValueError("not a PNG picture")
+    width, height = struct.unpack(">2I", data[16:24])
+    return height, width
+
+
+def _webp_sizes(data: bytes) -> Iterator[Pair]:
+    """Height and width of the canvas and of each picture of a WebP.
+
+    Source: RFC 9649, sections 2.5 to 2.7
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        raise ValueError("not a WebP picture")
+    at, found = 12, False
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        body = data[at + 8 : at + 18]
+        if kind == b"ANIM":
+            raise ValueError("a WebP animation")
+        if kind == b"VP8X" and len(body) == 10:
+            yield int.from_bytes(body[7:10], "little") + 1, int.from_bytes(body[4:7], "little") + 1
+        elif kind == b"VP8 " and len(body) == 10:
+            found = True
+            yield int.from_bytes(body[8:10], "little") & 0x3FFF, int.from_bytes(body[6:8], "little") & 0x3FFF
+        elif kind == b"VP8L" and len(body) >= 5:
+            found, bits = True, int.from_bytes(body[1:5], "little")
+            yield (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+        at += 8 + length + length % 2
+    if not found:
+        raise ValueError("a WebP file without a picture")
 
 
 def lerc_sizes(data: bytes, samples: int) -> Iterator[Pair]:

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.image.checks import check_block, check_region, check_size, damaged, thumbnail_of, unreadable
+from fullfield.image.checks import BLOCK_BYTES, check_block, check_region, check_size, damaged, thumbnail_of, unreadable
+from fullfield.image.decoded_size import block_bytes
 from fullfield.image.formats.bits import bits_range, gdal_bits
 from fullfield.image.formats.gdal_metadata import dataset_metadata, microns_per_pixel
 from fullfield.image.formats.gdal_safety import (
@@ -179,6 +181,16 @@ def _subdataset(path: str, selection: Selection) -> str:
     return chosen
 
 
+def _check_blocks(dataset: Any, target: str, where: str) -> None:
+    """Raises an ImageError if the bands of a block would together decode to more than a file of its size may."""
+    structure = dataset.tags(ns="IMAGE_STRUCTURE")
+    together = dataset.count if structure.get("INTERLEAVE") == "PIXEL" else 1
+    itemsize = np.dtype(dataset.dtypes[0].replace("complex_", "complex")).itemsize * together
+    packed = "COMPRESSION" in structure and Path(target).is_file()
+    most = block_bytes(Path(target).stat().st_size) if packed else BLOCK_BYTES
+    check_block(dataset.block_shapes[0], itemsize, where, most_bytes=most)
+
+
 def _read_plan(
     dataset: Any, target: str, selection: Selection, where: str
 ) -> tuple[_ReadPlan, tuple[int, ...], tuple[str, ...]]:
@@ -186,7 +198,7 @@ def _read_plan(
     from rasterio.enums import ColorInterp  # type: ignore[import-untyped]
 
     check_size((dataset.height, dataset.width), where)
-    check_block(dataset.block_shapes[0], np.dtype(dataset.dtypes[0].replace("complex_", "complex")).itemsize, where)
+    _check_blocks(dataset, target, where)
     kinds = dataset.colorinterp
     if dataset.count == 1 and kinds[0] is ColorInterp.palette and dataset.dtypes[0] in ("uint8", "uint16"):
         colours = _colours(dataset)

@@ -11,14 +11,12 @@ from PIL import Image, UnidentifiedImageError
 from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, open_blob
 from fullfield.image.decode import DECODE_ERRORS, decode, ignored_warnings, without_pixel_limit
-from fullfield.image.png16 import PNG16_BYTES, can_decode_png16, is_png16
+from fullfield.image.decoded_size import MOST_BYTES, check_picture
+from fullfield.image.png16 import can_decode_png16, is_png16
 from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster
 from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
-#: Most bytes of a decoded picture, which is held in memory whole.
-MOST_BYTES = 2 * 2**30
 _NEVER = frozenset({"EPS", "WMF"})  # Pillow runs other programs to draw these
-_PIXEL_BYTES = {"1": 1, "L": 1, "LA": 2, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # in Pillow's memory
 _AT_8_BITS = "Pillow (16-bit colours reduced to 8 bits: pip install 'fullfield[tiff]')"
 
 
@@ -86,24 +84,13 @@ def _pixels(file: BinaryIO, path: str, size: int, selection: Selection) -> tuple
                 picture.seek(select_index(selection.series, getattr(picture, "n_frames", 1), what="series", where=path))
         except DECODE_ERRORS as error:
             raise _damaged(path, error) from error
+        check_picture(picture, path, size)
         sixteen_bits, able = is_png16(picture), can_decode_png16()
-        _check_memory(picture, path, size, PNG16_BYTES if sixteen_bits and able else _PIXEL_BYTES.get(picture.mode, 4))
         reader = "Pillow" if not sixteen_bits else "imagecodecs" if able else _AT_8_BITS
         try:
             return decode(picture, bands=None if selection.bands is None else len(picture.getbands()))[0], reader
         except ImageError as error:
             raise ImageError(path, error.what, fix=error.fix) from error
-
-
-def _check_memory(picture: Image.Image, path: str, size: int, pixel_bytes: int) -> None:
-    needed = picture.width * picture.height * pixel_bytes
-    if needed > MOST_BYTES:
-        raise ImageError(
-            path,
-            f"{picture.height}x{picture.width} px in {size} bytes of {picture.format} are decoded whole, "
-            f"to {needed} bytes (at most {MOST_BYTES})",
-            fix="save it as tiled TIFF, which is read by region: vips tiffsave --tile, or gdal_translate -co TILED=YES",
-        )
 
 
 def _damaged(path: str, error: BaseException) -> ImageError:

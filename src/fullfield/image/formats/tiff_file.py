@@ -14,13 +14,14 @@ import numpy as np
 
 from fullfield.errors import ImageError
 from fullfield.image.blob import Blob
+from fullfield.image.decoded_size import block_bytes
 from fullfield.image.formats.bits import tiff_bits
 from fullfield.image.formats.encoded_size import CHECKED, check_tile
 from fullfield.image.formats.tiff_mpp import resolution
 from fullfield.image.formats.tiff_plane import Plane, page_decoder, raw_strips
 from fullfield.image.selection import Selection, select_index
 
-_MOST_TILE = 512 * 2**20  # bytes of a decoded tile or strip: larger ones would be decoded whole
+_MOST_TILE = 512 * 2**20  # bytes of a decoded tile or strip of any file: larger ones would be decoded whole
 _Blobs = Callable[[str], Blob]
 
 
@@ -209,13 +210,13 @@ def _as_stored(plane: Plane, series: Any, index: int, where: str) -> Plane:
             return strips
     if series.is_truncated and index:
         raise ImageError(where, "is a compressed or tiled stack behind one page", fix="save it as OME-TIFF")
-    rows = plane.tile[0] * plane.tile[1] * plane.samples * plane.dtype.itemsize
-    if rows > _MOST_TILE:
+    rows, most = plane.tile[0] * plane.tile[1] * plane.samples * plane.dtype.itemsize, _most_tile(key)
+    if rows > most:
         kind = "tiles" if key.is_tiled else "strips"
         raise ImageError(
             where,
             f"is stored in {kind} of {plane.tile[0]}x{plane.tile[1]} px that decode only whole: {rows} bytes each "
-            f"(at most {_MOST_TILE})",
+            f"(at most {most} in a file of {key.parent.filehandle.size} bytes)",
             fix="save it in tiles: tiffcp -t -w 512 -l 512, or vips tiffsave --tile",
         )
     return plane
@@ -244,13 +245,19 @@ def _check_page(page: Any, where: str) -> None:
         raise ImageError(where, f"has no pixels: {page.imagelength}x{page.imagewidth} px", fix="check the file")
 
 
+def _most_tile(page: Any) -> int:
+    """The most bytes to which a tile or strip of the page may decode."""
+    return block_bytes(page.parent.filehandle.size, _MOST_TILE)
+
+
 def _check_tile_size(tile: tuple[int, int], pixel_bytes: int, page: Any, where: str) -> None:
     """Raises an ImageError if tiles are empty, or far larger than the picture."""
-    if min(tile) < 1 or (page.is_tiled and tile[0] * tile[1] * pixel_bytes > _MOST_TILE):
+    most = _most_tile(page)
+    if min(tile) < 1 or (page.is_tiled and tile[0] * tile[1] * pixel_bytes > most):
         raise ImageError(
             where,
             f"tiles of {tile[0]}x{tile[1]} px, {tile[0] * tile[1] * pixel_bytes} bytes, in a picture of "
-            f"{page.imagelength}x{page.imagewidth} px (at most {_MOST_TILE} bytes a tile)",
+            f"{page.imagelength}x{page.imagewidth} px (at most {most} bytes a tile)",
             fix="it is damaged, or save it in tiles of 512x512 px",
         )
 
