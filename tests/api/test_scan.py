@@ -395,3 +395,10 @@ def test_a_gate_can_be_the_whole_network() -> None:
     module = nn.Sequential(Gate(3), nn.AdaptiveMaxPool2d(1), nn.Flatten()).double().eval()
     net = load(module, window=WINDOW, channels=3)
     assert off(fullfield.scan(net, picture(), step=6).array, crops(net, picture(), (6, 6))) <= 1e-9
+
+
+def test_scans_of_one_image_are_saved_as_equal_bytes(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 4), nn.Flatten()).eval()
+    for name in ("a.npz", "b.npz"):
+        fullfield.scan(fullfield.load(module, window=4), np.ones((9, 9), np.float32)).save(tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()

@@ -1,12 +1,16 @@
 """One verb for all formats: chosen by suffix, options checked, numbers equal."""
 
 import json
+import os
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from PIL import Image
 
 from fullfield.api.scores import Scores, open_scores
@@ -44,6 +48,33 @@ def test_scores_of_some_classes_are_loaded_again(tmp_path: Path, suffix: str) ->
     np.testing.assert_array_equal(found.array, scores.array[[2, 0]])
     assert (found.classes, found.class_names, found.placement) == ((2, 0), ("kind 2", "kind 0"), placed())
     assert found.georeference == UTM
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.npy", "a.npz", "a.zarr", "a.geojson", "a.png", "a.webp"])
+def test_equal_maps_give_equal_bytes_at_every_writing(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    now = time.time()
+    for day in range(2):
+        monkeypatch.setattr(time, "time", lambda day=day: now + 86400 * day)
+        monkeypatch.setattr(os, "cpu_count", lambda day=day: 1 + day)
+        place = tmp_path / str(day) / name
+        place.parent.mkdir()
+        export(score_map(1, georeference=UTM), place)
+        found.append({file.name: file.read_bytes() for file in place.parent.rglob("*") if file.is_file()})
+    assert found[0] == found[1]
+
+
+def test_other_scores_have_another_identifier_in_ome_tiff(tmp_path: Path) -> None:
+    found = []
+    for number, shift in enumerate((0, 1, 0)):
+        scores = score_map(1)
+        scores.array[0, 0, 0] += shift
+        export(scores, tmp_path / f"{number}.ome.tif")
+        with tifffile.TiffFile(tmp_path / f"{number}.ome.tif") as file:
+            found += re.findall('UUID="urn:uuid:([-0-9a-f]+)"', file.ome_metadata or "")
+    assert found[0] == found[2] != found[1]
 
 
 def test_scores_in_memory_are_exported_too(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +50,9 @@ def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, prog
                 options |= {"compression": "zlib", "predictor": level.colours is None, "software": _software()}
                 options |= {"maxworkers": os.cpu_count(), "buffersize": _BATCH_BYTES}
                 if number == 0:
-                    options |= {"subifds": len(levels) - 1, "metadata": ome_metadata(level)}
+                    told = ome_metadata(level)
+                    told["UUID"] = _uuid(told, source)
+                    options |= {"subifds": len(levels) - 1, "metadata": told}
                 else:
                     options |= {"subfiletype": 1, "metadata": None}
                 file.write(_tiles(source, level), **options)
@@ -76,6 +81,13 @@ def ome_metadata(grid: ExportGrid) -> dict[str, Any]:
             "PositionY": [y] * bands, "PositionYUnit": [unit] * bands,
         },
     }  # fmt: skip
+
+
+def _uuid(told: dict[str, Any], numbers: Path) -> str:
+    """An identifier that follows from what a file says and holds: equal maps give equal files, others do not."""
+    with numbers.open("rb") as file:
+        digest = hashlib.file_digest(file, "blake2b").hexdigest()
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps([told, digest])))
 
 
 def _photometric(grid: ExportGrid) -> dict[str, Any]:
