@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield import FullfieldError, GeometryError, Scores, Where
+from fullfield import CaptureError, FullfieldError, GeometryError, Scores, Where
 from fullfield.importers.load import load
+from fullfield.model.model import Model
+from fullfield.model.module_graph import example_of, graph_of
 from fullfield.verification.crops import sample_cells
 from tests.api import networks
 from tests.api.networks import WINDOW, Attention, Branches, made, picture
+from tests.model.networks import Small
 from tests.requests import grouped
 
 
@@ -66,6 +70,42 @@ def test_a_shifted_map_is_found() -> None:
     scores = fullfield.scan(net, picture(), step=3)
     moved = Scores(replace(scores.map, array=np.roll(scores.array, 1, axis=2)))
     assert not fullfield.verify(net, picture(), scores=moved, samples=4).holds
+
+
+def by_batch(change: Callable[[nn.Module, torch.Tensor], torch.Tensor]) -> Model:
+    """A model whose scores depend on the batch, made without the checks of ``load``."""
+    torch.manual_seed(0)
+    module = Small(change, state=True).double().eval()
+    graph = graph_of(module, example_of(module, (3, 12, 12)), lambda error: CaptureError("", str(error), fix=""))
+    return Model(graph, (12, 12), 3, 6)
+
+
+@pytest.mark.parametrize("mode", ["exact", 1])
+@pytest.mark.parametrize("samples", [2, 7, 16, 17, 64])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m, y: y + m.table[: y.shape[0]],
+        lambda m, y: y * y.shape[0],
+        lambda m, y: y - y.mean(0),
+        lambda m, y: y + y.flip(0),
+    ],
+)
+def test_scores_that_depend_on_the_batch_are_found(change: Any, samples: int, mode: Any) -> None:
+    net = by_batch(change)
+    found = fullfield.verify(net, picture(), step=4, samples=samples, mode=mode)
+    assert found.batch_difference > 1e-6
+    assert not found.holds
+    assert found.verdict.startswith("NOT EXACT: a crop's scores differ by")
+
+
+def test_scores_that_depend_on_the_batch_are_found_where_the_scan_has_those_of_crops_alone() -> None:
+    net = by_batch(lambda m, y: y + m.table[: y.shape[0]])
+    crops = Model(by_batch(lambda m, y: y).graph, (12, 12), 3, 6)
+    scores = fullfield.scan(crops, picture(), step=4)
+    lone = Scores(replace(scores.map, spec=replace(scores.map.spec, provenance={"settings": {}})))
+    assert fullfield.verify(crops, picture(), scores=lone).verdict == "EXACT"
+    assert not fullfield.verify(net, picture(), scores=lone).holds
 
 
 def test_context_says_by_how_much_it_differs() -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fullfield.canonical.form import Canonical
 from fullfield.canonical.pipeline import canonical
-from fullfield.model import torch_export as torch_module
+from fullfield.model import module_graph as torch_module
 from fullfield.model.functionalize import functionalise
 from fullfield.model.torch_export import capture_module
 from tests.architectures import build

@@ -12,7 +12,7 @@ from hypothesis import given
 from numpy.typing import NDArray
 
 from fullfield.verification.certificate import Certificate, compare
-from fullfield.verification.crops import sample_cells
+from fullfield.verification.crops import crops_alone, sample_cells
 
 CELLS = [(0, 0), (0, 4), (3, 1), (5, 4)]
 CROPS = np.array([[1.0, 2.0, -3.0], [0.0, 5.0, 1.0], [2.0, 2.5, 1.0], [-1.0, 0.5, 0.0]])
@@ -41,6 +41,31 @@ def test_the_tolerance_is_the_one_promised_for_the_type(dtype: str, tolerance: f
         found = certified(scan, dtype=dtype)
         assert found.tolerance == tolerance
         assert found.holds is holds
+
+
+def test_crops_that_differ_alone_and_in_a_batch_are_not_exact_in_any_mode() -> None:
+    for factor, holds in ((0.9, True), (1.1, False)):
+        lone = {2: CROPS[2] + factor * 1e-9 * 8}
+        for scan in (CROPS, np.array([*CROPS[:2], lone[2], CROPS[3]])):
+            for mode in ("exact", "context"):
+                found = certified(scan, mode=mode, alone=lone)
+                assert found.holds is holds
+                assert found.batch_difference == pytest.approx(factor * 8e-9)
+                assert found.verdict.startswith("NOT EXACT: a crop's scores differ by 1.1e-09 of") is not holds
+                assert Certificate.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_the_scan_is_compared_with_the_crop_alone() -> None:
+    found = certified(CROPS, alone={3: CROPS[3] + 4})
+    assert (found.worst, found.max_difference, found.worst_scores) == ((5, 4), 4.0, (-1.0, 3.0))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 15, 16, 17, 33, 64])
+def test_of_every_batch_of_crops_the_last_and_a_middle_one_are_run_alone(samples: int) -> None:
+    chosen = crops_alone(samples)
+    sizes = [min(16, samples - start) for start in range(0, samples, 16)]
+    expected = [[] if n == 1 else [0, 1] if n == 2 else [(n - 1) // 2, n - 1] for n in sizes]
+    assert chosen == [16 * k + place for k, places in enumerate(expected) for place in places]
 
 
 def test_the_worst_window_is_named() -> None:

@@ -75,11 +75,3 @@ class CanonicalBuilder:
                 holder, _, leaf = target.rpartition(".")
                 delattr(self.root.get_submodule(holder), leaf)
         return GraphModule(self.root, self.graph, name)
-
-
-def attribute_of(module: nn.Module, target: str) -> torch.Tensor:
-    """The tensor of a module behind a dotted name."""
-    for part in target.split("."):
-        module = getattr(module, part)
-    assert isinstance(module, torch.Tensor)
-    return module

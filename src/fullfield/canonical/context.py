@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-from fullfield.canonical.builder import CanonicalBuilder, attribute_of
+from fullfield.canonical.builder import CanonicalBuilder
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.values import CanonicalValue, Const, Mapped, Outputs, Raw, Scalar, is_single
+from fullfield.graph.attributes import attribute_of
 
 aten = torch.ops.aten
 

@@ -11,11 +11,12 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from fullfield.canonical.builder import CanonicalBuilder, attribute_of
+from fullfield.canonical.builder import CanonicalBuilder
 from fullfield.canonical.context import Context, Rule
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.values import CanonicalValue, Const, Mapped, Outputs, Raw, Scalar
+from fullfield.graph.attributes import attribute_of
 from fullfield.graph.calls import bind, op_name
 from fullfield.graph.shapes import PROBE_BATCH, window_dims
 from fullfield.model.model import Model

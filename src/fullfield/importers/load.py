@@ -45,15 +45,16 @@ def load(
     or with another preprocessing, other class names or another name.
 
     Args:
-        source: path of a file; a module that maps ``(n, c, h, w)`` to ``(n, k)``, ``(n, k, 1, 1)``, or a tuple or
-            dict that holds one of these; or a ``Model``.
+        source: path of a file; a module that maps ``(n, c, h, w)`` to ``(n,)``, ``(n, k)``, ``(n, k, 1, 1)`` or
+            another shape with one vector a window, in tuples, dicts or records or not; or a ``Model``.
         window: height and width, px; by default those that the file, or timm's ``pretrained_cfg`` of a module, states.
         channels: input channels of a module; by default those of its first convolution, or of timm's
             ``pretrained_cfg`` where the network rearranges its pixels before that.
         preprocessing: a preset's name or a value; by default that of fullfield's metadata in the file or of timm's
             ``pretrained_cfg``, else ``none``.
         class_names: one name a score; by default those in the file.
-        score: index or name of the output that holds the scores, where the network has several.
+        score: index or name of the output that holds the scores, where the network has several; names of nested
+            outputs are joined by dots.
         weights: the ``.caffemodel`` of a ``.prototxt``; without it the weights are drawn by the file's fillers.
         trust: allow a file to run code, as ``.pt2`` files and pickles can.
         name: for reports; by default the file's, or the module's class name.

@@ -17,7 +17,7 @@ from fullfield.jobs.job import ScanJob
 from fullfield.model.model import Model
 from fullfield.store.maps import MapSpec, ScoreMap
 from fullfield.verification.certificate import Certificate, compare
-from fullfield.verification.crops import Cell, run_crops, sample_valid
+from fullfield.verification.crops import Cell, crops_alone, run_crops, sample_valid
 from fullfield.verification.target import Target, TargetCheck
 
 
@@ -70,6 +70,7 @@ def certify(
         windows=math.prod(spec.placement.shape),
         dtype=str(model.dtype).removeprefix("torch."),
         seed=seed,
+        alone=_scores_alone(model, spec, source, cells),
     )
     check = None if target is None else TargetCheck.of(target, found, crops)
     return replace(certificate, check=check, input=str(input_summary(source.image)))
@@ -97,3 +98,12 @@ def scores_and_crops(
     found = np.stack([scores.read(i, i + 1, j, j + 1)[:, 0, 0] for i, j in cells])
     crops = run_crops(model, source, cells, spec.placement.step, progress=progress)
     return found, crops[:, list(spec.classes)]
+
+
+def _scores_alone(model: Model, spec: MapSpec, source: Source, cells: list[Cell]) -> dict[int, NDArray[np.floating]]:
+    """Scores ``(bands,)`` of some cells' crops, run alone, by their index among the cells."""
+    chosen = crops_alone(len(cells))
+    if not chosen:
+        return {}
+    rows = run_crops(model, source, [cells[k] for k in chosen], spec.placement.step, batch=1)
+    return dict(zip(chosen, rows[:, list(spec.classes)], strict=True))

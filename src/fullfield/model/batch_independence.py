@@ -1,4 +1,4 @@
-"""Detects networks that are not batch-independent or not deterministic."""
+"""Refuses networks whose scores of a window depend on its batch: neighbours, place, number, or chance."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from fullfield.errors import CaptureError
+from fullfield.errors import CaptureError, first_line
 from fullfield.graph.calls import bind
 from fullfield.graph.shapes import PROBE_BATCH, propagate, window_dims
+from fullfield.model.batch_trials import check_by_trials
+from fullfield.model.quiet import quiet
 from fullfield.operators.record import Independence
-from fullfield.operators.registry import find, is_pointwise
+from fullfield.operators.registry import find, is_pointwise, record_of
 
 _NUMBERS = (int, float, bool)
 
 
 def check_batch_independence(graph: GraphModule, probe: Tensor, name: str) -> None:
-    """Raises if a window's scores depend on the other windows of its batch, on their number, or on chance.
+    """Raises if a window's scores depend on its batch: the other windows, its place, their number; or on chance.
 
     Nothing is run if the records of all operators say that they treat windows independently, as in most networks.
-    Otherwise a window is run at the same index of two batches of one size, which differ in their other window only; by
-    itself, if the network computes with the number of windows; and twice, if an operator may draw random numbers.
+    Otherwise windows are run in several batches.
 
     Args:
         graph: of the network.
@@ -34,47 +35,23 @@ def check_batch_independence(graph: GraphModule, probe: Tensor, name: str) -> No
         name: of the network, for the error.
 
     Raises:
-        CaptureError: they do, or are not the same each time.
+        CaptureError: they do, or are not the same each time; or the network does not take batches of every size.
     """
     if probe.device.type == "meta":  # it has no numbers to run with
         return
-    values = propagate(graph, (PROBE_BATCH, *probe.shape[1:]), probe.dtype)
-    counts = _counts(values)
+    try:
+        with quiet():
+            values = propagate(graph, (PROBE_BATCH, *probe.shape[1:]), probe.dtype)
+    except Exception as error:  # torch raises many types for sizes that do not fit
+        raise CaptureError(
+            name,
+            f"does not take batches of every size: for {PROBE_BATCH} windows, {first_line(error)}",
+            fix="correct the network: some layer takes the first dimension, that of the windows, for another",
+        ) from error
     operators = [n for n in graph.graph.nodes if n.op not in ("placeholder", "get_attr", "output")]
     draws = any(map(_draws, operators))
-    if not counts and not draws and all(_independent(node, values) for node in operators):
-        return
-    noise = torch.Generator().manual_seed(0)
-    a, b, c = torch.randn((3, *probe.shape[1:]), generator=noise).to(probe)
-    with torch.no_grad():
-        ab, ac, cb = (graph(torch.stack(pair)) for pair in ((a, b), (a, c), (c, b)))
-        again = graph(torch.stack((a, b))) if draws else ab
-        alone = graph(torch.stack((a,)))[0] if counts else ab[0]
-    eps = torch.finfo(ab.dtype).eps
-    rounding = min(1000 * eps, 0.05)
-    if _differ(ab, again, rounding):
-        raise CaptureError(
-            name,
-            "gives the same window other scores each time: it draws random numbers",
-            fix="give functional dropout and similar calls training=self.training, or training=False",
-        )
-    if _differ(ab[0], ac[0], rounding) or _differ(ab[1], cb[1], rounding):
-        raise CaptureError(
-            name,
-            "gives a window other scores when its batch holds another second window: it mixes the windows",
-            fix="correct the network: some layer takes the first dimension for positions or channels",
-        )
-    if _differ(ab[0], alone, eps**0.25):  # a batch of another size is rounded otherwise
-        raise CaptureError(
-            name,
-            "gives a window other scores in a batch of two than alone",
-            fix="correct the network: some layer computes with the size of the batch",
-        )
-
-
-def _differ(one: Tensor, other: Tensor, relative: float) -> bool:
-    """Whether two windows' scores differ by more than rounding."""
-    return bool((one - other).abs().max() > relative * one.abs().max())
+    if draws or _counts(values) or not all(_independent(node, values) for node in operators):
+        check_by_trials(graph, probe, name, values)
 
 
 def _draws(node: Node) -> bool:
@@ -90,14 +67,15 @@ def _independent(node: Node, values: Mapping[Node, Any]) -> bool:
     """Whether an operator is known to treat windows independently.
 
     They must lie along one dimension of all that it reads and gives. Each window may be a block of several indices
-    there, which only reshapes make: of the first dimension, or after others that they leave as they are.
+    there, which only reshapes make: of the first dimension, or after others that they leave as they are. An operator
+    that reads no windows and gives a number for each of them must give all of them the same.
     """
     before, after = _tensors([values[n] for n in node.all_input_nodes]), _tensors(values[node])
-    if not any(map(window_dims, before + after)) or not after:
-        return True
+    if not any(map(window_dims, before)):
+        return not any(map(window_dims, after)) or record_of(node).repeats
     target = node.target
-    if not isinstance(target, OpOverload) and target is not operator.getitem:
-        return False
+    if not after or (not isinstance(target, OpOverload) and target is not operator.getitem):
+        return not after
     holders = [(tuple(t.shape), window_dims(t)) for t in before if window_dims(t)]
     holders += [(tuple(t.shape), window_dims(t)) for t in after]
     if any(len(dims) != 1 for _, dims in holders):
@@ -122,15 +100,9 @@ def _counts(values: Mapping[Node, Any]) -> bool:
         if isinstance(value, _NUMBERS):
             if reads or (value and value % PROBE_BATCH == 0):
                 counts.add(node)
-        elif reads and node.op != "output" and not _takes_size(node):
+        elif reads and node.op != "output" and not record_of(node).takes_batch_size:
             return True
     return False
-
-
-def _takes_size(node: Node) -> bool:
-    """Whether the operator takes the number of windows as a size."""
-    record = find(node.target)
-    return record is not None and record.takes_batch_size
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import importlib.util
-import io
 import json
-import logging
 import operator
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from fullfield.errors import UnsupportedError, first_line
 from fullfield.files import check_writable, replacing_all
 from fullfield.layers.export import translations
 from fullfield.model.model import Model
+from fullfield.model.quiet import quiet
 from fullfield.model.torch_export import capture_module
 
 INSIDE_BYTES = 2**31 - 2**24
@@ -113,7 +110,7 @@ def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ..
     example = torch.zeros(2, *shape, dtype=tensor.dtype, device=tensor.device)
     sizes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             exported = torch.export.export(module, (example,), dynamic_shapes=sizes)
             if source is not None:
                 _name_layers(exported.graph, source.graph.graph)
@@ -165,7 +162,7 @@ def _write(program: Any, target: Path, metadata: Mapping[str, str], overwrite: b
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None
     )
     # External data come first: the model's file appears only when all files that it names exist.
-    with replacing_all([target], overwrite=overwrite, needed_bytes=weights) as (temporary,), _quiet():
+    with replacing_all([target], overwrite=overwrite, needed_bytes=weights) as (temporary,), quiet():
         program.save(temporary, external_data=weights > INSIDE_BYTES)
     return target
 
@@ -219,20 +216,3 @@ def _scope(text: str) -> str:
         return ""
     scope = str(scopes[-2]) if isinstance(scopes, list) and len(scopes) > 1 else ""
     return "" if scope.startswith("_empty_nn_module_stack") else scope
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppresses the exporter's warnings, log and progress."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import itertools
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +13,13 @@ from torch import nn
 from fullfield.arguments import parse_pair
 from fullfield.errors import CaptureError, first_line
 from fullfield.model.batch_independence import check_batch_independence
-from fullfield.model.functionalize import functionalise
+from fullfield.model.export_errors import Channels, explain
 from fullfield.model.model import Model
+from fullfield.model.module_check import check_against_module
+from fullfield.model.module_graph import example_of, graph_of
+from fullfield.model.outputs import ScoreOutput
 from fullfield.model.preprocessing import Preprocessing, from_timm, resolve
-from fullfield.model.preserve_ops import PreserveOps
+from fullfield.model.state import drop_writes
 
 WindowSize = int | tuple[int, int]
 
@@ -39,13 +39,13 @@ def capture_module(
     The module is not changed, training flags included; the model shares its parameters.
 
     Args:
-        module: maps ``(n, c, h, w)`` to ``(n, k)``, ``(n, k, 1, 1)``, or a tuple or dict that holds one of these.
+        module: maps ``(n, c, h, w)`` to what ``load`` takes.
         window: height and width of the window, px; by default that of timm's ``pretrained_cfg``.
         channels: input channels; by default those of the first convolution, or of timm's ``pretrained_cfg`` where
             the network rearranges its pixels before that.
         preprocessing: a preset's name or a value; by default that of timm's ``pretrained_cfg``, else ``none``.
         class_names: one name a score.
-        score: index or key of the scores in a tuple or dict.
+        score: index or name of the scores among its outputs.
         name: for reports; by default the module's class name.
 
     Raises:
@@ -58,9 +58,9 @@ def capture_module(
             raise CaptureError("window", "is not given and the module does not state it", fix="pass window=224, say")
         window = (int(size[1]), int(size[2]))
     height, width = parse_window(window)
-    wrapped = _Scores(module, score)
-    graph, channels = _export_first(wrapped, [channels] if channels else _input_channels(module, cfg), (height, width))
-    return checked_model(
+    wrapped = ScoreOutput(module, score)
+    graph, channels = _export_first(wrapped, _input_channels(module, cfg, channels), (height, width))
+    model = checked_model(
         graph,
         window=(height, width),
         channels=channels,
@@ -68,6 +68,8 @@ def capture_module(
         class_names=tuple(class_names) if class_names is not None else _timm_names(cfg),
         name=name or type(module).__name__,
     )
+    check_against_module(wrapped, graph, example_of(wrapped, (channels, height, width)), model.name)
+    return model
 
 
 def parse_window(window: WindowSize) -> tuple[int, int]:
@@ -98,9 +100,8 @@ def checked_model(
     Raises:
         CaptureError: the graph does not run at the window, does not return one score vector a window, or mixes windows.
     """
-    dtype = next((t.dtype for t in graph.state_dict().values() if t.is_floating_point()), torch.float32)
-    device = next((t.device for t in graph.state_dict().values()), torch.device("cpu"))
-    probe = torch.zeros(2, channels, *window, dtype=dtype, device=device)
+    probe = example_of(graph, (channels, *window))
+    drop_writes(graph, probe, name)
     try:
         with torch.no_grad():
             shape = tuple(graph(probe).shape)
@@ -124,133 +125,27 @@ def checked_model(
     return Model(graph, window, channels, shape[1], preprocessing, class_names, name)
 
 
-class _Scores(nn.Module):
-    """A module that returns the chosen output of another, flattened to ``(n, k)``."""
-
-    def __init__(self, module: nn.Module, score: int | str | None) -> None:
-        super().__init__()
-        self.module = module
-        self.score = score
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: Any = self.module(x)
-        if self.score is not None:
-            result = result[self.score]
-        if not isinstance(result, torch.Tensor):
-            parts = list(result) if isinstance(result, (tuple, list, dict)) else type(result).__name__
-            raise CaptureError(
-                "scores",
-                f"is not one tensor but {_summary(parts)}",
-                fix="choose the output that holds the scores: score=0, or its key",
-            )
-        if result.dim() == 4 and result.shape[2:] == (1, 1):
-            return result.flatten(1)
-        return result
-
-
-def _summary(parts: Any) -> str:
-    if isinstance(parts, str):
-        return parts
-    return f"a collection of {len(parts)}: " + ", ".join(
-        str(p) if isinstance(p, str) else type(p).__name__ for p in parts
-    )
-
-
-def _export(module: nn.Module, shape: tuple[int, int, int]) -> torch.fx.GraphModule:
-    training = [(m, m.training) for m in module.modules()]
-    tensor = next(
-        (t for t in itertools.chain(module.parameters(), module.buffers()) if t.is_floating_point()), torch.zeros(0)
-    )
-    example = torch.zeros(2, *shape, dtype=tensor.dtype, device=tensor.device)
-    try:
-        module.eval()
-        with torch.no_grad(), warnings.catch_warnings(), _quiet(), PreserveOps():
-            warnings.simplefilter("ignore")
-            program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-            exported = _functional(program)
-    except CaptureError:
-        raise
-    except Exception as error:
-        raise CaptureError(
-            type(getattr(module, "module", module)).__name__,
-            f"cannot be exported: {first_line(error)}",
-            fix="remove Python control flow that depends on the data or the batch, or export to ONNX and load that",
-        ) from error
-    finally:
-        for part, flag in training:
-            part.training = flag
-    return _plain_graph(exported)
-
-
-def _functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
-    """The exported module with functional operators only."""
-    exported = program.module(check_guards=False)
-    assert isinstance(exported, torch.fx.GraphModule)
-    _drop_checks(exported.graph)
-    if functionalise(exported.graph):
-        # an empty table decomposes few: in-place operators, views of their results, and operators that may be either
-        exported = program.run_decompositions({}).module(check_guards=False)
-        assert isinstance(exported, torch.fx.GraphModule)
-        _drop_checks(exported.graph)
-    exported.graph.eliminate_dead_code()  # such as the indices of maxima
-    return exported
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppresses torch's output about a failed export; the error has the reason in one line."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _drop_checks(graph: torch.fx.Graph) -> None:
-    """Removes guards and unused weights."""
-    for node in reversed(list(graph.nodes)):
-        dead = node.op in ("get_attr", "call_module") or "assert" in str(node.target) or "_guards" in str(node.target)
-        if dead and not node.users:
-            graph.erase_node(node)
-
-
-def _plain_graph(exported: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """The exported module without hooks; every node has the path of its layer."""
-    graph, root = exported.graph, getattr(exported, "module", exported)
-    for node in graph.nodes:
-        node.meta = {"path": _path(node)}
-        if node.op == "get_attr":
-            node.target = str(node.target).removeprefix("module.")
-    output = graph.output_node()
-    output.args = tuple(output.args[0]) if isinstance(output.args[0], (tuple, list)) else output.args
-    graph.set_codegen(torch.fx.graph.CodeGen())
-    plain = torch.fx.GraphModule(root, graph, "Network")
-    plain.meta = {}
-    return plain
-
-
-def _path(node: torch.fx.Node) -> str:
-    """The path of the innermost module of a node, without the wrapper's prefix; outside modules the node's name."""
-    stack = [entry[0] for entry in node.meta.get("nn_module_stack", {}).values()]
-    paths = [p.removeprefix("module").removeprefix(".") for p in stack if "hook" not in p]
-    return next((p for p in reversed(paths) if p), node.name)
-
-
-def _input_channels(module: nn.Module, cfg: dict[str, Any]) -> list[int]:
-    """Numbers of input channels to try: the first convolution's, then timm's."""
+def _input_channels(module: nn.Module, cfg: dict[str, Any], given: int | None) -> list[Channels]:
+    """Numbers of input channels to try: that given, else the first convolution's, then timm's, else 3."""
+    if given:
+        return [Channels(given)]
     first = next((part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)), None)
     stated = cfg["input_size"][0] if "input_size" in cfg else None
-    return list(dict.fromkeys(c for c in (first, stated) if c)) or [3]
+    found = [Channels(first, "those of its first convolution")] if first else []
+    if stated and stated != first:
+        found.append(Channels(stated, "those of its pretrained_cfg"))
+    return found or [Channels(3, "a guess")]
 
 
-def _export_first(module: nn.Module, channels: list[int], window: tuple[int, int]) -> tuple[torch.fx.GraphModule, int]:
+def _export_first(
+    module: ScoreOutput, channels: list[Channels], window: tuple[int, int]
+) -> tuple[torch.fx.GraphModule, int]:
     """The graph for the first number of channels with which the module can be exported."""
-    for count in channels[:-1]:
-        with contextlib.suppress(CaptureError):
-            return _export(module, (count, *window)), count
-    return _export(module, (channels[-1], *window)), channels[-1]
+    for tried in channels:
+        example = example_of(module, (tried.count, *window))
+        with contextlib.suppress(CaptureError) if tried is not channels[-1] else contextlib.nullcontext():
+            return graph_of(module, example, partial(explain, module, example, tried)), tried.count
+    raise AssertionError("the last number of channels returns or raises")
 
 
 def _timm_config(module: nn.Module) -> dict[str, Any]:

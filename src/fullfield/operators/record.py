@@ -69,6 +69,7 @@ class Operator:
             any (``anywhere``); ``reshape`` leaves all numbers in order; a function of the node and the values decides
             by its arguments. Networks with operators that leave it out are run to find out.
         takes_batch_size: whether it takes the number of windows as a size.
+        repeats: whether its result has the same numbers at every index of a dimension that what it reads lacks.
         title: its name in reports, if not its own.
     """
 
@@ -85,6 +86,7 @@ class Operator:
     casts: bool = False
     independent: Independence | None = None
     takes_batch_size: bool = False
+    repeats: bool = False
     title: str = ""
 
 

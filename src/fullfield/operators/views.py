@@ -75,9 +75,8 @@ RECORDS = (
         independent="first",
         takes_batch_size=True,
     ),
-    Operator(
-        (aten.expand, aten.split, aten.split_with_sizes), movement="view", independent="first", takes_batch_size=True
-    ),
+    Operator((aten.expand,), movement="view", independent="first", takes_batch_size=True, repeats=True),
+    Operator((aten.split, aten.split_with_sizes), movement="view", independent="first", takes_batch_size=True),
     Operator((aten.narrow,), independent="first", takes_batch_size=True),
     Operator((aten.index,), independent=lambda node, values: bind(node)["indices"][0] is None),
     # joins and rearrangements
@@ -100,11 +99,6 @@ RECORDS = (
     Operator((aten.to, aten.dropout), movement="copy", independent="first"),
     Operator((aten.feature_dropout, aten.alpha_dropout, aten.type_as, aten.lift_fresh_copy), independent="first"),
     # tensors of a size
-    Operator(
-        (
-            *(aten.zeros, aten.ones, aten.empty, aten.new_zeros, aten.new_ones, aten.new_empty),
-            *(aten.repeat, aten.tile),
-        ),
-        takes_batch_size=True,
-    ),
+    Operator((aten.zeros, aten.ones, aten.new_zeros, aten.new_ones), takes_batch_size=True, repeats=True),
+    Operator((aten.empty, aten.new_empty, aten.repeat, aten.tile), takes_batch_size=True),
 )

@@ -8,13 +8,13 @@ from itertools import combinations
 
 from torch import nn
 
-from fullfield.canonical.builder import attribute_of
 from fullfield.canonical.form import Canonical
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import canonical
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Axis, Op
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec
+from fullfield.graph.attributes import attribute_of
 from fullfield.graph.calls import op_name
 from fullfield.graph.shapes import propagate
 from fullfield.model.model import Model

@@ -34,6 +34,7 @@ class Certificate:
         dtype: type in which both were computed.
         tolerance: largest difference over the range that still counts as exact in this type.
         seed: of the sample.
+        batch_difference: largest absolute difference between a crop's scores alone and in a batch of crops.
         check: the target that the scan was tuned to, and whether the sample shows that it is met.
         input: how the pixels became network input, with a warning where that is not known.
     """
@@ -50,33 +51,46 @@ class Certificate:
     dtype: str
     tolerance: float
     seed: int
+    batch_difference: float = 0.0
     check: TargetCheck | None = None
     input: str = ""
 
     @property
     def relative(self) -> float:
         """Largest difference over the range of the scores."""
-        return self.max_difference / self.score_range if self.score_range > 0 else self.max_difference
+        return self._over_range(self.max_difference)
 
     @property
     def equal(self) -> bool:
         """Whether the scores agree up to the rounding of the arithmetic."""
-        return self.relative <= self.tolerance
+        return self.relative <= self.tolerance and self.batch_independent
+
+    @property
+    def batch_independent(self) -> bool:
+        """Whether a crop has the same scores alone and in a batch of crops, up to the rounding of the arithmetic."""
+        return self._over_range(self.batch_difference) <= self.tolerance
 
     @property
     def holds(self) -> bool:
         """Whether the scan is as its mode promises; ``context`` promises no equality."""
-        return (self.mode != "exact" or self.equal) and (self.check is None or self.check.holds)
+        as_promised = self.equal if self.mode == "exact" else self.batch_independent
+        return as_promised and (self.check is None or self.check.holds)
 
     @property
     def verdict(self) -> str:
         """One line: ``EXACT``, ``NOT EXACT: …`` or ``CONTEXT: differs by …``; with a target ``HOLDS`` or ``MISSED``."""
+        if not self.batch_independent:
+            by = f"{self._over_range(self.batch_difference):.3g} of their range"
+            return f"NOT EXACT: a crop's scores differ by {by} alone and in a batch of crops"
         if self.check is not None and (self.mode != "exact" or self.equal):
             return self.check.verdict
         if self.equal:
             return "EXACT" if self.mode == "exact" else "CONTEXT: equal to the crops on this image"
         by = f"differs by {self.relative:.3g} of the scores' range, top class agrees at {self.top1_agreement:.1%}"
         return f"{'NOT EXACT' if self.mode == 'exact' else 'CONTEXT'}: {by} of the windows"
+
+    def _over_range(self, difference: float) -> float:
+        return difference / self.score_range if self.score_range > 0 else difference
 
     def to_dict(self) -> dict[str, Any]:
         """All figures and the verdict as JSON-able values."""
@@ -110,6 +124,7 @@ class Certificate:
                 dtype=str(figures["dtype"]),
                 tolerance=float(figures["tolerance"]),
                 seed=int(figures["seed"]),
+                batch_difference=float(figures.get("batch_difference", 0.0)),  # 0.1.0's first certificates had none
                 check=TargetCheck.from_dict(figures, agreement=agreement, samples=samples) if tuned else None,
                 input=str(figures.get("input", "")),
             )
@@ -151,11 +166,24 @@ def compare(
     windows: int,
     dtype: str,
     seed: int,
+    alone: Mapping[int, NDArray[np.floating]] | None = None,
 ) -> Certificate:
     """The certificate for scores ``(samples, k)`` of the same ``cells`` from both runs.
 
     Scores that are not finite count as equal if both are the same, otherwise as infinitely different.
+
+    Args:
+        scan: scores of the scan.
+        crops: scores of the crops, which were run in batches.
+        cells: their cells ``(i, j)``.
+        mode, windows, dtype, seed: as of ``Certificate``.
+        alone: scores ``(k,)`` of some of the crops that were run alone too, by their index. The scan is compared with
+            these there.
     """
+    alone = alone or {}
+    together, crops = crops, crops.copy()
+    for sample, scores in alone.items():
+        crops[sample] = scores
     difference = absolute_differences(scan, crops)
     sample, score = divmod(int(np.argmax(difference)), difference.shape[1])
     return Certificate(
@@ -171,4 +199,5 @@ def compare(
         dtype=dtype,
         tolerance=TOLERANCE[dtype],
         seed=seed,
+        batch_difference=float(absolute_differences(together, crops).max()),
     )

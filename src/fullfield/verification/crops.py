@@ -16,6 +16,8 @@ from fullfield.model.model import Model
 
 Cell = tuple[int, int]
 
+BATCH = 16  # crops that are run together
+
 
 def check_samples(name: str, samples: int) -> None:
     """Checks a number of windows.
@@ -54,13 +56,30 @@ def sample_valid(shape: tuple[int, int], samples: int, seed: int, valid: Callabl
     return sorted(cells)
 
 
+def crops_alone(samples: int, *, batch: int = BATCH) -> list[int]:
+    """Of samples that are run in batches, those to run alone as well: the last one and a middle one of each batch.
+
+    Examples:
+        >>> crops_alone(20)
+        [7, 15, 17, 19]
+        >>> crops_alone(1)
+        []
+    """
+    found: set[int] = set()
+    for start in range(0, samples, batch):
+        stop = min(start + batch, samples)
+        if stop - start > 1:
+            found |= {(start + stop - 1) // 2, stop - 1}
+    return sorted(found)
+
+
 def run_crops(
     model: Model,
     source: Source,
     cells: list[Cell],
     step: tuple[int, int],
     *,
-    batch: int = 16,
+    batch: int = BATCH,
     progress: OnProgress | None = None,
 ) -> NDArray[np.floating]:
     """Scores ``(cells, k)`` of the original network on the windows of ``cells``, cut from ``source``."""
