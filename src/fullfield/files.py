@@ -12,10 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from fullfield.errors import GeometryError, ImageError
+from fullfield.file_locks import SOFT, LockedError, file_lock
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SCORES = (".zarr", ".npz", *PICTURES)
 _LOCK = "lock"  # in the temporary folder of a process that is writing
+_TRIES = 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -135,35 +137,34 @@ def _temporary(
 def _own_folder(parent: Path) -> Iterator[Path]:
     """A new temporary folder in ``parent``, locked while this process lives and removed at the end.
 
-    The system releases the locks of a process that dies, so that a folder that is not locked can be removed.
+    A folder that is not locked is left from a process that died, and is removed.
     """
-    from filelock import FileLock, Timeout  # not needed to import fullfield
-
     _sweep(parent)
-    while True:
-        work = parent / f".fullfield-{uuid.uuid4().hex[:12]}.partial"
-        work.mkdir()
-        lock = FileLock(work / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except (Timeout, FileNotFoundError):  # another process removed it before it was locked
-            continue
-        except NotImplementedError:  # this file system has no locks, so that no process sweeps it
-            pass
-        break
-    try:
+    with ExitStack() as held:
+        for _ in range(_TRIES):
+            work = parent / f".fullfield-{uuid.uuid4().hex[:12]}.partial"
+            work.mkdir()
+            try:
+                held.enter_context(file_lock(work / _LOCK))
+            except (LockedError, FileNotFoundError):  # another process removed it before it was locked
+                continue
+            except BaseException:
+                remove(work)
+                raise
+            break
+        else:
+            raise OSError(errno.EAGAIN, "another process removes every temporary folder")
+        held.callback(remove, work)
         yield work
-    finally:
-        lock.release()
-        remove(work)
 
 
 def _sweep(parent: Path) -> None:
     """Removes temporary folders of killed processes; a result that one of them had renamed gets its name back."""
-    from filelock import FileLock, Timeout
-
     for work in parent.glob(".fullfield-*.partial"):
-        with suppress(OSError, Timeout, NotImplementedError), FileLock(work / _LOCK, timeout=0):
+        with suppress(OSError, LockedError), file_lock(work / _LOCK) as file:
+            others = {work / _LOCK, work / f"{_LOCK}{SOFT}"} - {file}
+            if any(other.exists() for other in others):  # of a machine that sees this disk otherwise
+                continue
             for old in work.glob("old/*"):
                 if not (parent / old.name).exists():
                     old.rename(parent / old.name)

@@ -112,7 +112,7 @@ class Journal:
 
     def commit_lock(self) -> AbstractContextManager[None]:
         """Holds the lock under which the output is started or completed."""
-        return commit_lock(self.folder)
+        return commit_lock(self.folder, self.output)
 
     def is_open(self) -> bool:
         """Whether the output is not completed yet; if it is, removes the folder that taking the commit lock created.
@@ -152,7 +152,7 @@ def open_journal(output: Path, begin: Begin) -> Iterator[Journal | None]:
     folder = journal_folder(output)
     fresh = not folder.exists()
     with ExitStack() as held:
-        with commit_lock(folder):
+        with commit_lock(folder, output):
             try:
                 journal = _opened(folder, output, begin, held)
             except BaseException:
@@ -189,7 +189,7 @@ def _begin(folder: Path, begin: Begin) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.suffix != ".lock":
+        elif ".lock" not in path.suffixes:
             path.unlink()
     begin.create()
     temporary = folder / (_JOB + ".new")
