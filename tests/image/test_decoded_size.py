@@ -31,7 +31,7 @@ import fullfield
 from fullfield.image.decoded_size import check_picture
 import fullfield.image.decoded_size as decoded_size
 from fullfield.image.sources import open_image
-from fullfield.model.preprocessing import resolve
+from fullfield.model.given_preprocessing import resolve
 
 def status(key):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))

@@ -17,8 +17,9 @@ import fullfield
 from fullfield import ImageError, ImageFile, Preprocessing, Selection
 from fullfield.image.input_summary import input_summary
 from fullfield.image.sources import open_image
+from fullfield.model.given_preprocessing import resolve
 from fullfield.model.model import Model
-from fullfield.model.preprocessing import preset, resolve
+from fullfield.model.preprocessing import preset
 from tests.image.formats.test_gdal import write as write_geotiff
 
 DRAW = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fullfield.arguments import checks_keywords
 from fullfield.errors import GeometryError
 from fullfield.importers.load import ModelLike, load
-from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.report.measure import measure
 from fullfield.report.report import Report as Report
 
@@ -16,7 +16,7 @@ def inspect(
     *,
     window: int | tuple[int, int] | None = None,
     at: int | tuple[int, int] | None = None,
-    preprocessing: str | Preprocessing | None = None,
+    preprocessing: PreprocessingLike | None = None,
 ) -> Report:
     """One row a layer: geometry, parameters, work, receptive field, borders; totals; what it means for scanning.
 

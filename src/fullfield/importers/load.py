@@ -16,8 +16,8 @@ from fullfield.importers.detect import USE_ONNX, detect
 from fullfield.importers.onnx import load_onnx
 from fullfield.importers.torch7.importer import load_torch7
 from fullfield.importers.torch_files import read_pickle, read_program
+from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
-from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import WindowSize, capture_module, parse_window
 
 ModelLike = Model | nn.Module | str | os.PathLike[str]
@@ -30,7 +30,7 @@ def load(
     *,
     window: WindowSize | None = None,
     channels: int | None = None,
-    preprocessing: str | Preprocessing | None = None,
+    preprocessing: PreprocessingLike | None = None,
     class_names: Sequence[str] | None = None,
     score: int | str | None = None,
     weights: str | os.PathLike[str] | None = None,
@@ -50,7 +50,8 @@ def load(
         window: height and width, px; by default those that the file, or timm's ``pretrained_cfg`` of a module, states.
         channels: input channels of a module; by default those of its first convolution, or of timm's
             ``pretrained_cfg`` where the network rearranges its pixels before that.
-        preprocessing: a preset's name or a value; by default that of fullfield's metadata in the file or of timm's
+        preprocessing: a preset's name or a value; also a dict, torchvision's ``Normalize`` or ``weights.transforms()``,
+            or an image processor of Hugging Face. By default that of fullfield's metadata in the file or of timm's
             ``pretrained_cfg``, else ``none``.
         class_names: one name a score; by default those in the file.
         score: index or name of the output that holds the scores, where the network has several; names of nested
@@ -101,7 +102,7 @@ def _load_file(
     *,
     window: WindowSize | None,
     channels: int | None,
-    preprocessing: str | Preprocessing | None,
+    preprocessing: PreprocessingLike | None,
     class_names: tuple[str, ...] | None,
     score: int | str | None,
     weights: Path | None,
@@ -165,7 +166,7 @@ def _check_unchanged(model: Model, window: WindowSize | None, channels: int | No
 
 
 def _changed(
-    model: Model, preprocessing: str | Preprocessing | None, class_names: tuple[str, ...] | None, name: str | None
+    model: Model, preprocessing: PreprocessingLike | None, class_names: tuple[str, ...] | None, name: str | None
 ) -> Model:
     """The model with the given changes; the same object if there are none."""
     if class_names is not None:

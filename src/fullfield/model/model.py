@@ -13,7 +13,8 @@ import torch
 from fullfield.errors import ArgumentError, first_line
 from fullfield.layers.checksum import checksum, raw_bytes
 from fullfield.model.final_activation import FinalActivation, final_activation
-from fullfield.model.preprocessing import Preprocessing, resolve
+from fullfield.model.given_preprocessing import PreprocessingLike, resolve
+from fullfield.model.preprocessing import Preprocessing
 
 T = TypeVar("T")
 _CACHE = "_cache"  # attribute, not a field: what was derived from the network
@@ -78,7 +79,7 @@ class Model:
             what = f"{device!r} cannot be used ({first_line(error)})"
             raise ArgumentError("device", what, fix="use cpu, or cuda:0 where torch has CUDA") from error
 
-    def with_preprocessing(self, choice: str | Preprocessing) -> Model:
+    def with_preprocessing(self, choice: PreprocessingLike) -> Model:
         """The same network with another preprocessing."""
         return replace(self, preprocessing=resolve(choice, channels=self.channels, stated=None))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from fullfield.arguments import checks_fields
@@ -39,6 +40,11 @@ class Preprocessing:
     known: bool = field(default=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", _numbers("scale", self.scale, count=1)[0])
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+        if self.value_range is not None:
+            object.__setattr__(self, "value_range", _numbers("value_range", self.value_range, count=2))
         if self.order not in ("RGB", "BGR", "grey", "any"):
             raise CaptureError("preprocessing", f"order {self.order!r} is not known", fix="use RGB, BGR, grey or any")
         if any(s == 0 for s in self.std):
@@ -61,20 +67,33 @@ class Preprocessing:
         """
         try:
             fields = json.loads(text)
-            span = fields["value_range"]
-            return cls(
-                scale=float(fields["scale"]),
-                mean=tuple(map(float, fields["mean"])),
-                std=tuple(map(float, fields["std"])),
-                order=fields["order"],
-                value_range=None if span is None else (float(span[0]), float(span[1])),
-            )
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise CaptureError(
-                "preprocessing metadata",
-                f"cannot be read ({type(error).__name__}: {error})",
-                fix="pass preprocessing= or --preprocessing",
-            ) from error
+            return cls(*(fields[name] for name in ("scale", "mean", "std", "order", "value_range")))
+        except CaptureError as error:
+            raise _unreadable(error.what) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable(f"{type(error).__name__}: {error}") from error
+
+
+def _unreadable(why: str) -> CaptureError:
+    fix = "pass preprocessing= or --preprocessing"
+    return CaptureError("preprocessing metadata", f"cannot be read ({why})", fix=fix)
+
+
+def _numbers(name: str, value: Any, *, count: int | None = None) -> tuple[float, ...]:
+    """One number or several, as a tuple.
+
+    Raises:
+        CaptureError: they are no finite numbers, or not so many.
+    """
+    listed = value.tolist() if hasattr(value, "tolist") else value  # of tensors and arrays
+    try:
+        found = tuple(float(number) for number in (listed if isinstance(listed, Iterable) else (listed,)))
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not all(map(math.isfinite, found)) or len(found) != (count or len(found)):
+        wanted = {1: "one number", 2: "two numbers"}.get(count or 0, "one number, or one for each channel")
+        raise CaptureError("preprocessing", f"{name} {value!r:.60} is not {wanted}", fix=f"give {wanted}")
+    return found
 
 
 PRESETS: Mapping[str, Preprocessing] = {
@@ -97,36 +116,3 @@ def preset(name: str) -> Preprocessing:
     if name not in PRESETS:
         raise CaptureError("preprocessing", f"{name!r} is not a preset", fix=f"use one of {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def resolve(choice: str | Preprocessing | None, *, channels: int, stated: Preprocessing | None) -> Preprocessing:
-    """The preprocessing to use: the caller's, by name or value, else the model's, else ``none``, as not known.
-
-    Raises:
-        CaptureError: an unknown name, or means and deviations for another number of channels.
-    """
-    if isinstance(choice, str):
-        choice = preset(choice)
-    value = choice or stated or replace(PRESETS["none"], known=False)
-    for name, numbers in (("mean", value.mean), ("std", value.std)):
-        if len(numbers) not in (1, channels):
-            raise CaptureError(
-                "preprocessing",
-                f"{name} has {len(numbers)} values, the network has {channels} input channels",
-                fix="give one value, or one for each channel",
-            )
-    return value
-
-
-def from_timm(cfg: Mapping[str, Any]) -> Preprocessing | None:
-    """The preprocessing of a timm ``pretrained_cfg``; ``None`` if it has none."""
-    if "mean" not in cfg or "std" not in cfg:
-        return None
-    channels = (cfg.get("input_size") or (3,))[0]
-    return Preprocessing(
-        scale=1 / 255,
-        mean=tuple(map(float, cfg["mean"])),
-        std=tuple(map(float, cfg["std"])),
-        order="RGB" if channels == 3 else "grey" if channels == 1 else "any",
-        value_range=(0, 255),
-    )

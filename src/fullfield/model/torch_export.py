@@ -14,11 +14,12 @@ from fullfield.arguments import parse_pair
 from fullfield.errors import CaptureError, first_line
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.export_errors import Channels, explain
+from fullfield.model.given_preprocessing import PreprocessingLike, from_timm, resolve
 from fullfield.model.model import Model
 from fullfield.model.module_check import check_against_module
 from fullfield.model.module_graph import example_of, graph_of
 from fullfield.model.outputs import ScoreOutput
-from fullfield.model.preprocessing import Preprocessing, from_timm, resolve
+from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.state import drop_writes
 
 WindowSize = int | tuple[int, int]
@@ -29,7 +30,7 @@ def capture_module(
     *,
     window: WindowSize | None = None,
     channels: int | None = None,
-    preprocessing: str | Preprocessing | None = None,
+    preprocessing: PreprocessingLike | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
     score: int | str | None = None,
     name: str | None = None,

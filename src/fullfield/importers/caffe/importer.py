@@ -11,6 +11,7 @@ from fullfield.importers.caffe.reader import kind, read
 from fullfield.importers.caffe.schema import Message
 from fullfield.importers.caffe.selection import ScoringLayers, select_layers
 from fullfield.importers.caffe.weights import FACTORS, CaffeWeights, blob_shape
+from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import WindowSize, capture_module, parse_window
@@ -38,7 +39,7 @@ def load_caffe(
     *,
     weights: Path | None = None,
     window: WindowSize | None = None,
-    preprocessing: str | Preprocessing | None = None,
+    preprocessing: PreprocessingLike | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
     score: int | str | None = None,
     name: str | None = None,

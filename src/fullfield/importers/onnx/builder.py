@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
+from fullfield.graph.attributes import is_reserved
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, affine
@@ -234,7 +235,7 @@ def _part(target: AtenOperator, index: int) -> AtenOperator:
 
 def _identifier(text: str) -> str:
     clean = re.sub(r"\W", "_", text, flags=re.ASCII).strip("_") or "tensor"
-    if keyword.iskeyword(clean) or hasattr(nn.Module, clean) or clean in ("training", "forward"):
+    if keyword.iskeyword(clean) or is_reserved(clean):
         clean += "_"
     return clean
 

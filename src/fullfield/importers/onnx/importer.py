@@ -32,8 +32,8 @@ from fullfield.importers.onnx.registry import REGISTRY, OnnxCall
 from fullfield.importers.onnx.tensors import to_torch
 from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced
 from fullfield.model.batch_independence import check_batch_independence
+from fullfield.model.given_preprocessing import PreprocessingLike, resolve
 from fullfield.model.model import Model
-from fullfield.model.preprocessing import Preprocessing, resolve
 from fullfield.model.torch_export import WindowSize, checked_model, parse_window
 
 aten = torch.ops.aten
@@ -46,7 +46,7 @@ def load_onnx(
     path: Path,
     *,
     window: WindowSize | None = None,
-    preprocessing: str | Preprocessing | None = None,
+    preprocessing: PreprocessingLike | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
     score: int | str | None = None,
     name: str | None = None,

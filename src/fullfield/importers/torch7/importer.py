@@ -30,8 +30,8 @@ from fullfield.importers.torch7.reader import LuaObject, read
 from fullfield.importers.torch7.spatial import ModuleBuilder
 from fullfield.layers.locally_connected import LocallyConnected2d
 from fullfield.layers.pools import L2Pool2d
+from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
-from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.torch_export import WindowSize, capture_module, parse_window
 
 _LIBRARIES = ("nn", "cudnn", "cunn", "ccn2")
@@ -67,7 +67,7 @@ def load_torch7(
     path: Path,
     *,
     window: WindowSize | None = None,
-    preprocessing: str | Preprocessing | None = None,
+    preprocessing: PreprocessingLike | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
     score: int | str | None = None,
     name: str | None = None,
