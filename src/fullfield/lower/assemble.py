@@ -1,192 +1,154 @@
-"""Assembles strips from families of cells, and holds the graph of the program."""
+"""Holds the cells of shared nodes, by family or as rows of one table, and assembles strips from them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.fx import Graph, Node
+from torch.fx import Node
 
-from fullfield.geometry.strip import Family, Piece, Strip
+from fullfield.geometry.strip import Family, Strip
 from fullfield.geometry.tile import AxisCells, TileLayout
+from fullfield.lower.rows import FamilyPair, Table, WindowBox, gather_rows
+from fullfield.lower.writer import Writer
 
 aten = torch.ops.aten
-FamilyPair = tuple[Family, Family]  # along y and x
+INTERIOR: FamilyPair = ("interior", "interior")
 
 
-@dataclass(frozen=True)
-class WindowBox:
-    """Windows ``[top, bottom) x [left, right)`` of a tile."""
+class Assembler(Writer):
+    """Emits the part of a program that windows share.
 
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    @property
-    def count(self) -> int:
-        """Windows in the box."""
-        return (self.bottom - self.top) * (self.right - self.left)
-
-
-class Assembler:
-    """Emits the nodes of one program, among them those that join cells of several families into strips.
-
-    Operators write to it as their ``Emitter``.
+    A node's cells are held as a map for each family, ``(windows, *channels, y, x)``, or as one table of all cells,
+    ``(cells, channels)``; each form is made from the other when it is asked for.
 
     Args:
-        graph: of the program.
         layout: the tile's cells.
         channels: sizes of the channel dimensions of every node that windows share.
-        channels_last: assemble strips in the memory order in which convolutions run fastest.
         fft: whether convolutions may run by Fourier transforms.
+        in_place: whether values may be overwritten.
     """
 
     def __init__(
-        self,
-        graph: Graph,
-        layout: TileLayout,
-        channels: Mapping[str, tuple[int, ...]],
-        *,
-        channels_last: bool,
-        fft: bool,
+        self, layout: TileLayout, channels: Mapping[str, tuple[int, ...]], *, fft: bool = False, in_place: bool = False
     ) -> None:
-        self.graph = graph
-        self.channels_last = channels_last
-        self.fft = fft
+        super().__init__(fft=fft)
         self.layout = layout
         self.channels = channels
+        self.in_place = in_place
         self.maps: dict[str, dict[FamilyPair, Node]] = {}
-        self.constants: dict[str, torch.Tensor] = {}
-        self.weights: dict[Node, Node] = {}
         self.all = WindowBox(0, layout.windows[0], 0, layout.windows[1])
+        self._tables: dict[str, Table] = {}
+        self._rows: dict[str, Node] = {}
+        self._columns: dict[str, Node] = {}
 
-    def call(self, target: Any, *args: Any) -> Node:
-        """A new node."""
-        return self.graph.call_function(target, args)
+    def table(self, name: str) -> Table:
+        """Where a node's cells lie in its table."""
+        if name not in self._tables:
+            self._tables[name] = Table(self.layout, name)
+        return self._tables[name]
 
-    def constant(self, tensor: torch.Tensor) -> Node:
-        """A fixed tensor of the program."""
-        name = f"_constant_{len(self.constants)}"
-        self.constants[name] = tensor
-        return self.graph.get_attr(name)
+    def is_table(self, name: str) -> bool:
+        """Whether a node's cells are held as one table."""
+        return name in self._rows or name in self._columns
 
-    def weight(self, node: Any) -> Any:
-        """A fixed tensor's node in the program, with all that it is computed from; other arguments unchanged."""
-        if not isinstance(node, Node):
-            return node
-        if node not in self.weights:
-            self.weights[node] = self.graph.node_copy(node, self.weight)
-        return self.weights[node]
+    def map(self, name: str, family: FamilyPair) -> Node:
+        """The cells of one family. Shape: ``(windows, *channels, y, x)``."""
+        found = self.maps.setdefault(name, {})
+        if family not in found:
+            block = self.table(name).blocks[family]
+            part = self.call(aten.narrow.default, self.rows(name), 0, block.first, block.count)
+            found[family] = self.cells_last(part, name, block.windows[0] * block.windows[1], block.cells)
+        return found[family]
 
-    def unpadded(self, value: Node, pads: list[int], fill: float) -> Node | None:
-        """The node that ``value`` pads, in its place; ``None`` if ``value`` is not padded so."""
-        if value.target is not aten.constant_pad_nd.default or list(value.args[1:]) != [pads, fill]:
-            return None
-        before = value.args[0]
-        assert isinstance(before, Node)
-        self.graph.erase_node(value)
-        return before
+    def rows(self, name: str) -> Node:
+        """All cells as one table. Shape: ``(cells, channels)``."""
+        if name not in self._rows:
+            values = [self._columns[name]] if name in self._columns else self.maps.pop(name).values()
+            parts = [self._flat(value, name) for value in values]
+            self._rows[name] = parts[0] if len(parts) == 1 else self.call(aten.cat.default, parts, 0)
+        return self._rows[name]
 
-    def strip(
-        self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], fill: float, box: WindowBox | None = None
-    ) -> Node:
-        """The cells that family ``out`` of some node reads from node ``name``.
+    def column(self, name: str) -> Node:
+        """All cells as a map of one column. Shape: ``(1, *channels, cells, 1)``."""
+        if name not in self._columns:
+            count = sum(block.count for block in self.table(name).blocks.values())
+            self._columns[name] = self.cells_last(self.rows(name), name, 1, (count, 1))
+        return self._columns[name]
+
+    def set_column(self, name: str, column: Node) -> None:
+        """Takes all cells of a node, as ``column`` gives them."""
+        self._columns[name] = column
+
+    def _flat(self, value: Node, name: str) -> Node:
+        """A map as rows. Shape: ``(windows, *channels, y, x)`` -> ``(windows * y * x, channels)``"""
+        rank = len(self.channels[name])
+        value = self.call(aten.permute.default, value, [0, rank + 1, rank + 2, *range(1, rank + 1)])
+        return self.call(aten.reshape.default, value, [-1, _count(self.channels[name])])
+
+    def cells_last(self, value: Node, name: str, windows: int, cells: tuple[int, int]) -> Node:
+        """Rows as a map, in the memory order of the rows. Shape: ``(windows, *channels, y, x)``."""
+        value = self.call(aten.reshape.default, value, [windows, *cells, *self.channels[name]])
+        return self.call(aten.permute.default, value, [0, *range(3, 3 + len(self.channels[name])), 1, 2])
+
+    def is_whole(self, name: str, out: FamilyPair, strips: tuple[Strip, Strip]) -> bool:
+        """Whether family ``out`` of a reader reads all cells of the same family of a node and no others."""
+        axes = self.layout.y[name], self.layout.x[name]
+        return all(_is_whole(axis, f, s) for axis, f, s in zip(axes, out, strips, strict=True))
+
+    def strip(self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], fill: float) -> Node:
+        """The cells that family ``out`` of some node reads from node ``name``, padding included.
 
         Shape: ``(windows, *channels, y, x)``; ``windows`` counts only axes on which ``out`` belongs to windows.
         """
+        if self.is_whole(name, out, strips):
+            return self._padded(self.map(name, out), strips, fill)
+        if out == INTERIOR:
+            value = self.map(name, out)
+            for dim, cells, s in zip((-2, -1), (self.layout.y[name], self.layout.x[name]), strips, strict=True):
+                low, piece = cells.region[0], s.pieces[0]
+                value = self.slice(value, dim, piece.start - low, piece.stop - low, cells.extent("interior"))
+            return self._padded(value, strips, fill)
+        return self._gathered(name, out, strips, fill)
+
+    def _padded(self, value: Node, strips: tuple[Strip, Strip], fill: float) -> Node:
         sy, sx = strips
-        result = self._joined(name, out, strips, box or self.all)
         pads = [max(0, p) for p in (*sx.padding, *sy.padding)]
-        result = self.call(aten.constant_pad_nd.default, result, pads, fill) if any(pads) else result
+        value = self.call(aten.constant_pad_nd.default, value, pads, fill) if any(pads) else value
         for dim, s in ((-2, sy), (-1, sx)):
             # Dropped after padding: a strip that lies wholly in the padding drops the only cell it could be cut from.
             low, high = (max(0, -p) for p in s.padding)
-            result = self._slice(result, dim, low, low + s.length, low + s.length + high)
-        return result
-
-    def _joined(self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], box: WindowBox) -> Node:
-        cells = (self.layout.y[name], self.layout.x[name])
-        whole = [self._is_whole(c, f, s) for c, f, s in zip(cells, out, strips, strict=True)]
-        if all(whole):
-            return self.maps[name][out]
-        if out == ("interior", "interior"):
-            return self._cut(self.maps[name][out], cells, (strips[0].pieces[0], strips[1].pieces[0]))
-        last = self.channels_last and len(self.channels[name]) == 1
-        y, x = (2, 3) if last else (-2, -1)
-        rows = []
-        for py in strips[0].pieces:
-            columns = [self._take(name, cells, out, (py, px), box) for px in strips[1].pieces]
-            if last:  # memory order (y, x, c): runs of all channels are copied, and convolutions read them fastest
-                columns = [self.call(aten.permute.default, c, [0, 1, 3, 4, 2]) for c in columns]
-            rows.append(self._cat(columns, x))
-        joined = self._cat(rows, y)
-        lengths = [sum(p.stop - p.start for p in s.pieces) for s in strips]
-        if last:
-            joined = self.call(aten.reshape.default, joined, [-1, *lengths, *self.channels[name]])
-            return self.call(aten.permute.default, joined, [0, 3, 1, 2])
-        return self.call(aten.reshape.default, joined, [-1, *self.channels[name], *lengths])
-
-    def _is_whole(self, cells: AxisCells, out: Family, strip: Strip) -> bool:
-        piece = strip.pieces[0]
-        if len(strip.pieces) != 1 or piece.family != out:
-            return False
-        base = cells.region[0] if out == "interior" else 0
-        return (piece.start - base, piece.stop - base) == (0, cells.extent(out))
-
-    def _cut(self, value: Node, cells: tuple[AxisCells, AxisCells], pieces: tuple[Piece, Piece]) -> Node:
-        for dim, (axis, piece) in zip((-2, -1), zip(cells, pieces, strict=True), strict=True):
-            value = self._slice(
-                value, dim, piece.start - axis.region[0], piece.stop - axis.region[0], axis.extent("interior")
-            )
+            value = self.slice(value, dim, low, low + s.length, low + s.length + high)
         return value
 
-    def _slice(self, value: Node, dim: int, start: int, stop: int, size: int) -> Node:
-        return value if (start, stop) == (0, size) else self.call(aten.slice.Tensor, value, dim, start, stop)
+    def _gathered(self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], fill: float) -> Node:
+        index = self.table(name).index(out, strips, self.all)
+        windows, cells = index.shape[0] * index.shape[1], (index.shape[2], index.shape[3])
+        sy, sx = strips
+        pads = [max(0, p) for p in (*sx.padding, *sy.padding)]
+        where = self.constant(torch.from_numpy(index.reshape(-1)))
+        if self.in_place:
+            shape = [windows, *cells, _count(self.channels[name])]
+            return self.cells_last(self.call(gather_rows, self.rows(name), where, shape, pads, fill), name, windows, cells)
+        value = self.cells_last(self.call(aten.index_select.default, self.rows(name), 0, where), name, windows, cells)
+        if not any(pads):
+            return value
+        inside = [(low, n - high) for (low, high), n in zip((pads[2:], pads[:2]), cells, strict=True)]
+        for dim, (start, stop), size in zip((-2, -1), inside, cells, strict=True):
+            value = self.slice(value, dim, start, stop, size)
+        return self.call(aten.constant_pad_nd.default, value, pads, fill)
 
-    def _cat(self, values: list[Node], dim: int) -> Node:
-        return values[0] if len(values) == 1 else self.call(aten.cat.default, values, dim)
 
-    def _take(
-        self,
-        name: str,
-        cells: tuple[AxisCells, AxisCells],
-        out: FamilyPair,
-        pieces: tuple[Piece, Piece],
-        box: WindowBox,
-    ) -> Node:
-        """One rectangle of cells. Shape: ``(rows, columns, *channels, y, x)``."""
-        family = (pieces[0].family, pieces[1].family)
-        batch = [1 if f == "interior" else n for f, n in zip(family, self.layout.windows, strict=True)]
-        extents = [c.extent(f) for c, f in zip(cells, family, strict=True)]
-        rank = len(self.channels[name])
-        value = self.call(aten.reshape.default, self.maps[name][family], [*batch, *self.channels[name], *extents])
-        bounds = ((box.top, box.bottom), (box.left, box.right))
-        for k in (0, 1):
-            dim = 2 + rank + k
-            if family[k] == "interior" and out[k] == "interior":
-                low = cells[k].region[0]
-                value = self._slice(value, dim, pieces[k].start - low, pieces[k].stop - low, extents[k])
-            elif family[k] == "interior":
-                value = self._gather(value, k, dim, cells[k], pieces[k], bounds[k])
-            else:
-                value = self._slice(value, dim, pieces[k].start, pieces[k].stop, extents[k])
-                value = self._slice(value, k, *bounds[k], self.layout.windows[k])
-        return value
+def _is_whole(cells: AxisCells, out: Family, strip: Strip) -> bool:
+    piece = strip.pieces[0]
+    if len(strip.pieces) != 1 or piece.family != out:
+        return False
+    base = cells.region[0] if out == "interior" else 0
+    return (piece.start - base, piece.stop - base) == (0, cells.extent(out))
 
-    def _gather(self, value: Node, k: int, dim: int, cells: AxisCells, piece: Piece, bounds: tuple[int, int]) -> Node:
-        """Each window's own run of cells from the interior map, as a view: windows become batch dimension ``k``."""
-        first = bounds[0] * cells.hop + piece.start * cells.ratio - cells.region[0]
-        length = (piece.stop - piece.start - 1) * cells.ratio + 1
-        span = (bounds[1] - bounds[0] - 1) * cells.hop + length
-        value = self._slice(value, dim, first, first + span, cells.extent("interior"))
-        value = self.call(aten.unfold.default, value, dim, length, cells.hop)
-        last = dim + 2 - k
-        if cells.ratio > 1:
-            value = self.call(aten.slice.Tensor, value, last, 0, length, cells.ratio)
-        order = list(range(last))
-        order[k], order[dim] = dim, last
-        value = self.call(aten.permute.default, value, [*order, k])
-        return self.call(aten.select.int, value, last, 0)
+
+def _count(channels: tuple[int, ...]) -> int:
+    count = 1
+    for size in channels:
+        count *= size
+    return count

@@ -9,14 +9,14 @@ from torch.fx import Node
 
 from fullfield.geometry.fragments import Fragments
 from fullfield.geometry.strip import Piece, Slide, Strip
-from fullfield.lower.assemble import Assembler
+from fullfield.lower.writer import Writer
 from fullfield.operators.emitter import Strips
 
 aten = torch.ops.aten
 
 
 def on_fragments(
-    to: Assembler,
+    to: Writer,
     value: Node,
     strips: Strips,
     cuts: tuple[Fragments, Fragments],

@@ -15,6 +15,8 @@ from fullfield.operators.record import Operator, Shapes, Windowed, kernel_geomet
 from fullfield.operators.strips import own_padding
 
 aten = torch.ops.aten
+# of oneDNN, merged with what follows; builds of torch without it have none
+MERGED = tuple(op for op in (getattr(torch.ops.mkldnn, "_convolution_pointwise", None),) if op is not None)
 
 
 def taps_of_weight(shapes: Shapes) -> int:
@@ -68,6 +70,7 @@ RECORDS = (
         new_memory=True,
         independent="first",
     ),
+    Operator(MERGED, new_memory=True),
     Operator((aten.conv3d,), macs=taps_of_weight, independent="first"),
     Operator(
         (aten.conv1d, aten.convolution, aten.conv_transpose1d, aten.conv_transpose2d),

@@ -15,6 +15,8 @@ from fullfield.canonical.form import Canonical
 from fullfield.engine.protocols import Program
 from fullfield.geometry.tile import TileLayout
 from fullfield.layers.spectrum_cache import SpectrumCache, use_spectra
+from fullfield.engine.engines.fusion import Fuser, can_fuse
+from fullfield.lower.program import Program as TileProgram
 from fullfield.lower.program import lower
 from fullfield.planning import Plan
 
@@ -27,14 +29,15 @@ class _Lowered:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.items: list[tuple[TileLayout, int, torch.fx.GraphModule]] = []
+        self.fuser = Fuser()
+        self.items: list[tuple[TileLayout, int, Program]] = []
 
     def interned(self, layout: TileLayout) -> TileLayout:
         """An equal layout that has a program, else ``layout``: comparing an object with itself is faster."""
         with self.lock:
             return next((known for known, _, _ in self.items if known == layout), layout)
 
-    def get(self, layout: TileLayout, batch: int, make: Callable[[], torch.fx.GraphModule]) -> torch.fx.GraphModule:
+    def get(self, layout: TileLayout, batch: int, make: Callable[[], TileProgram]) -> TileProgram:
         """The program of a layout that runs ``batch`` windows at a time; made if there is none."""
         with self.lock:
             found = next(
@@ -65,6 +68,7 @@ class TorchEngine:
         self.dtype, self.device = first.dtype, first.device
         self.channels_last = self.dtype != torch.float64
         self.fft = self.dtype == torch.float32 and self.device.type == "cpu"
+        self.fuses = can_fuse(self.dtype, self.device)
         self.lowered = _LOWERED.setdefault(net, _Lowered())
         self.spectra = SpectrumCache(0)
 
@@ -76,15 +80,24 @@ class TorchEngine:
         """The program of tiles with this layout."""
         return partial(self.run, self.module(plan, layout), min(_SPECTRA_BYTES, plan.spare_bytes // 2))
 
-    def module(self, plan: Plan, layout: TileLayout) -> torch.fx.GraphModule:
+    def module(self, plan: Plan, layout: TileLayout) -> TileProgram:
         """The program as a module; those used last are cached."""
-        fast = {"channels_last": self.channels_last, "fft": self.fft, "in_place": True}
-        return self.lowered.get(
-            layout, plan.batch, lambda: lower(self.net, plan.network, layout, batch=plan.batch, **fast)
-        )
+
+        def make() -> TileProgram:
+            return lower(
+                self.net,
+                plan.network,
+                layout,
+                batch=plan.batch,
+                fft=self.fft,
+                in_place=True,
+                finish=self.lowered.fuser.fuse if self.fuses else None,
+            )
+
+        return self.lowered.get(layout, plan.batch, make)
 
     def run(
-        self, module: torch.fx.GraphModule, spectra_bytes: int, pixels: NDArray[np.floating]
+        self, module: TileProgram, spectra_bytes: int, pixels: NDArray[np.floating]
     ) -> NDArray[np.floating]:
         """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region; bfloat16 as float32."""
         self.spectra.limit_bytes = spectra_bytes
