@@ -21,6 +21,7 @@ from fullfield.geometry.network import Network, Place
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.importers.load import load
+from fullfield.lower.inplace import overwriting
 from fullfield.lower.program import lower
 from fullfield.model.model import Model
 
@@ -120,7 +121,8 @@ class Scan:
         bands: dict[int, list[torch.Tensor]] = {}
         for row, layout, pixels in self.tiles(image, step, tile):
             alone = not torch.is_grad_enabled()  # as the engine runs it
-            program = lower(self.canonical, self.network, layout, batch=self.batch, in_place=alone)
+            finish = overwriting if alone else None
+            program = lower(self.canonical, self.network, layout, batch=self.batch, inference=alone, finish=finish)
             counter = FlopCounterMode(display=False)
             with counter:
                 bands.setdefault(row, []).append(program(pixels))

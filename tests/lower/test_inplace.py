@@ -7,13 +7,14 @@ from collections import Counter
 import pytest
 import torch
 from torch import nn
+from torch._ops import OpOverload
 from torch.fx import Graph
 from torch.nn import functional as F
 
 import fullfield
 from fullfield.jobs.in_memory import compute_scores
-from fullfield.lower.inplace import SAME_SHAPE, reuse
-from fullfield.lower.program import lower
+from fullfield.lower.inplace import SAME_SHAPE, overwriting, reuse
+from fullfield.lower.program import TileProgram, lower
 from fullfield.operators.registry import FAMILIES
 from tests.oracle import difference, shaken
 from tests.requests import job_of
@@ -43,8 +44,9 @@ class Branches(nn.Module):
         return self.head(F.elu(z).mean((2, 3)))
 
 
-def targets(program: torch.fx.GraphModule) -> Counter[str]:
-    return Counter(str(n.target).split(".")[1] for n in program.graph.nodes if n.op == "call_function")
+def targets(program: TileProgram) -> Counter[str]:
+    nodes = [n for part in (program.shared, *program.windows.values()) for n in part.graph.nodes]
+    return Counter(str(n.target).split(".")[1] for n in nodes if isinstance(n.target, OpOverload))
 
 
 def test_an_operator_that_writes_in_place_is_the_one_of_its_record() -> None:
@@ -56,11 +58,8 @@ def test_an_operator_that_writes_in_place_is_the_one_of_its_record() -> None:
 
 @pytest.mark.parametrize("casts", [False, True])
 @pytest.mark.parametrize("mode", ["exact", "context"])
-@pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_bits_stay_and_so_do_pixels_and_parameters(
-    mode: str, channels_last: bool, dtype: torch.dtype, casts: bool
-) -> None:
+def test_the_bits_stay_and_so_do_pixels_and_parameters(mode: str, dtype: torch.dtype, casts: bool) -> None:
     torch.manual_seed(0)
     net = fullfield.load(Branches(casts=casts).to(dtype).eval(), window=24)
     work = job_of(net, torch.rand(3, 61, 50, dtype=dtype), step=(3, 4), mode=mode)
@@ -74,10 +73,10 @@ def test_the_bits_stay_and_so_do_pixels_and_parameters(
             plan.network,
             plan.layout(next(plan.tiles())),
             batch=3,
-            channels_last=channels_last,
-            in_place=in_place,
+            inference=True,
+            finish=finish,
         )
-        for in_place in (False, True)
+        for finish in (None, overwriting)
     ]
     with torch.inference_mode():
         region = plan.layout(next(plan.tiles())).pixels(plan.network.nodes[0].name)
@@ -122,7 +121,7 @@ def test_norms_are_overwritten_and_maps_padded_on_all_sides_are_not_copied(
     work = job_of(net, image, step=(2, 2), mode="context", tile=tile)
     plan, graph = work.plan, work.prepared.canonical
     layout = plan.layout(next(plan.tiles()))
-    program = lower(graph, plan.network, layout, batch=3, in_place=True)
+    program = lower(graph, plan.network, layout, batch=3, inference=True, finish=overwriting)
     assert targets(program)["relu_"] == 3
     assert (
         targets(program)["constant_pad_nd"] == pads

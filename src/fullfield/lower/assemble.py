@@ -26,16 +26,16 @@ class Assembler(Writer):
         layout: the tile's cells.
         channels: sizes of the channel dimensions of every node that windows share.
         fft: whether convolutions may run by Fourier transforms.
-        in_place: whether values may be overwritten.
+        inference: whether the program may move cells in a way that cannot be differentiated.
     """
 
     def __init__(
-        self, layout: TileLayout, channels: Mapping[str, tuple[int, ...]], *, fft: bool = False, in_place: bool = False
+        self, layout: TileLayout, channels: Mapping[str, tuple[int, ...]], *, fft: bool = False, inference: bool = False
     ) -> None:
         super().__init__(fft=fft)
         self.layout = layout
         self.channels = channels
-        self.in_place = in_place
+        self.inference = inference
         self.maps: dict[str, dict[FamilyPair, Node]] = {}
         self.all = WindowBox(0, layout.windows[0], 0, layout.windows[1])
         self._tables: dict[str, Table] = {}
@@ -125,11 +125,14 @@ class Assembler(Writer):
         index = self.table(name).index(out, strips, self.all)
         windows, cells = index.shape[0] * index.shape[1], (index.shape[2], index.shape[3])
         sy, sx = strips
-        pads = [max(0, p) for p in (*sx.padding, *sy.padding)]
+        # a strip wholly in the padding has fewer cells than that
+        pads = [min(max(0, p), n) for s, n in ((sx, cells[1]), (sy, cells[0])) for p in s.padding]
         where = self.constant(torch.from_numpy(index.reshape(-1)))
-        if self.in_place:
+        if self.inference:
             shape = [windows, *cells, _count(self.channels[name])]
-            return self.cells_last(self.call(gather_rows, self.rows(name), where, shape, pads, fill), name, windows, cells)
+            return self.cells_last(
+                self.call(gather_rows, self.rows(name), where, shape, pads, fill), name, windows, cells
+            )
         value = self.cells_last(self.call(aten.index_select.default, self.rows(name), 0, where), name, windows, cells)
         if not any(pads):
             return value

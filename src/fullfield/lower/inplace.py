@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.fx import Graph, Node
+from torch.fx import Graph, GraphModule, Node
 
 from fullfield.operators.record import Operator
 from fullfield.operators.registry import find
@@ -30,6 +30,13 @@ def reuse(graph: Graph) -> None:
             node.args, node.target = operands, record.in_place
         if record.new_memory:
             new.add(node)
+
+
+def overwriting(module: GraphModule) -> GraphModule:
+    """A part of a program with operators that write in place; changed in place."""
+    reuse(module.graph)
+    module.recompile()
+    return module
 
 
 def _may_overwrite(node: Node, record: Operator) -> bool:

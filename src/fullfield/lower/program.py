@@ -18,13 +18,12 @@ from fullfield.canonical.form import Canonical
 from fullfield.geometry.network import Network
 from fullfield.geometry.strip import Strip
 from fullfield.geometry.tile import TileLayout
-from fullfield.lower.inplace import reuse
 from fullfield.lower.rows import Table, WindowBox
 from fullfield.lower.shared import lower_shared
 from fullfield.lower.windows import WindowInput, lower_windows
 
 
-class Program(nn.Module):
+class TileProgram(nn.Module):
     """The program of one tile.
 
     Shape: ``(1, c, y, x)``, the pixels that its layout reads -> ``(rows, columns, k)``
@@ -84,9 +83,9 @@ def lower(
     *,
     batch: int,
     fft: bool = False,
-    in_place: bool = False,
+    inference: bool = False,
     finish: Callable[[GraphModule], GraphModule] | None = None,
-) -> Program:
+) -> TileProgram:
     """The program for one tile.
 
     Args:
@@ -95,26 +94,19 @@ def lower(
         layout: the tile's cells.
         batch: windows at a time where the network runs per window.
         fft: run large kernels by Fourier transforms where these are faster; for inference in float32 on a CPU.
-        in_place: overwrite values that are not read again; for inference.
+        inference: move cells in a way that is faster but cannot be differentiated.
         finish: what an engine makes of each part; by default it stays as it is.
     """
-
-    def finished(module: GraphModule) -> GraphModule:
-        module = module if finish is None else finish(module)
-        if in_place:
-            reuse(module.graph)
-        module.recompile()
-        return module
-
-    shared = finished(lower_shared(net, network, layout, fft=fft, in_place=in_place))
+    finish = finish or (lambda module: module)
+    shared = finish(lower_shared(net, network, layout, fft=fft, inference=inference))
     if network.output.name in layout.y:
-        return Program(shared, {}, [], [], layout.windows)
+        return TileProgram(shared, {}, [], [], layout.windows)
     boxes = list(_boxes(layout.windows, batch))
     counts = sorted({box.count for box in boxes})
-    windows = {n: finished(lower_windows(net, network, layout, n, fft=fft)) for n in counts}
+    windows = {n: finish(lower_windows(net, network, layout, n, fft=fft)) for n in counts}
     inputs = [_input(layout, name) for name in layout.frontier_inputs]
     device = next(net.graph.parameters(), torch.empty(0)).device
-    return Program(shared, windows, inputs, boxes, layout.windows).to(device)
+    return TileProgram(shared, windows, inputs, boxes, layout.windows).to(device)
 
 
 def _input(layout: TileLayout, name: str) -> WindowInput:

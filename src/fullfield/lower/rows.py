@@ -119,7 +119,10 @@ class Table:
 def _positions(
     axis: AxisCells, out: Family, piece: Piece, bounds: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Along one axis, the windows whose maps are read, and the cells of each. Shape: ``(windows,)``, ``(windows, cells)``"""
+    """Along one axis, the windows whose maps are read, and the cells of each.
+
+    Shape: ``(windows,)``, ``(windows, cells)``
+    """
     cells = np.arange(piece.start, piece.stop)
     low = axis.region[0]
     if piece.family != "interior":

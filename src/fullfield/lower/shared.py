@@ -27,22 +27,20 @@ from fullfield.operators.strips import strided
 aten = torch.ops.aten
 
 
-def lower_shared(net: Canonical, network: Network, layout: TileLayout, *, fft: bool, in_place: bool) -> GraphModule:
+def lower_shared(net: Canonical, network: Network, layout: TileLayout, *, fft: bool, inference: bool) -> GraphModule:
     """The program of a tile's shared cells.
 
     Shape: ``(1, c, y, x)``, the pixels that ``layout`` reads -> ``(cells, channels)`` of each frontier input, or scores
     ``(rows, columns, k)`` if all layers are shared
     """
-    return _Shared(net, network, layout, fft=fft, in_place=in_place).run()
+    return _Shared(net, network, layout, fft=fft, inference=inference).run()
 
 
 class _Shared:
-    def __init__(
-        self, net: Canonical, network: Network, layout: TileLayout, *, fft: bool, in_place: bool
-    ) -> None:
+    def __init__(self, net: Canonical, network: Network, layout: TileLayout, *, fft: bool, inference: bool) -> None:
         self.net, self.network, self.layout = net, network, layout
         shapes = {n.name: n.shape[:-2] for n in network if n.kind != "whole"}
-        self.to = Assembler(layout, shapes, fft=fft, in_place=in_place)
+        self.to = Assembler(layout, shapes, fft=fft, inference=inference)
         self.calls = Calls(net, network, self.to)
 
     def run(self) -> GraphModule:
@@ -98,7 +96,9 @@ class _Shared:
         spec = self.network[node.name]
         if spec.kind == "cell":
             return not record_of(node).shapes_map
-        point = all(op.kernel == 1 and op.stride == 1 and not (op.low or op.high or op.edge) and op.up == 1 for op in spec.ops)
+        point = all(
+            op.kernel == 1 and op.stride == 1 and not (op.low or op.high or op.edge) and op.up == 1 for op in spec.ops
+        )
         return point and node.target is aten.conv2d.default and not self.layout.head_as_matmul(node.name)
 
     def _at_once(self, node: Node) -> Node:

@@ -33,9 +33,7 @@ class WindowInput:
     cells: tuple[int, int]
 
 
-def lower_windows(
-    net: Canonical, network: Network, layout: TileLayout, count: int, *, fft: bool
-) -> GraphModule:
+def lower_windows(net: Canonical, network: Network, layout: TileLayout, count: int, *, fft: bool) -> GraphModule:
     """The program of a batch of ``count`` windows.
 
     Shape: ``(count, y, x, channels)`` of each frontier input -> ``(count, k)``

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from fullfield.graph.calls import op_name
 from fullfield.lower.inplace import SAME_SHAPE
 
 aten = torch.ops.aten
@@ -23,7 +24,7 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation as oneDNN takes it: its name, its numbers, the variant of its formula."""
+    """An activation as oneDNN takes it: its name, its numbers, the variant of its formula; no name if there is none."""
 
     name: str = ""
     numbers: tuple[float, ...] = ()
@@ -38,15 +39,13 @@ def can_fuse(dtype: torch.dtype, device: torch.device) -> bool:
 @functools.cache
 def _has_operators() -> bool:
     """Whether torch was built with oneDNN and its operators work as they do in ``torch.compile``."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch._C._has_mkldnn:
         return False
     one = torch.ones(1, 1, 1, 1)
     try:
         layer = [None, [0, 0], [1, 1], [1, 1], 1]
         relu = torch.ops.mkldnn._convolution_pointwise.default(-one, one, *layer, "relu", [], "")
-        total = torch.ops.mkldnn._convolution_pointwise.binary(
-            -one, -one, one, *layer, "add", 1.0, "relu", [], ""
-        )
+        total = torch.ops.mkldnn._convolution_pointwise.binary(-one, -one, one, *layer, "add", 1.0, "relu", [], "")
     except (AttributeError, RuntimeError, TypeError):
         return False
     return bool(relu.item() == 0.0 and total.item() == 0.0)
@@ -58,54 +57,44 @@ class Fuser:
     def __init__(self) -> None:
         self._weights: dict[tuple[object, ...], Tensor] = {}
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the weights in their new order, where that is not the old one."""
-        return sum(w.numel() * w.element_size() for w in self._weights.values())
-
     @torch.no_grad()
     def fuse(self, module: GraphModule) -> GraphModule:
         """The module with its convolutions merged with the sums and activations after them; changed in place."""
         position = {node: k for k, node in enumerate(module.graph.nodes)}
         for node in list(module.graph.nodes):
-            if node.target is aten.conv2d.default and node.args[1].op == "get_attr":
+            if node.target is aten.conv2d.default and _arguments(node)[1].op == "get_attr":
                 self._merge(module, node, position)
-        module.graph.eliminate_dead_code()
+        module.recompile()
         return module
 
     def _merge(self, module: GraphModule, node: Node, position: Mapping[Node, int]) -> None:
-        value, weight, bias, stride, padding, dilation, groups = node.args
-        held = self._ordered(module, str(weight.target))
-        layer = [bias, padding, stride, dilation, groups]
-        last, other = node, _summand(node, position)
-        if other is not None:
-            last = next(iter(node.users))
-        activation = Activation()
-        found = _activation(last)
-        if found is not None and (other is None or found.name == "relu"):  # no other is taken after a sum
-            (last,) = last.users
-            activation = found
-        how = [activation.name or None, list(activation.numbers), activation.formula]
-        with module.graph.inserting_before(last):
-            packed = module.graph.get_attr(held)
+        value, weight, bias, stride, padding, dilation, groups = _arguments(node)
+        layer = bias, padding, stride, dilation, groups
+        other = _summand(node, position)
+        merged = [node] if other is None else [node, *node.users]
+        activation = _activation(merged[-1])
+        if activation is not None and (other is None or activation.name == "relu"):  # no other is taken after a sum
+            merged.extend(merged[-1].users)
+        else:
+            activation = Activation()
+        how: tuple[Any, ...] = list(activation.numbers), activation.formula
+        with module.graph.inserting_before(merged[-1]):
+            held = module.graph.get_attr(self._ordered(module, str(weight.target)))
             if other is None:
-                how[0] = activation.name or "none"
-                target, args = torch.ops.mkldnn._convolution_pointwise.default, [value, packed, *layer, *how]
+                args = (value, held, *layer, activation.name or "none", *how)
+                result = module.graph.call_function(torch.ops.mkldnn._convolution_pointwise.default, args)
             else:
-                target = torch.ops.mkldnn._convolution_pointwise.binary
-                args = [value, other, packed, *layer, "add", 1.0, *how]
-            merged = module.graph.call_function(target, tuple(args))
-        merged.meta = dict(last.meta)
-        last.replace_all_uses_with(merged)
-        while last is not node:
-            before = next(a for a in last.args if isinstance(a, Node) and a is not other)
-            module.graph.erase_node(last)
-            last = before
-        module.graph.erase_node(node)
+                args = (value, other, held, *layer, "add", 1.0, activation.name or None, *how)
+                result = module.graph.call_function(torch.ops.mkldnn._convolution_pointwise.binary, args)
+        result.meta = dict(merged[-1].meta)
+        merged[-1].replace_all_uses_with(result)
+        for old in reversed(merged):
+            module.graph.erase_node(old)
 
     def _ordered(self, module: GraphModule, name: str) -> str:
         """The name under which ``module`` holds the weights in the memory order of the maps."""
-        weight = _attribute(module, name)
+        holder, _, leaf = name.rpartition(".")
+        weight: Tensor = getattr(module.get_submodule(holder), leaf)
         key = weight.data_ptr(), tuple(weight.shape), weight.stride()
         if key not in self._weights:
             self._weights[key] = weight.detach().contiguous(memory_format=torch.channels_last)
@@ -115,10 +104,8 @@ class Fuser:
         return held
 
 
-def _attribute(module: GraphModule, name: str) -> Tensor:
-    holder, _, leaf = name.rpartition(".")
-    tensor: Tensor = getattr(module.get_submodule(holder), leaf)
-    return tensor
+def _arguments(node: Node) -> tuple[Any, ...]:
+    return tuple(node.args)
 
 
 def _summand(node: Node, position: Mapping[Node, int]) -> Node | None:
@@ -126,12 +113,12 @@ def _summand(node: Node, position: Mapping[Node, int]) -> Node | None:
     if len(node.users) != 1:
         return None
     (reader,) = node.users
-    if reader.target not in (aten.add.Tensor, aten.add_.Tensor) or reader.kwargs or len(reader.args) != 2:
+    if reader.target is not aten.add.Tensor or reader.kwargs or not reader.meta.get(SAME_SHAPE):
         return None
-    others = [a for a in reader.args if a is not node]
-    if len(others) != 1 or not isinstance(others[0], Node) or not reader.meta.get(SAME_SHAPE):
+    others = [a for a in _arguments(reader) if a is not node]
+    if len(others) != 1 or not isinstance(others[0], Node):
         return None
-    return others[0] if position.get(others[0], len(position)) < position[reader] else None
+    return others[0] if others[0] in position and position[others[0]] < position[node] else None
 
 
 def _activation(node: Node) -> Activation | None:
@@ -141,20 +128,19 @@ def _activation(node: Node) -> Activation | None:
     (reader,) = node.users
     if reader.kwargs or not reader.args or reader.args[0] is not node:
         return None
-    name = getattr(getattr(reader.target, "_overloadpacket", None), "__name__", "").removesuffix("_")
-    if name in ("relu", "sigmoid", "tanh", "hardswish", "hardsigmoid"):
-        return Activation(name)
-    if name == "silu":
-        return Activation("swish")
-    numbers = reader.args[1:]
-    if name == "gelu":
-        formula = str(numbers[0]) if numbers else "none"
-        return Activation("gelu", (), formula)
-    if name == "relu6":
-        return Activation("hardtanh", (0.0, 6.0))
-    if name == "leaky_relu":
-        return Activation("leaky_relu", (float(numbers[0]) if numbers else 0.01,))
-    if name == "hardtanh":
-        low, high = (*numbers, *(-1.0, 1.0)[len(numbers) :])
-        return Activation("hardtanh", (float(low), float(high)))
+    numbers = _arguments(reader)[1:]
+    match op_name(reader):
+        case "relu" | "sigmoid" | "tanh" | "hardswish" as name:
+            return Activation(name)
+        case "silu":
+            return Activation("swish")
+        case "gelu":
+            return Activation("gelu", (), str(numbers[0]) if numbers else "none")
+        case "relu6":
+            return Activation("hardtanh", (0.0, 6.0))
+        case "leaky_relu":
+            return Activation("leaky_relu", (float(numbers[0]) if numbers else 0.01,))
+        case "hardtanh":
+            low, high = [*numbers, *[-1.0, 1.0][len(numbers) :]]
+            return Activation("hardtanh", (float(low), float(high)))
     return None

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.fusion import Fuser, can_fuse
 from fullfield.engine.protocols import Program
 from fullfield.geometry.tile import TileLayout
 from fullfield.layers.spectrum_cache import SpectrumCache, use_spectra
-from fullfield.engine.engines.fusion import Fuser, can_fuse
-from fullfield.lower.program import Program as TileProgram
-from fullfield.lower.program import lower
+from fullfield.lower.inplace import overwriting
+from fullfield.lower.program import TileProgram, lower
 from fullfield.planning import Plan
 
 _MOST_PROGRAMS = 16  # of a network, cached from tile to tile and from scan to scan
@@ -30,7 +30,7 @@ class _Lowered:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.fuser = Fuser()
-        self.items: list[tuple[TileLayout, int, Program]] = []
+        self.items: list[tuple[TileLayout, int, TileProgram]] = []
 
     def interned(self, layout: TileLayout) -> TileLayout:
         """An equal layout that has a program, else ``layout``: comparing an object with itself is faster."""
@@ -90,15 +90,17 @@ class TorchEngine:
                 layout,
                 batch=plan.batch,
                 fft=self.fft,
-                in_place=True,
-                finish=self.lowered.fuser.fuse if self.fuses else None,
+                inference=True,
+                finish=self._finish,
             )
 
         return self.lowered.get(layout, plan.batch, make)
 
-    def run(
-        self, module: TileProgram, spectra_bytes: int, pixels: NDArray[np.floating]
-    ) -> NDArray[np.floating]:
+    def _finish(self, module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+        """A part of a program with merged operators, and such as write in place."""
+        return overwriting(self.lowered.fuser.fuse(module) if self.fuses else module)
+
+    def run(self, module: TileProgram, spectra_bytes: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
         """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region; bfloat16 as float32."""
         self.spectra.limit_bytes = spectra_bytes
         with torch.inference_mode(), use_spectra(self.spectra):
