@@ -36,7 +36,7 @@ class WindowBox:
 
 
 @dataclass(frozen=True)
-class Block:
+class FamilyRows:
     """The rows of one family: ``windows`` maps of ``cells``, one after the other, each row by row.
 
     Args:
@@ -66,15 +66,15 @@ class Table:
     def __init__(self, layout: TileLayout, name: str) -> None:
         self.axes = layout.y[name], layout.x[name]
         self.windows = layout.windows
-        self.blocks: Mapping[FamilyPair, Block] = self._blocks()
+        self.blocks: Mapping[FamilyPair, FamilyRows] = self._blocks()
 
-    def _blocks(self) -> dict[FamilyPair, Block]:
-        found: dict[FamilyPair, Block] = {}
+    def _blocks(self) -> dict[FamilyPair, FamilyRows]:
+        found: dict[FamilyPair, FamilyRows] = {}
         first = 0
         for pair in ((fy, fx) for fy in self.axes[0].families for fx in self.axes[1].families):
             windows = [1 if f == "interior" else n for f, n in zip(pair, self.windows, strict=True)]
             cells = [axis.extent(f) for axis, f in zip(self.axes, pair, strict=True)]
-            found[pair] = Block(first, (windows[0], windows[1]), (cells[0], cells[1]))
+            found[pair] = FamilyRows(first, (windows[0], windows[1]), (cells[0], cells[1]))
             first += found[pair].count
         return found
 

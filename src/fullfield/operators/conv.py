@@ -29,6 +29,8 @@ def _emit(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
     single = [s.length == 1 + s.slide.dilation * (k - 1) for s, k in zip(strips, call.kernel, strict=True)]
     stride = [1 if one else s.slide.stride for s, one in zip(strips, single, strict=True)]
     dilation, groups = [s.slide.dilation for s in strips], call.args["groups"]
+    if all(single) and dilation == [1, 1] and groups == 1:
+        return _emit_head(to, call, strip, -1)
     weight, bias = to.weight(call.args["weight"]), to.weight(call.args["bias"])
     if to.fft and stride == [1, 1] and _by_fft(call, strips):
         return to.call(custom_operators.fft_conv2d, strip, weight, bias, [0, 0], dilation, groups)
@@ -54,7 +56,7 @@ def _emit_head(to: Emitter, call: Call, windows: Any, count: int) -> Any:
         return to.call(aten.conv2d.default, windows, weight, bias, [1, 1], [0, 0], [1, 1], groups)
     flat, rows = (to.call(aten.flatten.using_ints, value, 1) for value in (windows, weight))
     result = to.call(aten.linear.default, flat, rows, bias)
-    return to.call(aten.reshape.default, result, [count, -1, 1, 1])
+    return to.call(aten.reshape.default, result, [count, call.written, 1, 1])
 
 
 def _scratch(ops: object) -> Scratch:

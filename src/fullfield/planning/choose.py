@@ -176,6 +176,13 @@ def _is_defined(task: _Task, plan: Plan) -> bool:
     return all(place.shared or not shared[name].shared for name, place in plan.places.items())
 
 
+def _largest_value(task: _Task) -> int:
+    """Numbers of the largest value of one window that is computed per window; of any if none need be."""
+    places = task.borders.places(task.network)
+    alone = [n.window_elements for n in task.network if not places[n.name].shared]
+    return max(alone or [n.window_elements for n in task.network])
+
+
 def _shifts(task: _Task) -> Pair:
     """Passes along y and x whose common step every shared layer's stride divides."""
     axes = [p.axes for p in task.borders.places(task.network).values() if p.axes is not None]
@@ -230,7 +237,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         shape,
         step,
         stride=(max(a[0].jump for a in axes), max(a[1].jump for a in axes)),
-        value_bytes=task.costs.itemsize * max(n.window_elements for n in task.network),
+        value_bytes=task.costs.itemsize * _largest_value(task),
         nodes=len(task.network.nodes) if task.borders.cells is None else 0,  # elsewhere scores would depend on it
         batch=task.batch,
         every=cell_stride,

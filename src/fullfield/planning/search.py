@@ -50,7 +50,7 @@ class TileSearch:
         largest: rows and columns of windows of the whole map.
         step: px between windows (y, x).
         stride: px between cells of the network's coarsest shared map (y, x).
-        value_bytes: of the largest value of one window.
+        value_bytes: of the largest value of one window where the network runs per window.
         nodes: of the network, between which the frontier may move; 0 if it must stay where it is.
         batch: windows at a time, if given.
         every: cells of the map between neighbouring windows of a tile (y, x).
@@ -105,9 +105,16 @@ def evaluate_tile(search: TileSearch, tile: Pair) -> TileOption:
 
 def batch_size(search: TileSearch, tile: Pair) -> int:
     """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
-    windows = tile[0] * tile[1]
-    wanted = max(CONSTANTS.batch_bytes // search.value_bytes, windows // CONSTANTS.batches, 1)
-    return min(windows, wanted // tile[1] * tile[1] if wanted > tile[1] else wanted)
+    rows, columns = tile
+    wanted = max(CONSTANTS.batch_bytes // search.value_bytes, rows * columns // CONSTANTS.batches, 1)
+    if wanted < columns:
+        return _even(columns, wanted)
+    return columns * _even(rows, wanted // columns)
+
+
+def _even(count: int, most: int) -> int:
+    """The size of parts of at most ``most`` that are as equal as can be."""
+    return -(-count // -(-count // most))
 
 
 def _spans_the_stride(search: TileSearch, tile: Pair) -> bool:

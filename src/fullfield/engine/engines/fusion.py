@@ -23,7 +23,7 @@ aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Activation:
+class MergedActivation:
     """An activation as oneDNN takes it: its name, its numbers, the variant of its formula; no name if there is none."""
 
     name: str = ""
@@ -76,7 +76,7 @@ class Fuser:
         if activation is not None and (other is None or activation.name == "relu"):  # no other is taken after a sum
             merged.extend(merged[-1].users)
         else:
-            activation = Activation()
+            activation = MergedActivation()
         how: tuple[Any, ...] = list(activation.numbers), activation.formula
         with module.graph.inserting_before(merged[-1]):
             held = module.graph.get_attr(self._ordered(module, str(weight.target)))
@@ -121,8 +121,8 @@ def _summand(node: Node, position: Mapping[Node, int]) -> Node | None:
     return others[0] if others[0] in position and position[others[0]] < position[node] else None
 
 
-def _activation(node: Node) -> Activation | None:
-    """The activation that is a node's only reader, if oneDNN has it."""
+def _activation(node: Node) -> MergedActivation | None:
+    """The activation that is a node's only reader, if it is one of oneDNN's."""
     if len(node.users) != 1:
         return None
     (reader,) = node.users
@@ -131,16 +131,16 @@ def _activation(node: Node) -> Activation | None:
     numbers = _arguments(reader)[1:]
     match op_name(reader):
         case "relu" | "sigmoid" | "tanh" | "hardswish" as name:
-            return Activation(name)
+            return MergedActivation(name)
         case "silu":
-            return Activation("swish")
+            return MergedActivation("swish")
         case "gelu":
-            return Activation("gelu", (), str(numbers[0]) if numbers else "none")
+            return MergedActivation("gelu", (), str(numbers[0]) if numbers else "none")
         case "relu6":
-            return Activation("hardtanh", (0.0, 6.0))
+            return MergedActivation("hardtanh", (0.0, 6.0))
         case "leaky_relu":
-            return Activation("leaky_relu", (float(numbers[0]) if numbers else 0.01,))
+            return MergedActivation("leaky_relu", (float(numbers[0]) if numbers else 0.01,))
         case "hardtanh":
-            low, high = [*numbers, *[-1.0, 1.0][len(numbers) :]]
-            return Activation("hardtanh", (float(low), float(high)))
+            given = [float(n) for n in numbers]
+            return MergedActivation("hardtanh", (*given, *(-1.0, 1.0)[len(given) :]))
     return None
