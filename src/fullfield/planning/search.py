@@ -108,13 +108,8 @@ def batch_size(search: TileSearch, tile: Pair) -> int:
     rows, columns = tile
     wanted = max(CONSTANTS.batch_bytes // search.value_bytes, rows * columns // CONSTANTS.batches, 1)
     if wanted < columns:
-        return _even(columns, wanted)
-    return columns * _even(rows, wanted // columns)
-
-
-def _even(count: int, most: int) -> int:
-    """The size of parts of at most ``most`` that are as equal as can be."""
-    return -(-count // -(-count // most))
+        return even_side(columns, wanted)
+    return columns * even_side(rows, wanted // columns)
 
 
 def _spans_the_stride(search: TileSearch, tile: Pair) -> bool:
