@@ -112,7 +112,7 @@ def test_a_batch_is_of_whole_rows_and_its_largest_value_64_mib() -> None:
 
     assert batch((100, 10)) == 60
     assert batch((5, 10)) == 50
-    assert batch((2, 100)) == 64
+    assert batch((2, 100)) == 50  # two equal parts of a row
     assert batch((100, 10), value_bytes=100 * MB) == 10  # 1000 windows in 64 batches of 15, in whole rows of 10
     assert batch((1, 10), value_bytes=100 * MB) == 1
 
