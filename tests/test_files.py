@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from fullfield.errors import ImageError
-from fullfield.files import PICTURES, check_writable, remove, replacing, replacing_all, sync
+from fullfield.exchange import exchanged
+from fullfield.files import (
+    PICTURES,
+    Room,
+    check_writable,
+    free_room,
+    remove,
+    replacing,
+    replacing_all,
+    sync,
+    system_error,
+)
 
 
 @pytest.mark.parametrize("name", ["a.zarr", "a.npz", "a.PNG", "a.jpg", "a.jpeg", "a.webp"])
@@ -127,6 +138,7 @@ def test_the_older_store_comes_back_when_the_new_one_cannot_take_its_name(
         return rename(self, other)
 
     monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr("fullfield.files.exchanged", lambda first, second: False)
     with (
         pytest.raises(ImageError, match="cannot be written"),
         replacing(target, overwrite=True, needed_bytes=1, folder=True) as place,
@@ -144,7 +156,7 @@ from fullfield import files
 
 target = Path(sys.argv[1])
 if sys.argv[2] == "moved":
-    files._swap = lambda new, old, aside: (aside.mkdir(), old.rename(aside / old.name), os.kill(os.getpid(), 9))
+    files.swap = lambda new, old, aside: (aside.mkdir(), old.rename(aside / old.name), os.kill(os.getpid(), 9))
 with replacing(target, overwrite=True, needed_bytes=1, folder=target.suffix == ".zarr") as place:
     (place / "zarr.json" if target.suffix == ".zarr" else place).write_text("half")
     if sys.argv[2] == "writing":
@@ -238,6 +250,29 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
         place.write_text("new")
     assert (tmp_path / "a.png").is_symlink()
     assert (tmp_path / "far" / "b.png").read_text() == "new"
+
+
+def test_a_disk_without_inodes_says_how_many_files_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fullfield.files.free_room", lambda path: Room(10**9, 0))
+    error = system_error("a.zarr", OSError(errno.ENOSPC, "No space left on device"), 5, 1234)
+    assert error.what == "the disk has no inodes left: the result needs up to 1234 files and folders"
+    assert "result does not fit" in system_error("a.zarr", OSError(errno.EDQUOT, "quota"), 5, 1234).what
+
+
+def test_the_room_of_a_disk_is_that_of_the_folder_that_will_hold_a_result(tmp_path: Path) -> None:
+    room = free_room(tmp_path / "not" / "yet" / "there")
+    assert room.bytes > 0
+    assert room.files is None or room.files > 0
+
+
+def test_two_folders_are_exchanged_or_nothing_is_changed(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    done = exchanged(tmp_path / "a", tmp_path / "b")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b" if done else "a"]
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["a" if done else "b"]
+    assert not exchanged(tmp_path / "a", tmp_path / "none")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -10,8 +10,10 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from fullfield.errors import GeometryError, ImageError
+from fullfield.exchange import exchanged
 from fullfield.file_locks import SOFT, LockedError, file_lock
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -128,7 +130,7 @@ def _temporary(
                 if target.exists():
                     _check_replaceable(target, overwrite)
             for new, target in moves:
-                _swap(new, target, new.parent.parent / "old")
+                swap(new, target, new.parent.parent / "old")
     except OSError as error:
         raise system_error(str(paths[0]), error, needed_bytes) from error
 
@@ -171,15 +173,21 @@ def _sweep(parent: Path) -> None:
             remove(work)
 
 
-def _swap(temporary: Path, target: Path, backup: Path) -> None:
-    """Renames ``temporary`` to ``target``; an old directory is moved to ``backup`` first, and restored on failure."""
+def swap(new: Path, target: Path, backup: Path) -> None:
+    """Renames ``new`` to ``target``, which is the old result or the new one at any moment.
+
+    An old folder is at ``new`` afterwards; or in the folder ``backup``, which is made, where the disk cannot exchange
+    two folders: there is a moment without either, and after a failure the old one gets its name back.
+    """
     if not target.is_dir():
-        temporary.replace(target)
+        new.replace(target)
         return
-    backup.mkdir()
+    if exchanged(new, target):
+        return
+    backup.mkdir(exist_ok=True)
     old = target.rename(backup / target.name)
     try:
-        temporary.rename(target)
+        new.rename(target)
     except BaseException:
         old.rename(target)
         raise
@@ -210,8 +218,20 @@ def remove(path: Path) -> None:
         time.sleep(0.05)
 
 
-def system_error(where: str, error: OSError, needed_bytes: int) -> ImageError:
-    """The error for a result that the system did not write."""
+def system_error(where: str, error: OSError, needed_bytes: int, needed_files: int = 1) -> ImageError:
+    """The error for a result that the system did not write.
+
+    Args:
+        where: the result.
+        error: of the system.
+        needed_bytes, needed_files: what the result takes at most.
+    """
+    if error.errno == errno.ENOSPC and free_room(Path(where)).files == 0:
+        return ImageError(
+            where,
+            f"the disk has no inodes left: the result needs up to {needed_files} files and folders",
+            fix="remove files there, write to another disk, or make one file, such as .npy or .tif",
+        )
     if error.errno in _FULL:
         return ImageError(
             where,
@@ -220,6 +240,30 @@ def system_error(where: str, error: OSError, needed_bytes: int) -> ImageError:
         )
     reason = error.strerror or str(error) or type(error).__name__
     return ImageError(where, f"cannot be written ({reason})", fix="write to another place")
+
+
+class Room(NamedTuple):
+    """What a disk has left.
+
+    Args:
+        bytes: free.
+        files: that can be made; ``None`` where the disk does not limit or tell it.
+    """
+
+    bytes: int
+    files: int | None
+
+
+def free_room(path: Path) -> Room:
+    """What the disk of a path, or of the folder that it would be made in, has left."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    files = None
+    if hasattr(os, "statvfs"):  # not on Windows
+        disk = os.statvfs(place)
+        files = disk.f_favail if disk.f_files else None
+    return Room(shutil.disk_usage(place).free, files)
 
 
 def output_paths(images: Iterable[str], output: str) -> list[Path]:

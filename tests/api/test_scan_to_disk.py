@@ -22,6 +22,7 @@ from fullfield import Compute
 from fullfield.api.scan import scan
 from fullfield.engine.progress import Progress
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, ImageError, ResumeError
+from fullfield.files import Room, swap
 from fullfield.image.raster import ArrayRaster, ImageMetadata
 from fullfield.planning import overhead
 from fullfield.store.encoding import Encoding
@@ -207,7 +208,11 @@ def test_an_end_between_any_two_steps_costs_nothing(
     scan(net, small, output=whole, **grouped(SETTINGS))
     tried = 0
     before()
-    for _ in ends(output, go, 0, stride):
+    for step in ends(output, go, 0, stride):
+        if how == "overwrite":
+            assert contents(output) in (contents(other), contents(whole)), (
+                f"neither the old nor the new result at {step}"
+            )
         go()
         check(output, contents(whole))
         tried += 1
@@ -445,6 +450,114 @@ def test_another_result_in_the_way_is_named_and_replaced_only_if_asked(
     found = scan(net, image, output=output, **grouped(SETTINGS), existing="overwrite")
     assert found is not None
     assert found.placement.step == (3, 3)
+
+
+@pytest.fixture
+def finished(net: fullfield.Model, image: np.ndarray, tmp_path: Path) -> Path:
+    """A finished result of another step."""
+    scan(net, image, output=tmp_path / "map.zarr", step=6)
+    return tmp_path / "map.zarr"
+
+
+def test_an_overwriting_scan_that_was_stopped_leaves_the_old_result_and_resumes(
+    net: fullfield.Model, image: np.ndarray, finished: Path, wanted: dict[str, bytes]
+) -> None:
+    old = contents(finished)
+
+    def stop(now: Progress) -> None:
+        if now.blocks == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan(net, image, output=finished, **grouped(SETTINGS), existing="overwrite", progress=stop)
+    assert contents(finished) == old
+    assert fullfield.open_scores(finished).placement.step == (6, 6)
+    found = scan(net, image, output=finished, step=6, progress=not_scanning)  # the old result is still one
+    assert found is not None
+    totals: list[int] = []
+    scan(
+        net,
+        image,
+        output=finished,
+        **grouped(SETTINGS),
+        existing="overwrite",
+        progress=lambda now: totals.append(now.blocks_total),
+    )
+    assert totals[-1] <= 25 - 9
+    check(finished, wanted)
+
+
+def test_an_overwriting_scan_with_other_settings_begins_anew(
+    net: fullfield.Model, image: np.ndarray, finished: Path, wanted: dict[str, bytes]
+) -> None:
+    def stop(now: Progress) -> None:
+        if now.blocks == 3:
+            raise KeyboardInterrupt
+
+    other = grouped(SETTINGS | {"step": 4})
+    with pytest.raises(KeyboardInterrupt):
+        scan(net, image, output=finished, **other, existing="overwrite", progress=stop)
+    with pytest.raises(ResumeError, match=r"was begun with .*step \[4, 4\], now it is \[3, 3\]"):
+        scan(net, image, output=finished, **grouped(SETTINGS))
+    scan(net, image, output=finished, **grouped(SETTINGS), existing="overwrite")
+    check(finished, wanted)
+
+
+def test_other_processes_join_a_scan_that_overwrites(
+    net: fullfield.Model, image: np.ndarray, finished: Path, wanted: dict[str, bytes]
+) -> None:
+    old = contents(finished)
+    first, second = (grouped(SETTINGS | {"rank": rank, "world": 2}) for rank in (0, 1))
+    assert scan(net, image, output=finished, **first, existing="overwrite") is None
+    assert contents(finished) == old
+    assert scan(net, image, output=finished, **second) is not None
+    check(finished, wanted)
+
+
+def test_an_overwriting_scan_is_refused_before_it_starts_where_there_is_no_room_for_both(
+    net: fullfield.Model, image: np.ndarray, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = contents(finished)
+    for room, text in (
+        (Room(2000, None), r"needs about \d+ bytes; 2000 are free"),
+        (Room(10**9, 30), "30 can be made"),
+    ):
+        monkeypatch.setattr("fullfield.store.output.free_room", lambda path, room=room: room)
+        with pytest.raises(ImageError, match=f"the earlier result stays until the new one is complete, .*{text}"):
+            scan(net, image, output=finished, **grouped(SETTINGS), existing="overwrite", progress=not_scanning)
+        assert contents(finished) == old
+        assert [path.name for path in finished.parent.iterdir()] == [finished.name]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("moment", ["before", "between", "after"])
+def test_a_kill_while_the_results_are_exchanged_is_repaired(
+    net: fullfield.Model,
+    image: np.ndarray,
+    finished: Path,
+    wanted: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    exchange: bool,
+    moment: str,
+) -> None:
+    """``between`` is where a disk cannot exchange folders, and the new one has no name yet."""
+
+    def dies(new: Path, target: Path, backup: Path) -> None:
+        if moment == "between":
+            backup.mkdir()
+            target.rename(backup / target.name)
+        elif moment == "after":
+            swap(new, target, backup)
+        raise Stop
+
+    if not exchange:
+        monkeypatch.setattr("fullfield.files.exchanged", lambda first, second: False)
+    with monkeypatch.context() as patched:
+        patched.setattr("fullfield.store.output.swap", dies)
+        with pytest.raises(Stop):
+            scan(net, image, output=finished, **grouped(SETTINGS), existing="overwrite")
+    scan(net, image, output=finished, **grouped(SETTINGS), existing="overwrite", progress=not_scanning)
+    check(finished, wanted)
 
 
 @pytest.mark.parametrize("more", [{}, {"existing": "restart"}, {"existing": "overwrite"}])

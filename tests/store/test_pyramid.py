@@ -14,7 +14,8 @@ import zarr
 
 from fullfield.errors import ImageError
 from fullfield.store import pyramid
-from fullfield.store.ome_zarr import create_store, level_count, level_grid, read_record
+from fullfield.store.levels import level_count, level_grid
+from fullfield.store.ome_zarr import create_store, read_record
 from fullfield.store.pyramid import GrowingStore, seal
 from fullfield.store.shard_reading import read_cells
 from fullfield.store.shards import ShardGrid, Slices

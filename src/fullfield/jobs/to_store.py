@@ -10,18 +10,17 @@ from fullfield.drawing.pictures import save_picture
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.errors import GeometryError, ImageError, ResumeError
-from fullfield.files import system_error
 from fullfield.jobs.certify import certify_scan, check_comparable
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
 from fullfield.planning.shards import Shards
 from fullfield.store.check import is_intact
-from fullfield.store.journal import Begin, Journal, has_begun, journal_folder, open_journal
+from fullfield.store.journal import Begin, Journal, has_begun, is_replacing, journal_folder, open_journal
+from fullfield.store.levels import store_error
 from fullfield.store.ome_zarr import read_record, reopen_store
-from fullfield.store.output import check_place, is_finished, put_empty_store
+from fullfield.store.output import begin_store, check_place, finish_replacing, is_finished, replace_finished
 from fullfield.store.pyramid import GrowingStore, seal
-from fullfield.store.shards import plain_bytes
 from fullfield.store.sink import StoreSink
 from fullfield.store.stored_map import StoredMap, open_map, open_unsealed
 
@@ -60,7 +59,7 @@ def scan_to_store(
     try:
         return _StoreRun(job, output, progress).result()
     except OSError as error:
-        raise system_error(str(output.path), error, plain_bytes(job.spec.shape, job.spec.dtype)) from error
+        raise store_error(output.path, job.spec, error) from error
 
 
 def content_path(result: Path) -> Path:
@@ -119,16 +118,18 @@ class _StoreRun:
         """Starts or resumes the scan, and completes the store if this process is the last."""
         check_place(self.path, overwrite=self.output.overwrite, restart=self.output.existing == "restart")
         job, compute = self.job, self.job.request.compute
-        finished = partial(is_finished, self.path, job.identity, overwrite=self.output.overwrite)
-        if not journal_folder(self.path).exists() and finished():
+        replacing = is_replacing(self.path)
+        if (replacing or not journal_folder(self.path).exists()) and self._is_finished(else_replaced=replacing):
             return self._verified()
         begin = Begin(
             job.identity,
-            create=partial(put_empty_store, self.path, job.stored_spec),
-            finished=finished,
+            create=partial(begin_store, self.path, job.stored_spec),
+            finished=lambda: not is_replacing(self.path) and self._is_finished(),
             rank=compute.rank,
             world=compute.world,
-            restart=self.output.overwrite or (self.output.existing == "restart" and not finished()),
+            restart=self.output.existing == "restart" and not self._is_finished(),
+            overwrite=self.output.overwrite,
+            finish=partial(finish_replacing, self.path),
             intact=self._intact,
         )
         if has_begun(self.path) and not begin.restart:
@@ -138,6 +139,15 @@ class _StoreRun:
                 return self._verified()
             return self._complete(journal, self._run(journal))
 
+    def _is_finished(self, *, else_replaced: bool = False) -> bool:
+        """Whether the output is the finished result of this very scan; another one is an error, unless replaced."""
+        try:
+            return is_finished(self.path, self.job.identity, overwrite=self.output.overwrite)
+        except ImageError:
+            if else_replaced:
+                return False
+            raise
+
     def _intact(self, block: int, file: Path) -> bool:
         """Whether the checksums of a file are right; files of blocks that are another process's share it checks."""
         compute = self.job.request.compute
@@ -146,7 +156,7 @@ class _StoreRun:
     def _run(self, journal: Journal) -> GrowingStore:
         """Computes this process's blocks."""
         job, compute, shards = self.job, self.job.request.compute, self.shards
-        store = reopen_store(self.path, job.stored_spec)
+        store = reopen_store(journal.output, job.stored_spec)
         boxes = map(shards.box, journal.finished)
         growing = GrowingStore(store, [(box.row, box.column) for box in boxes])
         announce(self.progress, "computing the first tile")
@@ -164,7 +174,7 @@ class _StoreRun:
     def _verified(self) -> StoredMap:
         """The finished result, with the certificate that was asked for."""
         if self.job.request.samples and read_record(self.path)["certificate"] is None:
-            seal(self.path, certificate=self._certificate())
+            seal(self.path, certificate=self._certificate(self.path))
         return open_map(self.path)
 
     def _complete(self, journal: Journal, grown: GrowingStore) -> StoredMap | None:
@@ -184,14 +194,15 @@ class _StoreRun:
                 raise ResumeError(str(self.path), what, fix="run the same command again")
             if len(done) < len(shards):
                 return None
-            certificate = self._certificate() if self.job.request.samples else None
-            seal(
-                self.path, certificate=certificate, counts=journal.counts(), built=grown.built, extremes=grown.extremes
-            )
+            store = journal.output
+            certificate = self._certificate(store) if self.job.request.samples else None
+            seal(store, certificate=certificate, counts=journal.counts(), built=grown.built, extremes=grown.extremes)
+            if store != self.path:
+                replace_finished(self.path)
             journal.remove()
         return open_map(self.path)
 
-    def _certificate(self) -> dict[str, object]:
+    def _certificate(self, store: Path) -> dict[str, object]:
         """The certificate of the stored scores, as plain JSON."""
-        scores = open_unsealed(self.path, self.job.stored_spec)
+        scores = open_unsealed(store, self.job.stored_spec)
         return certify_scan(self.job, scores, self.progress).to_dict()

@@ -11,8 +11,9 @@ import numpy as np
 
 from fullfield.errors import ImageError
 from fullfield.store.archive import read_npz
+from fullfield.store.levels import VALID, level_count, level_grid, valid_grid
 from fullfield.store.maps import MapSpec
-from fullfield.store.ome_zarr import VALID, level_count, level_grid, read_record, valid_grid
+from fullfield.store.ome_zarr import read_record
 from fullfield.store.record import ATTRIBUTE, Record, from_record
 from fullfield.store.shard_reading import check_shard, read_grid, shard_files
 from fullfield.store.shards import ShardGrid

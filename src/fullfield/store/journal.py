@@ -6,6 +6,7 @@ A journal is a folder ``OUTPUT.journal``:
     0-of-1.jsonl    one line for each finished block, appended by the process that wrote the block
     0-of-1.lock     locked while that process runs
     gate.lock       locked while a process starts or completes the output
+    result.zarr     the output, while a finished one that it will replace is at its path
 
 A block's files are synced to disk before its line is appended, so that what a line says survives a power loss.
 An output without ``job.json`` was not started, whatever else the folder contains.
@@ -43,6 +44,8 @@ class Begin:
         finished: whether the output exists and is complete, so that nothing is left to do.
         rank, world: this is process ``rank`` of ``world``.
         restart: discard what exists and start again.
+        overwrite: the same, unless the same job has begun to replace a finished output.
+        finish: completes the replacement of an output by an earlier run; whether there was one to complete.
         intact: whether a file of a block that an earlier run recorded is as it was written; one that is not is lost.
     """
 
@@ -52,6 +55,8 @@ class Begin:
     rank: int = 0
     world: int = 1
     restart: bool = False
+    overwrite: bool = False
+    finish: Callable[[], bool] = lambda: False
     intact: Callable[[int, Path], bool] = lambda block, file: True
 
 
@@ -61,7 +66,7 @@ class Journal:
 
     Args:
         folder: of the journal.
-        output: the output's folder.
+        output: the folder that is written; ``staged_store`` while a finished output is replaced.
         name: of this process, ``RANK-of-WORLD``.
         finished: blocks that any process had finished when this one started.
     """
@@ -134,6 +139,16 @@ def journal_folder(output: Path) -> Path:
     return output.with_name(output.name + ".journal")
 
 
+def staged_store(output: Path) -> Path:
+    """The folder that is written while a finished output stays at its path."""
+    return journal_folder(output) / "result.zarr"
+
+
+def is_replacing(output: Path) -> bool:
+    """Whether an output was begun that will replace a finished one."""
+    return has_begun(output) and staged_store(output).exists()
+
+
 def has_begun(output: Path) -> bool:
     """Whether an output was started and not completed."""
     return (journal_folder(output) / _JOB).exists()
@@ -165,38 +180,64 @@ def open_journal(output: Path, begin: Begin) -> Iterator[Journal | None]:
 def _opened(folder: Path, output: Path, begin: Begin, held: ExitStack) -> Journal | None:
     """Starts or resumes an output under the commit lock; adds the lock of its rank to ``held``."""
     sync(folder.parent)
-    if not begin.restart and begin.finished():
+    if begin.finish():
+        if _same_job(folder, begin):
+            _remove(folder)
+            return None
+        _clear(folder)
+    restart = begin.restart or (begin.overwrite and not (is_replacing(output) and _same_job(folder, begin)))
+    if not restart and begin.finished():
         _remove(folder)
         return None
-    held.enter_context(rank_lock(folder, output, rank=begin.rank, world=begin.world, exclusive=begin.restart))
-    begun = None if begin.restart else _read_job(folder)
+    held.enter_context(rank_lock(folder, output, rank=begin.rank, world=begin.world, exclusive=restart))
+    begun = None if restart else _read_job(folder)
     if begun is None:
         _begin(folder, begin)
     else:
         _compare(output, begun, _plain(begin.job))
-        if not output.exists():
+        if not _written(output).exists():
             begin.create()
     name = f"{begin.rank}-of-{begin.world}"
     (folder / f"{name}.jsonl").touch()
     sync(folder)
-    return Journal(folder, output, name, _done(folder, output, begin.intact))
+    written = _written(output)
+    return Journal(folder, written, name, _done(folder, written, begin.intact))
+
+
+def _written(output: Path) -> Path:
+    """The folder that is written."""
+    staged = staged_store(output)
+    return staged if staged.exists() else output
+
+
+def _same_job(folder: Path, begin: Begin) -> bool:
+    """Whether an output was begun by the same job."""
+    try:
+        return _read_job(folder) == _plain(begin.job)
+    except ResumeError:
+        return False
 
 
 def _begin(folder: Path, begin: Begin) -> None:
     """Creates an empty journal, then the empty output, then the job file."""
-    (folder / _JOB).unlink(missing_ok=True)
-    sync(folder)
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif ".lock" not in path.suffixes:
-            path.unlink()
+    _clear(folder)
     begin.create()
     temporary = folder / (_JOB + ".new")
     temporary.write_text(json.dumps(_plain(begin.job), indent=1))
     sync(temporary)
     temporary.replace(folder / _JOB)
     sync(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Empties a journal but for its locks, the job file first."""
+    (folder / _JOB).unlink(missing_ok=True)
+    sync(folder)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif ".lock" not in path.suffixes:
+            path.unlink(missing_ok=True)
 
 
 def _remove(folder: Path) -> None:

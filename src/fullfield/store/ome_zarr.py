@@ -22,14 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError, ImageError, ResumeError, first_line
-from fullfield.files import sync, system_error
+from fullfield.files import sync
 from fullfield.store import ome
+from fullfield.store.levels import VALID, level_count, level_grid, store_error, valid_grid
 from fullfield.store.maps import MapSpec, check_spec
 from fullfield.store.record import ATTRIBUTE, Record, check_record, difference, dumped, from_record, to_record
 from fullfield.store.shard_reading import count_files
-from fullfield.store.shards import ShardGrid, plain_bytes, shard_grid, write_shard, zarr_metadata
-
-VALID = "valid"
+from fullfield.store.shards import ShardGrid, write_shard, zarr_metadata
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class StoreWriter:
                 return (score_file,)
             write_shard(valid_file, valid_grid(self.spec), extent[1:], valid.__getitem__)
         except OSError as error:
-            raise system_error(str(self.path), error, plain_bytes(self.spec.shape, self.spec.dtype)) from error
+            raise store_error(self.path, self.spec, error) from error
         return score_file, valid_file
 
     def _files(self, row: int, column: int) -> tuple[Path, Path]:
@@ -139,7 +138,7 @@ def create_store(path: Path, spec: MapSpec, *, certificate: dict[str, Any] | Non
         write_root(path, spec, certificate=certificate)
         _add_arrays(path, spec)
     except OSError as error:
-        raise system_error(str(path), error, plain_bytes(spec.shape, spec.dtype)) from error
+        raise store_error(path, spec, error) from error
     return writer
 
 
@@ -162,28 +161,8 @@ def reopen_store(path: Path, spec: MapSpec) -> StoreWriter:
     try:
         _add_arrays(path, spec)  # a run may have been killed between two of them
     except OSError as error:
-        raise system_error(str(path), error, plain_bytes(spec.shape, spec.dtype)) from error
+        raise store_error(path, spec, error) from error
     return StoreWriter(path, spec, complete=bool(record["complete"]))
-
-
-def level_grid(spec: MapSpec, level: int) -> ShardGrid:
-    """How a level of the pyramid is cut into shards: as the map, with half as many cells each time, rounded up."""
-    bands, rows, columns = spec.shape
-    shape = (bands, -(-rows // 2**level), -(-columns // 2**level))
-    return shard_grid(shape, spec.dtype, spec.fill, spec.shard)
-
-
-def valid_grid(spec: MapSpec) -> ShardGrid:
-    """How the array of valid cells is cut into shards: as the map."""
-    return shard_grid(spec.shape[1:], "uint8", 1, spec.shard)
-
-
-def level_count(spec: MapSpec) -> int:
-    """Number of levels of the pyramid, the map itself included: halved until no side has more than 256 cells."""
-    side, count = max(spec.shape[1:]), 1
-    while side > 256:
-        side, count = -(-side // 2), count + 1
-    return count
 
 
 def read_record(path: Path) -> Record:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fullfield.errors import ImageError, ResumeError
-from fullfield.files import remove, sync
-from fullfield.store.journal import differences, has_begun, journal_folder
+from fullfield.files import free_room, remove, swap, sync
+from fullfield.store.journal import differences, has_begun, journal_folder, staged_store
+from fullfield.store.levels import store_size
 from fullfield.store.maps import MapSpec
-from fullfield.store.ome_zarr import create_store, read_record
+from fullfield.store.ome_zarr import create_store, read_record, replace_text
+from fullfield.store.record import from_record
 
 
 def check_place(path: Path, *, overwrite: bool, restart: bool) -> None:
@@ -65,6 +68,90 @@ def is_finished(path: Path, identity: Mapping[str, Any], *, overwrite: bool = Fa
             fix='choose another name, or pass existing="overwrite" (--overwrite)',
         )
     return True
+
+
+def begin_store(path: Path, spec: MapSpec) -> None:
+    """Makes the empty store that a scan fills: at the path, or in the journal while a finished result stays there.
+
+    Raises:
+        ImageError: the disk has no room for both.
+    """
+    if not _is_complete(path):
+        put_empty_store(path, spec)
+        return
+    _check_room(path, spec)
+    staged = staged_store(path)
+    create_store(staged, spec)
+    sync(staged, within=True)
+    sync(staged.parent)
+
+
+def _is_complete(path: Path) -> bool:
+    """Whether there is a finished result."""
+    try:
+        return bool(read_record(path)["complete"])
+    except ImageError:
+        return False
+
+
+def _check_room(path: Path, spec: MapSpec) -> None:
+    """Raises unless the disk has room for a new result besides the old one.
+
+    Results of equal numbers are compressed about equally: as much as the old one.
+    """
+    old = from_record(read_record(path), str(path))
+    size, files = store_size(spec)
+    taken = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    needed = min(size, taken * size // store_size(old).bytes)
+    room = free_room(path)
+    if room.files is not None and room.files < files:
+        what, free = f"{files} files and folders", f"{room.files} can be made"
+    elif room.bytes < needed:
+        what, free = f"about {needed} bytes", f"{room.bytes} are free"
+    else:
+        return
+    raise ImageError(
+        str(path),
+        f"the earlier result stays until the new one is complete, which needs {what}; {free}",
+        fix="free space, write to another disk, or remove the earlier result first",
+    )
+
+
+def replace_finished(path: Path) -> None:
+    """Puts the complete store of the journal in place of an earlier result: there is one or the other at any moment.
+
+    To be called under the commit lock. After a kill ``finish_replacing`` completes it.
+    """
+    staged = staged_store(path)
+    replace_text(_note(path), json.dumps(_number(staged)))
+    sync(staged.parent)
+    swap(staged, path, staged.parent / "old")
+    sync(path.absolute().parent)
+
+
+def finish_replacing(path: Path) -> bool:
+    """Completes what ``replace_finished`` had begun when its process was killed; whether it had.
+
+    To be called under the commit lock.
+    """
+    note, staged = _note(path), staged_store(path)
+    if not note.is_file():
+        return False
+    if staged.exists() and (not path.exists() or _number(path) != json.loads(note.read_text())):
+        swap(staged, path, staged.parent / "old")
+        sync(path.absolute().parent)
+    return True
+
+
+def _note(path: Path) -> Path:
+    """The file that says which folder is the new result, once it is complete."""
+    return journal_folder(path) / "replacing.json"
+
+
+def _number(path: Path) -> list[int]:
+    """Disk and number of a folder, which renaming keeps."""
+    status = path.stat()
+    return [status.st_dev, status.st_ino]
 
 
 def put_empty_store(path: Path, spec: MapSpec) -> None:

@@ -13,23 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.files import sync, system_error
+from fullfield.files import sync
 from fullfield.store import ome
 from fullfield.store.halving import halved
+from fullfield.store.levels import VALID, level_count, level_grid, store_error
 from fullfield.store.maps import MapSpec
-from fullfield.store.ome_zarr import (
-    VALID,
-    StoreWriter,
-    add_array,
-    incomplete,
-    level_count,
-    level_grid,
-    read_record,
-    write_root,
-)
+from fullfield.store.ome_zarr import StoreWriter, add_array, incomplete, read_record, write_root
 from fullfield.store.record import from_record
 from fullfield.store.shard_reading import count_files, read_cells
-from fullfield.store.shards import Slices, plain_bytes, split_by_chunk, write_shard
+from fullfield.store.shards import Slices, split_by_chunk, write_shard
 
 _AT_ONCE = 16 << 20  # bytes of the finer level that are read together, unless one inner chunk has more
 LevelShard = tuple[int, int, int]  # level, and row and column in the level's grid of shards
@@ -140,7 +132,7 @@ def seal(
         write_root(path, spec, certificate=certificate, windows=_windows(path, spec, extremes))
         sync(path)
     except OSError as error:
-        raise system_error(str(path), error, plain_bytes(spec.shape, spec.dtype)) from error
+        raise store_error(path, spec, error) from error
 
 
 def _build(path: Path, spec: MapSpec, built: Set[LevelShard]) -> None:

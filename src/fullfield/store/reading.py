@@ -14,8 +14,8 @@ from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair
 from fullfield.store.classes import find_band
 from fullfield.store.encoding import activated, missing_activation
+from fullfield.store.levels import level_grid
 from fullfield.store.maps import Activation, ScoreMap, decoded
-from fullfield.store.ome_zarr import level_grid
 
 Cells = int | slice | None
 """Rows or columns: one, some, or all."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
+from fullfield.store.levels import VALID, level_count, level_grid, valid_grid
 from fullfield.store.maps import ALL, MapSpec, check_level, check_region, filled
-from fullfield.store.ome_zarr import VALID, check_complete, level_count, level_grid, valid_grid
+from fullfield.store.ome_zarr import check_complete
 from fullfield.store.shard_reading import read_cells, read_grid
 from fullfield.store.shards import ShardGrid
 
