@@ -23,7 +23,7 @@ class CanonicalBuilder:
     """
 
     def __init__(self, net: Model, *, may_slide: bool) -> None:
-        self.dtype, self.may_slide = net.dtype, may_slide
+        self.dtype, self.device, self.may_slide = net.dtype, net.device, may_slide
         self.tensors = propagate(net.graph, (PROBE_BATCH, net.channels, *net.window), net.dtype)
         self.graph = Graph()
         self.root = nn.Module()

@@ -98,10 +98,9 @@ class Context:
         return Const(self.builder.attribute(target, made), tuple(shape))
 
     def fixed(self, tensor: torch.Tensor) -> Const:
-        """A tensor of the rule's own, in the type and on the device of the operator's result."""
-        like = self.result
+        """A tensor of the rule's own, in the type of the operator's result and on the network's device."""
         key = (self.node.name, "fixed", *tensor.shape)
-        made = self.builder.cached(key, lambda: tensor.to(like.device, like.dtype))
+        made = self.builder.cached(key, lambda: tensor.to(self.builder.device, self.result.dtype))
         return Const(self.builder.attribute(f"{self.node.name}_fixed", made), tuple(made.shape))
 
     def to_channels(self, mapped: Mapped, layout: Layout, order: Sequence[int]) -> Mapped:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.fx import Node
@@ -9,11 +11,20 @@ from torch.fx import Node
 
 def bind(node: Node) -> dict[str, Any]:
     """The node's arguments by the names of its operator's schema and in its order, defaults filled in."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return {}
-    given = dict(zip([a.name for a in schema.arguments], node.args, strict=False)) | dict(node.kwargs)
-    return {a.name: given.get(a.name, a.default_value) for a in schema.arguments}
+    return bound(node.target, node.args, node.kwargs)
+
+
+def bound(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a call as ``bind`` gives those of a node."""
+    names, defaults = _arguments(target)
+    return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+
+
+@functools.lru_cache(1024)
+def _arguments(target: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of an operator's arguments, and their defaults, in order; none where it has no schema."""
+    arguments = getattr(getattr(target, "_schema", None), "arguments", ())
+    return tuple(a.name for a in arguments), {a.name: a.default_value for a in arguments}
 
 
 def op_name(node: Node) -> str:

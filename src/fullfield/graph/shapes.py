@@ -1,4 +1,7 @@
-"""Finds the shape and type of every value in a graph without computing it."""
+"""Finds the shape and type of every value in a graph without computing it.
+
+``shape_rules`` knows what frequent operators give. A graph with any other is run by torch on fake tensors.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,12 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.node import map_arg
 
-aten = torch.ops.aten
+from fullfield.graph.attributes import attribute_of
+from fullfield.graph.shape_rules import known_result
+
 PROBE_BATCH = 7919  # a prime that no channel count or map size hits: it marks the batch in a shape
-
-# Frequent operators whose result has the shape, the type and the memory order of a contiguous first argument.
-_LIKE_FIRST = frozenset(
-    (aten.batch_norm.default, aten.relu.default, aten.silu.default, aten.gelu.default, aten.hardswish.default)
-)
 
 
 class _Recorder(Interpreter):
@@ -32,8 +33,6 @@ class _Recorder(Interpreter):
         return self.values[n]
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if target in _LIKE_FIRST and not kwargs and args[0].is_contiguous() and args[0].is_floating_point():
-            return args[0]
         key = signature((target, args, kwargs))
         if key not in self.known:
             self.known[key] = super().call_function(target, args, kwargs)
@@ -59,7 +58,34 @@ def window_dims(tensor: torch.Tensor) -> list[int]:
 
 
 def propagate(module: GraphModule, shape: tuple[int, ...], dtype: torch.dtype) -> dict[Node, Any]:
-    """The value of every node for an input of ``shape``: fake tensors (shape and type, no data), integers, tuples."""
+    """The value of every node for an input of ``shape``: tensors without data, integers, tuples.
+
+    Their shapes and types are those of the values; their devices need not be.
+    """
+    return propagate_by_rules(module, shape, dtype) or _by_torch(module, shape, dtype)
+
+
+def propagate_by_rules(module: GraphModule, shape: tuple[int, ...], dtype: torch.dtype) -> dict[Node, Any] | None:
+    """As ``propagate``, where all operators are frequent ones whose arguments fit; else ``None``."""
+    values: dict[Node, Any] = {}
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = torch.empty(shape, dtype=dtype, device="meta")
+        elif node.op == "get_attr":
+            values[node] = attribute_of(module, str(node.target)).detach().to("meta")
+        else:
+            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
+            try:
+                values[node] = args[0] if node.op == "output" else known_result(node.target, args, kwargs)
+            except RuntimeError:  # torch says more about what does not fit
+                return None
+        if values[node] is None:
+            return None
+    return values
+
+
+def _by_torch(module: GraphModule, shape: tuple[int, ...], dtype: torch.dtype) -> dict[Node, Any]:
+    """The values, as fake tensors."""
     weights = itertools.chain(module.parameters(), module.buffers())
     device = next((t.device for t in weights), torch.device("cpu"))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():

@@ -12,6 +12,7 @@ from torch import nn
 
 from fullfield.arguments import parse_pair
 from fullfield.errors import CaptureError, first_line
+from fullfield.graph.shapes import propagate_by_rules
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.export_errors import Channels, explain
 from fullfield.model.given_preprocessing import PreprocessingLike, from_timm, resolve
@@ -103,15 +104,7 @@ def checked_model(
     """
     probe = example_of(graph, (channels, *window))
     drop_writes(graph, probe, name)
-    try:
-        with torch.no_grad():
-            shape = tuple(graph(probe).shape)
-    except Exception as error:
-        raise CaptureError(
-            name,
-            f"does not run on windows of {window[0]}x{window[1]} px ({first_line(error)})",
-            fix="give the window that the network was trained for",
-        ) from error
+    shape = _scores_shape(graph, probe, name)
     if len(shape) != 2 or shape[0] != 2:
         raise CaptureError(
             name,
@@ -124,6 +117,26 @@ def checked_model(
             "class names", f"{len(class_names)} names for {shape[1]} scores", fix="give one name a score"
         )
     return Model(graph, window, channels, shape[1], preprocessing, class_names, name)
+
+
+def _scores_shape(graph: torch.fx.GraphModule, probe: torch.Tensor, name: str) -> tuple[int, ...]:
+    """The shape of the scores of two windows, which run only where it is not known without.
+
+    Raises:
+        CaptureError: the graph does not run.
+    """
+    values = propagate_by_rules(graph, tuple(probe.shape), probe.dtype)
+    if values is not None and probe.dtype in (torch.float32, torch.float64) and probe.device.type == "cpu":
+        return tuple(values[graph.graph.output_node()].shape)
+    try:
+        with torch.no_grad():
+            return tuple(graph(probe).shape)
+    except Exception as error:
+        raise CaptureError(
+            name,
+            "does not run on windows of {}x{} px ({})".format(*probe.shape[2:], first_line(error)),
+            fix="give the window that the network was trained for",
+        ) from error
 
 
 def _input_channels(module: nn.Module, cfg: dict[str, Any], given: int | None) -> list[Channels]:

@@ -10,6 +10,7 @@ from torch.fx import Node
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, register_flop_formula
 
 from fullfield.graph.calls import bind
+from fullfield.graph.shape_rules import is_frequent, multiply_adds
 from fullfield.graph.shapes import signature
 from fullfield.operators.registry import find
 from fullfield.operators.work import Work
@@ -31,6 +32,8 @@ def whole_macs(node: Node, values: Mapping[Node, Any], known: dict[Hashable, int
         known: counts of calls of equal signature, which are made once; this one is added.
     """
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
+    if is_frequent(node.target):
+        return multiply_adds(node.target, args, values[node])
     key = signature((node.target, args, kwargs))
     if key not in known:
         with FlopCounterMode(display=False) as counter, torch.no_grad():

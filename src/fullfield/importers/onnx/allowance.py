@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from fullfield.importers.limits import PRODUCTS, LayerRefused
+from fullfield.importers.onnx.values import BATCHES
 
 MIB = 2**20
 MOST_AXES = 64
@@ -38,7 +39,7 @@ class Allowance:
         self.live_bytes = 4 * self.value_bytes
         self.constant_bytes = 64 * MIB + 16 * self.file_bytes
         self.products = min(PRODUCTS, 2**32 + MIB * self.file_bytes)
-        self._constants = self._live = 0
+        self._constants = self._live = self._products = 0
 
     def check(self, shape: Sequence[int], dtype: torch.dtype, *, windows: int = 1) -> None:
         """Refuses a value that is too large for these windows together.
@@ -74,13 +75,23 @@ class Allowance:
             what = f"needs values of more than the {self.live_bytes // MIB} MiB a window at the same time"
             raise LayerRefused(f"{what} that a file of {self.file_bytes} bytes may")
 
+    def multiply(self, count: int) -> None:
+        """Counts multiply-adds of the windows of both batches, which are about to be done.
+
+        Raises:
+            LayerRefused: all together are too many.
+        """
+        self._products += count
+        if self._products > self.products * sum(BATCHES):
+            what = f"costs more than the {self.products:,} multiply-adds a window"
+            raise LayerRefused(f"{what} that a file of {self.file_bytes} bytes may")
+
 
 class CountsProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class has no types
-    """Refuses multiply-adds beyond a limit while it is active, before the operator that exceeds it is computed."""
+    """Counts multiply-adds while it is active, each before it is done. Its first use imports torch's compiler."""
 
-    def __init__(self, allowance: Allowance, windows: int) -> None:
+    def __init__(self, allowance: Allowance) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.left = allowance.products * windows
         self.allowance = allowance
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -90,8 +101,5 @@ class CountsProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]  # tor
                 torch.Tensor, lambda t: t.to("meta"), (args, kwargs or {})
             )
             result = func(*args_meta, **kwargs_meta)
-            self.left -= int(formula(*args, **(kwargs or {}), out_val=result)) // 2
-            if self.left < 0:
-                what = f"costs more than the {self.allowance.products:,} multiply-adds a window"
-                raise LayerRefused(f"{what} that a file of {self.allowance.file_bytes} bytes may")
+            self.allowance.multiply(int(formula(*args, **(kwargs or {}), out_val=result)) // 2)
         return func(*args, **(kwargs or {}))

@@ -13,8 +13,9 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from fullfield.graph.attributes import is_reserved
+from fullfield.graph.shape_rules import is_frequent, known_result, multiply_adds
 from fullfield.importers.limits import LayerRefused
-from fullfield.importers.onnx.allowance import Allowance
+from fullfield.importers.onnx.allowance import Allowance, CountsProducts
 from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, affine
 
 aten = torch.ops.aten
@@ -42,6 +43,7 @@ class AtenBuilder:
         self.path = "x"
         self._attributes: dict[tuple[int, bool], fx.Node] = {}
         self._constants: list[torch.Tensor] = []
+        self._memory: set[int] = set()  # addresses of what the attributes hold
         self._batch_node: fx.Node | None = None
         node = self.graph.placeholder("x")
         node.meta = {"path": "x"}
@@ -139,10 +141,22 @@ class AtenBuilder:
                 return leaf.tensors[index].to("meta")
             return leaf
 
-        result = target(*pytree.tree_map(bare, args), **pytree.tree_map(bare, kwargs))
+        bare_args, bare_kwargs = pytree.tree_map(bare, (args, kwargs))
+        result = known_result(target, bare_args, bare_kwargs)
+        if result is None:
+            result = self._run(target, bare_args, bare_kwargs)
+        if is_frequent(target):
+            self.allowance.multiply(multiply_adds(target, bare_args, result))
         for tensor in result if isinstance(result, (list, tuple)) else (result,):
             self.allowance.check(tensor.shape, tensor.dtype, windows=BATCHES[index])
         return result
+
+    def _run(self, target: AtenOperator, args: Any, kwargs: Any) -> Any:
+        """The operator's result; what it multiplies is counted before."""
+        if is_frequent(target):
+            return target(*args, **kwargs)
+        with CountsProducts(self.allowance):
+            return target(*args, **kwargs)
 
     def _fold(self, target: AtenOperator, args: Any, kwargs: Any, values: list[Any], results: list[Any]) -> Known:
         name = next((v.name for v in values if v.name), "")
@@ -153,7 +167,7 @@ class AtenBuilder:
                 lambda leaf, i=index: leaf.tensors[i] if isinstance(leaf, Known) else leaf, (args, kwargs)
             )
             with torch.no_grad():
-                both.append(target(*real_args, **real_kwargs))
+                both.append(self._run(target, real_args, real_kwargs))
             if all(v.fixed for v in values):
                 return Known.constant(both[0], name)
         return Known.of(both[0], both[1], name)
@@ -197,7 +211,7 @@ class AtenBuilder:
         if key not in self._attributes:
             self._constants.append(tensor)
             module, leaf, target = self._attribute_for(known.name or f"{self.path}.constant")
-            data = tensor.detach().clone(memory_format=torch.contiguous_format)
+            data = self._own(tensor)
             if learned:
                 module.register_parameter(leaf, nn.Parameter(data))
             else:
@@ -207,6 +221,14 @@ class AtenBuilder:
             node.meta = {"path": self.path}
             self._attributes[key] = self._last_attribute = node
         return self._attributes[key]
+
+    def _own(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The constant in order and in memory that no other attribute has; copied if need be."""
+        memory = tensor.untyped_storage()
+        if not tensor.is_contiguous() or memory.nbytes() != tensor.nbytes or memory.data_ptr() in self._memory:
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+        self._memory.add(tensor.untyped_storage().data_ptr())
+        return tensor.detach()
 
     def _attribute_for(self, name: str) -> tuple[nn.Module, str, str]:
         """The module, created if necessary, and a free attribute for a tensor called ``name``."""

@@ -24,7 +24,7 @@ from fullfield.importers.onnx import (
     slicing,
     windowed,
 )
-from fullfield.importers.onnx.allowance import Allowance, CountsProducts
+from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.interface import ImageInput, find_input, metadata
 from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, opset, read_model
@@ -115,9 +115,8 @@ class _GraphImport:
 
     def run(self) -> torch.fx.GraphModule:
         """The new graph, up to the output."""
-        with CountsProducts(self.allowance, windows=sum(BATCHES)):
-            for node in self.model.graph.node:
-                self._map(node)
+        for node in self.model.graph.node:
+            self._map(node)
         b, output = self.builder, self.output
         score = self._lookup(output, "the output")
         if not isinstance(score, Traced):

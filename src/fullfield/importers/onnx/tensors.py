@@ -64,15 +64,14 @@ def to_torch(proto: onnx.TensorProto, *, folder: Path | None) -> torch.Tensor:
     size, dtype = declared_bytes(proto), _DTYPES[proto.data_type]
     if proto.data_location == TensorProto.EXTERNAL:
         raw = _external(proto, size, folder)
-    elif proto.raw_data or size == 0:
-        raw = proto.raw_data
-    else:
+    elif not (raw := proto.raw_data) and size:
         return _from_fields(proto, dtype)
     if len(raw) != size:
         raise LayerRefused(f"shape {list(proto.dims)} takes {size} bytes, the file has {len(raw)}")
-    if size == 0:
-        return torch.empty(tuple(proto.dims), dtype=dtype)
-    return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(tuple(proto.dims))
+    tensor = torch.empty(tuple(proto.dims), dtype=dtype)  # torch aligns its memory for vector instructions
+    if size:
+        tensor.reshape(-1).view(torch.uint8).numpy()[:] = np.frombuffer(raw, np.uint8)
+    return tensor
 
 
 def _from_fields(proto: onnx.TensorProto, dtype: torch.dtype) -> torch.Tensor:

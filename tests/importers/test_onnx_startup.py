@@ -1,0 +1,64 @@
+"""Reading, preparing and scanning an ordinary ONNX file imports neither torch's compiler nor SymPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tests.processes import json_of
+
+from .onnx_models import model, stored  # noqa: TID252 - tests are no package
+
+node = helper.make_node
+NOISE = np.random.default_rng(0)
+HEAVY = ("torch._dynamo", "sympy", "torch.fx.experimental.symbolic_shapes")
+
+
+def network(*, rare: bool) -> tuple[list[object], dict[str, np.ndarray]]:
+    """Blocks as those of MobileNet and EfficientNet, and if ``rare`` an operator without a rule for its shapes."""
+    weights = {
+        "w0": NOISE.standard_normal((8, 3, 3, 3)),
+        "w1": NOISE.standard_normal((8, 1, 3, 3)),
+        "w2": NOISE.standard_normal((8, 8, 1, 1)),
+        "w3": NOISE.standard_normal((5, 8)),
+        **{f"b{k}": NOISE.random(8) + 1 for k in range(4)},
+    }
+    nodes = [
+        node("Conv", ["x", "w0"], ["a"], strides=[2, 2], pads=[1] * 4),
+        node("BatchNormalization", ["a", "b0", "b1", "b2", "b3"], ["n"]),
+        node("Clip", ["n", "low", "high"], ["c"]),
+        node("Conv", ["c", "w1"], ["d"], group=8, pads=[1] * 4),
+        node("GlobalAveragePool", ["d"], ["m"]),
+        node("Conv", ["m", "w2"], ["s"]),
+        node("HardSigmoid", ["s"], ["g"]),
+        node("Mul", ["d", "g"], ["e"]),
+        node("Add", ["e", "c"], ["r"]),
+        node("Sin" if rare else "Relu", ["r"], ["t"]),
+        node("MaxPool", ["t"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("ReduceMean", ["p"], ["q"], axes=[2, 3], keepdims=0),
+        node("Gemm", ["q", "w3"], ["y"], transB=1),
+    ]
+    bounds = {"low": np.float32(0), "high": np.float32(6)}
+    return nodes, {name: value.astype(np.float32) for name, value in weights.items()} | bounds
+
+
+@pytest.mark.parametrize("rare", [False, True])
+def test_scans_import_no_compiler_unless_an_operator_is_rare(rare: bool, tmp_path: Path) -> None:
+    nodes, weights = network(rare=rare)
+    path = stored(model(nodes, weights, shape=("n", 3, 16, 16)), tmp_path)
+    script = tmp_path / "scan.py"
+    script.write_text(f"""
+import json, sys
+import numpy as np
+import fullfield
+model = fullfield.load({str(path)!r})
+image = np.zeros((40, 40, 3), np.uint8)
+shapes = [list(fullfield.scan(model, image, step=4, mode=mode).shape) for mode in ("exact", "context", 1)]
+print(json.dumps({{"shapes": shapes, "imported": [name for name in {HEAVY!r} if name in sys.modules]}}))
+""")
+    found = json_of(script)
+    assert found["shapes"] == [[5, 7, 7]] * 3
+    assert found["imported"] == (list(HEAVY) if rare else [])
