@@ -65,7 +65,7 @@ def test_a_sliding_pool_holds_a_partial_sum_for_each_power_of_two_in_its_kernel(
     assert record.windowed is not None
     ops = record.windowed.geometry({"kernel_size": [15, 16]}, {})
     assert ops == (Op(15, low=7, high=7, edge="inside"), Op(16, low=8, high=7, edge="inside"))
-    assert record.windowed.scratch(ops) == Scratch(results=5)
+    assert record.windowed.scratch(ops, 0) == Scratch(results=5)
 
 
 def test_the_planner_learns_what_is_overwritten() -> None:

@@ -51,8 +51,9 @@ def _spec(
         if kind == "windowed":
             assert record.windowed is not None
             ops = record.windowed.geometry(args, shapes)
-        macs = record.macs(shapes) * math.prod(shape[:-2]) if record.macs is not None else 0
-        memory = _memory(node, record, kind, ops)
+        taps = record.macs(shapes) if record.macs is not None else 0
+        macs = taps * math.prod(shape[:-2])
+        memory = _memory(node, record, kind, ops, taps)
     elif kind == "whole":
         macs = whole_macs(node, values, counts)
     inputs = tuple(dict.fromkeys(n.name for n in node.all_input_nodes if n in active))
@@ -65,7 +66,7 @@ def _is_tensor(value: Any, values: Mapping[Node, Any]) -> bool:
     return isinstance(value, Node) and isinstance(values[value], torch.Tensor)
 
 
-def _memory(node: Node, record: Operator, kind: str, ops: tuple[Op, Op]) -> dict[str, Any]:
+def _memory(node: Node, record: Operator, kind: str, ops: tuple[Op, Op], taps: int) -> dict[str, Any]:
     """The fields of a node's spec that tell the planner about memory.
 
     Of an operator that a rule put in the place of the network's own, the planner counts neither indices, which a pool
@@ -73,7 +74,7 @@ def _memory(node: Node, record: Operator, kind: str, ops: tuple[Op, Op]) -> dict
     """
     if kind == "windowed":
         assert record.windowed is not None
-        scratch, new = record.windowed.scratch(ops), True
+        scratch, new = record.windowed.scratch(ops, taps), True
     else:
         scratch, new = Scratch(), record.new_memory
     if named(node.meta["op"]) is not record:

@@ -12,10 +12,12 @@ from torch.fx.node import map_arg
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import TileLayout
+from fullfield.graph.calls import bind
 from fullfield.lower.calls import Calls, cells_last, module_of
 from fullfield.lower.inplace import SAME_SHAPE
 from fullfield.lower.rows import Index
 from fullfield.lower.writer import Writer
+from fullfield.operators.registry import record_of
 
 aten = torch.ops.aten
 
@@ -77,9 +79,18 @@ class _Windows:
         if self.calls.is_head(node):
             self.env[node] = self.calls.emit_head(node, args[0], self.count)  # type: ignore[arg-type]
             return
-        result = self.to.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
+        result = self._written(node) or self.to.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
         result.meta[SAME_SHAPE] = self.calls.same_shape(node)
         self.env[node] = result
+
+    def _written(self, node: Node) -> Node | None:
+        """A node as its record writes it on windows; ``None`` where it is called as it is."""
+        write = record_of(node).on_windows
+        if write is None:
+            return None
+        read = self.network[self.network[node.name].inputs[0]]
+        written: Node | None = write(self.to, map_arg(bind(node), self._fetch), read.shape)
+        return written
 
     def _fetch(self, node: Node) -> Any:
         if node not in self.env and node.meta["kind"] == "scalar":

@@ -39,7 +39,7 @@ def _emit_sliding_pool(to: Emitter, call: Call, strip: Any, strips: Strips) -> A
     return gathered(to, strip, strips)
 
 
-def _partial_sums(ops: tuple[Op, Op]) -> Scratch:
+def _partial_sums(ops: tuple[Op, Op], taps: int) -> Scratch:
     """The sums of 1, 2, 4, … neighbours, of which several are held at once."""
     return Scratch(results=max((op.kernel.bit_count() + 1 for op in ops if op.edge == "inside"), default=0))
 

@@ -9,6 +9,7 @@ import torch
 from torch.fx import Node
 
 from fullfield.graph.calls import bind
+from fullfield.operators.emitter import Emitter
 from fullfield.operators.record import Operator
 from fullfield.operators.work import per_number
 
@@ -23,6 +24,11 @@ def _softmax_is_independent(node: Node, values: Mapping[Node, Any]) -> bool:
     return isinstance(dim, int) and dim % values[node].dim() != 0
 
 
+def _group_norm(to: Emitter, args: dict[str, Any], cells: tuple[int, ...]) -> Any:
+    """On channels first: with channels last torch takes the variance as a difference of squares in float32."""
+    return to.call(aten.group_norm.default, to.call(aten.contiguous.default, args["input"]), *list(args.values())[1:])
+
+
 RECORDS = (
     Operator(
         (aten.batch_norm,),
@@ -33,7 +39,8 @@ RECORDS = (
     Operator((aten._native_batch_norm_legit_no_training,), counts=_STORED, independent="first", title="batch_norm"),
     Operator((aten.layer_norm,), counts=_MEASURED, independent="first"),
     Operator((aten.native_layer_norm,), counts=_MEASURED, independent="first", title="layer_norm"),
-    Operator((aten.group_norm, aten.instance_norm), counts=_MEASURED, independent="first"),
+    Operator((aten.group_norm,), counts=_MEASURED, independent="first", on_windows=_group_norm),
+    Operator((aten.instance_norm,), counts=_MEASURED, independent="first"),
     Operator((aten.native_group_norm,), independent="first"),
     Operator((aten.rms_norm,), counts=per_number(multiplies=3, adds=1), independent="first"),
     # the largest for safety, its subtraction, exp, the sum, the division

@@ -8,13 +8,16 @@ from typing import Any
 import torch
 
 from fullfield.geometry.network import Scratch
+from fullfield.graph.calls import pair
 from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Args, Operator, Windowed, kernel_geometry
 from fullfield.operators.strips import own_padding, sums
 from fullfield.operators.work import Work
 
 aten = torch.ops.aten
-_NATIVE = 64  # taps up to which torch's average pool, which adds all of them for every cell, beats sums along the axes
+# torch's average pool adds all taps of every cell one after the other, which rounds worst.
+_NATIVE = 16  # taps up to which it is taken
+_BY_AXIS = 64  # taps up to which it is taken for each axis; beyond, sums in pairs are faster
 
 
 def _largest(args: Args, read: int, written: int) -> Work:
@@ -53,15 +56,33 @@ def _emit_average(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
     kernel, divisor = call.args["kernel_size"], call.args["divisor_override"]
     counts = _counts(call.args, strips)
     uniform = _is_uniform(call.args, strips)
-    if uniform and all(s.slide.dilation == 1 for s in strips) and math.prod(kernel) <= _NATIVE:
-        stride = [s.slide.stride for s in strips]
-        return to.call(aten.avg_pool2d.default, strip, kernel, stride, [0, 0], False, True, divisor)
+    if uniform and all(s.slide.dilation == 1 for s in strips) and math.prod(kernel) <= _BY_AXIS:
+        return _native(to, strip, kernel, [s.slide.stride for s in strips], divisor or math.prod(kernel))
     total = sums(to, strip, strips, kernel)
     if uniform:
         return to.call(aten.div.Tensor, total, divisor or math.prod(kernel))
     for dim, count in zip((-2, -1), counts, strict=True):
         total = _divide(to, total, count, dim)
     return total
+
+
+def _native(to: Emitter, strip: Any, kernel: list[int], stride: list[int], divisor: int) -> Any:
+    """torch's average pool; of more than a few taps along one axis after the other."""
+    (ky, kx), (sy, sx) = kernel, stride
+    if ky * kx <= _NATIVE or min(ky, kx) == 1:
+        return to.call(aten.avg_pool2d.default, strip, kernel, stride, [0, 0], False, True, divisor)
+    strip = to.call(aten.avg_pool2d.default, strip, [ky, 1], [sy, 1], [0, 0], False, True, 1)
+    return to.call(aten.avg_pool2d.default, strip, [1, kx], [1, sx], [0, 0], False, True, divisor)
+
+
+def _average_of_windows(to: Emitter, args: dict[str, Any], cells: tuple[int, ...]) -> Any | None:
+    """Means over the axes that the kernel covers: torch adds these in pairs, the taps of its pool one by one."""
+    kernel, stride = pair(args["kernel_size"]), pair(args["stride"] or args["kernel_size"])
+    if any(pair(args["padding"])) or args["divisor_override"] is not None:
+        return None
+    covered = [dim for dim, k, n in zip((-2, -1), kernel, cells[-2:], strict=True) if k == n > 1]
+    single = all(k == n or k == s == 1 for k, s, n in zip(kernel, stride, cells[-2:], strict=True))
+    return to.call(aten.mean.dim, args["self"], covered, True) if covered and single else None
 
 
 def _counts(args: Args, strips: Strips) -> list[tuple[int, ...]]:
@@ -92,7 +113,7 @@ RECORDS = (
             _emit_largest,
             slides=True,
             padding=lambda args: -math.inf,
-            scratch=lambda ops: Scratch(index_bytes=8),  # of the maxima, where the kernel is dilated
+            scratch=lambda ops, taps: Scratch(index_bytes=8),  # of the maxima, where the kernel is dilated
         ),
         counts=_largest,
         new_memory=True,
@@ -105,6 +126,7 @@ RECORDS = (
         counts=average,
         new_memory=True,
         independent="first",
+        on_windows=_average_of_windows,
     ),
     Operator((aten.avg_pool3d,), counts=_average_of_volume),
     Operator((aten.adaptive_avg_pool2d, aten._adaptive_avg_pool2d), counts=mean_of_all, independent="first"),

@@ -11,11 +11,12 @@ from torch.fx import Node
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Scratch
 from fullfield.graph.calls import pair
-from fullfield.operators.emitter import Emission, Strips
+from fullfield.operators.emitter import Emission, Emitter, Strips
 from fullfield.operators.work import Work
 
 Args = Mapping[str, Any]  # arguments by the names of the operator's schema, tensors as their nodes
 Shapes = Mapping[str, tuple[int, ...]]  # of the tensors among the arguments, for one window
+OnWindows = Callable[[Emitter, dict[str, Any], tuple[int, ...]], Any]
 Independence = Literal["first", "anywhere", "reshape"] | Callable[[Node, Mapping[Node, Any]], bool]
 
 
@@ -31,7 +32,8 @@ class Windowed:
         uniform: whether all cells of its result on a strip are computed alike, so that it may run on fragments.
         one_channel_dim: whether its emission takes maps of one channel dimension: others are merged before it.
         emit_head: writes it where its kernel is as large as the map, on every window's own cells.
-        scratch: memory that it needs besides what it reads and gives.
+        scratch: memory that it needs besides what it reads and gives, by its integers and the multiply-adds of one
+            number of its result.
     """
 
     geometry: Callable[[Args, Shapes], tuple[Op, Op]]
@@ -41,7 +43,7 @@ class Windowed:
     uniform: Callable[[Args, Strips], bool] = lambda args, strips: True
     one_channel_dim: bool = False
     emit_head: Callable[..., Any] | None = None
-    scratch: Callable[[tuple[Op, Op]], Scratch] = lambda ops: Scratch()
+    scratch: Callable[[tuple[Op, Op], int], Scratch] = lambda ops, taps: Scratch()
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Operator:
         independent: how it treats the windows of a batch: those along the ``first`` dimension apart, or those along
             any (``anywhere``); ``reshape`` leaves all numbers in order; a function of the node and the values decides
             by its arguments. Networks with operators that leave it out are run to find out.
+        on_windows: writes it on windows' own cells, from its arguments by name and the rows and columns that it reads;
+            left out, or ``None``, where it is called as it is.
         takes_batch_size: whether it takes the number of windows as a size.
         repeats: whether its result has the same numbers at every index of a dimension that what it reads lacks.
         title: its name in reports, if not its own.
@@ -85,6 +89,7 @@ class Operator:
     new_memory: bool = False
     casts: bool = False
     independent: Independence | None = None
+    on_windows: OnWindows | None = None
     takes_batch_size: bool = False
     repeats: bool = False
     title: str = ""

@@ -79,7 +79,7 @@ def _tap_by_tap(to: Emitter, value: Any, dim: int, strip: Strip, taps: int) -> A
     """One strided slice a tap."""
     span = strip.length - strip.slide.dilation * (taps - 1)
     starts = [m * strip.slide.dilation for m in range(taps)]
-    return _add(to, [to.call(aten.slice.Tensor, value, dim, s, s + span, strip.slide.stride) for s in starts])
+    return added(to, [to.call(aten.slice.Tensor, value, dim, s, s + span, strip.slide.stride) for s in starts])
 
 
 def _doubled(to: Emitter, value: Any, dim: int, strip: Strip, taps: int) -> Any:
@@ -95,12 +95,13 @@ def _doubled(to: Emitter, value: Any, dim: int, strip: Strip, taps: int) -> Any:
         if size <= taps:
             head = to.call(aten.slice.Tensor, value, dim, 0, length)
             value = to.call(aten.add.Tensor, head, to.call(aten.slice.Tensor, value, dim, shift, shift + length))
-    total = _add(to, parts)
+    total = added(to, parts)
     return total if strip.slide.stride == 1 else to.call(aten.slice.Tensor, total, dim, 0, out, strip.slide.stride)
 
 
-def _add(to: Emitter, parts: list[Any]) -> Any:
-    total = parts[0]
-    for part in parts[1:]:
-        total = to.call(aten.add.Tensor, total, part)
-    return total
+def added(to: Emitter, parts: list[Any]) -> Any:
+    """The sum of all parts in pairs: its rounding grows with the logarithm of their number."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = (len(parts) + 1) // 2
+    return to.call(aten.add.Tensor, added(to, parts[:middle]), added(to, parts[middle:]))

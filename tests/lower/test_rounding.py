@@ -1,0 +1,87 @@
+"""Scans in float32 round hardly worse than crops do: sums over windows are added in pairs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import fullfield
+from fullfield.jobs.source import open_source
+from fullfield.verification.crops import run_crops
+
+
+class Function(nn.Module):
+    """A function of the image; the convolution gives the network its type."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1, bias=False)
+        self.conv.weight.data = torch.eye(3)[:, :, None, None].clone()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.conv(x)).flatten(1)
+
+
+def standardised(x: Tensor) -> Tensor:
+    y = x - x.mean((1, 2, 3), keepdim=True)
+    return (y / y.std((1, 2, 3), keepdim=True, unbiased=False))[:, :, 5, 5]
+
+
+def whitened(x: Tensor) -> Tensor:
+    mean, square = x.mean((2, 3), keepdim=True), (x * x).mean((2, 3), keepdim=True)
+    return ((x - mean) / (square - mean * mean + 1e-3).sqrt())[:, :, 5, 5]
+
+
+def bright(side: int) -> NDArray[np.uint8]:
+    """Little contrast on a bright ground: what remains after a mean has few digits."""
+    y, x = np.mgrid[:side, :side]
+    waves = 200 + 8 * np.sin(x / 9) + 4 * np.cos(y / 5) + np.random.default_rng(0).normal(0, 2, (side, side))
+    return np.clip(waves, 0, 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+
+
+def errors(module: nn.Module, window: int, step: int) -> tuple[float, float]:
+    """The largest errors of scan and crops, by the crops in float64, over the range of the scores."""
+    image = bright(window + 96)
+    single = fullfield.load(module, window=window, channels=3, preprocessing="unit")
+    double = fullfield.load(copy.deepcopy(module).double(), window=window, channels=3, preprocessing="unit")
+    scan = fullfield.scan(single, image, step=step).array
+    cells = [(i, j) for i in range(scan.shape[1]) for j in range(scan.shape[2])][::7]
+    crops, exact = (run_crops(net, open_source(net, image), cells, (step, step)) for net in (single, double))
+    span = float(np.ptp(exact))
+    found = np.stack([scan[:, i, j] for i, j in cells])
+    return float(np.abs(found - exact).max()) / span, float(np.abs(crops - exact).max()) / span
+
+
+@pytest.mark.parametrize(
+    ("function", "window", "step"),
+    [
+        (standardised, 32, 8),
+        (standardised, 100, 5),
+        (whitened, 8, 5),
+        (lambda x: x.mean((2, 3)), 224, 8),
+        (lambda x: x.mean(2).amax(2), 224, 8),
+        (lambda x: F.adaptive_avg_pool2d(x, 1), 224, 5),
+        (lambda x: F.group_norm(x, 3)[:, :, 3, 3], 32, 8),
+        (lambda x: torch.linalg.vector_norm(x, 2, (2, 3)), 100, 8),
+    ],
+)
+def test_sums_over_windows_round_as_those_of_the_crops(
+    function: Callable[[Tensor], Tensor], window: int, step: int
+) -> None:
+    scan, crops = errors(Function(function).eval(), window, step)
+    assert scan <= 4 * crops + 1e-6
+
+
+def test_a_head_of_many_taps_rounds_as_the_linear_layer_of_the_crops() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 8, 1), nn.Flatten(), nn.Linear(8 * 48 * 48, 3)).eval()
+    scan, crops = errors(module, 96, 2)
+    assert scan <= 4 * crops + 1e-6
