@@ -37,6 +37,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         data = file.read_bytes()
         asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "")) if how != "whole" else None
+        etag = f'"{file.stat().st_mtime_ns}"'
+        if self.headers.get("If-Range", etag) != etag:
+            asked = None
         start, stop = (int(asked[1] or 0), int(asked[2] or len(data) - 1) + 1) if asked else (0, len(data))
         if asked and not asked[1]:  # so many of the last ones
             start, stop = max(0, len(data) - int(asked[2])), len(data)
@@ -46,7 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(data)}")
         self.send_header("Accept-Ranges", "none" if how == "whole" else "bytes")
         self.send_header("Content-Length", str(len(part)))
-        self.send_header("ETag", f'"{file.stat().st_mtime_ns}"')
+        self.send_header("ETag", etag)
         self.end_headers()
         if not body:
             return

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from fullfield.errors import ImageError, first_line
-from fullfield.image.checks import check_file
+from fullfield.image.checks import ChangedError, check_file
+from fullfield.image.http import read_range
 from fullfield.image.identity import file_identity, plain_names, sampled_hash
 
 _WHOLE = 256 * 2**20  # most bytes of a URL held in memory if the server does not support ranges
@@ -148,6 +149,9 @@ class RemoteBlob:
         stop = min(stop, self.size)
         if start >= stop:
             return b""
+        etag = str(plain_names(self._info).get("etag") or "")
+        if etag and not etag.startswith("W/") and hasattr(self._fs, "set_session"):
+            return read_range(self._fs, self._path, (start, stop), etag)
         data: bytes = self._fs.cat_file(self._path, start=start, end=stop)
         return data
 
@@ -265,7 +269,7 @@ def _read_run(blob: Blob, run: list[tuple[int, int, int]]) -> Iterator[tuple[int
         raise EOFError(f"bytes {first}:{last} are needed, the file has {blob.size}")
     try:
         data = blob.read(first, last)
-    except OSError:
+    except (OSError, ChangedError):
         raise
     except Exception as error:
         raise OSError(first_line(error)) from error

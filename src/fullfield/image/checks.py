@@ -25,6 +25,10 @@ LONGEST = 2**31 - 1
 _AGAIN = "try again, the server may be unreachable; else download the file, which may be damaged"
 
 
+class ChangedError(ImageError):
+    """A file is not the one that was opened."""
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Keeps Ctrl-C working around ctypes calls: during the conversion of an argument it raises ArgumentError instead.
@@ -52,7 +56,9 @@ def check_region(region: Region, shape: tuple[int, ...], where: str) -> None:
 
 
 def damaged(where: str, region: Region, error: BaseException) -> ImageError:
-    """The error for a region that cannot be decoded."""
+    """The error for a region that cannot be decoded; that for a changed file remains."""
+    if isinstance(error, ChangedError):
+        return error
     top, bottom, left, right = region
     return ImageError(
         where,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ from fullfield.image.formats.numpy import MAGIC, open_numpy
 from fullfield.image.formats.pillow import open_pillow
 from fullfield.image.formats.tiff import GEO_TAGS, open_tiff
 from fullfield.image.formats.tiff_check import first_tags, tiff_format
+from fullfield.image.opened import Opened, file_state
 from fullfield.image.raster import Raster
 from fullfield.image.selection import Selection, unknown_resolution
 
@@ -104,12 +105,16 @@ class ImageFile:
 
 def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster:
     """Opens an image as ``open`` does, with the selection as one record."""
-    raster = _opened(os.fspath(path), selection)
+    name = os.fspath(path)
+    state = file_state(local_path(name))
+    raster = _opened(name, selection)
     try:
-        return raster if selection.mpp is None else _at_resolution(raster, selection.mpp)
+        raster = raster if selection.mpp is None else _at_resolution(raster, selection.mpp)
     except BaseException:
         raster.close()
         raise
+    metadata = replace(raster.metadata, opened=Opened(name, selection, state))
+    return replace(raster, metadata=metadata)  # type: ignore[type-var]  # all readers' are dataclasses
 
 
 def _at_resolution(raster: Raster, mpp: float) -> Raster:

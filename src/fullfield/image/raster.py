@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.image.opened import Opened
+
 AffineTransform = tuple[float, float, float, float, float, float]
 
 
@@ -60,6 +62,7 @@ class ImageMetadata:
         band_names: one per channel, or empty.
         reader: name of the reader, for reports.
         held_bytes: most bytes of decoded tiles that the reader's library caches.
+        opened: what was opened, of an image in a file.
     """
 
     identity: dict[str, Any]
@@ -74,6 +77,7 @@ class ImageMetadata:
     band_names: tuple[str, ...] = ()
     reader: str = "array"
     held_bytes: int = 0
+    opened: Opened | None = field(default=None, repr=False, compare=False)
 
 
 class Raster(Protocol):

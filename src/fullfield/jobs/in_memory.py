@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
+from fullfield.image.unchanged import check_identity
 from fullfield.jobs.certify import certify_scan, check_comparable
 from fullfield.jobs.job import ScanJob, prepare_job, scores_dtype
 from fullfield.jobs.request import ScanRequest
@@ -16,13 +17,14 @@ def scan_in_memory(request: ScanRequest, progress: OnProgress | None = None) -> 
     """The scores of every window, encoded as asked for, with the certificate if crops are to be compared.
 
     Raises:
-        FullfieldError: a model, image or argument that cannot be used.
+        FullfieldError: a model, image or argument that cannot be used, or an image that was changed meanwhile.
     """
     job = prepare_job(request, progress=progress)
     spec, model = job.spec, job.prepared.model
     if request.samples:
         check_comparable(spec, model)
     sink = compute_scores(job, progress)
+    check_identity(job.source.image.original)
     if sink.encoder is not None:
         spec.provenance["counts"] = sink.counts.sums()
     scores = ArrayMap(sink.array, spec)

@@ -10,6 +10,7 @@ from fullfield.drawing.pictures import save_picture
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.errors import GeometryError, ImageError, ResumeError
+from fullfield.image.unchanged import check_identity, check_state
 from fullfield.jobs.certify import certify_scan, check_comparable
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
@@ -165,7 +166,14 @@ class _StoreRun:
             job.plan,
             job.prepared.canonical,
             job.source,
-            StoreSink(shards, job.encoder, writer, journal, shards.share(compute.rank, compute.world)),
+            StoreSink(
+                shards,
+                job.encoder,
+                writer,
+                journal,
+                shards.share(compute.rank, compute.world),
+                check=partial(check_state, job.source.image.original),
+            ),
             where=job.wanted,
             progress=self.progress,
         )
@@ -182,8 +190,10 @@ class _StoreRun:
 
         Raises:
             ResumeError: files of this process's blocks are gone since they were written.
+            ImageError: the image was changed while it was scanned.
         """
         compute, shards = self.job.request.compute, self.shards
+        check_identity(self.job.source.image.original)
         with journal.commit_lock():
             if not journal.is_open():  # another process was faster
                 return open_map(self.path)

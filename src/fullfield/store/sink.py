@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,12 +39,21 @@ class StoreSink:
         writer: of the store.
         journal: of the store.
         share: the blocks of this process.
+        check: called before a block is written; raises if the image is not the one that the scan began with.
     """
 
     def __init__(
-        self, shards: Shards, encoder: ScoreEncoder, writer: BlockWriter, journal: Journal, share: Sequence[int]
+        self,
+        shards: Shards,
+        encoder: ScoreEncoder,
+        writer: BlockWriter,
+        journal: Journal,
+        share: Sequence[int],
+        *,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.shards, self.encoder, self.writer, self.journal, self.share = shards, encoder, writer, journal, share
+        self.check = check
         self._finished = set(journal.finished)
         self._open: dict[int, _Block] = {}
 
@@ -67,7 +76,12 @@ class StoreSink:
         self._open[block].put(self.encoder, cells, scores, mask)
 
     def finish(self, block: int) -> None:
-        """Writes a block and records it."""
+        """Writes a block and records it.
+
+        Raises:
+            ImageError: the image was changed since the scan began.
+        """
+        self.check()
         box = self.shards.box(block)
         filled = self._open.pop(block, None)
         if filled is None:
