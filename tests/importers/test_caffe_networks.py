@@ -285,6 +285,21 @@ def test_fillers_draw_the_weights_of_a_file_without_any(tmp_path: Path) -> None:
             assert float(weight.std()) == pytest.approx(0.02**0.5 if kind == "msra" else 1.0, rel=0.1)
 
 
+def test_fillers_draw_nothing_for_a_network_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("drew weights")
+
+    monkeypatch.setattr("fullfield.importers.caffe.weights.fill", refused)
+    large = 'inner_product_param { num_output: %d weight_filler { type: "xavier" } }'
+    wide = head(3, 100, 100) + layer("InnerProduct", "data", "a", large % 10_000)
+    assert "fillers would draw 1200040000 bytes" in bad(tmp_path, wide)
+    assert "a bottom of 2 dimensions" in bad(tmp_path, wide + conv("a", "c", 2, 3))
+    assert "'magic'" in bad(tmp_path, head() + conv("data", "c", 2, 3) + conv("c", "d", 2, 3, MAGIC))
+
+
+MAGIC = 'weight_filler { type: "magic" }'
+
+
 def test_the_bilinear_filler_is_that_of_interpolation() -> None:
     kernel = torch.empty(2, 1, 4, 4)
     fill(kernel, message("FillerParameter")(type="bilinear"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import sys
@@ -249,6 +250,18 @@ def test_keras_archives_saved_models_folders_and_missing_files_are_named(tmp_pat
     }.items():
         with pytest.raises(CaptureError, match=said):
             load(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+def test_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = tmp_path / "net.prototxt"
+    text.write_text('name: "n"\ninput: "data"\ninput_dim: 1\ninput_dim: 3\ninput_dim: 9\ninput_dim: 9\nlayer { }')
+    for path in (pipe, Path("/dev/zero")):
+        for read in (load, load_onnx, read_class_names, lambda p: load(text, weights=p)):
+            with pytest.raises(CaptureError, match="not a regular file"):
+                read(path)
 
 
 def test_a_file_cut_short_anywhere_is_one_error(tmp_path: Path) -> None:

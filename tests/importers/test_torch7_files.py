@@ -162,6 +162,35 @@ def test_deep_nesting_and_modules_that_contain_themselves_are_refused(tmp_path: 
     loop = sequential(Obj("nn.Tanh"))
     loop.fields["modules"].append(loop)
     assert "contain themselves" in reason(write(tmp_path, loop), window=12)
+    chain = sequential(Obj("nn.Tanh"))
+    links = [chain]
+    for _ in range(110):
+        chain = sequential(chain)
+        links.append(chain)
+    assert "nested more than 100 deep" in reason(write(tmp_path, {"links": links, "model": chain}), window=12)
+
+
+def test_a_module_that_occurs_twice_runs_twice_with_the_same_weights(tmp_path: Path) -> None:
+    layer = Obj("nn.Linear", weight=numbers(4, 4), bias=numbers(4))
+    block = sequential(layer, Obj("nn.Tanh"), layer)
+    both = Obj("nn.ConcatTable", modules=[block, block, layer])
+    root = sequential(Obj("nn.View", size=longs(4), numElements=4), both, Obj("nn.CAddTable"))
+    network = load(write(tmp_path, root), window=2)
+    weight, bias = (torch.from_numpy(layer.fields[name]) for name in ("weight", "bias"))
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    wanted = F.linear(torch.tanh(F.linear(x, weight, bias)), weight, bias)
+    with torch.no_grad():
+        assert torch.allclose(network(x.reshape(3, 1, 2, 2)), 2 * wanted + F.linear(x, weight, bias), rtol=0, atol=1e-6)
+    assert sum(p.numel() for p in network.graph.parameters()) == 20
+
+
+def test_shared_modules_that_multiply_are_counted_before_they_run(tmp_path: Path) -> None:
+    module = Obj("nn.Tanh")
+    for _ in range(12):
+        module = sequential(*[module] * 10)
+    path = write(tmp_path, module)
+    assert path.stat().st_size < 10_000
+    assert "runs 1,111,111,111,111 modules a window, more than the 2,052 of 13 modules" in reason(path, window=2)
 
 
 def test_a_file_cut_short_anywhere_is_one_error(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
     file = Path(path)
     fix = "give a UTF-8 text file with one class name a line"
     try:
+        if file.exists() and not file.is_file():
+            raise CaptureError(str(file), "is not a regular file", fix=fix)
         if file.stat().st_size > _LARGEST_FILE_BYTES:
             raise CaptureError(str(file), f"has {file.stat().st_size} bytes, too many for class names", fix=fix)
         names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]

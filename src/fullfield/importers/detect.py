@@ -37,6 +37,8 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
         if (path / "saved_model.pb").is_file():
             return "other", "is a TensorFlow SavedModel", "use tf2onnx"
         return "other", "is a directory, not a model file", "name the model file in it"
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        return "other", "is not a regular file", "copy its content to a file first"
     try:
         with path.open("rb") as stream:
             head = stream.read(64)

@@ -36,10 +36,12 @@ def read_bytes(path: Path, *, cap_bytes: int = FILE_BYTES) -> bytes:
     """The file's content.
 
     Raises:
-        CaptureError: it cannot be read, or is larger than allowed.
+        CaptureError: it cannot be read, is not a regular file, or is larger than allowed.
     """
     try:
         size = path.stat().st_size
+        if not path.is_file():  # reading a pipe or /dev/zero would never end
+            raise CaptureError(str(path), "is not a regular file", fix="copy its content to a file first")
         if size > cap_bytes:
             raise CaptureError(str(path), f"has {size} bytes, more than the {cap_bytes} allowed", fix="is it the file?")
         return path.read_bytes()

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fullfield.errors import ImageError, first_line
+from fullfield.image.checks import check_file
 from fullfield.image.decode import DECODE_ERRORS, decode
+from fullfield.image.decoded_size import check_picture
 from fullfield.image.formats.gdal_safety import allowed_drivers, check_files, check_path, gdal_options, gdal_path
 from fullfield.image.raster import Georeference, Raster
 from fullfield.mask.geojson import geojson_grid, looks_like_geojson, parse_coordinates
@@ -69,8 +71,7 @@ def mask_grid(mask: object, raster: Raster, *, coordinates: str = "auto") -> Mas
 
 
 def _is_geojson(path: Path) -> bool:
-    if not path.is_file():
-        raise ImageError(str(path), "there is no such file", fix="check the path of the mask")
+    check_file(path)
     with path.open("rb") as file:
         return looks_like_geojson(file.read(256))
 
@@ -222,6 +223,7 @@ def _pillow(path: Path) -> _Picture | None:
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:
             warnings.simplefilter("ignore")  # errors are raised
+            check_picture(picture, str(path), path.stat().st_size)
             plain = picture.mode in ("P", "1", "L", "I", "F") or picture.mode.startswith("I;16")
             if plain and "transparency" not in picture.info and picture.getexif().get(274, 1) == 1:
                 return _from_array(

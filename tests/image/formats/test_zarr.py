@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -424,6 +425,21 @@ def test_a_resolution_that_is_no_number_is_unknown(tmp_path):
     content["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"] = [1, "wide", -3]
     group.attrs["ome"] = content
     assert open_zarr(path, Selection()).metadata.mpp is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+@pytest.mark.parametrize("key", ["zarr.json", "c/0/0"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_document_or_chunk_that_is_no_regular_file_is_refused_without_waiting(key, kind, tmp_path):
+    zarr.create_array(tmp_path / "a.zarr", data=np.ones((8, 8), np.uint8), chunks=(8, 8), compressors=None)
+    place = tmp_path / "a.zarr" / key
+    place.unlink()
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero")
+    with pytest.raises(ImageError, match=r"is not a regular file|not a Zarr"):
+        open_zarr(str(tmp_path / "a.zarr"), Selection()).read(0, 8, 0, 8)
 
 
 def test_a_folder_that_is_no_zarr_and_a_path_that_is_none_are_clear(tmp_path):

@@ -57,6 +57,10 @@ class BoundedStore(WrapperStore[Store]):
             ImageError: it is longer than the limit, or there is something that is no file.
             RangeRequestError: the store returned the whole value instead of a part.
         """
+        if isinstance(self.inner, LocalStore):
+            place = self.inner.root / key
+            if place.exists() and not (place.is_file() or place.is_dir()):  # reading a pipe would never end
+                raise self._unreadable(key, "it is not a regular file")
         if isinstance(byte_range, RangeByteRequest):
             self._check(key, byte_range.end - byte_range.start)
         elif byte_range is None and isinstance(self.inner, LocalStore):

@@ -93,6 +93,12 @@ def build(
     if weights.missing:
         listed = ", ".join(weights.missing[:12])
         raise CaptureError(str(path), f"has no weights for {listed}", fix="give the weights of this network")
+    try:
+        weights.draw()
+    except LayerRefused as refusal:
+        raise CaptureError(
+            str(path), str(refusal), fix="give its weights, a .caffemodel: weights=, --weights"
+        ) from refusal
     net.caffe_factors = weights.factors(net)
     return net, entered
 

@@ -27,6 +27,8 @@ _UNKNOWN_ENUM = re.compile(r"\btype\s*:\s*([A-Z][A-Z0-9_]*)\b")
 
 def kind(path: Path) -> str | None:
     """``text`` or ``binary`` for a Caffe file, ``None`` for other files and those that cannot be read."""
+    if not path.is_file():
+        return None
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)

@@ -13,6 +13,8 @@ from torch import nn
 from fullfield.importers.caffe.schema import Message, message
 from fullfield.importers.limits import FILE_BYTES, LayerRefused, check_elements
 
+DRAWN_BYTES = 640 * 2**20
+"""The most bytes of weights that fillers draw; VGG-19, the largest network that Caffe's authors list, has 575 MB."""
 StoredShape = tuple[tuple[int, ...], bool]
 """A blob's shape, and whether the parameter is its transpose."""
 Factors = tuple[float, float]
@@ -32,11 +34,14 @@ class CaffeWeights:
         self.missing: list[str] = []
         self.specs: dict[nn.Parameter, Message] = {}
         self._named: dict[str, tuple[nn.Parameter, StoredShape]] = {}
+        self._undrawn: list[tuple[nn.Parameter, StoredShape, Message | None]] = []
 
     def parameter(
         self, layer: Message, index: int, shape: Sequence[int], filler: Message | None, *, transposed: bool = False
     ) -> nn.Parameter:
         """The layer's parameter of that index; layers that name the same one share it, with the last blob as its data.
+
+        What fillers draw has no values before ``draw``, so that a network that is refused takes no memory.
 
         Args:
             shape: in the file.
@@ -52,13 +57,31 @@ class CaffeWeights:
         if spec.name in self._named:
             return self._shared(spec, layout, tensor)
         if tensor is None:
-            tensor = torch.empty(*shape)
-            fill(tensor, filler)
-        parameter = nn.Parameter(tensor.T.contiguous() if transposed else tensor)
+            check_filler(shape, filler)
+            parameter = nn.Parameter(torch.empty(*(shape[::-1] if transposed else shape)))
+            self._undrawn.append((parameter, layout, filler))
+        else:
+            parameter = nn.Parameter(tensor.T.contiguous() if transposed else tensor)
         self.specs[parameter] = message("ParamSpec").FromString(spec.SerializeToString())
         if spec.name:
             self._named[spec.name] = parameter, layout
         return parameter
+
+    def draw(self) -> None:
+        """Draws the parameters that no file has, by their fillers, in the order of the layers.
+
+        Raises:
+            LayerRefused: they would take more memory than fillers may.
+        """
+        drawn = sum(4 * parameter.numel() for parameter, _, _ in self._undrawn)
+        if drawn > DRAWN_BYTES:
+            raise LayerRefused(f"its fillers would draw {drawn} bytes of weights, more than {DRAWN_BYTES}")
+        for parameter, (shape, transposed), filler in self._undrawn:
+            tensor = torch.empty(shape) if transposed else parameter.data
+            fill(tensor, filler)
+            if transposed:
+                parameter.data.copy_(tensor.T)
+        self._undrawn.clear()
 
     def _shared(self, spec: Message, layout: StoredShape, tensor: torch.Tensor | None) -> nn.Parameter:
         """The parameter of that name, which an earlier layer created."""
@@ -151,16 +174,28 @@ def _times(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "one number"
 
 
-def fill(tensor: torch.Tensor, filler: Message | None) -> None:
-    """Initialises a parameter by its filler; with zeros if it has none, as Caffe does.
+def check_filler(shape: Sequence[int], filler: Message | None) -> None:
+    """Refuses a filler before anything is drawn.
 
     Raises:
-        LayerRefused: an unknown filler.
-    Source: Caffe ``filler.hpp``; Glorot & Bengio 2010 (xavier); He et al. 2015 (msra).
+        LayerRefused: it is unknown, or cannot fill a tensor of this shape.
     """
     kind = "constant" if filler is None else filler.type
     if kind not in _FILLERS:
         raise LayerRefused(f"an unknown filler {kind!r}")
+    if kind == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
+        raise LayerRefused("a bilinear filler for a kernel that is not square")
+
+
+def fill(tensor: torch.Tensor, filler: Message | None) -> None:
+    """Initialises a parameter by its filler; with zeros if it has none, as Caffe does.
+
+    Raises:
+        LayerRefused: as ``check_filler``.
+    Source: Caffe ``filler.hpp``; Glorot & Bengio 2010 (xavier); He et al. 2015 (msra).
+    """
+    check_filler(tensor.shape, filler)
+    kind = "constant" if filler is None else filler.type
     with torch.no_grad():
         _FILLERS[kind](tensor, filler if filler is not None else message("FillerParameter")())
 
@@ -193,8 +228,6 @@ def _msra(tensor: torch.Tensor, filler: Message) -> None:
 
 
 def _bilinear(tensor: torch.Tensor, filler: Message) -> None:
-    if tensor.dim() != 4 or tensor.shape[2] != tensor.shape[3]:
-        raise LayerRefused("a bilinear filler for a kernel that is not square")
     size = tensor.shape[3]
     half = math.ceil(size / 2)
     centre = (2 * half - 1 - half % 2) / (2.0 * half)

@@ -15,7 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
 from fullfield.errors import CaptureError
-from fullfield.importers.limits import LayerRefused, broken
+from fullfield.importers.limits import LayerRefused, broken, read_bytes
 from fullfield.importers.onnx.functions import drop_dead_nodes, inline
 from fullfield.importers.onnx.interface import choose_output
 from fullfield.importers.onnx.registry import REGISTRY
@@ -67,15 +67,7 @@ def parse(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
     Raises:
         CaptureError: the file is too large, cannot be opened, or is damaged.
     """
-    try:
-        size = path.stat().st_size
-        if size > cap_bytes:
-            raise CaptureError(
-                str(path), f"has {size} bytes, more than the {cap_bytes} allowed", fix="raise the cap if you trust it"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise CaptureError(str(path), f"cannot be read ({error.strerror})", fix="check the path") from error
+    data = read_bytes(path, cap_bytes=cap_bytes)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)

@@ -19,13 +19,18 @@ class Container(nn.Module):
         for position, part in enumerate(parts, 1):
             self.add_module(str(position), part)
 
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The modules in order; one that occurs twice is the same object, which ``children`` would give once."""
+        return [part for part in self._modules.values() if part is not None]
+
 
 class Sequential(Container):
     """Runs its modules one after the other."""
 
     def forward(self, x: Any) -> Any:
         """The output of the last module."""
-        for part in self.children():
+        for part in self.parts:
             x = part(x)
         return x
 
@@ -35,7 +40,7 @@ class ConcatTable(Container):
 
     def forward(self, x: Any) -> list[Any]:
         """The outputs."""
-        return [part(x) for part in self.children()]
+        return [part(x) for part in self.parts]
 
 
 class ParallelTable(Container):
@@ -43,8 +48,8 @@ class ParallelTable(Container):
 
     def forward(self, values: Any) -> list[Any]:
         """The outputs."""
-        parts = list(self.children())
-        return [part(value) for part, value in zip(parts, as_table(values, len(parts)), strict=True)]
+        table = as_table(values, len(self.parts))
+        return [part(value) for part, value in zip(self.parts, table, strict=True)]
 
 
 class ConcatOutputs(Container):
@@ -56,7 +61,7 @@ class ConcatOutputs(Container):
 
     def forward(self, x: Any) -> Tensor:
         """The concatenated outputs; with ``centred``, smaller maps are padded with zeros to the largest size."""
-        values = [part(x) for part in self.children()]
+        values = [part(x) for part in self.parts]
         return torch.cat(_centred(values) if self.centred else values, self.dim)
 
 
@@ -81,7 +86,7 @@ class Parallel(Container):
         if x.shape[self.input_dim] != len(self._modules):
             raise LayerRefused(f"{len(self._modules)} modules for {int(x.shape[self.input_dim])} slices")
         return torch.cat(
-            [part(x.select(self.input_dim, i)) for i, part in enumerate(self.children())], self.output_dim
+            [part(x.select(self.input_dim, i)) for i, part in enumerate(self.parts)], self.output_dim
         )  # fmt: skip
 
 

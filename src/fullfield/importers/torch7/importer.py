@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from fullfield.importers.torch7.containers import (
 from fullfield.importers.torch7.fields import Fields
 from fullfield.importers.torch7.reader import LuaObject, read
 from fullfield.importers.torch7.spatial import ModuleBuilder
+from fullfield.importers.torch7.survey import survey
 from fullfield.layers.locally_connected import LocallyConnected2d
 from fullfield.layers.pools import L2Pool2d
 from fullfield.model.given_preprocessing import PreprocessingLike
@@ -104,7 +105,7 @@ def read_module(path: Path, *, window: WindowSize | None) -> tuple[nn.Module, in
     if window is None:
         raise CaptureError(str(path), "is a Torch7 file, which does not state its window", fix="pass window=224, say")
     size = parse_window(window)
-    module = _build(root, path, "")
+    module = _build(root, path, "", {})
     channels = _channels(module, size)
     try:
         dry = DryRun()
@@ -140,7 +141,7 @@ def _check_kinds(root: LuaObject, path: Path) -> None:
         CaptureError: there are such modules, or one contains itself.
     """
     unknown: Counter[str] = Counter()
-    for module in _walk(root, path):
+    for module in survey(root, path):
         kind = _kind(module)
         if kind not in BUILDERS and kind not in CONTAINERS:
             unknown[module.kind[:80]] += 1
@@ -150,27 +151,23 @@ def _check_kinds(root: LuaObject, path: Path) -> None:
         raise CaptureError(str(path), what, fix="build the network without them")
 
 
-def _walk(root: LuaObject, path: Path) -> Iterator[LuaObject]:
-    """All modules, each after its container."""
-    pending, visited = [(root, 0)], 0
-    while pending:
-        module, depth = pending.pop()
-        visited += 1
-        if depth > 100 or visited > 100_000:
-            raise CaptureError(str(path), "has modules that contain themselves", fix="save the network again")
-        yield module
-        inner = module.fields.get("modules")
-        if isinstance(inner, dict):
-            pending.extend((part, depth + 1) for part in inner.values() if isinstance(part, LuaObject))
+def _build(source: LuaObject, path: Path, where: str, built: dict[int, nn.Module]) -> nn.Module:
+    """Builds a module and the modules inside it; one that occurs again is the same, with the same weights.
+
+    Args:
+        built: the modules so far, by the identity of their sources.
+    """
+    if id(source) not in built:
+        built[id(source)] = _new(source, path, where, built)
+    return built[id(source)]
 
 
-def _build(source: LuaObject, path: Path, where: str) -> nn.Module:
-    """Builds a module and the modules inside it."""
+def _new(source: LuaObject, path: Path, where: str, built: dict[int, nn.Module]) -> nn.Module:
     kind, f = _kind(source), Fields(source)
     try:
         if kind not in CONTAINERS:
             return BUILDERS[kind](f)
-        parts = [_build(p, path, f"{where}.{i}".removeprefix(".")) for i, p in enumerate(f.modules(), 1)]
+        parts = [_build(p, path, f"{where}.{i}".removeprefix("."), built) for i, p in enumerate(f.modules(), 1)]
         return _container(kind, f, parts)
     except CaptureError:
         raise
