@@ -15,6 +15,8 @@ Every text reads ``where: what, with both values`` and ends in a line ``fix:``.
 
 from __future__ import annotations
 
+import re
+
 
 class FullfieldError(Exception):
     """One clear error: where it happened, what is wrong, how to mend it.
@@ -31,7 +33,8 @@ class FullfieldError(Exception):
     """
 
     def __init__(self, where: str, what: str, *, fix: str) -> None:
-        super().__init__(f"{where}: {what}\n  fix: {fix}")
+        place = printable(where).replace("\n", "\\n")
+        super().__init__(f"{place}: {printable(what)}\n  fix: {printable(fix)}")
         self.where = where
         self.what = what
         self.fix = fix
@@ -75,6 +78,34 @@ class ResumeError(FullfieldError):
 
 class InternalError(FullfieldError):
     """A mistake of fullfield itself, found before it could make results wrong."""
+
+
+# All controls but tab and line feed, separators of lines, changes of the direction of text, and halves of characters.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONG_WORD = re.compile(r"\S{201,}")
+_LONG_LINE = re.compile(r".{2001,}")
+
+
+def printable(text: str) -> str:
+    """A text that cannot control a terminal: controls as escapes, words above 200 and lines above 2000 characters cut.
+
+    Examples:
+        >>> print(printable("a\\x1b[2Jb"))
+        a\\x1b[2Jb
+    """
+    plain = _CONTROLS.sub(_escape, text)
+    shorter = _LONG_WORD.sub(lambda word: f"{word[0][:140]}…{word[0][-40:]}", plain)
+    return _LONG_LINE.sub(lambda line: f"{line[0][:1800]} … {line[0][-100:]}", shorter)
+
+
+def printable_json(text: str) -> str:
+    """A JSON document that cannot control a terminal; what it says stays the same."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def first_line(error: BaseException) -> str:

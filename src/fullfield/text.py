@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from fullfield.errors import printable
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 WIDTH = 120
 """Columns of running text."""
+_CELL = 100  # characters of a table's text
 
 
 def table_lines(rows: Sequence[Sequence[str]], *, left: int, gap: str = "  ", totals: bool = False) -> list[str]:
-    """The lines of a table, as wide as its longest texts.
+    """The lines of a table, as wide as its longest texts; texts are cut at 100 characters.
 
     Args:
         rows: texts of the columns; the first row has the titles, above a rule.
@@ -31,6 +34,7 @@ def table_lines(rows: Sequence[Sequence[str]], *, left: int, gap: str = "  ", to
         -----------
         all      10
     """
+    rows = [[shortened(printable(text), _CELL) for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [
         [text.ljust(w) if k < left else text.rjust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))]

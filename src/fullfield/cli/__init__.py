@@ -11,7 +11,8 @@ import click
 
 from fullfield._version import __version__
 from fullfield.cli.command import write_examples
-from fullfield.errors import FullfieldError
+from fullfield.cli.echo import echo
+from fullfield.errors import FullfieldError, printable
 
 # In the order of --help; each is `command` in the module of its name.
 COMMANDS = ("scan", "plan", "tune", "verify", "export", "info", "inspect", "convert", "build", "demo")
@@ -51,10 +52,12 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FullfieldError as error:
-            click.echo(error, err=True)
+            echo(error, err=True)
             ctx.exit(1)
+        except click.UsageError as error:  # click prints what was typed
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
 
 

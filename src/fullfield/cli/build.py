@@ -6,6 +6,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
 from fullfield.cli.records import apply
 
 
@@ -45,5 +46,5 @@ def command(pattern: str, output: str, budget: str | None, as_json: bool, overwr
         options.print_json(facts | numbers)
     else:
         size = f"{model.window[0]}x{model.window[1]} px"
-        click.echo(text)
-        click.echo(f"wrote {written}: window {size}, {model.classes} scores, {parameters:,} parameters")
+        echo(text)
+        echo(f"wrote {written}: window {size}, {model.classes} scores, {parameters:,} parameters")

@@ -8,6 +8,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
 from fullfield.cli.files import ModelFile
 from fullfield.cli.records import apply
 
@@ -69,7 +70,7 @@ def command(
         options.print_json(facts | {"classes": net.classes, "parameters": parameters})
     else:
         size = f"{net.window[0]}x{net.window[1]} px"
-        click.echo(f"wrote {written}: images from {size}, maps of {net.classes} scores, {parameters:,} parameters")
+        echo(f"wrote {written}: images from {size}, maps of {net.classes} scores, {parameters:,} parameters")
 
 
 def _net_surgery(
@@ -92,4 +93,4 @@ def _net_surgery(
         options.print_json(facts | {"parameters": parameters})
     else:
         files = " and ".join(map(str, written))
-        click.echo(f"wrote {files}: images from {height}x{width} px, {parameters:,} parameters")
+        echo(f"wrote {files}: images from {height}x{width} px, {parameters:,} parameters")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
 
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
@@ -59,10 +60,10 @@ class _Demo:
     def run(self) -> None:
         import fullfield
 
-        click.echo(f"Results go to {self.folder}/\n")
+        echo(f"Results go to {self.folder}/\n")
         _step("What is this network?", f"fullfield inspect {self.model}", f'net = fullfield.load("{self.model}")')
         net = fullfield.load(self.model)
-        click.echo(fullfield.inspect(net))
+        echo(fullfield.inspect(net))
         scores, seconds = self._scan(net)
         self._prove(net, scores)
         self._time(net, scores, seconds)
@@ -89,9 +90,9 @@ class _Demo:
         face = scores.array[scores.class_index("face")]
         i, j = divmod(int(face.argmax()), columns)
         y, x = scores.placement.centre(i, j)
-        click.echo(f"{rows}x{columns} = {rows * columns} windows in {seconds:.1f} s")
+        echo(f"{rows}x{columns} = {rows * columns} windows in {seconds:.1f} s")
         bright = (face > 0.9).mean()
-        click.echo(f"brightest: {face[i, j]:.4f} at pixel (y {y:.0f}, x {x:.0f}); above 0.9: {bright:.1%} of the map")
+        echo(f"brightest: {face[i, j]:.4f} at pixel (y {y:.0f}, x {x:.0f}); above 0.9: {bright:.1%} of the map")
         return scores, seconds
 
     def _prove(self, net: Model, scores: Scores) -> None:
@@ -103,7 +104,7 @@ class _Demo:
             f'fullfield.verify(net, "{self.photo}", scores=scores, samples={SAMPLES})',
         )
         certificate = fullfield.verify(net, self.photo, scores=scores, samples=SAMPLES)
-        click.echo(certificate)
+        echo(certificate)
         if not certificate.holds:
             raise click.ClickException("the scan is not exact on this machine: please report it with the lines above")
 
@@ -124,7 +125,7 @@ class _Demo:
         best = min(rates, key=lambda b: rates[b])
         crops = rates[best] * windows
         faster = crops / seconds
-        click.echo(f"{crops:.1f} s crop by crop (batches of {best}) against {seconds:.1f} s: {faster:.1f} times faster")
+        echo(f"{crops:.1f} s crop by crop (batches of {best}) against {seconds:.1f} s: {faster:.1f} times faster")
 
     def _context(self, net: Model, scores: Scores) -> None:
         import fullfield
@@ -138,9 +139,9 @@ class _Demo:
         started = time.perf_counter()
         other = fullfield.scan(net, self.photo, scale=SCALE, step=STEP, mode="context")
         seconds = time.perf_counter() - started
-        click.echo(fullfield.verify(net, self.photo, scores=other, samples=SAMPLES))
+        echo(fullfield.verify(net, self.photo, scores=other, samples=SAMPLES))
         far = abs(other.array - scores.array).max()
-        click.echo(
+        echo(
             f"Over the whole map it is off by up to {far:.2f} of probability, in {seconds:.1f} s: the pools of\n"
             "this network are cut short at the window's edge, which a pass over the whole picture does not see."
         )
@@ -159,7 +160,7 @@ class _Demo:
         scores.save(self.folder / "map.png", classes="face", overwrite=True)
         save_picture(scores.overlay(self.photo, "face"), self.folder / "overlay.png", overwrite=True)
         for name in ("scores.zarr", "map.png", "overlay.png"):
-            click.echo(f"wrote {self.folder / name}")
+            echo(f"wrote {self.folder / name}")
 
     def _yours(self) -> None:
         click.secho("\nThe same on your own files", bold=True)
@@ -168,13 +169,13 @@ class _Demo:
             "fullfield scan model.onnx photo.jpg --step 32 --preprocessing imagenet -o scores.zarr --overlay map.png",
             "fullfield verify model.onnx photo.jpg --step 32 --preprocessing imagenet",
         ):
-            click.echo(f"  $ {line}")
+            echo(f"  $ {line}")
 
 
 def _step(title: str, shell: str | None, *python: Any) -> None:
     click.secho(f"\n{title}", bold=True)
     if shell:
-        click.echo(f"  $ {shell}")
+        echo(f"  $ {shell}")
     for line in python:
-        click.echo(f"  >>> {line}")
-    click.echo()
+        echo(f"  >>> {line}")
+    echo()

@@ -9,6 +9,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
@@ -123,7 +124,7 @@ def command(
     if as_json:
         options.print_json({"written": file, "bytes": written.bytes, "detections": written.detections})
     else:
-        click.echo(f"wrote    {written}")
+        echo(f"wrote    {written}")
 
 
 def _detections(file: str, settings: dict[str, Any]) -> Any:

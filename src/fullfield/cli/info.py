@@ -6,6 +6,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
 
 
@@ -30,4 +31,4 @@ def command(file: str, check: bool, as_json: bool, trust: bool) -> None:
     if as_json:
         options.print_json(found.to_dict())
     else:
-        click.echo(found)
+        echo(found)

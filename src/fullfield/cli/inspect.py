@@ -6,6 +6,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
 from fullfield.cli.files import ModelFile
 from fullfield.cli.values import pair
 
@@ -29,4 +30,4 @@ def command(model: ModelFile, at: tuple[int, int] | None, as_json: bool) -> None
     if as_json:
         options.print_json(report.to_dict())
     else:
-        click.echo(report)
+        echo(report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from fullfield.cli import records
 from fullfield.cli.command import option
+from fullfield.cli.echo import echo_json
 from fullfield.cli.records import apply, collected
 from fullfield.cli.values import any_mode, class_keys, indices, interval, pair, positive_pair, score_key
 
@@ -252,7 +252,7 @@ model_options = apply(_window, trust, _score)
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output; NaN and infinity become ``null``."""
-    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+    echo_json(_finite(value), indent=2)
 
 
 def _finite(value: Any) -> Any:

@@ -9,6 +9,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command
+from fullfield.cli.echo import echo
 from fullfield.cli.files import ModelFile, check_file
 from fullfield.cli.progress import duration, show_progress
 from fullfield.cli.records import apply
@@ -46,10 +47,10 @@ def command(
         facts = {"predicted_seconds": this.seconds, "predicted_crop_seconds": this.crop_seconds}
         options.print_json(found.table.to_dict() | facts | {"steps": [each.to_dict() for each in steps]})
         return
-    click.echo(found.table)
-    click.echo(f"time      about {duration(this.seconds)}, crop by crop {duration(this.crop_seconds)}, on this machine")
+    echo(found.table)
+    echo(f"time      about {duration(this.seconds)}, crop by crop {duration(this.crop_seconds)}, on this machine")
     others = "; ".join(f"step {_step(s.step)}: {s.windows:,} windows, about {duration(s.seconds)}" for s in steps)
-    click.echo(f"steps     {others}")
+    echo(f"steps     {others}")
 
 
 def _step(step: tuple[int, int]) -> str:

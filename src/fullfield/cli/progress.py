@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-import click
+from fullfield.cli.echo import echo, echo_json
+from fullfield.errors import printable
 
 if TYPE_CHECKING:
     from fullfield.engine.progress import OnProgress, Progress
@@ -43,7 +43,7 @@ class Display:
         def report(now: Progress) -> None:
             if now.remark and now.remark not in self._remarks:
                 self._remarks.add(now.remark)
-                click.echo(now.remark, err=True)
+                echo(now.remark, err=True)
             self.show(number, name, now)
 
         return report
@@ -78,11 +78,11 @@ def _json_lines(total: int) -> Iterator[Callable[[int, str, Progress], None]]:
         stage = f"{number} {now.stage}"
         if stage != shown[0][0] or time.monotonic() - shown[0][1] >= _EVERY_S:
             shown[0] = stage, time.monotonic()
-            click.echo(json.dumps(last.pop()), err=True)
+            echo_json(last.pop(), err=True)
 
     yield show
     for line in last:
-        click.echo(json.dumps(line), err=True)
+        echo_json(line, err=True)
 
 
 def facts(now: Progress) -> dict[str, Any]:
@@ -124,7 +124,8 @@ def _bar(total: int) -> Iterator[Callable[[int, str, Progress], None]]:
     if not console.is_terminal:
         yield lambda number, name, now: None
         return
-    columns = TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[facts]}")
+    title, texts = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[facts]}"))
+    columns = title, BarColumn(bar_width=20), texts
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None, facts="")
         shown = ""
@@ -132,10 +133,10 @@ def _bar(total: int) -> Iterator[Callable[[int, str, Progress], None]]:
         def show(number: int, name: str, now: Progress) -> None:
             nonlocal shown
             which = f"{number}/{total} {name}: " if number and total > 1 else f"{name}: " if name else ""
-            title, text = f"{which}{now.stage}", ", ".join(_texts(now))
-            new, shown = title != shown, title  # a new stage is drawn at once, however short it is
+            heading, text = printable(f"{which}{now.stage}"), ", ".join(_texts(now))
+            new, shown = heading != shown, heading  # a new stage is drawn at once, however short it is
             of = now.total or None
-            bar.update(task, description=title, completed=now.done, total=of, facts=text, refresh=new)
+            bar.update(task, description=heading, completed=now.done, total=of, facts=text, refresh=new)
 
         yield show
 

@@ -11,6 +11,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
 from fullfield.cli.outputs import ScanOutputs
 from fullfield.cli.progress import Display, show_progress
 from fullfield.cli.records import apply
@@ -97,11 +98,11 @@ def command(
         options.print_json([each.facts for each in results] if outputs.is_folder else results[0].facts)
     else:
         for remark in dict.fromkeys(remark for each in results for remark in each.remarks if outputs.is_folder):
-            click.echo(remark)
+            echo(remark)
         for each in results:
-            click.echo(each.text(alone=not outputs.is_folder), err=each.failed)
+            echo(each.text(alone=not outputs.is_folder), err=each.failed)
     if outputs.is_folder:
-        click.echo(f"{sum(not each.failed for each in results)} of {len(results)} images scanned", err=True)
+        echo(f"{sum(not each.failed for each in results)} of {len(results)} images scanned", err=True)
     if not all(each.good for each in results):
         ctx.exit(1)
 
@@ -120,7 +121,7 @@ def _scan(
             yield _scan_one(model, outputs, pick, display, settings)
     except KeyboardInterrupt:
         if outputs.output is not None:
-            click.echo("the same command resumes the scan", err=True)
+            echo("the same command resumes the scan", err=True)
         raise
 
 

@@ -9,6 +9,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
 from fullfield.cli.files import ModelFile, check_file, check_picture
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
@@ -76,9 +77,9 @@ def command(
     if as_json:
         options.print_json(tuning.to_dict() | {"written": output})
         return
-    click.echo(tuning)
+    echo(tuning)
     if output is not None:
-        click.echo(f"wrote {output}")
+        echo(f"wrote {output}")
 
 
 def picture(tuning: Tuning, name: str) -> Image.Image:

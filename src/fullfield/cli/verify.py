@@ -9,6 +9,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
 from fullfield.cli.files import ModelFile, check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
@@ -67,6 +68,6 @@ def command(
     if as_json:
         options.print_json(certificate.to_dict())
     else:
-        click.echo(certificate)
+        echo(certificate)
     if not certificate.holds:
         ctx.exit(1)

@@ -1,3 +1,4 @@
+import os
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -414,6 +415,40 @@ def test_a_vrt_reads_files_below_its_folder(tmp_path):
     (tmp_path / "outer.vrt").write_text(vrt("inner.vrt"))
     with open_gdal_closing(tmp_path / "outer.vrt") as raster:
         np.testing.assert_array_equal(raster.read(0, H, 0, W)[:, :, 0], PIXELS[0])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows makes links for administrators only")
+@pytest.mark.parametrize("named", ["link.tif", "up/a.tif", "inner.vrt", "a.tif.ovr"])
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path, named):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write(tmp_path / "a.tif", PIXELS[:1])
+    if named == "a.tif.ovr":
+        write(folder / "a.tif", PIXELS[:1])
+        write(tmp_path / "other.tif", PIXELS[:1, : H // 2, : W // 2])
+        (folder / named).symlink_to(tmp_path / "other.tif")
+        path = folder / "a.tif"
+    else:
+        (folder / "link.tif").symlink_to(tmp_path / "a.tif")
+        (folder / "up").symlink_to(tmp_path)
+        (folder / "inner.vrt").write_text(vrt("link.tif"))
+        path = folder / "outer.vrt"
+        path.write_text(vrt(named))
+    with pytest.raises(ImageError, match=r"names .*, which is not a file in .*in or below"):
+        open_gdal(str(path), Selection())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows makes links for administrators only")
+def test_links_within_the_folder_are_read_and_so_is_a_link_to_the_raster_itself(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write(folder / "a.tif", PIXELS[:1])
+    (folder / "link.tif").symlink_to("a.tif")
+    (folder / "outer.vrt").write_text(vrt("link.tif"))
+    (tmp_path / "elsewhere.vrt").symlink_to(folder / "outer.vrt")
+    for path in (folder / "outer.vrt", tmp_path / "elsewhere.vrt"):
+        with open_gdal_closing(path) as raster:
+            np.testing.assert_array_equal(raster.read(0, H, 0, W)[:, :, 0], PIXELS[0])
 
 
 @pytest.mark.parametrize(

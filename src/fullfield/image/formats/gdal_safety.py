@@ -6,7 +6,6 @@ an address, a file elsewhere or Python code is refused, and drivers whose files 
 
 from __future__ import annotations
 
-import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -76,9 +75,8 @@ def check_files(path: str, dataset: Any) -> None:
 
 
 def _below(file: Path, folder: Path) -> bool:
-    """Whether a file lies in a folder or below it; of a link, either the link or its target may lie there."""
-    straight = Path(os.path.normpath(file.absolute()))
-    return straight.is_relative_to(folder) or file.resolve().is_relative_to(folder)
+    """Whether a file lies in a folder or below it after all links are resolved."""
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def _check_vrt(file: Path, folder: Path, where: str, depth: int) -> None:
