@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.networks import NETWORKS
+from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
 from fullfield.errors import FullfieldError
@@ -92,7 +93,7 @@ def best_batch(net: Model, source: Source, cells: list[tuple[int, int]], plan: P
 
 def timed_tile(prepared: PreparedModel, plan: Plan, source: Source, tile: Tile) -> tuple[float, np.ndarray]:
     """Seconds of one tile's run, lowering left out, and its scores."""
-    runs = run_tiles(plan, prepared.canonical, source, [tile, tile])
+    runs = run_tiles(plan, TorchEngine(prepared.canonical), source, [tile, tile])
     next(runs)  # lowers and warms up
     return timed(lambda: next(runs))
 

@@ -231,7 +231,7 @@ def _ready(job: ScanJob) -> Callable[[], None]:
     for top in range(0, height, 512):
         bottom = min(height, top + 512)
         pixels[:, top:bottom] = job.source.read(top, bottom, 0, width)
-    return lambda: run(job.plan, job.prepared.canonical, _Memory(pixels), _Nothing(job.plan), ahead=0)
+    return lambda: run(job.plan, job.engine, _Memory(pixels), _Nothing(job.plan), ahead=0)
 
 
 def _job(net: Model, file: Path, args: argparse.Namespace, options: dict[str, Any]) -> ScanJob:

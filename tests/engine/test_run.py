@@ -106,7 +106,7 @@ def test_every_cell_is_written_once(tile: tuple[int, int] | None, method: Method
     work = job_of(made(networks.padded), picture(), step=2, tile=tile, method=method)
     sink = Watcher(5, work.plan)
     blocks = list(sink.todo)
-    run(work.plan, work.prepared.canonical, work.source, sink)
+    run(work.plan, work.engine, work.source, sink)
     assert (sink.times == 1).all()
     assert sink.order == blocks
     assert sink.todo == []
@@ -127,7 +127,7 @@ def test_windows_that_two_tiles_compute_have_the_scores_of_one_whole_tile(method
     blocks = Watcher(5, work.plan)
     blocks._shards = Shards(work.plan, (3 * work.plan.all_passes[0].cell_stride[0], work.plan.shape[1]))
     assert len(blocks.todo) > 2
-    run(work.plan, work.prepared.canonical, work.source, blocks)
+    run(work.plan, work.engine, work.source, blocks)
     np.testing.assert_array_equal(blocks.array, found)
 
 
@@ -143,9 +143,9 @@ def test_an_interrupted_map_in_memory_is_completed_by_the_next_run(stop_at: int,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(work.plan, work.prepared.canonical, work.source, sink, progress=stop)
+        run(work.plan, work.engine, work.source, sink, progress=stop)
     assert len(sink.order) == stop_at < len(sink.todo) + stop_at
-    rest = run(work.plan, work.prepared.canonical, work.source, sink)
+    rest = run(work.plan, work.engine, work.source, sink)
     assert sink.order == sorted(set(sink.order))
     assert rest.blocks == rest.blocks_total == len(sink.order) - stop_at
     np.testing.assert_array_equal(sink.array, compute_scores(work).array)
@@ -155,7 +155,7 @@ def test_an_interrupted_map_in_memory_is_completed_by_the_next_run(stop_at: int,
 def test_scores_do_not_depend_on_reading_ahead(ahead: int) -> None:
     work = job_of(made(networks.padded), picture(), step=2, tile=(2, 3))
     sink = MemorySink(5, work.plan, "float64")
-    run(work.plan, work.prepared.canonical, work.source, sink, ahead=ahead)
+    run(work.plan, work.engine, work.source, sink, ahead=ahead)
     np.testing.assert_array_equal(sink.array, compute_scores(work).array)
 
 
@@ -170,7 +170,7 @@ def test_only_pixels_of_the_image_are_read() -> None:
             regions.append((top, bottom, left, right))
             return work.source.read(top, bottom, left, right)
 
-    run(work.plan, work.prepared.canonical, Spy(), MemorySink(5, work.plan, "float64"))
+    run(work.plan, work.engine, Spy(), MemorySink(5, work.plan, "float64"))
     seen = np.zeros((50, 61), int)
     for top, bottom, left, right in regions:
         assert 0 <= top < bottom <= 50

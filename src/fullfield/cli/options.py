@@ -127,6 +127,29 @@ _budget = option(
     help="Memory allowed, such as 2GB. [default: 2 GiB, or what a window needs]",
 )
 _device = option("--device", group="How", metavar="DEVICE", help="Where to compute, such as cpu or cuda:0.")
+_engine = option(
+    "--engine",
+    group="How",
+    type=click.Choice(["auto", "torch", "openvino", "onnxruntime"]),
+    metavar="ENGINE",
+    default="auto",
+    help="torch, openvino or onnxruntime. [default: the fastest for this scan]",
+)
+_precision = option(
+    "--precision",
+    group="How",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    metavar="TYPE",
+    help="float32, bfloat16 or float16; --verify says what it costs. [default: the model's own]",
+)
+_threads = option(
+    "--threads",
+    group="How",
+    rare=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Threads of the engine. [default: all cores]",
+)
 _tile = option(
     "--tile",
     group="How",
@@ -164,11 +187,10 @@ _share = (
         help="Number of processes that share one output.",
     ),
 )
-_COMPUTE = ("budget", "tile", "method", "device")
-compute = collected("compute", records.compute, _COMPUTE, _budget, _device, _tile, _method)
-shared_compute = collected(
-    "compute", records.compute, (*_COMPUTE, "rank", "world"), _budget, _device, _tile, _method, *_share
-)
+_COMPUTE = ("budget", "tile", "method", "device", "engine", "precision", "threads")
+_COMPUTE_OPTIONS = (_budget, _device, _engine, _precision, _threads, _tile, _method)
+compute = collected("compute", records.compute, _COMPUTE, *_COMPUTE_OPTIONS)
+shared_compute = collected("compute", records.compute, (*_COMPUTE, "rank", "world"), *_COMPUTE_OPTIONS, *_share)
 seed = option(
     "--seed", group="How", rare=True, type=int, default=0, show_default=True, help="Seed of the draw of these windows."
 )

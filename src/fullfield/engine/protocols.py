@@ -75,6 +75,16 @@ class Sink(Protocol):
 class Engine(Protocol):
     """Runs the programs of one network's tiles; each is compiled for its first tile and kept for tiles like it."""
 
+    @property
+    def name(self) -> str:
+        """As users write it."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of the library that computes."""
+        ...
+
     def interned(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""
         ...

@@ -12,12 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.canonical.form import Canonical
-from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.heap import Heap
 from fullfield.engine.layouts import Layouts, own_scores, region_of
 from fullfield.engine.progress import OnProgress, Progress
-from fullfield.engine.protocols import Sink, Source, WantedCells
+from fullfield.engine.protocols import Engine, Sink, Source, WantedCells
 from fullfield.engine.threads import AHEAD, ReadAhead, Worker, short_switch_interval
 from fullfield.geometry.tile import TileLayout
 from fullfield.planning import Plan, Tile
@@ -26,7 +24,7 @@ from fullfield.planning.shards import Shards, first_cell
 
 def run(
     plan: Plan,
-    net: Canonical,
+    engine: Engine,
     source: Source,
     sink: Sink,
     *,
@@ -41,7 +39,7 @@ def run(
 
     Args:
         plan: for this image and network.
-        net: the network in canonical form, in the type and on the device to compute with.
+        engine: runs the network's programs.
         source: the image.
         sink: takes the scores.
         where: the cells wanted; tiles without any are neither read nor computed.
@@ -52,7 +50,6 @@ def run(
         How it went.
     """
     shards, blocks = Shards(plan, sink.block), tuple(sink.todo)
-    engine = TorchEngine(net)
     heap = Heap(plan)
     meter = _Meter.of(shards, blocks, plan.memory.remark, progress)
     with (
@@ -82,12 +79,11 @@ def run(
     return meter.snapshot()
 
 
-def run_tiles(plan: Plan, net: Canonical, source: Source, tiles: Iterable[Tile]) -> Iterator[NDArray[np.floating]]:
+def run_tiles(plan: Plan, engine: Engine, source: Source, tiles: Iterable[Tile]) -> Iterator[NDArray[np.floating]]:
     """The scores of some tiles of a plan in a single pass, equal to those of a scan of the whole image.
 
     Shape: ``(k, y, x)`` for each tile, in their order
     """
-    engine = TorchEngine(net)
     layouts = Layouts(engine)
     for tile in tiles:
         layout = layouts.layout(plan, tile)

@@ -70,6 +70,7 @@ def certify(
         windows=math.prod(spec.placement.shape),
         dtype=str(model.dtype).removeprefix("torch."),
         seed=seed,
+        precision=spec.precision,
         alone=_scores_alone(model, spec, source, cells),
     )
     check = None if target is None else TargetCheck.of(target, found, crops)
@@ -80,7 +81,7 @@ def certify_scan(job: ScanJob, scores: ScoreMap, progress: OnProgress | None = N
     """The certificate that a scan's request asks for, of the scores that it gave."""
     request = job.request
     return certify(
-        job.prepared.model,
+        request.model,
         scores,
         job.source,
         samples=request.samples,

@@ -20,7 +20,7 @@ def scan_in_memory(request: ScanRequest, progress: OnProgress | None = None) -> 
         FullfieldError: a model, image or argument that cannot be used, or an image that was changed meanwhile.
     """
     job = prepare_job(request, progress=progress)
-    spec, model = job.spec, job.prepared.model
+    spec, model = job.spec, request.model
     if request.samples:
         check_comparable(spec, model)
     sink = compute_scores(job, progress)
@@ -40,5 +40,5 @@ def compute_scores(job: ScanJob, progress: OnProgress | None = None) -> MemorySi
     encoder = None if job.request.encoding == Encoding() else job.encoder
     announce(progress, "computing the first tile")
     sink = MemorySink(model.classes, job.plan, scores_dtype(model.dtype), encoder)
-    run(job.plan, job.prepared.canonical, job.source, sink, where=job.wanted, progress=progress)
+    run(job.plan, job.engine, job.source, sink, where=job.wanted, progress=progress)
     return sink

@@ -10,7 +10,7 @@ import torch
 
 from fullfield._version import __version__
 from fullfield.engine.progress import OnProgress, announce
-from fullfield.engine.protocols import WantedCells
+from fullfield.engine.protocols import Engine, WantedCells
 from fullfield.geometry.placement import Placement
 from fullfield.image.input_summary import input_summary
 from fullfield.image.raster import array_identity
@@ -28,7 +28,8 @@ from fullfield.store.encoding import ScoreEncoder, score_encoder
 from fullfield.store.maps import MapSpec
 from fullfield.store.record import plain_json
 
-_RECORD_FORMAT = 3  # of what a journal says of its job; in 2 chunks had no checksums, 0.1.0's first journals had none
+# Of what a journal says of its job. 3 named no engine; in 2 chunks had no checksums; 0.1.0's first journals had none.
+_RECORD_FORMAT = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,11 @@ class ScanJob:
     source: WindowedSource
     plan: Plan
     wanted: WantedCells | None = None
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What runs it."""
+        return self.request.engine.make(self.prepared.canonical)
 
     @property
     def placement(self) -> Placement:
@@ -83,7 +89,7 @@ class ScanJob:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """What makes the scores, as plain JSON: the model, the image and every record of the request."""
-        request, plan, model = self.request, self.plan, self.prepared.model
+        request, plan, model = self.request, self.plan, self.request.model
         facts = {
             "fullfield": __version__,
             "model": model.name,
@@ -106,6 +112,8 @@ class ScanJob:
                     "method": plan.method,
                     "device": model.device.type,
                     "dtype": str(model.dtype).removeprefix("torch."),
+                    "engine": {"name": self.engine.name, "version": self.engine.version},
+                    "precision": request.engine.precision,
                 },
             },
         }
@@ -146,7 +154,7 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
     """
     model, where = request.model, request.where
     announce(progress, "preparing the model")
-    prepared = prepare(model, sliding=request.borders.mode == "context")
+    prepared = prepare(request.computed, sliding=request.borders.mode == "context")
     step = prepared.stride if request.step is None else request.step
     announce(progress, "reading the image")
     source = open_source(model, request.image, step=step, scale=request.scale, where=where, cache_bytes=0)

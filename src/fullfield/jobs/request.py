@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
 from fullfield.arguments import parse_pair, parse_record
+from fullfield.engine.engines.choose import EngineChoice, choose_engine
 from fullfield.errors import ArgumentError, GeometryError
 from fullfield.exporters import check_output
 from fullfield.geometry.region import Pair
@@ -36,7 +38,7 @@ class ScanRequest:
         scale: factor on the image's size before the scan.
         where: selects windows.
         encoding: which scores are stored, as which numbers.
-        compute: memory, tile, method, device and share of the work.
+        compute: memory, tile, method, device, engine, precision and share of the work.
         samples: windows to run as crops afterwards, 0 for none.
         seed: of their draw.
         target: what these windows are to show; ``None`` for what the mode promises.
@@ -53,6 +55,20 @@ class ScanRequest:
     samples: int = 0
     seed: int = 0
     target: Target | None = None
+
+    @cached_property
+    def engine(self) -> EngineChoice:
+        """What runs it.
+
+        Raises:
+            ArgumentError: an engine or a precision that this model or machine cannot have.
+        """
+        return choose_engine(self.compute, self.model.dtype, self.model.device)
+
+    @property
+    def computed(self) -> Model:
+        """The model in the type in which its programs are lowered."""
+        return self.model.in_type(self.engine.network_dtype)
 
     @classmethod
     def parse(

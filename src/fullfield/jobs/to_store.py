@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fullfield.drawing.pictures import save_picture
 from fullfield.engine.progress import OnProgress, announce
@@ -17,7 +19,7 @@ from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
 from fullfield.planning.shards import Shards
 from fullfield.store.check import is_intact
-from fullfield.store.journal import Begin, Journal, has_begun, is_replacing, journal_folder, open_journal
+from fullfield.store.journal import Begin, Journal, begun_with, has_begun, is_replacing, journal_folder, open_journal
 from fullfield.store.levels import store_error
 from fullfield.store.ome_zarr import read_record, reopen_store
 from fullfield.store.output import begin_store, check_place, finish_replacing, is_finished, replace_finished
@@ -51,9 +53,11 @@ def scan_to_store(
     """
     check_share(request, output)
     check_folder(output.path)
+    if output.existing == "resume":
+        request = _with_engine_of(request, begun_with(output.path))
     job = prepare_job(request, on_disk=True, progress=progress)
     if request.samples:
-        check_comparable(job.spec, job.prepared.model)
+        check_comparable(job.spec, job.request.model)
     foreground = job.request.where.skip_background
     if request.where.skip_background is True and isinstance(foreground, Foreground):
         save_picture(foreground.picture(), content_path(name or output.path), overwrite=True)
@@ -61,6 +65,17 @@ def scan_to_store(
         return _StoreRun(job, output, progress).result()
     except OSError as error:
         raise store_error(output.path, job.spec, error) from error
+
+
+def _with_engine_of(request: ScanRequest, begun: Mapping[str, Any]) -> ScanRequest:
+    """The request with the engine that an unfinished map was begun with, if it leaves the choice open."""
+    if request.compute.engine != "auto":
+        return request
+    try:
+        engine = begun["compute"]["engine"]["name"]
+    except (KeyError, TypeError):
+        return request
+    return replace(request, compute=replace(request.compute, engine=engine))
 
 
 def content_path(result: Path) -> Path:
@@ -164,7 +179,7 @@ class _StoreRun:
         writer = growing if job.plan.memory.builds_levels or growing.single_level else store
         run(
             job.plan,
-            job.prepared.canonical,
+            job.engine,
             job.source,
             StoreSink(
                 shards,

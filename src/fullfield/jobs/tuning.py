@@ -127,10 +127,10 @@ class _Scan:
 
     @classmethod
     def of(cls, request: ScanRequest) -> _Scan:
-        exact = prepare(request.model)
+        exact = prepare(request.computed)
         step = exact.stride if request.step is None else request.step
         source = open_source(request.model, request.image, step=step, scale=request.scale, where=request.where)
-        return cls(request, exact, prepare(request.model, sliding=True), source, step)
+        return cls(request, exact, prepare(request.computed, sliding=True), source, step)
 
     def plan(self, borders: Borders, step: Pair, tile: Pair | None = None, method: Method = "auto") -> Plan:
         """How the image is scanned in this mode."""
@@ -207,7 +207,7 @@ class _Sample:
     @classmethod
     def draw(cls, scan: _Scan, samples: int, seed: int) -> _Sample:
         """About ``samples`` windows, drawn as tiles of 2x2 and run as crops; with a mask, of tiles that it wants."""
-        net, size = scan.exact.model, scan.source.shape[1:]
+        net, size = scan.request.model, scan.source.shape[1:]
         step = coarse_step(scan.step, scan.exact.stride, net.window, size, samples)
         coarse = cls._plan(scan, step)
         every = _wanted(scan, coarse)
@@ -234,7 +234,7 @@ class _Sample:
         # The frontier is that of the wanted scan: in modes other than exact the scores depend on it.
         prepared, places = trial.prepared, trial.plan.places
         plan = replace(self.coarse, network=prepared.network, places=places, borders=trial.borders)
-        blocks = run_tiles(plan, prepared.canonical, self.scan.source, self.tiles)
+        blocks = run_tiles(plan, self.scan.request.engine.make(prepared.canonical), self.scan.source, self.tiles)
         found = np.concatenate([block.reshape(len(block), -1).T for block in blocks])
         error = window_errors(found, self.crops)
         top = found.argmax(axis=1) == self.crops.argmax(axis=1)

@@ -79,6 +79,10 @@ class Model:
             what = f"{device!r} cannot be used ({first_line(error)})"
             raise ArgumentError("device", what, fix="use cpu, or cuda:0 where torch has CUDA") from error
 
+    def in_type(self, dtype: torch.dtype) -> Model:
+        """The same network in a floating type; itself if that is its own. It is kept until the weights change."""
+        return self if dtype == self.dtype else self.cached("in type", lambda: self.to(dtype), key=dtype)
+
     def with_preprocessing(self, choice: PreprocessingLike) -> Model:
         """The same network with another preprocessing."""
         return replace(self, preprocessing=resolve(choice, channels=self.channels, stated=None))

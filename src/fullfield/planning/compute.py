@@ -1,20 +1,23 @@
-"""How a scan computes: memory, tile, method, device, and its share of a work split over processes."""
+"""How a scan computes: memory, tile, method, device, engine, precision, and its share of a work split up."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from fullfield.arguments import checks_fields, parse_bytes, parse_pair
 from fullfield.errors import GeometryError
 from fullfield.planning.plan import Method
 from fullfield.text import record_text
 
+EngineName = Literal["auto", "torch", "onnxruntime", "openvino"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
 
 @checks_fields
 @dataclass(frozen=True)
 class Compute:
-    """How a scan computes; none of it changes which scores come out.
+    """How a scan computes; none of it changes which scores come out, but for their rounding.
 
     Args:
         budget: memory allowed, bytes or a text such as ``"2GB"``: everything that the scan takes besides an image given
@@ -25,10 +28,16 @@ class Compute:
             map, ``fragments`` runs them on its interleaved parts, ``shifted`` scans the image several times. By default
             the cheapest is taken.
         device: where to compute, such as ``cpu`` or ``cuda:0``; by default where the model's weights lie.
+        engine: what runs the programs: ``torch``, or ``openvino`` or ``onnxruntime`` where their extra is installed. By
+            default what is fastest for this scan.
+        precision: type to compute in; by default the model's own. The scores of a lower one differ from the crops':
+            ``verify`` says by how much.
+        threads: of the engine; by default as many as torch uses.
         rank, world: this is process ``rank`` of ``world`` that share one output on disk.
 
     Raises:
-        GeometryError: an unknown method, a tile that is not one or two positive integers, no such process.
+        GeometryError: an unknown method, engine or precision, a tile or number of threads that is not positive, no such
+            process.
         BudgetError: a budget that is no size.
 
     Examples:
@@ -40,6 +49,9 @@ class Compute:
     tile: int | tuple[int, int] | None = None
     method: Method = "auto"
     device: str | None = None
+    engine: EngineName = "auto"
+    precision: Precision | None = None
+    threads: int | None = None
     rank: int = 0
     world: int = 1
 
@@ -48,8 +60,13 @@ class Compute:
         if self.tile is not None:
             tile = parse_pair("tile", self.tile, fix="use 1 or more rows and columns of windows")
             object.__setattr__(self, "tile", tile)
-        if self.method not in get_args(Method):
-            raise GeometryError("method", f"{self.method!r} is not known", fix=f"use {', '.join(get_args(Method))}")
+        choices = {"method": Method, "engine": EngineName, "precision": Precision}
+        for name, words in choices.items():
+            value = getattr(self, name)
+            if value not in get_args(words) and not (name == "precision" and value is None):
+                raise GeometryError(name, f"{value!r} is not known", fix=f"use {', '.join(get_args(words))}")
+        if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
+            raise GeometryError("threads", f"{self.threads!r} is not a number of threads", fix="use 1 or more")
         if not 0 <= self.rank < self.world:
             fix = f"use 0 to {max(self.world, 1) - 1}"
             raise GeometryError("rank", f"{self.rank} is not one of {self.world} processes", fix=fix)

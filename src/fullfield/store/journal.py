@@ -149,6 +149,14 @@ def is_replacing(output: Path) -> bool:
     return has_begun(output) and staged_store(output).exists()
 
 
+def begun_with(output: Path) -> dict[str, Any]:
+    """What an unfinished output's journal says of its job; nothing if there is none, or none that can be read."""
+    try:
+        return _read_job(journal_folder(output)) or {}
+    except (OSError, ResumeError):
+        return {}
+
+
 def has_begun(output: Path) -> bool:
     """Whether an output was started and not completed."""
     return (journal_folder(output) / _JOB).exists()

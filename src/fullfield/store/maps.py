@@ -62,6 +62,13 @@ class MapSpec:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def precision(self) -> str | None:
+        """Type in which the scores were computed, where it is not the model's own."""
+        used = self.provenance.get("settings", {}).get("compute", {})
+        precision: str | None = used.get("precision")
+        return None if precision == used.get("dtype") else precision
+
+    @property
     def went_through(self) -> FinalActivation | None:
         """The last activation of the scores: the stored one, else the one that the network itself ends in."""
         return None if self.kind == "labels" else self.activation or self.provenance.get("ends_in")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.text import html_text
-from fullfield.verification.metrics import absolute_differences, score_range
+from fullfield.verification.metrics import absolute_differences, score_range, score_spread
 from fullfield.verification.target import TargetCheck
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -31,12 +31,15 @@ class Certificate:
         top1_agreement: share of the sampled windows whose best class is the same.
         worst: cell ``(i, j)`` of the largest difference.
         worst_scores: scan's and crop's score there.
-        dtype: type in which both were computed.
+        dtype: the model's own type, in which the crops were computed.
         tolerance: largest difference over the range that still counts as exact in this type.
         seed: of the sample.
         batch_difference: largest absolute difference between a crop's scores alone and in a batch of crops.
         check: the target that the scan was tuned to, and whether the sample shows that it is met.
         input: how the pixels became network input, with a warning where that is not known.
+        precision: type in which the scan was computed, where it is not the model's own.
+        spread: how much a score of the crops varies between the sampled windows: the root of its variance, averaged
+            over the classes.
     """
 
     mode: str
@@ -54,6 +57,8 @@ class Certificate:
     batch_difference: float = 0.0
     check: TargetCheck | None = None
     input: str = ""
+    precision: str | None = None
+    spread: float = 0.0
 
     @property
     def relative(self) -> float:
@@ -73,21 +78,33 @@ class Certificate:
     @property
     def holds(self) -> bool:
         """Whether the scan is as its mode promises; ``context`` promises no equality."""
-        as_promised = self.equal if self.mode == "exact" else self.batch_independent
+        as_promised = self.equal if self.mode == "exact" and self.precision is None else self.batch_independent
         return as_promised and (self.check is None or self.check.holds)
 
     @property
     def verdict(self) -> str:
-        """One line: ``EXACT``, ``NOT EXACT: …`` or ``CONTEXT: differs by …``; with a target ``HOLDS`` or ``MISSED``."""
+        """One line: ``EXACT``, ``NOT EXACT: …``, ``CONTEXT: differs by …`` or ``BFLOAT16: differs by …``.
+
+        With a target ``HOLDS`` or ``MISSED``.
+        """
         if not self.batch_independent:
             by = f"{self._over_range(self.batch_difference):.3g} of their range"
             return f"NOT EXACT: a crop's scores differ by {by} alone and in a batch of crops"
-        if self.check is not None and (self.mode != "exact" or self.equal):
+        if self.check is not None and (self.mode != "exact" or self.precision or self.equal):
             return self.check.verdict
-        if self.equal:
+        if self.equal and self.precision is None:
             return "EXACT" if self.mode == "exact" else "CONTEXT: equal to the crops on this image"
         by = f"differs by {self.relative:.3g} of the scores' range, top class agrees at {self.top1_agreement:.1%}"
-        return f"{'NOT EXACT' if self.mode == 'exact' else 'CONTEXT'}: {by} of the windows"
+        said = self.precision.upper() if self.precision else "NOT EXACT"
+        return f"{said if self.mode == 'exact' else self._said_context()}: {by} of the windows"
+
+    def _said_context(self) -> str:
+        return f"CONTEXT, {self.precision.upper()}" if self.precision else "CONTEXT"
+
+    def _over_spread(self) -> str:
+        if not self.spread:
+            return ""
+        return f"  ({self.mean_difference / self.spread:.3g} of what scores vary by between windows, {self.spread:.4g})"
 
     def _over_range(self, difference: float) -> float:
         return difference / self.score_range if self.score_range > 0 else difference
@@ -127,6 +144,8 @@ class Certificate:
                 batch_difference=float(figures.get("batch_difference", 0.0)),  # 0.1.0's first certificates had none
                 check=TargetCheck.from_dict(figures, agreement=agreement, samples=samples) if tuned else None,
                 input=str(figures.get("input", "")),
+                precision=None if figures.get("precision") is None else str(figures["precision"]),
+                spread=float(figures.get("spread", 0.0)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ImageError("certificate", f"cannot be read ({error!r})", fix="verify the scores again") from error
@@ -140,13 +159,14 @@ class Certificate:
     def __str__(self) -> str:
         return "\n".join(
             (
-                f"{self.samples} of {self.windows} windows run as crops ({self.dtype}, seed {self.seed})",
+                f"{self.samples} of {self.windows} windows run as crops ({self.dtype}, seed {self.seed})"
+                + (f", the scan in {self.precision}" if self.precision else ""),
                 *([f"  input                {self.input}"] if self.input else []),
                 (
                     f"  largest difference   {self.max_difference:.3g}  "
                     f"({self.relative:.3g} of the range {self.score_range:.4g})"
                 ),
-                f"  mean difference      {self.mean_difference:.3g}",
+                f"  mean difference      {self.mean_difference:.3g}" + self._over_spread(),
                 f"  top-1 agreement      {self.top1_agreement:.1%}",
                 (
                     f"  worst window         {self.worst}: "
@@ -166,6 +186,7 @@ def compare(
     windows: int,
     dtype: str,
     seed: int,
+    precision: str | None = None,
     alone: Mapping[int, NDArray[np.floating]] | None = None,
 ) -> Certificate:
     """The certificate for scores ``(samples, k)`` of the same ``cells`` from both runs.
@@ -176,7 +197,7 @@ def compare(
         scan: scores of the scan.
         crops: scores of the crops, which were run in batches.
         cells: their cells ``(i, j)``.
-        mode, windows, dtype, seed: as of ``Certificate``.
+        mode, windows, dtype, seed, precision: as of ``Certificate``.
         alone: scores ``(k,)`` of some of the crops that were run alone too, by their index. The scan is compared with
             these there.
     """
@@ -200,4 +221,6 @@ def compare(
         tolerance=TOLERANCE[dtype],
         seed=seed,
         batch_difference=float(absolute_differences(together, crops).max()),
+        precision=precision,
+        spread=score_spread(crops),
     )

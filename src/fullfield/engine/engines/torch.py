@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -54,15 +55,33 @@ class _Lowered:
 _LOWERED: WeakKeyDictionary[Canonical, _Lowered] = WeakKeyDictionary()
 
 
+@contextmanager
+def use_threads(threads: int | None) -> Iterator[None]:
+    """Lets torch compute with a number of threads meanwhile; with as many as before if none is given."""
+    before = torch.get_num_threads()
+    if threads is None or threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class TorchEngine:
     """Runs the programs of a network's tiles in torch.
 
     Args:
         net: the network in canonical form, in the type and on the device to compute with.
+        threads: to compute with; as many as torch uses by default.
     """
 
-    def __init__(self, net: Canonical) -> None:
-        self.net = net
+    name = "torch"
+    version = torch.__version__
+
+    def __init__(self, net: Canonical, *, threads: int | None = None) -> None:
+        self.net, self.threads = net, threads
         weights = (t for t in net.graph.state_dict().values() if t.is_floating_point())
         first = next(weights, torch.empty(0))
         self.dtype, self.device = first.dtype, first.device
@@ -103,7 +122,7 @@ class TorchEngine:
     def run(self, module: TileProgram, spectra_bytes: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
         """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region; bfloat16 as float32."""
         self.spectra.limit_bytes = spectra_bytes
-        with torch.inference_mode(), use_spectra(self.spectra):
+        with torch.inference_mode(), use_spectra(self.spectra), use_threads(self.threads):
             scores = module(self._tensor(pixels)).permute(2, 0, 1).cpu()
         result: NDArray[np.floating] = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
         return result

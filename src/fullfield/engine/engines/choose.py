@@ -1,0 +1,94 @@
+"""Chooses the engine that runs a scan, and makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.torch import TorchEngine
+from fullfield.engine.protocols import Engine
+from fullfield.errors import ArgumentError
+from fullfield.planning.compute import Compute
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """What runs a scan.
+
+    Args:
+        name: of the engine.
+        precision: type to compute in.
+        threads: of the engine; ``None`` for as many as torch uses.
+        why: the reason, where there was a choice.
+    """
+
+    name: str
+    precision: str
+    threads: int | None = None
+    why: str = "asked for"
+
+    @property
+    def network_dtype(self) -> torch.dtype:
+        """Type of the network that the engine is given: other engines than torch lower the precision by themselves."""
+        found: torch.dtype = getattr(torch, self.precision if self.name == "torch" else "float32")
+        return found
+
+    def make(self, net: Canonical) -> Engine:
+        """The engine for one network.
+
+        Args:
+            net: in canonical form, of ``network_dtype`` and on the device to compute with.
+
+        Raises:
+            ExtraError: the engine is not installed.
+        """
+        if self.name == "torch":
+            return TorchEngine(net, threads=self.threads)
+        raise ArgumentError("engine", f"{self.name} is not part of this version", fix='use engine="torch"')
+
+
+def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) -> EngineChoice:
+    """The engine for a scan.
+
+    Args:
+        compute: what was asked for.
+        dtype: of the model.
+        device: on which it lies.
+
+    Raises:
+        ArgumentError: an engine that cannot compute in this type or on this device, a precision that the CPU lacks.
+    """
+    own = str(dtype).removeprefix("torch.")
+    precision = compute.precision or own
+    _check_precision(precision, own, device)
+    if compute.engine == "auto":
+        return EngineChoice("torch", precision, compute.threads, "compiles nothing and is as fast as the others")
+    if compute.engine != "torch":
+        if precision == "float64":
+            fix = 'use engine="torch", or precision="float32"'
+            raise ArgumentError("engine", f"{compute.engine} does not compute in float64", fix=fix)
+        if device.type != "cpu":
+            raise ArgumentError(
+                "engine", f"{compute.engine} runs on CPUs here, not on {device}", fix='use engine="torch"'
+            )
+    return EngineChoice(compute.engine, precision, compute.threads)
+
+
+def _check_precision(precision: str, own: str, device: torch.device) -> None:
+    """Raises where a precision lower than the model's own would be imitated, slower than its own."""
+    if precision == own or device.type != "cpu":
+        return
+    has = {"bfloat16": _cpu_has_bfloat16, "float16": _cpu_has_float16}.get(precision)
+    if has is not None and not has():
+        what = f"this CPU has no instructions for {precision}, which would be slower than {own}"
+        raise ArgumentError("precision", what, fix="leave it out")
+
+
+def _cpu_has_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _cpu_has_float16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())

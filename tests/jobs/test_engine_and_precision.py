@@ -1,0 +1,92 @@
+"""Engines and precisions: what can be asked for, what a scan in bfloat16 says of itself, what a resumed one keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fullfield
+from fullfield import Compute
+from fullfield.engine.engines import choose
+from fullfield.errors import ArgumentError, FullfieldError, GeometryError
+
+
+@pytest.fixture(scope="module")
+def model() -> fullfield.Model:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.SiLU()]
+    return fullfield.load(
+        nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).eval(), window=16
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [({"engine": "onnx"}, "engine"), ({"precision": "int8"}, "precision"), ({"threads": 0}, "threads")],
+)
+def test_unknown_words_are_refused(fields: dict[str, object], text: str) -> None:
+    with pytest.raises(GeometryError, match=text):
+        Compute(**fields)  # type: ignore[arg-type]
+
+
+def test_other_engines_do_not_compute_in_float64(model: fullfield.Model) -> None:
+    with pytest.raises(ArgumentError, match="openvino does not compute in float64"):
+        fullfield.scan(model.to(torch.float64), torch.rand(3, 24, 24), compute=Compute(engine="openvino"))
+
+
+def test_a_precision_that_the_cpu_lacks_is_refused_by_name(
+    model: fullfield.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "_cpu_has_bfloat16", lambda: False)
+    with pytest.raises(ArgumentError, match="no instructions for bfloat16"):
+        fullfield.scan(model, torch.rand(3, 24, 24), compute=Compute(precision="bfloat16"))
+
+
+@pytest.mark.skipif(not choose._cpu_has_bfloat16(), reason="this CPU computes bfloat16 in float32")
+def test_bfloat16_says_how_far_it_is_from_the_models_own_precision(model: fullfield.Model) -> None:
+    image = torch.rand(3, 40, 40)
+    compute = Compute(precision="bfloat16")
+    scores = fullfield.scan(model, image, step=4, compute=compute, verify=16)
+    plain = fullfield.scan(model, image, step=4)
+    certificate = scores.certificate
+    assert certificate is not None
+    assert certificate.dtype == "float32"
+    assert certificate.verdict.startswith("BFLOAT16: differs by ")
+    assert certificate.holds
+    assert certificate.spread > 0
+    assert 0 < certificate.relative < 0.1
+    assert 0 < np.abs(scores.array - plain.array).max() < 0.1
+    again = fullfield.verify(model, image, scores=scores, samples=16)
+    assert again.verdict == certificate.verdict
+    assert fullfield.scan(model, image, step=4, verify=16).certificate.verdict == "EXACT"  # type: ignore[union-attr]
+
+
+def test_the_precision_of_a_model_is_no_other_one(model: fullfield.Model) -> None:
+    scores = fullfield.scan(model, torch.rand(3, 24, 24), step=4, compute=Compute(precision="float32"), verify=4)
+    assert scores.certificate is not None
+    assert scores.certificate.verdict == "EXACT"
+
+
+def test_threads_are_set_and_given_back(model: fullfield.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, used = torch.get_num_threads(), []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    fullfield.scan(model, torch.rand(3, 24, 24), step=8, compute=Compute(threads=before + 1, tile=2))
+    assert used == [before + 1, before]
+
+
+@pytest.mark.skipif(not choose._cpu_has_bfloat16(), reason="this CPU computes bfloat16 in float32")
+def test_a_map_is_not_resumed_in_another_precision(model: fullfield.Model, tmp_path: Path) -> None:
+    image = torch.rand(3, 80, 80)
+
+    def stop(progress: fullfield.Progress) -> None:
+        if progress.blocks:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fullfield.scan(model, image, step=1, output=tmp_path / "a.zarr", compute=Compute(tile=8), progress=stop)
+    with pytest.raises(FullfieldError, match="precision"):
+        fullfield.scan(model, image, step=1, output=tmp_path / "a.zarr", compute=Compute(tile=8, precision="bfloat16"))
