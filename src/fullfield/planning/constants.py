@@ -24,7 +24,7 @@ class CostConstants:
     macs_per_byte: float = 4.0
     macs_per_call: float = 2e5
     macs_per_tile: float = 5e7
-    idle_heap: float = 2.2
+    idle_heap: float = 2.6
     heap_bytes: int = 32 << 20
     call_bytes: int = 40_000
     batch_bytes: int = 64 << 20

@@ -57,12 +57,21 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
     families = sum(len(layout.y[n.name].families) * len(layout.x[n.name].families) for n in shared)
     calls = families + len(rest) * -(-windows // batch)
+    strips = {n.name: _gathered_cells(n, layout) for n in shared}
+    taken = sum(windows * math.prod(network[name].shape[-2:]) for name in layout.frontier_inputs) if rest else 0
+    programs = _program_bytes(families + 2 * len(rest), sum(strips.values()) + taken, network, itemsize)
+    strip_bytes = sum(
+        strips[n.name] * network[i].elements * itemsize for n in shared for i in n.inputs if strips[n.name]
+    )
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
-        moved_bytes=rearranged + sum(size.values()) + windows * (gathered + sum(window_size[n.name] for n in rest)),
-        peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + CONSTANTS.call_bytes * calls,
+        moved_bytes=rearranged
+        + strip_bytes
+        + sum(size.values())
+        + windows * (gathered + sum(window_size[n.name] for n in rest)),
+        peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + programs,
         calls=calls,
         region=(bottom - top, right - left),
     )
@@ -76,6 +85,28 @@ def crop_macs(network: Network) -> int:
 def frontier(network: Network, places: Mapping[str, Place]) -> NodeSpec | None:
     """The first node that runs per window, if any."""
     return next((n for n in network if not places[n.name].shared), None)
+
+
+def _gathered_cells(node: NodeSpec, layout: TileLayout) -> int:
+    """Cells that are gathered into strips for a node: all that its border cells read, where it reads neighbours."""
+    y, x = layout.y[node.name], layout.x[node.name]
+    if node.kind != "windowed" or y.families == x.families == ("interior",):
+        return 0
+    if all(op.kernel == 1 and op.stride == 1 and not (op.low or op.high) for op in node.ops):
+        return 0
+    (source,) = node.inputs
+    all_cells, interior = 1, 1
+    for axis, windows in ((y, layout.windows[0]), (x, layout.windows[1])):
+        length = {f: axis.strips[f][source].length for f in axis.families}
+        all_cells *= sum(n * (1 if f == "interior" else windows) for f, n in length.items())
+        interior *= length.get("interior", 0)
+    return all_cells - interior
+
+
+def _program_bytes(calls: int, gathered: int, network: Network, itemsize: int) -> int:
+    """Bytes of a tile's programs: their operators, the indices of what they gather, and weights in another order."""
+    ordered = sum(n.macs for n in network if n.scratch.weights and max(op.kernel for op in n.ops) > 1)
+    return CONSTANTS.call_bytes * calls + 4 * gathered + ordered * itemsize
 
 
 def _peak_bytes(network: Network, layout: TileLayout, size: Mapping[str, int], batch: int, itemsize: int) -> int:
@@ -152,6 +183,8 @@ def _shared_scratch(
     axes = layout.y[node.name], layout.x[node.name]
     one_map = itemsize == 4 and all(c.families == ("interior",) and _is_uncut(c) for c in axes)
     copies = _copies(node, size, itemsize, one_map=one_map)
+    if not one_map:  # families are put together into a table once they are computed
+        copies.append(max(0, size[node.name] - sum(copies)))
     if layout.head_as_matmul(node.name) and _covers(node, network):
         return [*copies, _gathered_bytes(node, network, layout, itemsize)]
     strips = (strip for axis in axes for by_input in axis.strips.values() for strip in by_input.values())
