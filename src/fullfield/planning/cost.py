@@ -105,7 +105,8 @@ def _gathered_cells(node: NodeSpec, layout: TileLayout) -> int:
 
 def _program_bytes(calls: int, gathered: int, network: Network, itemsize: int) -> int:
     """Bytes of a tile's programs: their operators, the indices of what they gather, and weights in another order."""
-    ordered = sum(n.macs for n in network if n.scratch.weights and max(op.kernel for op in n.ops) > 1)
+    convolutions = [n for n in network if n.scratch.weights and not _covers(n, network)]
+    ordered = sum(n.macs for n in convolutions if max(op.kernel for op in n.ops) > 1)
     return CONSTANTS.call_bytes * calls + 4 * gathered + ordered * itemsize
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from fullfield.graph.calls import op_name
+from fullfield.graph.calls import bind, op_name, pair
 from fullfield.lower.inplace import SAME_SHAPE
 
 aten = torch.ops.aten
@@ -62,14 +62,14 @@ class Fuser:
         """The module with its convolutions merged with the sums and activations after them; changed in place."""
         position = {node: k for k, node in enumerate(module.graph.nodes)}
         for node in list(module.graph.nodes):
-            if node.target is aten.conv2d.default and _arguments(node)[1].op == "get_attr":
+            if node.target is aten.conv2d.default and _arguments(node)[1].op == "get_attr" and not node.kwargs:
                 self._merge(module, node, position)
         module.recompile()
         return module
 
     def _merge(self, module: GraphModule, node: Node, position: Mapping[Node, int]) -> None:
-        value, weight, bias, stride, padding, dilation, groups = _arguments(node)
-        layer = bias, padding, stride, dilation, groups
+        value, weight, bias, stride, padding, dilation, groups = bind(node).values()
+        layer = bias, pair(padding), pair(stride), pair(dilation), groups
         other = _summand(node, position)
         merged = [node] if other is None else [node, *node.users]
         activation = _activation(merged[-1])
