@@ -60,9 +60,8 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     strips = {n.name: _gathered_cells(n, layout) for n in shared}
     taken = sum(windows * math.prod(network[name].shape[-2:]) for name in layout.frontier_inputs) if rest else 0
     programs = _program_bytes(families + 2 * len(rest), sum(strips.values()) + taken, network, itemsize)
-    strip_bytes = sum(
-        strips[n.name] * network[i].elements * itemsize for n in shared for i in n.inputs if strips[n.name]
-    )
+    pairs = ((strips[n.name], network[i]) for n in shared for i in n.inputs)
+    strip_bytes = sum(cells * i.elements * i.itemsize_factor * itemsize for cells, i in pairs)
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
