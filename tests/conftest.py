@@ -1,5 +1,6 @@
 """What all tests share: repeatable draws, and one thread so that tests run side by side."""
 
+import os
 import signal
 
 import hypothesis
@@ -9,6 +10,7 @@ import torch
 hypothesis.settings.register_profile("fullfield", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("fullfield")
 torch.set_num_threads(1)
+os.environ["FULLFIELD_CACHE"] = ""  # engines keep no compiled programs in the user's folder
 # A shell that starts the tests in the background has them ignore Ctrl-C, and all processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

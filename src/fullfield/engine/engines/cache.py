@@ -1,0 +1,51 @@
+"""Caches the programs of tiles, for every network and every way to run it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+from fullfield.canonical.form import Canonical
+from fullfield.geometry.tile import TileLayout
+
+P = TypeVar("P")
+_MOST_PROGRAMS = 16  # of a network, cached from tile to tile and from scan to scan
+
+
+class ProgramCache(Generic[P]):
+    """The programs of one network that were used last; shared by all threads that scan with it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.items: list[tuple[TileLayout, int, P]] = []
+
+    def interned(self, layout: TileLayout) -> TileLayout:
+        """An equal layout that has a program, else ``layout``: comparing an object with itself is faster."""
+        with self.lock:
+            return next((known for known, _, _ in self.items if known == layout), layout)
+
+    def get(self, layout: TileLayout, batch: int, make: Callable[[], P]) -> P:
+        """The program of a layout that runs ``batch`` windows at a time; made if there is none."""
+        with self.lock:
+            found = next(
+                (k for k, (known, size, _) in enumerate(self.items) if known is layout and size == batch), None
+            )
+            if found is None:
+                equal = (k for k, (known, size, _) in enumerate(self.items) if size == batch and known == layout)
+                found = next(equal, None)
+            self.items.append((layout, batch, make()) if found is None else self.items.pop(found))
+            del self.items[:-_MOST_PROGRAMS]
+            return self.items[-1][2]
+
+
+Shared = TypeVar("Shared")
+CACHES: WeakKeyDictionary[Canonical, dict[Hashable, object]] = WeakKeyDictionary()  # freed with their networks
+
+
+def of_network(net: Canonical, key: Hashable, kind: type[Shared]) -> Shared:
+    """What all engines of one network and one ``key`` share: an object of ``kind``, made by the first of them."""
+    found = CACHES.setdefault(net, {}).setdefault((kind, key), kind())
+    assert isinstance(found, kind)
+    return found

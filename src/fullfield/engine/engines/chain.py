@@ -1,0 +1,138 @@
+"""A lowered program as a chain of an engine's programs, with moves between them in torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import getitem
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, GraphModule, Node
+
+from fullfield.engine.engines.emission.table import TO_CELLS_LAST, TO_CHANNELS_FIRST, memory_shape, supports
+from fullfield.engine.engines.split import Part, fixed_nodes, split
+from fullfield.graph.calls import op_name
+from fullfield.graph.shapes import signature
+
+aten = torch.ops.aten
+Run = Callable[[Sequence[Tensor], Sequence[Tensor]], None]  # contiguous inputs, memory of the outputs
+
+
+@dataclass(frozen=True)
+class UncompiledPart:
+    """A part that an engine is to compile.
+
+    Args:
+        part: its nodes.
+        values: what every node gives, as tensors without data.
+        constants: tensors that do not depend on the program's inputs.
+    """
+
+    part: Part
+    values: Mapping[Node, Any]
+    constants: Mapping[Node, Tensor]
+
+
+class EnginePart(nn.Module):
+    """One program of an engine. Maps come and go as ``(n, c, y, x)``, in channels-last memory.
+
+    Args:
+        run: runs it.
+        shapes: of the outputs, as the engine writes them.
+    """
+
+    def __init__(self, run: Run, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.run, self.shapes = run, tuple(shapes)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The outputs."""
+        read = [(x.permute(TO_CELLS_LAST) if x.dim() == 4 else x).contiguous() for x in inputs]
+        written = [torch.empty(shape, dtype=torch.float32) for shape in self.shapes]
+        self.run(read, written)
+        return tuple(y.permute(TO_CHANNELS_FIRST) if y.dim() == 4 else y for y in written)
+
+
+def chained(
+    module: GraphModule, shapes: Sequence[tuple[int, ...]], compile_part: Callable[[UncompiledPart], Run]
+) -> tuple[GraphModule, list[tuple[int, ...]]]:
+    """A lowered program as a chain, and the shapes of its results.
+
+    Args:
+        module: the program, without operators that write in place.
+        shapes: of its inputs.
+        compile_part: makes an engine's program of a part.
+    """
+    fixed = fixed_nodes(module.graph)
+    constants = _constants(module, fixed)
+    values = _shapes(module.graph, shapes, constants)
+    parts = split(module.graph, values, fixed, lambda node: supports(node, values, constants))
+    root, graph = nn.Module(), Graph()
+    new = {n: graph.placeholder(n.name) for n in module.graph.nodes if n.op == "placeholder"}
+
+    def known(node: Node) -> Node:
+        """A node in the new graph; a fixed tensor when it is first read there."""
+        if node not in new:
+            name = f"fixed_{len(new)}"
+            root.register_buffer(name, constants[node], persistent=False)
+            new[node] = graph.get_attr(name)
+        return new[node]
+
+    for part, number in zip(parts, itertools.count()):
+        if part.engine:
+            name = f"part_{number}"
+            run = compile_part(UncompiledPart(part, values, constants))
+            root.add_module(name, EnginePart(run, [memory_shape(tuple(values[n].shape)) for n in part.outputs]))
+            call = graph.call_module(name, tuple(known(n) for n in part.inputs))
+            new |= {n: graph.call_function(getitem, (call, k)) for k, n in enumerate(part.outputs)}
+        else:
+            for node in part.nodes:
+                new[node] = graph.node_copy(node, known)
+                if op_name(node) in ("view", "_unsafe_view"):  # memory may be in another order than in torch
+                    new[node].target = aten.reshape.default
+    (output,) = [n for n in module.graph.nodes if n.op == "output"]
+    graph.output(torch.fx.node.map_arg(output.args[0], known))
+    results = [values[n] for n in output.all_input_nodes]
+    return GraphModule(root, graph, "Chain"), [tuple(value.shape) for value in results]
+
+
+def _constants(module: GraphModule, fixed: set[Node]) -> dict[Node, Tensor]:
+    """The tensors that do not depend on the program's inputs, weights in the network's own memory."""
+    found: dict[Node, Any] = {}
+    for node in (n for n in module.graph.nodes if n in fixed):
+        if node.op == "get_attr":
+            holder, _, leaf = str(node.target).rpartition(".")
+            found[node] = getattr(module.get_submodule(holder), leaf).detach()
+        else:
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), found.__getitem__)
+            with torch.no_grad():
+                found[node] = node.target(*args, **kwargs)
+    return found
+
+
+def _shapes(graph: Graph, shapes: Sequence[tuple[int, ...]], constants: Mapping[Node, Tensor]) -> dict[Node, Any]:
+    """What every node gives, as tensors without data; calls of equal arguments are made once."""
+    found: dict[Node, Any] = {node: tensor.to("meta") for node, tensor in constants.items()}
+    inputs = (node for node in graph.nodes if node.op == "placeholder")
+    found |= {node: torch.empty(s, device="meta") for node, s in zip(inputs, shapes, strict=True)}
+    known: dict[Hashable, Any] = {}
+    with torch.no_grad():
+        for node in graph.nodes:
+            if node.op != "call_function" or node in found:
+                continue
+            args, kwargs = torch.fx.node.map_aggregate(
+                torch.fx.node.map_arg((node.args, node.kwargs), found.__getitem__), _without_device
+            )
+            key = signature((node.target, args, kwargs))
+            if key not in known:
+                known[key] = node.target(*args, **kwargs)
+            found[node] = known[key]
+    return found
+
+
+def _without_device(value: Any) -> Any:
+    """Tensors without data lie on a device of their own."""
+    return torch.device("meta") if isinstance(value, torch.device) else value

@@ -1,0 +1,91 @@
+"""Tiles' programs as chains of an engine's programs: what all engines but torch have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.fx import GraphModule
+
+from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.cache import ProgramCache, of_network
+from fullfield.engine.engines.chain import Run, UncompiledPart, chained
+from fullfield.engine.protocols import Program
+from fullfield.errors import UnsupportedError
+from fullfield.geometry.tile import TileLayout
+from fullfield.lower.program import TileProgram, lower
+from fullfield.planning import Plan
+
+
+class ChainedTiles:
+    """The programs of a network's tiles.
+
+    Args:
+        net: the network in canonical form, in float32 on a CPU.
+        engine: its name, for errors.
+        key: equal for engines that can use each other's programs.
+        compile_part: makes an engine's program of a part.
+
+    Raises:
+        UnsupportedError: a network of another type, or on another device.
+    """
+
+    def __init__(
+        self, net: Canonical, engine: str, key: Hashable, compile_part: Callable[[UncompiledPart], Run]
+    ) -> None:
+        _check(net, engine)
+        self.net, self.compile_part = net, compile_part
+        self.cache: ProgramCache[TileProgram] = of_network(net, (engine, key), ProgramCache)
+
+    def interned(self, layout: TileLayout) -> TileLayout:
+        """The object under which an equal layout was compiled; ``layout`` itself if none was."""
+        return self.cache.interned(layout)
+
+    def compile(self, plan: Plan, layout: TileLayout) -> Program:
+        """The program of tiles with this layout."""
+        return partial(_run, self.module(plan, layout))
+
+    def module(self, plan: Plan, layout: TileLayout) -> TileProgram:
+        """The program as a module; those used last are cached."""
+
+        def make() -> TileProgram:
+            program = lower(self.net, plan.network, layout, batch=plan.batch, inference=True)
+            top, bottom, left, right = layout.pixels(plan.network.nodes[0].name)
+            return self._chained(program, (1, self.net.channels, bottom - top, right - left))
+
+        return self.cache.get(layout, plan.batch, make)
+
+    def _chained(self, program: TileProgram, pixels: tuple[int, ...]) -> TileProgram:
+        """A lowered program, its parts as chains; changed in place."""
+        assert isinstance(program.shared, GraphModule)
+        program.shared, tables = chained(program.shared, [pixels], self.compile_part)
+        for count, module in list(program.windows.items()):
+            assert isinstance(module, GraphModule)
+            shapes = [(int(count), *i.cells, t[1]) for i, t in zip(program.inputs, tables, strict=True)]
+            program.windows[count], _ = chained(module, shapes, self.compile_part)
+        return program
+
+
+def _check(net: Canonical, engine: str) -> None:
+    """Raises unless the network is one of float32 on a CPU."""
+    for tensor in net.graph.state_dict().values():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            found = str(tensor.dtype).removeprefix("torch.")
+            fix = 'use engine="torch" (--engine torch), or a float32 model'
+            raise UnsupportedError(engine, f"runs networks in float32, and this one is in {found}", fix=fix)
+        if tensor.device.type != "cpu":
+            fix = 'use engine="torch" (--engine torch), or device="cpu"'
+            raise UnsupportedError(engine, f"runs on CPUs, and the network lies on {tensor.device}", fix=fix)
+
+
+def _run(module: TileProgram, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region."""
+    # torch aligns its memory for vector instructions; NumPy's may not be, at half the speed.
+    tensor = torch.empty((1, *pixels.shape), dtype=torch.float32, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        scores = module(tensor.copy_(torch.from_numpy(pixels).unsqueeze(0))).permute(2, 0, 1)
+    found: NDArray[np.floating] = scores.numpy()
+    return found
