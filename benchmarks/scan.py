@@ -2,8 +2,9 @@
 
     python -m benchmarks.scan [--size 1024] [--steps 32 8 4] [--networks VGG-16 ...] > benchmarks/scan.md
 
-Each row runs one tile of the scan and a sample of crops at the fastest of several batch sizes, in turns and three
-times, by the same torch in the same process; the ratio is that of the median times a window. Weights are random.
+Each row runs one tile of the scan and 64 crops, in turns and three times, by the same torch in the same process; the
+ratio is that of the median times a window. Crops are channels-last, in full batches of the fastest size. Weights are
+random. How scans compare with crops of faster engines is measured by ``benchmarks.rivals``.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.networks import NETWORKS
+from benchmarks.networks import NETWORKS, settled
+from benchmarks.rival_crops import BATCHES, LEAST, Network, run_torch
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.protocols import Source
 from fullfield.engine.run import run_tiles
@@ -25,10 +29,9 @@ from fullfield.errors import FullfieldError
 from fullfield.importers.load import load
 from fullfield.jobs.prepare import PreparedModel, prepare
 from fullfield.jobs.source import open_source
-from fullfield.model.model import Model
 from fullfield.planning import CONTEXT, EXACT, Plan, Tile, make_plan
 from fullfield.planning.cost import crop_macs
-from fullfield.verification.crops import run_crops, sample_cells
+from fullfield.verification.crops import sample_cells
 
 ROUNDS = 3
 
@@ -49,7 +52,7 @@ def main() -> None:
     for name in args.networks:
         build, window = NETWORKS[name]
         torch.manual_seed(0)
-        net = load(_settled(build()), window=window, name=name)
+        net = load(settled(build(), window), window=window, name=name)
         source = open_source(net, torch.rand(3, args.size, args.size))
         for mode in args.modes:
             prepared = prepare(net, sliding=mode == "context")
@@ -65,14 +68,15 @@ def row(name: str, prepared: PreparedModel, source: Source, step: int, mode: str
     except FullfieldError as error:
         return f"| {name} | {step} | {mode} | {error.what} |"
     tile = next(plan.tiles())
-    small = crop_macs(prepared.network) < 1e8
-    sampled = sample_cells((tile.rows, tile.columns), 256 if small else 8, 0)
-    batch = best_batch(prepared.model, source, sampled, plan)
+    sampled = sample_cells((tile.rows, tile.columns), LEAST, 0)
+    windows = np.stack([cut(source, cell, plan.step, prepared.model.window) for cell in sampled])
+    net = Network(name, prepared.model.graph, prepared.model.window[0], Path())
+    work = fastest_crops(net, windows)
     crops, scans = [], []
     found = expected = np.zeros(0)
     for _ in range(ROUNDS):
-        seconds, expected = timed(lambda: run_crops(prepared.model, source, sampled, plan.step, batch=batch))
-        crops.append(seconds / len(sampled))
+        seconds, expected = timed(work)
+        crops.append(seconds / LEAST)
         seconds, found = timed_tile(prepared, plan, source, tile)
         scans.append(seconds / (tile.rows * tile.columns))
     got = found[:, [i for i, _ in sampled], [j for _, j in sampled]].T
@@ -85,10 +89,23 @@ def row(name: str, prepared: PreparedModel, source: Source, step: int, mode: str
     )
 
 
-def best_batch(net: Model, source: Source, cells: list[tuple[int, int]], plan: Plan) -> int:
-    """The batch size at which crops run fastest."""
-    rates = {b: timed(lambda b=b: run_crops(net, source, cells, plan.step, batch=b))[0] for b in (1, 4, 8, 64)}  # type: ignore[misc]
-    return min(rates, key=lambda b: rates[b])
+def cut(source: Source, cell: tuple[int, int], step: tuple[int, int], window: tuple[int, int]) -> np.ndarray:
+    """The pixels of one window."""
+    top, left = cell[0] * step[0], cell[1] * step[1]
+    return source.read(top, top + window[0], left, left + window[1])
+
+
+def fastest_crops(net: Network, windows: np.ndarray) -> Callable[[], np.ndarray]:
+    """Computes ``LEAST`` windows, some of them again where there are fewer, in full batches of the fastest size."""
+    run = run_torch(net, "float32", LEAST, torch.get_num_threads())
+    filled = np.resize(windows, (LEAST, *windows.shape[1:]))
+
+    def crops(batch: int) -> np.ndarray:
+        parts = [run(filled[start : start + batch]) for start in range(0, LEAST, batch)]
+        return np.concatenate(parts)[: len(windows)]
+
+    rates = {batch: timed(partial(crops, batch))[0] for batch in BATCHES}
+    return partial(crops, min(rates, key=lambda batch: rates[batch]))
 
 
 def timed_tile(prepared: PreparedModel, plan: Plan, source: Source, tile: Tile) -> tuple[float, np.ndarray]:
@@ -102,15 +119,6 @@ def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     started = time.perf_counter()
     result = work()
     return time.perf_counter() - started, result
-
-
-def _settled(module: torch.nn.Module) -> torch.nn.Module:
-    """Random statistics for batch norms, so that the scores vary."""
-    for part in module.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.running_mean.normal_(0, 0.1)
-            part.running_var.uniform_(0.5, 1.5)
-    return module.eval()
 
 
 if __name__ == "__main__":
