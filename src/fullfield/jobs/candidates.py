@@ -24,6 +24,8 @@ class Candidate:
         error: mean absolute difference from the crops over the spread of the scores, at the sampled windows.
         worst: the largest difference of a score over the range of the crops' scores.
         agreement: share of them whose top class is the crop's.
+        noise: by how much the error may be too low by chance, at two standard errors.
+        agreement_noise: by how much the agreement may be too high.
     """
 
     mode: AnyMode
@@ -33,6 +35,12 @@ class Candidate:
     error: float
     worst: float
     agreement: float
+    noise: float = 0.0
+    agreement_noise: float = 0.0
+
+    def meets(self, target: Target) -> bool:
+        """Whether it meets a target even if the sample is off by its noise."""
+        return target.met(self.error + self.noise, self.agreement - self.agreement_noise)
 
     @property
     def name(self) -> str:
@@ -77,12 +85,18 @@ class Tuning:
 
     @property
     def best(self) -> Candidate:
-        """The fastest mode that meets the target; exact, the last one, where none does."""
-        return next((t for t in self.candidates if self.target.met(t.error, t.agreement)), self.candidates[-1])
+        """The fastest mode that meets the target with its noise; exact, the last one, where none does."""
+        return next((t for t in self.candidates if t.meets(self.target)), self.candidates[-1])
+
+    @property
+    def unsure(self) -> Candidate | None:
+        """The fastest mode that meets the target on the sample only, where it is faster than the one chosen."""
+        faster = self.candidates[: self.candidates.index(self.best)]
+        return next((t for t in faster if self.target.met(t.error, t.agreement)), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-able values; ``best`` is the mode chosen."""
-        rows = [asdict(t) | {"name": t.name, "meets": self.target.met(t.error, t.agreement)} for t in self.candidates]
+        rows = [asdict(t) | {"name": t.name, "meets": t.meets(self.target)} for t in self.candidates]
         best = rows[self.candidates.index(self.best)]
         return asdict(self) | {"step": list(self.step), "candidates": rows, "best": best}
 
@@ -96,7 +110,13 @@ class Tuning:
         vary = f"scores vary by {self.spread:.3g}" if self.spread else "scores do not vary: errors are absolute"
         head = f"{self.samples} of {self.windows} windows compared with their crops (seed {self.seed}); {vary}"
         fed = [f"input: {self.input}"] if self.input else []
-        return "\n".join([head, *fed, "", *self._table(), "", *_legend(), "", self.verdict])
+        return "\n".join([head, *fed, "", *self._table(), "", *_legend(), "", *self._remarks(), self.verdict])
+
+    def _remarks(self) -> list[str]:
+        """A line on a faster mode that the sample may be too small for."""
+        if self.unsure is None:
+            return []
+        return [f"{self.unsure.name} meets it on these windows, but not with its noise: more samples may show it."]
 
     @property
     def verdict(self) -> str:
@@ -120,16 +140,20 @@ _COLUMNS: tuple[tuple[str, Callable[[Candidate], str]], ...] = (
     ("MACs", lambda t: short_count(t.macs)),
     ("fewer", lambda t: f"{t.mac_ratio:.1f}x"),
     ("time", lambda t: f"{t.seconds:.3g} s"),
-    ("error", lambda t: f"{t.error:.2g}"),
+    ("error", lambda t: f"{t.error:.2g}" + (f" + {t.noise:.1g}" if t.noise else "")),
     ("worst", lambda t: f"{t.worst:.2g}"),
-    ("same top", lambda t: f"{100 * t.agreement:.1f} %"),
+    (
+        "same top",
+        lambda t: f"{100 * t.agreement:.1f} %" + (f" - {100 * t.agreement_noise:.1f}" if t.agreement_noise else ""),
+    ),
 )
 
 
 def _legend() -> list[str]:
     text = (
         "MACs, fewer, time: of the whole scan, predicted. Error: mean difference from the crops over the spread of the "
-        "scores. Worst: largest difference over their range. Same top: windows whose top class is the crop's. "
+        "scores, + what chance may hide (two standard errors): the target must be met with it. Worst: largest "
+        "difference over their range. Same top: windows whose top class is the crop's, - what may be chance. "
         "Border b: the outer b cells of every map as in the crop; maps of n whole: all cells of maps up to n wide."
     )
     return textwrap.wrap(text, WIDTH)

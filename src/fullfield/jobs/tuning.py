@@ -28,7 +28,14 @@ from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan
 from fullfield.planning.mode import mode_of, parse_mode
 from fullfield.planning.table import PlanTable
 from fullfield.verification.crops import Cell, run_crops
-from fullfield.verification.metrics import relative_difference, score_spread, window_errors
+from fullfield.verification.metrics import (
+    agreement_noise,
+    error_noise,
+    relative_difference,
+    score_spread,
+    window_errors,
+    windows_for,
+)
 from fullfield.verification.target import Target
 
 _CELLS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # border cells tried
@@ -52,7 +59,7 @@ def tune_modes(
     Args:
         request: the scan whose mode is to be found; its own mode plays no part.
         target: how near to the crops the scores should be.
-        samples: windows to compare, about; the same for every mode.
+        samples: windows to compare, about; the same for every mode. More where the agreement wanted takes more.
         seed: of their draw.
         until_met: stop at the first mode, from the fastest on, that meets the target.
         progress: called after every mode.
@@ -63,17 +70,19 @@ def tune_modes(
     announce(progress, "preparing the model")
     scan = _Scan.of(request)
     announce(progress, "running sampled windows as crops")
+    if target.agreement is not None:
+        samples = max(samples, windows_for(target.agreement))
     sample = _Sample.draw(scan, samples, seed)
     announce(progress, "planning")
     trials = scan.trials(sample.crop_seconds)
     began = time.perf_counter()
     candidates: list[Candidate] = []
     for trial in trials:
-        candidates.append(sample.measure(trial))
+        candidates.append(sample.measure(trial, trials[-1].table.windows))
         if progress is not None:
             elapsed = time.perf_counter() - began
             progress(Progress("tuning", len(candidates), len(trials), "modes", elapsed_s=elapsed))
-        if until_met and target.met(candidates[-1].error, candidates[-1].agreement):
+        if until_met and candidates[-1].meets(target):
             break
     exact = trials[-1].table
     return Tuning(
@@ -229,15 +238,21 @@ class _Sample:
         except BudgetError:
             return scan.plan(EXACT, step, (1, 1), "atrous")
 
-    def measure(self, trial: _Trial) -> Candidate:
-        """The sampled windows in one mode, against their crops."""
+    def measure(self, trial: _Trial, windows: int) -> Candidate:
+        """The sampled windows in one mode, against their crops.
+
+        Args:
+            trial: the mode.
+            windows: of the whole map.
+        """
         # The frontier is that of the wanted scan: in modes other than exact the scores depend on it.
         prepared, places = trial.prepared, trial.plan.places
         plan = replace(self.coarse, network=prepared.network, places=places, borders=trial.borders)
         blocks = run_tiles(plan, self.scan.request.engine.make(prepared.canonical), self.scan.source, self.tiles)
         found = np.concatenate([block.reshape(len(block), -1).T for block in blocks])
         error = window_errors(found, self.crops)
-        top = found.argmax(axis=1) == self.crops.argmax(axis=1)
+        agreement = float((found.argmax(axis=1) == self.crops.argmax(axis=1)).mean())
+        measured = len(self.cells) / windows
         return Candidate(
             mode=mode_of(trial.borders),
             macs=trial.table.scan.total,
@@ -245,7 +260,9 @@ class _Sample:
             seconds=trial.seconds,
             error=float(error.mean()),
             worst=relative_difference(found, self.crops),
-            agreement=float(top.mean()),
+            agreement=agreement,
+            noise=error_noise(found, self.crops, [t.rows * t.columns for t in self.tiles], measured=measured),
+            agreement_noise=agreement_noise(agreement, len(self.cells), measured=measured),
         )
 
 

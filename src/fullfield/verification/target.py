@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from fullfield.arguments import checks_fields
 from fullfield.errors import GeometryError
-from fullfield.verification.metrics import window_errors
+from fullfield.verification.metrics import STANDARD_ERRORS, window_errors
 
 DEFAULT_TOLERANCE = 0.02
-_NOISE = 2.0  # standard errors by which a sample may be off by chance
 
 
 @checks_fields
@@ -80,7 +79,7 @@ class TargetCheck:
     def of(cls, target: Target, found: NDArray[np.floating], crops: NDArray[np.floating]) -> TargetCheck:
         """The check from scores ``(windows, k)`` of the scan and of the crops."""
         each = window_errors(found, crops)
-        noise = _NOISE * float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else 0.0
+        noise = STANDARD_ERRORS * float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else 0.0
         agreement = float(np.mean(found.argmax(axis=1) == crops.argmax(axis=1)))
         return cls(target, float(each.mean()), noise, agreement, len(each))
 
@@ -97,7 +96,7 @@ class TargetCheck:
         error - 2 s / sqrt(n) <= tolerance,   agreement + 2 sqrt(a (1 - a) / n) >= a, the agreement wanted
         """
         wanted = self.target.agreement or 0.0
-        chance = _NOISE * math.sqrt(wanted * (1 - wanted) / self.samples)
+        chance = STANDARD_ERRORS * math.sqrt(wanted * (1 - wanted) / self.samples)
         return self.target.met(self.error - self.noise, self.agreement + chance)
 
     @property
