@@ -365,7 +365,7 @@ def test_what_is_no_network_is_refused(net: Any) -> None:
 
 
 def test_a_window_that_is_wrong_for_the_model_is_refused() -> None:
-    with pytest.raises(FullfieldError, match="exported"):
+    with pytest.raises(FullfieldError, match="does not run on windows of 40x40 px"):
         load(Branches().eval(), window=40)
     with pytest.raises(FullfieldError, match="20x24"):
         fullfield.convert(made(Branches), window=40)

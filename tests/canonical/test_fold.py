@@ -175,6 +175,11 @@ def test_norms_behind_a_gate_are_folded_too() -> None:
     assert difference(folded(PIXELS), whole.graph(PIXELS)) <= 1e-12
 
 
+def test_a_graph_without_norms_to_fold_stays_as_it_is() -> None:
+    graph = form(nn.Conv2d(3, 6, 3), nn.ReLU()).graph
+    assert fold_batch_norm(graph) == (graph, ())
+
+
 def test_a_graph_without_constants_to_compute_stays_as_it_is() -> None:
     plain = form(nn.Conv2d(3, 6, 3)).graph
     assert fold_constants(plain) is plain

@@ -135,7 +135,8 @@ def test_linear_layers_norms_and_softmax(x: Tensor, data: Any) -> None:
 @given(st.data())
 def test_joined_reshaped_and_padded_tensors(data: Any) -> None:
     shapes = st.lists(st.sampled_from([1, 2, 3]), max_size=4)
-    parts = [without_data(*data.draw(shapes)) for _ in range(data.draw(small))]
+    types = st.sampled_from(DTYPES)
+    parts = [without_data(*data.draw(shapes), dtype=data.draw(types)) for _ in range(data.draw(small))]
     check(aten.cat.default, parts, data.draw(st.integers(-5, 4)))
     check(aten.cat.default, [parts[0]] * 3, data.draw(st.integers(-5, 4)))
     x = data.draw(maps())

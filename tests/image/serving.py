@@ -1,7 +1,9 @@
 """A server of a folder's files for tests, in a process of its own: GDAL may hold Python's lock while it waits for it.
 
 The first part of an address says how the file after it is given: ``ranges``, ``whole``, ``cut`` (parts end early),
-``stalled`` (parts never come), ``denied``. Bytes given are counted in the folder's ``log``.
+``stalled`` (parts never come), ``denied``; ``twice-HOW``: each part fails twice; ``from3-HOW``: all fail from the
+third request on. ``HOW`` is ``busy`` (503), ``gone`` (no answer), ``cut`` (ends early), ``late`` (never ends).
+Bytes given are counted in the folder's ``log``.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 LARGE = 20_000  # bytes: longer parts are those that are cut, or never come
 
@@ -22,6 +26,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Files by range of bytes."""
 
     folder: Path
+    requests: ClassVar[Counter[str]] = Counter()
 
     def do_HEAD(self) -> None:
         self.answer(False)
@@ -32,6 +37,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, body: bool) -> None:
         _, how, name = self.path.split("/", 2)
         file = self.folder / name
+        if self.fails(how):
+            return
         if how == "denied" or not file.is_file():
             self.send_error(403 if how == "denied" else 404)
             return
@@ -61,6 +68,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
             log.write(f"{len(part)}\n")
         with suppress(ConnectionError):
             self.wfile.write(part)
+
+    def fails(self, how: str) -> bool:
+        """Fails as the address says; whether it did."""
+        when, _, kind = how.partition("-")
+        key = self.path + self.headers.get("Range", "") if when == "twice" else how
+        self.requests[key] += 1
+        count = self.requests[key]
+        if not kind or (count > 2 if when == "twice" else count < int(when.removeprefix("from"))):
+            return False
+        if kind == "busy":
+            self.send_error(503)
+        elif kind != "gone":
+            self.send_response(206 if "Range" in self.headers else 200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"cut")
+            self.wfile.flush()
+            time.sleep(3600 if kind == "late" else 0)
+        self.close_connection = True
+        return True
 
     def log_message(self, *args: object) -> None:
         pass

@@ -307,6 +307,25 @@ def test_the_bilinear_filler_is_that_of_interpolation() -> None:
     assert torch.equal(kernel, (ramp[:, None] * ramp).expand(2, 1, 4, 4))
 
 
+@pytest.mark.parametrize(
+    ("removed", "what"),
+    [("crop_size: 16", "does not state its window"), ('top: "data" top: "label"', "has no input layer")],
+)
+def test_weights_alone_ask_for_the_deploy_prototxt(tmp_path: Path, removed: str, what: str) -> None:
+    prototxt, model = make(tmp_path, TRAINING)
+    net = message("NetParameter")()
+    net.ParseFromString(model.read_bytes())
+    text = message("NetParameter")()
+    text_format.Parse(TRAINING.replace(removed, ""), text, allow_unknown_field=True)
+    text.layer.remove(text.layer[0])  # of the training phase
+    text.layer[1].blobs.extend(net.layer[1].blobs)
+    model.write_bytes(text.SerializeToString())
+    with pytest.raises(CaptureError, match=f"is a .caffemodel without its .prototxt, and {what}") as caught:
+        load(model)
+    assert 'load the deploy .prototxt that belongs to it, with weights="net.caffemodel"' in caught.value.fix
+    assert load(prototxt, weights=model).classes == 3
+
+
 def bad(tmp_path: Path, text: str, **options: object) -> str:
     (tmp_path / "bad.prototxt").write_text(text)
     with pytest.raises(CaptureError) as caught:

@@ -1,4 +1,4 @@
-"""Reading, preparing and scanning an ordinary ONNX file imports neither torch's compiler nor SymPy."""
+"""Reading, preparing and scanning an ordinary ONNX file imports no compiler, no SymPy and no other file's reader."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import helper
+from torch import nn
 
+import fullfield
 from tests.processes import json_of
 
 from .onnx_models import model, stored  # noqa: TID252 - tests are no package
 
 node = helper.make_node
 NOISE = np.random.default_rng(0)
-HEAVY = ("torch._dynamo", "sympy", "torch.fx.experimental.symbolic_shapes")
+COMPILER = ("torch._dynamo", "sympy", "torch.fx.experimental.symbolic_shapes")
+OTHERS = ("fullfield.importers.caffe.importer", "fullfield.importers.torch7.importer")
 
 
 def network(*, rare: bool) -> tuple[list[object], dict[str, np.ndarray]]:
@@ -45,10 +48,21 @@ def network(*, rare: bool) -> tuple[list[object], dict[str, np.ndarray]]:
     return nodes, {name: value.astype(np.float32) for name, value in weights.items()} | bounds
 
 
-@pytest.mark.parametrize("rare", [False, True])
-def test_scans_import_no_compiler_unless_an_operator_is_rare(rare: bool, tmp_path: Path) -> None:
-    nodes, weights = network(rare=rare)
-    path = stored(model(nodes, weights, shape=("n", 3, 16, 16)), tmp_path)
+def saved(path: Path) -> Path:
+    """A network that fullfield saved: its file computes shapes."""
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)]
+    fullfield.save(fullfield.load(nn.Sequential(*layers).eval(), window=16), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["frequent", "saved", "rare"])
+def test_scans_import_no_compiler_unless_an_operator_is_rare(kind: str, tmp_path: Path) -> None:
+    rare = kind == "rare"
+    if kind == "saved":
+        path = saved(tmp_path / "saved.onnx")
+    else:
+        nodes, weights = network(rare=rare)
+        path = stored(model(nodes, weights, shape=("n", 3, 16, 16)), tmp_path)
     script = tmp_path / "scan.py"
     script.write_text(f"""
 import json, sys
@@ -57,8 +71,8 @@ import fullfield
 model = fullfield.load({str(path)!r})
 image = np.zeros((40, 40, 3), np.uint8)
 shapes = [list(fullfield.scan(model, image, step=4, mode=mode).shape) for mode in ("exact", "context", 1)]
-print(json.dumps({{"shapes": shapes, "imported": [name for name in {HEAVY!r} if name in sys.modules]}}))
+print(json.dumps({{"shapes": shapes, "imported": [name for name in {COMPILER + OTHERS!r} if name in sys.modules]}}))
 """)
     found = json_of(script)
     assert found["shapes"] == [[5, 7, 7]] * 3
-    assert found["imported"] == (list(HEAVY) if rare else [])
+    assert found["imported"] == (list(COMPILER) if rare else [])

@@ -39,6 +39,35 @@ def test_a_network_behind_gates_is_looked_past_only_for_its_stride(
     assert len(calls) == 2
 
 
+def test_both_forms_of_a_network_are_kept_until_a_weight_changes() -> None:
+    net = replace(made(networks.gated))
+    exact, sliding = prepare.prepare(net), prepare.prepare(net, sliding=True)
+    assert exact is not sliding
+    assert prepare.prepare(net) is exact
+    assert prepare.prepare(net, sliding=True) is sliding
+    with torch.no_grad():
+        next(net.graph.parameters()).view(-1)[0] += 1e-3
+    assert prepare.prepare(net, sliding=True) is not sliding
+    assert prepare.prepare(net) is not exact
+
+
+def test_verify_and_tune_prepare_each_form_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    forms: list[bool] = []
+    whole = prepare.run_passes
+
+    def counted(net: Model, *, sliding: bool = False) -> object:
+        forms.append(sliding)
+        return whole(net, sliding=sliding)
+
+    monkeypatch.setattr(prepare, "run_passes", counted)
+    net, image = replace(made(networks.padded)), torch.rand(3, WINDOW[0] + 16, WINDOW[1] + 16)
+    for _ in range(2):
+        fullfield.tune(net, image, step=4, samples=4)
+        for mode in ("exact", "context", 1):
+            fullfield.verify(net, image, step=4, mode=mode, samples=4)
+    assert sorted(forms) == [False, True]
+
+
 def test_the_weights_are_hashed_once_for_a_scan_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
     whole = Model.hash.fget  # type: ignore[attr-defined]

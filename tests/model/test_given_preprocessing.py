@@ -165,6 +165,12 @@ def test_grey_networks_keep_their_order() -> None:
     assert resolve(made("Normalize", mean=[0.5], std=[0.25]), channels=4, stated=None).order == "any"
 
 
+@pytest.mark.parametrize(("given", "channels"), [("unit", 1), ("unit-grey", 3), ("caffe", 1), ("symmetric", 4)])
+def test_an_order_of_other_channels_is_refused_when_the_model_is_loaded(given: str, channels: int) -> None:
+    with pytest.raises(CaptureError, match=rf"has \d.*, the network has {channels} input channels"):
+        fullfield.load(Small(channels=channels), window=9, preprocessing=given)
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "a function": (lambda x: x / 255, "<lambda> says neither mean nor deviation"),
     "a function of torch": (torch.sigmoid, "sigmoid says neither mean nor deviation"),

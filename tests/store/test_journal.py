@@ -146,6 +146,25 @@ def test_another_job_is_refused_by_name_with_both_values(output: Path, change: d
     assert done(output) == {0}
 
 
+def test_another_job_begins_anew_where_no_block_was_finished(output: Path) -> None:
+    written(output)
+    (output / "left").write_text("of the first job")
+    assert done(output, job=JOB | {"model": "b"}) == set()
+    assert not (output / "left").exists()
+    written(output, 3, job=JOB | {"model": "b"})
+    with pytest.raises(ResumeError, match='model "b", now it is "a"'):
+        done(output)
+
+
+def test_another_job_does_not_begin_anew_while_the_first_one_runs(output: Path) -> None:
+    with open_journal(output, begin(output)):
+        with pytest.raises(ResumeError, match="another process writes it now"):
+            done(output, job=JOB | {"model": "b"})
+        with pytest.raises(ResumeError, match="process 0-of-1 of another run writes it now"):
+            done(output, job=JOB | {"model": "b"}, rank=1, world=2)
+    assert done(output) == set()
+
+
 def test_many_differences_are_counted(output: Path) -> None:
     written(output, 0)
     job = dict.fromkeys(("model", "step", "keep", "more", "still"), 1)

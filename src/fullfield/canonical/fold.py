@@ -59,11 +59,14 @@ def fold_batch_norm(module: GraphModule) -> tuple[GraphModule, tuple[str, ...]]:
     """A canonical graph whose batch norms are part of the convolutions before them, and the folded layers' names.
 
     ``w' = w * gain / sqrt(var + eps)``, ``b' = (b - mean) * gain / sqrt(var + eps) + bias``. A norm stays where the
-    convolution's result has other readers too, or where its weights are computed in the graph or used twice.
+    convolution's result has other readers too, or where its weights are computed in the graph or used twice. A graph
+    without a norm to fold, as most files are, is returned as it is.
 
     Exact: yes, other rounding
     Source: Jacob et al. 2018 (arXiv 1712.05877), section 3.2
     """
+    if not foldable(module.graph):
+        return module, ()
     new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
     folded = []
     while norms := foldable(new.graph):  # again, as a norm may follow a norm

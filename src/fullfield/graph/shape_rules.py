@@ -52,7 +52,9 @@ def known_result(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     given = bound(target, args, kwargs)
     tensors = [each for value in given.values() for each in _tensors(value)]
     dtype = tensors[0].dtype
-    if not dtype.is_floating_point or any(t.dtype != dtype or not t.is_contiguous() for t in tensors):
+    if not (dtype.is_floating_point or target in _OF_ANY_TYPE):
+        return None
+    if any(t.dtype != dtype or not t.is_contiguous() for t in tensors):
         return None
     shape = rule(given)
     return None if shape is None else torch.empty(shape, dtype=dtype, device="meta")
@@ -199,11 +201,11 @@ def _reshape(given: Mapping[str, Any]) -> Shape | None:
 
 def _padding(given: Mapping[str, Any]) -> Shape | None:
     shape, pads = list(given["self"].shape), given["pad"]
-    if len(pads) % 2 or len(pads) > 2 * len(shape):
+    if len(pads) % 2 or len(pads) > 2 * len(shape) or min(pads, default=0) < 0 or not any(pads):
         return None
     for k in range(len(pads) // 2):
         shape[-1 - k] += pads[2 * k] + pads[2 * k + 1]
-    return tuple(shape) if min(shape) > 0 and any(pads) else None
+    return tuple(shape) if given["self"].numel() else None
 
 
 _POINTWISE = (
@@ -215,6 +217,7 @@ _POINTWISE = (
     *(aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor),
     *(aten.add.Scalar, aten.sub.Scalar, aten.mul.Scalar, aten.div.Scalar),
 )
+_OF_ANY_TYPE = frozenset((aten.cat.default, aten.reshape.default, aten.contiguous.default))  # numbers are only moved
 _RULES: dict[OpOverload, ShapeRule] = {
     **dict.fromkeys(_POINTWISE, _pointwise),
     **dict.fromkeys((aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default), _in_evaluation),

@@ -10,16 +10,16 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from fullfield.errors import ImageError, first_line
 from fullfield.image.checks import ChangedError, check_file
 from fullfield.image.http import read_range
 from fullfield.image.identity import file_identity, plain_names, sampled_hash
+from fullfield.image.network import RangeFile, network_error, retried, storage_options
 
 _WHOLE = 256 * 2**20  # most bytes of a URL held in memory if the server does not support ranges
-_BLOCK = 2**18  # bytes of a block that fsspec fetches and caches for file objects
 _RUN, _GAP = 8 * 2**20, 64 * 1024  # most bytes of one read, and of a gap that is read along
 
 
@@ -111,14 +111,14 @@ class RemoteBlob:
     def __init__(self, url: str) -> None:
         self.name = url
         self._fs, self._path = filesystem(url)
-        self._info = dict(self._fs.info(self._path))
+        self._info = dict(retried(lambda: self._fs.info(self._path), url))
         size = self._info.get("size")
         if size is None:
             raise ImageError(url, "the server does not tell the size of the file", fix="download the file")
         self.size = int(size)
         self._whole: bytes | None = None
-        if url.startswith("http") and not self._supports_ranges():
-            self._whole = self._download()
+        if url.startswith("http") and not retried(self._supports_ranges, url):
+            self._whole = retried(self._download, url)
 
     def _supports_ranges(self) -> bool:
         """Whether the server answers a range request with that range; what its headers claim is not reliable."""
@@ -149,18 +149,33 @@ class RemoteBlob:
         stop = min(stop, self.size)
         if start >= stop:
             return b""
+        try:
+            return retried(lambda: self._range(start, stop), self.name)
+        except (ImageError, FileNotFoundError):
+            raise
+        except Exception as error:  # every file system of fsspec raises its own
+            raise network_error(error) from error
+
+    def _range(self, start: int, stop: int) -> bytes:
+        """Bytes of a range inside the file, in one request.
+
+        Raises:
+            EOFError: fewer bytes came.
+        """
         etag = str(plain_names(self._info).get("etag") or "")
         if etag and not etag.startswith("W/") and hasattr(self._fs, "set_session"):
-            return read_range(self._fs, self._path, (start, stop), etag)
-        data: bytes = self._fs.cat_file(self._path, start=start, end=stop)
+            data = read_range(self._fs, self._path, (start, stop), etag)
+        else:
+            data = self._fs.cat_file(self._path, start=start, end=stop)
+        if len(data) != stop - start:
+            raise EOFError(f"bytes {start}:{stop} are needed, {len(data)} were read")
         return data
 
     def file(self) -> BinaryIO:
-        """A file object whose blocks fsspec caches."""
+        """A file object that caches blocks."""
         if self._whole is not None:
             return io.BytesIO(self._whole)
-        file: BinaryIO = self._fs.open(self._path, "rb", block_size=_BLOCK, cache_type="blockcache")
-        return file
+        return cast("BinaryIO", RangeFile(self.read, self.size))
 
     def identity(self) -> dict[str, Any]:
         """Size with ETag and time of change, or with a hash of samples if the server reports neither."""
@@ -209,7 +224,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     except ModuleNotFoundError as error:
         raise ImageError(url, "URLs need fsspec", fix="pip install 'fullfield[remote]'") from error
     try:
-        fs, path = fsspec.core.url_to_fs(url)
+        fs, path = fsspec.core.url_to_fs(url, **storage_options(url))
     except (ImportError, ValueError) as error:  # the text names the package that the protocol needs
         raise ImageError(url, f"such URLs cannot be read ({error})", fix="pip install 'fullfield[remote]'") from error
     return fs, path
@@ -244,7 +259,9 @@ def open_blob(path: str) -> Blob:
 
 
 def _unreachable(path: str, error: BaseException) -> ImageError:
-    return ImageError(path, f"cannot be opened ({first_line(error)})", fix="check the path and the rights")
+    stalled = isinstance(error, TimeoutError)
+    why = first_line(network_error(error)) if stalled else first_line(error)
+    return ImageError(path, f"cannot be opened ({why})", fix="check the path and the rights")
 
 
 def read_parts(blob: Blob, parts: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, bytes]]:

@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fullfield.image.network import retried
+
 _BLOCK = 64 * 1024
 _SAMPLES = 16
 _STATE = ("size", "etag", "lastmodified", "updated", "mtime", "created", "contentmd5")
@@ -57,7 +59,7 @@ def remote_state(fs: Any, path: str) -> dict[str, str] | None:
         Exception: errors of the file system.
     """
     try:
-        known = plain_names(fs.info(path))
+        known = plain_names(retried(lambda: fs.info(path), path))
     except FileNotFoundError as error:
         if getattr(error.__cause__, "status", 404) in _ABSENT:
             return None

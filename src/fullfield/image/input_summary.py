@@ -143,6 +143,8 @@ def _parts(raster: Raster) -> list[NDArray[Any]]:
 
 
 def _extremes(pixels: NDArray[Any], nodata: float | None) -> Range | None:
+    if nodata is None and pixels.size and np.isfinite(low := pixels.min()) and np.isfinite(high := pixels.max()):
+        return float(low), float(high)
     there = np.isfinite(pixels) & (pixels != nodata)
     return (float(pixels[there].min()), float(pixels[there].max())) if there.any() else None
 

@@ -13,12 +13,13 @@ from typing import Any
 from fullfield.arguments import checks_fields, checks_keywords
 from fullfield.errors import ImageError
 from fullfield.image.blob import filesystem, local_path, open_blob
-from fullfield.image.checks import interruptible
+from fullfield.image.checks import interruptible, unreadable
 from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.numpy import MAGIC, open_numpy
 from fullfield.image.formats.pillow import open_pillow
 from fullfield.image.formats.tiff import GEO_TAGS, open_tiff
 from fullfield.image.formats.tiff_check import first_tags, tiff_format
+from fullfield.image.network import retried
 from fullfield.image.opened import Opened, file_state
 from fullfield.image.raster import Raster
 from fullfield.image.selection import Selection, unknown_resolution
@@ -107,7 +108,10 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
     """Opens an image as ``open`` does, with the selection as one record."""
     name = os.fspath(path)
     state = file_state(local_path(name))
-    raster = _opened(name, selection)
+    try:
+        raster = _opened(name, selection)
+    except (OSError, EOFError) as error:  # of the system or the network, while the header is read
+        raise unreadable(name, error) from error
     try:
         raster = raster if selection.mpp is None else _at_resolution(raster, selection.mpp)
     except BaseException:
@@ -203,9 +207,18 @@ def _is_zarr_url(url: str) -> bool:
         last = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
         if url.startswith("http") and "." in last and not last.lower().endswith((".zarr", ".ngff")):
             return False  # a file name such as a.tif: saves three requests
-        return any(fs.exists(f"{path.rstrip('/')}/{name}") for name in _ZARR)
+        return any(_exists(fs, f"{path.rstrip('/')}/{name}") for name in _ZARR)
     except Exception:  # noqa: BLE001  every file system of fsspec raises its own; opening will report it
         return False
+
+
+def _exists(fs: Any, path: str) -> bool:
+    """Whether there is a file; ``fs.exists`` takes an overloaded server's answer for a no."""
+    try:
+        retried(lambda: fs.info(path), path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _vendor(local: str) -> str | None:

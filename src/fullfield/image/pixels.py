@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.preprocessing import ORDER_CHANNELS, Preprocessing
 
 _ROWS = 256  # rows checked together: bounds the memory of a check
 _MARGIN = 0.1  # of the value range: sharpened and enlarged images overshoot a little
@@ -23,7 +23,7 @@ def match_channels(pixels: NDArray[Any], *, order: str, channels: int, where: st
     Raises:
         ImageError: the channels cannot be converted to those of the network.
     """
-    wanted = {"RGB": 3, "BGR": 3, "grey": 1}.get(order, channels)
+    wanted = ORDER_CHANNELS.get(order, channels)
     if wanted != channels:
         raise ImageError(
             "preprocessing",

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
 from fullfield.arguments import checks_keywords
 from fullfield.errors import CaptureError
-from fullfield.importers.caffe.importer import load_caffe
 from fullfield.importers.detect import USE_ONNX, detect
-from fullfield.importers.onnx import load_onnx
-from fullfield.importers.torch7.importer import load_torch7
-from fullfield.importers.torch_files import read_pickle, read_program
 from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
 from fullfield.model.torch_export import WindowSize, capture_module, parse_window
@@ -115,6 +112,8 @@ def _load_file(
     if channels is not None and kind in ("onnx", "caffe", "torch7"):
         raise CaptureError(str(path), "states its channels itself", fix="leave out channels=; it goes with a module")
     if kind == "caffe":
+        from fullfield.importers.caffe.importer import load_caffe
+
         return load_caffe(
             path,
             weights=weights,
@@ -125,7 +124,7 @@ def _load_file(
             name=name,
         )
     if kind in ("onnx", "torch7"):
-        reader = load_onnx if kind == "onnx" else load_torch7
+        reader = _reader(kind)
         return reader(path, window=window, preprocessing=preprocessing, class_names=class_names, score=score, name=name)
     if kind == "other":
         raise CaptureError(str(path), what, fix=fix)
@@ -135,6 +134,8 @@ def _load_file(
             f"{what}: opening it can run code that its author put there",
             fix=f"pass trust=True or --trust if you know where it is from; else {USE_ONNX}",
         )
+    from fullfield.importers.torch_files import read_pickle, read_program
+
     module, shape = read_program(path) if kind == "program" else (read_pickle(path), None)
     if shape is not None:
         window, channels = window or shape[1:], channels or shape[0]
@@ -147,6 +148,17 @@ def _load_file(
         score=score,
         name=name or path.stem,
     )
+
+
+def _reader(kind: Literal["onnx", "torch7"]) -> Callable[..., Model]:
+    """What reads a file of a kind; a format is imported when the first file of it is read."""
+    if kind == "onnx":
+        from fullfield.importers.onnx import load_onnx
+
+        return load_onnx
+    from fullfield.importers.torch7.importer import load_torch7
+
+    return load_torch7
 
 
 def _carries_weights(where: str) -> CaptureError:

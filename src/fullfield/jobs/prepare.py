@@ -46,7 +46,7 @@ class PreparedModel:
 
 
 def prepare(model: Model, *, sliding: bool = False) -> PreparedModel:
-    """The model ready to scan; it is kept for the next scan until its weights change.
+    """The model ready to scan; both forms of it are kept for the next scans until its weights change.
 
     Args:
         sliding: let gates and norms over the window slide with it, as all modes but ``exact`` do.

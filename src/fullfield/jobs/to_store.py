@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from fullfield.drawing.pictures import save_picture
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.errors import GeometryError, ImageError, ResumeError
+from fullfield.files import remove
 from fullfield.image.unchanged import check_identity, check_state
 from fullfield.jobs.certify import certify_scan, check_comparable
 from fullfield.jobs.job import ScanJob, prepare_job
@@ -153,7 +155,22 @@ class _StoreRun:
         with open_journal(self.path, begin) as journal:
             if journal is None:
                 return self._verified()
-            return self._complete(journal, self._run(journal))
+            with self._removing_if_empty(journal):
+                grown = self._run(journal)
+            return self._complete(journal, grown)
+
+    @contextmanager
+    def _removing_if_empty(self, journal: Journal) -> Iterator[None]:
+        """Removes the output after an error that came before its first block; others may still write it."""
+        try:
+            yield
+        except Exception:
+            if self.job.request.compute.world == 1:
+                with journal.commit_lock():
+                    if not journal.done():
+                        remove(journal.output)
+                        journal.remove()
+            raise
 
     def _is_finished(self, *, else_replaced: bool = False) -> bool:
         """Whether the output is the finished result of this very scan; another one is an error, unless replaced."""

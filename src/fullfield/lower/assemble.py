@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch.fx import Node
 
@@ -75,6 +76,16 @@ class Assembler(Writer):
             count = sum(block.count for block in self.table(name).blocks.values())
             self._columns[name] = self.cells_last(self.rows(name), name, 1, (count, 1))
         return self._columns[name]
+
+    def aligned_column(self, name: str, strips: Mapping[FamilyPair, tuple[Strip, Strip]]) -> Node:
+        """The cells that a reader's families read, in the order of the reader's table, as a map of one column."""
+        if all(self.is_whole(name, family, pair) for family, pair in strips.items()):
+            return self.column(name)
+        parts = [self.table(name).index(family, pair, self.all).reshape(-1) for family, pair in strips.items()]
+        index = np.concatenate(parts)
+        where = self.constant(torch.from_numpy(index))
+        rows = self.call(aten.index_select.default, self.rows(name), 0, where)
+        return self.cells_last(rows, name, 1, (len(index), 1))
 
     def set_column(self, name: str, column: Node) -> None:
         """Takes all cells of a node, as ``column`` gives them."""

@@ -12,6 +12,7 @@ from torch.fx.node import map_arg
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.fragments import split_into_fragments
 from fullfield.geometry.network import Network
+from fullfield.geometry.strip import Slide
 from fullfield.geometry.tile import TileLayout
 from fullfield.graph.calls import bind
 from fullfield.lower.assemble import INTERIOR, Assembler
@@ -84,12 +85,15 @@ class _Shared:
             return False
         if any("cells_at" in n.meta for n in (node, *(self.calls.nodes[i] for i in spec.inputs))):
             return False
-        if not all(self.to.is_whole(i, f, self._strips(node, f)[i]) for i in spec.inputs for f in blocks):
+        strips = {family: self._strips(node, family) for family in blocks}
+        if any(s.slide != Slide() for each in strips.values() for pair in each.values() for s in pair):
             return False
-        if any(self.to.table(i).blocks.keys() != blocks.keys() for i in spec.inputs):
-            return False
-        known = all(self.to.is_table(i) for i in spec.inputs)
-        return known or (spec.kind == "windowed" and spec.elements >= self.network[spec.inputs[0]].elements)
+        tables = [i for i in spec.inputs if self.to.is_table(i)]
+        if spec.kind == "windowed":
+            (source,) = spec.inputs
+            grows = spec.elements >= self.network[source].elements
+            return bool(tables or grows) and all(self.to.is_whole(source, f, s[source]) for f, s in strips.items())
+        return any(all(self.to.is_whole(i, f, s[i]) for f, s in strips.items()) for i in tables)
 
     def _is_by_cell(self, node: Node) -> bool:
         """Whether an operator computes each cell from the same cell of its inputs."""
@@ -103,7 +107,10 @@ class _Shared:
 
     def _at_once(self, node: Node) -> Node:
         """A node on the tables of its inputs."""
-        read = {i: self.to.column(i) for i in self.network[node.name].inputs}
+        strips = {family: self._strips(node, family) for family in self.to.table(node.name).blocks}
+        read = {}
+        for source in self.network[node.name].inputs:
+            read[source] = self.to.aligned_column(source, {f: each[source] for f, each in strips.items()})
         return self._plain(node, read)
 
     def _plain(self, node: Node, read: dict[str, Node]) -> Node:

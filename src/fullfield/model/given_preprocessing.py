@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fullfield.errors import CaptureError
-from fullfield.model.preprocessing import PRESETS, ChannelOrder, Preprocessing, preset
+from fullfield.model.preprocessing import ORDER_CHANNELS, PRESETS, ChannelOrder, Preprocessing, preset
 
 PreprocessingLike = object
 """A preset's name; a ``Preprocessing`` or a dict of its fields; timm's configuration; torchvision's ``Normalize``, a
@@ -26,7 +26,7 @@ def resolve(choice: PreprocessingLike | None, *, channels: int, stated: Preproce
     """The preprocessing to use: the caller's, else the model's, else ``none``, as not known.
 
     Raises:
-        CaptureError: mean and deviation cannot be read from the caller's, or are for another number of channels.
+        CaptureError: mean and deviation cannot be read from the caller's, or it is for another number of channels.
     """
     if choice is not None:
         value = _read(choice, channels)
@@ -39,6 +39,10 @@ def resolve(choice: PreprocessingLike | None, *, channels: int, stated: Preproce
                 f"{name} has {len(numbers)} values, the network has {channels} input channels",
                 fix="give one value, or one for each channel",
             )
+    wanted = ORDER_CHANNELS.get(value.order, channels)
+    if wanted != channels:
+        what = f"order {value.order!r} has {wanted} channels, the network has {channels} input channels"
+        raise CaptureError("preprocessing", what, fix="use a preprocessing of order 'any', or with that many channels")
     return value
 
 

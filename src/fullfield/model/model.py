@@ -102,16 +102,18 @@ class Model:
         return digest.hexdigest()[:16]
 
     def cached(self, name: str, make: Callable[[], T], *, key: Hashable = None) -> T:
-        """The result of ``make``, cached until ``key``, the operators or a single bit of the weights change.
+        """The result of ``make`` for each ``key``, cached until the operators or a single bit of the weights change.
 
         Weights may be trained further, or be written in place, between two scans; their checksum is taken each time.
         """
-        store: dict[str, tuple[Hashable, Any]] = self.__dict__.setdefault(_CACHE, {})
-        state = key, self._state()
-        entry = store.get(name)
-        if entry is None or entry[0] != state:
-            entry = store[name] = state, make()
-        result: T = entry[1]
+        state = self._state()
+        before: tuple[Hashable, dict[tuple[str, Hashable], Any]] | None = self.__dict__.get(_CACHE)
+        if before is None or before[0] != state:
+            before = self.__dict__[_CACHE] = state, {}
+        results = before[1]
+        if (name, key) not in results:
+            results[name, key] = make()
+        result: T = results[name, key]
         return result
 
     def _state(self) -> Hashable:

@@ -12,6 +12,8 @@ from fullfield.arguments import checks_fields
 from fullfield.errors import CaptureError
 
 ChannelOrder = Literal["RGB", "BGR", "grey", "any"]
+ORDER_CHANNELS: Mapping[str, int] = {"RGB": 3, "BGR": 3, "grey": 1}
+"""Channels of each order but ``any``."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)

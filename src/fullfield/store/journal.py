@@ -39,7 +39,8 @@ class Begin:
     """How to start or resume an output.
 
     Args:
-        job: what determines the output, as plain JSON; an output that was started with another job is refused.
+        job: what determines the output, as plain JSON; an output that was started with another job is refused, unless
+            it has no finished block.
         create: creates an output without blocks, atomically and synced to disk.
         finished: whether the output exists and is complete, so that nothing is left to do.
         rank, world: this is process ``rank`` of ``world``.
@@ -169,7 +170,7 @@ def open_journal(output: Path, begin: Begin) -> Iterator[Journal | None]:
     Yields ``None`` if the output is complete.
 
     Raises:
-        ResumeError: another process writes this output, or it was started with another job.
+        ResumeError: another process writes this output, or it has blocks of another job.
         OSError: the disk is full, or permission is missing.
     """
     folder = journal_folder(output)
@@ -197,8 +198,10 @@ def _opened(folder: Path, output: Path, begin: Begin, held: ExitStack) -> Journa
     if not restart and begin.finished():
         _remove(folder)
         return None
-    held.enter_context(rank_lock(folder, output, rank=begin.rank, world=begin.world, exclusive=restart))
     begun = None if restart else _read_job(folder)
+    if begun not in (None, _plain(begin.job)) and not is_replacing(output) and not _entries(folder):
+        begun, restart = None, True  # of another job, but without a block: there is nothing to lose
+    held.enter_context(rank_lock(folder, output, rank=begin.rank, world=begin.world, exclusive=restart))
     if begun is None:
         _begin(folder, begin)
     else:

@@ -86,7 +86,7 @@ def test_what_a_server_does_wrong_is_one_clear_error(
     served: Served, scenes: dict[str, Path], monkeypatch: pytest.MonkeyPatch, address_of: str, text: str
 ) -> None:
     if address_of.startswith("stalled"):
-        monkeypatch.setattr("fullfield.image.formats.gdal_safety._STALLED", 1)
+        monkeypatch.setattr("fullfield.image.network.STALLED_S", 1)
     address, folder, _ = served
     (folder / "scene.tif").symlink_to(scenes["tiles"])
     with pytest.raises(ImageError, match=f"{address}/{address_of}: {text}"):

@@ -8,7 +8,6 @@ maps of another size, and brings one such order to another by a loop that takes 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,17 +59,16 @@ class Fuser:
     @torch.no_grad()
     def fuse(self, module: GraphModule) -> GraphModule:
         """The module with its convolutions merged with the sums and activations after them; changed in place."""
-        position = {node: k for k, node in enumerate(module.graph.nodes)}
         for node in list(module.graph.nodes):
             if node.target is aten.conv2d.default and _arguments(node)[1].op == "get_attr" and not node.kwargs:
-                self._merge(module, node, position)
+                self._merge(module, node)
         module.recompile()
         return module
 
-    def _merge(self, module: GraphModule, node: Node, position: Mapping[Node, int]) -> None:
+    def _merge(self, module: GraphModule, node: Node) -> None:
         value, weight, bias, stride, padding, dilation, groups = bind(node).values()
         layer = bias, pair(padding), pair(stride), pair(dilation), groups
-        other = _summand(node, position)
+        other = _summand(node)
         merged = [node] if other is None else [node, *node.users]
         activation = _activation(merged[-1])
         if activation is not None and (other is None or activation.name == "relu"):  # no other is taken after a sum
@@ -84,8 +82,12 @@ class Fuser:
                 args = (value, held, *layer, activation.name or "none", *how)
                 result = module.graph.call_function(torch.ops.mkldnn._convolution_pointwise.default, args)
             else:
-                args = (value, other, held, *layer, "add", 1.0, activation.name or None, *how)
-                result = module.graph.call_function(torch.ops.mkldnn._convolution_pointwise.binary, args)
+                args = (held, *layer, "add", 1.0, activation.name or None, *how)
+                if _may_overwrite(other):
+                    target, args = torch.ops.mkldnn._convolution_pointwise_.binary, (other, value, *args)
+                else:
+                    target, args = torch.ops.mkldnn._convolution_pointwise.binary, (value, other, *args)
+                result = module.graph.call_function(target, args)
         result.meta = dict(merged[-1].meta)
         merged[-1].replace_all_uses_with(result)
         for old in reversed(merged):
@@ -108,17 +110,22 @@ def _arguments(node: Node) -> tuple[Any, ...]:
     return tuple(node.args)
 
 
-def _summand(node: Node, position: Mapping[Node, int]) -> Node | None:
-    """What is added to a convolution, if its only reader is a sum of two maps of its shape, ready before it."""
+def _summand(node: Node) -> Node | None:
+    """What is added to a convolution, if its only reader is a sum of two maps of its shape."""
     if len(node.users) != 1:
         return None
     (reader,) = node.users
     if reader.target is not aten.add.Tensor or reader.kwargs or not reader.meta.get(SAME_SHAPE):
         return None
     others = [a for a in _arguments(reader) if a is not node]
-    if len(others) != 1 or not isinstance(others[0], Node):
-        return None
-    return others[0] if others[0] in position and position[others[0]] < position[node] else None
+    return others[0] if len(others) == 1 and isinstance(others[0], Node) else None
+
+
+def _may_overwrite(summand: Node) -> bool:
+    """Whether a sum may be written over one of its terms: gathered for this sum alone."""
+    while len(summand.users) == 1 and summand.target in (aten.permute.default, aten.reshape.default):
+        (summand,) = summand.all_input_nodes
+    return len(summand.users) == 1 and summand.target is aten.index_select.default
 
 
 def _activation(node: Node) -> MergedActivation | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,10 +29,12 @@ from fullfield.image.formats.gdal_safety import (
     check_path,
     gdal_options,
     gdal_path,
+    is_remote,
     uncached,
 )
 from fullfield.image.formats.gdal_sparse import is_absent
 from fullfield.image.formats.handles import Handles
+from fullfield.image.network import noticed
 from fullfield.image.raster import ImageMetadata, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
@@ -94,7 +96,7 @@ class GdalRaster:
         """
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
-        with _errors(self.name, region), _settings(self.name), self._handles.borrowed() as dataset:
+        with _errors(self.name, region), _noticed(self.name), _settings(self.name), self._handles.borrowed() as dataset:
             return _pixels(dataset, self.plan, region, self.channels)
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
@@ -103,7 +105,7 @@ class GdalRaster:
             return None
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
-        with _errors(self.name, region), _settings(self.name), self._handles.borrowed() as dataset:
+        with _errors(self.name, region), _noticed(self.name), _settings(self.name), self._handles.borrowed() as dataset:
             valid = _valid_pixels(dataset, self.plan, region)
         return None if valid.all() else valid
 
@@ -179,6 +181,11 @@ def _subdataset(path: str, selection: Selection) -> str:
         return file
     chosen: str = inside[select_index(selection.series, len(inside), what="series", where=path)]
     return chosen
+
+
+def _noticed(path: str) -> AbstractContextManager[None]:
+    """Tells the user of a server that stalls while the block reads from one."""
+    return noticed(path) if is_remote(path) else nullcontext()
 
 
 def _check_blocks(dataset: Any, target: str, where: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fullfield.errors import ImageError
+from fullfield.image import network
 
 #: Drivers whose files are addresses, queries or lists of other files that are not checked here.
 _REFUSED = frozenset({
@@ -23,7 +24,6 @@ _REFUSED = frozenset({
 _REMOTE = ("http://", "https://", "s3://", "gs://", "az://")
 #: Bytes of GDAL's cache of decoded blocks, shared by all files; its own default is 5 % of the machine's memory.
 CACHE_BYTES = 64 << 20
-_STALLED = 60  # seconds without a byte until a download fails; GDAL's default is to wait for ever
 _VRT_BYTES = 64 << 20
 _VRT_DEPTH = 4
 _NAMES_FILE = re.compile(r"(file|filename|dataset|datasetname|path|url|dem)$", re.IGNORECASE)
@@ -177,9 +177,11 @@ def gdal_options(path: str) -> dict[str, Any]:
     }
     if is_remote(path):
         timeouts = {
-            "GDAL_HTTP_CONNECTTIMEOUT": 30,
-            "GDAL_HTTP_LOW_SPEED_TIME": _STALLED,
+            "GDAL_HTTP_CONNECTTIMEOUT": network.CONNECT_S,
+            "GDAL_HTTP_LOW_SPEED_TIME": network.STALLED_S,
             "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
+            "GDAL_HTTP_MAX_RETRY": len(network.WAITS_S),
+            "GDAL_HTTP_RETRY_DELAY": network.WAITS_S[0],
         }
         return found | timeouts | {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
     return found | {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".no-network"}

@@ -16,11 +16,12 @@ import numpy as np
 from zarr import Array, AsyncArray
 from zarr.abc.store import RangeByteRequest, Store, SuffixByteRequest
 from zarr.codecs import ShardingCodec
-from zarr.storage import LocalStore, StorePath, WrapperStore, ZipStore
+from zarr.storage import FsspecStore, LocalStore, StorePath, WrapperStore, ZipStore
 
 from fullfield.errors import ImageError, first_line
 from fullfield.image.checks import check_block
 from fullfield.image.formats.zarr_codecs import COMPRESSORS, BoundedCodec, BoundedCompressor
+from fullfield.image.network import retried_async
 
 _SAME_SIZE = frozenset({
     "adler32", "bitround", "bytes", "crc32", "crc32c", "delta", "endian", "fletcher32", "jenkins_lookup3", "quantize",
@@ -74,7 +75,11 @@ class BoundedStore(WrapperStore[Store]):
             value = await self.inner.get(key, prototype, RangeByteRequest(0, self.most_bytes + 1))
             self._check(key, 0 if value is None else len(value))
             return await self._found(key, value)
-        value = await self._found(key, await self.inner.get(key, prototype, byte_range))
+        if isinstance(self.inner, FsspecStore):
+            found = await retried_async(lambda: self.inner.get(key, prototype, byte_range), f"{self.inner.path}/{key}")
+        else:
+            found = await self.inner.get(key, prototype, byte_range)
+        value = await self._found(key, found)
         if value is not None and len(value) > _requested_bytes(byte_range):
             what = f"the server does not support range requests, which shards need ({key})"
             raise RangeRequestError(str(self.inner), what, fix="download the image")

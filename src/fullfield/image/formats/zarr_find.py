@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fullfield.errors import ImageError, first_line
+from fullfield.image.network import storage_options
 from fullfield.image.selection import Selection, select_index
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
@@ -61,7 +62,8 @@ def open_store(path: str) -> tuple[Any, str]:
 
     if "://" in path:
         try:
-            return BoundedStore(FsspecStore.from_url(path, read_only=True), _METADATA_BYTES), ""
+            far = FsspecStore.from_url(path, storage_options=storage_options(path), read_only=True)
+            return BoundedStore(far, _METADATA_BYTES), ""
         except ImportError as error:
             raise ImageError(
                 path, f"is read through fsspec: {first_line(error)}", fix="pip install 'fullfield[remote]'"

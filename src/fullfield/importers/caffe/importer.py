@@ -9,7 +9,7 @@ from fullfield.errors import CaptureError
 from fullfield.importers.caffe.network import CaffeModule, build
 from fullfield.importers.caffe.reader import kind, read
 from fullfield.importers.caffe.schema import Message
-from fullfield.importers.caffe.selection import ScoringLayers, select_layers
+from fullfield.importers.caffe.selection import ScoringLayers, incomplete, select_layers
 from fullfield.importers.caffe.weights import FACTORS, CaffeWeights, blob_shape
 from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
@@ -96,7 +96,7 @@ def read_network(
     elif chosen.shape[2] and chosen.shape[3]:
         size = chosen.shape[2], chosen.shape[3]
     else:
-        raise CaptureError(str(path), "does not state its window", fix="pass window=227, say")
+        raise incomplete(path, "does not state its window", deployed=deployed, fix="pass window=227, say")
     shape = (_channels(chosen, blobs), *size)
     module, input_shapes = build(chosen, CaffeWeights(blobs), shape, path)
     for layer in definition.layer:

@@ -47,7 +47,7 @@ def select_layers(net: Message, path: Path, *, score: int | str | None, deployed
     sources = [layer for layer in layers if layer.type in _DATA]
     source = next((layer for layer in sources if layer.top), None)
     if source is None:
-        raise CaptureError(str(path), "has no input layer", fix='add one: layer { type: "Input" ... }')
+        raise incomplete(path, "has no input layer", deployed=deployed, fix='add one: layer { type: "Input" ... }')
     labels = {top for layer in sources for top in layer.top} - {source.top[0]}
     body = [_scoring(layer, labels) for layer in layers if layer.type not in _DATA | _DROPPED]
     chosen = _score(body, score, path)
@@ -55,8 +55,22 @@ def select_layers(net: Message, path: Path, *, score: int | str | None, deployed
     others = {name for layer in needed for name in layer.bottom} & (labels - {n for layer in needed for n in layer.top})
     if others:
         what = f"has more than one input: {source.top[0]}, {', '.join(sorted(others))}"
-        raise CaptureError(str(path), what, fix="cut the network to the part that scores an image")
+        fix = "cut the network to the part that scores an image"
+        raise incomplete(path, what, deployed=deployed, fix=fix)
     return ScoringLayers(source, source.top[0], _input_shape(source), tuple(needed), chosen)
+
+
+def incomplete(path: Path, what: str, *, deployed: bool, fix: str) -> CaptureError:
+    """The error for a file that does not say all that scoring an image needs.
+
+    Args:
+        deployed: whether it is a ``.prototxt``; a ``.caffemodel`` needs one beside it.
+        fix: of a ``.prototxt``.
+    """
+    if not deployed:
+        what = f"is a .caffemodel without its .prototxt, and {what}"
+        fix = f'load the deploy .prototxt that belongs to it, with weights="{path.name}" (--weights)'
+    return CaptureError(str(path), what, fix=fix)
 
 
 def check_types(layers: tuple[Message, ...], known: frozenset[str], path: Path) -> None:

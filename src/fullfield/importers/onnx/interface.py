@@ -92,7 +92,9 @@ def choose_output(graph: onnx.GraphProto, score: int | str | None, path: Path) -
         CaptureError: it is none of the outputs, or there are several and none is chosen.
     """
     names = [str(value.name) for value in graph.output]
-    listed = ", ".join(f"{i}: {name}" for i, name in enumerate(names))
+    listed = ", ".join(
+        f"{i}: {name}{_shape(value)}" for i, (name, value) in enumerate(zip(names, graph.output, strict=True))
+    )
     if isinstance(score, int) and 0 <= score < len(names):
         return names[score]
     if isinstance(score, str) and score in names:
@@ -103,6 +105,14 @@ def choose_output(graph: onnx.GraphProto, score: int | str | None, path: Path) -
         fix = "choose the one that holds the scores: score=0, say"
         raise CaptureError(str(path), f"has {len(names)} outputs ({listed})", fix=fix)
     return names[0]
+
+
+def _shape(value: onnx.ValueInfoProto) -> str:
+    """An output's shape as the file states it, ``?`` for sizes that are free without a name."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return ""
+    return f" ({', '.join(str(d.dim_value or d.dim_param or '?')[:20] for d in tensor.shape.dim)})"
 
 
 def metadata(model: onnx.ModelProto, path: Path) -> Metadata:
