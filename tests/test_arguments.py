@@ -98,3 +98,32 @@ def test_other_values_are_no_pair(value: object) -> None:
 def test_the_least_of_a_pair_is_said() -> None:
     with pytest.raises(GeometryError, match="is not one or two integers from 0 up"):
         parse_pair("mode", -1, least=0, fix="use 0 or more")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 5.2 GiB for an array"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_system_without_memory_is_one_clear_error(error: Exception) -> None:
+    @checks_keywords
+    def verb() -> None:
+        raise error
+
+    with pytest.raises(BudgetError, match=r"memory: the system gave no more \((.|\n)*fix: lower the budget"):
+        verb()
+
+
+def test_other_errors_of_a_verb_stay_what_they_are() -> None:
+    @checks_keywords
+    def verb() -> None:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        verb()

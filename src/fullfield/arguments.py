@@ -10,7 +10,7 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any, TypeVar, overload
 
-from fullfield.errors import ArgumentError, BudgetError, FullfieldError, GeometryError
+from fullfield.errors import ArgumentError, BudgetError, FullfieldError, GeometryError, out_of_memory
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -90,6 +90,8 @@ def option_suggestion(name: str, known: list[str]) -> str:
 def checks_keywords(function: F) -> F:
     """A function that refuses a keyword which it does not take and names the one that was probably meant.
 
+    Where the system gives no more memory, its error is a ``BudgetError``.
+
     Examples:
         >>> scan = checks_keywords(lambda image, *, step=1: step)
         >>> scan(0, stride=2)
@@ -105,7 +107,12 @@ def checks_keywords(function: F) -> F:
         for name in given:
             if name not in known:
                 raise unknown_keyword(function.__name__, name, known)
-        return function(*args, **given)
+        try:
+            return function(*args, **given)
+        except (MemoryError, RuntimeError, ImportError, OSError) as error:
+            if (told := out_of_memory(error)) is None:
+                raise
+            raise told from error
 
     return checked  # type: ignore[return-value]
 

@@ -80,6 +80,22 @@ class InternalError(FullfieldError):
     """A mistake of fullfield itself, found before it could make results wrong."""
 
 
+def out_of_memory(error: BaseException) -> BudgetError | None:
+    """The error where the system, or a device, gave no more memory; ``None`` for any other."""
+    text = str(error)
+    if not (isinstance(error, MemoryError) or any(sign in text for sign in _NO_MEMORY)):
+        return None
+    return BudgetError(
+        "memory",
+        f"the system gave no more ({first_line(error)})",
+        fix="lower the budget (--budget), raise the limit of the process (ulimit -v), or end other programs",
+    )
+
+
+_NO_MEMORY = (
+    "can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory", "std::bad_alloc",
+    "can't start new thread", "failed to map segment",
+)  # fmt: skip
 # All controls but tab and line feed, separators of lines, changes of the direction of text, and halves of characters.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONG_WORD = re.compile(r"\S{201,}")

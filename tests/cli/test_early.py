@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import fullfield
 from tests.processes import PATIENCE_S
@@ -84,3 +86,23 @@ def test_what_needs_no_network_imports_no_torch(tmp_path: Path, arguments: tuple
     command = [sys.executable, "-c", PROGRAM, *arguments]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert result.stdout.endswith("\n\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the process as ulimit -v does")
+def test_a_process_without_memory_ends_in_one_clear_error(tmp_path: Path) -> None:
+    model, image = tmp_path / "m.onnx", tmp_path / "i.npy"
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 256, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    fullfield.save(fullfield.load(net, window=64), model)
+    np.save(image, np.zeros((700, 700, 3), np.uint8))
+    limited = (
+        "import resource, sys, torch, fullfield.cli\n"
+        "import fullfield.api.scan\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)\n"
+        "fullfield.cli.main()"
+    )
+    command = [sys.executable, "-c", limited, "scan", str(model), str(image), "--step", "8", "--budget", "2GB"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("memory: the system gave no more (")
+    assert len(done.stderr.splitlines()) == 2

@@ -23,7 +23,9 @@ LARGE = placed(step=(1, 1), window=(1, 1), image=(700, 600), scanned=(700, 600),
     ("name", "options"),
     [("a.tif", {}), ("a.tif", {"cog": False}), ("a.ome.tif", {}), ("a.npy", {}), ("a.geojson", {}), ("a.zarr", {})],
 )
-def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path: Path, name: str, options: dict[str, bool]) -> None:
+def test_a_full_disk_is_one_error_and_leaves_nothing(
+    tmp_path: Path, name: str, options: dict[str, bool], capfd: pytest.CaptureFixture[str]
+) -> None:
     scores = score_map(1, placement=LARGE)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))  # a limit of the system, met as a full disk is
@@ -33,6 +35,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path: Path, name: str, 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
+    assert capfd.readouterr().err == ""  # libtiff prints by itself
 
 
 def test_what_gdal_says_on_a_full_disk_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

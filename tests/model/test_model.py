@@ -69,7 +69,7 @@ def test_the_cache_is_not_pickled() -> None:
     assert vars(copy.copy(net)).keys() == vars(net).keys() - {"_cache"}
 
 
-@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "meta"])
 def test_a_device_that_cannot_be_used_is_refused(device: str) -> None:
     _, net = network()
     with pytest.raises(ArgumentError, match=f"device: '{device}' cannot be used"):

@@ -12,7 +12,7 @@ import click
 from fullfield._version import __version__
 from fullfield.cli.command import write_examples
 from fullfield.cli.echo import echo
-from fullfield.errors import FullfieldError, printable
+from fullfield.errors import FullfieldError, out_of_memory, printable
 
 # In the order of --help; each is `command` in the module of its name.
 COMMANDS = ("scan", "plan", "tune", "verify", "export", "info", "inspect", "convert", "build", "demo")
@@ -53,6 +53,17 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except FullfieldError as error:
             echo(error, err=True)
+            ctx.exit(1)
+        except (
+            MemoryError,
+            RuntimeError,
+            ImportError,
+            OSError,
+        ) as error:  # before a verb is called, as torch is imported
+            told = out_of_memory(error)
+            if told is None:
+                raise
+            echo(told, err=True)
             ctx.exit(1)
         except click.UsageError as error:  # click prints what was typed
             raise click.UsageError(printable(error.format_message()), error.ctx) from error

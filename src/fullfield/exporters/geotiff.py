@@ -16,6 +16,7 @@ from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters import cog as cog_file
 from fullfield.exporters.grid import ExportGrid, blocks, with_progress, without_float16
+from fullfield.exporters.quiet import without_stderr
 from fullfield.exporters.tiff_complete import gdal_errors_logged, missing_tiles
 from fullfield.files import replacing, system_error
 
@@ -80,9 +81,11 @@ def write_geotiff(
                     if cloud and not logged:
                         options = _cog(rasterio, grid, compression)
                         ordering = settings | {"GDAL_CACHEMAX": _ordering_bytes(grid)}
-                        cog_file.copy(rasterio, plain, place, settings=ordering, options=options)
+                        with without_stderr():
+                            cog_file.copy(rasterio, plain, place, settings=ordering, options=options)
                     elif not logged:
-                        _add_overviews(rasterio, grid, place)
+                        with without_stderr():
+                            _add_overviews(rasterio, grid, place)
                 _check_complete(place, logged)
             except errors as error:
                 raise _refused(path, logged[0] if logged else _reason(error), needed) from error
@@ -137,12 +140,18 @@ def _write(rasterio: Any, grid: ExportGrid, path: Path, compression: str, progre
     }  # fmt: skip
     if compression in ("deflate", "zstd", "lzw"):
         profile["predictor"] = predictor(grid)
-    with rasterio.open(path, "w", **profile) as file:
+    file = rasterio.open(path, "w", **profile)
+    try:
         _describe(file, grid)
         for top, bottom, left, right in with_progress(blocks(grid, side), rows * columns, progress):
             window = rasterio.windows.Window(left, top, right - left, bottom - top)
-            file.write(grid.read(top, bottom, left, right), window=window)
-            file.write_mask(grid.valid(top, bottom, left, right), window=window)
+            cells, valid = grid.read(top, bottom, left, right), grid.valid(top, bottom, left, right)
+            with without_stderr():
+                file.write(cells, window=window)
+                file.write_mask(valid, window=window)
+    finally:
+        with without_stderr():
+            file.close()
 
 
 def _describe(file: Any, grid: ExportGrid) -> None:

@@ -72,10 +72,13 @@ class Model:
             ArgumentError: there is no such device, or torch cannot use it.
         """
         try:
-            if torch.device(device) == self.device:
+            target = torch.device(device)
+            if target.type == "meta":
+                raise RuntimeError("tensors there have no numbers")
+            if target == self.device:
                 return self
-            return self.cached("on device", lambda: self.to(torch.device(device)), key=device)
-        except (RuntimeError, AssertionError) as error:  # a torch without CUDA raises the second
+            return self.cached("on device", lambda: self.to(target), key=device)
+        except (RuntimeError, AssertionError, ImportError) as error:  # a torch without CUDA raises the second
             what = f"{device!r} cannot be used ({first_line(error)})"
             raise ArgumentError("device", what, fix="use cpu, or cuda:0 where torch has CUDA") from error
 
