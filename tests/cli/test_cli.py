@@ -277,6 +277,14 @@ def test_scan_finds_a_wrong_class_before_it_scans(monkeypatch: pytest.MonkeyPatc
     assert "'dog' is not one of the 2 classes" in fails("scan", MODEL, PHOTO, "--class", "dog")
 
 
+def test_an_overlay_that_is_reduced_states_its_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fullfield.drawing.thumbnails._WHOLE", 1000)
+    photo = tmp_path / "large.npy"
+    np.save(photo, np.zeros((64, 9000, 3), np.uint8))
+    done = run("scan", MODEL, photo, "--step", "32", "--overlay", tmp_path / "map.png")
+    assert f"{tmp_path / 'map.png'}: drawn at 1/3 of the image's size" in done.stderr
+
+
 @pytest.mark.parametrize("option", ["-o", "--overlay"])
 def test_scan_overwrites_nothing_and_says_so_before_it_scans(
     option: str, tmp_path: Path, photo: str, monkeypatch: pytest.MonkeyPatch

@@ -375,7 +375,7 @@ class Scores:
             alpha: opacity of the map, 0..1.
             smooth: interpolate between the cells' centres.
             legend: draw the colour bar, or the names of the labels.
-            side: px of the picture's longer side, where the image has more than 67 million pixels and is reduced.
+            side: px of the picture's longer side, where the image has more than 16.7 million pixels and is reduced.
 
         Raises:
             ImageError: another image's size, an unknown class or colour map.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fullfield.cli.echo import echo
 from fullfield.cli.summary import left_out_text, summary
 from fullfield.cli.summary import text as summary_text
 
@@ -80,3 +81,6 @@ def _draw_overlay(result: FileResult, outputs: ScanOutputs, pick: Callable[[str]
     assert outputs.overlay is not None
     picture = result.scores.overlay(pick(result.image), outputs.class_shown)
     save_picture(picture, outputs.overlay, overwrite=outputs.overwrite)
+    width = result.scores.placement.image[1]
+    if picture.width < width:
+        echo(f"{outputs.overlay}: drawn at 1/{round(width / picture.width)} of the image's size", err=True)

@@ -32,7 +32,7 @@ class PictureStyle:
         alpha: opacity of the map over the image, 0..1.
         smooth: interpolate between the centres of cells.
         legend: draw a colour bar, or the names of the labels, below the picture.
-        side: px of the longer side of a picture over an image of more than 67 million pixels.
+        side: px of the longer side of a picture over an image of more than 16.7 million pixels.
     """
 
     colours: str = "viridis"

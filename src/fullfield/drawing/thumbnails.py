@@ -17,7 +17,7 @@ from fullfield.image.open import open
 from fullfield.image.raster import ArrayRaster, Raster, is_raster
 from fullfield.mask.thumbnail import make_thumbnail
 
-_WHOLE = 1 << 26  # pixels of the largest image that is drawn pixel for pixel
+_WHOLE = 1 << 24  # pixels of the largest image that is drawn pixel for pixel
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Photo:
 
 
 def photo_of(image: object, *, side: int) -> Photo:
-    """An image as a picture; a thumbnail of at most ``side`` px a side where the image has over 67 million pixels.
+    """An image as a picture; a thumbnail of at most ``side`` px a side where the image has over 16.7 million pixels.
 
     Args:
         image: array, tensor, PIL image, path, or what ``fullfield.open`` returns.

@@ -31,7 +31,7 @@ def make_thumbnail(raster: Raster, side: int, progress: OnProgress | None = None
     factor = -(-max(height, width) // side)
     shape = -(-height // factor), -(-width // factor)
     sums = np.zeros((*shape, channels), np.float64)
-    counts = np.zeros((*shape, 1), np.int64)
+    counts = np.zeros((*shape, 1), np.int32)
     tile = raster.metadata.tile
     sides = tuple(t * max(1, _BLOCK // t) for t in tile)
     stage, done = StageReporter(progress, "finding the background", height * width, "px"), 0
@@ -42,7 +42,8 @@ def make_thumbnail(raster: Raster, side: int, progress: OnProgress | None = None
             done += (region[1] - region[0]) * (region[3] - region[2])
             stage.report(done)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (sums / counts).astype(np.float32)
+        np.divide(sums, counts, out=sums)
+    return sums.astype(np.float32)
 
 
 def _add(
@@ -50,7 +51,7 @@ def _add(
     region: tuple[int, int, int, int],
     factor: int,
     sums: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    counts: NDArray[np.int32],
 ) -> None:
     """Adds the pixels of a region, which need not start at a block's edge, to the sums and counts of the blocks."""
     top, bottom, left, right = region
@@ -65,7 +66,7 @@ def _add(
         for low, high in ((top, bottom), (left, right))
     ]
     blocks = np.s_[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
-    counts[blocks] += _sum(known, starts, np.int64)
+    counts[blocks] += _sum(known, starts, np.int32)
     sums[blocks] += _sum(pixels if known.all() else np.where(known, pixels, 0), starts, np.float64)
 
 
