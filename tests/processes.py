@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 PATIENCE_S = 3600  # ends what hangs; far above what any machine needs
 
 
-def json_of(script: Path, *args: str) -> dict[str, Any]:
-    """The line of JSON that a script prints; it computes with one thread."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+def json_of(script: Path, *args: str, threads: int = 1) -> dict[str, Any]:
+    """The line of JSON that a script prints, which computes with so many threads."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, str(script), *args]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert result.returncode == 0, result.stderr

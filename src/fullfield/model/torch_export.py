@@ -15,6 +15,7 @@ from fullfield.errors import CaptureError, first_line
 from fullfield.graph.shapes import propagate_by_rules
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.export_errors import Channels, explain
+from fullfield.model.forks import compute_after_forks
 from fullfield.model.given_preprocessing import PreprocessingLike, from_timm, resolve
 from fullfield.model.model import Model
 from fullfield.model.module_check import check_against_module
@@ -102,6 +103,7 @@ def checked_model(
     Raises:
         CaptureError: the graph does not run at the window, does not return one score vector a window, or mixes windows.
     """
+    compute_after_forks()
     probe = example_of(graph, (channels, *window))
     drop_writes(graph, probe, name)
     shape = _scores_shape(graph, probe, name)

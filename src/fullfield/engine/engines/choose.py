@@ -10,6 +10,7 @@ from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.protocols import Engine
 from fullfield.errors import ArgumentError
+from fullfield.model.forks import check_threads
 from fullfield.planning.compute import Compute
 
 
@@ -58,8 +59,10 @@ def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) ->
         device: on which it lies.
 
     Raises:
-        ArgumentError: an engine that cannot compute in this type or on this device, a precision that the CPU lacks.
+        ArgumentError: an engine that cannot compute in this type or on this device, a precision that the CPU lacks,
+            threads that a forked process cannot start.
     """
+    check_threads(compute.threads)
     own = str(dtype).removeprefix("torch.")
     precision = compute.precision or own
     _check_precision(precision, own, device)

@@ -19,6 +19,7 @@ from fullfield.geometry.tile import TileLayout
 from fullfield.layers.spectrum_cache import SpectrumCache, use_spectra
 from fullfield.lower.inplace import overwriting
 from fullfield.lower.program import TileProgram, lower
+from fullfield.model.forks import compute_after_forks
 from fullfield.planning import Plan
 
 _MOST_PROGRAMS = 16  # of a network, cached from tile to tile and from scan to scan
@@ -81,6 +82,7 @@ class TorchEngine:
     version = torch.__version__
 
     def __init__(self, net: Canonical, *, threads: int | None = None) -> None:
+        compute_after_forks()
         self.net, self.threads = net, threads
         weights = (t for t in net.graph.state_dict().values() if t.is_floating_point())
         first = next(weights, torch.empty(0))
