@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -90,3 +91,33 @@ def test_a_map_is_not_resumed_in_another_precision(model: fullfield.Model, tmp_p
         fullfield.scan(model, image, step=1, output=tmp_path / "a.zarr", compute=Compute(tile=8), progress=stop)
     with pytest.raises(FullfieldError, match="precision"):
         fullfield.scan(model, image, step=1, output=tmp_path / "a.zarr", compute=Compute(tile=8, precision="bfloat16"))
+
+
+@pytest.mark.parametrize("engine", ["openvino"])
+def test_another_engine_gives_the_scores_and_is_named_in_the_result(
+    model: fullfield.Model, engine: Literal["openvino", "onnxruntime"], tmp_path: Path
+) -> None:
+    image = torch.rand(3, 48, 40)
+    scores = fullfield.scan(model, image, step=4, compute=Compute(engine=engine), verify=8)
+    plain = fullfield.scan(model, image, step=4, compute=Compute(engine="torch"))
+    assert scores.certificate is not None
+    assert scores.certificate.verdict == "EXACT"
+    assert np.abs(scores.array - plain.array).max() <= 1e-5 * np.ptp(plain.array)
+    assert scores.provenance["settings"]["compute"]["engine"]["name"] == engine
+    assert scores.provenance["settings"]["compute"]["engine"]["version"]
+
+
+def test_an_unfinished_map_goes_on_with_the_engine_that_began_it(model: fullfield.Model, tmp_path: Path) -> None:
+    image, path = torch.rand(3, 80, 80), tmp_path / "map.zarr"
+
+    def stop(progress: fullfield.Progress) -> None:
+        if progress.blocks:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fullfield.scan(model, image, step=1, output=path, compute=Compute(tile=8, engine="openvino"), progress=stop)
+    with pytest.raises(FullfieldError, match="engine"):
+        fullfield.scan(model, image, step=1, output=path, compute=Compute(tile=8, engine="torch"))
+    scores = fullfield.scan(model, image, step=1, output=path, compute=Compute(tile=8))
+    assert scores is not None
+    assert scores.provenance["settings"]["compute"]["engine"]["name"] == "openvino"

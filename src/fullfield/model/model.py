@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -41,7 +42,7 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         """The network's own floating type: that of its first floating parameter or buffer."""
-        tensors = [*self.graph.parameters(), *self.graph.buffers()]
+        tensors = itertools.chain(self.graph.parameters(), self.graph.buffers())
         return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
 
     @property

@@ -47,6 +47,10 @@ class EngineChoice:
         """
         if self.name == "torch":
             return TorchEngine(net, threads=self.threads)
+        if self.name == "openvino":
+            from fullfield.engine.engines.openvino.engine import OpenVinoEngine
+
+            return OpenVinoEngine(net, threads=self.threads, precision=self.precision)
         raise ArgumentError("engine", f"{self.name} is not part of this version", fix='use engine="torch"')
 
 
