@@ -107,7 +107,7 @@ def test_another_engine_gives_the_scores_and_is_named_in_the_result(
     assert scores.provenance["settings"]["compute"]["engine"]["version"]
 
 
-def test_an_unfinished_map_goes_on_with_the_engine_that_began_it(model: fullfield.Model, tmp_path: Path) -> None:
+def test_an_unfinished_map_is_resumed_with_the_engine_that_began_it(model: fullfield.Model, tmp_path: Path) -> None:
     image, path = torch.rand(3, 80, 80), tmp_path / "map.zarr"
 
     def stop(progress: fullfield.Progress) -> None:
