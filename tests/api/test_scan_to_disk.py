@@ -532,6 +532,20 @@ def test_an_overwriting_scan_that_was_stopped_leaves_the_old_result_and_resumes(
     check(finished, wanted)
 
 
+def test_a_full_disk_names_the_result_and_not_where_it_is_written_meanwhile(
+    net: fullfield.Model, image: np.ndarray, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = contents(finished)
+
+    def full(*given: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("fullfield.store.ome_zarr.write_shard", full)
+    with pytest.raises(ImageError, match=rf"^{finished}: the result does not fit: it needs up to \d+ bytes"):
+        scan(net, image, output=finished, **grouped(SETTINGS), existing="overwrite")
+    assert contents(finished) == old
+
+
 def test_an_overwriting_scan_with_other_settings_begins_anew(
     net: fullfield.Model, image: np.ndarray, finished: Path, wanted: dict[str, bytes]
 ) -> None:

@@ -67,6 +67,10 @@ def scan_to_store(
         return _StoreRun(job, output, progress).result()
     except OSError as error:
         raise store_error(output.path, job.spec, error) from error
+    except ImageError as error:  # of a store in the journal: the result is what was asked for
+        if not error.where.startswith(str(journal_folder(output.path))):
+            raise
+        raise ImageError(str(output.path), error.what, fix=error.fix) from error
 
 
 def _with_engine_of(request: ScanRequest, begun: Mapping[str, Any]) -> ScanRequest:
