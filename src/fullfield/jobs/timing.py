@@ -7,6 +7,7 @@ import time
 import torch
 
 from fullfield.engine.protocols import Source
+from fullfield.model.cuda_arithmetic import cuda_arithmetic
 from fullfield.model.model import Model
 
 _ENOUGH_S = 0.1  # a run as long as this is timed well
@@ -30,6 +31,6 @@ def crop_seconds(net: Model, source: Source) -> float:
 
 def _timed(net: Model, windows: torch.Tensor) -> float:
     started = time.perf_counter()
-    with torch.inference_mode():
+    with torch.inference_mode(), cuda_arithmetic(net.device):
         net(windows).cpu()  # waits for devices that compute on their own
     return time.perf_counter() - started

@@ -15,6 +15,7 @@ from fullfield.errors import CaptureError
 from fullfield.graph.calls import op_name
 from fullfield.graph.shapes import PROBE_BATCH, window_dims
 from fullfield.model.batch_places import has_windows, last_new_place
+from fullfield.model.cuda_arithmetic import cuda_arithmetic
 
 _MANY = 9  # windows of the largest batch that is always run
 _PLACES = 256  # at most so many, where the numbers that a network gives to places differ later only
@@ -105,7 +106,7 @@ def check_by_trials(graph: GraphModule, probe: Tensor, name: str, values: Mappin
     def batch(letters: str) -> Tensor:
         return torch.stack([windows[letter] for letter in letters])
 
-    with torch.no_grad():
+    with torch.no_grad(), cuda_arithmetic(probe.device):
         scores["ab"] = graph(batch("ab"))
         _check_chance(scores["ab"], graph(batch("ab")), name)
         for trial in _trials(max(_MANY - 1, last_new_place(graph, values, _PLACES))):

@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 
 from fullfield.errors import CaptureError
 from fullfield.model.batch_trials import differ, noise, rounding
+from fullfield.model.cuda_arithmetic import cuda_arithmetic
 from fullfield.model.quiet import quiet
 
 
@@ -51,7 +52,7 @@ def check_against_module(module: nn.Module, graph: GraphModule, probe: Tensor, n
     if probe.device.type == "meta":
         return
     windows, slack = noise(graph, probe, 2), rounding(probe.dtype)
-    with unchanged(module), torch.no_grad(), quiet():
+    with unchanged(module), torch.no_grad(), quiet(), cuda_arithmetic(probe.device):
         module.eval()
         for count in (1, 2):  # some modules run on batches only
             scores = _scores(module, windows[:count])

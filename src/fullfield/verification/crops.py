@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.engine.protocols import Source
 from fullfield.errors import GeometryError
+from fullfield.model.cuda_arithmetic import cuda_arithmetic
 from fullfield.model.model import Model
 
 Cell = tuple[int, int]
@@ -91,7 +92,7 @@ def run_crops(
         for i, j in cells[start : start + batch]:
             top, left = i * step[0], j * step[1]
             windows.append(torch.from_numpy(source.read(top, top + height, left, left + width)).contiguous())
-        with torch.inference_mode():
+        with torch.inference_mode(), cuda_arithmetic(model.device):
             scores.append(model(torch.stack(windows).to(model.device, model.dtype)).cpu())
         stage.report(min(start + batch, len(cells)))
     result = torch.cat(scores)
