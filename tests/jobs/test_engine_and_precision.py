@@ -47,6 +47,23 @@ def test_a_precision_that_the_cpu_lacks_is_refused_by_name(
         fullfield.scan(model, torch.rand(3, 24, 24), compute=Compute(precision="bfloat16"))
 
 
+def test_tf32_is_a_precision_of_gpus(model: fullfield.Model) -> None:
+    with pytest.raises(ArgumentError, match="tf32 is a way to compute of NVIDIA's GPUs, and the model lies on cpu"):
+        fullfield.scan(model, torch.rand(3, 24, 24), compute=Compute(precision="tf32"))
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_a_precision_that_the_gpu_lacks_is_refused_by_name(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute, gpu = Compute(precision=precision), torch.device("cuda:0")  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(ArgumentError, match=f"this GPU has no instructions for {precision}"):
+        choose.choose_engine(compute, torch.float32, gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    chosen = choose.choose_engine(compute, torch.float32, gpu)
+    assert chosen.precision == precision
+    assert chosen.network_dtype == {"tf32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
 @pytest.mark.skipif(not choose._cpu_has_bfloat16(), reason="this CPU computes bfloat16 in float32")
 def test_bfloat16_says_how_far_it_is_from_the_models_own_precision(model: fullfield.Model) -> None:
     image = torch.rand(3, 40, 40)

@@ -138,9 +138,9 @@ _engine = option(
 _precision = option(
     "--precision",
     group="How",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
+    type=click.Choice(["float32", "tf32", "bfloat16", "float16"]),
     metavar="TYPE",
-    help="float32, bfloat16 or float16; --verify says what it costs. [default: the model's own]",
+    help="float32, bfloat16, float16, on GPUs tf32; --verify says what it costs. [default: the model's own]",
 )
 _threads = option(
     "--threads",

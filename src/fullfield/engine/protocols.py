@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,24 @@ from fullfield.geometry.tile import TileLayout
 from fullfield.planning import Plan
 
 Program = Callable[[NDArray[np.floating]], NDArray[np.floating]]  # pixels (c, y, x) -> scores (k, y, x)
+Waiting = Callable[[], NDArray[np.floating]]  # waits for scores (k, y, x)
+
+
+@runtime_checkable
+class AsyncProgram(Protocol):
+    """A program on a device of its own, which computes while the next tile is read and sent."""
+
+    def begin(self, pixels: NDArray[np.floating]) -> Waiting:
+        """Sends a tile's pixels ``(c, y, x)``; what it returns waits for the scores, in any thread."""
+        ...
+
+
+def begin(program: Program, pixels: NDArray[np.floating]) -> Waiting:
+    """Begins a tile; programs that run in the calling thread have computed it when this returns."""
+    if isinstance(program, AsyncProgram):
+        return program.begin(pixels)
+    scores = program(pixels)
+    return lambda: scores
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fullfield.engine.heap import Heap
 from fullfield.engine.layouts import Layouts, own_scores, region_of
 from fullfield.engine.progress import OnProgress, Progress
-from fullfield.engine.protocols import Engine, Sink, Source, WantedCells
+from fullfield.engine.protocols import Engine, Sink, Source, Waiting, WantedCells, begin
 from fullfield.engine.threads import AHEAD, ReadAhead, Worker, short_switch_interval
 from fullfield.geometry.tile import TileLayout
 from fullfield.planning import Plan, Tile
@@ -63,8 +63,8 @@ def run(
                 tile, pixels = read.tile, read.pixels
                 meter.reading_s = reads.waited_s
                 if pixels is not None:
-                    scores = own_scores(tile, engine.compile(read.part, read.layout)(pixels))
-                    putter.submit(partial(sink.put, block, read.cells, scores, read.mask))
+                    scores = begin(engine.compile(read.part, read.layout), pixels)
+                    putter.submit(partial(_put, sink, block, tile, read.cells, scores, read.mask))
                     del read, pixels, scores
                     heap.trim_excess()
                     meter.computed += tile.rows * tile.columns
@@ -131,6 +131,13 @@ def _read(part: Plan, tile: Tile, layout: TileLayout, source: Source, where: Wan
             return _Read(part, tile, layout, cells, mask, None)
         mask = None if mask.all() else mask
     return _Read(part, tile, layout, cells, mask, source.read(*region_of(part, tile, layout)))
+
+
+def _put(
+    sink: Sink, block: int, tile: Tile, cells: tuple[slice, slice], scores: Waiting, mask: NDArray[np.bool_] | None
+) -> None:
+    """Waits for the scores of a tile, and stores them."""
+    sink.put(block, cells, own_scores(tile, scores()), mask)
 
 
 def _nothing() -> None:

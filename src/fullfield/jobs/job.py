@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fullfield._version import __version__
+from fullfield.engine.engines.cuda.memory import check_device_memory
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.protocols import Engine, WantedCells
 from fullfield.geometry.placement import Placement
@@ -183,6 +184,7 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
         method=request.compute.method,
         costs=prepared.costs,
     )
+    check_device_memory(plan, model.device)
     source = replace(source, image=with_cache(source.image, plan.memory.cache_bytes))
     return ScanJob(replace(request, where=where), prepared, source, plan, wanted)
 

@@ -11,7 +11,7 @@ from fullfield.planning.plan import Method
 from fullfield.text import record_text
 
 EngineName = Literal["auto", "torch", "onnxruntime", "openvino"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 
 
 @checks_fields
@@ -22,7 +22,7 @@ class Compute:
     Args:
         budget: memory allowed, bytes or a text such as ``"2GB"``: everything that the scan takes besides an image given
             as array, the model's weights and scores kept in memory. By default 2 GiB, or what one window takes where
-            that is more.
+            that is more. On a GPU the computation's share of it is memory of the device.
         tile: rows and columns of windows computed together; chosen by the plan by default.
         method: how steps that the network's stride does not divide are run: ``atrous`` spreads operators over one fine
             map, ``fragments`` runs them on its interleaved parts, ``shifted`` scans the image several times. By default
@@ -31,7 +31,8 @@ class Compute:
         engine: what runs the programs: ``torch``, or ``openvino`` or ``onnxruntime`` where their extra is installed. By
             default what is fastest for this scan.
         precision: type to compute in; by default the model's own. The scores of a lower one differ from the crops':
-            ``verify`` says by how much.
+            ``verify`` says by how much. ``tf32`` lets NVIDIA's GPUs round the factors of float32 products to 10 bits
+            after the point, which float32 here never does.
         threads: of the engine; by default as many as torch uses.
         rank, world: this is process ``rank`` of ``world`` that share one output on disk.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -33,7 +35,8 @@ class EngineChoice:
     @property
     def network_dtype(self) -> torch.dtype:
         """Type of the network that the engine is given: other engines than torch lower the precision by themselves."""
-        found: torch.dtype = getattr(torch, self.precision if self.name == "torch" else "float32")
+        lowered = self.name == "torch" and self.precision != "tf32"
+        found: torch.dtype = getattr(torch, self.precision if lowered else "float32")
         return found
 
     def make(self, net: Canonical) -> Engine:
@@ -46,7 +49,7 @@ class EngineChoice:
             ExtraError: the engine is not installed.
         """
         if self.name == "torch":
-            return TorchEngine(net, threads=self.threads)
+            return TorchEngine(net, threads=self.threads, tf32=self.precision == "tf32")
         if self.name == "openvino":
             from fullfield.engine.engines.openvino.engine import OpenVinoEngine
 
@@ -85,16 +88,31 @@ def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) ->
 
 def _check_precision(precision: str, own: str, device: torch.device) -> None:
     """Raises where a precision lower than the model's own would be imitated, slower than its own."""
-    if precision == own or device.type != "cpu":
+    if precision == own:
         return
-    has = {"bfloat16": _cpu_has_bfloat16, "float16": _cpu_has_float16}.get(precision)
+    if precision == "tf32" and device.type != "cuda":
+        what = f"tf32 is a way to compute of NVIDIA's GPUs, and the model lies on {device}"
+        raise ArgumentError("precision", what, fix='leave it out, or use device="cuda:0" (--device cuda:0)')
+    checks: dict[tuple[str, str], Callable[[], bool]] = {
+        ("cpu", "bfloat16"): _cpu_has_bfloat16,
+        ("cpu", "float16"): _cpu_has_float16,
+        ("cuda", "bfloat16"): partial(_gpu_is_ampere, device),
+        ("cuda", "tf32"): partial(_gpu_is_ampere, device),
+    }
+    has = checks.get((device.type, precision))
     if has is not None and not has():
-        what = f"this CPU has no instructions for {precision}, which would be slower than {own}"
+        where = "CPU" if device.type == "cpu" else "GPU"
+        what = f"this {where} has no instructions for {precision}, which would be slower than {own}"
         raise ArgumentError("precision", what, fix="leave it out")
 
 
 def _cpu_has_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _gpu_is_ampere(device: torch.device) -> bool:
+    """Whether a GPU is of NVIDIA's Ampere or a later kind."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _cpu_has_float16() -> bool:

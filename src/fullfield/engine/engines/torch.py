@@ -13,6 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.cuda.graph import InputForm
+from fullfield.engine.engines.cuda.memory import clear_memory_errors
+from fullfield.engine.engines.cuda.tiles import cuda_tiles
 from fullfield.engine.engines.fusion import Fuser, can_fuse
 from fullfield.engine.protocols import Program
 from fullfield.geometry.tile import TileLayout
@@ -76,12 +79,13 @@ class TorchEngine:
     Args:
         net: the network in canonical form, in the type and on the device to compute with.
         threads: to compute with; as many as torch uses by default.
+        tf32: whether GPUs compute products of float32 in TF32.
     """
 
     name = "torch"
     version = torch.__version__
 
-    def __init__(self, net: Canonical, *, threads: int | None = None) -> None:
+    def __init__(self, net: Canonical, *, threads: int | None = None, tf32: bool = False) -> None:
         compute_after_forks()
         self.net, self.threads = net, threads
         weights = (t for t in net.graph.state_dict().values() if t.is_floating_point())
@@ -92,6 +96,8 @@ class TorchEngine:
         self.fuses = can_fuse(self.dtype, self.device)
         self.lowered = _LOWERED.setdefault(net, _Lowered())
         self.spectra = SpectrumCache(0)
+        form = InputForm(self.dtype, self.channels_last)
+        self.on_gpu = cuda_tiles(net, self.device, form, tf32=tf32) if self.device.type == "cuda" else None
 
     def interned(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""
@@ -99,6 +105,9 @@ class TorchEngine:
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         """The program of tiles with this layout."""
+        if self.on_gpu is not None:
+            with clear_memory_errors(plan, self.device):
+                return self.on_gpu.program(self.module(plan, layout), plan)
         return partial(self.run, self.module(plan, layout), min(_SPECTRA_BYTES, plan.spare_bytes // 2))
 
     def module(self, plan: Plan, layout: TileLayout) -> TileProgram:
@@ -119,7 +128,11 @@ class TorchEngine:
 
     def _finish(self, module: torch.fx.GraphModule) -> torch.fx.GraphModule:
         """A part of a program with merged operators, and such as write in place."""
-        return overwriting(self.lowered.fuser.fuse(module) if self.fuses else module)
+        if self.fuses:
+            module = self.lowered.fuser.fuse(module)
+        elif self.on_gpu is not None and self.channels_last:
+            module = self.lowered.fuser.reorder(module)
+        return overwriting(module)
 
     def run(self, module: TileProgram, spectra_bytes: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
         """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region; bfloat16 as float32."""

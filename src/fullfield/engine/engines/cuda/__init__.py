@@ -1,0 +1,1 @@
+"""Runs tiles' programs on GPUs, and copies pixels and scores meanwhile."""
