@@ -9,6 +9,7 @@ import tifffile
 from torch import nn
 
 import fullfield
+from fullfield.engine.engines.cuda.transfers import BUFFERED
 from fullfield.image.cache import CachedRaster
 from fullfield.image.open import open_raster
 from fullfield.image.selection import Selection
@@ -82,3 +83,12 @@ def test_another_cache_takes_the_place_of_the_first(tmp_path: Path) -> None:
     assert isinstance(twice.raster, CachedRaster)
     assert not isinstance(twice.raster.inner, CachedRaster)
     assert twice.raster.cache.most_bytes == 1 << 10
+
+
+def test_pixels_on_their_way_to_a_device_are_counted() -> None:
+    """Two tiles' on the host and two on the device."""
+    plain, buffered = (
+        overhead_of(source(np.zeros((40, 30, 3), np.uint8)), itemsize=4, classes=5, encoder=None, buffered=count)
+        for count in (0, BUFFERED)
+    )
+    assert buffered.pixels_bytes((10, 20)) - plain.pixels_bytes((10, 20)) == 4 * 10 * 20 * 3 * 4

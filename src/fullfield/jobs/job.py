@@ -10,6 +10,7 @@ import torch
 
 from fullfield._version import __version__
 from fullfield.engine.engines.cuda.memory import check_device_memory
+from fullfield.engine.engines.cuda.transfers import BUFFERED
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.protocols import Engine, WantedCells
 from fullfield.geometry.placement import Placement
@@ -178,7 +179,11 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
         itemsize=prepared.itemsize,
         budget_bytes=request.compute.budget_bytes,
         overhead=overhead_of(
-            source, itemsize=prepared.itemsize, classes=model.classes, encoder=encoder if on_disk else None
+            source,
+            itemsize=prepared.itemsize,
+            classes=model.classes,
+            encoder=encoder if on_disk else None,
+            buffered=BUFFERED if model.device.type == "cuda" else 0,
         ),
         tile=request.compute.tile_shape,
         method=request.compute.method,

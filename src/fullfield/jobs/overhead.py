@@ -14,7 +14,9 @@ from fullfield.store.shards import CHUNK
 _SLACK = 24 << 20  # of threads, handles and compressors
 
 
-def overhead_of(source: WindowedSource, *, itemsize: int, classes: int, encoder: ScoreEncoder | None) -> Overhead:
+def overhead_of(
+    source: WindowedSource, *, itemsize: int, classes: int, encoder: ScoreEncoder | None, buffered: int = 0
+) -> Overhead:
     """What a scan takes besides the computation.
 
     Args:
@@ -22,6 +24,7 @@ def overhead_of(source: WindowedSource, *, itemsize: int, classes: int, encoder:
         itemsize: bytes of a number of the network's type.
         classes: of the network.
         encoder: of scores that are stored; ``None`` for scores kept in memory.
+        buffered: tiles whose pixels are held on their way to a device, besides those read ahead.
     """
     raster = source.image.raster
     in_memory = isinstance(raster, ArrayRaster)
@@ -33,7 +36,7 @@ def overhead_of(source: WindowedSource, *, itemsize: int, classes: int, encoder:
         image=(raster.shape[0], raster.shape[1]),
         file_tile=None if in_memory else raster.metadata.tile,
         padded=source.edge != "valid",
-        ahead=AHEAD,
+        ahead=AHEAD + buffered,
         readers=READERS,
         classes=classes,
         stored=None if encoder is None else Stored(encoder.bands, np.dtype(encoder.dtype).itemsize, CHUNK),

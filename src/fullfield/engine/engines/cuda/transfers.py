@@ -14,6 +14,7 @@ from torch import Tensor
 from fullfield.engine.engines.cuda.device import Device, Event
 
 _SLOTS = 2  # tiles on their way: one is computed while another is sent or its scores are fetched
+BUFFERED = 2 * _SLOTS  # tiles whose pixels are held, on the host and on the device
 TileWork = Callable[[Tensor, Tensor], None]  # reads a tile's pixels (c, y, x), and writes its scores (y, x, k)
 
 
