@@ -133,14 +133,14 @@ _engine = option(
     type=click.Choice(["auto", "torch", "openvino", "onnxruntime"]),
     metavar="ENGINE",
     default="auto",
-    help="torch, openvino or onnxruntime. [default: the fastest for this scan]",
+    help="torch, openvino, onnxruntime. [default: the fastest]",
 )
 _precision = option(
     "--precision",
     group="How",
     type=click.Choice(["float32", "tf32", "bfloat16", "float16"]),
     metavar="TYPE",
-    help="float32, bfloat16, float16, on GPUs tf32; --verify says what it costs. [default: the model's own]",
+    help="float32, bfloat16, float16; tf32 on GPUs.",
 )
 _threads = option(
     "--threads",

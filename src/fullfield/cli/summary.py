@@ -116,6 +116,7 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
         "image_size": list(place.image),
         "scanned_size": list(place.scanned),
         "seconds": round(seconds, 3),
+        "engine": _engine(scores),
         "megapixels_per_s": round(place.scanned[0] * place.scanned[1] / 1e6 / seconds, 4),
     }
     if scores.kind == "scores" and (scores.path is None or math.prod(scores.shape) * 4 <= _READ):
@@ -126,6 +127,13 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
     facts |= {} if counts is None else {"counts": counts}
     certificate = scores.certificate
     return facts | {"certificate": None if certificate is None else certificate.to_dict(), "written": written}
+
+
+def _engine(scores: Scores) -> dict[str, str] | None:
+    """What computed the scores, and in which type; unknown of maps of 0.1.0."""
+    used = scores.provenance.get("settings", {}).get("compute", {})
+    engine = used.get("engine")
+    return None if engine is None else {**engine, "precision": used["precision"]}
 
 
 def _left_out(scores: Scores) -> str | None:
@@ -171,6 +179,7 @@ def text(facts: dict[str, Any]) -> str:
         f"image    {height}x{width} px{scanned}, window {h}x{w} px, step {step} px{own}",
         *([f"input    {facts['input']['text']}"] if facts.get("input") else []),
         f"time     {facts['seconds']:.2f} s, {facts['megapixels_per_s']:.3g} megapixels/s",
+        *(["engine   {name} {version}, {precision}".format(**facts["engine"])] if facts.get("engine") else []),
     ]
     if facts.get("top"):
         scored = facts["cells_scored"]

@@ -190,6 +190,7 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
         costs=prepared.costs,
     )
     check_device_memory(plan, model.device)
+    plan = replace(plan, engine=request.engine.text)
     source = replace(source, image=with_cache(source.image, plan.memory.cache_bytes))
     return ScanJob(replace(request, where=where), prepared, source, plan, wanted)
 

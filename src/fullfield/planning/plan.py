@@ -79,6 +79,7 @@ class Plan:
         offset: px from the image's corner to the first window (y, x).
         cell_stride: cells of the whole map between this plan's rows and columns.
         passes: the plans of a ``shifted`` scan, one a shift.
+        engine: what runs it, in words.
     """
 
     network: Network
@@ -97,6 +98,7 @@ class Plan:
     offset: Pair = (0, 0)
     cell_stride: Pair = (1, 1)
     passes: tuple[Plan, ...] = ()
+    engine: str = ""
 
     @property
     def all_passes(self) -> tuple[Plan, ...]:
@@ -169,6 +171,7 @@ class Plan:
             "map": self.shape,
             "method": self.method,
             "why": self.why,
+            "engine": self.engine,
             "passes": len(self.all_passes),
             "tile": self.tile,
             "batch": self.batch,
@@ -225,6 +228,7 @@ def _notes(plan: Plan, table: PlanTable) -> tuple[str, ...]:
         f"tile      {ty}x{tx} windows{per}, {one_tile} MACs, {tiles} tile{'s' * (tiles != 1)} in all",
         f"halo      {top} px above, {bottom} below, {left} left, {right} right of a tile's own pixels",
         f"memory    {memory:,.0f} MB of {budget:,.0f} MB allowed",
+        *([f"engine    {plan.engine}"] if plan.engine else []),
         f"work      {scan} MACs, crop by crop {crops}: {table.mac_ratio:.1f}x fewer",
     ]
     return tuple(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 10))

@@ -39,6 +39,12 @@ class EngineChoice:
         found: torch.dtype = getattr(torch, self.precision if lowered else "float32")
         return found
 
+    @property
+    def text(self) -> str:
+        """Its name, precision and threads in words, and why it was chosen."""
+        threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
+        return f"{self.name}, {self.precision}{threads}; {self.why}"
+
     def make(self, net: Canonical) -> Engine:
         """The engine for one network.
 
