@@ -197,7 +197,7 @@ def test_an_encoder_that_fails_stops_the_run_and_loses_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(ScoreEncoder, "encode", fails)
-        with pytest.raises(MemoryError, match="no room"):
+        with pytest.raises(fullfield.BudgetError, match="no room"):
             scan(net, image, output=tmp_path / "map.zarr", **grouped(settings))
     before = sys.getswitchinterval()
     done: list[int] = []
