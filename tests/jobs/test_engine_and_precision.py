@@ -138,3 +138,16 @@ def test_an_unfinished_map_is_resumed_with_the_engine_that_began_it(model: fullf
     scores = fullfield.scan(model, image, step=1, output=path, compute=Compute(tile=8))
     assert scores is not None
     assert scores.provenance["settings"]["compute"]["engine"]["name"] == "openvino"
+
+
+@pytest.mark.skipif(not choose._cpu_has_bfloat16(), reason="this CPU computes bfloat16 in float32")
+def test_tuning_lists_bfloat16_and_never_chooses_it(model: fullfield.Model) -> None:
+    tuning = fullfield.tune(model, torch.rand(3, 60, 60), step=2, tolerance=0.5, samples=16)
+    assert {t.precision for t in tuning.lower} == {"bfloat16"}
+    assert {t.mode for t in tuning.lower} == {tuning.best.mode, "exact"}
+    assert tuning.best.precision is None
+    exact = next(t for t in tuning.lower if t.mode == "exact")
+    assert 1e-6 < exact.worst < 0.1
+    assert "exact, bfloat16" in str(tuning)
+    double = fullfield.tune(model.to(torch.float64), torch.rand(3, 60, 60), step=2, tolerance=0.5, samples=16)
+    assert double.lower == ()

@@ -26,6 +26,7 @@ class Candidate:
         agreement: share of them whose top class is the crop's.
         noise: by how much the error may be too low by chance, at two standard errors.
         agreement_noise: by how much the agreement may be too high.
+        precision: type to compute in, where it is lower than the model's own.
     """
 
     mode: AnyMode
@@ -37,6 +38,7 @@ class Candidate:
     agreement: float
     noise: float = 0.0
     agreement_noise: float = 0.0
+    precision: str | None = None
 
     def meets(self, target: Target) -> bool:
         """Whether it meets a target even if the sample is off by its noise."""
@@ -44,7 +46,11 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """The mode in words."""
+        """The mode in words, and the precision where it is lower."""
+        return self._mode + (f", {self.precision}" if self.precision else "")
+
+    @property
+    def _mode(self) -> str:
         if isinstance(self.mode, str):
             return self.mode
         cells, whole = (self.mode, 0) if isinstance(self.mode, int) else self.mode
@@ -70,6 +76,7 @@ class Tuning:
         crop_macs: multiply-adds of the whole map crop by crop.
         crop_seconds: predicted time of the whole map crop by crop on this machine.
         input: how the pixels became network input, with a warning where that is not known.
+        lower: the chosen mode and exact in a lower precision, which is never chosen for you.
     """
 
     candidates: tuple[Candidate, ...]
@@ -82,6 +89,7 @@ class Tuning:
     crop_macs: int
     crop_seconds: float
     input: str = ""
+    lower: tuple[Candidate, ...] = ()
 
     @property
     def best(self) -> Candidate:
@@ -98,7 +106,8 @@ class Tuning:
         """Everything as JSON-able values; ``best`` is the mode chosen."""
         rows = [asdict(t) | {"name": t.name, "meets": t.meets(self.target)} for t in self.candidates]
         best = rows[self.candidates.index(self.best)]
-        return asdict(self) | {"step": list(self.step), "candidates": rows, "best": best}
+        lower = [asdict(t) | {"name": t.name, "meets": t.meets(self.target)} for t in self.lower]
+        return asdict(self) | {"step": list(self.step), "candidates": rows, "lower": lower, "best": best}
 
     def __repr__(self) -> str:
         return f"<Tuning: {len(self.candidates)} modes; {self.verdict}>"
@@ -129,7 +138,10 @@ class Tuning:
 
     def _table(self) -> list[str]:
         cells = [["", *(title for title, _ in _COLUMNS)]]
-        cells += [["->" if t is self.best else "", *(show(t) for _, show in _COLUMNS)] for t in self.candidates]
+        cells += [
+            ["->" if t is self.best else "", *(show(t) for _, show in _COLUMNS)]
+            for t in (*self.candidates, *self.lower)
+        ]
         crops = ["crop by crop", short_count(self.crop_macs), "1.0x", f"{self.crop_seconds:.3g} s", "0", "0", "100.0 %"]
         cells.append(["", *crops])
         return table_lines(cells, left=2, totals=True)

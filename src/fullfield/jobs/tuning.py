@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from fullfield.engine.engines.choose import has_bfloat16
 from fullfield.engine.progress import OnProgress, Progress, announce
 from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, UnsupportedError
@@ -85,7 +87,7 @@ def tune_modes(
         if until_met and candidates[-1].meets(target):
             break
     exact = trials[-1].table
-    return Tuning(
+    tuning = Tuning(
         candidates=tuple(candidates),
         target=target,
         samples=len(sample.cells),
@@ -97,6 +99,26 @@ def tune_modes(
         crop_seconds=sample.crop_seconds * exact.windows,
         input=str(input_summary(scan.source.image)),
     )
+    return tuning if until_met else replace(tuning, lower=_in_lower_precision(request, sample, tuning))
+
+
+def _in_lower_precision(request: ScanRequest, sample: _Sample, tuning: Tuning) -> tuple[Candidate, ...]:
+    """The chosen mode and exact in bfloat16, where the machine has it and float32 would be computed otherwise."""
+    if request.engine.precision != "float32" or request.compute.precision or not has_bfloat16(request.model.device):
+        return ()
+    scan = _Scan.of(replace(request, compute=replace(request.compute, precision="bfloat16")))
+    crops = scan.request.model.in_type(torch.bfloat16)
+    few = sample.cells[: max(1, len(sample.cells) // 4)]
+    run_crops(crops, scan.source, few[:1], sample.coarse.step)
+    started = time.perf_counter()
+    run_crops(crops, scan.source, few, sample.coarse.step)
+    seconds = (time.perf_counter() - started) / len(few)
+    found = []
+    for mode in dict.fromkeys((tuning.best.mode, tuning.candidates[-1].mode)):
+        borders = parse_mode(mode)
+        trial = scan.trial(borders, scan.plan(borders, scan.step), seconds)
+        found.append(replace(replace(sample, scan=scan).measure(trial, tuning.windows), precision="bfloat16"))
+    return tuple(found)
 
 
 def tuned(request: ScanRequest, target: Target, progress: OnProgress | None = None) -> ScanRequest:
@@ -162,16 +184,17 @@ class _Scan:
 
     def trials(self, crop_seconds: float) -> list[_Trial]:
         """The modes that should be clearly faster than exact, the fastest first, and exact."""
-        exact = self._trial(EXACT, self.plan(EXACT, self.step), crop_seconds)
+        exact = self.trial(EXACT, self.plan(EXACT, self.step), crop_seconds)
         others: dict[int, _Trial] = {}
         method = "auto" if self.sliding.network.upsamples else exact.plan.method
         for borders in useful_borders(self.sliding.network, sliding=_can_slide(self.sliding)):
-            trial = self._trial(borders, self.plan(borders, self.step, method=method), crop_seconds)
+            trial = self.trial(borders, self.plan(borders, self.step, method=method), crop_seconds)
             if trial.seconds < _CLEARLY * exact.seconds:
                 others.setdefault(trial.table.scan.total, trial)  # of those that cost the same, the first
         return [*sorted(others.values(), key=lambda o: o.seconds), exact]
 
-    def _trial(self, borders: Borders, plan: Plan, crop_seconds: float) -> _Trial:
+    def trial(self, borders: Borders, plan: Plan, crop_seconds: float) -> _Trial:
+        """A mode and what it costs."""
         table = plan.table
         return _Trial(borders, self.prepared(borders), plan, table, table.seconds(crop_seconds))
 

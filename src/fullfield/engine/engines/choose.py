@@ -92,6 +92,11 @@ def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) ->
     return EngineChoice(compute.engine, precision, compute.threads)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16."""
+    return _cpu_has_bfloat16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+
+
 def _check_precision(precision: str, own: str, device: torch.device) -> None:
     """Raises where a precision lower than the model's own would be imitated, slower than its own."""
     if precision == own:
