@@ -103,7 +103,7 @@ def tune_modes(
 
 
 def _in_lower_precision(request: ScanRequest, sample: _Sample, tuning: Tuning) -> tuple[Candidate, ...]:
-    """The chosen mode and exact in bfloat16, where the machine has it and float32 would be computed otherwise."""
+    """The chosen mode and exact in bfloat16, where the machine can and float32 would be computed otherwise."""
     if request.engine.precision != "float32" or request.compute.precision or not has_bfloat16(request.model.device):
         return ()
     scan = _Scan.of(replace(request, compute=replace(request.compute, precision="bfloat16")))
