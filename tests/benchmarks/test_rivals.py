@@ -9,7 +9,7 @@ import torch
 import fullfield
 from benchmarks.networks import NETWORKS, settled
 from benchmarks.rival_crops import RUNS, Crops, Network
-from benchmarks.rival_scans import Scan, bound
+from benchmarks.rival_scans import Scan, bound, computes
 from benchmarks.rival_tables import over_crops, tables
 from benchmarks.turns import Entry, Record, Spent, measure
 from fullfield.canonical.integers import network
@@ -46,6 +46,11 @@ def test_first_scans_are_compared_with_all_that_is_prepared_on_both_sides() -> N
 def test_records_survive_their_file() -> None:
     found = record("exact", 0.005, 1.0, 100)
     assert Record.from_json(found.to_json()) == found
+
+
+def test_torch_computes_in_float32_and_unknown_engines_do_not() -> None:
+    assert computes("torch", "float32")
+    assert not computes("onnxruntime", "float64")
 
 
 def test_tables_say_what_was_not_measured() -> None:
