@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import HealthCheck, Phase, assume, given, note, settings
 
 from fullfield.canonical.form import Canonical
 from tests.architectures import build
@@ -40,7 +40,15 @@ NAMES = [
     "vit",
     "swin",
 ]
-ENGINES = {"openvino": openvino}
+
+
+def onnxruntime(net: Canonical) -> Any:
+    from fullfield.engine.engines.onnxruntime.engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(net, threads=1)
+
+
+ENGINES = {"openvino": openvino, "onnxruntime": onnxruntime}
 
 
 @pytest.fixture(params=[name for name in ENGINES if importlib.util.find_spec(name)])
@@ -48,7 +56,7 @@ def make(request: pytest.FixtureRequest) -> MakeEngine:
     return ENGINES[request.param]
 
 
-@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks_are_as_near_to_float64_as_their_crops(make: MakeEngine, data: Any) -> None:
     net = data.draw(drawn.networks(layers=drawn.EVERY_LAYER))

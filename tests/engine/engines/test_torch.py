@@ -12,7 +12,8 @@ from torch import nn
 
 import fullfield
 from fullfield import Compute
-from fullfield.engine.engines.torch import _LOWERED, TorchEngine
+from fullfield.engine.engines.cache import CACHES
+from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.layouts import Layouts
 from tests.architectures import build
 from tests.requests import job_of
@@ -64,10 +65,10 @@ def test_batches_of_another_size_are_lowered_anew() -> None:
 def test_programs_end_with_their_network() -> None:
     net = small()
     fullfield.scan(net, torch.rand(3, 40, 36, dtype=torch.float64), step=2)
-    before = len(_LOWERED)
+    before = len(CACHES)
     del net
     gc.collect()
-    assert len(_LOWERED) < before
+    assert len(CACHES) < before
 
 
 def test_threads_share_the_programs_of_a_network() -> None:

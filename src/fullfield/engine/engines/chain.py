@@ -95,8 +95,9 @@ def chained(
                     new[node].target = aten.reshape.default
     (output,) = [n for n in module.graph.nodes if n.op == "output"]
     graph.output(torch.fx.node.map_arg(output.args[0], known))
-    results = [values[n] for n in output.all_input_nodes]
-    return GraphModule(root, graph, "Chain"), [tuple(value.shape) for value in results]
+    (returned,) = output.args
+    results = [values[n].shape for n in (returned if isinstance(returned, tuple) else [returned])]
+    return GraphModule(root, graph, "Chain"), [tuple(shape) for shape in results]
 
 
 def _constants(module: GraphModule, fixed: set[Node]) -> dict[Node, Tensor]:

@@ -52,7 +52,7 @@ class EngineChoice:
             net: in canonical form, of ``network_dtype`` and on the device to compute with.
 
         Raises:
-            ExtraError: the engine is not installed.
+            UnsupportedError: the engine is not installed, or lacks the precision.
         """
         if self.name == "torch":
             return TorchEngine(net, threads=self.threads, tf32=self.precision == "tf32")
@@ -60,7 +60,9 @@ class EngineChoice:
             from fullfield.engine.engines.openvino.engine import OpenVinoEngine
 
             return OpenVinoEngine(net, threads=self.threads, precision=self.precision)
-        raise ArgumentError("engine", f"{self.name} is not part of this version", fix='use engine="torch"')
+        from fullfield.engine.engines.onnxruntime.engine import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(net, threads=self.threads, precision=self.precision)
 
 
 def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) -> EngineChoice:

@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.cache import ProgramCache, of_network
 from fullfield.engine.engines.chain import Run, UncompiledPart, chained
+from fullfield.engine.engines.torch import use_threads
 from fullfield.engine.protocols import Program
 from fullfield.errors import UnsupportedError
 from fullfield.geometry.tile import TileLayout
@@ -26,6 +27,7 @@ class ChainedTiles:
     Args:
         net: the network in canonical form, in float32 on a CPU.
         engine: its name, for errors.
+        threads: of torch, for moves.
         key: equal for engines that can use each other's programs.
         compile_part: makes an engine's program of a part.
 
@@ -34,10 +36,16 @@ class ChainedTiles:
     """
 
     def __init__(
-        self, net: Canonical, engine: str, key: Hashable, compile_part: Callable[[UncompiledPart], Run]
+        self,
+        net: Canonical,
+        engine: str,
+        *,
+        threads: int,
+        key: Hashable,
+        compile_part: Callable[[UncompiledPart], Run],
     ) -> None:
         _check(net, engine)
-        self.net, self.compile_part = net, compile_part
+        self.net, self.threads, self.compile_part = net, threads, compile_part
         self.cache: ProgramCache[TileProgram] = of_network(net, (engine, key), ProgramCache)
 
     def interned(self, layout: TileLayout) -> TileLayout:
@@ -46,7 +54,7 @@ class ChainedTiles:
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         """The program of tiles with this layout."""
-        return partial(_run, self.module(plan, layout))
+        return partial(_run, self.module(plan, layout), self.threads)
 
     def module(self, plan: Plan, layout: TileLayout) -> TileProgram:
         """The program as a module; those used last are cached."""
@@ -81,11 +89,11 @@ def _check(net: Canonical, engine: str) -> None:
             raise UnsupportedError(engine, f"runs on CPUs, and the network lies on {tensor.device}", fix=fix)
 
 
-def _run(module: TileProgram, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
+def _run(module: TileProgram, threads: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
     """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region."""
     # torch aligns its memory for vector instructions; NumPy's may not be, at half the speed.
     tensor = torch.empty((1, *pixels.shape), dtype=torch.float32, memory_format=torch.channels_last)
-    with torch.inference_mode():
+    with torch.inference_mode(), use_threads(threads):
         scores = module(tensor.copy_(torch.from_numpy(pixels).unsqueeze(0))).permute(2, 0, 1)
     found: NDArray[np.floating] = scores.numpy()
     return found

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.cache import ProgramCache, of_network
 from fullfield.engine.engines.cuda.graph import InputForm
 from fullfield.engine.engines.cuda.memory import clear_memory_errors
 from fullfield.engine.engines.cuda.tiles import cuda_tiles
@@ -25,38 +24,7 @@ from fullfield.lower.program import TileProgram, lower
 from fullfield.model.forks import compute_after_forks
 from fullfield.planning import Plan
 
-_MOST_PROGRAMS = 16  # of a network, cached from tile to tile and from scan to scan
 _SPECTRA_BYTES = 2**28  # of kernels that run as Fourier transforms, cached from tile to tile if the budget has room
-
-
-class _Lowered:
-    """The programs of one network that were used last; shared by all threads that scan with it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.fuser = Fuser()
-        self.items: list[tuple[TileLayout, int, TileProgram]] = []
-
-    def interned(self, layout: TileLayout) -> TileLayout:
-        """An equal layout that has a program, else ``layout``: comparing an object with itself is faster."""
-        with self.lock:
-            return next((known for known, _, _ in self.items if known == layout), layout)
-
-    def get(self, layout: TileLayout, batch: int, make: Callable[[], TileProgram]) -> TileProgram:
-        """The program of a layout that runs ``batch`` windows at a time; made if there is none."""
-        with self.lock:
-            found = next(
-                (k for k, (known, size, _) in enumerate(self.items) if known is layout and size == batch), None
-            )
-            if found is None:
-                equal = (k for k, (known, size, _) in enumerate(self.items) if size == batch and known == layout)
-                found = next(equal, None)
-            self.items.append((layout, batch, make()) if found is None else self.items.pop(found))
-            del self.items[:-_MOST_PROGRAMS]
-            return self.items[-1][2]
-
-
-_LOWERED: WeakKeyDictionary[Canonical, _Lowered] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -94,7 +62,8 @@ class TorchEngine:
         self.channels_last = self.dtype != torch.float64
         self.fft = self.dtype == torch.float32 and self.device.type == "cpu"
         self.fuses = can_fuse(self.dtype, self.device)
-        self.lowered = _LOWERED.setdefault(net, _Lowered())
+        self.lowered: ProgramCache[TileProgram] = of_network(net, self.name, ProgramCache)
+        self.fuser = of_network(net, self.name, Fuser)
         self.spectra = SpectrumCache(0)
         form = InputForm(self.dtype, self.channels_last)
         self.on_gpu = cuda_tiles(net, self.device, form, tf32=tf32) if self.device.type == "cuda" else None
@@ -129,9 +98,9 @@ class TorchEngine:
     def _finish(self, module: torch.fx.GraphModule) -> torch.fx.GraphModule:
         """A part of a program with merged operators, and such as write in place."""
         if self.fuses:
-            module = self.lowered.fuser.fuse(module)
+            module = self.fuser.fuse(module)
         elif self.on_gpu is not None and self.channels_last:
-            module = self.lowered.fuser.reorder(module)
+            module = self.fuser.reorder(module)
         return overwriting(module)
 
     def run(self, module: TileProgram, spectra_bytes: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:

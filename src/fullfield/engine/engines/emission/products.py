@@ -32,10 +32,12 @@ def _attention(to: GraphWriter, call: OperatorCall) -> GraphValue:
     """Queries times keys, scaled, masked, their softmax times values."""
     query = call.value(to, "query")
     scale = call["scale"] if call["scale"] is not None else 1 / math.sqrt(call.shape_of("query")[-1])
-    weights = to.matmul(to.binary("mul", query, number(to, scale)), call.value(to, "key"), transpose=True)
+    rank = len(call.shape)
+    key = to.transpose(call.value(to, "key"), [*range(rank - 2), rank - 1, rank - 2])
+    weights = to.matmul(to.binary("mul", query, number(to, scale)), key)
     if call["attn_mask"] is not None:
         weights = to.binary("add", weights, call.value(to, "attn_mask"))
-    return to.matmul(to.softmax(weights, len(call.shape) - 1), call.value(to, "value"))
+    return to.matmul(to.softmax(weights, rank - 1), call.value(to, "value"))
 
 
 def _is_plain_attention(call: OperatorCall) -> bool:

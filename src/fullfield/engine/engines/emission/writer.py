@@ -88,8 +88,8 @@ class GraphWriter(Protocol):
     def average_pool(self, x: GraphValue, kernel: Sequence[int], stride: Sequence[int]) -> GraphValue:
         """The means under a kernel, without padding."""
 
-    def matmul(self, x: GraphValue, y: GraphValue, *, transpose: bool = False) -> GraphValue:
-        """The product of matrices, of ``y`` transposed if ``transpose``; first dimensions are repeated."""
+    def matmul(self, x: GraphValue, y: GraphValue) -> GraphValue:
+        """The product of matrices; first dimensions are repeated."""
 
     def linear(self, x: GraphValue, weight: GraphValue, bias: GraphValue | None, shape: Sequence[int]) -> GraphValue:
         """A linear layer over the last dimension of ``x``, which has this shape."""

@@ -45,13 +45,15 @@ class OpenVinoEngine:
 
     def __init__(self, net: Canonical, *, threads: int | None = None, precision: str | None = None) -> None:
         self.version: str = openvino().__version__
+        threads = threads or torch.get_num_threads()
         settings = {
             "INFERENCE_PRECISION_HINT": _hint(precision or "float32"),  # it would lower the precision by itself
-            "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
         key = tuple(settings.items())
-        self.tiles = ChainedTiles(net, self.name, key, partial(compile_part, settings=settings))
+        run = partial(compile_part, settings=settings)
+        self.tiles = ChainedTiles(net, self.name, threads=threads, key=key, compile_part=run)
 
     def interned(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""

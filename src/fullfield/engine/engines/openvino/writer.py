@@ -172,9 +172,9 @@ class OpenVinoWriter:
         none = [0] * len(kernel)
         return self.op.avg_pool(x, list(stride), none, none, list(kernel), False, "floor")
 
-    def matmul(self, x: GraphValue, y: GraphValue, *, transpose: bool = False) -> GraphValue:
+    def matmul(self, x: GraphValue, y: GraphValue) -> GraphValue:
         """The product of matrices."""
-        return self.op.matmul(x, y, False, transpose)
+        return self.op.matmul(x, y, False, False)
 
     def linear(self, x: GraphValue, weight: GraphValue, bias: GraphValue | None, shape: Sequence[int]) -> GraphValue:
         """A linear layer over the last dimension."""

@@ -1,0 +1,1 @@
+"""Runs tiles' programs in ONNX Runtime."""
