@@ -66,10 +66,7 @@ def chained(
         shapes: of its inputs.
         compile_part: makes an engine's program of a part.
     """
-    fixed = fixed_nodes(module.graph)
-    constants = _constants(module, fixed)
-    values = _shapes(module.graph, shapes, constants)
-    parts = split(module.graph, values, fixed, lambda node: supports(node, values, constants))
+    parts, values, constants = divided(module, shapes)
     root, graph = nn.Module(), Graph()
     new = {n: graph.placeholder(n.name) for n in module.graph.nodes if n.op == "placeholder"}
 
@@ -98,6 +95,21 @@ def chained(
     (returned,) = output.args
     results = [values[n].shape for n in (returned if isinstance(returned, tuple) else [returned])]
     return GraphModule(root, graph, "Chain"), [tuple(shape) for shape in results]
+
+
+def divided(
+    module: GraphModule, shapes: Sequence[tuple[int, ...]]
+) -> tuple[list[Part], Mapping[Node, Any], Mapping[Node, Tensor]]:
+    """The parts of a lowered program, what every node gives, as tensors without data, and the fixed tensors.
+
+    Args:
+        module: the program, without operators that write in place.
+        shapes: of its inputs.
+    """
+    fixed = fixed_nodes(module.graph)
+    constants = _constants(module, fixed)
+    values = _shapes(module.graph, shapes, constants)
+    return split(module.graph, values, fixed, lambda node: supports(node, values, constants)), values, constants
 
 
 def _constants(module: GraphModule, fixed: set[Node]) -> dict[Node, Tensor]:

@@ -61,8 +61,7 @@ class ChainedTiles:
 
         def make() -> TileProgram:
             program = lower(self.net, plan.network, layout, batch=plan.batch, inference=True)
-            top, bottom, left, right = layout.pixels(plan.network.nodes[0].name)
-            return self._chained(program, (1, self.net.channels, bottom - top, right - left))
+            return self._chained(program, pixels_shape(self.net, plan, layout))
 
         return self.cache.get(layout, plan.batch, make)
 
@@ -72,9 +71,20 @@ class ChainedTiles:
         program.shared, tables = chained(program.shared, [pixels], self.compile_part)
         for count, module in list(program.windows.items()):
             assert isinstance(module, GraphModule)
-            shapes = [(int(count), *i.cells, t[1]) for i, t in zip(program.inputs, tables, strict=True)]
+            shapes = window_shapes(program, int(count), tables)
             program.windows[count], _ = chained(module, shapes, self.compile_part)
         return program
+
+
+def pixels_shape(net: Canonical, plan: Plan, layout: TileLayout) -> tuple[int, ...]:
+    """The shape of the pixels that a tile's program reads. Shape: ``(1, c, y, x)``"""
+    top, bottom, left, right = layout.pixels(plan.network.nodes[0].name)
+    return 1, net.channels, bottom - top, right - left
+
+
+def window_shapes(program: TileProgram, count: int, tables: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The shapes of what a batch of windows reads of each frontier input."""
+    return [(count, *i.cells, t[1]) for i, t in zip(program.inputs, tables, strict=True)]
 
 
 def _check(net: Canonical, engine: str) -> None:
