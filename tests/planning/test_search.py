@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -125,3 +126,15 @@ def test_a_batch_is_halved_until_it_fits() -> None:
     assert evaluate_tile(search(cost, budget=20, batch=30), (8, 8)).batch == 30
     assert evaluate_tile(search(cost, budget=0), (8, 8)).batch == 1
     assert evaluate_tile(search(cost), (8, 8)).batch == 64
+
+
+def test_tiles_that_do_not_fill_the_map_do_not_end_the_search() -> None:
+    """Of a map of 10x10 windows, tiles of 4x4 compute 144: slower than 2x2, on the way to one tile, the fastest."""
+
+    def cost(tile: Pair, batch: int, stop: int | None) -> TileOption:
+        work = 1 + 1 / (tile[0] * tile[1])
+        computed = math.prod(-(-10 // side) * side for side in tile)
+        return TileOption(tile, batch, stop, work, work * computed / 100, 1)
+
+    found = search_tile(search(cost, largest=(10, 10), budget=100))
+    assert found.tile == (10, 10)

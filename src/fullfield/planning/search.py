@@ -12,7 +12,7 @@ from fullfield.planning.sides import even_side
 
 PARTS = 8  # of the network, after each of which the frontier is tried
 QUARTERS = 7  # by which a tile's sides are grown, one after the other, to almost twice as much
-GAIN = 0.97  # a larger tile must take at most this share of the time a window
+GAIN = 0.97  # a larger tile must take at most this share of the time a window, or of the work
 MISSES = 3  # larger tiles in a row without that gain end the search
 
 
@@ -78,7 +78,7 @@ def search_tile(search: TileSearch) -> TileOption:
     Below the network's stride windows share little of a map spread over every pixel: there larger tiles may yet pay.
     """
     best = _move_frontier(search, search.cost((1, 1), search.batch or 1, None), 1)
-    shared = best
+    shared, least = best, best.work
     tile: Pair = (1, 1)
     misses = 0
     while tile != search.largest and misses < MISSES:
@@ -88,8 +88,12 @@ def search_tile(search: TileSearch) -> TileOption:
             break
         if option.stop is None:
             shared = option
+        shares_more = option.work < least * GAIN  # though tiles of this size may not fill the map without rest
+        least = min(least, option.work)
         if option.time < best.time * GAIN:
             best, misses = option, 0
+        elif shares_more:
+            misses = 0
         elif _spans_the_stride(search, tile):
             misses += 1
     if misses < MISSES and shared.tile != search.largest:
