@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
+from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.network import Network
@@ -80,7 +81,8 @@ def module_of(to: Writer, net: Canonical, name: str) -> GraphModule:
         if constant in read:
             root.register_buffer(constant, tensor.to(device))
     _adopt(root, net.graph, to.graph)
-    return GraphModule(root, to.graph, name)
+    # engines rewrite the graph: its code is made once, when it is first run
+    return _LazyGraphModule(root, to.graph, name)
 
 
 def _adopt(root: nn.Module, source: nn.Module, graph: Graph) -> None:
