@@ -110,7 +110,7 @@ def test_a_map_is_not_resumed_in_another_precision(model: fullfield.Model, tmp_p
         fullfield.scan(model, image, step=1, output=tmp_path / "a.zarr", compute=Compute(tile=8, precision="bfloat16"))
 
 
-@pytest.mark.parametrize("engine", ["openvino"])
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_another_engine_gives_the_scores_and_is_named_in_the_result(
     model: fullfield.Model, engine: Literal["openvino", "onnxruntime"], tmp_path: Path
 ) -> None:
@@ -151,3 +151,11 @@ def test_tuning_lists_bfloat16_and_never_chooses_it(model: fullfield.Model) -> N
     assert "exact, bfloat16" in str(tuning)
     double = fullfield.tune(model.to(torch.float64), torch.rand(3, 60, 60), step=2, tolerance=0.5, samples=16)
     assert double.lower == ()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_plan_says_how_much_of_the_arithmetic_its_engine_runs(
+    model: fullfield.Model, engine: Literal["openvino", "onnxruntime"]
+) -> None:
+    found = fullfield.plan(model, torch.rand(3, 48, 40), step=4, compute=Compute(engine=engine))
+    assert f"{engine}, float32; asked for; it runs 100.0% of the multiply-adds" in str(found.table)

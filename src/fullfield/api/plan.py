@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,14 @@ def plan(
         FullfieldError: as for ``scan``.
     """
     request = ScanRequest.parse(load(model), image, step=step, mode=mode, scale=scale, where=where, compute=compute)
-    return prepare_job(request).plan
+    job = prepare_job(request)
+    if request.engine.name == "torch":
+        return job.plan
+    from fullfield.engine.engines.share import engine_share
+
+    part = job.plan.all_passes[0]
+    share = engine_share(job.prepared.canonical, part, part.layout(next(part.tiles())))
+    return replace(job.plan, engine=f"{job.plan.engine}; it runs {share:.1%} of the multiply-adds, torch the others")
 
 
 @checks_keywords
