@@ -107,6 +107,7 @@ def _holder(file: Path) -> str:
     """The process that a lock file names."""
     facts: list[str] = []
     with suppress(OSError, ValueError):
-        facts = file.read_text()[:300].split("\n")
+        if file.is_file():  # reading a pipe would never end
+            facts = file.read_text()[:300].split("\n")
     who = f"process {facts[0]} on {facts[1]}" if len(facts) > 1 else "a process"
     return f"{who}; if it no longer runs, remove {file}"

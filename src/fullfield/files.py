@@ -195,7 +195,8 @@ def swap(new: Path, target: Path, backup: Path) -> None:
 
 def sync(path: Path, *, within: bool = False) -> None:
     """Forces a file or a folder's list of names to the disk; with ``within`` all that a folder contains, too."""
-    for entry in (*path.rglob("*"), path) if within and path.is_dir() else (path,):
+    inside = path.rglob("*") if within and path.is_dir() else ()
+    for entry in (*(entry for entry in inside if entry.is_file() or entry.is_dir()), path):  # opening a pipe may wait
         if os.name == "nt" and entry.is_dir():
             continue  # Windows cannot sync folders
         handle = os.open(entry, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

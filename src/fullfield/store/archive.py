@@ -63,7 +63,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, Record]]:
     where = str(path)
     if not path.exists():
         raise ImageError(where, "there is no such file or folder", fix="check the path")
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):  # reading a pipe would never end
         raise ImageError(where, "holds no scores", fix="give a .zarr folder or an .npz file that fullfield wrote")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -15,6 +15,7 @@ from fullfield.store.levels import VALID, level_count, level_grid, valid_grid
 from fullfield.store.maps import MapSpec
 from fullfield.store.ome_zarr import read_record
 from fullfield.store.record import ATTRIBUTE, Record, from_record
+from fullfield.store.regular_files import open_regular
 from fullfield.store.shard_reading import check_shard, read_grid, shard_files
 from fullfield.store.shards import ShardGrid
 from fullfield.store.stored_map import open_map
@@ -46,9 +47,9 @@ def is_result(path: Path) -> bool:
     """Whether a file or folder was made as a result, damaged or not."""
     try:
         if path.is_dir():
-            with (path / "zarr.json").open("rb") as file:
+            with open_regular(path / "zarr.json") as file:
                 return f'"{ATTRIBUTE}"'.encode() in file.read(_HEAD)
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return f"{ATTRIBUTE}.npy" in archive.namelist()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False

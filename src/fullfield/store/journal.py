@@ -28,6 +28,7 @@ from typing import Any
 from fullfield.errors import ResumeError
 from fullfield.files import sync
 from fullfield.store.locks import commit_lock, rank_lock
+from fullfield.store.regular_files import read_regular
 
 Job = Mapping[str, Any]
 _JOB = "job.json"
@@ -261,7 +262,7 @@ def _remove(folder: Path) -> None:
 def _read_job(folder: Path) -> dict[str, Any] | None:
     path = folder / _JOB
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_regular(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -325,7 +326,11 @@ def _entries(folder: Path) -> dict[int, dict[str, Any]]:
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """The entries of one process; lines that do not match their checksum, such as truncated ones, are skipped."""
-    for line in path.read_bytes().split(b"\n"):
+    try:
+        lines = read_regular(path).split(b"\n")
+    except OSError as error:
+        raise ResumeError(str(path), f"the journal cannot be read ({error})", fix=_RESTART) from error
+    for line in lines:
         check, _, text = line.partition(b" ")
         if len(check) == 8 and check == f"{zlib.crc32(text):08x}".encode():
             yield json.loads(text)

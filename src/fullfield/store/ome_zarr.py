@@ -27,6 +27,7 @@ from fullfield.store import ome
 from fullfield.store.levels import VALID, level_count, level_grid, store_error, valid_grid
 from fullfield.store.maps import MapSpec, check_spec
 from fullfield.store.record import ATTRIBUTE, Record, check_record, difference, dumped, from_record, to_record
+from fullfield.store.regular_files import read_regular
 from fullfield.store.shard_reading import count_files
 from fullfield.store.shards import ShardGrid, write_shard, zarr_metadata
 
@@ -175,7 +176,7 @@ def read_record(path: Path) -> Record:
     if not path.exists():
         raise ImageError(where, "there is no such file or folder", fix="check the path")
     try:
-        record = json.loads((path / "zarr.json").read_text())["attributes"][ATTRIBUTE]
+        record = json.loads(read_regular(path / "zarr.json"))["attributes"][ATTRIBUTE]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ImageError(
             where,

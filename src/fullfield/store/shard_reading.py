@@ -17,6 +17,7 @@ from fullfield.image.zstd import decoded_size
 from fullfield.store.checksums import CHECKSUM_BYTES, crc32c
 from fullfield.store.maps import DTYPES
 from fullfield.store.parse_json import integers, one_of
+from fullfield.store.regular_files import open_regular, read_regular
 from fullfield.store.shards import CHUNK, EMPTY, ShardGrid, Slices, index_shape, split_by_chunk, zarr_metadata, zstd
 
 
@@ -38,7 +39,7 @@ def read_cells(folder: Path, grid: ShardGrid, region: Slices, *, absent_is_fill:
     for index, target, inside in split_by_chunk(region, grid.shard):
         path = folder / grid.file(index)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 _read_shard(file, grid, inside, out[target])
         except (OSError, ValueError, RuntimeError) as error:
             if not (absent_is_fill and isinstance(error, FileNotFoundError)):
@@ -54,7 +55,7 @@ def read_grid(folder: Path) -> ShardGrid:
         ImageError: there is no array, or it is stored in a way that fullfield does not write.
     """
     try:
-        array = json.loads((folder / "zarr.json").read_text())
+        array = json.loads(read_regular(folder / "zarr.json"))
         (sharding,) = array["codecs"]
         inner = sharding["configuration"]
         shard, chunk = array["chunk_grid"]["configuration"]["chunk_shape"], inner["chunk_shape"]
@@ -153,7 +154,7 @@ def check_shard(path: Path, grid: ShardGrid) -> None:
         ImageError: it is missing or damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for place in _read_index(file, grid).reshape(-1, 2):
                 data = _read_chunk(file, grid, place)
                 if data is not None and not grid.checksums:
