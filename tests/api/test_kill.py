@@ -36,6 +36,21 @@ def test_fifty_kills_change_no_byte(folder: str) -> None:
     assert found["ends"]["SIGKILL"] >= 10
 
 
+def test_sixty_kills_of_an_overwriting_scan_leave_the_earlier_result_or_the_new_one(folder: str) -> None:
+    found = campaign(folder=folder, kills=60, cells=(8, 9), overwrite=True, life=0.6)
+    assert found["kills"] >= 60
+    assert found["ends"]["SIGKILL"] >= 20
+    assert found["seen"]["earlier"] >= 30
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_kills_change_no_byte_whichever_engine_computes(folder: str, engine: str) -> None:
+    pytest.importorskip(engine)
+    found = campaign(folder=folder, kills=20, cells=(8, 9), engine=engine, seed=5)
+    assert found["kills"] >= 20
+    assert found["ends"]["SIGKILL"] >= 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "world"), [(1, 1), (2, 3), (3, 3), (4, 2)])
 def test_hundreds_of_kills_of_several_processes_change_no_byte(folder: str, seed: int, world: int) -> None:
