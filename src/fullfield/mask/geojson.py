@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError, ImageError
-from fullfield.image.raster import Georeference, Raster
+from fullfield.image.raster import Raster
+from fullfield.mask.geojson_polygons import parse_document, read_rings
 from fullfield.mask.grid import MaskGrid
-from fullfield.mask.polygons import Polygon, burn
+from fullfield.mask.polygons import Rings, burn
 from fullfield.mask.reproject import LONGITUDE_LATITUDE, grid_shape, parse_crs, same_crs, to_crs, to_pixels
 
 MaskCoordinates = Literal["auto", "image", "map"]
@@ -49,8 +49,8 @@ def geojson_grid(path: Path, raster: Raster, coordinates: MaskCoordinates) -> Ma
     """
     where = str(path)
     document = _parse(path)
-    polygons = tuple(_polygons(document, where))
-    if not polygons:
+    polygons = read_rings(document, where)
+    if not len(polygons.points):
         raise ImageError(where, "holds no polygon", fix="give Polygon or MultiPolygon geometries; points have no area")
     size = raster.shape[:2]
     placed = _place(polygons, _declared(document), raster, coordinates, where)
@@ -66,7 +66,7 @@ def _parse(path: Path) -> Any:
             fix="give a raster mask",
         )
     try:
-        return json.loads(path.read_bytes())
+        return parse_document(path.read_bytes())
     except (ValueError, RecursionError, OSError) as error:
         raise ImageError(str(path), f"cannot be read as JSON ({error})", fix="export the mask again") from error
 
@@ -79,51 +79,7 @@ def _declared(document: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _polygons(node: Any, where: str, depth: int = 0) -> Iterator[Polygon]:
-    """The polygons of a geometry, feature, collection or list of features."""
-    if depth > 32:
-        raise ImageError(where, "has collections nested more than 32 deep", fix="export the mask again")
-    if isinstance(node, list):
-        for feature in node:
-            yield from _polygons(feature, where, depth + 1)
-    if not isinstance(node, dict):
-        return
-    kind = node.get("type")
-    if kind == "Polygon":
-        yield _polygon(node.get("coordinates"), where)
-    elif kind == "MultiPolygon":
-        yield from (_polygon(p, where) for p in _listed(node.get("coordinates"), where))
-    for member in ("geometry", "geometries", "features"):
-        if node.get(member) is not None:
-            yield from _polygons(node[member], where, depth + 1)
-
-
-def _polygon(rings: Any, where: str) -> Polygon:
-    return tuple(_ring(ring, where) for ring in _listed(rings, where))
-
-
-def _listed(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ImageError(where, f"has coordinates {str(value)[:60]!r} that are not a list", fix="export the mask again")
-    return value
-
-
-def _ring(points: Any, where: str) -> NDArray[np.float64]:
-    """Points ``(n, 2)``; heights are dropped."""
-    try:
-        ring = np.array([(p[0], p[1]) for p in _listed(points, where)], np.float64)
-    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
-        ring = np.empty((0, 2))
-    if ring.ndim != 2 or len(ring) < 3 or not np.isfinite(ring).all():
-        raise ImageError(
-            where, f"has a ring {str(points)[:60]} that is not 3 or more points (x, y)", fix="export the mask again"
-        )
-    return ring
-
-
-def _place(
-    polygons: tuple[Polygon, ...], declared: str | None, raster: Raster, coordinates: MaskCoordinates, where: str
-) -> tuple[Polygon, ...]:
+def _place(polygons: Rings, declared: str | None, raster: Raster, coordinates: MaskCoordinates, where: str) -> Rings:
     """The polygons in pixels of the image as it is read.
 
     Raises:
@@ -146,14 +102,14 @@ def _place(
     )
 
 
-def extent(polygons: tuple[Polygon, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def extent(polygons: Rings) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least and greatest x and y of polygons."""
-    points = np.concatenate([np.empty((0, 2)), *(ring for polygon in polygons for ring in polygon)])
+    points = polygons.points
     return points.min(axis=0, initial=np.inf), points.max(axis=0, initial=-np.inf)
 
 
 def _meanings(
-    polygons: tuple[Polygon, ...], declared: str | None, raster: Raster, coordinates: MaskCoordinates, where: str
+    polygons: Rings, declared: str | None, raster: Raster, coordinates: MaskCoordinates, where: str
 ) -> Iterator[tuple[str, str | None]]:
     """The possible meanings of the coordinates, likeliest first: name and coordinate system (``None`` for pixels).
 
@@ -182,32 +138,32 @@ def _meanings(
     yield "coordinates of the image's own map", at.crs or ""
 
 
-def _pixels(polygons: tuple[Polygon, ...], system: str | None, raster: Raster) -> tuple[Polygon, ...]:
+def _pixels(polygons: Rings, system: str | None, raster: Raster) -> Rings:
     """Polygons in pixels of the image; ``system`` is ``""`` for its own map, ``None`` for px of the finest level."""
     if system is None:
         finest = raster.metadata.levels[0] if raster.metadata.levels else raster.shape[:2]
         factor = np.array([raster.shape[1] / finest[1], raster.shape[0] / finest[0]])
-        return tuple(tuple(ring * factor for ring in polygon) for polygon in polygons)
+        return polygons._replace(points=polygons.points * factor)
     at = raster.metadata.georeference
     assert at is not None
     same = system == "" or (at.crs is not None and same_crs(system, at.crs))
-    count = sum(len(ring) for polygon in polygons for ring in polygon)
-    pieces = 1 if same else max(1, min(_PIECES, _POINTS // count))
-    return tuple(
-        tuple(_in_pixels(ring, None if same else system, at, pieces) for ring in polygon) for polygon in polygons
-    )
-
-
-def _in_pixels(ring: NDArray[np.float64], system: str | None, at: Georeference, pieces: int) -> NDArray[np.float64]:
-    if system is not None:
+    if not same:
         assert at.crs is not None
-        ring = to_crs(_split(ring, pieces), system, at.crs)
-        ring = ring[np.isfinite(ring).all(axis=1)]  # points outside the image's coordinate system are dropped
-    return to_pixels(ring, at)
+        polygons = _on_map(polygons, system, at.crs)
+    return polygons._replace(points=to_pixels(polygons.points, at))
 
 
-def _split(ring: NDArray[np.float64], pieces: int) -> NDArray[np.float64]:
-    """A ring with every edge divided into pieces of equal length."""
-    parts = np.arange(pieces)[:, None] / pieces
-    following = np.roll(ring, -1, axis=0)
-    return (ring[:, None] + (following - ring)[:, None] * parts).reshape(-1, 2)
+def _on_map(polygons: Rings, system: str, crs: str) -> Rings:
+    """Polygons in another coordinate system; points outside of it are dropped, and rings without any."""
+    pieces = max(1, min(_PIECES, _POINTS // len(polygons.points)))
+    points = to_crs(_split(polygons, pieces), system, crs)
+    known = np.isfinite(points).all(axis=1)
+    lengths = polygons.lengths * pieces
+    left = np.add.reduceat(known, np.cumsum(lengths) - lengths, dtype=np.intp)
+    return Rings(points[known], left[left > 0], polygons.owners[left > 0])
+
+
+def _split(polygons: Rings, pieces: int) -> NDArray[np.float64]:
+    """The points of rings with every edge divided into pieces of equal length."""
+    parts, points = np.arange(pieces)[:, None] / pieces, polygons.points
+    return (points[:, None] + (points[polygons.following()] - points)[:, None] * parts).reshape(-1, 2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,22 +11,40 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.mask.grid import FULL, MaskGrid
 
-Ring = NDArray[np.float64]
-Polygon = tuple[Ring, ...]
-
 _EVENTS = 1 << 20  # crossings of rows by edges processed together: about 100 MB
 _MOST_EVENTS = 1 << 23  # of one polygon
 _NEAR = 1e-9  # grid cells: an edge along a cell's side enters neither cell, up to rounding
 
 
-def burn(polygons: Sequence[Polygon], size: tuple[int, int], shape: tuple[int, int]) -> MaskGrid:
+class Rings(NamedTuple):
+    """The rings of polygons, one after the other; none is empty.
+
+    Args:
+        points: ``(n, 2)``, x and y.
+        lengths: ``(m,)``, points of each ring.
+        owners: ``(m,)``, ascending: the number of the polygon that each ring belongs to.
+    """
+
+    points: NDArray[np.float64]
+    lengths: NDArray[np.intp]
+    owners: NDArray[np.intp]
+
+    def following(self) -> NDArray[np.intp]:
+        """Index of the next point of its ring, for every point."""
+        found = np.arange(1, len(self.points) + 1)
+        stops = np.cumsum(self.lengths)
+        found[stops - 1] = stops - self.lengths
+        return found
+
+
+def burn(polygons: Rings, size: tuple[int, int], shape: tuple[int, int]) -> MaskGrid:
     """Polygons as a grid of ``shape`` over an image of ``size``.
 
     A cell that a boundary enters is touched (1 of 255), a cell whose centre is inside is full. The inside of a polygon
     is by the even-odd rule; polygons are united.
 
     Args:
-        polygons: each an outer ring and holes, ``(n, 2)`` points (x, y) in pixel edges of the image.
+        polygons: outer rings and holes, in pixel edges of the image.
         size: height and width of the image, px.
         shape: rows and columns of the grid.
 
@@ -45,19 +64,14 @@ def burn(polygons: Sequence[Polygon], size: tuple[int, int], shape: tuple[int, i
 
 
 def _edges(
-    polygons: Sequence[Polygon], pixel: tuple[float, float], rows: int
+    polygons: Rings, pixel: tuple[float, float], rows: int
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.intp]]]:
     """Edges ``(n, 4)`` as x0, y0, x1, y1 in grid cells and each one's polygon; as many whole polygons as fit."""
-    rings = [(index, ring) for index, polygon in enumerate(polygons) for ring in polygon if len(ring)]
-    if not rings:
+    if not len(polygons.points):
         return
-    lengths = np.array([len(ring) for _, ring in rings])
-    owner = np.repeat([index for index, _ in rings], lengths)
-    points = np.concatenate([ring for _, ring in rings]) / pixel[::-1]
-    following = np.arange(1, len(points) + 1)
-    stops = np.cumsum(lengths)
-    following[stops - 1] = stops - lengths
-    edges = np.hstack([points, points[following]])
+    owner = np.repeat(polygons.owners, polygons.lengths)
+    points = polygons.points / pixel[::-1]
+    edges = np.hstack([points, points[polygons.following()]])
     y = edges[:, 1::2].clip(0, rows)
     events = np.cumsum(np.abs(y[:, 1] - y[:, 0]) + 1)
     ends = np.flatnonzero(np.diff(owner, append=-1)) + 1  # where polygons end

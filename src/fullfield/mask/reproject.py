@@ -17,6 +17,7 @@ LONGITUDE_LATITUDE = "OGC:CRS84"  # RFC 7946, section 4
 MOST_REPROJECTED = MOST_CELLS // 4  # most cells of a grid that is converted between coordinate systems point by point
 _NEAR = 1e-6  # grid cells: a mask cell's edge so close to a grid cell's edge lies on it, up to rounding
 _ROWS = 256  # rows of a mask converted together
+_TOGETHER = 1 << 18  # points converted together, as lists of Python's numbers: about 40 MB
 
 
 def grid_shape(size: tuple[int, int], most: int = MOST_CELLS) -> tuple[int, int]:
@@ -70,7 +71,8 @@ def same_crs(first: str, second: str) -> bool:
 def to_crs(points: NDArray[np.float64], source: str, target: str) -> NDArray[np.float64]:
     """Points ``(n, 2)`` (x, y) converted between coordinate systems; infinite outside the target's domain."""
     _, warp = _geo()
-    return np.array(warp.transform(source, target, points[:, 0], points[:, 1]), np.float64)[:2].T
+    parts = np.split(points, range(_TOGETHER, len(points), _TOGETHER))
+    return np.concatenate([np.array(warp.transform(source, target, *part.T), np.float64)[:2].T for part in parts])
 
 
 def to_pixels(points: NDArray[np.float64], at: Georeference) -> NDArray[np.float64]:

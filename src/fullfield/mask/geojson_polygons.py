@@ -1,0 +1,130 @@
+"""Reads the polygons of GeoJSON as rings, packed while the text is parsed: lists of points take much memory."""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.errors import ImageError
+from fullfield.mask.polygons import Rings
+
+_AGAIN = "export the mask again"
+
+
+class _Packed(NamedTuple):
+    """The polygons of one geometry.
+
+    Args:
+        points: x, y of every point as float64.
+        lengths: points of each ring.
+        rings: of each polygon.
+    """
+
+    points: bytes
+    lengths: list[int]
+    rings: list[int]
+
+
+def parse_document(text: bytes) -> Any:
+    """A JSON document, in which the coordinates of polygons are packed unless there is something unusual about them.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON.
+    """
+    return json.loads(text, object_hook=_pack)
+
+
+def _pack(node: dict[str, Any]) -> dict[str, Any]:
+    """An object of the document, with its coordinates packed."""
+    kind = node.get("type")
+    if kind in ("Polygon", "MultiPolygon"):
+        coordinates = node.get("coordinates")
+        packed = _packed([coordinates] if kind == "Polygon" else coordinates)
+        if packed is not None:
+            node["coordinates"] = packed
+    return node
+
+
+def _packed(polygons: Any) -> _Packed | None:
+    """Lists of rings of points; ``None`` where anything is unusual, which is then read point by point."""
+    try:
+        rings = list(chain.from_iterable(polygons))
+        points = list(chain.from_iterable(rings))
+        lengths = list(map(len, rings))
+        sizes = set(map(len, points))
+        if min(lengths) < 3 or min(sizes) < 2:
+            return None
+        if sizes != {2}:
+            points = [point[:2] for point in points]  # heights are dropped
+        numbers = array("d", chain.from_iterable(points))
+        if not math.isfinite(sum(numbers)):
+            return None
+        return _Packed(numbers.tobytes(), lengths, list(map(len, polygons)))
+    except (TypeError, ValueError, OverflowError, KeyError):
+        return None
+
+
+def read_rings(document: Any, where: str) -> Rings:
+    """The rings of all polygons of a document that ``parse_document`` returned.
+
+    Raises:
+        ImageError: a polygon is not made of rings of points.
+    """
+    points, lengths, rings = [b""], list[int](), list[int]()
+    for packed in _geometries(document, where):
+        points.append(packed.points)
+        lengths += packed.lengths
+        rings += packed.rings
+    owners = np.repeat(np.arange(len(rings)), rings)
+    return Rings(np.frombuffer(b"".join(points)).reshape(-1, 2), np.array(lengths, np.intp), owners)
+
+
+def _geometries(node: Any, where: str, depth: int = 0) -> Iterator[_Packed]:
+    """The polygons of a geometry, feature, collection or list of features."""
+    if depth > 32:
+        raise ImageError(where, "has collections nested more than 32 deep", fix=_AGAIN)
+    if isinstance(node, list):
+        for feature in node:
+            yield from _geometries(feature, where, depth + 1)
+    if not isinstance(node, dict):
+        return
+    kind = node.get("type")
+    if kind in ("Polygon", "MultiPolygon"):
+        yield _of_geometry(node.get("coordinates"), where, several=kind == "MultiPolygon")
+    for member in ("geometry", "geometries", "features"):
+        if node.get(member) is not None:
+            yield from _geometries(node[member], where, depth + 1)
+
+
+def _of_geometry(coordinates: Any, where: str, *, several: bool) -> _Packed:
+    """The coordinates of one geometry, which are read point by point unless they are packed."""
+    if isinstance(coordinates, _Packed):
+        return coordinates
+    polygons = _listed(coordinates, where) if several else [coordinates]
+    rings = [[_ring(ring, where) for ring in _listed(polygon, where)] for polygon in polygons]
+    every = list(chain.from_iterable(rings))
+    return _Packed(b"".join(ring.tobytes() for ring in every), list(map(len, every)), list(map(len, rings)))
+
+
+def _listed(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ImageError(where, f"has coordinates {str(value)[:60]!r} that are not a list", fix=_AGAIN)
+    return value
+
+
+def _ring(points: Any, where: str) -> NDArray[np.float64]:
+    """Points ``(n, 2)``; heights are dropped."""
+    try:
+        ring = np.array([(p[0], p[1]) for p in _listed(points, where)], np.float64)
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
+        ring = np.empty((0, 2))
+    if ring.ndim != 2 or len(ring) < 3 or not np.isfinite(ring).all():
+        raise ImageError(where, f"has a ring {str(points)[:60]} that is not 3 or more points (x, y)", fix=_AGAIN)
+    return ring
