@@ -1,4 +1,4 @@
-"""The peak memory of one scan, measured in a process of its own: ``python peak.py NETWORK STEP MODE BUDGET SIDE``.
+"""The peak memory of one scan, in a process of its own: ``python peak.py NETWORK STEP MODE BUDGET SIDE ENGINE``.
 
 Prints one line of JSON. The start is taken when network and image are loaded, the image is read once and one window has
 been scored, so that what stays is what the scan itself takes.
@@ -111,14 +111,14 @@ class Watch(threading.Thread):
             time.sleep(0.001)
 
 
-def measure(network: str, step: int, mode: str, budget: str, side: int) -> dict[str, Any]:
+def measure(network: str, step: int, mode: str, budget: str, side: int, engine: str) -> dict[str, Any]:
     """What one scan was predicted to take and took, bytes."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     make, window = NETWORKS[network]
     net = load(make().eval(), window=window)
     image = torch.rand(3, side, side)
-    work = job_of(load(net), image, step=step, mode=mode, budget=budget)
+    work = job_of(load(net), image, step=step, mode=mode, budget=budget, engine=engine, threads=1)
     with torch.inference_mode():
         net(torch.rand(1, 3, window, window))
     start = resident()
@@ -139,10 +139,12 @@ def measure(network: str, step: int, mode: str, budget: str, side: int) -> dict[
         "predicted": work.plan.memory.total_bytes,
         "budget": work.plan.budget_bytes,
         "measured": watch.peak - start,
+        "packed": work.plan.cost.packed_bytes,
+        "torch": work.plan.cost.peak_bytes,
         "seconds": round(seconds, 1),
     }
 
 
 if __name__ == "__main__":
-    name, step, mode, budget, side = sys.argv[1:]
-    sys.stdout.write(json.dumps(measure(name, int(step), mode, budget, int(side))) + "\n")
+    name, step, mode, budget, side, engine = sys.argv[1:]
+    sys.stdout.write(json.dumps(measure(name, int(step), mode, budget, int(side), engine)) + "\n")

@@ -28,10 +28,30 @@ CASES = [
 ]
 
 
+OTHER_ENGINES = [
+    "resnet 32 exact 2GB 512",
+    "resnet 8 exact 2GB 320",
+    "vgg 8 context 800MB 320",
+    "spread 8 exact 800MB 256",
+]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("case", CASES)
 def test_a_scan_takes_no_more_than_was_predicted_and_allowed(case: str) -> None:
-    found = json_of(Path(__file__).with_name("peak.py"), *case.split())
+    check(case, "torch")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("case", OTHER_ENGINES)
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_other_engines_take_no_more_than_was_predicted_and_allowed(engine: str, case: str) -> None:
+    check(case, engine)
+
+
+def check(case: str, engine: str) -> None:
+    found = json_of(Path(__file__).with_name("peak.py"), *case.split(), engine)
     assert found["measured"] <= found["predicted"] <= found["budget"], found
     assert found["measured"] > 10**6

@@ -184,6 +184,7 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
             classes=model.classes,
             encoder=encoder if on_disk else None,
             buffered=BUFFERED if model.device.type == "cuda" else 0,
+            engine=request.engine.name,
         ),
         tile=request.compute.tile_shape,
         method=request.compute.method,

@@ -7,7 +7,7 @@ import numpy as np
 from fullfield.engine.threads import AHEAD, READERS
 from fullfield.image.raster import ArrayRaster
 from fullfield.image.windowed import WindowedSource
-from fullfield.planning.overhead import Overhead, Stored
+from fullfield.planning.overhead import ENGINES, Overhead, Stored
 from fullfield.store.encoding import ScoreEncoder
 from fullfield.store.shards import CHUNK
 
@@ -15,7 +15,13 @@ _SLACK = 24 << 20  # of threads, handles and compressors
 
 
 def overhead_of(
-    source: WindowedSource, *, itemsize: int, classes: int, encoder: ScoreEncoder | None, buffered: int = 0
+    source: WindowedSource,
+    *,
+    itemsize: int,
+    classes: int,
+    encoder: ScoreEncoder | None,
+    buffered: int = 0,
+    engine: str = "torch",
 ) -> Overhead:
     """What a scan takes besides the computation.
 
@@ -25,6 +31,7 @@ def overhead_of(
         classes: of the network.
         encoder: of scores that are stored; ``None`` for scores kept in memory.
         buffered: tiles whose pixels are held on their way to a device, besides those read ahead.
+        engine: that computes.
     """
     raster = source.image.raster
     in_memory = isinstance(raster, ArrayRaster)
@@ -40,6 +47,9 @@ def overhead_of(
         readers=READERS,
         classes=classes,
         stored=None if encoder is None else Stored(encoder.bands, np.dtype(encoder.dtype).itemsize, CHUNK),
-        fixed_bytes=raster.metadata.held_bytes + (0 if in_memory and encoder is None else _SLACK),
+        fixed_bytes=raster.metadata.held_bytes
+        + (0 if in_memory and encoder is None else _SLACK)
+        + ENGINES[engine].fixed_bytes,
+        engine=ENGINES[engine],
         name=raster.name,
     )

@@ -222,7 +222,10 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
 
     def memory(tile: Pair, found: Cost) -> Memory:
         extent = (tile[0] * cell_stride[0], tile[1] * cell_stride[1])
-        use = TileUse(found.peak_bytes, found.region, math.prod(tile), extent, task.map_shape(task.step))
+        engine = task.overhead.engine
+        held = engine.values * found.moved_bytes + engine.packed * found.packed_bytes
+        peak = int(engine.factor * found.peak_bytes + held)
+        use = TileUse(peak, found.region, math.prod(tile), extent, task.map_shape(task.step))
         return memory_of(use, task.overhead, task.budget, savings)
 
     def option(tile: Pair, batch: int, stop: int | None) -> TileOption:

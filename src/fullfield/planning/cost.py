@@ -25,6 +25,8 @@ class Cost:
         peak_bytes: most bytes in use at once.
         calls: operators called, counted for each family of cells and each batch of windows.
         region: height and width of the image's part that the tile reads, px.
+        packed_bytes: weights, once for each family of cells and each size of batch that they are used for: engines
+            that pack weights for every call hold so many.
     """
 
     shared_macs: int
@@ -33,6 +35,7 @@ class Cost:
     peak_bytes: int
     calls: int = 0
     region: Pair = (0, 0)
+    packed_bytes: int = 0
 
     @property
     def macs(self) -> int:
@@ -73,6 +76,14 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
         peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + programs,
         calls=calls,
         region=(bottom - top, right - left),
+        packed_bytes=itemsize * (_packed(shared, layout) + 2 * sum(n.macs for n in rest if n.scratch.weights)),
+    )
+
+
+def _packed(shared: list[NodeSpec], layout: TileLayout) -> int:
+    """Numbers of all weights of shared convolutions, once for each family of cells."""
+    return sum(
+        n.macs * len(layout.y[n.name].families) * len(layout.x[n.name].families) for n in shared if n.scratch.weights
     )
 
 

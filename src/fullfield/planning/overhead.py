@@ -45,6 +45,30 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class EngineMemory:
+    """What an engine takes, beside what torch takes for the same tile.
+
+    Args:
+        factor: share of torch's peak that it takes too.
+        values: share of all values written that its programs hold at once: each keeps its buffers.
+        packed: copies of the weights that are packed for every family of cells and every size of batch.
+        fixed_bytes: the library itself, once it is loaded.
+    """
+
+    factor: float = 1.0
+    values: float = 0.0
+    packed: float = 0.0
+    fixed_bytes: int = 0
+
+
+ENGINES = {  # measured by ``tests/engine/test_memory.py``
+    "torch": EngineMemory(),
+    "openvino": EngineMemory(0.6, 1.0, 4.0, 96 << 20),
+    "onnxruntime": EngineMemory(1.1, fixed_bytes=96 << 20),
+}
+
+
+@dataclass(frozen=True)
 class Overhead:
     """What decides how much a scan holds besides the computation of a tile; by default nothing.
 
@@ -62,6 +86,7 @@ class Overhead:
         stored: how the map is stored; ``None`` for one in memory, which belongs to the caller.
         fixed_bytes: held whatever the tile: the reader's own cache, threads, handles, compressors.
         name: of the image, for remarks.
+        engine: memory that the engine takes.
     """
 
     channels: int = 0
@@ -77,6 +102,7 @@ class Overhead:
     stored: Stored | None = None
     fixed_bytes: int = 0
     name: str = "image"
+    engine: EngineMemory = EngineMemory()
 
     @property
     def pixel_bytes(self) -> int:
