@@ -10,7 +10,7 @@ from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import ScanRequest
 
 WHERE = frozenset({"region", "mask", "coordinates", "skip_background", "min_coverage", "edge"})
-COMPUTE = frozenset({"budget", "tile", "method", "device", "precision", "engine", "rank", "world"})
+COMPUTE = frozenset({"budget", "tile", "method", "device", "precision", "engine", "threads", "rank", "world"})
 
 
 def grouped(settings: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_anything_else_is_no_size(at: object) -> None:
 def test_the_preprocessing_is_shown() -> None:
     report = fullfield.inspect(module(), window=8, preprocessing="unit-grey")
     assert report.preprocessing.order == "grey"
-    assert "grey channels, (pixel * 0.00392157 - 0) / 1" in str(report)
+    assert "input: grey, 0..255, divided by 255, mean 0, deviation 1" in str(report)
     assert fullfield.inspect(fullfield.load(module(), window=8), preprocessing="unit-grey") == report
 
 

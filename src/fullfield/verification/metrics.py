@@ -107,8 +107,8 @@ def agreement_noise(agreement: float, windows: int, *, measured: float) -> float
 
     Source: Wilson 1927 (doi 10.1080/01621459.1927.10502953)
     Examples:
-        >>> agreement_noise(1.0, 396, measured=0.0), agreement_noise(0.8, 10, measured=1.0)
-        (0.010000000000000009, 0.0)
+        >>> round(agreement_noise(1.0, 396, measured=0.0), 9), agreement_noise(0.8, 10, measured=1.0)
+        (0.01, 0.0)
     """
     z = STANDARD_ERRORS * math.sqrt(max(0.0, 1 - measured))
     share = z * z / windows
