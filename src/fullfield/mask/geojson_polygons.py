@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.mask.polygons import Rings
 
+_READ = ("type", "geometry", "geometries", "features", "crs")  # members of a feature
 _AGAIN = "export the mask again"
 
 
@@ -33,17 +36,34 @@ class _Packed(NamedTuple):
 
 
 def parse_document(text: bytes) -> Any:
-    """A JSON document, in which the coordinates of polygons are packed unless there is something unusual about them.
+    """A JSON document without the properties of features, in which the coordinates of polygons are packed.
+
+    Coordinates with something unusual about them stay as they are.
 
     Raises:
         ValueError, RecursionError: it is no JSON.
     """
-    return json.loads(text, object_hook=_pack)
+    with _without_search_for_cycles():
+        return json.loads(text, object_hook=_pack)
+
+
+@contextmanager
+def _without_search_for_cycles() -> Iterator[None]:
+    """Pauses Python's search for objects that refer to each other: JSON has none, and millions of lists to search."""
+    searches = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searches:
+            gc.enable()
 
 
 def _pack(node: dict[str, Any]) -> dict[str, Any]:
-    """An object of the document, with its coordinates packed."""
+    """An object of the document, with its coordinates packed; of a feature what is read."""
     kind = node.get("type")
+    if kind == "Feature":
+        return {member: node[member] for member in _READ if member in node}
     if kind in ("Polygon", "MultiPolygon"):
         coordinates = node.get("coordinates")
         packed = _packed([coordinates] if kind == "Polygon" else coordinates)

@@ -107,7 +107,8 @@ def _trace(edges: NDArray[np.float64], runs: NDArray[np.int32]) -> None:
     b = np.where(flat, x1, x0 + (np.clip(row + 1, np.minimum(y0, y1), np.maximum(y0, y1)) - y0) * slope)
     left = np.floor(np.minimum(a, b) + _NEAR)
     right = np.ceil(np.maximum(a, b) - _NEAR)
-    _mark(runs, row, left.clip(0, columns), right.clip(0, columns))
+    line = row * (columns + 1)
+    _mark(runs, line + left.clip(0, columns).astype(np.intp), line + right.clip(0, columns).astype(np.intp))
 
 
 def _fill(edges: NDArray[np.float64], owner: NDArray[np.intp], runs: NDArray[np.int32]) -> None:
@@ -117,10 +118,10 @@ def _fill(edges: NDArray[np.float64], owner: NDArray[np.intp], runs: NDArray[np.
     which, row = _each_row(np.ceil(low - 0.5).clip(0, rows), np.ceil(high - 0.5).clip(0, rows))
     x0, y0, x1, y1 = edges[which].T
     x = x0 + (row + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-    column = np.ceil(x - 0.5).clip(0, columns)
-    order = np.lexsort((column, row, owner[which]))
-    row, column = row[order], column[order]
-    _mark(runs, row[::2], column[::2], column[1::2])  # a closed ring crosses a row an even number of times
+    column = np.ceil(x - 0.5).clip(0, columns).astype(np.int64)
+    places = ((owner[which] - owner[0]) * rows + row) * (columns + 1) + column
+    places.sort()  # by polygon, row and column; a closed ring crosses a row an even number of times
+    _mark(runs, places[::2] % runs.size, places[1::2] % runs.size)
 
 
 def _each_row(first: NDArray[np.float64], last: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -131,11 +132,8 @@ def _each_row(first: NDArray[np.float64], last: NDArray[np.float64]) -> tuple[ND
     return which, np.arange(len(which)) - start + first.astype(np.intp)[which]
 
 
-def _mark(
-    runs: NDArray[np.int32], row: NDArray[np.intp], start: NDArray[np.float64], stop: NDArray[np.float64]
-) -> None:
-    """Adds 1 where runs start and subtracts 1 where they stop."""
-    some = stop > start
-    flat, line = runs.reshape(-1), row[some] * runs.shape[1]  # a view: NumPy adds along one axis ten times faster
-    np.add.at(flat, line + start[some].astype(np.intp), 1)
-    np.add.at(flat, line + stop[some].astype(np.intp), -1)
+def _mark(runs: NDArray[np.int32], start: NDArray[np.intp], stop: NDArray[np.intp]) -> None:
+    """Adds 1 at the places where runs start and subtracts 1 where they stop: empty runs leave no mark."""
+    flat = runs.reshape(-1)  # a view: NumPy adds along one axis ten times faster
+    np.add.at(flat, start, 1)
+    np.add.at(flat, stop, -1)
