@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fullfield.drawing.legend import ticks, with_legend
+from fullfield.drawing.legend import score_legend, ticks
+from fullfield.drawing.strips import StripPicture, to_image
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 400, 3), dtype=np.uint8)
 
 
 def sheet(width: int = 400, title: str = "face", **options: object) -> Image.Image:
-    picture = Image.fromarray(PHOTO[:, :width])
-    return with_legend(picture, title=title, note="exact", colours="viridis", **{"limits": (0.0, 1.0), **options})
+    legend = score_legend(width, title=title, note="exact", colours="viridis", **{"limits": (0.0, 1.0), **options})
+    return to_image(StripPicture(60, width, lambda: iter([PHOTO[:20, :width], PHOTO[20:, :width]])).above(legend))
 
 
 @pytest.mark.parametrize("width", [1, 30, 400])

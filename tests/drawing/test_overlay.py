@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fullfield.drawing.colours import table
-from fullfield.drawing.overlay import blend, photograph
+from fullfield.drawing.colours import paint, table
+from fullfield.drawing.overlay import DrawnCells, blended, check_alpha, check_same_image
+from fullfield.drawing.thumbnails import photo_of
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.image.pixels import luma
@@ -17,6 +18,28 @@ from fullfield.image.pixels import luma
 
 def placed(size: int, window: int, step: int, scanned: int | None = None) -> Placement:
     return Placement((step, step), (window, window), (size, size), (scanned or size,) * 2)
+
+
+def blend(
+    photo: np.ndarray,
+    values: np.ndarray,
+    placement: Placement,
+    *,
+    limits: tuple[float, float],
+    alpha: float = 0.6,
+    colours: str = "viridis",
+    smooth: bool = False,
+) -> np.ndarray:
+    """The photograph, in strips of three rows, with the map of one class over it."""
+    cells = DrawnCells(
+        placement, lambda top, bottom: values[None, top:bottom], lambda d: paint(d[0], colours, limits), smooth
+    )
+    strips = [photo[top : top + 3] for top in range(0, len(photo), 3)]
+    return np.concatenate(list(blended(strips, cells, alpha=alpha)))
+
+
+def photograph(image: object) -> np.ndarray:
+    return np.concatenate(list(photo_of(image, side=4096).strips()))
 
 
 def drawn(values: np.ndarray, placement: Placement, **options: object) -> np.ndarray:
@@ -142,13 +165,13 @@ def test_bands_of_a_large_picture_meet_without_a_seam(monkeypatch: pytest.Monkey
 
 def test_a_picture_of_another_size_is_refused() -> None:
     with pytest.raises(ImageError, match="the picture is 40x41 px, the scores are of an image of 40x40 px"):
-        blend(np.zeros((40, 41, 3), np.uint8), np.ones((8, 8)), placed(40, 12, 4), limits=(0, 1))
+        check_same_image((40, 41), placed(40, 12, 4))
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
 def test_an_opacity_outside_0_to_1_is_refused(alpha: float) -> None:
     with pytest.raises(ImageError, match=r"is not in 0\.\.1"):
-        blend(np.zeros((40, 40, 3), np.uint8), np.ones((8, 8)), placed(40, 12, 4), limits=(0, 1), alpha=alpha)
+        check_alpha(alpha)
 
 
 RGB = np.random.default_rng(3).integers(0, 256, (6, 5, 3), dtype=np.uint8)
@@ -178,3 +201,20 @@ def test_grey_bool_many_channelled_and_signed_images_can_be_shown(tmp_path: Path
     assert photograph(np.full((2, 2), np.nan)).max() == 0
     np.save(tmp_path / "a.npy", RGB)
     np.testing.assert_array_equal(photograph(tmp_path / "a.npy"), RGB)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_an_image_read_strip_by_strip_is_shown_as_one(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(4).integers(-3 if dtype == "float32" else 0, 200, (50, 40, 3)).astype(dtype)
+    whole = photograph(pixels)
+    monkeypatch.setattr("fullfield.drawing.thumbnails._STRIP_BYTES", 1000)
+    strips = list(photo_of(pixels, side=4096).strips())
+    assert len(strips) > 5
+    np.testing.assert_array_equal(np.concatenate(strips), whole)
+
+
+def test_a_picture_that_exceeds_its_pixels_is_reduced() -> None:
+    photo = photo_of(np.zeros((300, 200, 3), np.uint8), side=4096, most_pixels=10_000)
+    assert photo.reduced
+    assert photo.size[0] * photo.size[1] <= 10_000
+    assert np.concatenate(list(photo.strips())).shape == (*photo.size, 3)

@@ -2,6 +2,7 @@
 
 Prints one line of JSON. The map's numbers are made by a formula when they are read; of 0 bands it holds labels. The
 start is taken when a small map has been written in the same format, so that what stays is what the export itself takes.
+A budget in bytes is one of the options.
 """
 
 from __future__ import annotations
@@ -69,18 +70,20 @@ class Children(Watch):
 def measure(bands: int, side: int, suffix: str, options: dict[str, Any]) -> dict[str, Any]:
     """What one export took beside what was there, and another process that it started in all, bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        export(Endless(bands, 64), Path(folder) / f"small{suffix}", options=Options(**options))
+        settings: dict[str, Any] = {"budget_bytes": options.pop("budget", None), "options": Options(**options)}
+        export(Endless(bands, 64), Path(folder) / f"small{suffix}", **settings)
         start = resident()
         watches = Watch(), Children()
         for watch in watches:
             watch.start()
         began = time.perf_counter()
-        export(Endless(bands, side), Path(folder) / f"map{suffix}", options=Options(**options))
+        export(Endless(bands, side), Path(folder) / f"map{suffix}", **settings)
         seconds = time.perf_counter() - began
         for watch in watches:
             watch.over = True
             watch.join()
-        size = (Path(folder) / f"map{suffix}").stat().st_size
+        place = Path(folder) / f"map{suffix}"
+        size = sum(file.stat().st_size for file in (place.rglob("*") if place.is_dir() else [place]))
     return {"measured": watches[0].peak - start, "child": watches[1].peak, "size": size, "seconds": round(seconds, 1)}
 
 

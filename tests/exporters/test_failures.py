@@ -110,7 +110,7 @@ def test_a_map_too_large_for_memory_is_refused(
 def test_a_store_is_copied_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: bool) -> None:
     import fullfield
 
-    monkeypatch.setattr("fullfield.exporters.store.default_shard", lambda *_: (256, 256))
+    monkeypatch.setattr("fullfield.exporters.store.default_shard", lambda *_, **__: (256, 256))
     monkeypatch.setattr("fullfield.exporters.grid._MOST", 1 << 16)
     scores: Map = score_map(3, placement=LARGE, dtype="uint8")
     export(scores, tmp_path / "a.zarr", classes=["kind 2", 0], options=Options(labels=labels))
@@ -125,3 +125,20 @@ def test_a_store_is_copied_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         np.testing.assert_array_equal(stored, scores.array[[2, 0]])
         assert (found.map.spec.scale, found.map.spec.offset) == (scores.spec.scale, scores.spec.offset)
     np.testing.assert_array_equal(found.valid(), scores.known)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.png"])
+def test_a_file_made_of_the_whole_map_is_refused_where_the_budget_is_less(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BudgetError, match=r"needs? \d+ bytes of memory, 1000 are allowed"):
+        export(score_map(), tmp_path / name, classes=[0], budget_bytes=1000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_small_budget_reads_smaller_parts_of_the_same_numbers(tmp_path: Path) -> None:
+    scores: Map = score_map(3, placement=LARGE, dtype="uint8")
+    export(scores, tmp_path / "a.npy", classes=[0, 2])
+    plain = max(scores.asked)
+    scores.asked.clear()
+    export(scores, tmp_path / "b.npy", classes=[0, 2], budget_bytes=300_000)
+    assert max(scores.asked) < plain / 10
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()

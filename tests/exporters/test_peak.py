@@ -20,3 +20,27 @@ def test_an_export_takes_no_more_than_is_stated(case: str) -> None:
     found = json_of(Path(__file__).with_name("export_peak.py"), *case.split())
     assert 10**6 < found["measured"] <= MOST, found
     assert found["child"] <= ORDERING, found
+
+
+SMALL = 150 * 10**6  # bytes of a budget
+QUICK = ["40 512 .npy", "40 512 .tif"]
+WITHIN = ["1000 512 .npy", "1000 512 .tif", "1000 512 .ome.tif", "1000 512 .zarr", "10 4096 .tif", "10 4096 .geojson"]
+
+
+def check_budget(case: str) -> None:
+    found = json_of(Path(__file__).with_name("export_peak.py"), *case.split(), f'{{"budget": {SMALL}}}')
+    assert 10**6 < found["measured"] <= SMALL, found
+    assert found["child"] <= ORDERING, found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("case", QUICK)
+def test_an_export_keeps_to_its_budget(case: str) -> None:
+    check_budget(case)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("case", WITHIN)
+def test_an_export_of_a_large_map_keeps_to_its_budget(case: str) -> None:
+    check_budget(case)

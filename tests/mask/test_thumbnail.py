@@ -29,7 +29,7 @@ def test_every_pixel_is_the_mean_of_its_block(size: tuple[int, int], side: int, 
         pixels[rng.random(size) < 0.6] = -1
     metadata = ImageMetadata({}, (tile, tile + 1), nodata=-1.0 if holes else None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fullfield.mask.thumbnail._BLOCK", 10)
+        patch.setattr("fullfield.mask.thumbnail._VALUES", 100)
         found = make_thumbnail(Flat(pixels, "flat", metadata), side)
     factor = -(-max(size) // side)
     assert max(found.shape[:2]) <= side
@@ -46,7 +46,7 @@ def test_a_thumbnail_that_there_is_is_taken_and_nothing_is_read() -> None:
 
 
 def test_progress_counts_pixels_up_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fullfield.mask.thumbnail._BLOCK", 16)
+    monkeypatch.setattr("fullfield.mask.thumbnail._VALUES", 768)
     told: list[Progress] = []
     make_thumbnail(Flat(np.zeros((40, 50, 3), np.uint8), "flat", ImageMetadata({}, (16, 16))), 10, told.append)
     assert len(told) == 12

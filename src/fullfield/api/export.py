@@ -30,6 +30,7 @@ def export(
     compression: Compression = "deflate",
     detections: Detections | None = None,
     overwrite: bool = False,
+    budget: int | str | None = None,
     progress: OnProgress | None = None,
 ) -> Exported:
     """Writes a score map as OME-Zarr, ``.npz``, GeoTIFF, OME-TIFF, ``.npy``, GeoJSON or picture, as the suffix says.
@@ -51,6 +52,8 @@ def export(
         detections: which cells are detections, and how they are drawn (GeoJSON); by default the cells whose top class
             is one of ``classes``, as polygons in px of the image.
         overwrite: replace an earlier file.
+        budget: memory allowed, bytes or a text such as ``"150MB"``; 0.3 GB by default. ``.npz`` and pictures, of which
+            all is in memory, are refused where they take more.
         progress: called after every block.
 
     Returns:
@@ -70,5 +73,6 @@ def export(
         compression=compression,
         detections=detections,
         overwrite=overwrite,
+        budget=budget,
         progress=progress,
     )

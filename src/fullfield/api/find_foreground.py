@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullfield.arguments import checks_keywords
+from fullfield.arguments import checks_keywords, parse_bytes
 from fullfield.image.open import open
 from fullfield.image.raster import ArrayRaster, is_raster
 from fullfield.mask.background import Foreground
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @checks_keywords
-def find_foreground(image: object, *, progress: OnProgress | None = None) -> Foreground:
+def find_foreground(
+    image: object, *, budget: int | str | None = None, progress: OnProgress | None = None
+) -> Foreground:
     """What of an image is not background: tissue on a slide, cells in the dark, what a map does not leave empty.
 
     ``Where(skip_background=found)`` scans there only; ``found.picture()`` shows it, ``found.share`` is its part of the
@@ -26,11 +28,14 @@ def find_foreground(image: object, *, progress: OnProgress | None = None) -> For
 
     Args:
         image: path, array ``(y, x)`` or ``(y, x, c)``, PIL image, or what ``open`` returns.
+        budget: memory allowed, bytes or a text such as ``"2GB"``.
         progress: called with a ``Progress`` after every block, where the image has no thumbnail and is read.
 
     Raises:
         ImageError: the image cannot be read, or all of it is background.
+        BudgetError: it takes more memory than allowed, or the budget is no size.
     """
     if isinstance(image, (str, os.PathLike)):
         image = open(image)
-    return find(image if is_raster(image) else ArrayRaster(np.atleast_3d(np.asarray(image))), progress=progress)
+    raster = image if is_raster(image) else ArrayRaster(np.atleast_3d(np.asarray(image)))
+    return find(raster, progress=progress, budget_bytes=parse_bytes(budget))

@@ -363,6 +363,7 @@ class Scores:
         smooth: bool = False,
         legend: bool = True,
         side: int = 4096,
+        budget: int | str | None = None,
     ) -> Image.Image:
         """The map of one class, or of labels, over the image that was scanned.
 
@@ -376,13 +377,13 @@ class Scores:
             smooth: interpolate between the cells' centres.
             legend: draw the colour bar, or the names of the labels.
             side: px of the picture's longer side, where the image has more than 16.7 million pixels and is reduced.
+            budget: memory allowed, bytes or a text such as ``"2GB"``; a picture that does not fit is reduced further.
 
         Raises:
             ImageError: another image's size, an unknown class or colour map.
         """
-        return draw_overlay(
-            self.map, image, cls, PictureStyle(colours, vmin, vmax, activation, alpha, smooth, legend, side)
-        )
+        style = PictureStyle(colours, vmin, vmax, activation, alpha, smooth, legend, side)
+        return draw_overlay(self.map, image, cls, style, budget_bytes=parse_bytes(budget))
 
     @checks_keywords
     def save(
@@ -397,6 +398,7 @@ class Scores:
         compression: Compression = "deflate",
         detections: Detections | None = None,
         overwrite: bool = False,
+        budget: int | str | None = None,
         progress: OnProgress | None = None,
     ) -> Exported:
         """Writes the scores in the format of the suffix; ``fullfield.export`` describes formats and arguments.
@@ -405,7 +407,15 @@ class Scores:
             ImageError: unknown suffix, a file is there already, no space, no right to write.
         """
         options = Options(labels, resolution, resample, cog, compression, detections)
-        return write(self.map, path, classes=classes, overwrite=overwrite, options=options, progress=progress)
+        return write(
+            self.map,
+            path,
+            classes=classes,
+            overwrite=overwrite,
+            options=options,
+            budget_bytes=parse_bytes(budget),
+            progress=progress,
+        )
 
     def __repr__(self) -> str:
         return f"Scores({', '.join(text for _, text in self._facts())})"

@@ -78,6 +78,7 @@ from fullfield.cli.values import class_key, pair
     show_default=True,
     help="Detections: px of the image, its map's coordinates, or degrees.",
 )
+@option("--budget", group="How", metavar="SIZE", help="Memory allowed, such as 150MB. [default: about 0.3 GB]")
 @option("--cog/--no-cog", group="Output", default=True, show_default=True, help="Cloud-optimised GeoTIFF or plain.")
 @option(
     "--compression",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullfield.cli.echo import echo
@@ -50,7 +51,9 @@ class ImageResult:
         return f"scanned  {facts['image']} in {facts['seconds']:.2f} s: {', '.join(facts['written'])}"
 
 
-def described(result: FileResult, outputs: ScanOutputs, pick: Callable[[str], Any], *, step: bool) -> ImageResult:
+def described(
+    result: FileResult, outputs: ScanOutputs, pick: Callable[[str], Any], *, step: bool, budget: int | None
+) -> ImageResult:
     """The summary of one image's scores, and its overlay if one is wanted.
 
     Args:
@@ -58,6 +61,7 @@ def described(result: FileResult, outputs: ScanOutputs, pick: Callable[[str], An
         outputs: what is written.
         pick: names the part of the file that was scanned.
         step: whether the user chose the step.
+        budget: bytes of memory allowed.
     """
     facts: dict[str, Any] = {"image": result.image, "error": None, "finished": result.scores is not None}
     if result.error is not None:
@@ -67,20 +71,26 @@ def described(result: FileResult, outputs: ScanOutputs, pick: Callable[[str], An
         return ImageResult(facts, good=True, failed=False)
     written = [] if result.output is None else [str(result.output)]
     if outputs.overlay is not None:
-        _draw_overlay(result, outputs, pick)
+        _draw_overlay(result, outputs, pick, budget)
         written.append(outputs.overlay)
     facts |= summary(result.scores, outputs.class_shown, result.seconds, written)
     facts["step_is_stride"] = not step
     return ImageResult(facts, good=result.good, failed=False)
 
 
-def _draw_overlay(result: FileResult, outputs: ScanOutputs, pick: Callable[[str], Any]) -> None:
-    from fullfield.drawing.pictures import save_picture
+def _draw_overlay(result: FileResult, outputs: ScanOutputs, pick: Callable[[str], Any], budget: int | None) -> None:
+    from fullfield.drawing.score_pictures import PictureStyle, save_overlay
 
     assert result.scores is not None
     assert outputs.overlay is not None
-    picture = result.scores.overlay(pick(result.image), outputs.class_shown)
-    save_picture(picture, outputs.overlay, overwrite=outputs.overwrite)
-    width = result.scores.placement.image[1]
-    if picture.width < width:
-        echo(f"{outputs.overlay}: drawn at 1/{round(width / picture.width)} of the image's size", err=True)
+    scale = save_overlay(
+        result.scores.map,
+        pick(result.image),
+        outputs.class_shown,
+        PictureStyle(),
+        Path(outputs.overlay),
+        overwrite=outputs.overwrite,
+        budget_bytes=budget,
+    )
+    if scale > 1:
+        echo(f"{outputs.overlay}: drawn at 1/{round(scale, 1):g} of the image's size", err=True)

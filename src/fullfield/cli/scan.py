@@ -93,7 +93,11 @@ def command(
         net = display.reading(model.load)
         outputs.check_classes(encoding, net)
         step = settings["step"] is not None
-        results = [described(each, outputs, pick, step=step) for each in _scan(net, outputs, pick, display, settings)]
+        budget = settings["compute"].budget_bytes
+        results = [
+            described(each, outputs, pick, step=step, budget=budget)
+            for each in _scan(net, outputs, pick, display, settings)
+        ]
     if as_json:
         options.print_json([each.facts for each in results] if outputs.is_folder else results[0].facts)
     else:

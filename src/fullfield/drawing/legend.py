@@ -1,4 +1,4 @@
-"""Legends below a picture: a colour bar for scores, named colours for labels. The picture itself is unchanged."""
+"""Legends below a picture: a colour bar for scores, named colours for labels."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ _PAPER, _INK = (255, 255, 255), (34, 34, 34)
 _MOST_LABELS = 24  # classes named in a legend
 
 
-def with_legend(
-    picture: Image.Image, *, title: str, note: str, colours: str, limits: tuple[float, float]
+def score_legend(
+    picture_width: int, *, title: str, note: str, colours: str, limits: tuple[float, float]
 ) -> Image.Image:
-    """The picture, unchanged at the top left, above a bar of its colours with the least, middle and greatest value.
+    """A bar of a picture's colours with the least, middle and greatest value.
 
-    A picture that is too narrow for a legible bar is extended with white on its right.
+    It is as wide as the picture, or wider where that is too narrow for a legible bar.
     """
-    size = _font_size(picture)
+    size = _font_size(picture_width)
     font = ImageFont.load_default(size)
-    margin, width = round(0.7 * size), max(picture.width, 18 * size)
+    margin, width = round(0.7 * size), max(picture_width, 18 * size)
     stacked = font.getlength(title) + font.getlength(note) + 4 * margin > width
     lines = [(title, ""), (note, "")] if stacked else [(title, note)]
     leading = round(1.3 * size)
     height = margin + (len(lines) + 1) * leading + size + margin
-    sheet = Image.new("RGB", (width, picture.height + height), _PAPER)
-    sheet.paste(picture, (0, 0))
+    sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    y = picture.height + margin
+    y = margin
     for left, right in lines:
         draw.text((margin, y), _fitted(left, font, width - 2 * margin), _INK, font)
         draw.text((width - margin, y), right, _INK, font, anchor="ra")
@@ -46,29 +45,25 @@ def with_legend(
     return sheet
 
 
-def with_label_legend(picture: Image.Image, labels: Sequence[tuple[str, tuple[int, int, int]]]) -> Image.Image:
-    """The picture, unchanged at the top left, above the names of its labels, each beside a square of its colour.
+def label_legend(picture_width: int, labels: Sequence[tuple[str, tuple[int, int, int]]]) -> Image.Image:
+    """The names of a picture's labels, each beside a square of its colour; as wide as the picture, or wider.
 
     Args:
-        picture: to be extended.
+        picture_width: of the picture, px.
         labels: name and colour of each label; of more than 24, the first 24 and the number of the others.
     """
-    size = _font_size(picture)
+    size = _font_size(picture_width)
     font = ImageFont.load_default(size)
-    margin, leading, width = round(0.7 * size), round(1.5 * size), max(picture.width, 18 * size)
+    margin, leading, width = round(0.7 * size), round(1.5 * size), max(picture_width, 18 * size)
     entries = [(name, colour) for name, colour in labels[:_MOST_LABELS]]
     more = len(labels) - len(entries)
     longest = max((font.getlength(" ".join(name.split())) for name, _ in entries), default=0.0)
     column = min(width - 2 * margin, round(longest) + 3 * size)
     columns = max(1, (width - 2 * margin) // column)
     lines = -(-(len(entries) + (more > 0)) // columns)
-    sheet = Image.new("RGB", (width, picture.height + 2 * margin + lines * leading), _PAPER)
-    sheet.paste(picture, (0, 0))
+    sheet = Image.new("RGB", (width, 2 * margin + lines * leading), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    places = [
-        (margin + (n % columns) * column, picture.height + margin + (n // columns) * leading)
-        for n in range(lines * columns)
-    ]
+    places = [(margin + (n % columns) * column, margin + (n // columns) * leading) for n in range(lines * columns)]
     for (name, colour), (x, y) in zip(entries, places, strict=False):
         draw.rectangle((x, y, x + size - 1, y + size - 1), fill=colour)
         draw.text((x + round(1.5 * size), y), _fitted(name, font, column - 2 * size), _INK, font)
@@ -77,9 +72,9 @@ def with_label_legend(picture: Image.Image, labels: Sequence[tuple[str, tuple[in
     return sheet
 
 
-def _font_size(picture: Image.Image) -> int:
+def _font_size(picture_width: int) -> int:
     """Px of the text below a picture."""
-    return min(48, max(13, round(picture.width / 45)))
+    return min(48, max(13, round(picture_width / 45)))
 
 
 def ticks(limits: tuple[float, float]) -> tuple[str, str, str]:

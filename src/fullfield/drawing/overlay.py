@@ -7,93 +7,36 @@ would shift a picture made of whole cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.drawing.colours import paint
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
-from fullfield.image.decode import decode
 from fullfield.image.pixels import luma
 
-_BAND = 1 << 20  # pixels drawn together: bounds the memory of a picture
+_BAND = 1 << 17  # pixels drawn together: bounds the memory of a picture
 
 
-def photograph(image: object) -> NDArray[np.uint8]:
-    """Any image as 8-bit RGB: 16-bit values divided by 257, floats 0..1 stretched, many channels averaged to grey.
-
-    Shape: ``(y, x, 3)``
-    """
-    pixels, _ = decode(image)
-    if pixels.shape[2] in (2, 4):
-        pixels = pixels[:, :, :-1]
-    if pixels.shape[2] not in (1, 3):
-        pixels = pixels.mean(axis=2, keepdims=True)
-    return np.repeat(_eight_bits(pixels), 3 // pixels.shape[2], axis=2)
-
-
-def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        same: NDArray[np.uint8] = pixels
-        return same
-    if pixels.dtype == np.uint16:
-        return np.rint(pixels / np.float32(257)).astype(np.uint8)
-    numbers = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
-    low, high = float(numbers.min()), float(numbers.max())
-    if low >= 0 and high <= 255:
-        shown = numbers * (255 if high <= 1 else 1)
-    else:
-        shown = (numbers - low) * (255 / max(high - low, 1e-30))
-    bright: NDArray[np.uint8] = np.rint(shown).astype(np.uint8)
-    return bright
-
-
-def blend(
-    photo: NDArray[np.uint8],
-    values: NDArray[np.floating],
-    placement: Placement,
-    *,
-    limits: tuple[float, float],
-    alpha: float = 0.6,
-    colours: str = "viridis",
-    smooth: bool = False,
-) -> NDArray[np.uint8]:
-    """The photograph with the map of one class over it: grey under the map, unchanged where no window is centred.
-
-    Shape: photo ``(y, x, 3)``, values ``(rows, columns)`` -> ``(y, x, 3)``
+@dataclass(frozen=True)
+class DrawnCells:
+    """The cells of a map, as they are drawn.
 
     Args:
-        photo: the original image, 8-bit RGB.
-        values: one number a cell; NaN leaves its cell undrawn.
-        placement: where the cells lie.
-        limits: values of the first and the last colour.
-        alpha: opacity of the map, 0..1.
-        colours: a name in ``colours.NAMES``.
-        smooth: interpolate between the centres of cells; otherwise each cell is a rectangle of one colour.
-
-    Raises:
-        ImageError: the photograph is not the size of the image scanned, or ``alpha`` is not in 0..1.
+        placement: where they lie on the picture.
+        read: planes ``(n, rows, columns)`` of the rows from the first to before the second; NaN leaves a cell undrawn.
+        colour: of planes ``(n, y, x)`` that were spread over pixels, the colours ``(y, x, 3)`` from 0 to 255.
+        smooth: interpolate between the centres of cells; otherwise each cell is a rectangle of one colour, and a pixel
+            that several cells share shows the mean of their numbers.
     """
-    planes = np.asarray(values)[None]
-    return _compose(
-        photo, planes, placement, lambda drawn: paint(drawn[0], colours, limits), alpha=alpha, smooth=smooth
-    )
 
-
-def blend_colours(
-    photo: NDArray[np.uint8], cells: NDArray[np.floating], placement: Placement, *, alpha: float = 0.6
-) -> NDArray[np.uint8]:
-    """The same with cells that are coloured already; a pixel that several cells share shows the mean of their colours.
-
-    Shape: photo ``(y, x, 3)``, cells ``(3, rows, columns)`` from 0 to 255, NaN for none -> ``(y, x, 3)``
-
-    Raises:
-        ImageError: as ``blend``.
-    """
-    return _compose(photo, cells, placement, lambda drawn: np.moveaxis(drawn, 0, -1), alpha=alpha, smooth=False)
+    placement: Placement
+    read: Callable[[int, int], NDArray[np.floating]]
+    colour: Callable[[NDArray[np.float64]], NDArray[Any]]
+    smooth: bool = False
 
 
 def check_same_image(size: tuple[int, int], placement: Placement) -> None:
@@ -111,30 +54,53 @@ def check_same_image(size: tuple[int, int], placement: Placement) -> None:
         )
 
 
-def _compose(
-    photo: NDArray[np.uint8],
-    planes: NDArray[np.floating],
-    placement: Placement,
-    colour: Callable[[NDArray[np.float64]], NDArray[Any]],
-    *,
-    alpha: float,
-    smooth: bool,
-) -> NDArray[np.uint8]:
-    """The photograph under the colours of planes ``(n, rows, columns)`` that are spread over its pixels."""
-    check_same_image((photo.shape[0], photo.shape[1]), placement)
+def check_alpha(alpha: float) -> None:
+    """Raises unless an opacity is in 0..1.
+
+    Raises:
+        ImageError: it is not.
+    """
     if not 0 <= alpha <= 1:
         raise ImageError("alpha", f"{alpha} is not in 0..1", fix="0 shows the photograph, 1 the map alone")
-    (cells, shares), across = (_weights(placement, axis, smooth) for axis in (0, 1))
-    out = np.empty_like(photo)
-    rows = max(1, _BAND // photo.shape[1])
-    for top in range(0, photo.shape[0], rows):
-        band = slice(top, top + rows)
-        drawn = [_draw(plane, (cells[band], shares[band]), across) for plane in planes]
-        opacity = drawn[0][1][:, :, None]
-        painted = colour(np.stack([mean for mean, _ in drawn]))
-        under = luma(photo[band]) * (1 - alpha) + np.where(opacity > 0, painted, 0) * alpha
-        out[band] = np.rint(photo[band] * (1 - opacity) + under * opacity)
-    return out
+
+
+def blended(
+    photo: Iterable[NDArray[np.uint8]], cells: DrawnCells, *, alpha: float = 0.6
+) -> Iterator[NDArray[np.uint8]]:
+    """The photograph with a map over it: grey under the map, unchanged where no window is centred.
+
+    Shape: strips ``(rows, x, 3)`` -> strips ``(rows, x, 3)`` of no more rows
+
+    Args:
+        photo: the original image, 8-bit RGB, from top to bottom.
+        cells: of the map.
+        alpha: opacity of the map, 0..1.
+    """
+    index, shares = _weights(cells.placement, 0, cells.smooth)
+    across, top = _weights(cells.placement, 1, cells.smooth), 0
+    for strip in photo:
+        rows = max(1, _BAND // strip.shape[1])
+        for start in range(0, len(strip), rows):
+            part = strip[start : start + rows]
+            band = slice(top, top + len(part))
+            yield _compose(part, cells, (index[band], shares[band]), across, alpha=alpha)
+            top += len(part)
+
+
+def _compose(
+    photo: NDArray[np.uint8], cells: DrawnCells, down: PixelWeights, across: PixelWeights, *, alpha: float
+) -> NDArray[np.uint8]:
+    """Some rows of the photograph under the colours of the cells that lie there."""
+    index, shares = down
+    used = index[shares > 0]
+    if not used.size:
+        return photo
+    first, last = int(used.min()), int(used.max()) + 1
+    drawn = [_draw(plane, (index - first, shares), across) for plane in cells.read(first, last)]
+    opacity = drawn[0][1][:, :, None]
+    painted = cells.colour(np.stack([mean for mean, _ in drawn]))
+    under = luma(photo) * (1 - alpha) + np.where(opacity > 0, painted, 0) * alpha
+    return np.rint(photo * (1 - opacity) + under * opacity).astype(np.uint8)
 
 
 PixelWeights = tuple[NDArray[np.intp], NDArray[np.float64]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -85,12 +85,13 @@ def export(
     classes: Classes = None,
     overwrite: bool = False,
     options: Options | None = None,
+    budget_bytes: int | None = None,
     progress: OnProgress | None = None,
 ) -> Exported:
     """Writes a map in the format of the suffix: ``.zarr .npz .tif .ome.tif .npy .geojson``, or a picture.
 
     The file appears whole or not at all. Memory is bounded whatever the map's size; ``.npz`` and pictures, of which all
-    is in memory, take no more than 4 GiB.
+    is in memory, take no more than 4 GiB, and are refused where the budget is less than they take.
 
     Args:
         scores: a map in memory or on disk.
@@ -98,6 +99,7 @@ def export(
         classes: by index among the network's classes or by name; all by default.
         overwrite: replace an earlier file.
         options: how; each format has its own.
+        budget_bytes: memory allowed; 0.3 GB by default.
         progress: called after every block.
 
     Raises:
@@ -110,13 +112,19 @@ def export(
     detections = None
     if kind == "geojson":
         wanted = options.detections or Detections()
-        detections = _write_detections(scores, target, classes, wanted, overwrite=overwrite, progress=progress)
+        detections = _write_detections(
+            scores, target, classes, wanted, overwrite=overwrite, budget_bytes=budget_bytes, progress=progress
+        )
     elif kind == "npz":
-        write_archive(scores, target, classes, overwrite=overwrite)
+        write_archive(scores, target, classes, overwrite=overwrite, budget_bytes=budget_bytes)
     elif kind == "zarr":
-        write_store(_grid(scores, classes, options), target, scores, overwrite=overwrite, progress=progress)
+        write_store(
+            _grid(scores, classes, options, budget_bytes), target, scores, overwrite=overwrite, progress=progress
+        )
     else:
-        _write_grid(_grid(scores, classes, options), target, options, overwrite=overwrite, progress=progress)
+        _write_grid(
+            _grid(scores, classes, options, budget_bytes), target, options, overwrite=overwrite, progress=progress
+        )
     return Exported(target, _size(target), detections)
 
 
@@ -161,12 +169,12 @@ def _check_options(kind: str, options: Options) -> None:
             raise ImageError(name, f"{value!r} has no meaning for {kind}", fix=f"leave it out; it is for {fits}")
 
 
-def _grid(scores: ScoreMap, classes: Classes, options: Options) -> ExportGrid:
+def _grid(scores: ScoreMap, classes: Classes, options: Options, budget_bytes: int | None) -> ExportGrid:
     """The numbers to write: stored labels, chosen bands, or their top class, at the chosen resolution."""
     stored = scores.spec.kind == "labels"
     if stored and classes is not None:
         band_indices(scores, classes)  # raises
-    grid = stored_labels(scores) if stored else cells(scores, classes)
+    grid = replace(stored_labels(scores) if stored else cells(scores, classes), budget_bytes=budget_bytes)
     labels = options.labels and not stored
     if options.resolution == "cells":
         return labelled(grid) if labels else grid
@@ -197,11 +205,12 @@ def _write_detections(
     detections: Detections,
     *,
     overwrite: bool,
+    budget_bytes: int | None,
     progress: OnProgress | None,
 ) -> int:
     """Writes the detections of some classes; the top class is that of all classes of the map. Returns their number."""
     stored = scores.spec.kind == "labels"
-    grid = stored_labels(scores) if stored else cells(scores)
+    grid = replace(stored_labels(scores) if stored else cells(scores), budget_bytes=budget_bytes)
     if stored:
         names = {name: value for value, (_, name) in enumerate(grid.colours or ())}
         some = [classes] if isinstance(classes, (int, str)) else classes

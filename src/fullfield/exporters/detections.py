@@ -89,7 +89,7 @@ def class_strips(
     """First and last row of each strip, and the detections of each class in it and ``halo`` rows on either side."""
     _, rows, columns = grid.shape
     planes = len(wanted) if detections.threshold is not None else 2
-    height = max(1, halo, min(_STRIP_ROWS, _STRIP_BYTES // (8 * planes * columns)))
+    height = max(1, halo, min(_STRIP_ROWS, grid.within_budget(_STRIP_BYTES) // (8 * planes * columns)))
     stage = StageReporter(progress, "exporting", rows * columns, "cells")
     for top in range(0, rows, height):
         low, high = max(0, top - halo), min(rows, top + height + halo)
@@ -109,7 +109,7 @@ def _read_strip(
     labels = np.full(shape, -1, np.int32)
     bands = [grid.classes.index(cls) for cls in wanted] if by_score else []
     rows = max(1, min(shape[0], 64))
-    width = max(1, (2 * _STRIP_BYTES) // (grid.cost_bytes * rows))
+    width = max(1, grid.within_budget(2 * _STRIP_BYTES) // (grid.cost_bytes * rows))
     for y in range(0, shape[0], rows):
         for x in range(0, columns, width):
             region = top + y, top + min(y + rows, shape[0]), x, min(x + width, columns)

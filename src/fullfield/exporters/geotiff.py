@@ -69,7 +69,8 @@ def write_geotiff(
         plain = place.with_name(f"{place.name}.plain") if cloud else place
         # GDAL's temporary files are removed with the folder
         settings = {
-            "GDAL_CACHEMAX": _CACHE_BYTES, "GDAL_TIFF_INTERNAL_MASK": True, "CPL_TMPDIR": str(place.parent)
+            "GDAL_CACHEMAX": grid.within_budget(_CACHE_BYTES), "GDAL_TIFF_INTERNAL_MASK": True,
+            "CPL_TMPDIR": str(place.parent),
         }  # fmt: skip
         errors = (rasterio.errors.RasterioError, rasterio.errors.CRSError, ValueError, *_gdal_errors())
         with gdal_errors_logged() as logged:
@@ -114,18 +115,21 @@ def tile_side(grid: ExportGrid) -> int:
     Examples:
         >>> import numpy as np
         >>> from types import SimpleNamespace
-        >>> tile_side(SimpleNamespace(shape=(1000, 9000, 9000), dtype=np.dtype("float32")))
+        >>> grid = SimpleNamespace(shape=(1000, 9000, 9000), dtype=np.dtype("float32"), within_budget=lambda most: most)
+        >>> tile_side(grid)
         128
     """
     side = min(_TILE, -(-max(grid.shape[1:]) // 16) * 16)
-    while side > 16 and grid.shape[0] * grid.dtype.itemsize * side * side > _TILE_BYTES:
+    most = grid.within_budget(_TILE_BYTES)
+    while side > 16 and grid.shape[0] * grid.dtype.itemsize * side * side > most:
         side = side // 32 * 16
     return side
 
 
 def _ordering_bytes(grid: ExportGrid) -> int:
     """Bytes of GDAL's cache while a file is made Cloud-optimised: all bands of a tile fit in twice."""
-    return min(_CACHE_BYTES, _ORDER_BYTES + 2 * grid.shape[0] * grid.dtype.itemsize * _TILE**2)
+    wanted = min(_CACHE_BYTES, _ORDER_BYTES + 2 * grid.shape[0] * grid.dtype.itemsize * _TILE**2)
+    return grid.within_budget(wanted)
 
 
 def _write(rasterio: Any, grid: ExportGrid, path: Path, compression: str, progress: OnProgress | None) -> None:

@@ -24,6 +24,7 @@ Classes = int | str | Sequence[int | str] | None
 """Classes by name or by index among the network's classes; all where ``None``."""
 Read = Callable[[int, int, int, int], NDArray[Any]]
 _MOST = 64 << 20  # bytes of numbers in memory at once
+_TAKEN = 300 * 10**6  # bytes that an export takes where no budget is given
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class ExportGrid:
         georeference: of the original image, if it has one.
         mpp: micrometres per pixel (y, x) of the original image, if known.
         metadata: how it was made, as JSON text.
+        budget_bytes: memory that an export may take; by default 0.3 GB.
     """
 
     shape: tuple[int, int, int]
@@ -64,6 +66,11 @@ class ExportGrid:
     georeference: Georeference | None = None
     mpp: tuple[float, float] | None = None
     metadata: str = "{}"
+    budget_bytes: int | None = None
+
+    def within_budget(self, most: int) -> int:
+        """Bytes of a buffer that has ``most`` without a budget: as much less as the budget is."""
+        return most if self.budget_bytes is None else min(most, max(1, most * self.budget_bytes // _TAKEN))
 
     @property
     def on_map(self) -> Georeference:
@@ -156,10 +163,10 @@ def band_indices(scores: ScoreMap, classes: Classes) -> list[int]:
 def blocks(grid: ExportGrid, tile: int) -> Iterator[Region]:
     """Regions that cover a grid, row by row, each of whole tiles, or a part of a tile if a tile is too large.
 
-    The numbers of a region take at most ``_MOST`` bytes, unless one cell takes more.
+    The numbers of a region take at most 64 MiB, with a small budget less, unless one cell takes more.
     """
     _, rows, columns = grid.shape
-    most = max(1, _MOST // max(1, grid.cost_bytes))  # cells
+    most = max(1, grid.within_budget(_MOST) // max(1, grid.cost_bytes))  # cells
     if most < tile * tile:
         side = max(1, math.isqrt(most))
         for region in _cover((0, rows, 0, columns), tile, tile):
@@ -171,7 +178,7 @@ def blocks(grid: ExportGrid, tile: int) -> Iterator[Region]:
 
 def split_region(grid: ExportGrid, region: Region) -> Iterator[Region]:
     """Splits a region into parts that fit in memory, aligned with the inner chunks of stores."""
-    most = max(1, _MOST // max(1, grid.cost_bytes))
+    most = max(1, grid.within_budget(_MOST) // max(1, grid.cost_bytes))
     side = 1 << (most.bit_length() - 1) // 2  # a power of two, as chunks have
     return _cover(region, side, side)
 

@@ -48,7 +48,7 @@ def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, prog
             for number, (level, source) in enumerate(levels):
                 options = _photometric(level) | {"shape": level.shape, "dtype": level.dtype, "tile": (_TILE, _TILE)}
                 options |= {"compression": "zlib", "predictor": level.colours is None, "software": _software()}
-                options |= {"maxworkers": os.cpu_count(), "buffersize": _BATCH_BYTES}
+                options |= {"maxworkers": os.cpu_count(), "buffersize": grid.within_budget(_BATCH_BYTES)}
                 if number == 0:
                     told = ome_metadata(level)
                     told["UUID"] = _uuid(told, source)

@@ -46,7 +46,7 @@ def write_picture(
 
     Raises:
         ImageError: more than one band, more pixels than pictures are read with, or no space.
-        BudgetError: it takes more than 4 GiB of memory.
+        BudgetError: it takes more memory than the budget, or than 4 GiB.
     """
     bands, rows, columns = grid.shape
     limit = pixel_limit()
@@ -60,8 +60,9 @@ def write_picture(
             fix="pass one of classes (--class), or labels=True (--labels)",
         )
     needed = rows * columns * (grid.dtype.itemsize + _PIXEL_BYTES)
-    if needed > _MOST:
-        what = f"a picture of {rows}x{columns} px needs {needed} bytes of memory, {_MOST} are allowed"
+    allowed = _MOST if grid.budget_bytes is None else min(_MOST, grid.budget_bytes)
+    if needed > allowed:
+        what = f"a picture of {rows}x{columns} px needs {needed} bytes of memory, {allowed} are allowed"
         raise BudgetError(str(path), what, fix="write .tif, or choose a smaller resolution")
     side = check_writable(legend_path(path), overwrite, suffixes=(".json",))
     numbers = np.empty((rows, columns), grid.dtype)

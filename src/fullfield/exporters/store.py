@@ -21,7 +21,7 @@ from fullfield.store.maps import MapSpec, ScoreMap, decoded
 from fullfield.store.ome_zarr import StoreWriter, create_store
 from fullfield.store.pyramid import seal
 from fullfield.store.record import to_record
-from fullfield.store.shards import default_shard, plain_bytes
+from fullfield.store.shards import SHARD_BYTES, default_shard, plain_bytes
 
 _MOST = 4 << 30  # bytes of a map on disk that is read into memory
 
@@ -54,6 +54,7 @@ def write_store(
 def _spec(grid: ExportGrid, scores: ScoreMap) -> MapSpec:
     labels = grid.colours is not None
     names: tuple[str, ...] | None = grid.names
+    shard_bytes = SHARD_BYTES if grid.budget_bytes is None else min(SHARD_BYTES, grid.budget_bytes // 4)
     if labels:
         named = dict(enumerate(name for _, name in grid.colours or ()))
         names = tuple(named[cls] for cls in grid.classes)
@@ -62,7 +63,7 @@ def _spec(grid: ExportGrid, scores: ScoreMap) -> MapSpec:
         scores.spec,
         shape=grid.shape,
         dtype=dtype,
-        shard=default_shard(grid.shape[0], dtype),
+        shard=default_shard(grid.shape[0], dtype, most_bytes=shard_bytes),
         kind="labels" if labels else "scores",
         classes=grid.classes,
         class_names=names if scores.spec.class_names else None,
@@ -95,22 +96,25 @@ def _read(grid: ExportGrid, region: Region) -> NDArray[Any]:
     return block
 
 
-def write_archive(scores: ScoreMap, path: Path, classes: Classes, *, overwrite: bool = False) -> None:
+def write_archive(
+    scores: ScoreMap, path: Path, classes: Classes, *, overwrite: bool = False, budget_bytes: int | None = None
+) -> None:
     """Writes scores as ``.npz``, in floats; all of them are in memory.
 
     Raises:
         ImageError: labels, no such class, no space.
-        BudgetError: scores on disk of more than 4 GiB.
+        BudgetError: scores on disk that take more than the budget, or than 4 GiB.
     """
     spec = scores.spec
     if spec.kind == "labels":
         raise ImageError("labels", "are no scores", fix="write .zarr, .tif, .npy or .png")
-    grid = cells(scores, classes)
+    grid = replace(cells(scores, classes), budget_bytes=budget_bytes)
+    allowed = _MOST if budget_bytes is None else min(_MOST, budget_bytes)
     bands, rows, columns = grid.shape
     dtype = grid.dtype if grid.dtype.kind == "f" else np.dtype(np.float32)
     needed = math.prod(grid.shape) * dtype.itemsize
-    if needed > _MOST and not isinstance(scores, ArrayMap):
-        what = f"{bands} x {rows}x{columns} scores need {needed} bytes of memory, {_MOST} are allowed"
+    if needed > allowed and not isinstance(scores, ArrayMap):
+        what = f"{bands} x {rows}x{columns} scores need {needed} bytes of memory, {allowed} are allowed"
         raise BudgetError(str(path), what, fix="write .zarr or .npy, or fewer classes")
     array = decoded(_read(grid, (0, rows, 0, columns)), spec)
     floats = replace(_spec(grid, scores), dtype=str(dtype), scale=1.0, offset=0.0, fill=math.nan)

@@ -15,9 +15,8 @@ from fullfield.errors import ImageError, first_line
 from fullfield.geometry.region import Region
 from fullfield.image.raster import downsampled
 
-#: Most pixels of the level that a thumbnail is made from (decoded in a fraction of a second), and their bytes in RGB.
-THUMBNAIL_PIXELS = 1 << 24
-THUMBNAIL_BYTES = 3 * THUMBNAIL_PIXELS
+#: Most bytes of the level that a thumbnail is made from: 16.7 million pixels in RGB, decoded in a fraction of a second.
+THUMBNAIL_BYTES = 3 << 24
 #: Most bytes of a file's decoded tile or chunk.
 BLOCK_BYTES = 1 << 30
 #: Longest side of an image, px: decoders use 32-bit coordinates.

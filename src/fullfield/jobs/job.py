@@ -165,7 +165,7 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
     original = source.image.original
     if where.skip_background is True:
         announce(progress, "finding the background")
-        foreground = find_foreground(original, progress=progress)
+        foreground = find_foreground(original, progress=progress, budget_bytes=request.compute.budget_bytes)
         announce(progress, "finding the background", foreground.summary)
         where = replace(where, skip_background=foreground)
     wanted = wanted_cells(original, placement_of(model, source, step), where)

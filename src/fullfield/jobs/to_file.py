@@ -46,7 +46,10 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
         classes = (found.spec.classes[widest_band(found)],)
     elif kind != "geojson":
         classes = None
-    written = export(found, output.path, classes=classes, overwrite=output.overwrite, progress=progress)
+    budget = request.compute.budget_bytes
+    written = export(
+        found, output.path, classes=classes, overwrite=output.overwrite, budget_bytes=budget, progress=progress
+    )
     if written.detections is not None:
         announce(progress, "exporting", str(written))
     return found

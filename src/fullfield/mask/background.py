@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fullfield.engine.progress import OnProgress
-from fullfield.errors import ImageError
+from fullfield.errors import BudgetError, ImageError
 from fullfield.image.raster import Raster
 from fullfield.mask.components import components, fill_small_holes, remove_small
 from fullfield.mask.grid import MaskGrid, grid_from_mask
-from fullfield.mask.thumbnail import make_thumbnail
+from fullfield.mask.thumbnail import make_thumbnail, reduced_size
 
 Background = Literal["bright", "dark", "empty", "none"]
 
@@ -35,6 +37,10 @@ _NOISE = 4.0  # standard deviations of the background that are still background 
 _SPECK = 16  # px of the thumbnail: smaller components are removed                  | brown_stain
 _HOLE = 256  # px of the thumbnail: smaller holes are filled                        brown_stain | left_black, fundus
 _LEAST = 1e-4  # of the image: less foreground is an error                          empty_slide | a_hundredth
+_STRIP = 64  # rows of the thumbnail that are computed together
+_SMOOTHING_BYTES = 20  # a pixel, besides its channels, while these are smoothed: the picture, masks and levels
+_FINDING_BYTES = 34  # a pixel, while levels are compared: these, the picture, masks, distances
+_BLOCK_BYTES = 64 << 20  # at most, of a block that is read and added
 _TINT = (0, 70, 160)
 _LINE = (255, 60, 0)
 
@@ -84,7 +90,9 @@ class Foreground:
         return Image.fromarray(pixels.astype(np.uint8))
 
 
-def find_foreground(raster: Raster, *, progress: OnProgress | None = None) -> Foreground:
+def find_foreground(
+    raster: Raster, *, progress: OnProgress | None = None, budget_bytes: int | None = None
+) -> Foreground:
     """Separates an image from its background on its thumbnail; without a pyramid the whole image is read once.
 
     The background is a level that fills a good part of the image's frame: bright and pale (a stained slide, a page) or
@@ -96,57 +104,106 @@ def find_foreground(raster: Raster, *, progress: OnProgress | None = None) -> Fo
 
     Args:
         progress: called after every block that is read, if the image must be read.
+        budget_bytes: memory that it may take; what it does take follows from the thumbnail's size.
 
     Raises:
         ImageError: all of the image is background.
+        BudgetError: it takes more.
     Source: Otsu 1979, doi 10.1109/TSMC.1979.4310076; saturation: Lu et al. 2021, doi 10.1038/s41551-020-00682-w
     """
-    small = make_thumbnail(raster, _SIDE, progress)
+    side = _side(raster.shape[2])
+    _check_budget(raster, side, budget_bytes)
+    small = make_thumbnail(raster, side, progress)
     empty = _empty(small, raster.metadata.nodata)
-    view = _normalized(small, raster.dtype, ~empty)
     at = raster.metadata.georeference
-    if empty.all():
-        kind: Background = "empty"
-        inside = ~empty
-    elif empty.any() or (at is not None and at.crs is not None):
-        inside = ~(empty | _collar(small, raster.dtype))
+    on_map = bool(empty.any()) or (at is not None and at.crs is not None)
+    apart = _collar(small, raster.dtype) if on_map else _unscanned(small)
+    view = _normalized(small, raster.dtype, ~empty)
+    del small  # `view` is made of it, in its place
+    shown = _shown(view)
+    kind: Background
+    if on_map:
+        inside = ~(empty | apart)
         kind = "none" if inside.all() else "empty"
     else:
-        kind, inside = _foreground(view, _unscanned(small))
+        levels = _levels(view)
+        del view
+        kind, inside = _foreground(levels, apart)
     if kind != "none" and not inside.mean() >= _LEAST:
         raise ImageError(
             raster.name,
             f"{inside.mean():.3%} of the image is content, all else {kind} background; {_LEAST:.2%} are needed",
             fix="scan it without skip_background, or give a mask",
         )
-    shown = np.rint(255 * (view if view.shape[2] == 3 else view.max(axis=2, keepdims=True)))
-    shown = np.broadcast_to(shown, (*shown.shape[:2], 3)).astype(np.uint8)
     return Foreground(inside, shown, (raster.shape[0], raster.shape[1]), kind)
+
+
+def _side(channels: int) -> int:
+    """Px of the thumbnail's longer side; with more than four channels less, so that it takes no more memory."""
+    return _SIDE if channels <= 4 else max(1, math.isqrt(_SIDE * _SIDE * 4 // channels))
+
+
+def _check_budget(raster: Raster, side: int, budget_bytes: int | None) -> None:
+    """Raises where the thumbnail and what is computed from it take more than the budget."""
+    rows, columns = reduced_size(raster, side)
+    thumbnail = 4 * rows * columns * raster.shape[2]
+    reading = thumbnail + min(_BLOCK_BYTES, 16 * math.prod(raster.shape))
+    needed = max(reading, thumbnail + rows * columns * _SMOOTHING_BYTES, rows * columns * _FINDING_BYTES)
+    if budget_bytes is not None and needed > budget_bytes:
+        raise BudgetError(
+            raster.name,
+            f"finding the background takes {needed} bytes of memory, {budget_bytes} are allowed",
+            fix=f"allow {math.ceil(needed / 1e6)} MB (--budget {math.ceil(needed / 1e6)}MB), or give a mask",
+        )
+
+
+def _shown(view: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The channels, or the greatest of them, as an 8-bit picture ``(y, x, 3)``."""
+    out = np.empty((*view.shape[:2], 3), np.uint8)
+    for rows in _strips(len(view)):
+        part = view[rows] if view.shape[2] == 3 else view[rows].max(axis=2, keepdims=True)
+        out[rows] = np.rint(255 * part)
+    return out
+
+
+def _strips(count: int) -> Iterator[slice]:
+    """Rows that are computed together, from top to bottom: bounds the memory of what is not kept."""
+    for top in range(0, count, _STRIP):
+        yield slice(top, min(count, top + _STRIP))
 
 
 def _empty(small: NDArray[np.float32], nodata: float | None) -> NDArray[np.bool_]:
     """Mask ``(y, x)`` of the pixels that are nodata or NaN."""
-    empty: NDArray[np.bool_] = ~np.asarray(np.isfinite(small).all(axis=2))
-    if nodata is not None and not np.isnan(nodata):
-        empty |= (small == np.float32(nodata)).all(axis=2)
+    empty = np.empty(small.shape[:2], np.bool_)
+    for rows in _strips(len(small)):
+        empty[rows] = ~np.isfinite(small[rows]).all(axis=2)
+        if nodata is not None and not np.isnan(nodata):
+            empty[rows] |= (small[rows] == np.float32(nodata)).all(axis=2)
     return empty
 
 
 def _normalized(small: NDArray[np.float32], dtype: np.dtype[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The channels without alpha in 0 to 1: 8 bits divided by 255, others scaled by percentiles (0.1, 99.9)."""
-    view = np.where(known[:, :, None], small, 0)
-    if view.shape[2] in (2, 4) and dtype == np.uint8:
-        view = view[:, :, :-1]
+    """The channels without alpha in 0 to 1, in the place of ``small``.
+
+    8 bits are divided by 255, others scaled by percentiles (0.1, 99.9).
+    """
+    view = small[:, :, :-1] if small.shape[2] in (2, 4) and dtype == np.uint8 else small
+    view[~known] = 0
     if dtype == np.uint8:
-        return (view / 255).astype(np.float32)
-    residual = np.abs(view - _box_mean(view))
+        view /= 255
+        return view
     for channel in range(view.shape[2]):
-        values, noise = view[:, :, channel][known], residual[:, :, channel][known]
+        plane = view[:, :, channel]
+        values = plane[known]
         if values.size:
-            low, high = (float(v) for v in np.percentile(values, [0.1, 99.9]))
-            least = _RANGE * 1.4826 * float(np.median(noise))  # so that the noise of an empty image is not stretched
-            view[:, :, channel] = (view[:, :, channel] - low) / (max(high - low, least) or 1.0)
-    return view.clip(0, 1).astype(np.float32)
+            low, high = (float(v) for v in np.percentile(values, [0.1, 99.9], overwrite_input=True))
+            del values
+            noise = np.abs(plane - _box_mean(plane))[known]
+            # so that the noise of an empty image is not stretched
+            least = _RANGE * 1.4826 * float(np.median(noise, overwrite_input=True))
+            plane -= np.float32(low)
+            plane /= np.float32(max(high - low, least) or 1.0)
+    return view.clip(0, 1, out=view)
 
 
 def _collar(small: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
@@ -165,18 +222,51 @@ def _unscanned(small: NDArray[np.float32]) -> NDArray[np.bool_]:
     return remove_small((small == 0).all(axis=2), max(_HOLE, small.shape[0] * small.shape[1] // 1000))
 
 
-def _foreground(view: NDArray[np.float32], unscanned: NDArray[np.bool_]) -> tuple[Background, NDArray[np.bool_]]:
+@dataclass(frozen=True)
+class _Levels:
+    """What of an image tells its background, ``(y, x)`` each.
+
+    Args:
+        light: mean of the channels, smoothed.
+        glow: root of the greatest of them: fluorescence spans decades, and photon noise is uniform on this scale.
+        detail: saturation of a colour image; of another, the standard deviation in boxes.
+        pale: whether the saturation is that of glass.
+        colour: whether the image has three channels.
+    """
+
+    light: NDArray[np.float32]
+    glow: NDArray[np.float32]
+    detail: NDArray[np.float32]
+    pale: NDArray[np.bool_]
+    colour: bool
+
+
+def _levels(view: NDArray[np.float32]) -> _Levels:
+    """The levels of channels ``(y, x, c)`` from 0 to 1; some rows are computed at a time."""
+    colour = view.shape[2] == 3
+    light, glow, detail = (np.empty(view.shape[:2], np.float32) for _ in range(3))
+    pale = np.empty(view.shape[:2], np.bool_)
+    for rows in _strips(len(view)):
+        smooth = _box_mean_rows(view, rows)
+        top = smooth.max(axis=2)
+        light[rows], glow[rows] = smooth.mean(axis=2), np.sqrt(top)
+        saturation = np.divide(top - smooth.min(axis=2), top, out=np.zeros_like(top), where=top > 0)
+        pale[rows] = saturation < _PALE
+        if colour:
+            detail[rows] = saturation
+        else:
+            variance = _box_mean_rows(view, rows, squared=True) - smooth**2
+            detail[rows] = np.sqrt(np.maximum(variance, 0)).max(axis=2)
+    return _Levels(light, glow, detail, pale, colour)
+
+
+def _foreground(levels: _Levels, unscanned: NDArray[np.bool_]) -> tuple[Background, NDArray[np.bool_]]:
     """The background's kind, and the pixels that differ from it."""
-    smooth = _box_mean(view)
-    top = smooth.max(axis=2)
-    colour = smooth.shape[2] == 3
-    saturation = np.divide(top - smooth.min(axis=2), top, out=np.zeros_like(top), where=top > 0)
-    light = smooth.mean(axis=2)
+    light, glow, detail = levels.light, levels.glow, levels.detail
     frame = _frame(light.shape)
     if (frame & ~unscanned).sum() < 0.1 * frame.sum():
         unscanned = np.zeros_like(unscanned)
-    pale = (saturation < _PALE) & (light > _BRIGHT) & ~unscanned
-    glow = np.sqrt(top)  # fluorescence spans decades, and photon noise is uniform on this scale
+    pale = levels.pale & (light > _BRIGHT) & ~unscanned
     bright, share = _common_level(light, frame & ~unscanned, pale)
     dark, dark_share = _common_level(glow, frame & ~unscanned, glow < np.sqrt(_DARK))
     if max(share, dark_share) < _IN_FRAME:
@@ -184,14 +274,12 @@ def _foreground(view: NDArray[np.float32], unscanned: NDArray[np.bool_]) -> tupl
     if share >= dark_share:
         near = pale & (np.abs(light - bright) < _BAND)
         inside = _differing(np.abs(bright - light), near)
-        if colour:
-            inside |= _differing(np.abs(saturation - np.median(saturation[near])), near)
-        else:
-            texture = np.sqrt(np.maximum(_box_mean(view**2) - smooth**2, 0)).max(axis=2)
-            inside |= _differing(texture - np.median(texture[near]), near)
+        distance = detail - np.median(detail[near])
+        inside |= _differing(np.abs(distance, out=distance) if levels.colour else distance, near)
         inside &= ~unscanned
     else:
-        inside = _differing(glow - dark, np.abs(glow - dark) < _BAND)
+        above = glow - np.float32(dark)
+        inside = _differing(above, np.abs(above) < _BAND)
     inside = fill_small_holes(remove_small(inside, _SPECK), _HOLE)
     return ("bright" if share >= dark_share else "dark"), inside
 
@@ -218,7 +306,9 @@ def _common_level(
 
 def _differing(distance: NDArray[np.float32], background: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels further from the background than Otsu's threshold, which is clipped to the background's noise."""
-    noise = 1.4826 * float(np.median(np.abs(distance[background]))) if background.any() else 0.0
+    values = distance[background]
+    noise = 1.4826 * float(np.median(np.abs(values, out=values), overwrite_input=True)) if values.size else 0.0
+    del values
     least = max(_FAINT, _NOISE * noise)
     found: NDArray[np.bool_] = distance > max(min(otsu(distance), _CLEAR), least)
     return found
@@ -246,14 +336,25 @@ def otsu(values: NDArray[np.floating]) -> float:
     return float(edges[1:][best].mean())  # the middle of a gap between the classes
 
 
-def _box_mean(view: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means over boxes of ``_BOX`` px a side, mirrored at the edges. Shape: ``(y, x, c)``"""
+def _box_mean(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means over boxes of ``_BOX`` px a side, mirrored at the edges. Shape: ``(y, x)``"""
+    return np.concatenate([_box_mean_rows(plane[:, :, None], rows)[:, :, 0] for rows in _strips(len(plane))])
+
+
+def _box_mean_rows(view: NDArray[np.float32], rows: slice, *, squared: bool = False) -> NDArray[np.float32]:
+    """Some rows of the means over boxes, of the values or of their squares. Shape: ``(y, x, c)``"""
     half = _BOX // 2
-    padded = np.pad(view.astype(np.float64), ((half + 1, half), (half + 1, half), (0, 0)), "symmetric")
+    height, width = view.shape[:2]
+    y, x = (
+        np.pad(np.arange(count), (half + 1, half), "symmetric")[low : high + _BOX]
+        for count, low, high in ((height, rows.start, rows.stop), (width, 0, width))
+    )
+    values = view[y[:, None], x]
+    means = (values**2 if squared else values).astype(np.float64)
     for axis in (0, 1):
-        sums = np.cumsum(padded, axis=axis).swapaxes(0, axis)
-        padded = ((sums[_BOX:] - sums[:-_BOX]) / _BOX).swapaxes(0, axis)
-    return padded.astype(np.float32)
+        sums = np.cumsum(means, axis=axis).swapaxes(0, axis)
+        means = ((sums[_BOX:] - sums[:-_BOX]) / _BOX).swapaxes(0, axis)
+    return means.astype(np.float32)
 
 
 def _dilated(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError, ImageError
 from fullfield.geometry.placement import Placement
-from fullfield.geometry.region import Pair
+from fullfield.geometry.region import Pair, Region
 from fullfield.store.classes import find_band
 from fullfield.store.encoding import activated, missing_activation
 from fullfield.store.levels import level_grid
@@ -120,26 +121,77 @@ def argmax_bands(bands: Iterator[NDArray[np.generic]]) -> tuple[NDArray[np.uint1
     return top, best == best
 
 
+def stored_labels(scores: ScoreMap, top: int, bottom: int) -> NDArray[np.int32]:
+    """Some rows of a map of labels: the network's index of the class, -1 where there is none. Shape: ``(y, x)``"""
+    (numbers,) = scores.read(top, bottom, 0, scores.spec.shape[2])
+    return np.where(numbers == numbers.dtype.type(scores.spec.fill), -1, numbers.astype(np.int32))
+
+
 def class_map(scores: ScoreMap, band: int, activation: Activation | None) -> NDArray[np.floating]:
     """Scores ``(y, x)`` of one band; ``Scores.class_map`` describes the activation."""
+    return class_rows(scores, band, activation, 0, scores.spec.shape[1])
+
+
+def class_rows(
+    scores: ScoreMap, band: int, activation: Activation | None, top: int, bottom: int
+) -> NDArray[np.floating]:
+    """Some rows of the scores ``(y, x)`` of one band, which alone is read unless softmax needs all.
+
+    Raises:
+        ImageError: an unknown activation, or one that the scores went through already.
+    """
     spec = scores.spec
-    _, rows, columns = spec.shape
+    columns, one = spec.shape[2], slice(band, band + 1)
     if activation is None:
-        (plain,) = decoded(scores.read(0, rows, 0, columns, slice(band, band + 1)), spec)
+        (plain,) = decoded(scores.read(top, bottom, 0, columns, one), spec)
         return np.asarray(plain)
     if activation not in ("softmax", "sigmoid"):
         raise ImageError("activation", f"{activation!r} is not known", fix="use softmax, sigmoid or None")
     if missing_activation(activation, spec.went_through) is None:
         raise ImageError("activation", f"the scores are {activation} probabilities already", fix="leave it out")
-    out = np.empty((rows, columns), spec.dtype if spec.dtype.startswith("float") else np.float32)
+    out = np.empty((bottom - top, columns), spec.dtype if spec.dtype.startswith("float") else np.float32)
     _, height, width = level_grid(spec, 0).chunk
-    for top in range(0, rows, height):
-        for left in range(0, columns, width):
-            right = min(left + width, columns)
-            block = decoded(scores.read(top, min(top + height, rows), left, right), spec)
-            for i in range(block.shape[1]):
-                out[top + i, left:right] = activated(block[:, i], activation)[band]
+    for y, y_end in _parts(top, bottom, height):
+        for x, x_end in _parts(0, columns, width):
+            region = y, y_end, x, x_end
+            part = out[y - top : y_end - top, x:x_end]
+            if activation == "softmax":
+                part[:] = _softmax(scores, band, region)
+            else:
+                part[:] = activated(decoded(scores.read(*region, one), spec), activation)[0]
     return out
+
+
+def _parts(start: int, stop: int, side: int) -> Iterator[tuple[int, int]]:
+    """A range cut at the multiples of ``side``."""
+    while start < stop:
+        end = min(stop, (start // side + 1) * side)
+        yield start, end
+        start = end
+
+
+def _softmax(scores: ScoreMap, band: int, region: Region) -> NDArray[np.float64]:
+    """Probability ``(y, x)`` of one band among all; some bands are in memory at a time, and are read twice.
+
+    The sum runs over the bands in their order, as in ``activated``.
+    """
+    spec = scores.spec
+    depth = level_grid(spec, 0).chunk[0]
+
+    def planes() -> Iterator[NDArray[np.float64]]:
+        for first in range(0, spec.shape[0], depth):
+            for plane in decoded(scores.read(*region, slice(first, min(first + depth, spec.shape[0]))), spec):
+                yield plane.astype(np.float64)
+
+    greatest = functools.reduce(np.maximum, planes())
+    total = np.zeros_like(greatest)
+    found = total
+    with np.errstate(invalid="ignore"):  # infinite scores have no softmax
+        for number, plane in enumerate(planes()):
+            raised = np.exp(plane - greatest)
+            total += raised
+            found = raised if number == band else found
+        return np.asarray(found / total)
 
 
 def coarse(scores: ScoreMap, side: int) -> ScoreMap:

@@ -25,7 +25,7 @@ from fullfield.store.checksums import crc32c
 
 CHUNK = (64, 256, 256)  # at most: 16 MiB of float32, and a class is read without most others
 LEVEL = 1  # of zstd: 1.5 to 4 times as fast as 3, and as small, on logits in float32
-_SHARD_BYTES = 1 << 28
+SHARD_BYTES = 1 << 28
 EMPTY = np.uint64(2**64 - 1)  # offset and length of a chunk that holds the fill value alone
 Slices = tuple[slice, ...]
 
@@ -97,15 +97,17 @@ def _chunk(side: int, count: int, most: int) -> int:
     return part
 
 
-def default_shard(bands: int, dtype: str) -> tuple[int, int]:
-    """Rows and columns of a shard of at most 256 MiB, in whole inner chunks.
+def default_shard(bands: int, dtype: str, *, most_bytes: int = SHARD_BYTES) -> tuple[int, int]:
+    """Rows and columns of a shard of at most 256 MiB, in whole inner chunks; of a smaller one, if so many fit.
 
     Examples:
         >>> default_shard(2, "float32"), default_shard(1000, "float32")
         ((2048, 2048), (256, 256))
+        >>> default_shard(1000, "float32", most_bytes=20_000_000)
+        (64, 64)
     """
-    side = 2048
-    while side > CHUNK[1] and bands * side * side * np.dtype(dtype).itemsize > _SHARD_BYTES:
+    side, least = 2048, CHUNK[1] if most_bytes >= SHARD_BYTES else CHUNK[1] // 4
+    while side > least and bands * side * side * np.dtype(dtype).itemsize > most_bytes:
         side //= 2
     return side, side
 

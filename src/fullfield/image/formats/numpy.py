@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, open_blob, read_parts
-from fullfield.image.checks import THUMBNAIL_PIXELS, check_region, check_size, damaged
+from fullfield.image.checks import check_region, check_size, damaged, thumbnail_of
 from fullfield.image.decode import DECODE_ERRORS
-from fullfield.image.raster import ImageMetadata, Raster, downsampled, raster_text
+from fullfield.image.raster import ImageMetadata, Raster, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
 MAGIC = b"\x93NUMPY"
@@ -118,7 +118,8 @@ class NumpyRaster:
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image, averaged; ``None`` if it is large."""
         height, width, _ = self.shape
-        return downsampled(self.read(0, height, 0, width), side) if height * width <= THUMBNAIL_PIXELS else None
+        pixel_bytes = self.shape[2] * self.dtype.itemsize
+        return thumbnail_of([(height, width)], side, lambda _: self.read(0, height, 0, width), pixel_bytes=pixel_bytes)
 
     def close(self) -> None:
         """Closes the file."""
