@@ -442,3 +442,16 @@ def test_a_picture_gets_the_finest_level_that_is_small_enough(
 def test_a_georeference_is_carried(make: Make) -> None:
     lies = Georeference(None, (1, 0, 0, 0, -1, 0))
     assert small(make, georeference=lies).georeference == lies
+
+
+def test_softmax_over_many_classes_is_that_of_all_at_once_and_the_widest_of_them_is_found(make: Make) -> None:
+    array = np.random.default_rng(6).normal(size=(150, *SMALL.shape)).astype(np.float32)
+    array[:, 2, 3] = np.nan
+    array[70] *= 9
+    scores = make(array, SMALL)
+    wide = array.astype(np.float64)
+    raised = np.exp(wide - wide.max(axis=0))
+    for band in (0, 70, 149):
+        wanted = (raised[band] / raised.sum(axis=0)).astype(np.float32)
+        np.testing.assert_array_equal(scores.class_map(band, "softmax"), wanted)
+    assert scores.picture().tobytes() == scores.picture(70).tobytes()
