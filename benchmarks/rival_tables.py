@@ -13,8 +13,8 @@ SCANS = (
     *("over crops: first", "later", "bound", "of it", "of whole image", "turns"),
 )
 SUMMARY = (
-    *("network", "threads", "best crops ms", "exact ms", "over crops", "bound", "of it"),
-    *("context ms", "over crops", "bfloat16: crops ms", "exact ms", "over crops"),
+    *("network", "threads", "best crops ms", "exact ms", "first / later over crops", "bound", "of it"),
+    *("context ms", "first / later", "bfloat16: crops ms", "exact ms", "first / later"),
 )
 
 
@@ -122,7 +122,7 @@ def _best(group: Sequence[Record], mode: str, precision: str, *, limit: bool = F
     ratios = None if best is None else over_crops(best, group)
     if best is None or ratios is None:
         return ["–"] * (4 if limit else 2)
-    row = [f"{_ms(seconds(best.per_window, threads))} ({best.entry.engine})", f"{ratios[1]:.2f}×"]
+    row = [f"{_ms(seconds(best.per_window, threads))} ({best.entry.engine})", f"{ratios[0]:.2f} / {ratios[1]:.2f}"]
     return [*row, f"{best.entry.bound:.2f}", f"{ratios[1] / best.entry.bound:.2f}"] if limit else row
 
 

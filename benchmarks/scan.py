@@ -1,6 +1,6 @@
 """Compares the time of scans with that of crops, and with the bound given by their multiply-adds.
 
-    python -m benchmarks.scan [--size 1024] [--steps 32 8 4] [--networks VGG-16 ...] > benchmarks/scan.md
+    python -m benchmarks.scan [--size 1024] [--steps 32 8 4] [--networks VGG-16 ...]
 
 Each row runs one tile of the scan and 64 crops, in turns and three times, by the same torch in the same process; the
 ratio is that of the median times a window. Crops are channels-last, in full batches of the fastest size. Weights are
