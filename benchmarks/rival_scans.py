@@ -20,7 +20,7 @@ from fullfield.planning.cost_cache import CostCache, TileGrid
 from fullfield.planning.mode import parse_mode
 
 ENOUGH_S = 2.0  # a scan that takes longer is ended after the tile that is being computed, and its rest is estimated
-FRONTIERS = 24  # tried in the search for the least multiply-adds
+FRONTIERS = 64  # tried in the search for the least multiply-adds
 
 
 class _EnoughError(Exception):
