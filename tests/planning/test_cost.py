@@ -29,7 +29,7 @@ def test_the_cost_of_a_convolution_is_that_of_a_count_by_hand() -> None:
     assert one_window(draft.done()) == Cost(
         shared_macs=6 * 6 * 4 * 3 * 9,
         window_macs=0,
-        moved_bytes=values,
+        moved_bytes=values + 3 * weights,
         peak_bytes=in_use + int(2.6 * in_use) + 2 * 40_000 + weights,
         calls=2,
         region=(8, 8),

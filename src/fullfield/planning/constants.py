@@ -18,6 +18,8 @@ class CostConstants:
         heap_bytes: size from which on glibc asks the system for pages of a value's own, which return at once.
         call_bytes: bytes of one operator in the programs of four kinds of tile (``tests/engine/test_memory.py``).
         batch_bytes: largest value of a batch of windows that keeps one core busy (``benchmarks/scan.py``, VGG-16).
+        weight_moves: times that a convolution moves its weights in every call: read, written in another order, read
+            (``benchmarks/rivals.py``, ResNet-18 without overlap: single windows take 1.5 times as long as sixteen).
         batches: most batches in one program: each repeats the operators that run per window.
     """
 
@@ -28,6 +30,7 @@ class CostConstants:
     heap_bytes: int = 32 << 20
     call_bytes: int = 40_000
     batch_bytes: int = 64 << 20
+    weight_moves: int = 3
     batches: int = 64
 
 

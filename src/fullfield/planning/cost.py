@@ -21,7 +21,7 @@ class Cost:
     Args:
         shared_macs: multiply-adds of cells that windows share, borders included.
         window_macs: multiply-adds of what runs per window.
-        moved_bytes: bytes of all values written once, the measure of memory traffic.
+        moved_bytes: bytes of all values written once, and of the weights for every call, the measure of memory traffic.
         peak_bytes: most bytes in use at once.
         calls: operators called, counted for each family of cells and each batch of windows.
         region: height and width of the image's part that the tile reads, px.
@@ -65,25 +65,31 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     programs = _program_bytes(families + 2 * len(rest), sum(strips.values()) + taken, network, itemsize)
     pairs = ((strips[n.name], network[i]) for n in shared for i in n.inputs)
     strip_bytes = sum(cells * i.elements * i.itemsize_factor * itemsize for cells, i in pairs)
+    packed = itemsize * _packed(shared, layout)
+    weights = itemsize * sum(n.macs * n.itemsize_factor for n in rest if n.scratch.weights)
+    reordered = CONSTANTS.weight_moves * (packed + -(-windows // batch) * weights)
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
         moved_bytes=rearranged
         + strip_bytes
+        + reordered
         + sum(size.values())
         + windows * (gathered + sum(window_size[n.name] for n in rest)),
         peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + programs,
         calls=calls,
         region=(bottom - top, right - left),
-        packed_bytes=itemsize * (_packed(shared, layout) + 2 * sum(n.macs for n in rest if n.scratch.weights)),
+        packed_bytes=packed + 2 * weights,
     )
 
 
 def _packed(shared: list[NodeSpec], layout: TileLayout) -> int:
     """Numbers of all weights of shared convolutions, once for each family of cells."""
     return sum(
-        n.macs * len(layout.y[n.name].families) * len(layout.x[n.name].families) for n in shared if n.scratch.weights
+        n.macs * n.itemsize_factor * len(layout.y[n.name].families) * len(layout.x[n.name].families)
+        for n in shared
+        if n.scratch.weights
     )
 
 
