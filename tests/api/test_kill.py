@@ -36,13 +36,15 @@ def test_fifty_kills_change_no_byte(folder: str) -> None:
     assert found["ends"]["SIGKILL"] >= 10
 
 
-def test_sixty_kills_of_an_overwriting_scan_leave_the_earlier_result_or_the_new_one(folder: str) -> None:
-    found = campaign(folder=folder, kills=60, cells=(8, 9), overwrite=True, life=0.6)
-    assert found["kills"] >= 60
-    assert found["ends"]["SIGKILL"] >= 20
-    assert found["seen"]["earlier"] >= 30
+@pytest.mark.parametrize("kills", [10, pytest.param(60, marks=pytest.mark.slow)])
+def test_kills_of_an_overwriting_scan_leave_the_earlier_result_or_the_new_one(folder: str, kills: int) -> None:
+    found = campaign(folder=folder, kills=kills, cells=(8, 9), overwrite=True, life=0.6)
+    assert found["kills"] >= kills
+    assert found["ends"]["SIGKILL"] >= kills // 5
+    assert found["seen"]["earlier"] >= kills // 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_kills_change_no_byte_whichever_engine_computes(folder: str, engine: str) -> None:
     pytest.importorskip(engine)
