@@ -9,9 +9,8 @@ windows, in full batches and the precision that is named; at least 64 windows a 
 threads, and torch gets its memory in pages of 2 MB, as on fullfield's command line.
 
 ``--minutes`` is the time of each network, of the processor: what is listed last is measured last, and left out where no
-time is left.
-Measurements are appended to ``--results`` as JSON lines, of which ``--tables`` makes tables; ratios are taken within
-one run only.
+time is left. Measurements, also those of an interrupted run, are appended to ``--results`` as JSON lines, of which
+``--tables`` makes tables; ratios are taken within one run only.
 """
 
 from __future__ import annotations
@@ -65,26 +64,27 @@ def main() -> None:
         return
     print(_about(args), flush=True)
     for name in args.only:
-        records = _measured(name, args)
-        if args.results:
-            with args.results.open("a") as file:
-                file.writelines(json.dumps(record.to_json()) + "\n" for record in records)
-        print(tables(records), flush=True)
+        records: list[Record] = []
+        try:
+            _measure(name, args, records)
+        finally:
+            if args.results:
+                with args.results.open("a") as file:
+                    file.writelines(json.dumps(record.to_json()) + "\n" for record in records)
+            print(tables(records), flush=True)
         gc.collect()
 
 
-def _measured(name: str, args: argparse.Namespace) -> list[Record]:
-    """What was measured of one network."""
+def _measure(name: str, args: argparse.Namespace, records: list[Record]) -> None:
+    """Adds the records of one network."""
     until = time.process_time() + 60 * args.minutes
-    records: list[Record] = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # first scans find nothing that earlier runs compiled
         bench = Bench(name, Path(folder), args.engines, args.precisions)
         for k, threads in enumerate(args.threads):
             now = time.process_time()
             share = (until - now) / (len(args.threads) - k)
-            records += measure(list(bench.contenders(threads)), until=now + share, most=MOST_TURNS)
-    return records
+            measure(list(bench.contenders(threads)), records, until=now + share, most=MOST_TURNS)
 
 
 class Bench:

@@ -125,15 +125,16 @@ class Record:
         return cls(Entry(**facts["entry"]), Spent(**facts["first"]), turns, facts["remark"], facts["load"])
 
 
-def measure(contenders: list[Contender], *, until: float, most: int) -> list[Record]:
-    """Records of the contenders: each begins and takes a turn, then all take turns as long as there is time.
+def measure(contenders: list[Contender], records: list[Record], *, until: float, most: int) -> None:
+    """Each contender begins and takes a turn, then all take turns as long as there is time.
 
     Args:
         contenders: the most important ones first: those that cannot begin in time are not measured.
+        records: are added here, so that an interrupted benchmark has those of what it measured.
         until: end of the time, of ``time.process_time``; what has begun by then is finished.
         most: turns of each.
     """
-    records, playing = [], []
+    playing = []
     for contender in contenders:
         record = Record(contender.entry, remark="no time left")
         records.append(record)
@@ -149,7 +150,6 @@ def measure(contenders: list[Contender], *, until: float, most: int) -> list[Rec
         for contender, record in playing:
             if time.process_time() + record.turns[-1].cpu_s < until:
                 _turn(contender, record)
-    return records
 
 
 def _turn(contender: Contender, record: Record) -> None:

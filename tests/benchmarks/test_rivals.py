@@ -63,9 +63,9 @@ def test_contenders_without_time_are_left_out() -> None:
     crops = Crops(
         Entry("LeNet", 1, "crops", "torch", "float32"), network, RUNS["torch", "float32"], np.zeros((3, 64, 64))
     )
-    (found,) = measure([crops], until=0.0, most=3)
-    assert not found.turns
-    assert found.remark == "no time left"
+    records: list[Record] = []
+    measure([crops], records, until=0.0, most=3)
+    assert [(each.turns, each.remark) for each in records] == [([], "no time left")]
 
 
 def test_crops_and_scans_of_a_small_network_are_measured(tmp_path: Path) -> None:
@@ -78,7 +78,8 @@ def test_crops_and_scans_of_a_small_network_are_measured(tmp_path: Path) -> None
     crops.expected = crops.scores(64)
     entry = Entry("LeNet", 1, "exact", "torch", "float32", 96, 8, 81, 1.0)
     scan = Scan(entry, path, 32, image, fullfield.Compute(engine="torch"))
-    found = measure([crops, scan], until=float("inf"), most=2)
+    found: list[Record] = []
+    measure([crops, scan], found, until=float("inf"), most=2)
     assert [len(each.turns) for each in found] == [2, 2]
     assert found[0].entry.windows % 64 == 0
     assert found[1].remark == "whole map"
@@ -93,3 +94,24 @@ def test_crops_of_an_engine_that_computes_other_scores_are_refused(tmp_path: Pat
     crops.expected = crops.scores(64) + np.arange(10)
     with pytest.raises(AssertionError, match="other scores"):
         crops.begin()
+
+
+def test_an_interrupted_benchmark_has_what_it_measured() -> None:
+    class Interrupted:
+        entry = Entry("net", 1, "exact", "torch", "float32", 64, 8, 100)
+        remark = "whole map"
+        turns = 0
+
+        def begin(self) -> Spent:
+            return Spent(2.0, 2.0)
+
+        def turn(self) -> Spent:
+            self.turns += 1
+            if self.turns > 2:
+                raise KeyboardInterrupt
+            return Spent(1.0, 1.0)
+
+    records: list[Record] = []
+    with pytest.raises(KeyboardInterrupt):
+        measure([Interrupted()], records, until=float("inf"), most=9)
+    assert [len(each.turns) for each in records] == [2]
