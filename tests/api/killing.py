@@ -80,7 +80,7 @@ class Campaign:
 
     def scan(self, output: Path, rank: int, world: int) -> int:
         """One run in this process; its exit status."""
-        settings = {"step": 4, "tile": (4, 4), "budget": "64MB", "mask": self.mask, "rank": rank, "world": world}
+        settings = {"step": 4, "tile": (4, 4), "budget": "256MB", "mask": self.mask, "rank": rank, "world": world}
         settings["engine"] = self.engine
         existing = "overwrite" if self.overwrite else "resume"
         image = self.folder / "image.tif"

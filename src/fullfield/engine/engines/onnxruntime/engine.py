@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.chain import Run, UncompiledPart
 from fullfield.engine.engines.emission.table import write
 from fullfield.engine.engines.onnxruntime.writer import OnnxWriter
+from fullfield.engine.engines.packages import import_engine
 from fullfield.engine.engines.tiles import ChainedTiles
 from fullfield.engine.protocols import Program
 from fullfield.errors import FullfieldError, UnsupportedError, first_line
@@ -31,11 +31,7 @@ def onnxruntime() -> Any:
     Raises:
         UnsupportedError: it is not installed, or does not import.
     """
-    try:
-        package = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        fix = 'pip install "fullfield[onnxruntime]", or use another engine'
-        raise UnsupportedError("onnxruntime", f"cannot be imported ({error})", fix=fix) from error
+    package = import_engine("onnxruntime")
     package.disable_telemetry_events()  # Windows alone has them
     return package
 

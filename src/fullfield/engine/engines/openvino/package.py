@@ -7,7 +7,7 @@ import importlib
 import sys
 from typing import Any
 
-from fullfield.errors import UnsupportedError
+from fullfield.engine.engines.packages import import_engine
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -25,10 +25,7 @@ def openvino() -> Any:
     if hidden:
         sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
-        return importlib.import_module("openvino")
-    except ImportError as error:
-        fix = 'pip install "fullfield[openvino]", or use another engine'
-        raise UnsupportedError("openvino", f"cannot be imported ({error})", fix=fix) from error
+        return import_engine("openvino")
     finally:
         if hidden:
             del sys.modules[_TELEMETRY]
