@@ -14,7 +14,7 @@ QUICK = ["overlay 150MB 4352", "background 150MB 4352"]
 SLOW = [
     *("overlay 150MB 12288", "overlay-jpeg 150MB 4096", "overlay-jpeg 150MB 12288", "overlay-fine 150MB 4096"),
     *("overlay-labels 150MB 12288", "overlay-classes 150MB 8192", "overlay-widest 150MB 8192"),
-    *("overlay-softmax 150MB 8192", "background 150MB 12288", "background-strips 150MB 12288"),
+    *("overlay-softmax 150MB 8192", "background 180MB 12288", "background-strips 180MB 12288"),
     "background-bands 150MB 8192",
 ]
 
