@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -95,7 +96,7 @@ class Assembler(Writer):
         """A map as rows. Shape: ``(windows, *channels, y, x)`` -> ``(windows * y * x, channels)``"""
         rank = len(self.channels[name])
         value = self.call(aten.permute.default, value, [0, rank + 1, rank + 2, *range(1, rank + 1)])
-        return self.call(aten.reshape.default, value, [-1, _count(self.channels[name])])
+        return self.call(aten.reshape.default, value, [-1, math.prod(self.channels[name])])
 
     def cells_last(self, value: Node, name: str, windows: int, cells: tuple[int, int]) -> Node:
         """Rows as a map, in the memory order of the rows. Shape: ``(windows, *channels, y, x)``."""
@@ -140,7 +141,7 @@ class Assembler(Writer):
         pads = [min(max(0, p), n) for s, n in ((sx, cells[1]), (sy, cells[0])) for p in s.padding]
         where = self.constant(torch.from_numpy(index.reshape(-1)))
         if self.inference:
-            shape = [windows, *cells, _count(self.channels[name])]
+            shape = [windows, *cells, math.prod(self.channels[name])]
             return self.cells_last(
                 self.call(gather_rows, self.rows(name), where, shape, pads, fill), name, windows, cells
             )
@@ -159,10 +160,3 @@ def _is_whole(cells: AxisCells, out: Family, strip: Strip) -> bool:
         return False
     base = cells.region[0] if out == "interior" else 0
     return (piece.start - base, piece.stop - base) == (0, cells.extent(out))
-
-
-def _count(channels: tuple[int, ...]) -> int:
-    count = 1
-    for size in channels:
-        count *= size
-    return count

@@ -63,8 +63,8 @@ class EngineMemory:
 
 ENGINES = {  # measured by ``tests/engine/test_memory.py``
     "torch": EngineMemory(),
-    "openvino": EngineMemory(0.6, 1.0, 4.0, 96 << 20),
-    "onnxruntime": EngineMemory(1.1, fixed_bytes=96 << 20),
+    "openvino": EngineMemory(factor=0.6, values=1.0, packed=4.0, fixed_bytes=96 << 20),
+    "onnxruntime": EngineMemory(factor=1.1, fixed_bytes=96 << 20),
 }
 
 
