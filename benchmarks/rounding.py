@@ -27,6 +27,7 @@ from fullfield.jobs.source import open_source
 from fullfield.layers import FFTConv2d, L2Pool2d, LocalResponseNorm2d
 from fullfield.verification.crops import run_crops
 from tests.architectures import ARCHITECTURES, build
+from tests.lower.test_rounding import Function, bright
 
 FACTOR, SLACK = 4.0, 1e-6
 _PHOTO = fullfield.__path__[0] + "/data/astronaut.png"
@@ -43,27 +44,12 @@ class Case:
     method: str = "auto"
 
 
-class Function(nn.Module):
-    """A function of the image as a network; one parameter gives it its type."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 3, 1, bias=False)
-        self.conv.weight.data = torch.eye(3)[:, :, None, None].clone()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self.conv(x)).flatten(1)
-
-
 def images(side: int) -> dict[str, Image]:
     """A photograph, and a bright picture of little contrast. Shape: ``(y, x, 3)``"""
     photo, _ = decode(_PHOTO)
-    y, x = np.mgrid[:side, :side]
-    waves = 200 + 8 * np.sin(x / 9) + 4 * np.cos(y / 5) + np.random.default_rng(0).normal(0, 2, (side, side))
     repeats = -(-side // 512)
     tiled = np.tile(photo[:, :, :3], (repeats, repeats, 1))[:side, :side]
-    return {"photo": tiled, "bright": np.clip(waves, 0, 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)}
+    return {"photo": tiled, "bright": bright(side)}
 
 
 def standardised(x: Tensor) -> Tensor:
