@@ -13,12 +13,15 @@ from torch.fx import GraphModule
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.cache import ProgramCache, of_network
 from fullfield.engine.engines.chain import Run, UncompiledPart, chained
+from fullfield.engine.engines.cuda.graph import InputForm
 from fullfield.engine.engines.torch import use_threads
 from fullfield.engine.protocols import Program
 from fullfield.errors import UnsupportedError
 from fullfield.geometry.tile import TileLayout
 from fullfield.lower.program import TileProgram, lower
 from fullfield.planning import Plan
+
+_FORM = InputForm(torch.float32, channels_last=True)
 
 
 class ChainedTiles:
@@ -101,9 +104,8 @@ def _check(net: Canonical, engine: str) -> None:
 
 def _run(module: TileProgram, threads: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
     """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region."""
-    # torch aligns its memory for vector instructions; NumPy's may not be, at half the speed.
-    tensor = torch.empty((1, *pixels.shape), dtype=torch.float32, memory_format=torch.channels_last)
+    tensor = _FORM.tensor(pixels, torch.device("cpu"))
     with torch.inference_mode(), use_threads(threads):
-        scores = module(tensor.copy_(torch.from_numpy(pixels).unsqueeze(0))).permute(2, 0, 1)
+        scores = module(tensor).permute(2, 0, 1)
     found: NDArray[np.floating] = scores.numpy()
     return found

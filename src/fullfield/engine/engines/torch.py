@@ -65,8 +65,8 @@ class TorchEngine:
         self.lowered: ProgramCache[TileProgram] = of_network(net, self.name, ProgramCache)
         self.fuser = of_network(net, self.name, Fuser)
         self.spectra = SpectrumCache(0)
-        form = InputForm(self.dtype, self.channels_last)
-        self.on_gpu = cuda_tiles(net, self.device, form, tf32=tf32) if self.device.type == "cuda" else None
+        self.form = InputForm(self.dtype, self.channels_last)
+        self.on_gpu = cuda_tiles(net, self.device, self.form, tf32=tf32) if self.device.type == "cuda" else None
 
     def interned(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""
@@ -107,13 +107,6 @@ class TorchEngine:
         """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region; bfloat16 as float32."""
         self.spectra.limit_bytes = spectra_bytes
         with torch.inference_mode(), use_spectra(self.spectra), use_threads(self.threads):
-            scores = module(self._tensor(pixels)).permute(2, 0, 1).cpu()
+            scores = module(self.form.tensor(pixels, self.device)).permute(2, 0, 1).cpu()
         result: NDArray[np.floating] = (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()
         return result
-
-    def _tensor(self, pixels: NDArray[np.floating]) -> torch.Tensor:
-        """Pixels ``(c, y, x)`` as a program's input. Shape: ``(1, c, y, x)``"""
-        form = torch.channels_last if self.channels_last else torch.contiguous_format
-        # torch aligns its memory for vector instructions; NumPy's may not be, at half the speed.
-        tensor = torch.empty((1, *pixels.shape), dtype=self.dtype, device=self.device, memory_format=form)
-        return tensor.copy_(torch.from_numpy(pixels).unsqueeze(0))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fullfield.engine.engines.cuda.device import Device, Replay
@@ -30,6 +32,10 @@ class InputForm:
         """Memory for pixels ``(c, y, x)``. Shape: ``(1, c, y, x)``"""
         form = torch.channels_last if self.channels_last else torch.contiguous_format
         return torch.empty((1, *shape), dtype=self.dtype, device=place, memory_format=form)
+
+    def tensor(self, pixels: NDArray[np.floating], place: torch.device) -> Tensor:
+        """Pixels ``(c, y, x)`` in memory of torch's, which is aligned for vector instructions; NumPy's may not be."""
+        return self.empty(pixels.shape, place).copy_(torch.from_numpy(pixels).unsqueeze(0))
 
 
 @dataclass(frozen=True)
