@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fullfield.api.scores_text import notebook_table, short_text
 from fullfield.arguments import checks_keywords, parse_bytes
-from fullfield.drawing.pictures import html_table
-from fullfield.drawing.score_pictures import PictureStyle, class_name, draw_map, draw_overlay, widest_band
+from fullfield.drawing.score_pictures import PictureStyle, draw_map, draw_overlay
 from fullfield.errors import BudgetError
 from fullfield.exporters import Options
 from fullfield.exporters import export as write
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from fullfield.model.final_activation import FinalActivation
     from fullfield.store.maps import Activation, MapKind, ScoreMap
 
-_SHOWN = 256  # px a side of the picture in a notebook
 Class = int | str
 
 
@@ -418,32 +417,10 @@ class Scores:
         )
 
     def __repr__(self) -> str:
-        return f"Scores({', '.join(text for _, text in self._facts())})"
-
-    def _facts(self) -> list[tuple[str, str]]:
-        """What the scores are, as pairs of a title and a text."""
-        (bands, rows, columns), (h, w), (sy, sx) = self.shape, self.placement.window, self.placement.step
-        what = f"{bands} x {rows}x{columns} {self.dtype}"
-        if self.kind == "labels":
-            what = f"labels of {len(self.classes)} classes, {rows}x{columns} {self.dtype}"
-        height, width = self.placement.image
-        facts = [("scores", what), ("mode", self.mode), ("step", f"step {sy}" if sy == sx else f"step {sy}x{sx}")]
-        facts += [("window", f"window {h}x{w}"), ("image", f"image {height}x{width}")]
-        return facts if self.path is None else [*facts, ("file", f"on disk {self.path}")]
+        return short_text(self)
 
     def _repr_html_(self) -> str:
-        small = self.coarse(_SHOWN).map
-        labels = self.kind == "labels"
-        band = None if labels else widest_band(small)
-        caption = "labels" if band is None else class_name(small, band)
-        picture = draw_map(small, None if band is None else self.classes[band], PictureStyle())
-        picture.thumbnail((_SHOWN, _SHOWN))
-        rows = [(title, text.removeprefix(f"{title} ")) for title, text in self._facts()]
-        names = ", ".join((self.class_names or tuple(f"class {k}" for k in self.classes))[:8])
-        rows.append(("classes", names + (", …" if len(self.classes) > 8 else "")))
-        if self.certificate is not None:
-            rows.append(("verified", self.certificate.verdict))
-        return html_table(rows, picture, caption)
+        return notebook_table(self)
 
 
 @checks_keywords
