@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from fullfield.api.scores import open_scores as open_scores
     from fullfield.api.tune import tune as tune
     from fullfield.api.verify import verify as verify
+    from fullfield.decisions.decision import Decision as Decision
+    from fullfield.decisions.decision import DecisionRegion as DecisionRegion
+    from fullfield.decisions.rule import DecisionRule as DecisionRule
+    from fullfield.decisions.temperature import Temperature as Temperature
+    from fullfield.decisions.temperature import fit_temperature as fit_temperature
     from fullfield.engine.progress import Progress as Progress
     from fullfield.errors import ArgumentError as ArgumentError
     from fullfield.errors import BudgetError as BudgetError
@@ -74,6 +79,9 @@ _HOME = {
     "CaptureError": "fullfield.errors",
     "Certificate": "fullfield.verification.certificate",
     "Compute": "fullfield.planning.compute",
+    "Decision": "fullfield.decisions.decision",
+    "DecisionRegion": "fullfield.decisions.decision",
+    "DecisionRule": "fullfield.decisions.rule",
     "Detections": "fullfield.exporters.detections",
     "Encoding": "fullfield.store.encoding",
     "Exported": "fullfield.exporters",
@@ -98,6 +106,7 @@ _HOME = {
     "Selection": "fullfield.image.selection",
     "StepCost": "fullfield.api.plan",
     "Target": "fullfield.verification.target",
+    "Temperature": "fullfield.decisions.temperature",
     "Tuning": "fullfield.jobs.candidates",
     "UnsupportedError": "fullfield.errors",
     "Where": "fullfield.mask.where",
@@ -105,6 +114,7 @@ _HOME = {
     "convert": "fullfield.api.convert",
     "export": "fullfield.api.export",
     "find_foreground": "fullfield.api.find_foreground",
+    "fit_temperature": "fullfield.decisions.temperature",
     "info": "fullfield.api.info",
     "inspect": "fullfield.api.inspect",
     "load": "fullfield.importers.load",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from PIL import Image
 
 from fullfield.api.scores_text import notebook_table, short_text
 from fullfield.arguments import checks_keywords, parse_bytes
+from fullfield.decisions.decide import decide_map, decide_regions
+from fullfield.decisions.rule import DecisionRule
 from fullfield.drawing.score_pictures import PictureStyle, draw_map, draw_overlay
 from fullfield.errors import BudgetError
 from fullfield.exporters import Options
@@ -39,6 +41,9 @@ from fullfield.store.stored_map import open_map
 from fullfield.verification.certificate import Certificate
 
 if TYPE_CHECKING:
+    from fullfield.decisions.decision import Decision
+    from fullfield.decisions.regions import RegionsLike
+    from fullfield.decisions.rule import ClassesLike, ScoresUsed, TemperatureLike
     from fullfield.engine.progress import OnProgress
     from fullfield.exporters import Exported, Resolution
     from fullfield.exporters.detections import Detections
@@ -325,6 +330,52 @@ class Scores:
             what = f"{needed} bytes of memory are needed, which the system does not have"
             raise BudgetError(where, what, fix="read a part, such as scores[:, :1000, :1000]") from error
         return Scores(ArrayMap(array, self.map.spec, self.map.certificate))
+
+    @overload
+    def decide(
+        self, how: str, *, on: ScoresUsed = "scores", temperature: TemperatureLike = None, classes: ClassesLike = None
+    ) -> Decision: ...
+    @overload
+    def decide(
+        self,
+        how: str,
+        *,
+        on: ScoresUsed = "scores",
+        temperature: TemperatureLike = None,
+        classes: ClassesLike = None,
+        regions: RegionsLike,
+    ) -> tuple[Decision, ...]: ...
+    @checks_keywords
+    def decide(
+        self,
+        how: str,
+        *,
+        on: ScoresUsed = "scores",
+        temperature: TemperatureLike = None,
+        classes: ClassesLike = None,
+        regions: RegionsLike | None = None,
+    ) -> Decision | tuple[Decision, ...]:
+        """One score a class for the whole image, or for each region of it; a part of the map is in memory at a time.
+
+        In means, log-sum-exp and quantiles every pixel of the image counts alike: a window weighs the sum over its
+        pixels of 1 / (number of windows with scores that cover the pixel). A score that is NaN does not count.
+
+        Args:
+            how: ``mean``, ``max``, ``log-sum-exp`` (``log-sum-exp:5`` for a beta of 5; by default the logarithm of the
+                number of windows), ``top-k:10`` or ``top-k:5%`` (mean of the greatest), ``quantile:0.9``, ``noisy-or``.
+            on: what is decided on: the map's ``scores``, ``logits``, ``probabilities`` that the map holds, or those
+                that ``softmax`` or ``sigmoid`` makes of its logits.
+            temperature: that logits are divided by before softmax or sigmoid; ``fit_temperature`` finds it.
+            classes: by index or name; all of the map by default.
+            regions: a GeoJSON file, each annotation of which gets a decision; ``Where(mask=..., min_coverage=...)``
+                says more. The windows of one are those that a scan with it as its mask would have.
+
+        Raises:
+            ArgumentError: unknown names, numbers outside of their range.
+            ImageError: no window has a score, or the map does not hold what is decided on.
+        """
+        rule = DecisionRule(how, on, temperature, classes, regions)
+        return decide_map(self.map, rule) if regions is None else decide_regions(self.map, rule)
 
     def picture(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError, ImageError
-from fullfield.image.raster import Raster
+from fullfield.image.raster import Georeference, Raster
 from fullfield.mask.geojson_polygons import parse_document, read_rings
 from fullfield.mask.grid import MaskGrid
 from fullfield.mask.polygons import Rings, burn
@@ -41,23 +42,58 @@ def parse_coordinates(coordinates: str) -> MaskCoordinates:
     return coordinates  # type: ignore[return-value]
 
 
+@dataclass(frozen=True)
+class Frame:
+    """The image that polygons lie on.
+
+    Args:
+        name: of the image, for errors.
+        size: height and width as it is read, px.
+        finest: height and width of the file's finest level, px.
+        georeference: of the image as it is read.
+    """
+
+    name: str
+    size: tuple[int, int]
+    finest: tuple[int, int]
+    georeference: Georeference | None = None
+
+    @classmethod
+    def of(cls, raster: Raster) -> Frame:
+        """The frame of an image."""
+        size, metadata = raster.shape[:2], raster.metadata
+        return cls(raster.name, size, metadata.levels[0] if metadata.levels else size, metadata.georeference)
+
+
 def geojson_grid(path: Path, raster: Raster, coordinates: MaskCoordinates) -> MaskGrid:
     """The polygons of a file as a grid over an image.
 
     Raises:
         ImageError: there are no polygons, none lies on the image, or their coordinates cannot be converted.
     """
-    where = str(path)
-    document = _parse(path)
+    document = parse_file(path)
+    size = raster.shape[:2]
+    return burn(placed_polygons(document, str(path), Frame.of(raster), coordinates), size, grid_shape(size))
+
+
+def placed_polygons(document: Any, where: str, frame: Frame, coordinates: MaskCoordinates) -> Rings:
+    """The polygons of a document in pixels of the image as it is read.
+
+    Raises:
+        ImageError: there are no polygons, none lies on the image, or their coordinates cannot be converted.
+    """
     polygons = read_rings(document, where)
     if not len(polygons.points):
         raise ImageError(where, "holds no polygon", fix="give Polygon or MultiPolygon geometries; points have no area")
-    size = raster.shape[:2]
-    placed = _place(polygons, _declared(document), raster, coordinates, where)
-    return burn(placed, size, grid_shape(size))
+    return _place(polygons, _declared(document), frame, coordinates, where)
 
 
-def _parse(path: Path) -> Any:
+def parse_file(path: Path, *, described: bool = False) -> Any:
+    """The document in a file; ``parse_document`` describes it.
+
+    Raises:
+        ImageError: it is too large, or no JSON.
+    """
     size = path.stat().st_size
     if size > _MOST_BYTES:
         raise ImageError(
@@ -66,7 +102,7 @@ def _parse(path: Path) -> Any:
             fix="give a raster mask",
         )
     try:
-        return parse_document(path.read_bytes())
+        return parse_document(path.read_bytes(), described=described)
     except (ValueError, RecursionError, OSError) as error:
         raise ImageError(str(path), f"cannot be read as JSON ({error})", fix="export the mask again") from error
 
@@ -79,21 +115,21 @@ def _declared(document: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _place(polygons: Rings, declared: str | None, raster: Raster, coordinates: MaskCoordinates, where: str) -> Rings:
+def _place(polygons: Rings, declared: str | None, frame: Frame, coordinates: MaskCoordinates, where: str) -> Rings:
     """The polygons in pixels of the image as it is read.
 
     Raises:
         ImageError: under no meaning of their coordinates do they lie on the image.
     """
     tried: list[str] = []
-    for name, system in _meanings(polygons, declared, raster, coordinates, where):
-        placed = _pixels(polygons, system, raster)
+    for name, system in _meanings(polygons, declared, frame, coordinates, where):
+        placed = _pixels(polygons, system, frame)
         low, high = extent(placed)
-        if (high > 0).all() and (low < np.array(raster.shape[1::-1])).all():
+        if (high > 0).all() and (low < np.array(frame.size[::-1])).all():
             return placed
         tried.append(f"as {name} they span x {low[0]:.6g}..{high[0]:.6g}, y {low[1]:.6g}..{high[1]:.6g} px")
     low, high = extent(polygons)
-    height, width = raster.shape[:2]
+    height, width = frame.size
     raise ImageError(
         where,
         f"polygons at x {low[0]:.10g}..{high[0]:.10g}, y {low[1]:.10g}..{high[1]:.10g} lie outside the image, "
@@ -109,14 +145,14 @@ def extent(polygons: Rings) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _meanings(
-    polygons: Rings, declared: str | None, raster: Raster, coordinates: MaskCoordinates, where: str
+    polygons: Rings, declared: str | None, frame: Frame, coordinates: MaskCoordinates, where: str
 ) -> Iterator[tuple[str, str | None]]:
     """The possible meanings of the coordinates, likeliest first: name and coordinate system (``None`` for pixels).
 
     Degrees are tried before pixels: small numbers may be either, but pixels read as degrees hardly ever fall on the
     image.
     """
-    pixels, at = ("image coordinates", None), raster.metadata.georeference
+    pixels, at = ("image coordinates", None), frame.georeference
     if coordinates == "image" or (coordinates == "auto" and at is None and declared is None):
         yield pixels
         return
@@ -124,7 +160,7 @@ def _meanings(
         missing = "no georeference" if at is None else "a transform but no coordinate system"
         raise ImageError(
             where,
-            f"has map coordinates ({declared or 'as requested'}), and the image {raster.name} has {missing}",
+            f"has map coordinates ({declared or 'as requested'}), and the image {frame.name} has {missing}",
             fix='give the mask in pixels, with coordinates="image"',
         )
     if declared is not None:
@@ -138,13 +174,12 @@ def _meanings(
     yield "coordinates of the image's own map", at.crs or ""
 
 
-def _pixels(polygons: Rings, system: str | None, raster: Raster) -> Rings:
+def _pixels(polygons: Rings, system: str | None, frame: Frame) -> Rings:
     """Polygons in pixels of the image; ``system`` is ``""`` for its own map, ``None`` for px of the finest level."""
     if system is None:
-        finest = raster.metadata.levels[0] if raster.metadata.levels else raster.shape[:2]
-        factor = np.array([raster.shape[1] / finest[1], raster.shape[0] / finest[0]])
+        factor = np.array([frame.size[1] / frame.finest[1], frame.size[0] / frame.finest[0]])
         return polygons._replace(points=polygons.points * factor)
-    at = raster.metadata.georeference
+    at = frame.georeference
     assert at is not None
     same = system == "" or (at.crs is not None and same_crs(system, at.crs))
     if not same:

@@ -8,6 +8,7 @@ import math
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from fullfield.errors import ImageError
 from fullfield.mask.polygons import Rings
 
 _READ = ("type", "geometry", "geometries", "features", "crs")  # members of a feature
+_DESCRIBED = (*_READ, "properties", "id")
 _AGAIN = "export the mask again"
 
 
@@ -35,16 +37,21 @@ class _Packed(NamedTuple):
     rings: list[int]
 
 
-def parse_document(text: bytes) -> Any:
-    """A JSON document without the properties of features, in which the coordinates of polygons are packed.
+def parse_document(text: bytes, *, described: bool = False) -> Any:
+    """A JSON document in which the coordinates of polygons are packed.
 
     Coordinates with something unusual about them stay as they are.
+
+    Args:
+        text: of the file.
+        described: keep what describes features: their properties, which masks do not read, and their id.
 
     Raises:
         ValueError, RecursionError: it is no JSON.
     """
+    members = _DESCRIBED if described else _READ
     with _without_search_for_cycles():
-        return json.loads(text, object_hook=_pack)
+        return json.loads(text, object_hook=partial(_pack, members))
 
 
 @contextmanager
@@ -59,11 +66,11 @@ def _without_search_for_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def _pack(node: dict[str, Any]) -> dict[str, Any]:
+def _pack(members: tuple[str, ...], node: dict[str, Any]) -> dict[str, Any]:
     """An object of the document, with its coordinates packed; of a feature what is read."""
     kind = node.get("type")
     if kind == "Feature":
-        return {member: node[member] for member in _READ if member in node}
+        return {member: node[member] for member in members if member in node}
     if kind in ("Polygon", "MultiPolygon"):
         coordinates = node.get("coordinates")
         packed = _packed([coordinates] if kind == "Polygon" else coordinates)
@@ -106,10 +113,28 @@ def read_rings(document: Any, where: str) -> Rings:
     return Rings(np.frombuffer(b"".join(points)).reshape(-1, 2), np.array(lengths, np.intp), owners)
 
 
+def features(node: Any, where: str, depth: int = 0) -> Iterator[dict[str, Any]]:
+    """The features of a document, and its geometries that are in none, in their order."""
+    if depth > 32:
+        raise _too_deep(where)
+    if isinstance(node, list):
+        for each in node:
+            yield from features(each, where, depth + 1)
+    elif isinstance(node, dict):
+        if node.get("type") == "FeatureCollection" or "features" in node:
+            yield from features(node.get("features"), where, depth + 1)
+        else:
+            yield node
+
+
+def _too_deep(where: str) -> ImageError:
+    return ImageError(where, "has collections nested more than 32 deep", fix=_AGAIN)
+
+
 def _geometries(node: Any, where: str, depth: int = 0) -> Iterator[_Packed]:
     """The polygons of a geometry, feature, collection or list of features."""
     if depth > 32:
-        raise ImageError(where, "has collections nested more than 32 deep", fix=_AGAIN)
+        raise _too_deep(where)
     if isinstance(node, list):
         for feature in node:
             yield from _geometries(feature, where, depth + 1)

@@ -1,0 +1,1 @@
+"""Turns score maps into answers for an image or its regions; writes nothing."""

@@ -1,0 +1,166 @@
+"""The weight of each window in a decision: every pixel of the image counts alike, however many windows cover it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.decisions.selected import Selected
+from fullfield.geometry.placement import Placement
+from fullfield.geometry.region import Region
+from fullfield.mask.grid import map_blocks
+
+_BITS = 52  # of a weight: a float64 holds it without rounding
+_SUM_BITS = 62  # of a sum over the strips of a window
+_SIDE = 512  # cells a side of the blocks in which the area is counted
+
+
+class _Strips(NamedTuple):
+    """One axis of the image, cut where a window starts or stops: the same windows cover all px of a strip.
+
+    Args:
+        lengths: px of each strip.
+        first, last: windows ``[first, last)`` cover it.
+        start, stop: of each window, its strips ``[start, stop)``.
+    """
+
+    lengths: NDArray[np.int64]
+    first: NDArray[np.intp]
+    last: NDArray[np.intp]
+    start: NDArray[np.intp]
+    stop: NDArray[np.intp]
+
+    def along(self) -> NDArray[np.float64]:
+        """Each window's weight along this axis, where all windows have scores: the sum of 1/windows over its px."""
+        share = self.lengths / np.maximum(self.last - self.first, 1)
+        total = np.zeros(len(self.start))
+        for k in range(int((self.stop - self.start).max())):
+            inside = self.start + k < self.stop
+            total[inside] += share[self.start[inside] + k]
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """Weights of the windows with scores of a map.
+
+    A window weighs the sum over its pixels in the image of 1 / (number of windows with scores that cover the pixel), so
+    that the weights add up to the number of covered pixels. Where all windows have scores this is the product of one
+    weight along y and one along x. Weights are whole multiples of a power of 2: their sums do not depend on any order.
+
+    Args:
+        placement: of the map on the image.
+        selected: the windows.
+    """
+
+    placement: Placement
+    selected: Selected
+
+    @cached_property
+    def window_area(self) -> int:
+        """Of a window, px."""
+        return self.placement.window[0] * self.placement.window[1]
+
+    @cached_property
+    def unit_bits(self) -> int:
+        """Weights are multiples of ``2^-unit_bits`` px, and less than ``2^52`` of these."""
+        return _BITS - self.window_area.bit_length()
+
+    @cached_property
+    def _axes(self) -> tuple[_Strips, _Strips]:
+        return _strips(self.placement, 0), _strips(self.placement, 1)
+
+    @cached_property
+    def _along(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self._axes[0].along(), self._axes[1].along()
+
+    def weights(self, region: Region) -> NDArray[np.float64]:
+        """Weights ``(y, x)`` of a block of windows, px; those of windows without scores have no meaning."""
+        top, bottom, left, right = region
+        if self.selected.all:
+            product = np.multiply.outer(self._along[0][top:bottom], self._along[1][left:right])
+            return np.ldexp(np.rint(np.ldexp(product, self.unit_bits)), -self.unit_bits)
+        y, x = (
+            slice(int(a.start[low]), int(a.stop[high - 1]))
+            for a, low, high in zip(self._axes, (top, left), (bottom, right), strict=True)
+        )
+        counts = self._counts(y, x)
+        bits = _SUM_BITS - self.window_area.bit_length()
+        area = np.multiply.outer(self._axes[0].lengths[y], self._axes[1].lengths[x])
+        shares = np.ldexp(area / np.maximum(counts, 1), bits)
+        shares[counts == 0] = 0
+        ends = [(a.start[s] - o, a.stop[s] - o) for a, s, o in zip(
+            self._axes, (slice(top, bottom), slice(left, right)), (y.start, x.start), strict=True)]  # fmt: skip
+        sums = _boxes(np.rint(shares).astype(np.uint64), *ends)
+        return np.ldexp(np.rint(np.ldexp(sums.astype(np.float64), self.unit_bits - bits)), -self.unit_bits)
+
+    def covered_pixels(self) -> int:
+        """Pixels of the scanned image that some window with scores covers."""
+        if self.selected.all:
+            along = [int(axis.lengths[axis.last > axis.first].sum()) for axis in self._axes]
+            return along[0] * along[1]
+        total, (top, bottom, left, right) = 0, self.selected.box
+        for i, j, rows, columns in map_blocks(bottom - top, right - left, _SIDE):
+            y, x = (
+                _own(axis, first + at, first + at + count, end)
+                for axis, first, at, count, end in zip(
+                    self._axes, (top, left), (i, j), (rows, columns), (bottom, right), strict=True
+                )
+            )
+            area = np.multiply.outer(self._axes[0].lengths[y], self._axes[1].lengths[x])
+            total += int(area[self._counts(y, x) > 0].sum())
+        return total
+
+    def effective(self) -> float:
+        """Covered pixels over a window's: as many windows as would cover them without overlap, at least 1.
+
+        The mean weighs every covered pixel alike. If a score is the mean of independent pixels of its window, two
+        scores correlate by their windows' common share; then ``1 / sum(p_i p_j r_ij)`` of a large map's normalized
+        weights is this number, but for windows along the map's edges.
+
+        Source: Griffith 2005, Annals of the AAG 95(4), eq. 3, 10.1111/j.1467-8306.2005.00484.x
+        """
+        return max(1.0, self.covered_pixels() / self.window_area)
+
+    def _counts(self, y: slice, x: slice) -> NDArray[np.int64]:
+        """Windows with scores that cover each pair of a strip along y and one along x."""
+        spans = []
+        for axis, strips in zip(self._axes, (y, x), strict=True):
+            first, last = axis.first[strips], np.maximum(axis.last[strips], axis.first[strips])
+            low, high = int(first.min(initial=len(axis.start))), int(last.max(initial=0))
+            spans.append((first - low, last - low, low, max(low, high)))
+        (_, _, top, bottom), (_, _, left, right) = spans
+        known = self.selected.read((top, bottom, left, right)).astype(np.uint64)
+        return _boxes(known, spans[0][:2], spans[1][:2]).astype(np.int64)
+
+
+def _own(axis: _Strips, low: int, high: int, end: int) -> slice:
+    """The strips of a block of windows that no later block counts."""
+    return slice(int(axis.start[low]), int(axis.stop[high - 1]) if high == end else int(axis.start[high]))
+
+
+def _strips(placement: Placement, axis: int) -> _Strips:
+    """The strips of the scanned image along an axis."""
+    length, before = placement.scanned[axis], placement.padding[2 * axis]
+    low = np.arange(placement.shape[axis], dtype=np.int64) * placement.step[axis] - before
+    low, high = low.clip(0, length), (low + placement.window[axis]).clip(0, length)
+    edges = np.unique(np.concatenate([low, high]))
+    first, last = np.searchsorted(high, edges[1:], "left"), np.searchsorted(low, edges[:-1], "right")
+    return _Strips(np.diff(edges), first, last, np.searchsorted(edges, low), np.searchsorted(edges, high))
+
+
+def _boxes(
+    numbers: NDArray[np.uint64],
+    y: tuple[NDArray[np.intp], NDArray[np.intp]],
+    x: tuple[NDArray[np.intp], NDArray[np.intp]],
+) -> NDArray[np.uint64]:
+    """Sums over the boxes ``[start, stop)`` of all pairs along y and x; a running sum may wrap around, they do not."""
+    sums = np.zeros((numbers.shape[0] + 1, numbers.shape[1] + 1), np.uint64)
+    np.cumsum(numbers, axis=0, out=sums[1:, 1:])
+    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
+    rows = sums[y[1]] - sums[y[0]]
+    return np.asarray(rows[:, x[1]] - rows[:, x[0]])

@@ -1,0 +1,136 @@
+"""Decides a map, or its regions: one score a class from the scores of all windows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullfield.decisions.coverage import Coverage
+from fullfield.decisions.decision import Decision, DecisionRegion
+from fullfield.decisions.regions import map_regions
+from fullfield.decisions.rule import DecisionRule, ScoresUsed
+from fullfield.decisions.selected import Selected, chunk_regions, select
+from fullfield.decisions.statistics import evaluate
+from fullfield.decisions.values import values_of
+from fullfield.errors import ArgumentError, ImageError
+from fullfield.store.classes import find_band
+from fullfield.store.maps import MapSpec, ScoreMap
+
+_HALF = 26  # bits: weights are whole numbers of 52
+
+
+def decide_map(scores: ScoreMap, rule: DecisionRule) -> Decision:
+    """The decision of a whole map.
+
+    The result does not depend on how the map is cut into shards or tiles, to the last bit.
+
+    Raises:
+        ArgumentError: the rule has regions.
+        ImageError: no window has a score, or the map does not hold what the rule asks for.
+    """
+    _check(scores.spec, rule)
+    selected = select(scores)
+    if not selected.count:
+        rows, columns = selected.shape
+        what = f"none of the map's {rows}x{columns} windows has a score"
+        raise ImageError("scores", what, fix="check the model's output, or scan with another mask")
+    return _decided(scores, rule, selected, None)
+
+
+def decide_regions(scores: ScoreMap, rule: DecisionRule) -> tuple[Decision, ...]:
+    """One decision for each polygon of the rule's regions, in their order.
+
+    Raises:
+        ImageError: as for ``decide_map``; or a file without polygons, a polygon that no window with a score touches.
+    """
+    _check(scores.spec, rule)
+    assert rule.regions is not None
+    found = []
+    for region, cells, box in map_regions(scores.spec, rule.regions):
+        selected = select(scores, cells, box)
+        if not selected.count:
+            what = f"no window with a score touches region {region.number}, {region.name!r}"
+            raise ImageError("regions", what, fix="scan where it lies, or leave it out of the file")
+        found.append(_decided(scores, rule, selected, region))
+    return tuple(found)
+
+
+def _check(spec: MapSpec, rule: DecisionRule) -> None:
+    """Raises where a map of labels cannot be decided so."""
+    if spec.kind == "labels" and (rule.how != "mean" or rule.on != "scores" or rule.classes is not None):
+        what = "a map of labels has no scores: its mean is the share of each class, and nothing else can be decided"
+        raise ImageError("decision", what, fix='write decide("mean"), or scan for scores')
+
+
+def _decided(scores: ScoreMap, rule: DecisionRule, selected: Selected, region: DecisionRegion | None) -> Decision:
+    spec, coverage = scores.spec, Coverage(scores.spec.placement, selected)
+    if spec.kind == "labels":
+        bands, on, found = tuple(range(len(spec.classes))), "labels", _shares(scores, selected, coverage)
+    else:
+        bands = _bands(spec, rule)
+        used = _used(spec, rule)
+        values = values_of(scores, bands, selected, used, rule.divisor)
+        found, on, coverage = evaluate(values, rule.statistic), rule.on, values.coverage
+    names = spec.class_names
+    classes = spec.classes or tuple(range(spec.shape[0]))
+    return Decision(
+        found,
+        tuple(classes[band] for band in bands),
+        None if names is None else tuple(names[band] for band in bands),
+        rule.how,
+        on,
+        selected.count,
+        coverage.effective(),
+        rule.divisor,
+        region,
+        _remark(spec, rule, selected),
+    )
+
+
+def _bands(spec: MapSpec, rule: DecisionRule) -> tuple[int, ...]:
+    """The bands of the classes that are decided on."""
+    wanted = rule.classes
+    if wanted is None:
+        return tuple(range(spec.shape[0]))
+    bands = tuple(find_band(spec, cls) for cls in ((wanted,) if isinstance(wanted, (int, str)) else wanted))
+    if not bands or len(set(bands)) < len(bands):
+        what = f"{list(wanted)} names a class twice" if bands else "none is given"  # type: ignore[arg-type]
+        raise ArgumentError("classes", what, fix="name each class once")
+    return bands
+
+
+def _used(spec: MapSpec, rule: DecisionRule) -> ScoresUsed:
+    """What the function is of; noisy-or of a map of probabilities takes them without what an encoding rounds beyond."""
+    own = rule.statistic.function == "noisy-or" and rule.on == "scores" and spec.went_through in ("softmax", "sigmoid")
+    return "probabilities" if own else rule.on
+
+
+def _remark(spec: MapSpec, rule: DecisionRule, selected: Selected) -> str:
+    """What a user should know of a decision."""
+    statistic, place = rule.statistic, spec.placement
+    covered = [-(-window // step) for window, step in zip(place.window, place.step, strict=True)]
+    if statistic.function == "noisy-or" and max(covered) > 1 and selected.count > 1:
+        times = covered[0] * covered[1]
+        return (
+            f"noisy-or takes windows as independent, and these overlap: each pixel counts up to {times} times; "
+            f"a step of {max(place.window)} counts it once"
+        )
+    if statistic.function == "top-k" and not statistic.share and (statistic.number or 0) > selected.count:
+        return f"{selected.count} windows have scores, fewer than {rule.how} takes: all count"
+    return ""
+
+
+def _shares(scores: ScoreMap, selected: Selected, coverage: Coverage) -> NDArray[np.float64]:
+    """Weight of each label's windows over the weight of all. Shape: ``(classes,)``"""
+    count = len(scores.spec.classes)
+    sums = np.zeros((2, count), np.int64)
+    for region in chunk_regions(scores.spec, selected.box):
+        known = selected.read(region)
+        if known.any():
+            labels = scores.read(*region)[0][known].astype(np.intp)
+            whole = np.ldexp(coverage.weights(region)[known], coverage.unit_bits).astype(np.int64)
+            for half, part in zip(sums, (whole >> _HALF, whole & ((1 << _HALF) - 1)), strict=True):
+                half += np.bincount(labels, weights=part.astype(np.float64), minlength=count).astype(np.int64)
+    weights = [(high << _HALF) + low for high, low in sums.T.tolist()]
+    total = sum(weights)
+    return np.array([weight / total for weight in weights])
