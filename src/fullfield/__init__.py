@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from fullfield.api.scan_files import scan_files as scan_files
     from fullfield.api.scores import Scores as Scores
     from fullfield.api.scores import open_scores as open_scores
+    from fullfield.api.segments import Segments as Segments
     from fullfield.api.tune import tune as tune
     from fullfield.api.verify import verify as verify
     from fullfield.decisions.decision import Decision as Decision
     from fullfield.decisions.decision import DecisionRegion as DecisionRegion
     from fullfield.decisions.rule import DecisionRule as DecisionRule
+    from fullfield.decisions.segment import SegmentCount as SegmentCount
+    from fullfield.decisions.segmentation import Segmentation as Segmentation
     from fullfield.decisions.temperature import Temperature as Temperature
     from fullfield.decisions.temperature import fit_temperature as fit_temperature
     from fullfield.engine.progress import Progress as Progress
@@ -103,6 +106,9 @@ _HOME = {
     "Report": "fullfield.api.inspect",
     "ResumeError": "fullfield.errors",
     "Scores": "fullfield.api.scores",
+    "SegmentCount": "fullfield.decisions.segment",
+    "Segmentation": "fullfield.decisions.segmentation",
+    "Segments": "fullfield.api.segments",
     "Selection": "fullfield.image.selection",
     "StepCost": "fullfield.api.plan",
     "Target": "fullfield.verification.target",

@@ -13,7 +13,7 @@ from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
-from fullfield.cli.values import class_key, pair
+from fullfield.cli.values import class_key, resolution_key
 
 
 @click.command(
@@ -104,7 +104,7 @@ def command(
     .tif is GeoTIFF, .ome.tif OME-TIFF; .npy, .png; .geojson: detections for QuPath and GIS; .zarr and .npz: scores.
     """
     check_file(scores)
-    size = _resolution(resolution)
+    size = resolution_key(resolution)
     from fullfield.exporters import check_output
 
     check_output(Path(file), overwrite)
@@ -139,13 +139,3 @@ def _detections(file: str, settings: dict[str, Any]) -> Any:
     names = ("threshold", "geometry", "coordinates", "min_distance")
     chosen = Detections(**{name: settings.pop(name) for name in names})
     return chosen if file.lower().endswith(".geojson") or chosen != Detections() else None
-
-
-def _resolution(text: str) -> Any:
-    """``cells``, ``image``, or height and width."""
-    if text in ("cells", "image"):
-        return text
-    try:
-        return pair(text)
-    except click.BadParameter as error:
-        raise click.BadParameter(f"{text!r} is not cells, image or HxW", param_hint="--resolution") from error

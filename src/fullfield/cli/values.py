@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -83,6 +84,33 @@ def class_keys(text: str) -> tuple[int | str, ...]:
         (0, 'tumour')
     """
     return tuple(class_key(part) for part in text.split(","))
+
+
+def threshold(text: str) -> tuple[int | str | None, float | tuple[float, float]]:
+    """A class, if one is named, and its least score, or two.
+
+    Examples:
+        >>> threshold("0.5"), threshold("tumour=0.3,0.7")
+        ((None, 0.5), ('tumour', (0.3, 0.7)))
+    """
+    cls, equals, numbers = text.rpartition("=")
+    try:
+        low, *high = (float(part) for part in numbers.split(","))
+    except ValueError:
+        low, high = 0.0, [0.0, 0.0]
+    if len(high) > 1 or (equals and not cls.strip()):
+        raise click.BadParameter(f"{text!r} is not T, LOW,HIGH or CLASS=LOW,HIGH, such as 0.5 or tumour=0.3,0.7")
+    return class_key(cls) if equals else None, (low, high[0]) if high else low
+
+
+def resolution_key(text: str) -> Any:
+    """``cells``, ``image``, or height and width."""
+    if text in ("cells", "image"):
+        return text
+    try:
+        return pair(text)
+    except click.BadParameter as error:
+        raise click.BadParameter(f"{text!r} is not cells, image or HxW", param_hint="--resolution") from error
 
 
 def score_key(text: str) -> int | str:

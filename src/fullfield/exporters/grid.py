@@ -169,21 +169,22 @@ def blocks(grid: ExportGrid, tile: int) -> Iterator[Region]:
     most = max(1, grid.within_budget(_MOST) // max(1, grid.cost_bytes))  # cells
     if most < tile * tile:
         side = max(1, math.isqrt(most))
-        for region in _cover((0, rows, 0, columns), tile, tile):
-            yield from _cover(region, side, side)
+        for region in cover((0, rows, 0, columns), tile, tile):
+            yield from cover(region, side, side)
         return
     wide = max(1, most // (tile * tile)) * tile
-    yield from _cover((0, rows, 0, columns), tile, wide)
+    yield from cover((0, rows, 0, columns), tile, wide)
 
 
 def split_region(grid: ExportGrid, region: Region) -> Iterator[Region]:
     """Splits a region into parts that fit in memory, aligned with the inner chunks of stores."""
     most = max(1, grid.within_budget(_MOST) // max(1, grid.cost_bytes))
     side = 1 << (most.bit_length() - 1) // 2  # a power of two, as chunks have
-    return _cover(region, side, side)
+    return cover(region, side, side)
 
 
-def _cover(region: Region, height: int, width: int) -> Iterator[Region]:
+def cover(region: Region, height: int, width: int) -> Iterator[Region]:
+    """Splits a region into parts of ``height`` rows and ``width`` columns, row by row; the last ones may be smaller."""
     top, bottom, left, right = region
     for y in range(top, bottom, height):
         for x in range(left, right, width):

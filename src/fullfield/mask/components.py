@@ -19,7 +19,7 @@ def components(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np
     change = np.diff(padded, axis=1)
     row, start = np.nonzero(change == 1)
     stop = np.nonzero(change == -1)[1]
-    owner = _joined(*_neighbours(row, start, stop, columns), len(row))
+    owner = joined(*_neighbours(row, start, stop, columns), len(row))
     names, owner = np.unique(owner, return_inverse=True)
     lengths = stop - start
     areas = np.bincount(owner + 1, weights=lengths, minlength=len(names) + 1).astype(np.int64)
@@ -44,7 +44,7 @@ def _neighbours(
     return below, above
 
 
-def _joined(a: NDArray[np.intp], b: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+def joined(a: NDArray[np.intp], b: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     """The least index that each of ``count`` runs is connected to, directly or through others."""
     name = np.arange(count)
     while True:
