@@ -85,7 +85,7 @@ def placed_polygons(document: Any, where: str, frame: Frame, coordinates: MaskCo
     polygons = read_rings(document, where)
     if not len(polygons.points):
         raise ImageError(where, "holds no polygon", fix="give Polygon or MultiPolygon geometries; points have no area")
-    return _place(polygons, _declared(document), frame, coordinates, where)
+    return place_shapes(polygons, declared_crs(document), frame, coordinates, where)
 
 
 def parse_file(path: Path, *, described: bool = False) -> Any:
@@ -104,10 +104,10 @@ def parse_file(path: Path, *, described: bool = False) -> Any:
     try:
         return parse_document(path.read_bytes(), described=described)
     except (ValueError, RecursionError, OSError) as error:
-        raise ImageError(str(path), f"cannot be read as JSON ({error})", fix="export the mask again") from error
+        raise ImageError(str(path), f"cannot be read as JSON ({error})", fix="export it again") from error
 
 
-def _declared(document: Any) -> str | None:
+def declared_crs(document: Any) -> str | None:
     """The coordinate system in the ``crs`` member of GeoJSON 2008."""
     crs = document.get("crs") if isinstance(document, dict) else None
     properties = crs.get("properties") if isinstance(crs, dict) else None
@@ -115,26 +115,29 @@ def _declared(document: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _place(polygons: Rings, declared: str | None, frame: Frame, coordinates: MaskCoordinates, where: str) -> Rings:
-    """The polygons in pixels of the image as it is read.
+def place_shapes(
+    shapes: Rings, declared: str | None, frame: Frame, coordinates: MaskCoordinates, where: str
+) -> Rings:
+    """Polygons, or points as rings of one point, in pixels of the image as it is read.
 
     Raises:
         ImageError: under no meaning of their coordinates do they lie on the image.
     """
     tried: list[str] = []
-    for name, system in _meanings(polygons, declared, frame, coordinates, where):
-        placed = _pixels(polygons, system, frame)
+    for name, system in _meanings(shapes, declared, frame, coordinates, where):
+        placed = _pixels(shapes, system, frame)
         low, high = extent(placed)
         if (high > 0).all() and (low < np.array(frame.size[::-1])).all():
             return placed
         tried.append(f"as {name} they span x {low[0]:.6g}..{high[0]:.6g}, y {low[1]:.6g}..{high[1]:.6g} px")
-    low, high = extent(polygons)
+    low, high = extent(shapes)
     height, width = frame.size
+    kind = "points" if _are_points(shapes) else "polygons"
     raise ImageError(
         where,
-        f"polygons at x {low[0]:.10g}..{high[0]:.10g}, y {low[1]:.10g}..{high[1]:.10g} lie outside the image, "
+        f"{kind} at x {low[0]:.10g}..{high[0]:.10g}, y {low[1]:.10g}..{high[1]:.10g} lie outside the image, "
         f"x 0..{width}, y 0..{height} px: {'; '.join(tried)}",
-        fix='check that mask and image belong together, or name the coordinates: "image" or "map"',
+        fix='check that they belong to this image, or name the coordinates: "image" or "map"',
     )
 
 
@@ -161,7 +164,7 @@ def _meanings(
         raise ImageError(
             where,
             f"has map coordinates ({declared or 'as requested'}), and the image {frame.name} has {missing}",
-            fix='give the mask in pixels, with coordinates="image"',
+            fix='give pixels, with coordinates="image"',
         )
     if declared is not None:
         yield f"map coordinates ({declared})", parse_crs(declared, where)
@@ -190,12 +193,16 @@ def _pixels(polygons: Rings, system: str | None, frame: Frame) -> Rings:
 
 def _on_map(polygons: Rings, system: str, crs: str) -> Rings:
     """Polygons in another coordinate system; points outside of it are dropped, and rings without any."""
-    pieces = max(1, min(_PIECES, _POINTS // len(polygons.points)))
+    pieces = 1 if _are_points(polygons) else max(1, min(_PIECES, _POINTS // len(polygons.points)))
     points = to_crs(_split(polygons, pieces), system, crs)
     known = np.isfinite(points).all(axis=1)
     lengths = polygons.lengths * pieces
     left = np.add.reduceat(known, np.cumsum(lengths) - lengths, dtype=np.intp)
     return Rings(points[known], left[left > 0], polygons.owners[left > 0])
+
+
+def _are_points(shapes: Rings) -> bool:
+    return bool((shapes.lengths == 1).all())
 
 
 def _split(polygons: Rings, pieces: int) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from fullfield.mask.polygons import Rings
 
 _READ = ("type", "geometry", "geometries", "features", "crs")  # members of a feature
 _DESCRIBED = (*_READ, "properties", "id")
-_AGAIN = "export the mask again"
+_AGAIN = "export it again"
 
 
 class _Packed(NamedTuple):

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from fullfield.errors import ImageError, first_line
+from fullfield.errors import ImageError
 from fullfield.image.checks import check_file
-from fullfield.image.decode import DECODE_ERRORS, decode
-from fullfield.image.decoded_size import check_picture
-from fullfield.image.formats.gdal_safety import allowed_drivers, check_files, check_path, gdal_options, gdal_path
 from fullfield.image.raster import Georeference, Raster
 from fullfield.mask.geojson import geojson_grid, looks_like_geojson, parse_coordinates
 from fullfield.mask.grid import FULL, MOST_CELLS, MaskGrid
+from fullfield.mask.pictures import MaskPicture, open_picture
 from fullfield.mask.reproject import MOST_REPROJECTED, grid_shape, map_extent, mask_extent, reproject, same_crs
 
 _BLOCK = 2048  # px a side, about, of the blocks in which a mask is read
 _ASPECT = 0.01  # by which a mask's aspect ratio may differ from the image's, besides one pixel of rounding
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-@dataclass(frozen=True, eq=False)
-class _Picture:
-    """A mask that is read by region; true is inside.
-
-    Args:
-        where: path, for errors.
-        size: height and width, px.
-        read: returns the mask of a region.
-        georeference: of its pixels.
-    """
-
-    where: str
-    size: tuple[int, int]
-    read: Callable[[int, int, int, int], NDArray[np.bool_]]
-    georeference: Georeference | None = None
 
 
 def mask_grid(mask: object, raster: Raster, *, coordinates: str = "auto") -> MaskGrid:
@@ -64,19 +37,24 @@ def mask_grid(mask: object, raster: Raster, *, coordinates: str = "auto") -> Mas
         GeometryError: unknown ``coordinates``.
     """
     meaning = parse_coordinates(coordinates)
-    if isinstance(mask, (str, os.PathLike)) and _is_geojson(Path(mask)):
+    if isinstance(mask, (str, os.PathLike)) and is_geojson(Path(mask)):
         return geojson_grid(Path(mask), raster, meaning)
-    with _opened(mask) as picture:
+    with open_picture(mask) as picture:
         return _picture_grid(picture, raster)
 
 
-def _is_geojson(path: Path) -> bool:
+def is_geojson(path: Path) -> bool:
+    """Whether a file is JSON by its content.
+
+    Raises:
+        ImageError: there is no such file.
+    """
     check_file(path)
     with path.open("rb") as file:
         return looks_like_geojson(file.read(256))
 
 
-def _picture_grid(picture: _Picture, raster: Raster) -> MaskGrid:
+def _picture_grid(picture: MaskPicture, raster: Raster) -> MaskGrid:
     at, image, size = picture.georeference, raster.metadata.georeference, raster.shape[:2]
     mapped = at is not None and at.crs is not None and image is not None and image.crs is not None
     if not mapped:
@@ -111,7 +89,7 @@ def _crs_name(at: Georeference) -> str:
     return parts[1] if len(parts) > 1 else (at.crs or "no coordinate system")
 
 
-def _check_aspect(picture: _Picture, raster: Raster) -> None:
+def _check_aspect(picture: MaskPicture, raster: Raster) -> None:
     (h, w), (height, width) = picture.size, raster.shape[:2]
     # by how much the mask's height differs from the one that its width implies, or the other way round
     off = min(abs(h - height * w / width), abs(w - width * h / height))
@@ -125,7 +103,7 @@ def _check_aspect(picture: _Picture, raster: Raster) -> None:
     )
 
 
-def _reduced(picture: _Picture, most: int) -> MaskGrid:
+def _reduced(picture: MaskPicture, most: int) -> MaskGrid:
     """A mask as a grid of at most ``most`` cells; ``pixel`` is in pixels of the mask."""
     height, width = picture.size
     shape = grid_shape(picture.size, most)
@@ -135,10 +113,19 @@ def _reduced(picture: _Picture, most: int) -> MaskGrid:
     side = factor * max(1, _BLOCK // factor)
     for top in range(0, height, side):
         for left in range(0, width, side):
-            block = reduce(picture.read(top, min(height, top + side), left, min(width, left + side)), (factor, factor))
+            block = reduce(
+                _inside(picture, top, min(height, top + side), left, min(width, left + side)), (factor, factor)
+            )
             i, j = top // factor, left // factor
             cells[i : i + block.shape[0], j : j + block.shape[1]] = block
     return MaskGrid(cells, (float(factor), float(factor)))
+
+
+def _inside(picture: MaskPicture, *region: int) -> NDArray[np.bool_]:
+    """Which pixels ``(y, x)`` of a region are not 0, NaN or invalid in all channels."""
+    pixels, shown = picture.read(*region)
+    found: NDArray[np.bool_] = ((pixels != 0) & (pixels == pixels)).any(axis=2)  # NaN is outside
+    return found if shown is None else found & shown
 
 
 def reduce(inside: NDArray[np.bool_], factor: tuple[int, int]) -> NDArray[np.uint8]:
@@ -154,137 +141,3 @@ def reduce(inside: NDArray[np.bool_], factor: tuple[int, int]) -> NDArray[np.uin
     area = np.minimum(p, height - p * np.arange(rows))[:, None] * np.minimum(q, width - q * np.arange(columns))
     parts: NDArray[np.uint8] = (-(-counts * FULL // area)).astype(np.uint8)
     return parts
-
-
-@contextmanager
-def _opened(mask: object) -> Iterator[_Picture]:
-    """Opens a mask to be read by region."""
-    if hasattr(mask, "metadata"):
-        raster: Raster = mask  # type: ignore[assignment]
-        at = raster.metadata.georeference
-        yield _Picture(raster.name, raster.shape[:2], lambda *region: _raster_inside(raster, region), at)
-    elif isinstance(mask, (str, os.PathLike)):
-        with _file(Path(mask)) as picture:
-            yield picture
-    else:
-        yield _from_array(decode(mask)[0], "mask")
-
-
-def _raster_inside(mask: Raster, region: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = (mask.read(*region) != 0).any(axis=2)
-    valid = mask.valid(*region)
-    return inside if valid is None else inside & valid
-
-
-def _from_array(pixels: NDArray[Any], where: str) -> _Picture:
-    """A mask from an array ``(y, x, c)``."""
-
-    def read(top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
-        block = pixels[top:bottom, left:right]
-        found: NDArray[np.bool_] = ((block != 0) & (block == block)).any(axis=2)  # NaN is outside
-        return found
-
-    return _Picture(where, (pixels.shape[0], pixels.shape[1]), read)
-
-
-@contextmanager
-def _file(path: Path) -> Iterator[_Picture]:
-    with path.open("rb") as file:
-        tiff = file.read(4) in _TIFF
-    if not tiff:
-        picture = _pillow(path)
-        if picture is not None:
-            yield picture
-            return
-    try:
-        rasterio = importlib.import_module("rasterio")
-    except ImportError:
-        yield _without_gdal(path, tiff)
-        return
-    check_path(str(path))
-    reader = importlib.import_module("rasterio.io").DatasetReader  # rasterio.open takes one driver or all
-    with rasterio.Env(**gdal_options(str(path))):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a mask needs no georeference
-            try:
-                dataset = reader(gdal_path(str(path)), driver=allowed_drivers(str(path)), sharing=False)
-            except rasterio.errors.RasterioIOError as error:
-                raise _unreadable(path, error) from error
-        with dataset:
-            check_files(str(path), dataset)
-            yield _gdal(dataset, path)
-
-
-def _pillow(path: Path) -> _Picture | None:
-    """A mask in one of Pillow's formats; ``None`` if Pillow does not know the format."""
-    with path.open("rb") as file:
-        if file.read(6) == b"\x93NUMPY":
-            return _from_array(decode(path)[0], str(path))
-    try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
-            warnings.simplefilter("ignore")  # errors are raised
-            check_picture(picture, str(path), path.stat().st_size)
-            plain = picture.mode in ("P", "1", "L", "I", "F") or picture.mode.startswith("I;16")
-            if plain and "transparency" not in picture.info and picture.getexif().get(274, 1) == 1:
-                return _from_array(
-                    np.asarray(picture)[:, :, None], str(path)
-                )  # a palette's index decides, not its colour
-            if picture.has_transparency_data:
-                colours = np.asarray(picture.convert("RGBA"))
-                return _from_array(colours[:, :, :3] * (colours[:, :, 3:] > 0), str(path))
-    except UnidentifiedImageError:
-        return None
-    except Image.DecompressionBombError as error:
-        raise ImageError(
-            str(path), str(error), fix="give the mask at a smaller size: it is scaled to the image"
-        ) from error
-    except DECODE_ERRORS as error:
-        raise _unreadable(path, error) from error
-    return _from_array(decode(path)[0], str(path))
-
-
-def _without_gdal(path: Path, tiff: bool) -> _Picture:
-    """A mask read without rasterio: a TIFF by tifffile, else by Pillow."""
-    if not tiff:
-        raise ImageError(str(path), "is in no format that Pillow reads", fix="pip install 'fullfield[geo]' for more")
-    try:
-        tifffile = importlib.import_module("tifffile")
-    except ImportError:
-        return _from_array(decode(path)[0], str(path))
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            pixels = page.asarray()
-            chunky = page.planarconfig == 1
-    except (*DECODE_ERRORS, tifffile.TiffFileError) as error:
-        raise _unreadable(path, error) from error
-    if pixels.ndim == 2:
-        return _from_array(pixels[:, :, None], str(path))
-    return _from_array(pixels if chunky else pixels.transpose(1, 2, 0), str(path))
-
-
-def _gdal(dataset: Any, path: Path) -> _Picture:
-    """A mask in any format that GDAL reads."""
-    rasterio = importlib.import_module("rasterio")
-    windows = importlib.import_module("rasterio.windows")
-    alpha = rasterio.enums.ColorInterp.alpha
-    bands = [i for i, kind in zip(dataset.indexes, dataset.colorinterp, strict=True) if kind != alpha] or [1]
-
-    def read(top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
-        window = windows.Window(left, top, right - left, bottom - top)
-        try:
-            pixels = dataset.read(bands, window=window)
-            shown = dataset.dataset_mask(window=window) != 0
-        except rasterio.errors.RasterioIOError as error:
-            raise _unreadable(path, error) from error
-        found: NDArray[np.bool_] = ((pixels != 0) & (pixels == pixels)).any(axis=0) & shown
-        return found
-
-    at = None
-    if dataset.crs is not None or not dataset.transform.is_identity:
-        at = Georeference(dataset.crs.to_wkt() if dataset.crs else None, tuple(dataset.transform)[:6])
-    return _Picture(str(path), (dataset.height, dataset.width), read, at)
-
-
-def _unreadable(path: Path, error: BaseException) -> ImageError:
-    return ImageError(str(path), f"cannot be read as a mask ({first_line(error)})", fix="give a picture or GeoJSON")
