@@ -3,7 +3,8 @@
 The verbs: ``load`` makes a ``Model`` of a file or a module, ``save`` writes it down, ``inspect`` describes it,
 ``convert`` makes it fully convolutional, ``scan`` runs it over an image and returns ``Scores``, ``verify`` compares
 these with the crops and returns a ``Certificate``; ``plan`` says beforehand how a scan would run, as a ``Plan``, and
-``tune`` measures what scores cheaper than exact ones are worth, as a ``Tuning``; ``open`` gives an image of any size
+``tune`` measures what scores cheaper than exact ones are worth, as a ``Tuning``; ``evaluate`` compares scores with
+``Labels`` and returns an ``Evaluation``; ``open`` gives an image of any size
 to be read by region.
 
 ``fullfield.layers`` has layers that torch lacks, ``fullfield.workbench`` tools to build and study networks by hand.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import fullfield.layers
     import fullfield.workbench  # noqa: F401 - makes both packages attributes, for type checkers too
     from fullfield.api.convert import convert as convert
+    from fullfield.api.evaluate import evaluate as evaluate
     from fullfield.api.export import export as export
     from fullfield.api.find_foreground import find_foreground as find_foreground
     from fullfield.api.info import FileInfo as FileInfo
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from fullfield.api.verify import verify as verify
     from fullfield.decisions.decision import Decision as Decision
     from fullfield.decisions.decision import DecisionRegion as DecisionRegion
+    from fullfield.decisions.evaluation.evaluation import Evaluation as Evaluation
+    from fullfield.decisions.evaluation.labels import Labels as Labels
     from fullfield.decisions.rule import DecisionRule as DecisionRule
     from fullfield.decisions.segment import SegmentCount as SegmentCount
     from fullfield.decisions.segmentation import Segmentation as Segmentation
@@ -87,6 +91,7 @@ _HOME = {
     "DecisionRule": "fullfield.decisions.rule",
     "Detections": "fullfield.exporters.detections",
     "Encoding": "fullfield.store.encoding",
+    "Evaluation": "fullfield.decisions.evaluation.evaluation",
     "Exported": "fullfield.exporters",
     "FileInfo": "fullfield.api.info",
     "FileResult": "fullfield.api.scan_files",
@@ -96,6 +101,7 @@ _HOME = {
     "Georeference": "fullfield.image.raster",
     "ImageError": "fullfield.errors",
     "ImageFile": "fullfield.image.open",
+    "Labels": "fullfield.decisions.evaluation.labels",
     "Model": "fullfield.model.model",
     "Placement": "fullfield.geometry.placement",
     "Plan": "fullfield.planning.plan",
@@ -118,6 +124,7 @@ _HOME = {
     "Where": "fullfield.mask.where",
     "compare_steps": "fullfield.api.plan",
     "convert": "fullfield.api.convert",
+    "evaluate": "fullfield.api.evaluate",
     "export": "fullfield.api.export",
     "find_foreground": "fullfield.api.find_foreground",
     "fit_temperature": "fullfield.decisions.temperature",

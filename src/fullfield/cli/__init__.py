@@ -15,7 +15,20 @@ from fullfield.cli.echo import echo
 from fullfield.errors import FullfieldError, out_of_memory, printable
 
 # In the order of --help; each is `command` in the module of its name.
-COMMANDS = ("scan", "plan", "tune", "verify", "export", "segment", "info", "inspect", "convert", "build", "demo")
+COMMANDS = (
+    "scan",
+    "plan",
+    "tune",
+    "verify",
+    "evaluate",
+    "export",
+    "segment",
+    "info",
+    "inspect",
+    "convert",
+    "build",
+    "demo",
+)
 INTERRUPTED = 130
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch reads it once, at its import: large maps in pages of 2 MB
 EXAMPLES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -11,7 +12,17 @@ from fullfield.cli import records
 from fullfield.cli.command import option
 from fullfield.cli.echo import echo_json
 from fullfield.cli.records import apply, collected
-from fullfield.cli.values import any_mode, class_keys, indices, interval, pair, positive_pair, score_key
+from fullfield.cli.values import (
+    any_mode,
+    class_key,
+    class_keys,
+    indices,
+    interval,
+    pair,
+    positive_pair,
+    renamed,
+    score_key,
+)
 
 # -- What --------------------------------------------------------------------------------------------------------------
 
@@ -195,6 +206,36 @@ seed = option(
     "--seed", group="How", rare=True, type=int, default=0, show_default=True, help="Seed of the draw of these windows."
 )
 
+LABEL_FIELDS = ("rename", "property", "outside", "distance", "image_size", "label_coordinates")
+label_fields = apply(
+    option(
+        "--rename",
+        group="What",
+        multiple=True,
+        type=renamed,
+        metavar="LABEL=CLASS",
+        help="What a label is called among the map's classes; LABEL= leaves it out. May be repeated.",
+    ),
+    option("--outside", group="What", type=class_key, metavar="CLASS", help="Class of what no label covers."),
+    option("--property", group="What", rare=True, metavar="NAME", help="GeoJSON property that holds the class."),
+    option(
+        "--distance",
+        group="How",
+        rare=True,
+        type=float,
+        metavar="PX",
+        help="FROC: a detection this close to a point finds it. [default: half the window]",
+    ),
+    option(
+        "--image-size",
+        group="Where",
+        rare=True,
+        type=positive_pair("image size", "give height and width, px"),
+        metavar="HxW",
+        help="Size of the level whose px the labels count. [default: the finest]",
+    ),
+)
+
 # -- Output ------------------------------------------------------------------------------------------------------------
 
 encoding = collected(
@@ -275,6 +316,11 @@ model_options = apply(_window, trust, _score)
 def print_json(value: Any) -> None:
     """One JSON document on standard output; NaN and infinity become ``null``."""
     echo_json(_finite(value), indent=2)
+
+
+def json_text(value: Any) -> str:
+    """One JSON document for a file; NaN and infinity become ``null``."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -77,6 +77,18 @@ def target(**fields: Any) -> Any:
     return None if all(value is None for value in fields.values()) else Target(**fields)
 
 
+def labels(**fields: Any) -> Any:
+    """The record ``Labels``, whose file exists; ``None`` where none is given."""
+    from fullfield.cli.files import check_file
+    from fullfield.decisions.evaluation.labels import Labels
+
+    source, coordinates = fields.pop("labels"), fields.pop("label_coordinates")
+    if source is None:
+        return None
+    check_file(source)
+    return Labels(source, coordinates=coordinates, **(fields | {"rename": dict(fields["rename"])}))
+
+
 def image(**fields: Any) -> Any:
     """A function that turns a path into an image: into an ``ImageFile`` where a part of the file is picked."""
     from fullfield.image.open import ImageFile

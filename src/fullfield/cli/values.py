@@ -54,6 +54,19 @@ def any_mode(text: str) -> str | int | tuple[int, int]:
     return int(found[1]) if found[2] is None else (int(found[1]), int(found[2]))
 
 
+def renamed(text: str) -> tuple[str, str | None]:
+    """A label and the class that it is; ``None`` for none.
+
+    Examples:
+        >>> renamed("Tumor=tumour"), renamed("255=")
+        (('Tumor', 'tumour'), ('255', None))
+    """
+    label, found, name = text.rpartition("=")
+    if not found:
+        raise click.BadParameter(f"{text!r} is not LABEL=CLASS; LABEL= leaves a label out")
+    return label, name or None
+
+
 def indices(text: str) -> tuple[int, ...]:
     """Integers from 0 up, separated by commas.
 

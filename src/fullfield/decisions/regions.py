@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from fullfield.decisions.decision import DecisionRegion
 from fullfield.engine.protocols import WantedCells
@@ -31,9 +30,7 @@ def map_regions(spec: MapSpec, regions: RegionsLike) -> Iterator[tuple[DecisionR
     where = parse_regions(regions)
     path = Path(where.mask)  # type: ignore[arg-type]  # a path, as parsed
     placement = spec.placement
-    finest: Any = spec.provenance.get("finest_size")
-    name = str(spec.provenance.get("image", "image"))
-    frame = Frame(name, placement.image, tuple(finest) if finest else placement.image, spec.georeference)
+    frame = Frame.of_map(placement.image, spec.provenance, spec.georeference)
     for annotation in read_annotations(path, frame, parse_coordinates(where.coordinates)):
         region = DecisionRegion(annotation.name, annotation.number, annotation.properties)
         cells = annotation_cells(annotation.polygons, placement, where.min_coverage)

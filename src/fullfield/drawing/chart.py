@@ -57,9 +57,9 @@ def draw_chart(
     Raises:
         ImageError: matplotlib is not installed.
     """
-    figure = _matplotlib("figure").Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+    figure = matplotlib_part("figure").Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.25, h_pad=0.25)
-    _matplotlib("backends.backend_agg").FigureCanvasAgg(figure)
+    matplotlib_part("backends.backend_agg").FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     heights = [max(p.y, floor) for p in points] + ([] if limit is None else [max(limit, floor)])
     axes.set(xscale="log", yscale="log", xlim=_around([p.x for p in points]), ylim=_around(heights))
@@ -93,12 +93,12 @@ def check_matplotlib() -> None:
     Raises:
         ImageError: matplotlib is not installed.
     """
-    _matplotlib("figure")
+    matplotlib_part("figure")
 
 
 def _style(axes: Any, floor: float, *, title: str, x_title: str, y_title: str) -> None:
     """Titles, grid, and plain numbers at the ticks: powers of ten, or 1, 2 and 5 times these on short axes."""
-    ticker = _matplotlib("ticker")
+    ticker = matplotlib_part("ticker")
     axes.set_title(title, loc="left", fontsize=16, color=_INK, pad=14)
     axes.set_xlabel(x_title, fontsize=13, color=_INK)
     axes.set_ylabel(y_title, fontsize=13, color=_INK)
@@ -118,13 +118,13 @@ def _style(axes: Any, floor: float, *, title: str, x_title: str, y_title: str) -
 def _box_around(place: Any) -> Any:
     """The pixels of a point."""
     x, y = place
-    return _matplotlib("transforms").Bbox.from_extents(x - 8, y - 8, x + 8, y + 8)
+    return matplotlib_part("transforms").Bbox.from_extents(x - 8, y - 8, x + 8, y + 8)
 
 
 def _write_name(axes: Any, point: ChartPoint, y: float, colour: str, taken: list[Any]) -> None:
     """Writes a point's name beside it, where it covers nothing of ``taken``; leaves it out if there is no room."""
     frame = axes.get_window_extent()
-    outline = _matplotlib("patheffects").withStroke(linewidth=3, foreground="white")
+    outline = matplotlib_part("patheffects").withStroke(linewidth=3, foreground="white")
     for gap in (0, 10, 20):
         for dx, dy, across, up in (
             (9, 8 + gap, "left", "bottom"),
@@ -161,7 +161,7 @@ def _around(values: Sequence[float]) -> tuple[float, float]:
     return 10 ** (low - room), 10 ** (high + room)
 
 
-def _matplotlib(part: str) -> Any:
+def matplotlib_part(part: str) -> Any:
     """A module of matplotlib; pyplot is not used, so that no window system is needed.
 
     Raises:

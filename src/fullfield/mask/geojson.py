@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -64,6 +64,12 @@ class Frame:
         size, metadata = raster.shape[:2], raster.metadata
         return cls(raster.name, size, metadata.levels[0] if metadata.levels else size, metadata.georeference)
 
+    @classmethod
+    def of_map(cls, size: tuple[int, int], provenance: Mapping[str, Any], at: Georeference | None) -> Frame:
+        """The frame of the image that a map was scanned from, by its provenance."""
+        finest = provenance.get("finest_size") or size
+        return cls(str(provenance.get("image", "image")), size, (int(finest[0]), int(finest[1])), at)
+
 
 def geojson_grid(path: Path, raster: Raster, coordinates: MaskCoordinates) -> MaskGrid:
     """The polygons of a file as a grid over an image.
@@ -115,9 +121,7 @@ def declared_crs(document: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def place_shapes(
-    shapes: Rings, declared: str | None, frame: Frame, coordinates: MaskCoordinates, where: str
-) -> Rings:
+def place_shapes(shapes: Rings, declared: str | None, frame: Frame, coordinates: MaskCoordinates, where: str) -> Rings:
     """Polygons, or points as rings of one point, in pixels of the image as it is read.
 
     Raises:

@@ -58,7 +58,7 @@ def _picture_grid(picture: MaskPicture, raster: Raster) -> MaskGrid:
     at, image, size = picture.georeference, raster.metadata.georeference, raster.shape[:2]
     mapped = at is not None and at.crs is not None and image is not None and image.crs is not None
     if not mapped:
-        _check_aspect(picture, raster)
+        check_aspect(picture, size)
     other = mapped and not same_crs(at.crs, image.crs)  # type: ignore[union-attr, arg-type]
     reduced = _reduced(picture, MOST_REPROJECTED if other else MOST_CELLS)
     if not reduced.cells.any():
@@ -89,8 +89,13 @@ def _crs_name(at: Georeference) -> str:
     return parts[1] if len(parts) > 1 else (at.crs or "no coordinate system")
 
 
-def _check_aspect(picture: MaskPicture, raster: Raster) -> None:
-    (h, w), (height, width) = picture.size, raster.shape[:2]
+def check_aspect(picture: MaskPicture, size: tuple[int, int]) -> None:
+    """Raises unless a mask may span an image of height and width ``size``.
+
+    Raises:
+        ImageError: it has another shape.
+    """
+    (h, w), (height, width) = picture.size, size
     # by how much the mask's height differs from the one that its width implies, or the other way round
     off = min(abs(h - height * w / width), abs(w - width * h / height))
     if off <= max(1.0, _ASPECT * min(h, w)):

@@ -22,7 +22,7 @@ from fullfield.image.formats.gdal_safety import allowed_drivers, check_files, ch
 from fullfield.image.raster import Georeference, Raster
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-Block = tuple[NDArray[Any], NDArray[np.bool_] | None]
+MaskPixels = tuple[NDArray[Any], NDArray[np.bool_] | None]
 """Pixels ``(y, x, c)``, and which of them ``(y, x)`` are valid; ``None`` if all are."""
 
 
@@ -39,7 +39,7 @@ class MaskPicture:
 
     where: str
     size: tuple[int, int]
-    read: Callable[[int, int, int, int], Block]
+    read: Callable[[int, int, int, int], MaskPixels]
     georeference: Georeference | None = None
 
 
@@ -66,7 +66,7 @@ def open_picture(mask: object) -> Iterator[MaskPicture]:
 def _from_array(pixels: NDArray[Any], where: str, shown: NDArray[np.bool_] | None = None) -> MaskPicture:
     """A mask from an array ``(y, x, c)``."""
 
-    def read(top: int, bottom: int, left: int, right: int) -> Block:
+    def read(top: int, bottom: int, left: int, right: int) -> MaskPixels:
         region = slice(top, bottom), slice(left, right)
         return pixels[region], None if shown is None else shown[region]
 
@@ -155,7 +155,7 @@ def _gdal(dataset: Any, path: Path) -> MaskPicture:
     alpha = rasterio.enums.ColorInterp.alpha
     bands = [i for i, kind in zip(dataset.indexes, dataset.colorinterp, strict=True) if kind != alpha] or [1]
 
-    def read(top: int, bottom: int, left: int, right: int) -> Block:
+    def read(top: int, bottom: int, left: int, right: int) -> MaskPixels:
         window = windows.Window(left, top, right - left, bottom - top)
         try:
             pixels = dataset.read(bands, window=window)

@@ -1,0 +1,1 @@
+"""Compares maps of scores with labels: accuracy, ranking, calibration, overlap and detections."""
