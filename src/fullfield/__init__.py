@@ -2,10 +2,10 @@
 
 The verbs: ``load`` makes a ``Model`` of a file or a module, ``save`` writes it down, ``inspect`` describes it,
 ``convert`` makes it fully convolutional, ``scan`` runs it over an image and returns ``Scores``, ``verify`` compares
-these with the crops and returns a ``Certificate``; ``plan`` says beforehand how a scan would run, as a ``Plan``, and
-``tune`` measures what scores cheaper than exact ones are worth, as a ``Tuning``; ``evaluate`` compares scores with
-``Labels`` and returns an ``Evaluation``; ``open`` gives an image of any size
-to be read by region.
+these with the crops and returns a ``Certificate``; ``decide`` makes one score a class of them, as a ``Decision``;
+``plan`` says beforehand how a scan would run, as a ``Plan``, and ``tune`` measures what scores cheaper than exact ones
+are worth, as a ``Tuning``; ``evaluate`` compares scores with ``Labels`` and returns an ``Evaluation``; ``open`` gives
+an image of any size to be read by region.
 
 ``fullfield.layers`` has layers that torch lacks, ``fullfield.workbench`` tools to build and study networks by hand.
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import fullfield.layers
     import fullfield.workbench  # noqa: F401 - makes both packages attributes, for type checkers too
     from fullfield.api.convert import convert as convert
+    from fullfield.api.decide import decide as decide
     from fullfield.api.evaluate import evaluate as evaluate
     from fullfield.api.export import export as export
     from fullfield.api.find_foreground import find_foreground as find_foreground
@@ -124,6 +125,7 @@ _HOME = {
     "Where": "fullfield.mask.where",
     "compare_steps": "fullfield.api.plan",
     "convert": "fullfield.api.convert",
+    "decide": "fullfield.api.decide",
     "evaluate": "fullfield.api.evaluate",
     "export": "fullfield.api.export",
     "find_foreground": "fullfield.api.find_foreground",

@@ -175,7 +175,7 @@ def test_labels_are_decided_as_the_share_of_each_class() -> None:
     assert np.array_equal(found.scores, in_memory(ones).decide("mean").scores)
     assert found.scores[3] == 0
     assert found.on == "labels"
-    with pytest.raises(ImageError, match="a map of labels has no scores"):
+    with pytest.raises(ImageError, match="labels are no scores"):
         in_memory(labels, **fields).decide("max")
 
 

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from fullfield.decisions.coverage import Coverage
 from fullfield.decisions.decision import Decision, DecisionRegion
-from fullfield.decisions.regions import map_regions
+from fullfield.decisions.regions import map_regions, parse_regions
 from fullfield.decisions.rule import DecisionRule, ScoresUsed
 from fullfield.decisions.selected import Selected, chunk_regions, select
 from fullfield.decisions.statistics import evaluate
-from fullfield.decisions.values import values_of
+from fullfield.decisions.values import values_of, what_makes
 from fullfield.errors import ArgumentError, ImageError
 from fullfield.store.classes import find_band
 from fullfield.store.maps import MapSpec, ScoreMap
@@ -28,7 +28,7 @@ def decide_map(scores: ScoreMap, rule: DecisionRule) -> Decision:
         ArgumentError: the rule has regions.
         ImageError: no window has a score, or the map does not hold what the rule asks for.
     """
-    _check(scores.spec, rule)
+    check_rule(scores.spec, rule)
     selected = select(scores)
     if not selected.count:
         rows, columns = selected.shape
@@ -43,7 +43,7 @@ def decide_regions(scores: ScoreMap, rule: DecisionRule) -> tuple[Decision, ...]
     Raises:
         ImageError: as for ``decide_map``; or a file without polygons, a polygon that no window with a score touches.
     """
-    _check(scores.spec, rule)
+    check_rule(scores.spec, rule)
     assert rule.regions is not None
     found = []
     for region, cells, box in map_regions(scores.spec, rule.regions):
@@ -55,11 +55,22 @@ def decide_regions(scores: ScoreMap, rule: DecisionRule) -> tuple[Decision, ...]
     return tuple(found)
 
 
-def _check(spec: MapSpec, rule: DecisionRule) -> None:
-    """Raises where a map of labels cannot be decided so."""
-    if spec.kind == "labels" and (rule.how != "mean" or rule.on != "scores" or rule.classes is not None):
-        what = "a map of labels has no scores: its mean is the share of each class, and nothing else can be decided"
-        raise ImageError("decision", what, fix='write decide("mean"), or scan for scores')
+def check_rule(spec: MapSpec, rule: DecisionRule) -> None:
+    """Raises where a map like this cannot be decided so, whatever its scores.
+
+    Raises:
+        ArgumentError: classes that are named twice.
+        ImageError: the map does not hold what the rule asks for, or the regions are no GeoJSON file.
+    """
+    if rule.regions is not None:
+        parse_regions(rule.regions)
+    if spec.kind == "labels":
+        if rule.how != "mean" or rule.on != "scores" or rule.classes is not None:
+            what = "labels are no scores: their mean is the share of each class, and nothing else can be decided"
+            raise ImageError("decision", what, fix="decide the mean, or scan for scores")
+        return
+    _bands(spec, rule)
+    what_makes(spec, _used(spec, rule), rule.divisor)
 
 
 def _decided(scores: ScoreMap, rule: DecisionRule, selected: Selected, region: DecisionRegion | None) -> Decision:

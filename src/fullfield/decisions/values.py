@@ -126,7 +126,7 @@ def values_of(
         ImageError: the map's scores do not say what ``on`` names.
     """
     found = ScoreValues(scores, bands, selected, Coverage(scores.spec.placement, selected), temperature=temperature)
-    wanted = _activation(scores.spec, on, temperature)
+    wanted = what_makes(scores.spec, on, temperature)
     if wanted == "softmax":
         return ScoreValues(scores, bands, selected, found.coverage, None, True, temperature)
     if wanted is None:
@@ -142,8 +142,8 @@ _TURNS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 }
 
 
-def _activation(spec: MapSpec, on: ScoresUsed, temperature: float) -> str | None:
-    """What is to be applied to the numbers of a map.
+def what_makes(spec: MapSpec, on: ScoresUsed, temperature: float) -> str | None:
+    """The function that makes what is decided on of the numbers of a map, by name; ``None`` if they are it.
 
     Raises:
         ImageError: nothing gives what is wanted.

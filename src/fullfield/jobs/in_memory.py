@@ -19,8 +19,12 @@ def scan_in_memory(request: ScanRequest, progress: OnProgress | None = None) -> 
     Raises:
         FullfieldError: a model, image or argument that cannot be used, or an image that was changed meanwhile.
     """
-    job = prepare_job(request, progress=progress)
-    spec, model = job.spec, request.model
+    return run_in_memory(prepare_job(request, progress=progress), progress)
+
+
+def run_in_memory(job: ScanJob, progress: OnProgress | None = None) -> ArrayMap:
+    """The scores of every window of a scan that is ready to run."""
+    request, spec, model = job.request, job.spec, job.request.model
     if request.samples:
         check_comparable(spec, model)
     sink = compute_scores(job, progress)

@@ -92,7 +92,7 @@ class ScanJob:
     def provenance(self) -> dict[str, Any]:
         """What makes the scores, as plain JSON: the model, the image and every record of the request."""
         request, plan, model = self.request, self.plan, self.request.model
-        facts = {
+        facts: dict[str, Any] = {
             "fullfield": __version__,
             "model": model.name,
             "model_hash": model.hash,
@@ -119,6 +119,9 @@ class ScanJob:
                 },
             },
         }
+        levels = self.source.image.original.metadata.levels
+        if levels and levels[0] != self.source.original_size:  # what image coordinates of annotations count
+            facts["finest_size"] = list(levels[0])
         plain: dict[str, Any] = plain_json(facts)
         return plain
 

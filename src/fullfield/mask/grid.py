@@ -162,6 +162,7 @@ def _overlapped_cells(edges: NDArray[np.float64], count: int) -> NDArray[np.intp
 
 def _coverage(sums: NDArray[Any], v: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
     """Coverage of rectangles in 255ths of a grid cell, taking each cell's coverage as uniform."""
+    u = u.clip(0, sums.shape[1] - 1)  # of a part of an image, windows may begin before it
     left = min(int(u.min(initial=u.max(initial=0))), sums.shape[1] - 2)
     sums, u = sums[:, left : int(u.max(initial=0)) + 2], u - left
     rows = _interpolated(sums, v[1], 0) - _interpolated(sums, v[0], 0)

@@ -1,0 +1,138 @@
+"""``fullfield.decide``: the decision of a scan whose map is not kept."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fullfield
+from fullfield import ArgumentError, Compute, DecisionRule, GeometryError, ImageError, Model, Progress, Target
+from fullfield.jobs.to_decision import map_bytes
+from tests.requests import job_of
+
+
+@pytest.fixture(scope="module")
+def net() -> Model:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    return fullfield.load(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 4)).eval(), window=15)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (150, 170, 3), np.uint8)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which temporary folders are made."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("how", ["mean", "quantile:0.8", DecisionRule("top-k:9", on="softmax", classes=(3, 1))])
+def test_a_decision_is_that_of_the_scan(net: Model, image: np.ndarray, how: Any, temporary: Path) -> None:
+    found = fullfield.decide(net, image, how, step=4)
+    rule = how if isinstance(how, DecisionRule) else DecisionRule(how)
+    wanted = fullfield.scan(net, image, step=4).decide(rule.how, on=rule.on, classes=rule.classes)
+    assert found.scores.tobytes() == wanted.scores.tobytes()
+    assert (found.windows, found.effective, found.classes) == (wanted.windows, wanted.effective, wanted.classes)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.fixture
+def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps do not fit a budget beside their scan."""
+    monkeypatch.setattr("fullfield.jobs.to_decision.map_bytes", lambda job: 2**60)
+
+
+@pytest.mark.usefixtures("too_large")
+def test_a_map_that_does_not_fit_goes_through_a_folder_that_is_removed(
+    net: Model, image: np.ndarray, temporary: Path, tmp_path: Path
+) -> None:
+    seen: set[str] = set()
+
+    def watch(now: Progress) -> None:
+        seen.update(path.name for path in temporary.glob("*/*"))
+
+    where = fullfield.Where(region=":120,10:")
+    found = fullfield.decide(net, image, "mean", on="softmax", step=2, where=where, progress=watch)
+    stored = fullfield.scan(net, image, step=2, where=where, output=tmp_path / "map.zarr")
+    assert found.scores.tobytes() == stored.decide("mean", on="softmax").scores.tobytes()
+    assert "map.zarr" in seen
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.usefixtures("too_large")
+def test_the_folder_is_removed_after_an_interruption(net: Model, image: np.ndarray, temporary: Path) -> None:
+    def stop(now: Progress) -> None:
+        if now.stage == "deciding":
+            assert list(temporary.iterdir())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fullfield.decide(net, image, "mean", progress=stop)
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_budget_decides_whether_a_map_is_kept_in_memory(
+    net: Model, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.zeros((700, 700, 3), np.uint8)
+    work = job_of(net, image, step=1, tile=(20, 20), budget=10**9)
+    least = work.plan.memory.total_bytes
+    stored: list[bool] = []
+    monkeypatch.setattr("fullfield.jobs.to_decision.scan_to_store", lambda *_: stored.append(True) or 1 / 0)
+    for budget, fits in ((least + map_bytes(work), True), (least + map_bytes(work) - 1, False)):
+        compute = Compute(budget=budget, tile=(20, 20))
+        if fits:
+            fullfield.decide(net, image, "max", step=1, compute=compute)
+        else:
+            with pytest.raises(ZeroDivisionError):
+                fullfield.decide(net, image, "max", step=1, compute=compute)
+    assert stored == [True]
+
+
+def test_background_is_found_once_and_no_picture_is_left(net: Model, temporary: Path, tmp_path: Path) -> None:
+    slide = np.full((200, 300, 3), 240, np.uint8)
+    slide[50:150, 100:200] = np.random.default_rng(0).integers(60, 200, (100, 100, 3))
+    where = fullfield.Where(skip_background=True)
+    found = fullfield.decide(net, slide, "mean", where=where)
+    assert found.scores.tobytes() == fullfield.scan(net, slide, where=where).decide("mean").scores.tobytes()
+    assert found.windows < 200 * 300
+
+
+def test_a_target_finds_the_mode(net: Model, image: np.ndarray) -> None:
+    found = fullfield.decide(net, image, "mean", mode=Target(tolerance=0.5))
+    assert found.windows == fullfield.decide(net, image, "mean").windows
+
+
+def never_scanning(now: Progress) -> None:
+    assert now.stage in ("reading the model",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"how": "avg"}, ArgumentError, "how: 'avg' is not known"),
+        ({"on": "probabilities"}, ImageError, "the map holds logits, which become probabilities in two ways"),
+        ({"how": DecisionRule("mean", classes="cat")}, ImageError, "class: 'cat'"),
+        ({"how": DecisionRule("mean", regions="none.geojson")}, ImageError, "none.geojson: there is no such file"),
+        ({"how": DecisionRule("mean"), "on": "softmax"}, ArgumentError, "on: is softmax, and the rule says scores"),
+        ({"compute": Compute(rank=0, world=2)}, GeometryError, "world: scores that are decided at once"),
+        ({"scales": 1}, ArgumentError, "decide: has no argument 'scales'"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused_before_the_scan(
+    net: Model, image: np.ndarray, arguments: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        fullfield.decide(net, image, **arguments, progress=never_scanning)
