@@ -34,7 +34,7 @@ class Costs:
 
 
 def search(costs: Any, **fields: Any) -> TileSearch:
-    plain = TileSearch(costs, 100, largest=(1000, 1000), step=(1, 1), stride=(1, 1), value_bytes=MB)
+    plain = TileSearch(costs, 100, largest=(1000, 1000), step=(1, 1), stride=(1, 1), value_bytes=lambda stop: MB)
     return replace(plain, **fields)
 
 
@@ -107,25 +107,27 @@ def test_the_frontier_is_where_the_work_is_least_of_what_fits() -> None:
     assert search_tile(search(cost, largest=(1, 1), nodes=64, budget=0)).stop == 1
 
 
-def test_a_batch_is_of_whole_rows_and_its_largest_value_64_mib() -> None:
+def test_a_batch_is_of_whole_rows_and_its_largest_value_31_mib() -> None:
     def batch(tile: Pair, **fields: Any) -> int:
         return batch_size(search(Costs(lambda windows: 1), **fields), tile)
 
-    assert batch((100, 10)) == 60
-    assert batch((5, 10)) == 50
-    assert batch((2, 100)) == 50  # two equal parts of a row
-    assert batch((100, 10), value_bytes=100 * MB) == 10  # 1000 windows in 64 batches of 15, in whole rows of 10
-    assert batch((1, 10), value_bytes=100 * MB) == 1
+    assert batch((100, 10)) == 30
+    assert batch((5, 10)) == 30
+    assert batch((2, 100)) == 25  # four equal parts of a row
+    assert (
+        batch((100, 10), value_bytes=lambda stop: 100 * MB) == 10
+    )  # 1000 windows in 64 batches of 15, in whole rows of 10
+    assert batch((1, 10), value_bytes=lambda stop: 100 * MB) == 1
 
 
 def test_a_batch_is_halved_until_it_fits() -> None:
     def cost(tile: Pair, batch: int, stop: int | None) -> TileOption:
         return TileOption(tile, batch, stop, 1, 1, batch)
 
-    assert evaluate_tile(search(cost, budget=20), (8, 8)).batch == 16
+    assert evaluate_tile(search(cost, budget=20), (8, 8)).batch == 12
     assert evaluate_tile(search(cost, budget=20, batch=30), (8, 8)).batch == 30
     assert evaluate_tile(search(cost, budget=0), (8, 8)).batch == 1
-    assert evaluate_tile(search(cost), (8, 8)).batch == 64
+    assert evaluate_tile(search(cost), (8, 8)).batch == 24
 
 
 def test_tiles_that_do_not_fill_the_map_do_not_end_the_search() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -176,9 +177,9 @@ def _is_defined(task: _Task, plan: Plan) -> bool:
     return all(place.shared or not shared[name].shared for name, place in plan.places.items())
 
 
-def _largest_value(task: _Task) -> int:
+def _largest_value(task: _Task, grid: TileGrid, stop: int | None) -> int:
     """Numbers of the largest value of one window that is computed per window; of any if none need be."""
-    places = task.borders.places(task.network)
+    places = task.borders.places(task.network) if stop is None else task.costs.places(grid, stop)
     alone = [n.window_elements for n in task.network if not places[n.name].shared]
     return max(alone or [n.window_elements for n in task.network])
 
@@ -240,7 +241,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         shape,
         step,
         stride=(max(a[0].jump for a in axes), max(a[1].jump for a in axes)),
-        value_bytes=task.costs.itemsize * _largest_value(task),
+        value_bytes=functools.cache(lambda stop: task.costs.itemsize * _largest_value(task, grid, stop)),
         nodes=len(task.network.nodes) if task.borders.cells is None else 0,  # elsewhere scores would depend on it
         batch=task.batch,
         every=cell_stride,

@@ -17,9 +17,10 @@ class CostConstants:
             pieces that smaller values leave and later ones do not fit into.
         heap_bytes: size from which on glibc asks the system for pages of a value's own, which return at once.
         call_bytes: bytes of one operator in the programs of four kinds of tile (``tests/engine/test_memory.py``).
-        batch_bytes: largest value of a batch of windows that keeps one core busy (``benchmarks/scan.py``, VGG-16).
-        weight_moves: times that a convolution moves its weights in every call: read, written in another order, read
-            (ResNet-18 without overlap: 57 ms in tiles of one window, 35 in tiles of 4x2, the fastest crops 29).
+        batch_bytes: largest value of a batch of windows: larger ones than ``heap_bytes`` get fresh pages in every call,
+            which take longer than a convolution of few channels (``benchmarks/rivals.py``, MobileNetV2, no overlap).
+        weight_moves: times that a shared convolution moves its weights in every call: read, written in another order,
+            read. Those of what runs per window are packed once.
         batches: most batches in one program: each repeats the operators that run per window.
     """
 
@@ -29,7 +30,7 @@ class CostConstants:
     idle_heap: float = 2.6
     heap_bytes: int = 32 << 20
     call_bytes: int = 40_000
-    batch_bytes: int = 64 << 20
+    batch_bytes: int = 31 << 20
     weight_moves: int = 3
     batches: int = 64
 

@@ -62,12 +62,14 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     calls = families + len(rest) * -(-windows // batch)
     strips = {n.name: _gathered_cells(n, layout) for n in shared}
     taken = sum(windows * math.prod(network[name].shape[-2:]) for name in layout.frontier_inputs) if rest else 0
-    programs = _program_bytes(families + 2 * len(rest), sum(strips.values()) + taken, network, itemsize)
+    programs = _program_bytes(
+        families + 2 * len(rest), sum(strips.values()) + taken, network, {n.name for n in rest}, itemsize
+    )
     pairs = ((strips[n.name], network[i]) for n in shared for i in n.inputs)
     strip_bytes = sum(cells * i.elements * i.itemsize_factor * itemsize for cells, i in pairs)
     packed = itemsize * _packed(shared, layout)
     weights = itemsize * sum(n.macs * n.itemsize_factor for n in rest if n.scratch.weights)
-    reordered = CONSTANTS.weight_moves * (packed + -(-windows // batch) * weights)
+    reordered = CONSTANTS.weight_moves * packed + -(-windows // batch) * weights
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
@@ -119,10 +121,13 @@ def _gathered_cells(node: NodeSpec, layout: TileLayout) -> int:
     return all_cells - interior
 
 
-def _program_bytes(calls: int, gathered: int, network: Network, itemsize: int) -> int:
-    """Bytes of a tile's programs: their operators, the indices of what they gather, and weights in another order."""
+def _program_bytes(calls: int, gathered: int, network: Network, alone: Set[str], itemsize: int) -> int:
+    """Bytes of a tile's programs: their operators, the indices of what they gather, and weights in another order.
+
+    Those of nodes that run per window (``alone``) are packed, whatever their kernels.
+    """
     convolutions = [n for n in network if n.scratch.weights and not _covers(n, network)]
-    ordered = sum(n.macs for n in convolutions if max(op.kernel for op in n.ops) > 1)
+    ordered = sum(n.macs for n in convolutions if n.name in alone or max(op.kernel for op in n.ops) > 1)
     return CONSTANTS.call_bytes * calls + 4 * gathered + ordered * itemsize
 
 

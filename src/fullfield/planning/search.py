@@ -50,7 +50,8 @@ class TileSearch:
         largest: rows and columns of windows of the whole map.
         step: px between windows (y, x).
         stride: px between cells of the network's coarsest shared map (y, x).
-        value_bytes: of the largest value of one window where the network runs per window.
+        value_bytes: of the largest value of one window that is computed per window, from the node at an index on; or,
+            with ``None``, where windows cannot share it.
         nodes: of the network, between which the frontier may move; 0 if it must stay where it is.
         batch: windows at a time, if given.
         every: cells of the map between neighbouring windows of a tile (y, x).
@@ -61,7 +62,7 @@ class TileSearch:
     largest: Pair
     step: Pair
     stride: Pair
-    value_bytes: int
+    value_bytes: Callable[[int | None], int]
     nodes: int = 0
     batch: int | None = None
     every: Pair = (1, 1)
@@ -98,7 +99,7 @@ def search_tile(search: TileSearch) -> TileOption:
             misses += 1
     if misses < MISSES and shared.tile != search.largest:
         best = _between(search, shared, best)
-    return _move_frontier(search, search.cost(best.tile, best.batch, None), PARTS)
+    return _within_budget(search, best.tile, parts=PARTS)
 
 
 def evaluate_tile(search: TileSearch, tile: Pair) -> TileOption:
@@ -107,10 +108,10 @@ def evaluate_tile(search: TileSearch, tile: Pair) -> TileOption:
     return option if search.fits(option) else _within_budget(search, tile, parts=PARTS)
 
 
-def batch_size(search: TileSearch, tile: Pair) -> int:
+def batch_size(search: TileSearch, tile: Pair, stop: int | None = None) -> int:
     """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
     rows, columns = tile
-    wanted = max(CONSTANTS.batch_bytes // search.value_bytes, rows * columns // CONSTANTS.batches, 1)
+    wanted = max(CONSTANTS.batch_bytes // search.value_bytes(stop), rows * columns // CONSTANTS.batches, 1)
     if wanted < columns:
         return even_side(columns, wanted)
     return columns * even_side(rows, wanted // columns)
@@ -170,7 +171,8 @@ def _move_frontier(search: TileSearch, option: TileOption, parts: int) -> TileOp
     fits the budget is preferred to what does not.
     """
     stops = sorted({max(1, search.nodes * k // parts) for k in range(parts)}) if search.nodes else []
-    options = [option, *(search.cost(option.tile, option.batch, stop) for stop in stops)]
+    sizes = (search.batch or min(option.batch, batch_size(search, option.tile, stop)) for stop in stops)
+    options = [option, *(search.cost(option.tile, size, stop) for size, stop in zip(sizes, stops, strict=True))]
     fitting = [o for o in options if search.fits(o)]
     if search.nodes and not fitting and parts < PARTS:
         return _move_frontier(search, option, PARTS)

@@ -8,14 +8,28 @@ from torch import nn
 from torch.fx import GraphModule
 
 import fullfield
-from fullfield.engine.engines.fusion import Fuser, can_fuse
+from fullfield.engine.engines.fusion import Fuser, PackedWeights, can_fuse
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.lower.program import lower
 from tests.oracle import difference
 from tests.requests import job_of
 
 CPU = torch.device("cpu")
+DYNAMIC = torch.export.Dim.DYNAMIC
 pytestmark = pytest.mark.skipif(not can_fuse(torch.float32, CPU), reason="this torch has no oneDNN")
+
+
+class Clamp(nn.Module):
+    """ReLU6 as ONNX files have it, and its relatives."""
+
+    def __init__(self, low: float, high: float | None) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Between two numbers."""
+        return torch.clamp(x, self.low, self.high)
+
 
 ACTIVATIONS = {
     "relu": nn.ReLU(),
@@ -28,6 +42,9 @@ ACTIVATIONS = {
     "hardswish": nn.Hardswish(),
     "sigmoid": nn.Sigmoid(),
     "tanh": nn.Tanh(),
+    "clamp": Clamp(-0.2, 0.7),
+    "clamp at zero": Clamp(0.0, None),
+    "clamp from below": Clamp(0.1, None),  # not among oneDNN's
     "elu": nn.ELU(),  # not among oneDNN's
 }
 
@@ -84,3 +101,29 @@ def test_what_is_read_twice_is_not_merged() -> None:
     x = torch.rand(2, 3, 24, 24)
     with torch.inference_mode():
         assert difference(fused(x), module(x)) <= 1e-5
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU6(), Clamp(0.0, 6.0), Clamp(0.0, None)])
+def test_clamps_are_merged(activation: nn.Module) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), activation).eval()
+    graph = torch.export.export(module, (torch.rand(2, 3, 24, 24),)).module()
+    fused = Fuser().fuse(GraphModule(graph, graph.graph))
+    called = [n for n in fused.graph.nodes if n.op == "call_function"]
+    assert [n.target for n in called] == [torch.ops.mkldnn._convolution_pointwise.default]
+
+
+def test_packed_weights_are_kept_for_two_sizes_of_maps() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2)).eval()
+    shapes = [(2, 24, 24), (4, 24, 24), (2, 40, 32), (2, 24, 24)]
+    graph = torch.export.export(
+        module, (torch.rand(2, 3, 24, 24),), dynamic_shapes=({0: DYNAMIC, 2: DYNAMIC, 3: DYNAMIC},)
+    ).module(check_guards=False)
+    fused = Fuser().fuse(GraphModule(graph, graph.graph), one_size=True)
+    packed = [part for part in fused.children() if isinstance(part, PackedWeights)]
+    assert len(packed) == 2
+    with torch.inference_mode():
+        for count, height, width in shapes:
+            x = torch.rand(count, 3, height, width)
+            assert difference(fused(x), module(x)) <= 1e-5
+            assert all(len(part.sizes) <= 2 for part in packed)
+    assert packed[0].sizes == [(2, 3, 40, 32), (2, 3, 24, 24)]

@@ -1,24 +1,28 @@
 """Merges convolutions with what follows them, and keeps their weights in the memory order of the maps.
 
 Activations and sums on their own read and write the whole map once more. The operators used here are those that
-``torch.compile`` emits for CPUs. It also reorders weights for oneDNN beforehand; but oneDNN wants another order for
-maps of another size, and brings one such order to another by a loop that takes longer than the convolution.
+``torch.compile`` emits for CPUs. Like it, programs of batches of windows, whose maps are always of one size, pack their
+weights for oneDNN once; otherwise every call packs them again, which is a tenth of a deep layer on 8 windows. oneDNN
+wants another order for maps of another size, and brings one such order to another by a loop that takes longer than the
+convolution: no packed weights are used for two sizes.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from fullfield.graph.calls import bind, op_name, pair
 from fullfield.lower.inplace import SAME_SHAPE
 
 aten = torch.ops.aten
+_SIZES = 2  # of maps, for which the packed weights of a convolution are kept
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,41 @@ def _has_operators() -> bool:
         layer = [None, [0, 0], [1, 1], [1, 1], 1]
         relu = torch.ops.mkldnn._convolution_pointwise.default(-one, one, *layer, "relu", [], "")
         total = torch.ops.mkldnn._convolution_pointwise.binary(-one, -one, one, *layer, "add", 1.0, "relu", [], "")
+        packed = torch.ops.mkldnn._reorder_convolution_weight(one, *layer[1:], [1, 1, 1, 1])
+        again = torch.ops.mkldnn._convolution_pointwise.default(one, packed, *layer, "none", [], "")
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return bool(relu.item() == 0.0 and total.item() == 0.0)
+    return bool(relu.item() == 0.0 and total.item() == 0.0 and again.item() == 1.0)
+
+
+class PackedWeights(nn.Module):
+    """The weights of one convolution as oneDNN wants them for the maps that it is called with.
+
+    Args:
+        weight: in the network's own memory.
+        layer: padding, stride, dilation and groups.
+    """
+
+    def __init__(self, weight: Tensor, layer: tuple[list[int], list[int], list[int], int]) -> None:
+        super().__init__()
+        self._weight, self._layer = weight, layer
+        self._packed: OrderedDict[torch.Size, Tensor] = OrderedDict()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """The weights for maps of this size; those of the sizes used last are kept."""
+        found = self._packed.get(maps.shape)
+        if found is None:
+            pack = torch.ops.mkldnn._reorder_convolution_weight
+            found = self._packed[maps.shape] = pack(self._weight, *self._layer, list(maps.shape))
+            while len(self._packed) > _SIZES:
+                self._packed.popitem(last=False)
+        self._packed.move_to_end(maps.shape)
+        return found
+
+    @property
+    def sizes(self) -> list[tuple[int, ...]]:
+        """Shapes of the maps for which packed weights are kept."""
+        return [tuple(shape) for shape in self._packed]
 
 
 class Fuser:
@@ -55,13 +91,19 @@ class Fuser:
 
     def __init__(self) -> None:
         self._weights: dict[tuple[object, ...], Tensor] = {}
+        self._packed: dict[tuple[object, ...], PackedWeights] = {}
 
     @torch.no_grad()
-    def fuse(self, module: GraphModule) -> GraphModule:
-        """The module with its convolutions merged with the sums and activations after them; changed in place."""
+    def fuse(self, module: GraphModule, *, one_size: bool = False) -> GraphModule:
+        """The module with its convolutions merged with the sums and activations after them; changed in place.
+
+        Args:
+            module: a part of a program.
+            one_size: pack the weights, as each of its convolutions is called with maps of one size.
+        """
         for node in list(module.graph.nodes):
             if node.target is aten.conv2d.default and _arguments(node)[1].op == "get_attr" and not node.kwargs:
-                self._merge(module, node)
+                self._merge(module, node, one_size)
         module.recompile()
         return module
 
@@ -81,7 +123,7 @@ class Fuser:
         module.recompile()
         return module
 
-    def _merge(self, module: GraphModule, node: Node) -> None:
+    def _merge(self, module: GraphModule, node: Node, one_size: bool) -> None:
         value, weight, bias, stride, padding, dilation, groups = bind(node).values()
         layer = bias, pair(padding), pair(stride), pair(dilation), groups
         other = _summand(node)
@@ -93,7 +135,10 @@ class Fuser:
             activation = MergedActivation()
         how: tuple[Any, ...] = list(activation.numbers), activation.formula
         with module.graph.inserting_before(merged[-1]):
-            held = module.graph.get_attr(self._ordered(module, str(weight.target)))
+            if one_size:
+                held = module.graph.call_module(self._pack(module, str(weight.target), layer[1:]), (value,))
+            else:
+                held = module.graph.get_attr(self._ordered(module, str(weight.target)))
             if other is None:
                 args = (value, held, *layer, activation.name or "none", *how)
                 result = module.graph.call_function(torch.ops.mkldnn._convolution_pointwise.default, args)
@@ -111,8 +156,7 @@ class Fuser:
 
     def _ordered(self, module: GraphModule, name: str) -> str:
         """The name under which ``module`` holds the weights in the memory order of the maps."""
-        holder, _, leaf = name.rpartition(".")
-        weight: Tensor = getattr(module.get_submodule(holder), leaf)
+        weight = _held(module, name)
         key = weight.data_ptr(), tuple(weight.shape), weight.stride()
         if key not in self._weights:
             self._weights[key] = weight.detach().contiguous(memory_format=torch.channels_last)
@@ -120,6 +164,25 @@ class Fuser:
         if not hasattr(module, held):
             module.register_buffer(held, self._weights[key], persistent=False)
         return held
+
+    def _pack(self, module: GraphModule, name: str, layer: tuple[Any, ...]) -> str:
+        """The name under which ``module`` holds what packs the weights of a convolution."""
+        weight = _held(module, name)
+        padding, stride, dilation, groups = layer
+        given = list(padding), list(stride), list(dilation), groups
+        key = weight.data_ptr(), tuple(weight.shape), weight.stride(), str(given)
+        packed = self._packed.setdefault(key, PackedWeights(weight.detach(), given))
+        held = f"_packed_{list(self._packed).index(key)}"
+        if not hasattr(module, held):
+            module.add_module(held, packed)
+        return held
+
+
+def _held(module: GraphModule, name: str) -> Tensor:
+    """The tensor of a dotted name."""
+    holder, _, leaf = name.rpartition(".")
+    weight: Tensor = getattr(module.get_submodule(holder), leaf)
+    return weight
 
 
 def _arguments(node: Node) -> tuple[Any, ...]:
@@ -166,4 +229,13 @@ def _activation(node: Node) -> MergedActivation | None:
         case "hardtanh":
             given = [float(n) for n in numbers]
             return MergedActivation("hardtanh", (*given, *(-1.0, 1.0)[len(given) :]))
+        case "clamp" | "clamp_min":
+            return _clamp(*numbers)
     return None
+
+
+def _clamp(low: object = None, high: object = None) -> MergedActivation | None:
+    """A clamp between two numbers, or at zero from below, as oneDNN defines it; ``None`` for any other."""
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        return MergedActivation("hardtanh", (float(low), float(high)))
+    return MergedActivation("relu") if low == 0 and high is None else None
