@@ -83,6 +83,32 @@ def test_a_resolution_wanted_is_reached_by_resampling_once(tmp_path: Path) -> No
     assert fullfield.open(tmp_path / "a.tif", mpp=0.25).shape == (80, 160, 3)
 
 
+def test_a_pixel_size_that_is_stated_replaces_the_files(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 160, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:  # states 0.25 µm
+        options: dict[str, Any] = {"photometric": "rgb", "tile": (32, 32), "resolutionunit": 3}
+        file.write(pixels, subifds=1, resolution=(40000, 40000), **options)
+        file.write(pixels[::2, ::2], subfiletype=1, resolution=(20000, 20000), **options)
+    stated = fullfield.open(tmp_path / "a.tif", pixel_size=0.5)
+    assert (stated.shape, stated.metadata.mpp) == ((128, 160, 3), (0.5, 0.5))
+    coarse = fullfield.open(tmp_path / "a.tif", pixel_size=0.5, mpp=1.0)
+    assert (coarse.metadata.level, coarse.metadata.mpp) == (1, (1.0, 1.0))
+    np.testing.assert_array_equal(coarse.read(0, 64, 0, 80), pixels[::2, ::2])
+    assert fullfield.open(tmp_path / "a.tif", pixel_size=0.5, level=1).metadata.mpp == (1.0, 1.0)
+    resampled = fullfield.open(tmp_path / "a.tif", pixel_size=0.5, mpp=2.0)
+    assert (resampled.shape, resampled.metadata.mpp) == ((32, 40, 3), (2.0, 2.0))
+
+
+@pytest.mark.parametrize("kind", sorted(READERS))
+def test_any_image_can_be_told_its_pixel_size(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a").write_bytes(encoded(kind))
+    height, width, _ = fullfield.open(tmp_path / "a").shape
+    raster = fullfield.open(tmp_path / "a", pixel_size=0.5, mpp=1.0)
+    assert raster.shape[:2] == (round(height / 2), round(width / 2))
+    with pytest.raises(ImageError, match="pixel_size: 0 µm/px is not a positive number"):
+        fullfield.open(tmp_path / "a", pixel_size=0)
+
+
 def test_a_geotiff_is_read_by_gdal_and_without_it_with_a_remark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

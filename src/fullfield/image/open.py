@@ -22,11 +22,11 @@ from fullfield.image.formats.tiff_check import first_tags, tiff_format
 from fullfield.image.network import retried
 from fullfield.image.opened import Opened, file_state
 from fullfield.image.raster import Raster
-from fullfield.image.selection import Selection, unknown_resolution
+from fullfield.image.selection import Selection, finer_level, unknown_resolution
 
-_ZARR = ("zarr.json", ".zgroup", ".zarray")
+ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
-_MIRAX, _MIRAX_INDEX = ".mrxs", "Slidedat.ini"
+MIRAX, MIRAX_INDEX = ".mrxs", "Slidedat.ini"
 _JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xffO\xffQ")
 _NO_VENDOR = ("generic-tiff", None)  # OpenSlide's answers for TIFFs without a vendor, and for unknown files
 
@@ -42,6 +42,7 @@ def open(
     z: int | None = None,
     t: int | None = None,
     value_range: tuple[float, float] | None = None,
+    pixel_size: float | None = None,
 ) -> Raster:
     """Opens an image of any size; pixels are read by region, when they are needed.
 
@@ -58,6 +59,7 @@ def open(
         t: index of the time point.
         value_range: pixel values of black and white, ``(0, 4095)`` for 12 bits say, that become the ends of the range
             that the network was trained on; by default those that the file declares, else those of 8 and 16 bits.
+        pixel_size: micrometres per pixel of the finest level, in place of what the file states.
 
     Raises:
         ImageError: it cannot be read, does not hold what is selected, or its reader is not installed.
@@ -71,7 +73,7 @@ def open(
     if isinstance(path, ImageFile):
         return path.open()
     chosen = None if bands is None else tuple(int(band) for band in bands)
-    return open_raster(path, selection=Selection(level, mpp, chosen, series, z, t, value_range))
+    return open_raster(path, selection=Selection(level, mpp, chosen, series, z, t, value_range, pixel_size))
 
 
 @checks_fields
@@ -109,7 +111,7 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
     name = os.fspath(path)
     state = file_state(local_path(name))
     try:
-        raster = _opened(name, selection)
+        raster = _opened(name, selection) if selection.pixel_size is None else _of_pixel_size(name, selection)
     except (OSError, EOFError) as error:  # of the system or the network, while the header is read
         raise unreadable(name, error) from error
     try:
@@ -119,6 +121,20 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
         raise
     metadata = replace(raster.metadata, opened=Opened(name, selection, state))
     return replace(raster, metadata=metadata)  # type: ignore[type-var]  # all readers' are dataclasses
+
+
+def _of_pixel_size(name: str, selection: Selection) -> Raster:
+    """The level selected of an image whose finest level has the pixel size that the user states."""
+    assert selection.pixel_size is not None
+    stated, mpp = selection.pixel_size, selection.mpp
+    raster = _opened(name, replace(selection, mpp=None))
+    levels = raster.metadata.levels or (tuple(raster.shape[:2]),)
+    sizes = [(stated * levels[0][0] / height, stated * levels[0][1] / width) for height, width in levels]
+    level = raster.metadata.level if mpp is None else finer_level([max(size) for size in sizes], mpp)
+    if level != raster.metadata.level:
+        raster.close()
+        raster = _opened(name, replace(selection, mpp=None, level=level))
+    return replace(raster, metadata=replace(raster.metadata, mpp=sizes[level]))  # type: ignore[type-var]
 
 
 def _at_resolution(raster: Raster, mpp: float) -> Raster:
@@ -154,7 +170,7 @@ def _opened(path: str, selection: Selection) -> Raster:
         return _reader("gdal")(local or path, selection)
     if local is not None and _vendor(local) not in _NO_VENDOR:
         return _reader("slide")(local, selection)
-    if path.split("?")[0].lower().endswith(_MIRAX):
+    if path.split("?")[0].lower().endswith(MIRAX):
         raise _mirax_error(path, local)  # by its suffix: the file itself is an ordinary small picture
     raster = open_pillow(path, selection)
     return _open_with_gdal(path, local, head, selection) if raster is None else raster
@@ -178,10 +194,10 @@ def _gdal_reads(path: str, local: str | None) -> bool:
 
 
 def _open_folder(local: str, selection: Selection) -> Raster:
-    if any((Path(local) / name).is_file() for name in _ZARR):
+    if any((Path(local) / name).is_file() for name in ZARR_FILES):
         return _open_zarr(local, selection)
-    if (Path(local) / _MIRAX_INDEX).is_file():
-        raise ImageError(local, "is the folder of a MIRAX slide", fix=f"give the file {Path(local).name}{_MIRAX}")
+    if (Path(local) / MIRAX_INDEX).is_file():
+        raise ImageError(local, "is the folder of a MIRAX slide", fix=f"give the file {Path(local).name}{MIRAX}")
     raise ImageError(local, "is a folder and not a Zarr", fix="give one file in it")
 
 
@@ -190,12 +206,12 @@ def _mirax_error(path: str, local: str | None) -> ImageError:
     if local is None:
         return ImageError(path, "is a MIRAX slide: its pixels are in a folder next to it", fix="download both")
     folder = Path(local).with_suffix("")
-    if not (folder / _MIRAX_INDEX).is_file():
-        what = f"is a MIRAX slide: its pixels are in the folder {folder}, where {_MIRAX_INDEX} is not found"
+    if not (folder / MIRAX_INDEX).is_file():
+        what = f"is a MIRAX slide: its pixels are in the folder {folder}, where {MIRAX_INDEX} is not found"
         return ImageError(local, what, fix="copy the folder too, under this name")
     if find_spec("openslide") is None:
         return ImageError(local, "is a MIRAX slide, which OpenSlide reads", fix="pip install 'fullfield[slide]'")
-    return ImageError(local, "is a MIRAX slide that OpenSlide does not open", fix=f"rename it to {folder.name}{_MIRAX}")
+    return ImageError(local, "is a MIRAX slide that OpenSlide does not open", fix=f"rename it to {folder.name}{MIRAX}")
 
 
 def _is_zarr_url(url: str) -> bool:
@@ -207,7 +223,7 @@ def _is_zarr_url(url: str) -> bool:
         last = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
         if url.startswith("http") and "." in last and not last.lower().endswith((".zarr", ".ngff")):
             return False  # a file name such as a.tif: saves three requests
-        return any(_exists(fs, f"{path.rstrip('/')}/{name}") for name in _ZARR)
+        return any(_exists(fs, f"{path.rstrip('/')}/{name}") for name in ZARR_FILES)
     except Exception:  # noqa: BLE001  every file system of fsspec raises its own; opening will report it
         return False
 

@@ -21,6 +21,7 @@ class Selection:
         z: index of the plane of a stack.
         t: index of the time point.
         value_range: pixel values of black and white; by default those that the file declares, else the type's.
+        pixel_size: micrometres per pixel of the finest level, in place of what the file states.
 
     Raises:
         ImageError: both a level and a resolution, a number out of range, or an empty range of values.
@@ -33,14 +34,16 @@ class Selection:
     z: int | None = None
     t: int | None = None
     value_range: tuple[float, float] | None = None
+    pixel_size: float | None = None
 
     def __post_init__(self) -> None:
         if self.level is not None and self.mpp is not None:
             raise ImageError(
                 "level, mpp", f"level {self.level} and {self.mpp:g} µm/px exclude each other", fix="give one of them"
             )
-        if self.mpp is not None and not 0 < self.mpp < float("inf"):
-            raise ImageError("mpp", f"{self.mpp:g} µm/px is not a positive number", fix="give one such as 0.5")
+        for name, size in (("mpp", self.mpp), ("pixel_size", self.pixel_size)):
+            if size is not None and not 0 < size < float("inf"):
+                raise ImageError(name, f"{size:g} µm/px is not a positive number", fix="give one such as 0.5")
         if self.bands == ():
             raise ImageError("bands", "none is selected", fix="give at least one, counted from 0, or leave it out")
         span = self.value_range
@@ -146,5 +149,5 @@ def unknown_resolution(mpp: float, where: str) -> ImageError:
     return ImageError(
         where,
         f"{mpp:g} µm/px are wanted, the file does not state its resolution",
-        fix="choose by level= or scale= (--level, --scale)",
+        fix="state it by pixel_size= (--pixel-size), or choose by level= or scale= (--level, --scale)",
     )
