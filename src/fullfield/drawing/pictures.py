@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fullfield.drawing.colours import paint
 from fullfield.errors import ImageError
 from fullfield.files import PICTURES, check_writable, replacing
 from fullfield.store.palette import distinct
 
+MARK = b"made by fullfield"  # in a picture's file, so that it is not taken for an image to scan
+_SOFTWARE = 305  # EXIF's tag
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".webp": ("WEBP", {"lossless": True}),
@@ -84,7 +87,20 @@ def encode_picture(picture: Image.Image, path: Path) -> None:
         picture = Image.new("RGB", picture.size)
         picture.paste(clear, mask=clear.getchannel("A"))
     with path.open("wb") as file:
-        picture.save(file, format=kind, **options)
+        picture.save(file, format=kind, **options, **_mark(kind))
+
+
+def _mark(kind: str) -> dict[str, Any]:
+    """The options with which Pillow writes ``MARK`` into a file."""
+    if kind == "PNG":
+        text = PngInfo()
+        text.add_text("Software", MARK.decode())
+        return {"pnginfo": text}
+    if kind == "JPEG":
+        return {"comment": MARK}
+    exif = Image.Exif()
+    exif[_SOFTWARE] = MARK.decode()
+    return {"exif": exif}
 
 
 def html_table(rows: Sequence[tuple[str, str]], picture: Image.Image | None, caption: str) -> str:

@@ -47,6 +47,7 @@ class PictureStyle:
         smooth: interpolate between the centres of cells.
         legend: draw a colour bar, or the names of the labels, below the picture.
         side: px of the longer side of a picture over an image of more than 16.7 million pixels.
+        thumbnail: the picture has at most ``side`` px a side over any image.
     """
 
     colours: str = "viridis"
@@ -57,6 +58,7 @@ class PictureStyle:
     smooth: bool = False
     legend: bool = True
     side: int = 4096
+    thumbnail: bool = False
 
 
 def draw_map(scores: ScoreMap, cls: int | str | None, style: PictureStyle) -> Image.Image:
@@ -122,7 +124,7 @@ def _overlay(
 ) -> tuple[StripPicture, Photo]:
     """The map over the image, with its legend; and the image alone."""
     check_alpha(style.alpha)
-    photo = photo_of(image, side=style.side, most_pixels=most_pixels)
+    photo = photo_of(image, side=style.side, most_pixels=most_pixels, always=style.thumbnail)
     check_same_image(photo.image, scores.spec.placement)
     longest = max(photo.size)
     shown = coarse(scores, longest) if photo.reduced else scores

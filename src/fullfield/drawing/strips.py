@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fullfield.drawing.pictures import encode_picture
+from fullfield.drawing.pictures import MARK, encode_picture
 from fullfield.files import PICTURES, check_writable, replacing
 
 _PAPER = 255
@@ -83,6 +83,7 @@ def _write_png(file: BinaryIO, strips: StripPicture) -> None:
     """
     file.write(b"\x89PNG\r\n\x1a\n")
     _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", strips.width, strips.height, 8, 2, 0, 0, 0))
+    _write_chunk(file, b"tEXt", b"Software\0" + MARK)
     compress, above = zlib.compressobj(_LEVEL), np.zeros((1, strips.width, 3), np.uint8)
     for strip in strips.rows():
         data = compress.compress(_filtered(strip, above).data)

@@ -47,13 +47,14 @@ class Photo:
         return replace(placement, image=self.size)
 
 
-def photo_of(image: object, *, side: int, most_pixels: int = _WHOLE) -> Photo:
+def photo_of(image: object, *, side: int, most_pixels: int = _WHOLE, always: bool = False) -> Photo:
     """An image as a picture: 16-bit values divided by 257, floats 0..1 stretched, many channels averaged to grey.
 
     Args:
         image: array, tensor, PIL image, path, or what ``fullfield.open`` returns.
         side: px of the longer side of the thumbnail that is drawn in place of a larger image.
         most_pixels: of the picture; an image of more, or of more than 16.7 million, becomes a thumbnail.
+        always: an image of more than ``side`` px a side becomes a thumbnail, too.
 
     Raises:
         ImageError: it is no image, or cannot be read.
@@ -62,7 +63,7 @@ def photo_of(image: object, *, side: int, most_pixels: int = _WHOLE) -> Photo:
         image = open(image)
     raster = image if is_raster(image) else ArrayRaster(decode(image)[0])
     height, width, _ = raster.shape
-    if height * width <= min(_WHOLE, most_pixels):
+    if height * width <= min(_WHOLE, most_pixels) and not (always and max(height, width) > side):
         return _photo((height, width), (height, width), lambda: _whole(raster))
     while side > 1 and math.prod(reduced_size(raster, side)) > most_pixels:
         side -= max(1, side // 16)

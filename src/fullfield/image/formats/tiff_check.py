@@ -13,6 +13,8 @@ _MOST_TAGS = 4096
 _VALUES = 16 * 2**20  # bytes of tag values allowed beyond twice the file's size: values of a sound file hardly overlap
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SUB_IFDS = 330
+_ASCII = 2
+_MOST_TEXT = 1000
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,29 @@ def first_tags(blob: Blob) -> frozenset[int]:
     walk, first = _start(blob)
     walk.visit(first, [])
     return walk.first_tags
+
+
+def first_text(blob: Blob, code: int) -> str:
+    """The text of a tag in a TIFF's first directory, at most 1000 characters; empty if it has none.
+
+    Raises:
+        ImageError: the directory cannot be read.
+    """
+    walk, first = _start(blob)
+    walk.visit(first, [])
+    (count,) = _unpack(blob, walk.form.count, first)
+    size = 20 if walk.form.big else 12
+    table = blob.read(first + struct.calcsize(walk.form.count), first + struct.calcsize(walk.form.count) + count * size)
+    for i in range(count):
+        entry = table[i * size : (i + 1) * size]
+        found, kind, number = struct.unpack(walk.form.tag, entry[: struct.calcsize(walk.form.tag)])
+        if (found, kind) == (code, _ASCII):
+            value = entry[struct.calcsize(walk.form.tag) :]
+            if number > len(value):
+                (at,) = struct.unpack(walk.form.offset, value)
+                value = blob.read(at, min(at + number, at + _MOST_TEXT, blob.size))
+            return value[:number].split(b"\0")[0].decode("utf-8", "replace")
+    return ""
 
 
 def check_structure(blob: Blob) -> frozenset[int]:
