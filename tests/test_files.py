@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from fullfield.errors import ImageError
+from fullfield.errors import GeometryError, ImageError
 from fullfield.exchange import exchanged
 from fullfield.files import (
     PICTURES,
     Room,
     check_writable,
     free_room,
+    output_paths,
     remove,
     replacing,
     replacing_all,
@@ -320,3 +321,31 @@ def test_the_remains_of_a_writer_that_still_runs_are_removed(tmp_path: Path, mon
     monkeypatch.setattr("fullfield.files.time.sleep", lambda _: None)
     remove(place)
     assert not place.exists()
+
+
+def test_outputs_keep_the_folders_in_which_images_were_found() -> None:
+    found = output_paths(["in/a.png", "in/b/a.png"], "out/{folder}/{name}{suffix}.tif", ["", "b"])
+    assert [path.as_posix() for path in found] == ["out/a.png.tif", "out/b/a.png.tif"]
+
+
+def test_words_in_braces_in_an_images_own_name_are_not_replaced() -> None:
+    (found,) = output_paths(["in/{parent}.png"], "out/{name}.tif")
+    assert found.as_posix() == "out/{parent}.tif"
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (["x/a.tif", "y/a.tif"], r'or write "maps/\{parent\}/\{name\}.zarr"'),
+        (["x/a.tif", "x/a.png"], r'or write "maps/\{name\}\{suffix\}.zarr"'),
+        (["p/x/a.tif", "q/x/a.tif"], "or scan them one by one"),
+    ],
+)
+def test_images_of_one_name_are_told_apart_by_what_differs(images: list[str], says: str) -> None:
+    with pytest.raises(GeometryError, match=says):
+        output_paths(images, "maps/{name}.zarr")
+
+
+def test_an_unknown_word_in_braces_is_refused() -> None:
+    with pytest.raises(GeometryError, match=r"\{nmae\} in .* is not known\n  fix: use \{name\}, \{suffix\}"):
+        output_paths(["a.tif"], "maps/{nmae}/{name}.zarr")

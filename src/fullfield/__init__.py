@@ -20,6 +20,7 @@ from fullfield._version import __version__ as __version__
 if TYPE_CHECKING:
     import fullfield.layers
     import fullfield.workbench  # noqa: F401 - makes both packages attributes, for type checkers too
+    from fullfield.api.batch_output import BatchOutput as BatchOutput
     from fullfield.api.convert import convert as convert
     from fullfield.api.decide import decide as decide
     from fullfield.api.evaluate import evaluate as evaluate
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from fullfield.api.info import info as info
     from fullfield.api.inspect import Report as Report
     from fullfield.api.inspect import inspect as inspect
+    from fullfield.api.list_images import list_images as list_images
     from fullfield.api.plan import StepCost as StepCost
     from fullfield.api.plan import compare_steps as compare_steps
     from fullfield.api.plan import plan as plan
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from fullfield.exporters import Exported as Exported
     from fullfield.exporters.detections import Detections as Detections
     from fullfield.geometry.placement import Placement as Placement
+    from fullfield.image.listed import ListedImage as ListedImage
     from fullfield.image.open import ImageFile as ImageFile
     from fullfield.image.open import open as open
     from fullfield.image.raster import Georeference as Georeference
@@ -83,6 +86,7 @@ if TYPE_CHECKING:
 # Public name -> the module that defines it under the same name. tests/test_package.py holds the two lists equal.
 _HOME = {
     "ArgumentError": "fullfield.errors",
+    "BatchOutput": "fullfield.api.batch_output",
     "BudgetError": "fullfield.errors",
     "CaptureError": "fullfield.errors",
     "Certificate": "fullfield.verification.certificate",
@@ -103,6 +107,7 @@ _HOME = {
     "ImageError": "fullfield.errors",
     "ImageFile": "fullfield.image.open",
     "Labels": "fullfield.decisions.evaluation.labels",
+    "ListedImage": "fullfield.image.listed",
     "Model": "fullfield.model.model",
     "Placement": "fullfield.geometry.placement",
     "Plan": "fullfield.planning.plan",
@@ -132,6 +137,7 @@ _HOME = {
     "fit_temperature": "fullfield.decisions.temperature",
     "info": "fullfield.api.info",
     "inspect": "fullfield.api.inspect",
+    "list_images": "fullfield.api.list_images",
     "load": "fullfield.importers.load",
     "open": "fullfield.image.open",
     "open_scores": "fullfield.api.scores",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 import uuid
@@ -267,26 +268,65 @@ def free_room(path: Path) -> Room:
     return Room(shutil.disk_usage(place).free, files)
 
 
-def output_paths(images: Iterable[str], output: str) -> list[Path]:
-    """The output of every image.
+_PLACEHOLDERS = ("name", "suffix", "parent", "folder")
+
+
+def output_paths(images: Iterable[str], output: str, folders: Sequence[str] = ()) -> list[Path]:
+    """The output of every image, which depends on this image alone: another image in the batch changes none.
+
+    Of ``{name}``, ``{suffix}``, ``{parent}`` and ``{folder}`` in ``output``, the first three are the image's name
+    without its suffix, the suffix with its dot, and the name of the folder that the image is in. ``{folder}/`` is the
+    path of that folder below the one that was searched, and empty for an image that was named by itself.
+
+    Args:
+        images: paths.
+        output: a path with ``{name}`` in it.
+        folders: of every image, what ``{folder}`` becomes; empty by default.
 
     Raises:
-        GeometryError: an ``output`` without ``{name}``, or two images of one name.
+        GeometryError: an ``output`` without ``{name}`` or with an unknown word in braces, or two images of one output.
 
     Examples:
         >>> [path.as_posix() for path in output_paths(["slides/a.ome.tif", "b.zarr/"], "maps/{name}.zarr")]
         ['maps/a.zarr', 'maps/b.zarr']
+        >>> [path.as_posix() for path in output_paths(["x/a.tif", "y/a.tif"], "maps/{parent}-{name}.zarr")]
+        ['maps/x-a.zarr', 'maps/y-a.zarr']
     """
     if "{name}" not in output:
         raise GeometryError("output", f"{output!r} has no {{name}}", fix='write "maps/{name}.zarr", say')
+    for word in re.findall(r"{(\w+)}", output):
+        if word not in _PLACEHOLDERS:
+            known = ", ".join(f"{{{each}}}" for each in _PLACEHOLDERS)
+            raise GeometryError("output", f"{{{word}}} in {output!r} is not known", fix=f"use {known}")
     places: dict[Path, str] = {}
-    for image in images:
-        place = Path(output.replace("{name}", image_name(image)))
+    for number, image in enumerate(images):
+        place = _output_path(image, output, folders[number] if folders else "")
         if place in places:
             both = f"{places[place]} and {image} would both go to {place}"
-            raise GeometryError("output", both, fix="rename one of them, or scan them one by one")
+            raise GeometryError("output", both, fix=_apart(places[place], image, output))
         places[place] = image
     return list(places)
+
+
+def _output_path(image: str, output: str, folder: str) -> Path:
+    plain = _plain(image)
+    name = image_name(image)
+    words = {
+        "{name}": name,
+        "{suffix}": plain.rsplit("/", 1)[-1][len(name) :],
+        "{parent}": Path(plain).absolute().parent.name if "://" not in plain else plain.rsplit("/", 2)[-2],
+        "{folder}": folder or ".",
+    }
+    return Path(re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], output))
+
+
+def _apart(first: str, second: str, output: str) -> str:
+    """What to write so that two images have different outputs."""
+    for word in ("{suffix}", "{parent}/"):
+        better = output.replace("{name}", "{name}{suffix}" if word == "{suffix}" else "{parent}/{name}")
+        if _output_path(first, better, "") != _output_path(second, better, ""):
+            return f'rename one of them, or write "{better}"'
+    return "rename one of them, or scan them one by one"
 
 
 def image_name(image: str) -> str:
@@ -296,8 +336,13 @@ def image_name(image: str) -> str:
         >>> image_name("slides/a.ome.tif"), image_name("b.zarr/"), image_name("https://host/c.svs?x=1")
         ('a', 'b', 'c')
     """
-    name = image.split("?")[0].rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
+    name = _plain(image).rsplit("/", 1)[-1]
     for ending in (".ome.tif", ".ome.tiff", ".ome.zarr"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return Path(name).stem
+
+
+def _plain(image: str) -> str:
+    """A path or URL without a query, a slash at its end, or backslashes."""
+    return image.split("?")[0].rstrip("/\\").replace("\\", "/")

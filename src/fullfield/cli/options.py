@@ -31,14 +31,14 @@ step = option(
     group="What",
     type=positive_pair("step", "use 1 or more, such as 32"),
     metavar="PX[,PX]",
-    help="Px between windows, y before x. [default: the network's stride, often 32: 676 windows in 1024x1024 px, about "
-    "7 s with a ResNet-18 on one core; 16: 2601 windows. fullfield plan tells both for an image.]",
+    help="Px between windows, y before x. [default: the network's stride, often 32: 676 windows in 1024x1024 px; 16: "
+    "2601 windows. fullfield plan tells their time.]",
 )
 scale = option("--scale", group="What", type=float, default=1.0, help="Resize the image by this factor first.")
 picked = collected(
     "pick",
     records.image,
-    ("level", "mpp", "bands", "series", "z", "t", "value_range"),
+    ("level", "mpp", "bands", "series", "z", "t", "value_range", "pixel_size"),
     option("--mpp", group="What", type=float, metavar="UM", help="Scan at so many micrometres per px."),
     option(
         "--level", group="What", type=click.IntRange(min=0), metavar="N", help="Level of the pyramid; 0 is the finest."
@@ -48,7 +48,7 @@ picked = collected(
         group="What",
         type=indices,
         metavar="N,...",
-        help="Bands of the image, in this order, counted from 0; GDAL's band 1 is 0.",
+        help="Bands in this order, from 0; GDAL's band 1 is 0.",
     ),
     option(
         "--series",
@@ -67,6 +67,14 @@ picked = collected(
         type=interval,
         metavar="LOW,HIGH",
         help="Pixel values of black and white: 0,4095 for 12 bits. [default: the file's, or those of 8 and 16 bits]",
+    ),
+    option(
+        "--pixel-size",
+        group="What",
+        rare=True,
+        type=float,
+        metavar="UM",
+        help="Micrometres per px of the finest level. [default: the file's]",
     ),
 )
 
@@ -103,7 +111,7 @@ where = collected(
         type=click.Choice(["valid", "reflect", "replicate", "constant"]),
         metavar="HOW",
         default="valid",
-        help="valid, or continue the image by reflect, replicate or constant.",
+        help="valid, or continued by reflect, replicate, constant.",
     ),
 )
 
@@ -135,7 +143,7 @@ _budget = option(
     "--budget",
     group="How",
     metavar="SIZE",
-    help="Memory allowed, such as 2GB. [default: 2 GiB, or what a window needs]",
+    help="Memory, such as 2GB. [default: 2 GiB, or what a window needs]",
 )
 _device = option("--device", group="How", metavar="DEVICE", help="Where to compute, such as cpu or cuda:0.")
 _engine = option(

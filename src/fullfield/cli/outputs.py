@@ -14,9 +14,12 @@ from fullfield.errors import ImageError
 from fullfield.files import PICTURES, output_paths
 
 if TYPE_CHECKING:
+    from fullfield.api.batch_output import BatchOutput
+    from fullfield.image.listed import ListedImage
     from fullfield.model.model import Model
     from fullfield.store.encoding import Encoding
 
+_FORMATS = (".zarr", ".tif", ".tiff", ".npy", ".npz", ".geojson", *PICTURES)
 _RESTRICTED = (".geojson", *PICTURES)  # formats of which --class names the class
 
 
@@ -26,35 +29,48 @@ class ScanOutputs:
 
     Args:
         images: the files to scan.
-        output: a file or a store; of several images, or with a slash at its end, a folder; ``None`` for a summary only.
+        several: whether they are named as several images, a folder, a pattern or a list, even if one is found.
+        output: a file or a store; of several images, or with a slash at its end, a folder, or a path with ``{name}``;
+            ``None`` for a summary only.
         suffix: of the files in a folder.
         overlay: a picture of one class over the image.
         cls: that class.
         restart: begin an unfinished result anew.
         overwrite: replace an earlier result.
+        summary: a table with a row for each image.
+        thumbnails: a folder of small overlays, or a path with ``{name}``.
     """
 
-    images: tuple[str, ...]
+    images: tuple[ListedImage, ...]
+    several: bool
     output: str | None
     suffix: str = ".zarr"
     overlay: str | None = None
     cls: str | None = None
     restart: bool = False
     overwrite: bool = False
+    summary: str | None = None
+    thumbnails: str | None = None
 
     @property
-    def is_folder(self) -> bool:
-        """Whether every image has a file of its own in a folder."""
+    def is_batch(self) -> bool:
+        """Whether every image has files of its own."""
+        if self.several or self.summary is not None or self.thumbnails is not None:
+            return True
         if self.output is None:
             return False
         place = Path(self.output)
         is_store = (place / "zarr.json").exists() or place.suffix.lower() == ".zarr"
-        return len(self.images) > 1 or self.output.endswith(("/", "\\")) or (place.is_dir() and not is_store)
+        return "{name}" in self.output or self.output.endswith(("/", "\\")) or (place.is_dir() and not is_store)
 
     @property
-    def template(self) -> str:
-        """The output as ``fullfield.scan_files`` takes it."""
-        return str(Path(self.output or "") / f"{{name}}{self.suffix}")
+    def batch(self) -> BatchOutput:
+        """What ``fullfield.scan_files`` writes."""
+        from fullfield.api.batch_output import BatchOutput
+
+        scores = None if self.output is None else _template(self.output, self.suffix)
+        thumbnails = None if self.thumbnails is None else _template(self.thumbnails, ".png")
+        return BatchOutput(scores, self.summary, thumbnails, self.class_shown)
 
     @property
     def class_shown(self) -> int | str | None:
@@ -68,36 +84,53 @@ class ScanOutputs:
             UsageError: options that exclude each other.
             ImageError: a place that cannot be written to, or an image that is missing.
         """
-        if len(self.images) > 1 and (self.output is None or self.overlay is not None):
-            names = ", ".join(Path(image).name for image in self.images[:3]) + ", …" * (len(self.images) > 3)
-            raise click.UsageError(f"several images need -o FOLDER, and no --overlay (images: {names})")
-        if self.output is None and self.restart:
+        if self.is_batch and (self.overlay is not None or (self.output or self.summary or self.thumbnails) is None):
+            names = ", ".join(Path(image.path).name for image in self.images[:3]) + ", …" * (len(self.images) > 3)
+            what = "several images need -o FOLDER, --summary or --thumbnails, and no --overlay"
+            raise click.UsageError(f"{what} (images: {names})")
+        if self.is_batch and self.output is not None and self._is_one_file(self.output):
+            fix = f"give a folder, or a path with {{name}} in it, such as {{name}}{Path(self.output).suffix}"
+            raise click.UsageError(f"-o {self.output} is one file: {fix}")
+        if self.output is None and self.summary is None and self.restart:
             raise click.UsageError("--restart needs -o, the result to begin anew")
-        if world > 1 and (self.output is None or not self._is_store):
+        if world > 1 and self._output_suffix != ".zarr":
             raise click.UsageError("--world needs -o FILE.zarr; fullfield export makes other files of it")
         if self.cls is not None and encoding.labels:
             raise click.UsageError("--class has no meaning with --labels: pictures show all classes")
         check_picture(self.overlay, self.overwrite)
-        if self.is_folder:
-            self._check_folder()
+        if self.is_batch:
+            self._check_batch()
             return
-        check_file(self.images[0])
+        check_file(self.images[0].path)
         if self.output is not None:
             check_scores(Path(self.output), overwrite=self.overwrite, restart=self.restart)
 
     @property
-    def _is_store(self) -> bool:
-        return (self.suffix if self.is_folder else Path(self.output or "").suffix.lower()) == ".zarr"
+    def _output_suffix(self) -> str:
+        """Of the files of scores."""
+        if self.is_batch and self.output is not None:
+            return Path(_template(self.output, self.suffix)).suffix.lower()
+        return Path(self.output or "").suffix.lower()
 
-    def _check_folder(self) -> None:
-        """Makes the output folder; no two images may have results of one name."""
-        assert self.output is not None
-        output_paths(self.images, self.template)
-        try:
-            Path(self.output).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            what = f"cannot be made ({error.strerror})"
-            raise ImageError(self.output, what, fix="write to another folder") from error
+    @staticmethod
+    def _is_one_file(output: str) -> bool:
+        """Whether an output is named as the scores of a single image."""
+        place = Path(output)
+        folder = "{name}" in output or output.endswith(("/", "\\")) or (place.is_dir() and place.suffix != ".zarr")
+        return not folder and place.suffix.lower() in _FORMATS
+
+    def _check_batch(self) -> None:
+        """Makes the output folders; no two images may have results of one name."""
+        for template in (self.batch.scores, self.batch.thumbnails):
+            if template is None:
+                continue
+            output_paths([image.path for image in self.images], template, [image.folder for image in self.images])
+            folder = Path(template.split("{")[0] + "_").parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                what = f"cannot be made ({error.strerror})"
+                raise ImageError(str(folder), what, fix="write to another folder") from error
 
     def check_classes(self, encoding: Encoding, model: Model) -> None:
         """Passes if the model has the classes that are named.
@@ -119,7 +152,16 @@ class ScanOutputs:
 
     def encoding(self, given: Encoding) -> Encoding:
         """The encoding asked for; of a picture or GeoJSON restricted to the class that is named."""
-        suffix = self.suffix if self.is_folder else Path(self.output or "").suffix.lower()
-        if self.class_shown is None or suffix not in _RESTRICTED:
+        if self.class_shown is None or self._output_suffix not in _RESTRICTED:
             return given
         return replace(given, classes=(self.class_shown,))
+
+
+def _template(output: str, suffix: str) -> str:
+    """A folder as a path with ``{name}``: below it images lie in the folders in which they were found.
+
+    Examples:
+        >>> Path(_template("maps/", ".zarr")).as_posix(), _template("maps/{parent}-{name}.tif", ".zarr")
+        ('maps/{folder}/{name}.zarr', 'maps/{parent}-{name}.tif')
+    """
+    return output if "{name}" in output else str(Path(output) / "{folder}" / f"{{name}}{suffix}")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from fullfield.image.open import ImageFile
+    from fullfield.image.selection import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,13 +93,29 @@ def labels(**fields: Any) -> Any:
     return Labels(source, coordinates=coordinates, **(fields | {"rename": dict(fields["rename"])}))
 
 
-def image(**fields: Any) -> Any:
-    """A function that turns a path into an image: into an ``ImageFile`` where a part of the file is picked."""
-    from fullfield.image.open import ImageFile
+@dataclass(frozen=True)
+class PickedPart:
+    """Turns a path into an image: into an ``ImageFile`` where a part of the file is picked.
+
+    Args:
+        selection: the part.
+    """
+
+    selection: Selection
+
+    def __call__(self, path: str) -> str | ImageFile:
+        """The image at a path."""
+        from fullfield.image.open import ImageFile
+        from fullfield.image.selection import Selection
+
+        return path if self.selection == Selection() else ImageFile(path, self.selection)
+
+
+def image(**fields: Any) -> PickedPart:
+    """The part of a file that is picked."""
     from fullfield.image.selection import Selection
 
-    selection = Selection(**fields)
-    return lambda path: path if selection == Selection() else ImageFile(path, selection)
+    return PickedPart(Selection(**fields))
 
 
 def model(**fields: Any) -> Any:

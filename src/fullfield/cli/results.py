@@ -11,8 +11,6 @@ from fullfield.cli.summary import left_out_text, summary
 from fullfield.cli.summary import text as summary_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fullfield.api.scan_files import FileResult
     from fullfield.cli.outputs import ScanOutputs
 
@@ -44,22 +42,22 @@ class ImageResult:
         if self.failed:
             error = facts["error"]
             return f"failed   {facts['image']}\n{error['where']}: {error['what']}\n  fix: {error['fix']}"
+        if facts.get("skipped"):
+            return f"kept     {facts['image']}: finished before"
         if not facts["finished"]:
             return f"{facts['image']}: this process has done its share; the last process to finish completes the result"
         if alone:
             return summary_text(facts)
-        return f"scanned  {facts['image']} in {facts['seconds']:.2f} s: {', '.join(facts['written'])}"
+        written = f": {', '.join(facts['written'])}" if facts["written"] else ""
+        return f"scanned  {facts['image']} in {facts['seconds']:.2f} s{written}"
 
 
-def described(
-    result: FileResult, outputs: ScanOutputs, pick: Callable[[str], Any], *, step: bool, budget: int | None
-) -> ImageResult:
+def described(result: FileResult, outputs: ScanOutputs, *, step: bool, budget: int | None) -> ImageResult:
     """The summary of one image's scores, and its overlay if one is wanted.
 
     Args:
         result: of the scan.
         outputs: what is written.
-        pick: names the part of the file that was scanned.
         step: whether the user chose the step.
         budget: bytes of memory allowed.
     """
@@ -67,25 +65,30 @@ def described(
     if result.error is not None:
         error = {name: getattr(result.error, name) for name in ("where", "what", "fix")}
         return ImageResult(facts | {"error": error}, good=False, failed=True)
+    written = [str(path) for path in (result.output, result.thumbnail) if path is not None]
+    if result.skipped:
+        more = {"finished": True, "skipped": True, "seconds": round(result.seconds, 3), "written": written}
+        return ImageResult(facts | more, good=True, failed=False)
     if result.scores is None:
         return ImageResult(facts, good=True, failed=False)
-    written = [] if result.output is None else [str(result.output)]
     if outputs.overlay is not None:
-        _draw_overlay(result, outputs, pick, budget)
+        _draw_overlay(result, outputs, budget)
         written.append(outputs.overlay)
     facts |= summary(result.scores, outputs.class_shown, result.seconds, written)
     facts["step_is_stride"] = not step
+    if result.background is not None:
+        facts["background"] = result.background
     return ImageResult(facts, good=result.good, failed=False)
 
 
-def _draw_overlay(result: FileResult, outputs: ScanOutputs, pick: Callable[[str], Any], budget: int | None) -> None:
+def _draw_overlay(result: FileResult, outputs: ScanOutputs, budget: int | None) -> None:
     from fullfield.drawing.score_pictures import PictureStyle, save_overlay
 
     assert result.scores is not None
     assert outputs.overlay is not None
     scale = save_overlay(
         result.scores.map,
-        pick(result.image),
+        outputs.images[0].image,
         outputs.class_shown,
         PictureStyle(),
         Path(outputs.overlay),

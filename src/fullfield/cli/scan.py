@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from fullfield.cli.records import apply
 if TYPE_CHECKING:
     from fullfield.api.scan_files import FileResult
     from fullfield.cli.files import ModelFile
+    from fullfield.cli.records import PickedPart
+    from fullfield.cli.results import ImageResult
     from fullfield.model.model import Model
     from fullfield.store.encoding import Encoding
 
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     examples=(
         "fullfield scan model.onnx photo.jpg --step 32",
         "fullfield scan model.onnx slide.svs --mpp 0.5 --skip-background -o map.zarr",
-        "fullfield scan model.onnx a.tif b.tif -o maps/ --format .tif",
+        "fullfield scan model.onnx slides/ --recursive -o maps/ --summary summary.csv",
     ),
 )
 @options.model
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@apply(options.step, options.scale, options.picked, options.where)
+@apply(options.step, options.scale, options.picked)
+@option("--recursive", group="What", is_flag=True, help="Search the folders in a folder for images, too.")
+@options.where
 @apply(options.mode, options.target, options.shared_compute)
 @option("--verify", group="How", type=click.IntRange(min=0), default=0, metavar="N", help="Run N windows as crops too.")
 @option("-o", "--output", group="Output", metavar="PATH", help=".zarr, .tif, .ome.tif, .npy, .geojson, .npz, .png.")
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
     help="Of the files in an output folder.",
 )
 @option("--overlay", group="Output", metavar="FILE", help="Picture of one class's scores over the image.")
+@option("--summary", group="Output", metavar="FILE", help="Table with a row for each image: .csv or .parquet.")
+@option("--thumbnails", group="Output", rare=True, metavar="FOLDER", help="Of a small picture over each image.")
 @option("--class", "cls", group="Output", metavar="CLASS", help="The class of pictures and GeoJSON.")
 @options.encoding
 @option("--restart", group="Output", rare=True, is_flag=True, help="Begin an unfinished result anew.")
@@ -59,12 +65,15 @@ def command(
     *,
     model: ModelFile,
     images: tuple[str, ...],
-    pick: Callable[[str], Any],
+    recursive: bool,
+    pick: PickedPart,
     mode: Any,
     target: Any,
     output: str | None,
     suffix: str,
     overlay: str | None,
+    summary: str | None,
+    thumbnails: str | None,
     cls: str | None,
     encoding: Encoding,
     restart: bool,
@@ -75,12 +84,17 @@ def command(
 ) -> None:
     """Score every window of IMAGE with MODEL.
 
-    With -o the scores are streamed in the memory that --budget allows, and the same command resumes an interrupted
-    scan. Several images go to a folder; one that fails does not stop the others. Without -o only a summary is printed.
+    With -o the scores are streamed, and the same command resumes. IMAGE may be a folder, a pattern or a list (.txt,
+    or .csv with a column image): results go to a folder, and an image that fails does not stop the others. Without -o
+    only a summary is printed.
     """
     if target is not None and mode is not None:
         raise click.UsageError("--tolerance and --agreement choose the mode: leave out --mode")
-    outputs = ScanOutputs(images, output, suffix, overlay, cls, restart, overwrite)
+    from fullfield.api.list_images import is_several, list_images
+
+    listed = tuple(list_images(images, recursive=recursive, selection=pick.selection))
+    several = len(images) > 1 or is_several(images[0])
+    outputs = ScanOutputs(listed, several, output, suffix, overlay, cls, restart, overwrite, summary, thumbnails)
     outputs.check(encoding, world=settings["compute"].world)
     settings |= {
         "mode": target or ("exact" if mode is None else mode),
@@ -89,53 +103,62 @@ def command(
     }
     from fullfield.cli.results import described
 
-    with show_progress(len(images), as_json=json_progress) as display:
+    with show_progress([image.path for image in listed], as_json=json_progress) as display:
         net = display.reading(model.load)
         outputs.check_classes(encoding, net)
         step = settings["step"] is not None
         budget = settings["compute"].budget_bytes
         results = [
-            described(each, outputs, pick, step=step, budget=budget)
-            for each in _scan(net, outputs, pick, display, settings)
+            described(each, outputs, step=step, budget=budget) for each in _scan(net, outputs, display, settings)
         ]
-    if as_json:
-        options.print_json([each.facts for each in results] if outputs.is_folder else results[0].facts)
-    else:
-        for remark in dict.fromkeys(remark for each in results for remark in each.remarks if outputs.is_folder):
-            echo(remark)
-        for each in results:
-            echo(each.text(alone=not outputs.is_folder), err=each.failed)
-    if outputs.is_folder:
-        echo(f"{sum(not each.failed for each in results)} of {len(results)} images scanned", err=True)
+    _print(results, outputs, as_json=as_json)
     if not all(each.good for each in results):
         ctx.exit(1)
 
 
-def _scan(
-    model: Model, outputs: ScanOutputs, pick: Callable[[str], Any], display: Display, settings: dict[str, Any]
-) -> Iterator[FileResult]:
+def _print(results: list[ImageResult], outputs: ScanOutputs, *, as_json: bool) -> None:
+    """The summary of each image, and how many there are."""
+    batch = outputs.is_batch
+    if as_json:
+        options.print_json([each.facts for each in results] if batch else results[0].facts)
+    else:
+        for remark in dict.fromkeys(remark for each in results for remark in each.remarks if batch):
+            echo(remark)
+        for each in results:
+            echo(each.text(alone=not batch), err=each.failed)
+        if outputs.summary is not None:
+            echo(f"wrote    {outputs.summary}")
+    if batch:
+        before = sum(each.facts.get("skipped", False) for each in results)
+        earlier = f", {before} of them before" if before else ""
+        echo(f"{sum(not each.failed for each in results)} of {len(results)} images scanned{earlier}", err=True)
+
+
+def _scan(model: Model, outputs: ScanOutputs, display: Display, settings: dict[str, Any]) -> Iterator[FileResult]:
     """The images one after the other."""
+    finished = 0
     try:
-        if outputs.is_folder:
-            images = [pick(image) for image in outputs.images]
+        if outputs.is_batch:
             from fullfield.api.scan_files import scan_files
 
-            yield from scan_files(model, images, outputs.template, progress=display.of, **settings)
+            for result in scan_files(model, outputs.images, outputs.batch, progress=display.of, **settings):
+                finished += result.error is None
+                yield result
         else:
-            yield _scan_one(model, outputs, pick, display, settings)
+            yield _scan_one(model, outputs, display, settings)
     except KeyboardInterrupt:
-        if outputs.output is not None:
+        if outputs.is_batch:
+            echo(f"{finished} of {len(outputs.images)} images are finished", err=True)
+        if outputs.output is not None or outputs.summary is not None:
             echo("the same command resumes the scan", err=True)
         raise
 
 
-def _scan_one(
-    model: Model, outputs: ScanOutputs, pick: Callable[[str], Any], display: Display, settings: dict[str, Any]
-) -> FileResult:
+def _scan_one(model: Model, outputs: ScanOutputs, display: Display, settings: dict[str, Any]) -> FileResult:
     from fullfield.api.scan import scan
     from fullfield.api.scan_files import FileResult
 
     image, started = outputs.images[0], time.perf_counter()
-    scores = scan(model, pick(image), output=outputs.output, progress=display.of(image), **settings)
+    scores = scan(model, image.image, output=outputs.output, progress=display.of(image.path), **settings)
     place = None if outputs.output is None else Path(outputs.output)
-    return FileResult(image, place, scores, seconds=time.perf_counter() - started)
+    return FileResult(image.path, place, scores, seconds=time.perf_counter() - started)

@@ -22,7 +22,7 @@ from fullfield.jobs.overhead import overhead_of
 from fullfield.jobs.prepare import PreparedModel, check_context, prepare
 from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.source import open_source, placement_of
-from fullfield.mask.background import find_foreground
+from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.wanted import wanted_cells
 from fullfield.planning import Plan, make_plan
 from fullfield.planning.mode import mode_text
@@ -99,6 +99,7 @@ class ScanJob:
             "ends_in": model.ends_in,
             "image": self.source.image.name,
             "input": input_summary(self.source.image).to_dict(),
+            **self._background,
             "settings": {
                 "step": list(plan.step),
                 "mode": mode_text(plan.borders),
@@ -124,6 +125,12 @@ class ScanJob:
             facts["finest_size"] = list(levels[0])
         plain: dict[str, Any] = plain_json(facts)
         return plain
+
+    @property
+    def _background(self) -> dict[str, float]:
+        """Share of the image that is background, where that was to be found."""
+        found = self.request.where.skip_background
+        return {"background": round(1 - found.share, 6)} if isinstance(found, Foreground) else {}
 
     @cached_property
     def identity(self) -> dict[str, Any]:
