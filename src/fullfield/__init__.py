@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     import fullfield.layers
     import fullfield.workbench  # noqa: F401 - makes both packages attributes, for type checkers too
     from fullfield.api.batch_output import BatchOutput as BatchOutput
+    from fullfield.api.boxes import DetectedBoxes as DetectedBoxes
     from fullfield.api.convert import convert as convert
     from fullfield.api.decide import decide as decide
+    from fullfield.api.detect import detect as detect
     from fullfield.api.evaluate import evaluate as evaluate
     from fullfield.api.export import export as export
     from fullfield.api.find_foreground import find_foreground as find_foreground
@@ -94,6 +96,7 @@ _HOME = {
     "Decision": "fullfield.decisions.decision",
     "DecisionRegion": "fullfield.decisions.decision",
     "DecisionRule": "fullfield.decisions.rule",
+    "DetectedBoxes": "fullfield.api.boxes",
     "Detections": "fullfield.exporters.detections",
     "Encoding": "fullfield.store.encoding",
     "Evaluation": "fullfield.decisions.evaluation.evaluation",
@@ -131,6 +134,7 @@ _HOME = {
     "compare_steps": "fullfield.api.plan",
     "convert": "fullfield.api.convert",
     "decide": "fullfield.api.decide",
+    "detect": "fullfield.api.detect",
     "evaluate": "fullfield.api.evaluate",
     "export": "fullfield.api.export",
     "find_foreground": "fullfield.api.find_foreground",

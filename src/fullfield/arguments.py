@@ -61,6 +61,7 @@ _OPTIONS_ELSEWHERE = {
     "resume": ("--output", "nothing: the same command resumes an unfinished result"),
     "resolution": ("--mpp", "--mpp 0.5"),
     "memory": ("--budget", "--budget 2GB"),
+    "geometry": ("--rows", "--rows points, or regions"),
     "gpu": ("--device", "--device cuda:0"),
     "cuda": ("--device", "--device cuda:0"),
     "output-name": ("--score", "--score NAME"),

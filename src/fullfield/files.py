@@ -18,6 +18,9 @@ from fullfield.exchange import exchanged
 from fullfield.file_locks import SOFT, LockedError, file_lock
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+TABLES = (".csv", ".parquet")
+LAYERS = (".geojson", ".gpkg", ".fgb", *TABLES)
+"""Formats of objects: windows, regions, points, boxes."""
 SCORES = (".zarr", ".npz", *PICTURES)
 _LOCK = "lock"  # in the temporary folder of a process that is writing
 _TRIES = 20

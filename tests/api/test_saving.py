@@ -113,12 +113,12 @@ def test_a_picture_needs_a_class_and_leaves_nothing_without_one(tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".npy", ".geojson", ".zarr", ".npz"])
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".npy", ".geojson", ".csv", ".gpkg", ".zarr", ".npz"])
 def test_every_format_is_written_and_its_size_is_told(tmp_path: Path, suffix: str) -> None:
     written = scores().save(tmp_path / f"a{suffix}")
     files = [p for p in (tmp_path / f"a{suffix}", *(tmp_path / f"a{suffix}").rglob("*")) if p.is_file()]
     assert (written.path, written.bytes) == (tmp_path / f"a{suffix}", sum(p.stat().st_size for p in files))
-    assert (written.detections is None) == (suffix != ".geojson")
+    assert (written.detections is None) == (suffix not in (".geojson", ".csv", ".gpkg"))
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:

@@ -38,12 +38,12 @@ def test_export_takes_a_resolution_and_writes_labels(scores: Path) -> None:
 
 def test_export_writes_detections(scores: Path) -> None:
     out = scores.parent / "o.geojson"
-    args = ["export", str(scores), str(out), "--class", "b", "--threshold", "1", "--geometry", "points"]
+    args = ["export", str(scores), str(out), "--class", "b", "--threshold", "1", "--rows", "points"]
     result = CliRunner().invoke(main, [*args, "--min-distance", "9"])
     assert result.exit_code == 0
     count = len(json.loads(out.read_text())["features"])
     assert count > 1
-    assert result.stdout == f"wrote    {out}, {out.stat().st_size} bytes, {count} detections\n"
+    assert result.stdout == f"wrote    {out}, {out.stat().st_size} bytes, {count} objects\n"
     facts = CliRunner().invoke(main, [*args, "--min-distance", "9", "--overwrite", "--json"]).stdout
     assert json.loads(facts)["detections"] == count
 

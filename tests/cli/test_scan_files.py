@@ -187,7 +187,7 @@ def test_geojson_holds_the_cells_whose_top_class_of_all_is_the_one_named() -> No
         features = json.loads(Path(f"{name}.geojson").read_text())["features"]
         cells = [each["properties"]["measurements"]["cells"] for each in features]
         assert sum(cells) == (top == 1).sum()
-        assert f", {len(features)} detections\n" in result.stderr
+        assert f", {len(features)} objects\n" in result.stderr
 
 
 def test_a_picture_shows_the_class_named_or_the_liveliest() -> None:

@@ -50,7 +50,9 @@ def test_scores_of_some_classes_are_loaded_again(tmp_path: Path, suffix: str) ->
     assert found.georeference == UTM
 
 
-@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.npy", "a.npz", "a.zarr", "a.geojson", "a.png", "a.webp"])
+@pytest.mark.parametrize(
+    "name", ["a.tif", "a.ome.tif", "a.npy", "a.npz", "a.zarr", "a.geojson", "a.csv", "a.fgb", "a.png", "a.webp"]
+)
 def test_equal_maps_give_equal_bytes_at_every_writing(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,17 @@ LARGE = placed(step=(1, 1), window=(1, 1), image=(700, 600), scanned=(700, 600),
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("a.tif", {}), ("a.tif", {"cog": False}), ("a.ome.tif", {}), ("a.npy", {}), ("a.geojson", {}), ("a.zarr", {})],
+    [
+        ("a.tif", {}),
+        ("a.tif", {"cog": False}),
+        ("a.ome.tif", {}),
+        ("a.npy", {}),
+        ("a.geojson", {}),
+        ("a.csv", {}),
+        ("a.gpkg", {}),
+        ("a.fgb", {}),
+        ("a.zarr", {}),
+    ],
 )
 def test_a_full_disk_is_one_error_and_leaves_nothing(
     tmp_path: Path, name: str, options: dict[str, bool], capfd: pytest.CaptureFixture[str]

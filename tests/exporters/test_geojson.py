@@ -28,7 +28,7 @@ def features(scores: Map, path: Path, classes: Any = None, **options: Any) -> li
 
 def test_points_are_the_window_centres_of_cells_at_or_above_the_threshold(tmp_path: Path) -> None:
     scores = score_map()
-    found = features(scores, tmp_path, ["kind 1"], geometry="points", threshold=0.5)
+    found = features(scores, tmp_path, ["kind 1"], rows="points", threshold=0.5)
     where = np.argwhere(np.nan_to_num(scores.array[1], nan=-9) >= 0.5)
     assert len(found) == len(where) > 100
     for (i, j), feature in zip(where, found, strict=True):
@@ -64,7 +64,7 @@ def shoelace(ring: Any) -> float:
 
 
 def test_the_top_class_is_sought_among_all_classes(tmp_path: Path) -> None:
-    one, all_ = (features(score_map(), tmp_path, chosen, geometry="points") for chosen in (["kind 2"], None))
+    one, all_ = (features(score_map(), tmp_path, chosen, rows="points") for chosen in (["kind 2"], None))
     assert one == [f for f in all_ if f["properties"]["classification"]["name"] == "kind 2"]
     assert 0 < len(one) < len(all_)
 
@@ -72,7 +72,7 @@ def test_the_top_class_is_sought_among_all_classes(tmp_path: Path) -> None:
 def test_map_coordinates_and_degrees_are_those_of_the_centres(tmp_path: Path) -> None:
     scores = score_map(georeference=UTM)
     image, on_map, earth = (
-        [f["geometry"]["coordinates"] for f in features(scores, tmp_path, [0], geometry="points", coordinates=c)]
+        [f["geometry"]["coordinates"] for f in features(scores, tmp_path, [0], rows="points", coordinates=c)]
         for c in ("image", "map", "wgs84")
     )
     a, b, c, d, e, f = UTM.transform
@@ -97,7 +97,7 @@ def test_a_map_with_a_known_system_names_it(tmp_path: Path) -> None:
     assert "urn:ogc:def:crs:EPSG::32633" in (tmp_path / "a.geojson").read_text()
 
 
-@pytest.mark.parametrize("options", [{}, {"threshold": 0.3}, {"geometry": "points", "min_distance": 20.0}])
+@pytest.mark.parametrize("options", [{}, {"threshold": 0.3}, {"rows": "points", "min_distance": 20.0}])
 def test_the_strips_do_not_show(tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = features(score_map(), tmp_path, **options)
     monkeypatch.setattr("fullfield.exporters.detections._STRIP_ROWS", 5)
@@ -105,7 +105,7 @@ def test_the_strips_do_not_show(tmp_path: Path, options: dict[str, Any], monkeyp
 
 
 def test_points_apart_are_never_nearer_than_the_distance(tmp_path: Path) -> None:
-    found = features(score_map(), tmp_path, [0], geometry="points", threshold=0.0, min_distance=30.0)
+    found = features(score_map(), tmp_path, [0], rows="points", threshold=0.0, min_distance=30.0)
     points = np.array([feature["geometry"]["coordinates"] for feature in found])
     apart = np.hypot(*(points[:, None] - points).transpose(2, 0, 1)) + 1e9 * np.eye(len(points))
     assert len(points) > 10
@@ -121,7 +121,7 @@ def test_stored_labels_are_outlined_without_scores(tmp_path: Path) -> None:
     assert stored_labels(scores).colours
     (cells,) = {tuple(f["properties"]["measurements"]) for f in features(scores, tmp_path)}
     assert cells == ("cells",)
-    found = features(scores, tmp_path, ["1"], geometry="points")
+    found = features(scores, tmp_path, ["1"], rows="points")
     assert len(found) == (labels == 1).sum()
     assert found[0]["properties"]["measurements"] == {}
 
@@ -131,9 +131,9 @@ def test_stored_labels_are_outlined_without_scores(tmp_path: Path) -> None:
     [
         ({"coordinates": "map"}, "has no georeference"),
         ({"coordinates": "moon"}, "'moon' is not known"),
-        ({"geometry": "circles"}, "'circles' is not known"),
+        ({"rows": "circles"}, "'circles' is not known"),
         ({"min_distance": 3.0}, "is for points"),
-        ({"min_distance": -3.0, "geometry": "points"}, "not a positive number"),
+        ({"min_distance": -3.0, "rows": "points"}, "not a positive number"),
         ({"threshold": float("nan")}, "nan is no number"),
     ],
 )
@@ -216,7 +216,7 @@ def test_a_region_round_the_earth_is_where_it_is(tmp_path: Path, west: float, pa
     found = feature["geometry"]["coordinates"] if len(parts) > 1 else [feature["geometry"]["coordinates"]]
     ends = [(min(x for x, _ in ring), max(x for x, _ in ring)) for (ring,) in found]
     assert sorted(ends) == parts
-    points = features(scores, tmp_path, [0], threshold=0.5, coordinates="wgs84", geometry="points")
+    points = features(scores, tmp_path, [0], threshold=0.5, coordinates="wgs84", rows="points")
     assert all(-180 <= point["geometry"]["coordinates"][0] <= 180 for point in points)
 
 

@@ -33,14 +33,15 @@ def export(
     budget: int | str | None = None,
     progress: OnProgress | None = None,
 ) -> Exported:
-    """Writes a score map as OME-Zarr, ``.npz``, GeoTIFF, OME-TIFF, ``.npy``, GeoJSON or picture, as the suffix says.
+    """Writes a score map as OME-Zarr, ``.npz``, GeoTIFF, OME-TIFF, ``.npy``, picture, table or vector file.
 
     Whatever the format, score ``(i, j)`` lies where its window's centre does. The file appears whole or not at all.
 
     Args:
         scores: of a scan, in memory or on disk, or their path.
-        path: ``.zarr``, ``.npz``, ``.tif`` (GeoTIFF), ``.ome.tif``, ``.npy``, ``.geojson``, ``.png``, ``.webp`` or
-            ``.jpg``. GDAL and GIS programs count the bands of a GeoTIFF from 1: class 0 is band 1.
+        path: ``.zarr``, ``.npz``, ``.tif`` (GeoTIFF), ``.ome.tif``, ``.npy``, ``.png``, ``.webp``, ``.jpg``; or
+            ``.geojson``, ``.gpkg``, ``.fgb``, ``.csv``, ``.parquet``: objects. GDAL and GIS programs count the
+            bands of a GeoTIFF from 1: class 0 is band 1.
         classes: by index among the network's classes or by name, one or several; all by default.
         labels: the class with the greatest score instead of the scores (TIFF, npy, pictures, zarr).
         resolution: ``"cells"``, a pixel a cell; ``"image"``, the original image's pixels; or height and width of the
@@ -49,15 +50,15 @@ def export(
             ``labels`` the scores are interpolated, then compared.
         cog: Cloud-optimised GeoTIFF; ``False`` for a plain one.
         compression: ``"deflate"``, ``"zstd"``, ``"lzw"`` or ``"none"`` (GeoTIFF).
-        detections: which cells are detections, and how they are drawn (GeoJSON); by default the cells whose top class
-            is one of ``classes``, as polygons in px of the image.
+        detections: which cells are detections, and what an object is (GeoJSON, tables, vector files); by default the
+            cells whose top class is one of ``classes`` as regions; in tables all windows.
         overwrite: replace an earlier file.
         budget: memory allowed, bytes or a text such as ``"150MB"``; 0.3 GB by default. ``.npz`` and pictures, of which
             all is in memory, are refused where they take more.
         progress: called after every block.
 
     Returns:
-        Path and size of the file, and the number of detections in a GeoJSON.
+        Path and size of the file, and the number of its objects.
 
     Raises:
         FullfieldError: scores, options or a path that cannot be used; the text says where, what and how to mend it.

@@ -99,8 +99,9 @@ def scan(
         where: selects windows: region, mask, background, coverage, and what lies beyond the image's edges.
         output: where the scores go: a store ``….zarr``; or a file that is made of one: ``.tif`` (GeoTIFF),
             ``.ome.tif``, ``.npy``, ``.npz``; ``.png``, which shows the encoding's class, else the one whose scores span
-            the widest range; ``.geojson``, the detections of the encoding's classes. By default they are kept in
-            memory. With ``where.skip_background=True`` a picture ``….content.png`` beside it shows what was found not
+            the widest range; ``.geojson``, ``.gpkg`` and ``.fgb``, the detections of the encoding's classes; ``.csv``
+            and ``.parquet``, a row a window. By default they are kept in memory.
+            With ``where.skip_background=True`` a picture ``….content.png`` beside it shows what was found not
             to be background.
         encoding: which of the scores are stored, as which numbers; all as they are by default.
         compute: memory, tile, method, device, and this process's share of the work.

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fullfield.api.boxes import DetectedBoxes, detect_in_maps
 from fullfield.api.scores_text import notebook_table, short_text
 from fullfield.api.segments import Segments
 from fullfield.arguments import checks_keywords, parse_bytes, parse_record
+from fullfield.decisions.boxes import BoxRule
 from fullfield.decisions.decide import decide_map, decide_regions
 from fullfield.decisions.rule import DecisionRule
 from fullfield.decisions.segment import segment
@@ -498,6 +500,23 @@ class Scores:
             budget_bytes=parse_bytes(budget),
             progress=progress,
         )
+
+    @checks_keywords
+    def detect(
+        self,
+        *,
+        threshold: float | None = None,
+        classes: Class | Sequence[Class] | None = None,
+        nms: float | None = None,
+        merge: float | None = None,
+        min_distance: float | None = None,
+        across_classes: bool = False,
+        budget: int | str | None = None,
+        progress: OnProgress | None = None,
+    ) -> DetectedBoxes:
+        """Objects as boxes; ``fullfield.detect`` describes the arguments, and takes several maps."""
+        rule = BoxRule.parse(nms, merge, min_distance, across_classes)
+        return detect_in_maps([self.map], threshold, classes, rule, budget_bytes=parse_bytes(budget), progress=progress)
 
     def __repr__(self) -> str:
         return short_text(self)

@@ -22,6 +22,7 @@ COMMANDS = (
     "verify",
     "evaluate",
     "export",
+    "detect",
     "segment",
     "info",
     "inspect",

@@ -19,8 +19,8 @@ from fullfield.cli.values import class_key, resolution_key
 @click.command(
     cls=Command,
     examples=(
-        "fullfield export map.zarr map.tif",
         "fullfield export map.zarr tumour.geojson --class tumour --threshold 0.9",
+        "fullfield export map.zarr windows.csv",
         "fullfield export map.zarr map.ome.tif --labels --resolution image",
     ),
 )
@@ -63,20 +63,20 @@ from fullfield.cli.values import class_key, resolution_key
     help="How other resolutions are made; window centres stay in place.",
 )
 @option(
-    "--geometry",
+    "--rows",
     group="How",
-    type=click.Choice(["polygons", "points"]),
-    default="polygons",
-    show_default=True,
-    help="Detections: cells that share a side merged, or window centres.",
+    type=click.Choice(["windows", "regions", "points"]),
+    metavar="windows|regions|points",
+    help="Objects: all windows with their scores, detections that share a side merged, or their centres. [default: "
+    "windows of .csv and .parquet, otherwise regions]",
 )
 @option(
     "--coordinates",
     group="How",
-    type=click.Choice(["image", "map", "wgs84"]),
-    default="image",
-    show_default=True,
-    help="Detections: px of the image, its map's coordinates, or degrees.",
+    type=click.Choice(["auto", "image", "map", "wgs84"]),
+    default="auto",
+    metavar="auto|image|map|wgs84",
+    help="Objects: px of the image, its map's coordinates, or degrees. [default: the map's if it has some]",
 )
 @option("--budget", group="How", metavar="SIZE", help="Memory allowed, such as 150MB. [default: about 0.3 GB]")
 @option("--cog/--no-cog", group="Output", default=True, show_default=True, help="Cloud-optimised GeoTIFF or plain.")
@@ -101,7 +101,8 @@ def command(
 ) -> None:
     """Write SCORES, the result of a scan, to FILE in the format of its suffix.
 
-    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy, .png; .geojson: detections for QuPath and GIS; .zarr and .npz: scores.
+    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy, .png; .geojson, .gpkg, .fgb: objects for QuPath and GIS; .csv, .parquet:
+    tables; .zarr and .npz: scores.
     """
     check_file(scores)
     size = resolution_key(resolution)
@@ -129,13 +130,14 @@ def command(
 
 
 def _detections(file: str, settings: dict[str, Any]) -> Any:
-    """The record of the options for detections, which are taken out of ``settings``; of no GeoJSON only what is given.
+    """The record of the options for objects, which are taken out of ``settings``; of other formats only what is given.
 
     Raises:
         ImageError: by ``export``, where they are given for another format.
     """
     from fullfield.exporters.detections import Detections
+    from fullfield.files import LAYERS
 
-    names = ("threshold", "geometry", "coordinates", "min_distance")
+    names = ("threshold", "rows", "coordinates", "min_distance")
     chosen = Detections(**{name: settings.pop(name) for name in names})
-    return chosen if file.lower().endswith(".geojson") or chosen != Detections() else None
+    return chosen if file.lower().endswith(LAYERS) or chosen != Detections() else None

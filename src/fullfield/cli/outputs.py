@@ -11,7 +11,7 @@ import click
 from fullfield.cli.files import check_file, check_picture, check_scores
 from fullfield.cli.values import class_key
 from fullfield.errors import ImageError
-from fullfield.files import PICTURES, output_paths
+from fullfield.files import LAYERS, PICTURES, output_paths
 
 if TYPE_CHECKING:
     from fullfield.api.batch_output import BatchOutput
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from fullfield.model.model import Model
     from fullfield.store.encoding import Encoding
 
-_FORMATS = (".zarr", ".tif", ".tiff", ".npy", ".npz", ".geojson", *PICTURES)
-_RESTRICTED = (".geojson", *PICTURES)  # formats of which --class names the class
+_FORMATS = (".zarr", ".tif", ".tiff", ".npy", ".npz", *LAYERS, *PICTURES)
+_RESTRICTED = (*LAYERS, *PICTURES)  # formats of which --class names the class
 
 
 @dataclass(frozen=True)

@@ -40,16 +40,19 @@ if TYPE_CHECKING:
 @options.where
 @apply(options.mode, options.target, options.shared_compute)
 @option("--verify", group="How", type=click.IntRange(min=0), default=0, metavar="N", help="Run N windows as crops too.")
-@option("-o", "--output", group="Output", metavar="PATH", help=".zarr, .tif, .ome.tif, .npy, .geojson, .npz, .png.")
+@option("-o", "--output", group="Output", metavar="PATH", help=".zarr, .tif, .png, .geojson, .csv, ...: see --format.")
 @option(
     "--format",
     "suffix",
     group="Output",
     rare=True,
-    type=click.Choice([".zarr", ".tif", ".ome.tif", ".npy", ".geojson", ".npz", ".png"]),
+    type=click.Choice(
+        [".zarr", ".tif", ".ome.tif", ".npy", ".geojson", ".gpkg", ".fgb", ".csv", ".parquet", ".npz", ".png"]
+    ),
     default=".zarr",
-    show_default=True,
-    help="Of the files in an output folder.",
+    metavar="SUFFIX",
+    help="Of the files in an output folder: .zarr, .tif, .ome.tif, .npy, .npz, .png, .geojson, .gpkg, .fgb, .csv, "
+    ".parquet. [default: .zarr]",
 )
 @option("--overlay", group="Output", metavar="FILE", help="Picture of one class's scores over the image.")
 @option("--summary", group="Output", metavar="FILE", help="Table with a row for each image: .csv or .parquet.")

@@ -10,19 +10,19 @@ from typing import Literal
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters.detections import Detections
-from fullfield.exporters.geojson import write_geojson
 from fullfield.exporters.geotiff import Compression, write_geotiff
 from fullfield.exporters.grid import Classes, ExportGrid, band_indices, cells
 from fullfield.exporters.labels import labelled, stored_labels
+from fullfield.exporters.layers import write_rows
 from fullfield.exporters.npy import write_npy
 from fullfield.exporters.ometiff import write_ometiff
 from fullfield.exporters.picture import legend_path, write_picture
 from fullfield.exporters.resample import ResampleMethod, resampled
 from fullfield.exporters.store import write_archive, write_store
-from fullfield.files import PICTURES, check_writable
+from fullfield.files import LAYERS, PICTURES, check_writable
 from fullfield.store.maps import ScoreMap
 
-SUFFIXES = (".zarr", ".npz", ".tif", ".tiff", ".npy", ".geojson", *PICTURES)
+SUFFIXES = (".zarr", ".npz", ".tif", ".tiff", ".npy", *LAYERS, *PICTURES)
 Resolution = Literal["cells", "image"] | tuple[int, int]
 
 
@@ -37,7 +37,7 @@ class Options:
         resample: ``nearest``, ``bilinear`` or ``lanczos``, where the resolution is not ``cells``.
         cog: write a Cloud-optimised GeoTIFF; ``False`` for a plain one.
         compression: of GeoTIFF: ``deflate``, ``zstd``, ``lzw`` or ``none``.
-        detections: which cells are detections, and how they are drawn (GeoJSON).
+        detections: which cells are detections, and what an object is (GeoJSON, tables, vector files).
     """
 
     labels: bool = False
@@ -55,7 +55,7 @@ class Exported:
     Args:
         path: of the file or folder.
         bytes: its size.
-        detections: number of detections in a GeoJSON; ``None`` for other formats.
+        detections: number of objects in a GeoJSON, a table or a vector file; ``None`` for other formats.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Exported:
     detections: int | None = None
 
     def __str__(self) -> str:
-        found = "" if self.detections is None else f", {self.detections} detection{'s' * (self.detections != 1)}"
+        found = "" if self.detections is None else f", {self.detections} object{'s' * (self.detections != 1)}"
         return f"{self.path}, {self.bytes} bytes{found}"
 
 
@@ -72,7 +72,7 @@ _USES = {
     "ometiff": {"labels", "resolution", "resample"},
     "npy": {"labels", "resolution", "resample"},
     "picture": {"labels", "resolution", "resample"},
-    "geojson": {"detections"},
+    **{suffix[1:]: {"detections"} for suffix in LAYERS},
     "zarr": {"labels"},
     "npz": set[str](),
 }
@@ -88,7 +88,7 @@ def export(
     budget_bytes: int | None = None,
     progress: OnProgress | None = None,
 ) -> Exported:
-    """Writes a map in the format of the suffix: ``.zarr .npz .tif .ome.tif .npy .geojson``, or a picture.
+    """Writes a map in the format of the suffix: ``.zarr .npz .tif .ome.tif .npy``, a picture, or objects of the map.
 
     The file appears whole or not at all. Memory is bounded whatever the map's size; ``.npz`` and pictures, of which all
     is in memory, take no more than 4 GiB, and are refused where the budget is less than they take.
@@ -110,9 +110,9 @@ def export(
     kind = format_of(target)
     _check_options(kind, options)
     detections = None
-    if kind == "geojson":
+    if f".{kind}" in LAYERS:
         wanted = options.detections or Detections()
-        detections = _write_detections(
+        detections = _write_rows(
             scores, target, classes, wanted, overwrite=overwrite, budget_bytes=budget_bytes, progress=progress
         )
     elif kind == "npz":
@@ -198,7 +198,7 @@ def _write_grid(
     write(grid, target, overwrite=overwrite, progress=progress)
 
 
-def _write_detections(
+def _write_rows(
     scores: ScoreMap,
     target: Path,
     classes: Classes,
@@ -208,7 +208,7 @@ def _write_detections(
     budget_bytes: int | None,
     progress: OnProgress | None,
 ) -> int:
-    """Writes the detections of some classes; the top class is that of all classes of the map. Returns their number."""
+    """Writes objects of some classes; the top class is that of all classes of the map. Returns their number."""
     stored = scores.spec.kind == "labels"
     grid = replace(stored_labels(scores) if stored else cells(scores), budget_bytes=budget_bytes)
     if stored:
@@ -217,7 +217,7 @@ def _write_detections(
         wanted = grid.classes if some is None else tuple(_label(cls, grid.classes, names) for cls in some)
     else:
         wanted = tuple(grid.classes[band] for band in band_indices(scores, classes))
-    return write_geojson(grid, target, wanted, detections, overwrite=overwrite, progress=progress)
+    return write_rows(grid, target, wanted, detections, overwrite=overwrite, progress=progress)
 
 
 def _label(cls: int | str, classes: tuple[int, ...], names: dict[str, int]) -> int:

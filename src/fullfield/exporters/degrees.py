@@ -30,7 +30,7 @@ def polygons_in_degrees(rings: list[list[Pair]], to_degrees: ToCoordinates) -> l
         longitudes = unwrapped(x)
         if longitudes is None:
             what = "a region contains a pole, and is no polygon in degrees"
-            raise ImageError("coordinates", what, fix='pass coordinates="map", or geometry="points"')
+            raise ImageError("coordinates", what, fix='pass coordinates="map", or rows="points"')
         points = np.stack([longitudes, y], axis=1)
         found.append(points if (area(points) > 0) == (number == 0) else points[::-1])
     return split_at_antimeridian(found)

@@ -15,8 +15,9 @@ from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.errors import ImageError
 from fullfield.exporters.coordinates import Coordinates
 from fullfield.exporters.grid import ExportGrid
+from fullfield.exporters.maxima import CellIndices, Maxima, Plateaus, local_maxima, reach_of
 
-Geometry = Literal["polygons", "points"]
+Rows = Literal["windows", "regions", "points"]
 _STRIP_BYTES = 32 << 20
 _STRIP_ROWS = 256
 
@@ -29,41 +30,50 @@ class Detections:
     Args:
         threshold: least score of a detection, for each class by itself; by default, a cell is a detection of its top
             class.
-        geometry: ``polygons`` merges cells that share a side; ``points`` gives the window centre of each cell.
+        rows: what an object of the file is. ``regions``, the default but for tables, are cells of detections that share
+            a side; ``points`` the window centre of each; ``windows``, the default of tables, are all windows with
+            scores, each with those of every class.
         coordinates: ``image`` in px of the original image, from its top left corner, x right and y down, as QuPath
-            reads them; ``map`` in the image's coordinate system; ``wgs84`` in degrees, as RFC 7946 requires.
-        min_distance: keep only points that have no greater one of their class within so many px of the image.
+            reads them; ``map`` in the image's coordinate system; ``wgs84`` in degrees, as RFC 7946 requires; ``auto``
+            is ``map`` where the image has a place on one. Tables give all that are known.
+        min_distance: keep only points that have no greater one of their class within so many px of the image; of
+            equal ones, linked in a chain of such distances, the first in reading order.
     """
 
     threshold: float | None = None
-    geometry: Geometry = "polygons"
-    coordinates: Coordinates = "image"
+    rows: Rows | None = None
+    coordinates: Coordinates = "auto"
     min_distance: float | None = None
 
 
-def check_detections(grid: ExportGrid, detections: Detections) -> None:
+def check_detections(grid: ExportGrid, detections: Detections, rows: str) -> None:
     """Raises if options are unknown, exclude each other or do not apply to the map.
 
     Raises:
         ImageError: one of these.
     """
-    known = {"geometry": get_args(Geometry), "coordinates": get_args(Coordinates)}
-    for name, values in known.items():
-        if getattr(detections, name) not in values:
-            raise ImageError(name, f"{getattr(detections, name)!r} is not known", fix=f"use one of {', '.join(values)}")
-    threshold, distance = detections.threshold, detections.min_distance
-    if threshold is not None and not math.isfinite(threshold):
-        raise ImageError("threshold", f"{threshold} is no number", fix="give the least score of a detection")
-    if threshold is not None and grid.colours is not None:
-        raise ImageError("threshold", "a map of labels has no scores", fix="leave it out, or scan for scores")
+    if rows not in get_args(Rows):
+        raise ImageError("rows", f"{rows!r} is not known", fix=f"use one of {', '.join(get_args(Rows))}")
+    check_threshold(detections.threshold, labels=grid.colours is not None)
+    distance = detections.min_distance
     if distance is None:
         return
-    if detections.geometry != "points" or grid.colours is not None:
-        raise ImageError(
-            "min_distance", "is for points of a map of scores", fix='leave it out, or pass geometry="points"'
-        )
+    if rows != "points" or grid.colours is not None:
+        raise ImageError("min_distance", "is for points of a map of scores", fix='leave it out, or pass rows="points"')
     if not (math.isfinite(distance) and distance > 0):
         raise ImageError("min_distance", f"{distance} is not a positive number of px", fix="give px of the image")
+
+
+def check_threshold(threshold: float | None, *, labels: bool) -> None:
+    """Raises unless a least score is a number, and the map has scores.
+
+    Raises:
+        ImageError: one of these.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise ImageError("threshold", f"{threshold} is no number", fix="give the least score of a detection")
+    if threshold is not None and labels:
+        raise ImageError("threshold", "a map of labels has no scores", fix="leave it out, or scan for scores")
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,61 @@ def class_strips(
         low, high = max(0, top - halo), min(rows, top + height + halo)
         yield top, min(top + height, rows), _read_strip(grid, wanted, detections, low, high)
         stage.report(min(top + height, rows) * columns)
+
+
+def class_maxima(
+    grid: ExportGrid, wanted: tuple[int, ...], detections: Detections, *, progress: OnProgress | None
+) -> Iterator[list[tuple[int, Maxima]]]:
+    """Of each class the maxima of plateaus that end in a strip: no cell within ``min_distance`` has a greater score."""
+    assert detections.min_distance is not None
+    _, rows, columns = grid.shape
+    reach = reach_of(grid.spacing, detections.min_distance)
+    plateaus = {cls: Plateaus(reach, columns) for cls in wanted}
+    for top, bottom, strips in class_strips(grid, wanted, detections, halo=len(reach) - 1, progress=progress):
+        found, end = [], bottom == rows
+        by_class = {strip.cls: strip for strip in strips}
+        for cls, open_ones in plateaus.items():
+            if cls in by_class:
+                strip, inner = by_class[cls], slice(top - by_class[cls].top, bottom - by_class[cls].top)
+                maxima = local_maxima(strip.scores, strip.mask, reach)[inner]
+                found.append((cls, open_ones.push(top, maxima, strip.scores[inner], end=end)))
+            elif open_ones.any_open:
+                none = np.zeros((bottom - top, columns), np.bool_)
+                found.append((cls, open_ones.push(top, none, none.astype(np.float32), end=end)))
+        yield found
+
+
+CELL = np.dtype([("row", np.int64), ("column", np.int64), ("cls", np.int64), ("score", np.float64)])
+"""A cell that is a detection of a class."""
+
+
+def point_cells(
+    grid: ExportGrid, wanted: tuple[int, ...], detections: Detections, *, progress: OnProgress | None
+) -> Iterator[NDArray[np.void]]:
+    """Cells that are detections, of all of them or only the local maxima, strip by strip; each an array of ``CELL``.
+
+    Ordered by row, column and class; a plateau by its last row.
+    """
+    if detections.min_distance is not None:
+        for maxima in class_maxima(grid, wanted, detections, progress=progress):
+            parts = [_cells(cls, one.rows, one.columns, one.scores) for cls, one in maxima]
+            found = np.concatenate([np.zeros(0, CELL), *parts])
+            last = np.concatenate([np.zeros(0, np.intp), *(one.last for _, one in maxima)])
+            yield found[np.lexsort((found["cls"], found["column"], found["row"], last))]
+        return
+    for _, _, strips in class_strips(grid, wanted, detections, halo=0, progress=progress):
+        parts = []
+        for strip in strips:
+            i, j = np.nonzero(strip.mask)
+            parts.append(_cells(strip.cls, i + strip.top, j, strip.scores[i, j]))
+        found = np.concatenate([np.zeros(0, CELL), *parts])
+        yield found[np.lexsort((found["cls"], found["column"], found["row"]))]
+
+
+def _cells(cls: int, rows: CellIndices, columns: CellIndices, scores: NDArray[np.floating]) -> NDArray[np.void]:
+    found = np.empty(len(rows), CELL)
+    found["row"], found["column"], found["cls"], found["score"] = rows, columns, cls, scores
+    return found
 
 
 def _read_strip(

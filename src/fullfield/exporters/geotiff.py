@@ -89,7 +89,7 @@ def write_geotiff(
                             _add_overviews(rasterio, grid, place)
                 _check_complete(place, logged)
             except errors as error:
-                raise _refused(path, logged[0] if logged else _reason(error), needed) from error
+                raise gdal_refused(path, logged[0] if logged else _reason(error), needed) from error
 
 
 def _check_complete(path: Path, logged: list[str]) -> None:
@@ -101,7 +101,7 @@ def _check_complete(path: Path, logged: list[str]) -> None:
         raise ValueError(f"{missing} tiles are missing")
 
 
-def _refused(path: Path, reason: str, needed: int) -> ImageError:
+def gdal_refused(path: Path, reason: str, needed: int) -> ImageError:
     """The error for a file that GDAL did not write; a full disk is named."""
     if shutil.disk_usage(path.resolve().parent).free < _ROOM_BYTES:  # GDAL does not return the reason
         return system_error(str(path), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), needed)

@@ -47,6 +47,7 @@ class ExportGrid:
         georeference: of the original image, if it has one.
         mpp: micrometres per pixel (y, x) of the original image, if known.
         metadata: how it was made, as JSON text.
+        image: its name.
         budget_bytes: memory that an export may take; by default 0.3 GB.
     """
 
@@ -66,6 +67,7 @@ class ExportGrid:
     georeference: Georeference | None = None
     mpp: tuple[float, float] | None = None
     metadata: str = "{}"
+    image: str = ""
     budget_bytes: int | None = None
 
     def within_budget(self, most: int) -> int:
@@ -121,6 +123,7 @@ def cells(scores: ScoreMap, classes: Classes = None) -> ExportGrid:
         georeference=spec.georeference,
         mpp=spec.mpp,
         metadata=_metadata_text(scores),
+        image=str(spec.provenance.get("image") or ""),
     )
 
 

@@ -9,6 +9,7 @@ from fullfield.drawing.score_pictures import widest_band
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.errors import ImageError
 from fullfield.exporters import export, format_of
+from fullfield.files import LAYERS
 from fullfield.jobs.job import encoder_of
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.jobs.to_store import scan_to_store
@@ -18,8 +19,8 @@ from fullfield.store.stored_map import StoredMap
 def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgress | None = None) -> StoredMap | None:
     """The scores of every window in a file.
 
-    A picture shows one class, by default the one whose scores span the widest range. The detections of a GeoJSON are
-    those of the encoding's classes; the top class of a cell is that of all classes of the model.
+    A picture shows one class, by default the one whose scores span the widest range. Objects (GeoJSON, tables, vector
+    files) are those of the encoding's classes; the top class of a cell is that of all classes of the model.
 
     Returns:
         The finished map in the store next to the file, which the caller removes; ``None`` where other processes have
@@ -29,12 +30,13 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
         FullfieldError: as for ``scan_to_store``; or the map cannot be written in the file's format.
     """
     kind, encoder = format_of(output.path), encoder_of(request)
+    objects = output.path.suffix.lower() in LAYERS
     classes = request.encoding.classes
     if kind == "picture" and classes is not None and encoder.bands != 1:
         what = f"a picture shows one class, {encoder.bands} are given"
         raise ImageError("classes", what, fix="give one class, or write labels")
     stored = request
-    if kind == "geojson":
+    if objects:
         stored = replace(request, encoding=replace(request.encoding, classes=None))
     intermediate = replace(
         output, path=intermediate_store(output.path), existing="resume" if output.overwrite else output.existing
@@ -44,7 +46,7 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
         return None
     if kind == "picture" and found.spec.kind == "scores":
         classes = (found.spec.classes[widest_band(found)],)
-    elif kind != "geojson":
+    elif not objects:
         classes = None
     budget = request.compute.budget_bytes
     written = export(
