@@ -12,14 +12,18 @@ from tests.decisions.evaluation.maps import box, geojson, point, scores_of
 
 
 def maxima(plane: np.ndarray, centres: np.ndarray, apart: float) -> list[tuple[float, float, float]]:
-    """Cells without a greater one nearby, the first in reading order of equal ones: y, x, score."""
+    """y, x and score of cells without a greater one near; the first of equal ones that are near in a chain."""
     flat, places = plane.ravel(), centres.reshape(-1, 2)
+    near = [np.flatnonzero(((places - place) ** 2).sum(axis=1) <= apart**2 + 1e-9) for place in places]
+    left = [k for k in range(len(flat)) if not np.isnan(flat[k]) and not (flat[near[k]] > flat[k]).any()]
     found = []
-    for k in np.flatnonzero(~np.isnan(flat)):
-        near = np.flatnonzero(((places - places[k]) ** 2).sum(axis=1) <= apart**2 + 1e-9)
-        best = max(near, key=lambda n: (-np.inf if np.isnan(flat[n]) else flat[n], -n))
-        if best == k:
-            found.append((*places[k], float(flat[k])))
+    while left:
+        found.append((*places[left[0]], float(flat[left[0]])))
+        reached = [left.pop(0)]
+        while reached:
+            linked = set(near[reached.pop()]) & set(left)
+            left = [k for k in left if k not in linked]
+            reached += linked
     return found
 
 
@@ -86,5 +90,5 @@ def test_of_two_detections_of_one_target_the_lesser_is_no_false_positive(tmp_pat
     path = geojson(tmp_path / "p.geojson", (point(y, x), {"class": "a"}))
     (froc,) = fullfield.evaluate(scores, Labels(path, distance=8)).froc
     detections = maxima(array[0], np.array([[scores.placement.centre(0, j) for j in range(20)]]), 8)
-    assert [round(score, 1) for _, _, score in detections] == [0, 0.9, 0.8]
-    np.testing.assert_array_equal(froc.curve, [[0, 0, 1], [0, 1, 1]])
+    assert [round(score, 1) for _, _, score in detections] == [0, 0.9, 0.8, 0]
+    np.testing.assert_array_equal(froc.curve, [[0, 0, 2], [0, 1, 1]])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fullfield.decisions.evaluation.areas import each_owner, enclosed
 from fullfield.decisions.evaluation.labels import Targets, window_centres
 from fullfield.decisions.evaluation.ranks import thinned
-from fullfield.exporters.maxima import local_maxima, reach_of
+from fullfield.exporters.maxima import Plateaus, local_maxima, reach_of
 from fullfield.store.maps import ScoreMap, decoded
 
 RATES = (0.25, 0.5, 1, 2, 4, 8)
@@ -124,16 +124,16 @@ def _maxima(scores: ScoreMap, band: int, apart: float) -> Iterator[tuple[NDArray
     placement, (_, rows, columns) = scores.spec.placement, scores.spec.shape
     reach = reach_of(placement.spacing, apart)
     halo = len(reach) - 1
-    height = max(1, halo, _CELLS // columns)
+    height, plateaus = max(1, halo, _CELLS // columns), Plateaus(reach, columns)
     y, x = window_centres(placement, 0, rows, 0), window_centres(placement, 0, columns, 1)
     for top in range(0, rows, height):
-        low, high = max(0, top - halo), min(rows, top + height + halo)
+        bottom = min(rows, top + height)
+        low, high = max(0, top - halo), min(rows, bottom + halo)
         values = decoded(scores.read(low, high, 0, columns, slice(band, band + 1)), scores.spec)[0]
-        greatest = local_maxima(values, ~np.isnan(values), reach)
-        greatest[: top - low] = False
-        greatest[min(rows, top + height) - low :] = False
-        i, j = np.nonzero(greatest)
-        yield np.stack([x[j], y[low + i]], axis=1), values[i, j].astype(np.float64)
+        inner = slice(top - low, bottom - low)
+        greatest = local_maxima(values, ~np.isnan(values), reach)[inner]
+        found = plateaus.push(top, greatest, values[inner], end=bottom == rows)
+        yield np.stack([x[found.columns], y[found.rows]], axis=1), found.scores.astype(np.float64)
 
 
 def _found(points: NDArray[np.float64], targets: Targets, code: int) -> NDArray[np.intp]:
