@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VIEWERS := .venv-viewers
+SPATIAL := .venv-spatial
 INSTALL := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs wheel-test viewers-test clean
+.PHONY: help demo test lint format docs wheel-test viewers-test spatial-test clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -38,10 +39,13 @@ wheel-test: $(VENV)/.test ## build the wheel and use it in an empty environment;
 	@$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
 viewers-test: $(VIEWERS)/.done ## stored maps in napari and against the JSON schemas of OME-Zarr; takes minutes the first time
-	@PYTHONPATH=src PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VIEWERS)/bin/python -m pytest -m slow --noconftest tests/store/test_viewers.py
+	@PYTHONPATH=src PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VIEWERS)/bin/python -m pytest -m slow --noconftest tests/store/test_viewers.py tests/handover/test_napari.py
+
+spatial-test: $(SPATIAL)/.done ## scores and segments in SpatialData; takes minutes the first time
+	@PYTHONPATH=src PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(SPATIAL)/bin/python -m pytest -m slow --noconftest tests/handover/test_spatialdata.py
 
 clean: ## remove .venv and everything built
-	rm -rf $(VENV) $(VIEWERS) build dist fullfield-demo docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VIEWERS) $(SPATIAL) build dist fullfield-demo docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # torch goes in first and by itself, so that its pin alone decides which build is taken.
 # hatchling is installed from the constraints, hence no build isolation.
@@ -65,4 +69,11 @@ $(VIEWERS)/.done: pyproject.toml constraints.txt
 	@test -x $(VIEWERS)/bin/python || $(PYTHON) -m venv $(VIEWERS)
 	@$(VIEWERS)/bin/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt pip
 	@$(VIEWERS)/bin/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt --group viewers
+	@touch $@
+
+$(SPATIAL)/.done: pyproject.toml
+	@echo "Setting up $(SPATIAL)"
+	@test -x $(SPATIAL)/bin/python || $(PYTHON) -m venv $(SPATIAL)
+	@$(SPATIAL)/bin/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt pip
+	@$(SPATIAL)/bin/python -m pip --quiet --quiet --disable-pip-version-check install --group spatial
 	@touch $@

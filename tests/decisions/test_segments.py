@@ -240,6 +240,21 @@ def test_a_geojson_has_a_polygon_of_the_same_area_for_each_segment(tmp_path: Pat
         assert sum(polygon.area for polygon in polygons) == each.area
 
 
+def test_vector_files_and_tables_have_the_segments_in_the_coordinates_of_the_map(tmp_path: Path) -> None:
+    geopandas = pytest.importorskip("geopandas")
+    import pandas
+
+    reference = Georeference("EPSG:32633", (0.5, 0.0, 400000.0, 0.0, -0.5, 5400000.0))
+    found = smooth(place(), class_names=("a", "b", "c"), georeference=reference).segments(Segmentation(min_area=100))
+    for suffix in (".gpkg", ".csv"):
+        assert found.save(tmp_path / f"a{suffix}").detections == found.count
+    shapes = geopandas.read_file(tmp_path / "a.gpkg")
+    assert shapes.crs.to_epsg() == 32633
+    assert shapes.area.sum() * 4 == pytest.approx(sum(each.area for each in found.counts))
+    rows = pandas.read_csv(tmp_path / "a.csv")
+    assert rows["class"].value_counts().to_dict() == {each.name: each.segments for each in found.counts}
+
+
 @pytest.mark.parametrize("suffix", [".ome.tif", ".npy", ".png", ".zarr"])
 def test_other_formats_hold_the_labels(tmp_path: Path, suffix: str) -> None:
     found = smooth(place(), class_names=("a", "b", "c")).segments()

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fullfield.api.boxes import DetectedBoxes, detect_in_maps
+from fullfield.api.handover import to_dask, to_frame, to_geodataframe, to_xarray
 from fullfield.api.scores_text import notebook_table, short_text
-from fullfield.api.segments import Segments
-from fullfield.arguments import checks_keywords, parse_bytes, parse_record
+from fullfield.api.segments import segments
+from fullfield.arguments import checks_keywords, parse_bytes
 from fullfield.decisions.boxes import BoxRule
 from fullfield.decisions.decide import decide_map, decide_regions
 from fullfield.decisions.rule import DecisionRule
-from fullfield.decisions.segment import segment
-from fullfield.decisions.segmentation import Segmentation
 from fullfield.drawing.score_pictures import PictureStyle, draw_map, draw_overlay
 from fullfield.errors import BudgetError
 from fullfield.exporters import Options
@@ -440,34 +439,11 @@ class Scores:
         style = PictureStyle(colours, vmin, vmax, activation, alpha, smooth, legend, side)
         return draw_overlay(self.map, image, cls, style, budget_bytes=parse_bytes(budget))
 
-    @checks_keywords
-    def segments(
-        self,
-        how: Segmentation | None = None,
-        *,
-        image: object = None,
-        budget: int | str | None = None,
-        progress: OnProgress | None = None,
-    ) -> Segments:
-        """The top class of each pixel of the image, smoothed along its edges and cleaned as ``Segmentation`` says.
-
-        Scores are interpolated between the centres of windows, on request filtered along the image's edges, and
-        compared. The result does not depend on the budget. Pixels farther than half a step from the outermost centres
-        have no class.
-
-        Args:
-            how: the options; by default labels are neither filtered nor cleaned.
-            image: what was scanned, as array, tensor, PIL image, path, or what ``fullfield.open`` returns; needed for
-                ``guided``.
-            budget: memory allowed, bytes or a text such as ``"150MB"``; 0.3 GB by default.
-            progress: called after every block.
-
-        Raises:
-            FullfieldError: a map of labels, options or an image that do not fit, no score at all, too small a budget.
-        """
-        parsed = parse_record("how", how, Segmentation)
-        found, counts = segment(self.map, parsed, image, budget_bytes=parse_bytes(budget), progress=progress)
-        return Segments(Scores(found), counts)
+    segments = segments
+    to_dask = to_dask
+    to_xarray = to_xarray
+    to_frame = to_frame
+    to_geodataframe = to_geodataframe
 
     @checks_keywords
     def save(

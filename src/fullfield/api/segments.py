@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.arguments import checks_keywords, parse_bytes
-from fullfield.decisions.segment import SegmentCount
+from fullfield.arguments import checks_keywords, parse_bytes, parse_record
+from fullfield.decisions.segment import SegmentCount, segment
+from fullfield.decisions.segmentation import Segmentation
 from fullfield.exporters import Options, export
 from fullfield.exporters.detections import Detections
+from fullfield.files import LAYERS
 
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
@@ -58,21 +61,22 @@ class Segments:
         self,
         path: str | os.PathLike[str],
         *,
-        coordinates: Coordinates = "image",
+        coordinates: Coordinates = "auto",
         cog: bool = True,
         compression: Compression = "deflate",
         overwrite: bool = False,
         budget: int | str | None = None,
         progress: OnProgress | None = None,
     ) -> Exported:
-        """Writes the labels as GeoTIFF, OME-TIFF, ``.npy``, PNG or OME-Zarr, or a polygon for each segment as GeoJSON.
+        """Writes the labels as GeoTIFF, OME-TIFF, ``.npy``, PNG or OME-Zarr, or a polygon or row for each segment.
 
         The suffix says which. Each polygon follows the edges of pixels. The file appears whole or not at all.
 
         Args:
-            path: ``.tif`` (GeoTIFF), ``.ome.tif``, ``.npy``, ``.png`` with its legend, ``.geojson`` or ``.zarr``.
-            coordinates: of polygons: ``"image"`` in px of the original image, ``"map"`` in its coordinate system, or
-                ``"wgs84"`` in degrees.
+            path: ``.tif`` (GeoTIFF), ``.ome.tif``, ``.npy``, ``.png`` with its legend or ``.zarr``; of polygons
+                ``.geojson``, ``.gpkg`` or ``.fgb``; of rows ``.csv`` or ``.parquet``.
+            coordinates: of polygons: ``"image"`` in px of the original image, ``"map"`` in its coordinate system,
+                ``"wgs84"`` in degrees; ``"auto"`` is ``"map"`` where the image has one.
             cog: Cloud-optimised GeoTIFF; ``False`` for a plain one.
             compression: ``"deflate"``, ``"zstd"``, ``"lzw"`` or ``"none"`` (GeoTIFF).
             overwrite: replace an earlier file.
@@ -82,10 +86,9 @@ class Segments:
         Raises:
             ImageError: unknown suffix, a file is there already, no space, no right to write.
         """
-        polygons = str(path).lower().endswith(".geojson") or coordinates != "image"
-        options = Options(
-            cog=cog, compression=compression, detections=Detections(coordinates=coordinates) if polygons else None
-        )
+        shapes = Path(path).suffix.lower() in LAYERS or coordinates != "auto"
+        detections = Detections(rows="regions", coordinates=coordinates) if shapes else None
+        options = Options(cog=cog, compression=compression, detections=detections)
         return export(
             self.labels.map,
             path,
@@ -103,3 +106,33 @@ class Segments:
 
     def _repr_html_(self) -> str:
         return self.labels._repr_html_()
+
+
+@checks_keywords
+def segments(
+    scores: Scores,
+    how: Segmentation | None = None,
+    *,
+    image: object = None,
+    budget: int | str | None = None,
+    progress: OnProgress | None = None,
+) -> Segments:
+    """The top class of each pixel of the image, smoothed along its edges and cleaned as ``Segmentation`` says.
+
+    Scores are interpolated between the centres of windows, on request filtered along the image's edges, and
+    compared. The result does not depend on the budget. Pixels farther than half a step from the outermost centres
+    have no class.
+
+    Args:
+        how: the options; by default labels are neither filtered nor cleaned.
+        image: what was scanned, as array, tensor, PIL image, path, or what ``fullfield.open`` returns; needed for
+            ``guided``.
+        budget: memory allowed, bytes or a text such as ``"150MB"``; 0.3 GB by default.
+        progress: called after every block.
+
+    Raises:
+        FullfieldError: a map of labels, options or an image that do not fit, no score at all, too small a budget.
+    """
+    parsed = parse_record("how", how, Segmentation)
+    found, counts = segment(scores.map, parsed, image, budget_bytes=parse_bytes(budget), progress=progress)
+    return Segments(type(scores)(found), counts)

@@ -15,8 +15,6 @@ from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
 from fullfield.cli.values import class_key, resolution_key, threshold
 
-_FORMATS = (".tif", ".tiff", ".npy", ".geojson", ".zarr", ".png", ".webp")
-
 
 @click.command(
     cls=Command,
@@ -78,10 +76,9 @@ _FORMATS = (".tif", ".tiff", ".npy", ".geojson", ".zarr", ".png", ".webp")
 @option(
     "--coordinates",
     group="Output",
-    type=click.Choice(["image", "map", "wgs84"]),
-    default="image",
-    show_default=True,
-    help="Of polygons: px of the image, its map's coordinates, or degrees.",
+    type=click.Choice(["auto", "image", "map", "wgs84"]),
+    default="auto",
+    help="Of polygons: px of the image, its map's coordinates, or degrees. [default: the map's if it has some]",
 )
 @option("--cog/--no-cog", group="Output", default=True, show_default=True, help="Cloud-optimised GeoTIFF or plain.")
 @option(
@@ -107,14 +104,15 @@ def command(
 ) -> None:
     """Write the segments of SCORES, the result of a scan, to FILE: a class for each pixel of the image.
 
-    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy, .png, .zarr: labels; .geojson: a polygon for each segment.
+    .tif is GeoTIFF, .ome.tif OME-TIFF; .npy, .png, .zarr: labels; .geojson, .gpkg, .fgb: a polygon for each segment;
+    .csv, .parquet: a row.
     """
     check_file(scores)
     if image is not None:
         check_file(image)
-    from fullfield.files import check_writable
+    from fullfield.files import LAYERS, check_writable
 
-    check_writable(Path(file), overwrite, suffixes=_FORMATS)
+    check_writable(Path(file), overwrite, suffixes=(".tif", ".tiff", ".npy", ".zarr", ".png", ".webp", *LAYERS))
     output = {name: settings.pop(name) for name in ("coordinates", "cog", "compression")}
     from fullfield.api.scores import open_scores
     from fullfield.decisions.segmentation import Segmentation
