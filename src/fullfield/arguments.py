@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any, TypeVar, overload
 
@@ -86,6 +86,20 @@ def option_suggestion(name: str, known: list[str]) -> str:
         return f"write {text}"
     near = difflib.get_close_matches(name, known, 1)
     return f"did you mean {near[0]}?" if near else "see --help-all for all options"
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """Those of the known names that are most like an unknown one, in letters of any case, or contain it.
+
+    Examples:
+        >>> nearest("layer5", ["layer3", "layer4", "avgpool", "fc"])
+        ['layer4', 'layer3']
+    """
+    folded = {each.casefold(): each for each in known}
+    wanted = name.casefold()
+    near = [folded[each] for each in difflib.get_close_matches(wanted, folded, n=count, cutoff=0.5)]
+    inside = [text for each, text in folded.items() if len(wanted) > 1 and wanted in each and text not in near]
+    return near + inside[:count]
 
 
 def checks_keywords(function: F) -> F:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -28,6 +28,9 @@ class Model:
     ``graph`` is an ``fx.GraphModule`` over ATen in the dialect of ``torch.export``: one placeholder, evaluation mode,
     free batch. Every node carries ``meta["path"]``, its layer's name for reports.
 
+    ``features`` says of which layer the vectors are, and how they were made of its output, where they are no scores of
+    classes: ``layer4, mean over 7x7 cells``.
+
     Shape: graph ``(n, c, h, w)`` -> ``(n, k)``
     """
 
@@ -38,6 +41,12 @@ class Model:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     class_names: tuple[str, ...] | None = None
     name: str = "network"
+    features: str | None = None
+
+    @property
+    def numbers(self) -> Literal["scores", "features"]:
+        """What it gives for a window, in a word."""
+        return "scores" if self.features is None else "features"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -133,4 +142,4 @@ class Model:
     def __repr__(self) -> str:
         (h, w), k = self.window, self.classes
         kind = str(self.dtype).removeprefix("torch.")
-        return f"Model({self.name!r}, window {h}x{w}, {self.channels} channels -> {k} scores, {kind})"
+        return f"Model({self.name!r}, window {h}x{w}, {self.channels} channels -> {k} {self.numbers}, {kind})"

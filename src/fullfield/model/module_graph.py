@@ -10,6 +10,7 @@ from torch import nn
 
 from fullfield.errors import CaptureError
 from fullfield.graph.attributes import free_name, is_reserved
+from fullfield.graph.layers import layer_paths
 from fullfield.model.functionalize import functionalise
 from fullfield.model.module_check import unchanged
 from fullfield.model.preserve_ops import PreserveOps
@@ -42,6 +43,18 @@ def graph_of(
         except Exception as error:  # torch and the module's code raise many types
             raise explain(error) from error
     return _plain_graph(exported)
+
+
+def copy_paths(source: torch.fx.Graph, graph: torch.fx.Graph) -> None:
+    """Names the nodes of a graph by the layers of the graph that it was exported from, if it begins with its nodes.
+
+    A graph does not tell an export which layers its nodes belong to.
+    """
+    theirs = [node for node in source.nodes if node.op == "call_function"]
+    ours = [node for node in graph.nodes if node.op == "call_function"][: len(theirs)]
+    if [node.target for node in ours] == [node.target for node in theirs]:
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.meta["path"] = next(iter(layer_paths(other)[::-1]), mine.meta["path"])
 
 
 def example_of(module: nn.Module, shape: tuple[int, int, int]) -> torch.Tensor:

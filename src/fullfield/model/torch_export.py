@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,16 +13,21 @@ from torch import nn
 
 from fullfield.arguments import parse_pair
 from fullfield.errors import CaptureError, first_line
+from fullfield.graph.layers import ended_at, layer_names, layer_node, layer_paths
 from fullfield.graph.shapes import propagate_by_rules
 from fullfield.model.batch_independence import check_batch_independence
+from fullfield.model.batch_trials import noise
+from fullfield.model.cuda_arithmetic import cuda_arithmetic
 from fullfield.model.export_errors import Channels, explain
+from fullfield.model.features import ScoreChoice
 from fullfield.model.forks import compute_after_forks
 from fullfield.model.given_preprocessing import PreprocessingLike, from_timm, resolve
 from fullfield.model.model import Model
-from fullfield.model.module_check import check_against_module
-from fullfield.model.module_graph import example_of, graph_of
+from fullfield.model.module_check import check_against_module, unchanged
+from fullfield.model.module_graph import copy_paths, example_of, graph_of
 from fullfield.model.outputs import ScoreOutput
 from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.quiet import quiet
 from fullfield.model.state import drop_writes
 
 WindowSize = int | tuple[int, int]
@@ -34,7 +40,7 @@ def capture_module(
     channels: int | None = None,
     preprocessing: PreprocessingLike | None = None,
     class_names: tuple[str, ...] | list[str] | None = None,
-    score: int | str | None = None,
+    score: int | str | ScoreChoice | None = None,
     name: str | None = None,
 ) -> Model:
     """The model of a module: its graph at one window size, in evaluation mode, with a free batch size.
@@ -48,7 +54,7 @@ def capture_module(
             the network rearranges its pixels before that.
         preprocessing: a preset's name or a value; by default that of timm's ``pretrained_cfg``, else ``none``.
         class_names: one name a score.
-        score: index or name of the scores among its outputs.
+        score: index or name of the scores among its outputs, or the name of a layer.
         name: for reports; by default the module's class name.
 
     Raises:
@@ -62,14 +68,17 @@ def capture_module(
         window = (int(size[1]), int(size[2]))
     height, width = parse_window(window)
     wrapped = ScoreOutput(module, score)
-    graph, channels = _export_first(wrapped, _input_channels(module, cfg, channels), (height, width))
+    graph, channels, wrapped = _export_first(wrapped, _input_channels(module, cfg, channels), (height, width))
+    features = _features(wrapped, module, noise(graph, example_of(wrapped, (channels, height, width)), 2))
+    names = None if features is not None else _timm_names(cfg)
     model = checked_model(
         graph,
         window=(height, width),
         channels=channels,
         preprocessing=resolve(preprocessing, channels=channels, stated=from_timm(cfg)),
-        class_names=tuple(class_names) if class_names is not None else _timm_names(cfg),
+        class_names=names if class_names is None else tuple(class_names),
         name=name or type(module).__name__,
+        features=features,
     )
     check_against_module(wrapped, graph, example_of(wrapped, (channels, height, width)), model.name)
     return model
@@ -92,12 +101,13 @@ def checked_model(
     preprocessing: Preprocessing,
     class_names: tuple[str, ...] | None,
     name: str,
+    features: str | None = None,
     check: Callable[[torch.fx.GraphModule, torch.Tensor, str], None] = check_batch_independence,
 ) -> Model:
     """Checks a graph of an importer and makes a ``Model`` of it.
 
     Args:
-        graph, window, channels, preprocessing, class_names, name: as of ``Model``.
+        graph, window, channels, preprocessing, class_names, name, features: as of ``Model``.
         check: raises if the windows of a batch affect one another; called with the graph, two windows and the name.
 
     Raises:
@@ -111,14 +121,14 @@ def checked_model(
         raise CaptureError(
             name,
             f"2 windows give an output of shape {shape}, not (2, K)",
-            fix="load the part of the network that ends in one score vector a window",
+            fix="load the part that ends in one score vector a window, or average a map over the window: score=0",
         )
     check(graph, probe, name)
     if class_names is not None and len(class_names) != shape[1]:
         raise CaptureError(
             "class names", f"{len(class_names)} names for {shape[1]} scores", fix="give one name a score"
         )
-    return Model(graph, window, channels, shape[1], preprocessing, class_names, name)
+    return Model(graph, window, channels, shape[1], preprocessing, class_names, name, features)
 
 
 def _scores_shape(graph: torch.fx.GraphModule, probe: torch.Tensor, name: str) -> tuple[int, ...]:
@@ -155,13 +165,42 @@ def _input_channels(module: nn.Module, cfg: dict[str, Any], given: int | None) -
 
 def _export_first(
     module: ScoreOutput, channels: list[Channels], window: tuple[int, int]
-) -> tuple[torch.fx.GraphModule, int]:
-    """The graph for the first number of channels with which the module can be exported."""
+) -> tuple[torch.fx.GraphModule, int, ScoreOutput]:
+    """The graph for the first number of channels with which the module can be exported, and what was exported."""
     for tried in channels:
         example = example_of(module, (tried.count, *window))
         with contextlib.suppress(CaptureError) if tried is not channels[-1] else contextlib.nullcontext():
-            return graph_of(module, example, partial(explain, module, example, tried)), tried.count
+            ended = _ended_at_layer(module, example, tried)
+            graph = graph_of(ended, example, partial(explain, ended, example, tried))
+            if isinstance(ended.module, torch.fx.GraphModule):
+                copy_paths(ended.module.graph, graph.graph)
+            return graph, tried.count, ended
     raise AssertionError("the last number of channels returns or raises")
+
+
+def _ended_at_layer(module: ScoreOutput, example: torch.Tensor, channels: Channels) -> ScoreOutput:
+    """A module whose score is a layer of a graph, or an operator between modules, as one that ends there."""
+    name = module.choice.name
+    if not isinstance(name, str):
+        return module
+    with unchanged(module), torch.no_grad(), quiet():
+        if module.eval().finds(example):
+            return module
+    graph = module.module
+    if not isinstance(graph, torch.fx.GraphModule) or not any(map(layer_paths, graph.graph.nodes)):
+        graph = graph_of(graph, example, partial(explain, ScoreOutput(graph, None), example, channels))
+    node = layer_node(graph.graph, name)
+    if node is None:
+        raise module.unknown(example, layer_names(graph.graph))
+    return ScoreOutput(ended_at(graph, node), replace(module.choice, name=None, layer=name))
+
+
+def _features(module: ScoreOutput, whole: nn.Module, windows: torch.Tensor) -> str | None:
+    """What the vectors of a part of the whole network are, in words, where they are no scores."""
+    if not module.choice.is_given:
+        return None
+    with unchanged(module), unchanged(whole), torch.no_grad(), quiet(), cuda_arithmetic(windows.device):
+        return module.eval().features(windows, whole.eval())
 
 
 def _timm_config(module: nn.Module) -> dict[str, Any]:

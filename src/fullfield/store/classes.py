@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 
+from fullfield.arguments import nearest
 from fullfield.errors import ImageError
 from fullfield.store.maps import MapSpec
 
@@ -43,9 +42,7 @@ def _no_class(cls: object, count: int, names: tuple[str, ...]) -> ImageError:
         return ImageError("class", what, fix=f"give an index in 0..{count - 1}, or a name")
     if not names:
         return ImageError("class", f"{cls!r}: the classes have no names", fix=f"give an index in 0..{count - 1}")
-    folded = {name.casefold(): name for name in names}
-    near = [folded[name] for name in difflib.get_close_matches(cls.casefold(), folded, n=3, cutoff=0.5)]
-    near += [name for name in names if cls.casefold() in name.casefold() and name not in near][:3]
+    near = nearest(cls, names)
     some = ", ".join(map(repr, near or names[:5]))
     return ImageError("class", what, fix=f"did you mean {some}?" if near else f"they begin with {some}")
 
