@@ -281,7 +281,7 @@ def test_several_outputs_need_a_choice(tmp_path: Path) -> None:
     path = stored(model(nodes, outputs=("y", "g")), tmp_path)
     with pytest.raises(CaptureError, match=r"2 outputs \(0: y, 1: g\)"):
         load_onnx(path)
-    with pytest.raises(CaptureError, match="no output 'k'"):
+    with pytest.raises(CaptureError, match="no output, value, node or layer 'k'"):
         load_onnx(path, score="k")
     assert load_onnx(path, score="g").classes == 3
     assert load_onnx(path, score=0).classes == 270

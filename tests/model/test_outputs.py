@@ -121,7 +121,11 @@ def test_scores_are_found_in_collections(change: Callable[[Tensor], Any], score:
         (lambda y: (y, y), 2, r"2 is no output of Small, which returns 0 \(n, 6\), 1 \(n, 6\)"),
         (lambda y: {"a": y, "b": [y, y[:, 0]]}, "c", r"'c' is no .* a \(n, 6\), b.0 \(n, 6\), b.1 \(n,\)"),
         (lambda y: {"a": y, "b": [y, y]}, "b", r"returns 2: b.0 \(n, 6\), b.1 \(n, 6\)"),
-        (lambda y: y, "logits", r"'logits' is no output and no layer of Small, which returns \(n, 6\)\n  fix: leave out score="),
+        (
+            lambda y: y,
+            "logits",
+            r"'logits' is no output and no layer of Small, which returns \(n, 6\)\n  fix: leave out score=",
+        ),
         (lambda y: y, 1, "1 is no output of Small"),
         (lambda y: None, None, "returns a NoneType, which holds no tensor"),
         (lambda y: [], None, "returns an empty list, which holds no tensor"),

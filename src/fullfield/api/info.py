@@ -53,13 +53,21 @@ class FileInfo:
 
 
 @checks_keywords
-def info(path: str | os.PathLike[str], *, check: bool = False, trust: bool = False) -> FileInfo:
+def info(
+    path: str | os.PathLike[str],
+    *,
+    check: bool = False,
+    trust: bool = False,
+    window: int | tuple[int, int] | None = None,
+    score: int | str | None = None,
+) -> FileInfo:
     """What a file is and what it says of itself; its content decides, not its name.
 
     Args:
         path: an image, a model, or a result that ``scan`` or ``export`` wrote (``.zarr``, ``.npz``).
         check: read all of it: of a result every checksum is compared, of an image every pixel is decoded.
         trust: allow a model file to run code, as ``.pt2`` files and pickles can.
+        window, score: of a model, as for ``load``.
 
     Raises:
         FullfieldError: the file is none of these, or damaged.
@@ -75,7 +83,7 @@ def info(path: str | os.PathLike[str], *, check: bool = False, trust: bool = Fal
     try:
         raster = open(name)
     except ImageError as error:
-        return FileInfo(name, "model", _model(_loaded(name, error, trust=trust)))
+        return FileInfo(name, "model", _model(_loaded(name, error, trust=trust, window=window, score=score)))
     try:
         return FileInfo(name, "image", _image(raster) | ({"checked": _decoded(raster)} if check else {}))
     finally:
@@ -96,7 +104,7 @@ def _decoded(raster: Raster) -> str:
     return f"{height}x{width} px: all can be decoded"
 
 
-def _loaded(path: str, no_image: ImageError, *, trust: bool) -> Model:
+def _loaded(path: str, no_image: ImageError, **options: Any) -> Model:
     """The model in a file that is no image.
 
     Raises:
@@ -108,7 +116,7 @@ def _loaded(path: str, no_image: ImageError, *, trust: bool) -> Model:
     if not Path(path).exists() or detect(Path(path))[0] == "other":
         raise no_image
     try:
-        return load(path, trust=trust)
+        return load(path, **options)
     except FullfieldError as error:
         if error.where != path or Path(path).suffix.lower() in (".onnx", ".prototxt", ".t7", ".pt", ".pt2", ".pth"):
             raise
@@ -141,6 +149,7 @@ def _model(model: Model) -> dict[str, Any]:
         "window": list(model.window),
         "channels": model.channels,
         "classes": model.classes,
+        "features": model.features,
         "class_names": [] if names is None else list(names),
         "dtype": str(model.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in model.graph.parameters()),
@@ -164,6 +173,7 @@ def _result(record: Record, where: str) -> dict[str, Any]:
         "scanned_size": list(spec.placement.scanned),
         "classes": list(spec.classes),
         "class_names": list(spec.class_names or ()),
+        "features": spec.features,
         "activation": spec.went_through,
         "um_per_px": spec.mpp,
         "crs": None if spec.georeference is None else spec.georeference.crs,

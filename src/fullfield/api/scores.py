@@ -163,6 +163,11 @@ class Scores:
         return self.map.spec.class_names
 
     @property
+    def features(self) -> str | None:
+        """The layer whose features these are, and how they are made of its output; ``None`` of scores of classes."""
+        return self.map.spec.features
+
+    @property
     def activation(self) -> FinalActivation | None:
         """The last that the scores went through, by the scan or as the network's end: ``softmax``, ``sigmoid``, …"""
         return self.map.spec.went_through

@@ -27,8 +27,8 @@ def notebook_table(scores: Scores) -> str:
     picture = draw_map(small, None if band is None else scores.classes[band], PictureStyle())
     picture.thumbnail((_SHOWN, _SHOWN))
     rows = [(title, text.removeprefix(f"{title} ")) for title, text in _facts(scores)]
-    names = ", ".join((scores.class_names or tuple(f"class {k}" for k in scores.classes))[:8])
-    rows.append(("classes", names + (", …" if len(scores.classes) > 8 else "")))
+    names = ", ".join(scores.map.spec.titles[:8])
+    rows.append(("channels" if scores.features else "classes", names + (", …" if len(scores.classes) > 8 else "")))
     if scores.certificate is not None:
         rows.append(("verified", scores.certificate.verdict))
     return html_table(rows, picture, caption)
@@ -37,7 +37,7 @@ def notebook_table(scores: Scores) -> str:
 def _facts(scores: Scores) -> list[tuple[str, str]]:
     """What the scores are, as pairs of a title and a text."""
     (bands, rows, columns), (h, w), (sy, sx) = scores.shape, scores.placement.window, scores.placement.step
-    what = f"{bands} x {rows}x{columns} {scores.dtype}"
+    what = f"{bands} x {rows}x{columns} {scores.dtype}" + (f" features ({scores.features})" if scores.features else "")
     if scores.kind == "labels":
         what = f"labels of {len(scores.classes)} classes, {rows}x{columns} {scores.dtype}"
     height, width = scores.placement.image

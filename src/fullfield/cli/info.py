@@ -17,8 +17,16 @@ from fullfield.cli.files import check_file
 @click.argument("file")
 @option("--check", group="What", is_flag=True, help="Read all of it: compare checksums, decode every pixel.")
 @options.as_json
-@options.trust
-def command(file: str, check: bool, as_json: bool, trust: bool) -> None:
+@options.model_options
+def command(
+    file: str,
+    *,
+    check: bool,
+    as_json: bool,
+    window: tuple[int, int] | None,
+    trust: bool,
+    score: int | str | None,
+) -> None:
     """Say what FILE is: an image, a model or the result of a scan.
 
     Of an image size, levels, resolution, bands and reader; of a model window, classes and preprocessing; of a result
@@ -27,7 +35,7 @@ def command(file: str, check: bool, as_json: bool, trust: bool) -> None:
     check_file(file)
     from fullfield.api.info import info
 
-    found = info(file, check=check, trust=trust)
+    found = info(file, check=check, trust=trust, window=window, score=score)
     if as_json:
         options.print_json(found.to_dict())
     else:

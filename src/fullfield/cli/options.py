@@ -298,8 +298,9 @@ _score = option(
     group="Model",
     rare=True,
     type=score_key,
-    metavar="OUTPUT",
-    help="The network's output that holds the scores, by name or index, if it has several.",
+    metavar="NAME|INDEX",
+    help="The output with the scores, or a layer: its features, averaged over the window. NAME:map: all numbers; "
+    "NAME:first: the first token. [default: the only output, or the only softmax]",
 )
 _class_names = option(
     "--class-names", group="Model", rare=True, metavar="FILE", help="Text file with one class name a line."

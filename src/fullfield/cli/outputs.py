@@ -142,7 +142,11 @@ class ScanOutputs:
         from fullfield.store.encoding import score_encoder
 
         stored = score_encoder(
-            encoding, classes=model.classes, class_names=model.class_names, ends_in=model.ends_in
+            encoding,
+            classes=model.classes,
+            class_names=model.class_names,
+            ends_in=model.ends_in,
+            features=model.features is not None,
         ).classes
         if self.class_shown is None:
             return

@@ -107,6 +107,7 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
         "shape": list(scores.shape),
         "input": scores.provenance.get("input"),
         "kind": scores.kind,
+        "features": scores.features,
         "dtype": str(scores.dtype),
         "activation": scores.activation,
         "activation_left_out": _left_out(scores),
@@ -119,10 +120,14 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
         "engine": _engine(scores),
         "megapixels_per_s": round(place.scanned[0] * place.scanned[1] / 1e6 / seconds, 4),
     }
-    if scores.kind == "scores" and (scores.path is None or math.prod(scores.shape) * 4 <= _READ):
+    if (
+        scores.kind == "scores"
+        and scores.features is None
+        and (scores.path is None or math.prod(scores.shape) * 4 <= _READ)
+    ):
         digest = Digest.of(scores)
         band = digest.widest_band if shown is None else scores.class_index(shown)
-        facts |= _found(digest, _names(scores.class_names, scores.classes), place, band)
+        facts |= _found(digest, scores.map.spec.titles, place, band)
     counts = scores.provenance.get("counts")
     facts |= {} if counts is None else {"counts": counts}
     certificate = scores.certificate
@@ -159,11 +164,6 @@ def _found(digest: Digest, names: Sequence[str], place: Placement, shown: int) -
     return {"cells_scored": digest.scored, "top": top, "highest": highest}
 
 
-def _names(names: tuple[str, ...] | None, classes: Sequence[int]) -> Sequence[str]:
-    """The name of each band."""
-    return names or [f"class {k}" for k in classes]
-
-
 def text(facts: dict[str, Any]) -> str:
     """The summary for people."""
     (classes, rows, columns), (height, width), (h, w) = facts["shape"], facts["image_size"], facts["window"]
@@ -172,10 +172,11 @@ def text(facts: dict[str, Any]) -> str:
     scanned = (
         "" if facts["scanned_size"] == facts["image_size"] else ", scanned at {}x{} px".format(*facts["scanned_size"])
     )
-    what = "labels" if facts["kind"] == "labels" else f"{classes} classes"
+    what = "labels" if facts["kind"] == "labels" else f"{classes} {'features' if facts['features'] else 'classes'}"
     mode = facts["mode"] if facts["mode"] in ("exact", "context") else f"mode {facts['mode']}"
     lines = [
         f"map      {rows}x{columns} cells, {what}, {facts['dtype']}, {mode}",
+        *([f"features {facts['features']}"] if facts["features"] else []),
         f"image    {height}x{width} px{scanned}, window {h}x{w} px, step {step} px{own}",
         *([f"input    {facts['input']['text']}"] if facts.get("input") else []),
         f"time     {facts['seconds']:.2f} s, {facts['megapixels_per_s']:.3g} megapixels/s",

@@ -229,8 +229,7 @@ def widest_band(scores: ScoreMap) -> int:
 
 def class_name(scores: ScoreMap, band: int) -> str:
     """What the class of a band is called."""
-    spec = scores.spec
-    return spec.class_names[band] if spec.class_names else f"class {spec.classes[band]}"
+    return scores.spec.title(band)
 
 
 def _band(scores: ScoreMap, cls: int | str | None) -> int:

@@ -137,9 +137,7 @@ def _metadata_text(scores: ScoreMap) -> str:
 
 def class_names(scores: ScoreMap) -> tuple[str, ...]:
     """Names of a map's classes: one for each band, or of labels one for each class."""
-    spec = scores.spec
-    known = spec.classes or tuple(range(spec.shape[0]))
-    return spec.class_names or tuple(f"class {index}" for index in known)
+    return scores.spec.titles
 
 
 def band_indices(scores: ScoreMap, classes: Classes) -> list[int]:

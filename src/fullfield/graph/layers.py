@@ -15,7 +15,8 @@ Step = tuple[Sequence[str], Sequence[T], Sequence[T]]
 def layer_value(steps: Iterable[Step[T]], name: str) -> T | None:
     """The last value that a layer makes and that others read, or none reads; ``None`` if there is no such layer.
 
-    A node belongs to the layers of its paths and to those around them: one with the path ``layer4.0.conv1`` to ``layer4``.
+    A node belongs to the layers of its paths and to those around them: one with the path ``layer4.0.conv1`` to
+    ``layer4``.
 
     Examples:
         >>> steps = [(["a.x"], ["in"], ["u"]), (["a.y"], ["u"], ["v"]), (["b"], ["v"], ["w"])]
@@ -58,7 +59,10 @@ def layer_paths(node: Node) -> list[str]:
 
 
 def ended_at(module: GraphModule, node: Node) -> GraphModule:
-    """The part of a graph that leads to one of its nodes, as a module whose result that is; the graph is not changed."""
+    """The part of a graph that leads to one of its nodes, as a module with that as its result.
+
+    The graph is not changed.
+    """
     graph = Graph()
     copies: dict[Node, Node] = {}
     for each in module.graph.nodes:

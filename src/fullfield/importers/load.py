@@ -52,14 +52,17 @@ def load(
             ``pretrained_cfg``, else ``none``.
         class_names: one name a score; by default those in the file.
         score: index or name of the output that holds the scores, where the network has several; names of nested
-            outputs are joined by dots.
+            outputs are joined by dots. Or the name of a layer, as ``inspect`` prints it, for the features of each
+            window: ``"layer4"`` is the mean of its map, or of its tokens, over the window, ``"layer4:map"`` all its
+            numbers, ``"blocks.11:first"`` the first token; a vector is taken as it is.
         weights: the ``.caffemodel`` of a ``.prototxt``; without it the weights are drawn by the file's fillers.
         trust: allow a file to run code, as ``.pt2`` files and pickles can.
         name: for reports; by default the file's, or the module's class name.
 
     Raises:
         CaptureError: a file is missing, damaged, of a format that is not read, or needs ``trust``; a module cannot be
-            exported; the network does not return one score vector a window; or an option does not fit the source.
+            exported; there is no such output or layer, or it gives no vector a window; or an option does not fit
+            the source.
     """
     if not isinstance(source, (Model, nn.Module, str, os.PathLike)):
         raise CaptureError(

@@ -23,7 +23,7 @@ class Candidate:
         seconds: predicted time of the whole scan on this machine.
         error: mean absolute difference from the crops over the spread of the scores, at the sampled windows.
         worst: the largest difference of a score over the range of the crops' scores.
-        agreement: share of them whose top class is the crop's.
+        agreement: share of them whose top class is the crop's; ``None`` of features.
         noise: by how much the error may be too low by chance, at two standard errors.
         agreement_noise: by how much the agreement may be too high.
         precision: type to compute in, where it is lower than the model's own.
@@ -35,14 +35,15 @@ class Candidate:
     seconds: float
     error: float
     worst: float
-    agreement: float
+    agreement: float | None
     noise: float = 0.0
     agreement_noise: float = 0.0
     precision: str | None = None
 
     def meets(self, target: Target) -> bool:
         """Whether it meets a target even if the sample is off by its noise."""
-        return target.met(self.error + self.noise, self.agreement - self.agreement_noise)
+        agreement = None if self.agreement is None else self.agreement - self.agreement_noise
+        return target.met(self.error + self.noise, agreement)
 
     @property
     def name(self) -> str:
@@ -137,13 +138,13 @@ class Tuning:
         )
 
     def _table(self) -> list[str]:
-        cells = [["", *(title for title, _ in _COLUMNS)]]
+        columns = _COLUMNS[: -1 if self.best.agreement is None else None]
+        cells = [["", *(title for title, _ in columns)]]
         cells += [
-            ["->" if t is self.best else "", *(show(t) for _, show in _COLUMNS)]
-            for t in (*self.candidates, *self.lower)
+            ["->" if t is self.best else "", *(show(t) for _, show in columns)] for t in (*self.candidates, *self.lower)
         ]
         crops = ["crop by crop", short_count(self.crop_macs), "1.0x", f"{self.crop_seconds:.3g} s", "0", "0", "100.0 %"]
-        cells.append(["", *crops])
+        cells.append(["", *crops[: len(columns)]])
         return table_lines(cells, left=2, totals=True)
 
 
@@ -154,11 +155,13 @@ _COLUMNS: tuple[tuple[str, Callable[[Candidate], str]], ...] = (
     ("time", lambda t: f"{t.seconds:.3g} s"),
     ("error", lambda t: f"{t.error:.2g}" + (f" + {t.noise:.1g}" if t.noise else "")),
     ("worst", lambda t: f"{t.worst:.2g}"),
-    (
-        "same top",
-        lambda t: f"{100 * t.agreement:.1f} %" + (f" - {100 * t.agreement_noise:.1f}" if t.agreement_noise else ""),
-    ),
+    ("same top", lambda t: _agreement(t)),
 )
+
+
+def _agreement(candidate: Candidate) -> str:
+    noise = f" - {100 * candidate.agreement_noise:.1f}" if candidate.agreement_noise else ""
+    return "" if candidate.agreement is None else f"{100 * candidate.agreement:.1f} %{noise}"
 
 
 def _legend() -> list[str]:

@@ -73,7 +73,10 @@ def certify(
         precision=spec.precision,
         alone=_scores_alone(model, spec, source, cells),
     )
-    check = None if target is None else TargetCheck.of(target, found, crops)
+    features = model.features is not None
+    check = None if target is None else TargetCheck.of(target, found, crops, features=features)
+    if features:
+        certificate = replace(certificate, top1_agreement=None)
     return replace(certificate, check=check, input=str(input_summary(source.image)))
 
 

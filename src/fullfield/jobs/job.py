@@ -97,6 +97,7 @@ class ScanJob:
             "model": model.name,
             "model_hash": model.hash,
             "ends_in": model.ends_in,
+            "features": model.features,
             "image": self.source.image.name,
             "input": input_summary(self.source.image).to_dict(),
             **self._background,
@@ -219,6 +220,7 @@ def encoder_of(request: ScanRequest) -> ScoreEncoder:
         class_names=model.class_names,
         dtype=scores_dtype(model.dtype),
         ends_in=model.ends_in,
+        features=model.features is not None,
     )
 
 

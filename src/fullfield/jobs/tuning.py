@@ -35,6 +35,7 @@ from fullfield.verification.metrics import (
     error_noise,
     relative_difference,
     score_spread,
+    top_agreement,
     window_errors,
     windows_for,
 )
@@ -69,6 +70,7 @@ def tune_modes(
     Raises:
         FullfieldError: as for ``scan``.
     """
+    target.check_features(request.model.features)
     announce(progress, "preparing the model")
     scan = _Scan.of(request)
     announce(progress, "running sampled windows as crops")
@@ -274,7 +276,7 @@ class _Sample:
         blocks = run_tiles(plan, self.scan.request.engine.make(prepared.canonical), self.scan.source, self.tiles)
         found = np.concatenate([block.reshape(len(block), -1).T for block in blocks])
         error = window_errors(found, self.crops)
-        agreement = float((found.argmax(axis=1) == self.crops.argmax(axis=1)).mean())
+        agreement = None if self.scan.request.model.features else top_agreement(found, self.crops)
         measured = len(self.cells) / windows
         return Candidate(
             mode=mode_of(trial.borders),
@@ -285,7 +287,9 @@ class _Sample:
             worst=relative_difference(found, self.crops),
             agreement=agreement,
             noise=error_noise(found, self.crops, [t.rows * t.columns for t in self.tiles], measured=measured),
-            agreement_noise=agreement_noise(agreement, len(self.cells), measured=measured),
+            agreement_noise=(
+                0.0 if agreement is None else agreement_noise(agreement, len(self.cells), measured=measured)
+            ),
         )
 
 

@@ -3,7 +3,7 @@
     layer's output for a window      vector
     (k,), (k, 1, 1), ...             as it is
     (c, h, w), a map                 the mean over its cells, (c,)
-    (h, w, c), a map                 the mean over its cells, (c,): where its sides, not the others, are the window's
+    (h, w, c), a map                 the mean over its cells, (c,): where the first two are nearer to the window's sides
     (tokens, c)                      the mean over all tokens, (c,)
 
 ``NAME:first`` takes the first token, which is the class token of most vision transformers, and ``NAME:map`` all numbers
@@ -84,7 +84,7 @@ def parse_score(score: int | str | ScoreChoice | None) -> ScoreChoice:
     if isinstance(score, str):
         name, colon, pooling = score.rpartition(":")
         if colon and pooling in get_args(Pooling):
-            return ScoreChoice(int(name) if name.lstrip("-").isdecimal() else name, pooling)  # type: ignore[arg-type]
+            return ScoreChoice(name, pooling)  # type: ignore[arg-type]  # one of the three
     return ScoreChoice(score)
 
 
@@ -129,10 +129,12 @@ _WANTED = {None: "vector, map or tokens", "mean": "map and no tokens", "first": 
 
 
 def _channels_last(shape: Sequence[int], window: tuple[int, int]) -> bool:
-    """Whether the first two sizes, and not the last two, are as the window's height is to its width."""
+    """Whether the first two sizes are nearer to the window's sides in proportion than the last two are.
 
-    def fits(rows: int, columns: int) -> bool:
-        return max(rows, columns) > 1 and abs(rows * window[1] - columns * window[0]) <= max(window)
-
-    a, b, c = shape
-    return fits(a, b) and not fits(b, c)
+    Examples:
+        >>> _channels_last((512, 7, 7), (224, 224)), _channels_last((7, 7, 512), (224, 224))
+        (False, True)
+    """
+    rows, middle, last = shape
+    height, width = window
+    return abs(rows * width - middle * height) < abs(middle * width - last * height)

@@ -85,7 +85,9 @@ class ScoreOutput(nn.Module):
             return None
         rule = self._rule(chosen, x)
         if not rule.text:
-            outputs = tensors_of(whole(x)).values() if chosen.inner else ()
+            cut = self.choice.layer is not None and whole is self.module  # by an importer, which knows that it is inner
+            compared = chosen.inner and not cut and x.device.type != "meta"
+            outputs = tensors_of(whole(x)).values() if compared else ()
             vectors = rule(chosen.tensor)
             return chosen.name if chosen.inner and not any(_leads_to(vectors, each) for each in outputs) else None
         return f"{chosen.name}, {rule.text}"
@@ -103,7 +105,8 @@ class ScoreOutput(nn.Module):
             return CaptureError("score", f"{name!r} does not run when {network} scores windows", fix=_fix(found))
         near = nearest(name, [each for each in (*found, *modules, *names) if each])
         what = f"{name!r} is no output and no layer of {network}, which returns {_listed(found, x.shape[0])}"
-        fix = f"did you mean {', '.join(map(repr, near))}?" if near else f"{_fix(found)}; inspect lists the layers by name"
+        meant = f"did you mean {', '.join(map(repr, near))}?"
+        fix = meant if near else f"{_fix(found)}; fullfield inspect lists the layers by name"
         return CaptureError("score", what, fix=fix)
 
     def _chosen(self, x: Tensor) -> ChosenTensor | None:
@@ -117,6 +120,8 @@ class ScoreOutput(nn.Module):
         if reached and not _has(result, found, name) and _has(reached[-1], tensors_of(reached[-1]), part):
             tensor = choose(reached[-1], part, str(name))
             return ChosenTensor(tensor, str(name), inner=True)
+        if isinstance(result, Tensor) and name in ("0", "-1"):
+            name = int(name)
         if isinstance(name, str) and found and not _has(result, found, name):
             return None
         tensor = choose(result, name, type(self.module).__name__)

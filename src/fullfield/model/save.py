@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import operator
@@ -19,6 +18,7 @@ from fullfield.errors import UnsupportedError, first_line
 from fullfield.files import check_writable, replacing_all
 from fullfield.layers.export import translations
 from fullfield.model.model import Model
+from fullfield.model.onnx_scopes import SCOPES, innermost_scope
 from fullfield.model.quiet import quiet
 from fullfield.model.torch_export import capture_module
 
@@ -92,6 +92,8 @@ def describe(model: Model) -> dict[str, str]:
     }
     if model.preprocessing.known:
         entries["fullfield.preprocessing"] = model.preprocessing.to_json()
+    if model.features is not None:
+        entries["fullfield.features"] = model.features
     if model.class_names is not None:
         entries["fullfield.classes"] = json.dumps(list(model.class_names), ensure_ascii=False)
     return entries
@@ -187,7 +189,7 @@ def _tidy(model: Any) -> None:
     model.graph.metadata_props.clear()
     seen: dict[str, int] = {}
     for node in model.graph:
-        path = _scope(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        path = innermost_scope(node.metadata_props.get(SCOPES, "[]"))
         node.metadata_props.clear()
         if path:
             seen[path] = count = seen.get(path, 0) + 1
@@ -206,13 +208,3 @@ def _drop_zero_bias(node: Any, weights: set[str]) -> None:
         return
     if not bias.const_value.numpy().any():
         node.resize_inputs(2)
-
-
-def _scope(text: str) -> str:
-    """The layer in the exporter's list of scopes: the last one before the node's; empty if there is none."""
-    try:
-        scopes = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return ""
-    scope = str(scopes[-2]) if isinstance(scopes, list) and len(scopes) > 1 else ""
-    return "" if scope.startswith("_empty_nn_module_stack") else scope

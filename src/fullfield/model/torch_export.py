@@ -69,7 +69,7 @@ def capture_module(
     height, width = parse_window(window)
     wrapped = ScoreOutput(module, score)
     graph, channels, wrapped = _export_first(wrapped, _input_channels(module, cfg, channels), (height, width))
-    features = _features(wrapped, module, noise(graph, example_of(wrapped, (channels, height, width)), 2))
+    features = _features(wrapped, module, graph, example_of(wrapped, (channels, height, width)))
     names = None if features is not None else _timm_names(cfg)
     model = checked_model(
         graph,
@@ -195,10 +195,11 @@ def _ended_at_layer(module: ScoreOutput, example: torch.Tensor, channels: Channe
     return ScoreOutput(ended_at(graph, node), replace(module.choice, name=None, layer=name))
 
 
-def _features(module: ScoreOutput, whole: nn.Module, windows: torch.Tensor) -> str | None:
+def _features(module: ScoreOutput, whole: nn.Module, graph: torch.fx.GraphModule, example: torch.Tensor) -> str | None:
     """What the vectors of a part of the whole network are, in words, where they are no scores."""
     if not module.choice.is_given:
         return None
+    windows = example if example.device.type == "meta" else noise(graph, example, 2)
     with unchanged(module), unchanged(whole), torch.no_grad(), quiet(), cuda_arithmetic(windows.device):
         return module.eval().features(windows, whole.eval())
 

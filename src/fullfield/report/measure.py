@@ -90,6 +90,7 @@ class _Measure:
             uncounted=tuple(self.uncounted),
             misaligned=tuple(self.misaligned),
             refused=self._refused(),
+            scores_of=self.net.features,
             convertible=all(p.shared for p in self.network.places(cap=0).values()),
         )
         return summarise(report)

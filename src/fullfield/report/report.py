@@ -37,6 +37,7 @@ class Report:
         refused: operators that read the whole window, and why.
         convertible: whether it can run as one fully convolutional network, as ``context`` mode does.
         summary: what the numbers mean for scanning, in short sentences.
+        scores_of: the layer whose features it gives for a window, and how they are made of its output.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Report:
     refused: tuple[str, ...]
     convertible: bool
     summary: tuple[str, ...] = ()
+    scores_of: str | None = None
 
     def __getitem__(self, name: str) -> Row:
         """The row of the layer called ``name``.
@@ -127,6 +129,7 @@ class Report:
             "window": list(self.window),
             "channels": self.channels,
             "classes": self.classes,
+            "scores_of": self.scores_of,
             "dtype": self.dtype,
             "preprocessing": self.preprocessing.to_dict(),
             "input": self.input,

@@ -21,7 +21,8 @@ ReportColumn = tuple[str, Callable[[Row], str]]
 def render(report: Report) -> str:
     """The whole report as text, the table about 120 to 160 columns wide."""
     h, w = report.window
-    head = f"{report.name}: window {h}x{w} px, {report.channels} channels -> {report.classes} scores, {report.dtype}"
+    head = f"{report.name}: window {h}x{w} px, {report.channels} channels -> {report.classes} "
+    head += f"scores, {report.dtype}" if report.scores_of is None else f"features ({report.scores_of}), {report.dtype}"
     fed = f"input: {report.input}"
     lines = [head, fed, "", *_table(report), "", *_legend(), "", *_totals(report), ""]
     lines += [line for text in report.summary for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]

@@ -129,6 +129,7 @@ def score_encoder(
     class_names: tuple[str, ...] | None = None,
     dtype: str = "float32",
     ends_in: FinalActivation | None = None,
+    features: bool = False,
 ) -> ScoreEncoder:
     """The encoder for a network's scores.
 
@@ -138,10 +139,11 @@ def score_encoder(
         class_names: one each, or none.
         dtype: of the network's scores.
         ends_in: the activation that the network ends in; it is not applied again.
+        features: whether these are no scores of classes: they have no top class and no probabilities.
 
     Raises:
-        ImageError: options that exclude each other, no such class, ``uint8`` without a range, an activation of what are
-            probabilities already.
+        ImageError: options that exclude each other or mean nothing for features, no such class, ``uint8`` without a
+            range, an activation of what are probabilities already.
 
     Examples:
         >>> encoder = score_encoder(Encoding(activation="sigmoid", dtype="uint8"), classes=3)
@@ -149,6 +151,9 @@ def score_encoder(
         (3, array([127, 127, 127], dtype=uint8))
     """
     _check(encoding, classes)
+    if features and (encoding.labels or encoding.activation):
+        option = "labels" if encoding.labels else "activation"
+        raise ImageError(option, "means nothing for features, which are no scores of classes", fix="leave it out")
     if encoding.labels:
         label = "uint8" if classes <= 255 else "uint16"
         fill = float(np.iinfo(label).max)

@@ -69,6 +69,23 @@ class MapSpec:
         return None if precision == used.get("dtype") else precision
 
     @property
+    def features(self) -> str | None:
+        """The layer whose features the bands are, and how they are made of its output; ``None`` of scores."""
+        found: str | None = self.provenance.get("features")
+        return found
+
+    def title(self, band: int) -> str:
+        """What a band is called: its class by name or number, of features the number of the channel."""
+        if self.class_names:
+            return self.class_names[band]
+        return f"{'channel' if self.features else 'class'} {self.classes[band] if self.classes else band}"
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What each band is called, or of labels each class."""
+        return tuple(map(self.title, range(len(self.classes) or self.shape[0])))
+
+    @property
     def went_through(self) -> FinalActivation | None:
         """The last activation of the scores: the stored one, else the one that the network itself ends in."""
         return None if self.kind == "labels" else self.activation or self.provenance.get("ends_in")

@@ -79,7 +79,7 @@ def _channel(spec: MapSpec, band: int, window: tuple[float, float]) -> Attribute
         else "{:02X}{:02X}{:02X}".format(*distinct(max(spec.classes) + 1)[spec.classes[band]])
     )
     return {
-        "label": spec.class_names[band] if spec.class_names else f"class {spec.classes[band]}",
+        "label": spec.title(band),
         "color": colour,
         "active": band == 0,
         "window": {"min": low, "max": high, "start": low, "end": high},
@@ -98,12 +98,11 @@ def _image_label(spec: MapSpec) -> Attributes:
     values = spec.classes
     known = distinct(max(values) + 1)
     colours: list[Attributes] = [{"label-value": v, "rgba": [*known[v], 255]} for v in values]
-    names = spec.class_names or tuple(f"class {value}" for value in values)
     none = int(spec.fill)
     return {
         "colors": [*colours, {"label-value": none, "rgba": [0, 0, 0, 0]}],
         "properties": [
-            *({"label-value": v, "class": name} for v, name in zip(values, names, strict=True)),
+            *({"label-value": v, "class": name} for v, name in zip(values, spec.titles, strict=True)),
             {"label-value": none, "class": "no data"},  # some readers want the same values in both
         ],
     }

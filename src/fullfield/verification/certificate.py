@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.text import html_text
-from fullfield.verification.metrics import absolute_differences, score_range, score_spread
+from fullfield.verification.metrics import absolute_differences, score_range, score_spread, top_agreement
 from fullfield.verification.target import TargetCheck
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -28,7 +28,7 @@ class Certificate:
         max_difference: largest absolute difference of a score.
         mean_difference: mean absolute difference.
         score_range: greatest minus least score of the crops.
-        top1_agreement: share of the sampled windows whose best class is the same.
+        top1_agreement: share of the sampled windows whose best class is the same; ``None`` of features.
         worst: cell ``(i, j)`` of the largest difference.
         worst_scores: scan's and crop's score there.
         dtype: the model's own type, in which the crops were computed.
@@ -48,7 +48,7 @@ class Certificate:
     max_difference: float
     mean_difference: float
     score_range: float
-    top1_agreement: float
+    top1_agreement: float | None
     worst: tuple[int, int]
     worst_scores: tuple[float, float]
     dtype: str
@@ -94,9 +94,11 @@ class Certificate:
             return self.check.verdict
         if self.equal and self.precision is None:
             return "EXACT" if self.mode == "exact" else "CONTEXT: equal to the crops on this image"
-        by = f"differs by {self.relative:.3g} of the scores' range, top class agrees at {self.top1_agreement:.1%}"
+        by = f"differs by {self.relative:.3g} of the {'features' if self.top1_agreement is None else 'scores'}' range"
+        if self.top1_agreement is not None:
+            by += f", top class agrees at {self.top1_agreement:.1%} of the windows"
         said = self.precision.upper() if self.precision else "NOT EXACT"
-        return f"{said if self.mode == 'exact' else self._said_context()}: {by} of the windows"
+        return f"{said if self.mode == 'exact' else self._said_context()}: {by}"
 
     def _said_context(self) -> str:
         return f"CONTEXT, {self.precision.upper()}" if self.precision else "CONTEXT"
@@ -126,7 +128,8 @@ class Certificate:
         try:
             row, column = map(int, figures["worst"])
             scan, crop = map(float, figures["worst_scores"])
-            agreement, samples = float(figures["top1_agreement"]), int(figures["samples"])
+            agreement, samples = figures["top1_agreement"], int(figures["samples"])
+            agreement = None if agreement is None else float(agreement)
             tuned = "target" in figures
             return cls(
                 mode=str(figures["mode"]),
@@ -167,7 +170,7 @@ class Certificate:
                     f"({self.relative:.3g} of the range {self.score_range:.4g})"
                 ),
                 f"  mean difference      {self.mean_difference:.3g}" + self._over_spread(),
-                f"  top-1 agreement      {self.top1_agreement:.1%}",
+                *([] if self.top1_agreement is None else [f"  top-1 agreement      {self.top1_agreement:.1%}"]),
                 (
                     f"  worst window         {self.worst}: "
                     f"scan {self.worst_scores[0]:.6g}, crop {self.worst_scores[1]:.6g}"
@@ -214,7 +217,7 @@ def compare(
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
         score_range=score_range(crops),
-        top1_agreement=float(np.mean(scan.argmax(1) == crops.argmax(1))),
+        top1_agreement=top_agreement(scan, crops),
         worst=cells[sample],
         worst_scores=(float(scan[sample, score]), float(crops[sample, score])),
         dtype=dtype,

@@ -54,6 +54,11 @@ def absolute_differences(scan: NDArray[np.floating], crops: NDArray[np.floating]
     return np.where(np.isnan(found), np.inf, found)
 
 
+def top_agreement(scan: NDArray[np.floating], crops: NDArray[np.floating]) -> float:
+    """Share of the windows whose greatest score is of the same class. Shape: ``(windows, k)``"""
+    return float(np.mean(scan.argmax(axis=1) == crops.argmax(axis=1)))
+
+
 def window_errors(scan: NDArray[np.floating], crops: NDArray[np.floating]) -> NDArray[np.float64]:
     """Each window's mean absolute difference over the spread of the crops; not divided if the spread is 0.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fullfield.arguments import checks_fields
 from fullfield.errors import GeometryError
-from fullfield.verification.metrics import STANDARD_ERRORS, window_errors
+from fullfield.verification.metrics import STANDARD_ERRORS, top_agreement, window_errors
 
 DEFAULT_TOLERANCE = 0.02
 
@@ -45,10 +45,20 @@ class Target:
         if self.agreement is not None and not 0 <= self.agreement <= 1:
             raise GeometryError("agreement", f"{self.agreement} is not between 0 and 1", fix="use 0.99, say")
 
-    def met(self, error: float, agreement: float) -> bool:
-        """Whether an error and an agreement meet the target."""
+    def met(self, error: float, agreement: float | None) -> bool:
+        """Whether an error and an agreement, which features do not have, meet the target."""
         near = self.tolerance is None or error <= self.tolerance
-        return near and (self.agreement is None or agreement >= self.agreement)
+        return near and (self.agreement is None or (agreement is not None and agreement >= self.agreement))
+
+    def check_features(self, features: str | None) -> None:
+        """Passes unless the top class of features is wanted, which have none.
+
+        Raises:
+            GeometryError: it is.
+        """
+        if features is not None and self.agreement is not None:
+            what = f"{self.agreement} of top classes: features ({features}) have none"
+            raise GeometryError("agreement", what, fix="give a tolerance")
 
     def __str__(self) -> str:
         parts = [] if self.tolerance is None else [f"an error of at most {self.tolerance:g} of the spread"]
@@ -65,26 +75,28 @@ class TargetCheck:
         target: how near to the crops the scores should be.
         error: mean error over the spread.
         noise: by how much the error may be off by chance: two standard errors.
-        agreement: share of the sampled windows whose top class is the crop's.
+        agreement: share of the sampled windows whose top class is the crop's; ``None`` of features.
         samples: windows compared.
     """
 
     target: Target
     error: float
     noise: float
-    agreement: float
+    agreement: float | None
     samples: int
 
     @classmethod
-    def of(cls, target: Target, found: NDArray[np.floating], crops: NDArray[np.floating]) -> TargetCheck:
-        """The check from scores ``(windows, k)`` of the scan and of the crops."""
+    def of(
+        cls, target: Target, found: NDArray[np.floating], crops: NDArray[np.floating], *, features: bool = False
+    ) -> TargetCheck:
+        """The check from scores ``(windows, k)``, or features, of the scan and of the crops."""
         each = window_errors(found, crops)
         noise = STANDARD_ERRORS * float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else 0.0
-        agreement = float(np.mean(found.argmax(axis=1) == crops.argmax(axis=1)))
+        agreement = None if features else top_agreement(found, crops)
         return cls(target, float(each.mean()), noise, agreement, len(each))
 
     @classmethod
-    def from_dict(cls, figures: Mapping[str, Any], *, agreement: float, samples: int) -> TargetCheck:
+    def from_dict(cls, figures: Mapping[str, Any], *, agreement: float | None, samples: int) -> TargetCheck:
         """The check that ``to_dict`` wrote next to a certificate's figures."""
         target = Target(figures["target"]["tolerance"], figures["target"]["agreement"])
         return cls(target, float(figures["error"]), float(figures["noise"]), agreement, samples)
@@ -97,15 +109,14 @@ class TargetCheck:
         """
         wanted = self.target.agreement or 0.0
         chance = STANDARD_ERRORS * math.sqrt(wanted * (1 - wanted) / self.samples)
-        return self.target.met(self.error - self.noise, self.agreement + chance)
+        agreement = None if self.agreement is None else self.agreement + chance
+        return self.target.met(self.error - self.noise, agreement)
 
     @property
     def verdict(self) -> str:
         """One line: what was wanted, whether it holds, and the figures."""
-        return (
-            f"{'HOLDS' if self.holds else 'MISSED'}: wanted {self.target}; "
-            f"error {self.error:.2g} ± {self.noise:.1g}, same top class at {self.agreement:.1%}"
-        )
+        said = f"{'HOLDS' if self.holds else 'MISSED'}: wanted {self.target}; error {self.error:.2g} ± {self.noise:.1g}"
+        return said if self.agreement is None else f"{said}, same top class at {self.agreement:.1%}"
 
     def to_dict(self) -> dict[str, Any]:
         """What a certificate's figures do not say already, as JSON-able values."""

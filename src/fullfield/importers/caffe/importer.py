@@ -11,6 +11,7 @@ from fullfield.importers.caffe.reader import kind, read
 from fullfield.importers.caffe.schema import Message
 from fullfield.importers.caffe.selection import ScoringLayers, incomplete, select_layers
 from fullfield.importers.caffe.weights import FACTORS, CaffeWeights, blob_shape
+from fullfield.model.features import ScoreChoice, parse_score
 from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
 from fullfield.model.preprocessing import Preprocessing
@@ -52,12 +53,13 @@ def load_caffe(
     Args:
         window: height and width, px; by default the input layer's, or the crop's of a data layer.
         preprocessing: by default that of ``transform_param``, in the order BGR.
-        score: name of a value (``"fc7"``, say), or index among the values that no layer reads.
+        score: name of a value or layer (``"fc7"``, say), or index among the values that no layer reads.
 
     Raises:
         CaptureError: a file is damaged or too large, or has unknown layers or weights of other shapes.
     """
-    net = read_network(path, weights=weights, window=window, score=score)
+    choice = parse_score(score)
+    net = read_network(path, weights=weights, window=window, score=choice.name)
     if net.mean_file and preprocessing is None:
         what = f"takes its mean from another file, {net.mean_file!r}, which is not read"
         raise CaptureError(str(path), what, fix='pass preprocessing="caffe" (ImageNet\'s mean), or another')
@@ -67,6 +69,7 @@ def load_caffe(
         channels=net.shape[0],
         preprocessing=preprocessing if preprocessing is not None else net.preprocessing,
         class_names=class_names,
+        score=ScoreChoice(0 if choice.is_given else None, choice.pooling, net.selection.inner),
         name=name or net.definition.name or path.stem,
     )
     factors = {id(p): net.module.caffe_factors[n] for n, p in net.module.named_parameters()}

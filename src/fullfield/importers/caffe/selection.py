@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from fullfield.arguments import nearest
 from fullfield.errors import CaptureError
 from fullfield.importers.caffe.schema import Message, message
 
@@ -16,6 +18,7 @@ _DROPPED = frozenset({
 })  # fmt: skip
 _LOSSES = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
 """The activation inside each loss."""
+_SAME_CLASSES = frozenset({"Dropout", "Flatten", "LogSoftmax", "Reshape", "Sigmoid", "Softmax", "Split"})
 _TEST = 1
 
 
@@ -23,7 +26,8 @@ _TEST = 1
 class ScoringLayers:
     """The input layer, the layers between it and the score, and the score's name.
 
-    ``shape`` is the input's ``(batch, channels, height, width)``; 0 where the file does not state it.
+    ``shape`` is the input's ``(batch, channels, height, width)``; 0 where the file does not state it. ``inner`` is what
+    the user called the score where it is the value of an inner layer, and no scores of classes.
     """
 
     source: Message
@@ -31,13 +35,15 @@ class ScoringLayers:
     shape: tuple[int, int, int, int]
     layers: tuple[Message, ...]
     score: str
+    inner: str | None = None
 
 
 def select_layers(net: Message, path: Path, *, score: int | str | None, deployed: bool) -> ScoringLayers:
     """The part of the network that computes the score.
 
     Args:
-        score: name of a value, or index among the values that no layer reads; by default the only one of these.
+        score: name of a value or layer, or index among the values that no layer reads; by default the only one of
+            these, or the only softmax among them.
         deployed: whether to select layers by phase; in a ``.caffemodel`` that is already done.
 
     Raises:
@@ -50,14 +56,14 @@ def select_layers(net: Message, path: Path, *, score: int | str | None, deployed
         raise incomplete(path, "has no input layer", deployed=deployed, fix='add one: layer { type: "Input" ... }')
     labels = {top for layer in sources for top in layer.top} - {source.top[0]}
     body = [_scoring(layer, labels) for layer in layers if layer.type not in _DATA | _DROPPED]
-    chosen = _score(body, score, path)
+    chosen, inner = _score(body, score, path)
     needed = _leading_to(body, chosen)
     others = {name for layer in needed for name in layer.bottom} & (labels - {n for layer in needed for n in layer.top})
     if others:
         what = f"has more than one input: {source.top[0]}, {', '.join(sorted(others))}"
         fix = "cut the network to the part that scores an image"
         raise incomplete(path, what, deployed=deployed, fix=fix)
-    return ScoringLayers(source, source.top[0], _input_shape(source), tuple(needed), chosen)
+    return ScoringLayers(source, source.top[0], _input_shape(source), tuple(needed), chosen, inner)
 
 
 def incomplete(path: Path, what: str, *, deployed: bool, fix: str) -> CaptureError:
@@ -113,24 +119,61 @@ def _scoring(layer: Message, labels: set[str]) -> Message:
     return made
 
 
-def _score(layers: list[Message], score: int | str | None, path: Path) -> str:
-    made = {top: None for layer in layers for top in layer.top}
+def _score(layers: list[Message], score: int | str | None, path: Path) -> tuple[str, str | None]:
+    """The name of the score, and what the user calls it where it is the value of an inner layer."""
+    names = _unread(layers)
+    if (
+        isinstance(score, str)
+        and re.fullmatch(r"-?\d+", score)
+        and not any(score in (layer.name, *layer.top) for layer in layers)
+    ):
+        score = int(score)
     if isinstance(score, str):
-        if score not in made:
-            raise CaptureError(str(path), f"has no value {score!r}", fix=f"name one of {', '.join(list(made)[-8:])}")
-        return score
+        value = _value(layers, score, path)
+        return value, None if value in _class_scores(layers, names) else score
+    if score is not None and -len(names) <= score < len(names):
+        return names[score], None
+    made = {top: layer.type for layer in layers for top in layer.top}
+    normalised = [name for name in names if made[name] == "Softmax"]
+    if score is None and len(names) > 1 and len(normalised) == 1:
+        return normalised[0], None
+    if len(names) != 1 or score is not None:
+        what = f"has {len(names)} outputs: {', '.join(names[:8]) or 'none'}"
+        raise CaptureError(str(path), what, fix="choose the one that holds the scores: score='prob', say")
+    return names[0], None
+
+
+def _unread(layers: list[Message]) -> list[str]:
+    """The values that no later layer reads."""
     unread: dict[str, None] = {}
     for layer in layers:
         for bottom in layer.bottom:
             unread.pop(bottom, None)
         unread |= dict.fromkeys(layer.top)
-    names = list(unread)
-    if score is not None and -len(names) <= score < len(names):
-        return names[score]
-    if len(names) != 1 or score is not None:
-        what = f"has {len(names)} outputs: {', '.join(names[:8]) or 'none'}"
-        raise CaptureError(str(path), what, fix="choose the one that holds the scores: score='prob', say")
-    return names[0]
+    return list(unread)
+
+
+def _value(layers: list[Message], name: str, path: Path) -> str:
+    """The value of that name, or that the layer of that name makes first.
+
+    Raises:
+        CaptureError: there is none.
+    """
+    made = {top: None for layer in layers for top in layer.top}
+    by_layer = {layer.name: layer.top[0] for layer in layers if layer.top}
+    if name not in made and name not in by_layer:
+        near = nearest(name, [*made, *by_layer]) or list(made)[-8:]
+        raise CaptureError(str(path), f"has no value and no layer {name!r}", fix=f"name one of {', '.join(near)}")
+    return name if name in made else str(by_layer[name])
+
+
+def _class_scores(layers: list[Message], names: list[str]) -> set[str]:
+    """The values that are scores of classes: those that no layer reads, and what these are softmax or sigmoid of."""
+    found = set(names)
+    for layer in reversed(layers):
+        if layer.type in _SAME_CLASSES and not found.isdisjoint(layer.top):
+            found.update(layer.bottom[:1])
+    return found
 
 
 def _leading_to(layers: list[Message], score: str) -> list[Message]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -27,11 +26,13 @@ from fullfield.importers.onnx import (
 from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.interface import ImageInput, find_input, metadata
+from fullfield.importers.onnx.layer_names import layer_path
 from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, opset, read_model
 from fullfield.importers.onnx.registry import REGISTRY, OnnxCall
 from fullfield.importers.onnx.tensors import to_torch
 from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced
 from fullfield.model.batch_independence import check_batch_independence
+from fullfield.model.features import parse_score, vector_rule
 from fullfield.model.given_preprocessing import PreprocessingLike, resolve
 from fullfield.model.model import Model
 from fullfield.model.torch_export import WindowSize, checked_model, parse_window
@@ -56,20 +57,21 @@ def load_onnx(
 
     Args:
         window: height and width, px; by default that of fullfield's metadata or of the file's input.
-        score: index or name of the scores among several outputs.
+        score: index or name of an output, or the name of any value, node or layer.
         cap_bytes: the most bytes of the file, and of all its weights together.
 
     Raises:
         CaptureError: the file is damaged, too large, has unknown operators, or does not score windows.
     """
-    read = read_model(path, score, cap_bytes=cap_bytes)
+    read = read_model(path, parse_score(score), cap_bytes=cap_bytes)
     model = read.proto
     stated = metadata(model, path)
     entry = find_input(model.graph, path)
     size = parse_window(window if window is not None else _own_window(stated.window, entry, path))
     importer = _GraphImport(read, path, entry, size)
     graph = importer.run()
-    names = tuple(class_names) if class_names is not None else stated.class_names
+    features = importer.features or stated.features
+    names = None if features else stated.class_names or read.chosen.labels
     return checked_model(
         graph,
         window=size,
@@ -77,8 +79,9 @@ def load_onnx(
         preprocessing=resolve(
             preprocessing, channels=entry.channels, stated=stated.preprocessing or entry.preprocessing
         ),
-        class_names=names,
+        class_names=names if class_names is None else tuple(class_names),
         name=name or stated.name or path.stem,
+        features=features,
         check=partial(_check_independence, path) if importer.builder.freed else check_batch_independence,
     )
 
@@ -96,7 +99,8 @@ class _GraphImport:
 
     def __init__(self, read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> None:
         model = read.proto
-        self.path, self.model, self.opset, self.output = path, model, opset(model), read.output
+        self.path, self.model, self.opset, self.chosen = path, model, opset(model), read.chosen
+        self.choice, self.window, self.features = read.choice, window, ""
         batch = entry.batch or 1
         shape = (entry.channels, *window)
         self.allowance = Allowance(read.file_bytes)
@@ -117,7 +121,7 @@ class _GraphImport:
         """The new graph, up to the output."""
         for node in self.model.graph.node:
             self._map(node)
-        b, output = self.builder, self.output
+        b, output = self.builder, self.chosen.name
         score = self._lookup(output, "the output")
         if not isinstance(score, Traced):
             raise broken(self.path, f"output {output!r} does not depend on the input")
@@ -135,7 +139,7 @@ class _GraphImport:
         return self.builder.call(aten.permute.default, self.builder.input, [0, 2, 3, 1])
 
     def _map(self, node: onnx.NodeProto) -> None:
-        self.builder.path = _layer(node)
+        self.builder.path = layer_path(node)
         inputs = tuple(self._lookup(name, self.builder.path) if name else None for name in node.input)
         try:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -174,33 +178,27 @@ class _GraphImport:
         return self.values[name]
 
     def _flat(self, score: Traced) -> Traced:
-        """Scores ``(n, k, 1, 1)``, in any order of axes, as ``(n, k)``."""
-        low, high = score.shapes
-        if len(low) <= 2 or sum(size != 1 for size in low[1:]) > 1 or low[1:] != high[1:]:
+        """Scores ``(n,)`` and ``(n, k, 1, 1)``, in any order of axes, as ``(n, k)``; chosen maps and tokens pooled."""
+        (low, high), layer = score.shapes, self.chosen.layer
+        if not low or low[1:] != high[1:] or low[0] == high[0]:
             return score
-        flat = self.builder.call(aten.flatten.using_ints, score, 1)
-        assert isinstance(flat, Traced)
-        return flat
+        if not self.choice.is_given and sum(size != 1 for size in low[1:]) > 1:
+            return score
+        where = str(self.path) if layer is None else f"{self.path}: {layer}"
+        rule = vector_rule(low[1:], self.choice.pooling, self.window, where)
+        if layer is not None or rule.text:
+            self.features = ", ".join(filter(None, (layer or f"output {self.chosen.name}", rule.text)))
+        value: OnnxValue = score
+        for target, arguments in rule.calls:
+            value = self.builder.call(target, value, *arguments)
+        assert isinstance(value, Traced)
+        return value
 
 
 def _window_bytes(value: OnnxValue) -> int:
     """Bytes of a value that depends on the pixels, for one window."""
     low, high = (tensor.numel() * tensor.dtype.itemsize for tensor in value.tensors)
     return (high - low) // (BATCHES[1] - BATCHES[0]) if isinstance(value, Traced) else 0
-
-
-def _layer(node: onnx.NodeProto) -> str:
-    """A layer's name for reports: the exporter's module path, else the node's name, else operator and output."""
-    for entry in node.metadata_props:
-        if entry.key == "fullfield.path":
-            return str(entry.value)
-    text = node.name or f"{node.op_type}_{next(iter(node.output), '')}"
-    parts: list[str] = []
-    for part in filter(None, re.sub(r"[^\w./-]+", "_", text).split("/")):
-        if parts and part.startswith(parts[-1] + "."):
-            parts.pop()
-        parts.append(part)
-    return ".".join(parts) or node.op_type
 
 
 def _check_independence(path: Path, graph: torch.fx.GraphModule, probe: torch.Tensor, _: str) -> None:

@@ -51,6 +51,7 @@ class Metadata:
     preprocessing: Preprocessing | None
     class_names: tuple[str, ...] | None
     name: str | None
+    features: str | None
 
 
 def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
@@ -85,36 +86,6 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
     return ImageInput(inputs[0].name, dtype, sizes[0], channels, height, width, last, span)
 
 
-def choose_output(graph: onnx.GraphProto, score: int | str | None, path: Path) -> str:
-    """The name of the output that holds the scores.
-
-    Raises:
-        CaptureError: it is none of the outputs, or there are several and none is chosen.
-    """
-    names = [str(value.name) for value in graph.output]
-    listed = ", ".join(
-        f"{i}: {name}{_shape(value)}" for i, (name, value) in enumerate(zip(names, graph.output, strict=True))
-    )
-    if isinstance(score, int) and 0 <= score < len(names):
-        return names[score]
-    if isinstance(score, str) and score in names:
-        return score
-    if score is not None:
-        raise CaptureError(str(path), f"has no output {score!r}, but {listed}", fix="choose one of these: score=0, say")
-    if len(names) != 1:
-        fix = "choose the one that holds the scores: score=0, say"
-        raise CaptureError(str(path), f"has {len(names)} outputs ({listed})", fix=fix)
-    return names[0]
-
-
-def _shape(value: onnx.ValueInfoProto) -> str:
-    """An output's shape as the file states it, ``?`` for sizes that are free without a name."""
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return ""
-    return f" ({', '.join(str(d.dim_value or d.dim_param or '?')[:20] for d in tensor.shape.dim)})"
-
-
 def metadata(model: onnx.ModelProto, path: Path) -> Metadata:
     """fullfield's metadata; all ``None`` in files of other programs.
 
@@ -139,6 +110,7 @@ def metadata(model: onnx.ModelProto, path: Path) -> Metadata:
         preprocessing=None if prepared is None else Preprocessing.from_json(prepared),
         class_names=names,
         name=entries.get("fullfield.name"),
+        features=entries.get("fullfield.features"),
     )
 
 

@@ -17,9 +17,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from fullfield.errors import CaptureError
 from fullfield.importers.limits import LayerRefused, broken, read_bytes
 from fullfield.importers.onnx.functions import drop_dead_nodes, inline
-from fullfield.importers.onnx.interface import choose_output
+from fullfield.importers.onnx.outputs import ChosenValue, choose_value
 from fullfield.importers.onnx.registry import REGISTRY
 from fullfield.importers.onnx.tensors import declared_bytes
+from fullfield.model.features import ScoreChoice
 
 CAP_BYTES = 4 * 2**30
 """The default limit for the bytes of a file, and of all its weights together."""
@@ -30,20 +31,22 @@ class ReadModel:
     """A model in a file, without functions and without nodes that its scores do not depend on.
 
     Args:
-        output: name of the output that holds the scores.
+        chosen: the value that holds the scores.
+        choice: what the user chose.
         file_bytes: of the file and of the weights that lie in others.
     """
 
     proto: onnx.ModelProto
-    output: str
+    chosen: ChosenValue
+    choice: ScoreChoice
     file_bytes: int
 
 
-def read_model(path: Path, score: int | str | None, *, cap_bytes: int = CAP_BYTES) -> ReadModel:
+def read_model(path: Path, score: ScoreChoice, *, cap_bytes: int = CAP_BYTES) -> ReadModel:
     """The model in the file. No memory is allocated for weights or nodes beyond what the file's bytes allow.
 
     Args:
-        score: index or name of the scores among several outputs.
+        score: the value that holds the scores.
 
     Raises:
         CaptureError: the file is too large, damaged, not ONNX, has unknown operators, or is in an opset that cannot be
@@ -51,14 +54,16 @@ def read_model(path: Path, score: int | str | None, *, cap_bytes: int = CAP_BYTE
     """
     model = parse(path, cap_bytes=cap_bytes)
     _check_opset(model, path)
-    output = choose_output(model.graph, score, path)
-    drop_dead_nodes(model.graph, output)
+    chosen = choose_value(model.graph, score, path)
+    del model.graph.output[:]
+    model.graph.output.append(onnx.ValueInfoProto(name=chosen.name))
+    drop_dead_nodes(model.graph, chosen.name)
     external = _check_weights(model, path, cap_bytes)
     file_bytes = path.stat().st_size + external
     model = inline(model, path, cap_bytes=cap_bytes)
-    drop_dead_nodes(model.graph, output)
+    drop_dead_nodes(model.graph, chosen.name)
     check_operators(model.graph.node, path)
-    return ReadModel(model, output, file_bytes)
+    return ReadModel(model, chosen, score, file_bytes)
 
 
 def parse(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
