@@ -69,8 +69,8 @@ def check_rule(spec: MapSpec, rule: DecisionRule) -> None:
             what = "labels are no scores: their mean is the share of each class, and nothing else can be decided"
             raise ImageError("decision", what, fix="decide the mean, or scan for scores")
         return
-    _bands(spec, rule)
-    what_makes(spec, _used(spec, rule), rule.divisor)
+    bands_of(spec, rule)
+    what_makes(spec, used_of(spec, rule), rule.divisor)
 
 
 def _decided(scores: ScoreMap, rule: DecisionRule, selected: Selected, region: DecisionRegion | None) -> Decision:
@@ -78,8 +78,8 @@ def _decided(scores: ScoreMap, rule: DecisionRule, selected: Selected, region: D
     if spec.kind == "labels":
         bands, on, found = tuple(range(len(spec.classes))), "labels", _shares(scores, selected, coverage)
     else:
-        bands = _bands(spec, rule)
-        used = _used(spec, rule)
+        bands = bands_of(spec, rule)
+        used = used_of(spec, rule)
         values = values_of(scores, bands, selected, used, rule.divisor)
         found, on, coverage = evaluate(values, rule.statistic), rule.on, values.coverage
     names = spec.class_names
@@ -94,11 +94,11 @@ def _decided(scores: ScoreMap, rule: DecisionRule, selected: Selected, region: D
         coverage.effective(),
         rule.divisor,
         region,
-        _remark(spec, rule, selected),
+        remark_of(spec, rule, selected),
     )
 
 
-def _bands(spec: MapSpec, rule: DecisionRule) -> tuple[int, ...]:
+def bands_of(spec: MapSpec, rule: DecisionRule) -> tuple[int, ...]:
     """The bands of the classes that are decided on."""
     wanted = rule.classes
     if wanted is None:
@@ -110,13 +110,13 @@ def _bands(spec: MapSpec, rule: DecisionRule) -> tuple[int, ...]:
     return bands
 
 
-def _used(spec: MapSpec, rule: DecisionRule) -> ScoresUsed:
+def used_of(spec: MapSpec, rule: DecisionRule) -> ScoresUsed:
     """What the function is of; noisy-or of a map of probabilities takes them without what an encoding rounds beyond."""
     own = rule.statistic.function == "noisy-or" and rule.on == "scores" and spec.went_through in ("softmax", "sigmoid")
     return "probabilities" if own else rule.on
 
 
-def _remark(spec: MapSpec, rule: DecisionRule, selected: Selected) -> str:
+def remark_of(spec: MapSpec, rule: DecisionRule, selected: Selected) -> str:
     """What a user should know of a decision."""
     statistic, place = rule.statistic, spec.placement
     covered = [-(-window // step) for window, step in zip(place.window, place.step, strict=True)]

@@ -44,6 +44,7 @@ class Decision:
         temperature: that logits were divided by.
         region: that it is about; ``None`` for the whole map.
         remark: a warning; empty if there is none.
+        combined: what several scans were combined over, as they were asked for: ``scales``, ``views``, ``modes``.
     """
 
     scores: NDArray[np.float64]
@@ -56,6 +57,7 @@ class Decision:
     temperature: float = 1.0
     region: DecisionRegion | None = None
     remark: str = ""
+    combined: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,6 +84,8 @@ class Decision:
             "effective": self.effective,
             "remark": self.remark,
         }
+        if self.combined:
+            found["combined"] = {name: list(texts) for name, texts in self.combined.items()}
         region = self.region
         if region is not None:
             found["region"] = {"name": region.name, "number": region.number, "properties": region.properties}
@@ -98,7 +102,12 @@ class Decision:
 
     def _how_text(self) -> str:
         divided = "" if self.temperature == 1 else f" at temperature {self.temperature:.4g}"
-        return f"{self.how} of {self.on}{divided}"
+        return f"{self.how} of {self.on}{divided}{''.join(map(self._combined_text, self.combined))}"
+
+    def _combined_text(self, name: str) -> str:
+        """What scans were combined over: few by name, many by number."""
+        texts = self.combined[name]
+        return f", {name} {', '.join(texts)}" if len(texts) <= _SHOWN else f", {len(texts)} {name}"
 
     def _windows_text(self) -> str:
         return f"{self.windows} windows, {self.effective:.4g} independent"

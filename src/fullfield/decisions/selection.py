@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.decisions.exact_sums import ExactSums, quotient, units
-from fullfield.decisions.values import ScoreValues
+from fullfield.decisions.values import DecidedValues
 
 _COUNTERS = 1 << 21  # of all bins of all classes: 32 MiB
 _SORTED = 1 << 20  # values of all classes that are kept to be sorted: 16 MiB
@@ -26,7 +26,7 @@ _SIGN = np.uint64(1 << 63)
 Weigh = Callable[[NDArray[np.float64]], NDArray[np.uint64]]  # weights, px -> whole numbers below 2^52
 
 
-def quantile(values: ScoreValues, part: float) -> NDArray[np.float64]:
+def quantile(values: DecidedValues, part: float) -> NDArray[np.float64]:
     """The least value such that values up to it make up ``part`` of all weights.
 
     Source: Hyndman & Fan 1996, definition 1, 10.1080/00031305.1996.10473566
@@ -38,7 +38,7 @@ def quantile(values: ScoreValues, part: float) -> NDArray[np.float64]:
     return np.array([search.value for search in searches])
 
 
-def top_k(values: ScoreValues, number: float, *, share: bool) -> NDArray[np.float64]:
+def top_k(values: DecidedValues, number: float, *, share: bool) -> NDArray[np.float64]:
     """The mean of the k greatest values, each of which counts once; of all where there are fewer.
 
     Args:
@@ -96,7 +96,7 @@ class _Search:
         return _number(self.low) if self.total else math.nan
 
 
-def _searched(values: ScoreValues, weigh: Weigh, target: Callable[[int], Fraction | int]) -> list[_Search]:
+def _searched(values: DecidedValues, weigh: Weigh, target: Callable[[int], Fraction | int]) -> list[_Search]:
     """The searches of all classes, done."""
     searches = [_Search() for _ in values.bands]
     for series, numbers, weights in values.parts():
@@ -114,7 +114,7 @@ def _searched(values: ScoreValues, weigh: Weigh, target: Callable[[int], Fractio
     return searches
 
 
-def _narrow(values: ScoreValues, weigh: Weigh, searches: list[_Search]) -> None:
+def _narrow(values: DecidedValues, weigh: Weigh, searches: list[_Search]) -> None:
     """Restricts each search to one of the bins between its ends."""
     count = 1 << max(4, (_COUNTERS // len(searches)).bit_length() - 1)
     count = min(count, 1 << 16)
@@ -144,7 +144,7 @@ def _narrow(values: ScoreValues, weigh: Weigh, searches: list[_Search]) -> None:
                 before = after
 
 
-def _sort(values: ScoreValues, weigh: Weigh, searches: list[_Search]) -> None:
+def _sort(values: DecidedValues, weigh: Weigh, searches: list[_Search]) -> None:
     """Ends each search by sorting the values between its ends."""
     kept: list[list[tuple[NDArray[np.uint64], NDArray[np.uint64]]]] = [[] for _ in searches]
     for series, numbers, weights in values.parts():

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from fullfield.decisions.exact_sums import ExactSums
 from fullfield.decisions.rule import Statistic
 from fullfield.decisions.selection import quantile, top_k
-from fullfield.decisions.values import ScoreValues
+from fullfield.decisions.values import DecidedValues
 from fullfield.errors import ImageError
 
 
-def evaluate(values: ScoreValues, statistic: Statistic) -> NDArray[np.float64]:
+def evaluate(values: DecidedValues, statistic: Statistic) -> NDArray[np.float64]:
     """One score for each class; NaN where a class has no values. Shape: ``(classes,)``"""
     match statistic.function:
         case "mean":
@@ -33,7 +33,7 @@ def evaluate(values: ScoreValues, statistic: Statistic) -> NDArray[np.float64]:
             return noisy_or(values)
 
 
-def mean(values: ScoreValues) -> NDArray[np.float64]:
+def mean(values: DecidedValues) -> NDArray[np.float64]:
     """The mean over the covered pixels: ``sum(w v) / sum(w)`` over windows."""
     over, under = _sums(values), _sums(values)
     for series, numbers, weights in values.parts():
@@ -42,7 +42,7 @@ def mean(values: ScoreValues) -> NDArray[np.float64]:
     return np.array([over.over(k, under) for k in range(len(values.bands))])
 
 
-def greatest(values: ScoreValues) -> NDArray[np.float64]:
+def greatest(values: DecidedValues) -> NDArray[np.float64]:
     """The greatest value."""
     found = np.full(len(values.bands), np.nan)
     for series, numbers, _ in values.parts():
@@ -50,7 +50,7 @@ def greatest(values: ScoreValues) -> NDArray[np.float64]:
     return found
 
 
-def log_sum_exp(values: ScoreValues, beta: float | None) -> NDArray[np.float64]:
+def log_sum_exp(values: DecidedValues, beta: float | None) -> NDArray[np.float64]:
     """``log(sum(w exp(beta v)) / sum(w)) / beta``: from the mean at 0 to the maximum at infinity.
 
     Args:
@@ -75,7 +75,7 @@ def log_sum_exp(values: ScoreValues, beta: float | None) -> NDArray[np.float64]:
     ])  # fmt: skip
 
 
-def noisy_or(values: ScoreValues) -> NDArray[np.float64]:
+def noisy_or(values: DecidedValues) -> NDArray[np.float64]:
     """``1 - prod(1 - p)``: the probability that some window shows the class, if they were independent.
 
     Raises:
@@ -95,5 +95,5 @@ def noisy_or(values: ScoreValues) -> NDArray[np.float64]:
     return np.array([-math.expm1(logs.value(k)) if seen[k] else math.nan for k in range(len(values.bands))])
 
 
-def _sums(values: ScoreValues) -> ExactSums:
+def _sums(values: DecidedValues) -> ExactSums:
     return ExactSums(len(values.bands))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,46 @@ class ClassValues(NamedTuple):
     weights: NDArray[np.float64]
 
 
+def class_values(series: int, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Iterator[ClassValues]:
+    """The values of a class that are not NaN, if there are any."""
+    there = ~np.isnan(values)
+    if there.all():
+        yield ClassValues(series, values, weights)
+    elif there.any():
+        yield ClassValues(series, values[there], weights[there])
+
+
+class Weights(Protocol):
+    """How windows are weighed."""
+
+    @property
+    def unit_bits(self) -> int:
+        """Weights are multiples of ``2^-unit_bits`` px, and less than ``2^52`` of these."""
+        ...
+
+    def effective(self) -> float:
+        """Effective number of independent windows."""
+        ...
+
+
+class DecidedValues(Protocol):
+    """The values that a decision is made of."""
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """Of the classes that are decided on."""
+        ...
+
+    @property
+    def coverage(self) -> Weights:
+        """How their windows are weighed."""
+        ...
+
+    def parts(self) -> Iterator[ClassValues]:
+        """The values of every chunk and class; each call reads them again."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreValues:
     """The values of some windows and classes; each pass over the ``parts`` reads the map again.
@@ -66,16 +106,11 @@ class ScoreValues:
                 continue
             weights = self.coverage.weights(region)[known]
             series = {band: number for number, band in enumerate(self.bands)}
-            for band, plane in self._planes(region):
+            for band, plane in self.planes(region):
                 if band in series:
-                    values = plane[known]
-                    there = ~np.isnan(values)
-                    if there.all():
-                        yield ClassValues(series[band], values, weights)
-                    elif there.any():
-                        yield ClassValues(series[band], values[there], weights[there])
+                    yield from class_values(series[band], plane[known], weights)
 
-    def _planes(self, region: Region) -> Planes:
+    def planes(self, region: Region) -> Planes:
         """Band and values ``(y, x)`` of a chunk."""
         if self.whole:
             yield from self._softmax(region)

@@ -12,7 +12,7 @@ from fullfield.engine.progress import OnProgress
 from fullfield.engine.protocols import Source
 from fullfield.errors import GeometryError
 from fullfield.image.input_summary import input_summary
-from fullfield.image.windowed import WindowedSource
+from fullfield.image.turned import ScannedSource
 from fullfield.jobs.job import ScanJob
 from fullfield.model.model import Model
 from fullfield.store.maps import MapSpec, ScoreMap
@@ -41,7 +41,7 @@ def check_comparable(spec: MapSpec, model: Model) -> None:
 def certify(
     model: Model,
     scores: ScoreMap,
-    source: WindowedSource,
+    source: ScannedSource,
     *,
     samples: int,
     seed: int = 0,

@@ -14,10 +14,11 @@ from fullfield.engine.engines.cuda.transfers import BUFFERED
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.protocols import Engine, WantedCells
 from fullfield.geometry.placement import Placement
+from fullfield.geometry.region import Pair
 from fullfield.image.input_summary import input_summary
 from fullfield.image.raster import array_identity
 from fullfield.image.sources import with_cache
-from fullfield.image.windowed import WindowedSource
+from fullfield.image.turned import ScannedSource
 from fullfield.jobs.overhead import overhead_of
 from fullfield.jobs.prepare import PreparedModel, check_context, prepare
 from fullfield.jobs.request import ScanRequest
@@ -48,7 +49,7 @@ class ScanJob:
 
     request: ScanRequest
     prepared: PreparedModel
-    source: WindowedSource
+    source: ScannedSource
     plan: Plan
     wanted: WantedCells | None = None
 
@@ -180,8 +181,22 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
         announce(progress, "finding the background", foreground.summary)
         where = replace(where, skip_background=foreground)
     wanted = wanted_cells(original, placement_of(model, source, step), where)
-    encoder = encoder_of(request)
+    encoder_of(request)  # raises before the planning
     announce(progress, "planning")
+    plan = plan_scan(replace(request, where=where), prepared, source, step, on_disk=on_disk)
+    source = replace(source, image=with_cache(source.image, plan.memory.cache_bytes))
+    return ScanJob(replace(request, where=where), prepared, source, plan, wanted)
+
+
+def plan_scan(
+    request: ScanRequest, prepared: PreparedModel, source: ScannedSource, step: Pair, *, on_disk: bool
+) -> Plan:
+    """The plan of a scan.
+
+    Raises:
+        FullfieldError: a budget that is too small, or a device with too little memory.
+    """
+    model = request.model
     plan = make_plan(
         prepared.network,
         image=source.shape[1:],
@@ -193,7 +208,7 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
             source,
             itemsize=prepared.itemsize,
             classes=model.classes,
-            encoder=encoder if on_disk else None,
+            encoder=encoder_of(request) if on_disk else None,
             buffered=BUFFERED if model.device.type == "cuda" else 0,
             engine=request.engine.name,
         ),
@@ -202,9 +217,7 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
         costs=prepared.costs,
     )
     check_device_memory(plan, model.device)
-    plan = replace(plan, engine=request.engine.text)
-    source = replace(source, image=with_cache(source.image, plan.memory.cache_bytes))
-    return ScanJob(replace(request, where=where), prepared, source, plan, wanted)
+    return replace(plan, engine=request.engine.text)
 
 
 def encoder_of(request: ScanRequest) -> ScoreEncoder:

@@ -6,7 +6,7 @@ import numpy as np
 
 from fullfield.engine.threads import AHEAD, READERS
 from fullfield.image.raster import ArrayRaster
-from fullfield.image.windowed import WindowedSource
+from fullfield.image.turned import ScannedSource
 from fullfield.planning.overhead import ENGINES, Overhead, Stored
 from fullfield.store.encoding import ScoreEncoder
 from fullfield.store.shards import CHUNK
@@ -15,7 +15,7 @@ _SLACK = 24 << 20  # of threads, handles and compressors
 
 
 def overhead_of(
-    source: WindowedSource,
+    source: ScannedSource,
     *,
     itemsize: int,
     classes: int,

@@ -15,6 +15,7 @@ from fullfield.image.raster import Raster
 from fullfield.image.region import region_of
 from fullfield.image.selection import Selection
 from fullfield.image.sources import open_image, with_cache
+from fullfield.image.turned import ScannedSource
 from fullfield.image.windowed import WindowedSource, parse_edge, windowed
 from fullfield.mask.where import Where
 from fullfield.model.model import Model
@@ -78,6 +79,6 @@ def _opened(path: str | os.PathLike[str], model: Model) -> Raster:
         return raster
 
 
-def placement_of(model: Model, source: WindowedSource, step: Pair) -> Placement:
+def placement_of(model: Model, source: ScannedSource, step: Pair) -> Placement:
     """Where the scores will lie on the image."""
     return Placement(step, model.window, source.original_size, source.scanned_size, source.padding)

@@ -63,6 +63,15 @@ def scan_to_store(
     foreground = job.request.where.skip_background
     if request.where.skip_background is True and isinstance(foreground, Foreground):
         save_picture(foreground.picture(), content_path(name or output.path), overwrite=True)
+    return run_to_store(job, output, progress)
+
+
+def run_to_store(job: ScanJob, output: OutputRequest, progress: OnProgress | None = None) -> StoredMap | None:
+    """The scores of every window of a scan that is ready to run, planned for a store.
+
+    Raises:
+        FullfieldError: as for ``scan_to_store``.
+    """
     try:
         return _StoreRun(job, output, progress).result()
     except OSError as error:
