@@ -143,7 +143,7 @@ _budget = option(
     "--budget",
     group="How",
     metavar="SIZE",
-    help="Memory, such as 2GB. [default: 2 GiB, or what a window needs]",
+    help="Memory, such as 2GB. [default: 2 GiB, or a window's need]",
 )
 _device = option("--device", group="How", metavar="DEVICE", help="Where to compute, such as cpu or cuda:0.")
 _engine = option(

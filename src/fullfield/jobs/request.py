@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -42,6 +42,7 @@ class ScanRequest:
         samples: windows to run as crops afterwards, 0 for none.
         seed: of their draw.
         target: what these windows are to show; ``None`` for what the mode promises.
+        engine_why: why its engine was chosen, if not as asked for.
     """
 
     model: Model
@@ -55,6 +56,7 @@ class ScanRequest:
     samples: int = 0
     seed: int = 0
     target: Target | None = None
+    engine_why: str | None = None
 
     @cached_property
     def engine(self) -> EngineChoice:
@@ -63,7 +65,8 @@ class ScanRequest:
         Raises:
             ArgumentError: an engine or a precision that this model or machine cannot have.
         """
-        return choose_engine(self.compute, self.model.dtype, self.model.device)
+        chosen = choose_engine(self.compute, self.model.dtype, self.model.device)
+        return chosen if self.engine_why is None else replace(chosen, why=self.engine_why)
 
     @property
     def computed(self) -> Model:

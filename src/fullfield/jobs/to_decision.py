@@ -16,6 +16,7 @@ from fullfield.decisions.rule import DecisionRule
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
+from fullfield.jobs.fastest import with_fastest_engine
 from fullfield.jobs.in_memory import run_in_memory
 from fullfield.jobs.job import ScanJob, encoder_of, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
@@ -49,7 +50,7 @@ def scanned_map(request: ScanRequest, progress: OnProgress | None = None) -> Ite
     if request.compute.world > 1:
         what = "scores that are decided at once are not shared by processes"
         raise GeometryError("world", what, fix="give an output, and decide the finished map")
-    job = prepare_job(request, progress=progress)
+    job = with_fastest_engine(prepare_job(request, progress=progress), progress=progress)
     if map_bytes(job) <= job.plan.budget_bytes - job.plan.memory.total_bytes:
         yield run_in_memory(job, progress)
         return

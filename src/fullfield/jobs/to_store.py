@@ -16,6 +16,7 @@ from fullfield.errors import GeometryError, ImageError, ResumeError
 from fullfield.files import remove
 from fullfield.image.unchanged import check_identity, check_state
 from fullfield.jobs.certify import certify_scan, check_comparable
+from fullfield.jobs.fastest import with_fastest_engine
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
@@ -24,7 +25,14 @@ from fullfield.store.check import is_intact
 from fullfield.store.journal import Begin, Journal, begun_with, has_begun, is_replacing, journal_folder, open_journal
 from fullfield.store.levels import store_error
 from fullfield.store.ome_zarr import read_record, reopen_store
-from fullfield.store.output import begin_store, check_place, finish_replacing, is_finished, replace_finished
+from fullfield.store.output import (
+    begin_store,
+    check_place,
+    finish_replacing,
+    finished_with,
+    is_finished,
+    replace_finished,
+)
 from fullfield.store.pyramid import GrowingStore, seal
 from fullfield.store.sink import StoreSink
 from fullfield.store.stored_map import StoredMap, open_map, open_unsealed
@@ -56,8 +64,8 @@ def scan_to_store(
     check_share(request, output)
     check_folder(output.path)
     if output.existing == "resume":
-        request = _with_engine_of(request, begun_with(output.path))
-    job = prepare_job(request, on_disk=True, progress=progress)
+        request = _with_engine_of(request, begun_with(output.path) or finished_with(output.path))
+    job = with_fastest_engine(prepare_job(request, on_disk=True, progress=progress), on_disk=True, progress=progress)
     if request.samples:
         check_comparable(job.spec, job.request.model)
     foreground = job.request.where.skip_background
@@ -83,14 +91,14 @@ def run_to_store(job: ScanJob, output: OutputRequest, progress: OnProgress | Non
 
 
 def _with_engine_of(request: ScanRequest, begun: Mapping[str, Any]) -> ScanRequest:
-    """The request with the engine that an unfinished map was begun with, if it leaves the choice open."""
+    """The request with the engine of a map that was begun or finished, if it leaves the choice open."""
     if request.compute.engine != "auto":
         return request
     try:
         engine = begun["compute"]["engine"]["name"]
     except (KeyError, TypeError):
         return request
-    return replace(request, compute=replace(request.compute, engine=engine))
+    return replace(request, compute=replace(request.compute, engine=engine), engine_why="as the map was begun")
 
 
 def content_path(result: Path) -> Path:

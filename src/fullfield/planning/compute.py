@@ -29,7 +29,7 @@ class Compute:
             the cheapest is taken.
         device: where to compute, such as ``cpu`` or ``cuda:0``; by default where the model's weights lie.
         engine: what runs the programs: ``torch``, or ``openvino`` or ``onnxruntime`` where their extra is installed. By
-            default what is fastest for this scan.
+            default what is fastest for this scan: torch, but for long scans that measured another to be faster.
         precision: type to compute in; by default the model's own. The scores of a lower one differ from the crops':
             ``verify`` says by how much. ``tf32`` lets NVIDIA's GPUs round the factors of float32 products to 10 bits
             after the point, which float32 here never does.

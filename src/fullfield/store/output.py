@@ -70,6 +70,16 @@ def is_finished(path: Path, identity: Mapping[str, Any], *, overwrite: bool = Fa
     return True
 
 
+def finished_with(path: Path) -> Mapping[str, Any]:
+    """What a finished output says of its job; nothing if there is none, or none that can be read."""
+    try:
+        record = read_record(path)
+    except ImageError:
+        return {}
+    made: Mapping[str, Any] | None = record["provenance"].get("job") if record["complete"] else None
+    return made or {}
+
+
 def begin_store(path: Path, spec: MapSpec) -> None:
     """Makes the empty store that a scan fills: at the path, or in the journal while a finished result stays there.
 

@@ -82,7 +82,7 @@ def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) ->
     precision = compute.precision or own
     _check_precision(precision, own, device)
     if compute.engine == "auto":
-        return EngineChoice("torch", precision, compute.threads, "compiles nothing and is as fast as the others")
+        return EngineChoice("torch", precision, compute.threads, "compiles nothing")
     if compute.engine != "torch":
         if precision == "float64":
             fix = 'use engine="torch", or precision="float32"'

@@ -1,0 +1,219 @@
+"""Finds the engine that computes a long scan fastest, by measuring each on one of its tiles."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import math
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fullfield.engine.engines.blobs import Blobs
+from fullfield.engine.engines.rate import macs_per_second
+from fullfield.engine.layouts import Layouts, region_of
+from fullfield.engine.progress import OnProgress, announce
+from fullfield.errors import FullfieldError
+from fullfield.jobs.job import ScanJob, prepare_job
+from fullfield.jobs.request import ScanRequest
+from fullfield.planning import Plan, Tile
+from fullfield.planning.compute import EngineName
+
+# on CPUs, besides torch
+COMPUTES: dict[EngineName, tuple[str, ...]] = {"openvino": ("float32", "bfloat16"), "onnxruntime": ("float32",)}
+_COMPILING_S = 5.0  # that an engine takes for a tile's programs, about; only for the decision whether to measure
+_WORTH = 25  # times as long as measuring takes a scan must be predicted to take
+_SHORT_MACS = 1e12  # a scan that takes less, some seconds, is not even asked for earlier measurements
+_GAIN = 0.95  # of torch's time a window another engine must not exceed: less would be chance
+_SAMPLED = 64  # tiles that are asked for wanted cells
+_KEPT_BYTES = 4 << 20  # of all measurements
+_log = logging.getLogger("fullfield")
+
+
+@dataclass(frozen=True)
+class EngineTimes:
+    """What engines took for the same windows.
+
+    Args:
+        window_s: seconds a window, by engine.
+        prepare_s: seconds that compiling a tile's programs took, by engine.
+    """
+
+    window_s: Mapping[EngineName, float]
+    prepare_s: Mapping[EngineName, float]
+
+    def fastest(self, windows: float) -> EngineName:
+        """The engine that takes the least time for so many windows, compiling included."""
+        torch_s = self.window_s["torch"]
+        clear = [name for name, each in self.window_s.items() if name == "torch" or each <= _GAIN * torch_s]
+        return min(clear, key=lambda name: windows * self.window_s[name] + self.prepare_s[name])
+
+    @property
+    def text(self) -> str:
+        """The times in words, the least first."""
+        found = sorted(self.window_s.items(), key=lambda item: item[1])
+        return "measured a window: " + ", ".join(f"{name} {each * 1e3:.3g} ms" for name, each in found)
+
+
+def with_fastest_engine(job: ScanJob, *, on_disk: bool = False, progress: OnProgress | None = None) -> ScanJob:
+    """The job with the engine that computes it fastest, compiling counted, if the choice is open and worth measuring.
+
+    Measuring takes two tiles in each engine, and compiling one; it is done where the scan is predicted to take
+    25 times as long, and kept in the user's cache folder for later scans of the same kind. Scans that several
+    processes share stay with torch, so that all choose the same.
+
+    Args:
+        job: with torch as its engine.
+        on_disk: whether the scores go to a store, in blocks.
+        progress: called once if engines are measured.
+    """
+    request = job.request
+    if request.compute.engine != "auto" or request.compute.world > 1:
+        return job
+    windows, others = float(job.plan.windows), _others(job)
+    if not others or windows * job.plan.window_time < _SHORT_MACS:
+        return job
+    kept, key = Blobs("measured", _KEPT_BYTES), _key(job, others)
+    times = _read(kept, key)
+    if times is None:
+        if not _is_worth_measuring(job, len(others) + 1, windows):
+            return job
+        windows = _wanted_windows(job)  # which may read parts of the image
+        if not _is_worth_measuring(job, len(others) + 1, windows):
+            return job
+        announce(progress, "measuring engines")
+        times = _measured(job, others, on_disk=on_disk)
+        kept.write(key, json.dumps({"window_s": times.window_s, "prepare_s": times.prepare_s}).encode())
+    name = times.fastest(windows)
+    if name == "torch":
+        return replace(job, plan=replace(job.plan, engine=replace(request.engine, why=times.text).text))
+    return prepare_job(_with_engine(job, name, times.text), on_disk=on_disk)
+
+
+def _others(job: ScanJob) -> dict[EngineName, str]:
+    """Versions of the installed engines besides torch that compute in this precision on this device."""
+    if job.request.model.device.type != "cpu":
+        return {}
+    precision = job.request.engine.precision
+    names = [name for name, known in COMPUTES.items() if precision in known and importlib.util.find_spec(name)]
+    return {name: _version(name) for name in names}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # a build of another name, such as onnxruntime-openvino
+        return ""
+
+
+def _key(job: ScanJob, others: Mapping[EngineName, str]) -> bytes:
+    """What the times depend on: network, tile, precision, threads, processor, and the engines' versions."""
+    plan, request = job.plan, job.request
+    facts = {
+        "model": request.model.hash,
+        "torch": torch.__version__,
+        "others": others,
+        "precision": request.engine.precision,
+        "threads": request.compute.threads,
+        "processor": _processor(),
+        "mode": str(plan.borders),
+        "step": plan.step,
+        "tile": [plan.tile, plan.batch, plan.method],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
+
+
+def _processor() -> str:
+    """The CPU's name, where the system tells it, and its instructions as torch uses them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    name = next((line for line in lines if line.startswith("model name")), platform.processor())
+    return f"{name}, {os.cpu_count()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _read(kept: Blobs, key: bytes) -> EngineTimes | None:
+    """Times that were measured before; ``None`` if there are none, or none that can be read."""
+    data = kept.read(key)
+    if data is None:
+        return None
+    try:
+        said = json.loads(bytes(data))
+        times = EngineTimes(dict(said["window_s"]), dict(said["prepare_s"]))
+        times.fastest(1.0)
+    except (ValueError, KeyError, TypeError) as error:
+        kept.drop(key, str(error))
+        return None
+    return times
+
+
+def _wanted_windows(job: ScanJob) -> float:
+    """About how many windows are computed: those of tiles that have wanted cells."""
+    first = job.plan.all_passes[0]
+    if job.wanted is None:
+        return float(job.plan.windows)
+    count = sum(1 for _ in first.tiles())
+    some = list(islice(first.tiles(), 0, None, max(1, count // _SAMPLED)))
+    (a, b) = first.cell_stride
+    wanted = [bool(np.any(job.wanted.cells(t.row * a, t.column * b, t.rows * a, t.columns * b))) for t in some]
+    return job.plan.windows * sum(wanted) / len(wanted)
+
+
+def _is_worth_measuring(job: ScanJob, engines: int, windows: float) -> bool:
+    """Whether a scan is predicted to take many times as long as measuring its engines."""
+    least = _WORTH * _COMPILING_S * (engines - 1)
+    window_s = job.plan.window_time / macs_per_second(job.request.compute.threads)
+    tile_s = math.prod(job.plan.tile) * window_s
+    return windows * window_s >= least + _WORTH * 2 * engines * tile_s
+
+
+def _measured(job: ScanJob, others: Mapping[EngineName, str], *, on_disk: bool) -> EngineTimes:
+    """The times of torch, and of those other engines that can compute the scan."""
+    window_s: dict[EngineName, float] = {}
+    prepare_s: dict[EngineName, float] = {}
+    window_s["torch"], prepare_s["torch"] = _time_tile(job)
+    for name in others:
+        try:
+            window_s[name], prepare_s[name] = _time_tile(prepare_job(_with_engine(job, name), on_disk=on_disk))
+        except (FullfieldError, RuntimeError, MemoryError) as error:
+            _log.info("%s is not measured: %s", name, error)
+    return EngineTimes(window_s, prepare_s)
+
+
+def _time_tile(job: ScanJob) -> tuple[float, float]:
+    """Seconds a window in a tile in the middle of the map, and seconds that compiling its programs takes."""
+    plan = job.plan.all_passes[0]
+    tile = _middle(plan)
+    layout = Layouts(job.engine).layout(plan, tile)
+    pixels = job.source.read(*region_of(plan, tile, layout))
+    spent = []
+    for _ in range(3 if math.prod(plan.tile) * plan.window_time < 1e9 else 2):
+        started = time.perf_counter()
+        job.engine.compile(plan, layout)(pixels)
+        spent.append(time.perf_counter() - started)
+    again = min(spent[1:])
+    return again / (layout.windows[0] * layout.windows[1]), max(0.0, spent[0] - again)
+
+
+def _middle(plan: Plan) -> Tile:
+    """A full tile near the middle of the map."""
+    (rows, columns), (height, width) = plan.shape, plan.tile
+    row, column = rows // 2 // height * height, columns // 2 // width * width
+    return Tile(row, column, min(height, rows - row), min(width, columns - column))
+
+
+def _with_engine(job: ScanJob, name: EngineName, why: str = "measured") -> ScanRequest:
+    """The request with another engine."""
+    request = job.request
+    return replace(request, compute=replace(request.compute, engine=name), engine_why=why)
