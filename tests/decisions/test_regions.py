@@ -170,7 +170,7 @@ def test_a_region_without_scores_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("regions", "error", "text"),
     [
-        (3, ArgumentError, "regions: 3 is no path of a GeoJSON file"),
+        (3, ArgumentError, "regions: 3 is no path of a file of polygons"),
         (Where(), ArgumentError, "regions: None is no path"),
         (
             Where(mask="a.geojson", region=":5,:5"),

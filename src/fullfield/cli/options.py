@@ -85,7 +85,7 @@ where = collected(
     records.where,
     ("region", "mask", "coordinates", "skip_background", "min_coverage", "edge"),
     option("--region", group="Where", metavar="Y0:Y1,X0:X1", help="Part of the image to scan, px."),
-    option("--mask", group="Where", metavar="FILE", help="Where to look: a picture (not 0 there) or GeoJSON."),
+    option("--mask", group="Where", metavar="FILE", help="Where to look: a picture (not 0 there) or polygons."),
     option(
         "--coordinates",
         group="Where",
@@ -93,7 +93,7 @@ where = collected(
         type=click.Choice(["auto", "image", "map"]),
         default="auto",
         show_default=True,
-        help="What a GeoJSON mask counts: px of the image, or its map's coordinates.",
+        help="What a mask of polygons counts: px of the image, or its map's coordinates.",
     ),
     option("--skip-background", group="Where", is_flag=True, help="Look only at tissue or other content."),
     option(

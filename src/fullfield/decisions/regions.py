@@ -10,9 +10,8 @@ from fullfield.decisions.decision import DecisionRegion
 from fullfield.engine.protocols import WantedCells
 from fullfield.errors import ArgumentError, ImageError
 from fullfield.geometry.region import Region
-from fullfield.image.checks import check_file
 from fullfield.mask.annotations import annotation_cells, read_annotations
-from fullfield.mask.geojson import Frame, looks_like_geojson, parse_coordinates
+from fullfield.mask.geojson import Frame, holds_shapes, parse_coordinates
 from fullfield.mask.where import Where
 from fullfield.store.maps import MapSpec
 
@@ -41,22 +40,21 @@ def map_regions(spec: MapSpec, regions: RegionsLike) -> Iterator[tuple[DecisionR
 
 
 def parse_regions(regions: object) -> Where:
-    """Regions as a ``Where`` whose mask is the path of a GeoJSON file.
+    """Regions as a ``Where`` whose mask is the path of a GeoJSON or vector file.
 
     Raises:
         ArgumentError: something else, or a ``Where`` with conditions that regions do not have.
-        ImageError: the file is missing, or holds no JSON.
+        ImageError: the file is missing, or holds no polygons.
     """
     where = regions if isinstance(regions, Where) else Where(mask=regions)
     if not isinstance(where.mask, (str, os.PathLike)):
-        what = f"{where.mask!r:.60} is no path of a GeoJSON file"
+        what = f"{where.mask!r:.60} is no path of a file of polygons"
         raise ArgumentError("regions", what, fix='write regions="annotations.geojson"')
     if where.region is not None or where.skip_background or where.edge != "valid":
         what = "take a mask, its coordinates and a coverage only"
         raise ArgumentError("regions", what, fix="write Where(mask=..., coordinates=..., min_coverage=...)")
     path = Path(where.mask)
-    check_file(path)
-    with path.open("rb") as file:
-        if not looks_like_geojson(file.read(256)):
-            raise ImageError(str(path), "is no GeoJSON", fix="give polygons; scan with a mask to decide its inside")
+    if not holds_shapes(path):
+        what = "is no GeoJSON or vector file"
+        raise ImageError(str(path), what, fix="give polygons; scan with a mask to decide its inside")
     return where

@@ -1,4 +1,4 @@
-"""Reads GeoJSON masks, in pixels (QuPath and other slide viewers) or map coordinates."""
+"""Reads masks of polygons, GeoJSON and vector files, in pixels (QuPath and other slide viewers) or map coordinates."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError, ImageError
+from fullfield.image.checks import check_file
 from fullfield.image.raster import Georeference, Raster
 from fullfield.mask.geojson_polygons import parse_document, read_rings
 from fullfield.mask.grid import MaskGrid
 from fullfield.mask.polygons import Rings, burn
 from fullfield.mask.reproject import LONGITUDE_LATITUDE, grid_shape, parse_crs, same_crs, to_crs, to_pixels
+from fullfield.mask.vector import is_vector_file, vector_document
 
 MaskCoordinates = Literal["auto", "image", "map"]
 
@@ -24,9 +26,20 @@ _PIECES = 64  # most pieces that an edge is divided into when it is reprojected
 _POINTS = 1 << 20  # most points after edges are divided
 
 
-def looks_like_geojson(head: bytes) -> bool:
-    """Whether the first bytes of a file are JSON."""
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+def holds_shapes(path: Path) -> bool:
+    """Whether a file is GeoJSON or a vector file by its content, not a picture.
+
+    Raises:
+        ImageError: there is no such file, or it is a vector file and a package is not installed.
+    """
+    check_file(path)
+    head = _head(path)
+    return is_vector_file(path, head) or head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(256)
 
 
 def parse_coordinates(coordinates: str) -> MaskCoordinates:
@@ -95,18 +108,20 @@ def placed_polygons(document: Any, where: str, frame: Frame, coordinates: MaskCo
 
 
 def parse_file(path: Path, *, described: bool = False) -> Any:
-    """The document in a file; ``parse_document`` describes it.
+    """The document in a file, GeoJSON or a vector file; ``parse_document`` describes it.
 
     Raises:
-        ImageError: it is too large, or no JSON.
+        ImageError: it is too large, or cannot be read.
     """
     size = path.stat().st_size
     if size > _MOST_BYTES:
         raise ImageError(
             str(path),
-            f"has {size >> 20} MB, GeoJSON above {_MOST_BYTES >> 20} MB is not read",
+            f"has {size >> 20} MB, shapes above {_MOST_BYTES >> 20} MB are not read",
             fix="give a raster mask",
         )
+    if is_vector_file(path, _head(path)):
+        return vector_document(path, described=described)
     try:
         return parse_document(path.read_bytes(), described=described)
     except (ValueError, RecursionError, OSError) as error:
@@ -114,7 +129,7 @@ def parse_file(path: Path, *, described: bool = False) -> Any:
 
 
 def declared_crs(document: Any) -> str | None:
-    """The coordinate system in the ``crs`` member of GeoJSON 2008."""
+    """The coordinate system in the ``crs`` member of GeoJSON 2008; of a vector file ``""`` where it names none."""
     crs = document.get("crs") if isinstance(document, dict) else None
     properties = crs.get("properties") if isinstance(crs, dict) else None
     name = properties.get("name") if isinstance(properties, dict) else None
@@ -160,6 +175,11 @@ def _meanings(
     image.
     """
     pixels, at = ("image coordinates", None), frame.georeference
+    if declared == "" and coordinates == "auto" and at is not None:
+        what = f"names no coordinate system, and the image {frame.name} has a place on a map"
+        fix = 'say what its numbers are: coordinates="map" (--coordinates map) or "image"'
+        raise ImageError(where, what, fix=fix)
+    declared = declared or None
     if coordinates == "image" or (coordinates == "auto" and at is None and declared is None):
         yield pixels
         return

@@ -23,7 +23,7 @@ _DESCRIBED = (*_READ, "properties", "id")
 _AGAIN = "export it again"
 
 
-class _Packed(NamedTuple):
+class PackedPolygons(NamedTuple):
     """The polygons of one geometry.
 
     Args:
@@ -79,7 +79,7 @@ def _pack(members: tuple[str, ...], node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def _packed(polygons: Any) -> _Packed | None:
+def _packed(polygons: Any) -> PackedPolygons | None:
     """Lists of rings of points; ``None`` where anything is unusual, which is then read point by point."""
     try:
         rings = list(chain.from_iterable(polygons))
@@ -93,7 +93,7 @@ def _packed(polygons: Any) -> _Packed | None:
         numbers = array("d", chain.from_iterable(points))
         if not math.isfinite(sum(numbers)):
             return None
-        return _Packed(numbers.tobytes(), lengths, list(map(len, polygons)))
+        return PackedPolygons(numbers.tobytes(), lengths, list(map(len, polygons)))
     except (TypeError, ValueError, OverflowError, KeyError):
         return None
 
@@ -131,7 +131,7 @@ def _too_deep(where: str) -> ImageError:
     return ImageError(where, "has collections nested more than 32 deep", fix=_AGAIN)
 
 
-def _geometries(node: Any, where: str, depth: int = 0) -> Iterator[_Packed]:
+def _geometries(node: Any, where: str, depth: int = 0) -> Iterator[PackedPolygons]:
     """The polygons of a geometry, feature, collection or list of features."""
     if depth > 32:
         raise _too_deep(where)
@@ -148,14 +148,14 @@ def _geometries(node: Any, where: str, depth: int = 0) -> Iterator[_Packed]:
             yield from _geometries(node[member], where, depth + 1)
 
 
-def _of_geometry(coordinates: Any, where: str, *, several: bool) -> _Packed:
+def _of_geometry(coordinates: Any, where: str, *, several: bool) -> PackedPolygons:
     """The coordinates of one geometry, which are read point by point unless they are packed."""
-    if isinstance(coordinates, _Packed):
+    if isinstance(coordinates, PackedPolygons):
         return coordinates
     polygons = _listed(coordinates, where) if several else [coordinates]
     rings = [[_ring(ring, where) for ring in _listed(polygon, where)] for polygon in polygons]
     every = list(chain.from_iterable(rings))
-    return _Packed(b"".join(ring.tobytes() for ring in every), list(map(len, every)), list(map(len, rings)))
+    return PackedPolygons(b"".join(ring.tobytes() for ring in every), list(map(len, every)), list(map(len, rings)))
 
 
 def _listed(value: Any, where: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Reads masks from pictures, arrays and GeoJSON as grids over the image."""
+"""Reads masks from pictures, arrays and polygons as grids over the image."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.image.checks import check_file
 from fullfield.image.raster import Georeference, Raster
-from fullfield.mask.geojson import geojson_grid, looks_like_geojson, parse_coordinates
+from fullfield.mask.geojson import geojson_grid, holds_shapes, parse_coordinates
 from fullfield.mask.grid import FULL, MOST_CELLS, MaskGrid
 from fullfield.mask.pictures import MaskPicture, open_picture
 from fullfield.mask.reproject import MOST_REPROJECTED, grid_shape, map_extent, mask_extent, reproject, same_crs
@@ -27,9 +26,10 @@ def mask_grid(mask: object, raster: Raster, *, coordinates: str = "auto") -> Mas
     reprojected if both it and the image are georeferenced, else scaled to the image.
 
     Args:
-        mask: a file (GeoJSON, or a picture that Pillow, tifffile or GDAL reads), an array ``(y, x)``, or a ``Raster``.
+        mask: a file (GeoJSON, GeoPackage, FlatGeobuf, shapefile, or a picture that Pillow, tifffile or GDAL reads), an
+            array ``(y, x)``, or a ``Raster``.
         raster: the image.
-        coordinates: of GeoJSON: ``image`` for pixels of the image's finest level, x before y; ``map`` for the file's
+        coordinates: of polygons: ``image`` for pixels of the image's finest level, x before y; ``map`` for the file's
             coordinate system, longitude and latitude (RFC 7946) or the image's own; ``auto`` detects it.
 
     Raises:
@@ -37,21 +37,10 @@ def mask_grid(mask: object, raster: Raster, *, coordinates: str = "auto") -> Mas
         GeometryError: unknown ``coordinates``.
     """
     meaning = parse_coordinates(coordinates)
-    if isinstance(mask, (str, os.PathLike)) and is_geojson(Path(mask)):
+    if isinstance(mask, (str, os.PathLike)) and holds_shapes(Path(mask)):
         return geojson_grid(Path(mask), raster, meaning)
     with open_picture(mask) as picture:
         return _picture_grid(picture, raster)
-
-
-def is_geojson(path: Path) -> bool:
-    """Whether a file is JSON by its content.
-
-    Raises:
-        ImageError: there is no such file.
-    """
-    check_file(path)
-    with path.open("rb") as file:
-        return looks_like_geojson(file.read(256))
 
 
 def _picture_grid(picture: MaskPicture, raster: Raster) -> MaskGrid:

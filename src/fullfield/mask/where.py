@@ -27,9 +27,10 @@ class Where:
     Args:
         region: part of the image to scan: ``"y0:y1,x0:x1"``, ``(y0, y1, x0, x1)``, ``((y0, y1), (x0, x1))`` or two
             slices, px of the original image. An end that is left out, or ``None``, is the image's.
-        mask: marks where to look: a file (a picture that is not 0 there, or GeoJSON), an array ``(y, x)``, a PIL image
-            or a ``Raster``. Windows that touch none of it are not computed; their scores are NaN.
-        coordinates: of a GeoJSON mask: ``image`` (px of the finest level), ``map``, or ``auto``, which finds out.
+        mask: marks where to look: a file (a picture that is not 0 there, or polygons as GeoJSON, ``.gpkg``, ``.fgb`` or
+            ``.shp``), an array ``(y, x)``, a PIL image or a ``Raster``. Windows that touch none of it are not computed;
+            their scores are NaN.
+        coordinates: of a mask of polygons: ``image`` (px of the finest level), ``map``, or ``auto``, which finds out.
         skip_background: ``True`` finds tissue or other content on a thumbnail and looks only there; or the result of
             ``find_foreground``.
         min_coverage: least part of a window that mask, content and valid pixels must each cover, 0 to 1; with 0 a

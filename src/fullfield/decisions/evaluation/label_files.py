@@ -20,9 +20,8 @@ from fullfield.decisions.evaluation.points import PointLabels
 from fullfield.decisions.evaluation.rasters import raster_labels
 from fullfield.errors import ImageError, first_line
 from fullfield.image.checks import check_file
-from fullfield.mask.geojson import Frame, declared_crs, parse_coordinates, parse_file, place_shapes
+from fullfield.mask.geojson import Frame, declared_crs, holds_shapes, parse_coordinates, parse_file, place_shapes
 from fullfield.mask.geojson_polygons import features, read_rings
-from fullfield.mask.masks import is_geojson
 from fullfield.mask.pictures import open_picture
 from fullfield.mask.polygons import Rings
 from fullfield.store.maps import MapSpec
@@ -46,7 +45,7 @@ def open_labels(labels: Labels, spec: MapSpec) -> Iterator[CellLabels]:
     path = Path(where) if isinstance(labels.source, (str, os.PathLike)) else None
     if path is not None:
         check_file(path)
-    if path is not None and is_geojson(path):
+    if path is not None and holds_shapes(path):
         yield _of_geojson(path, labels, codes, outside)
     elif path is not None and is_table(path):
         yield _of_table(path, labels, codes, outside)
