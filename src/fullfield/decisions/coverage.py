@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class Coverage:
         top, bottom, left, right = region
         if self.selected.all:
             product = np.multiply.outer(self._along[0][top:bottom], self._along[1][left:right])
-            return np.ldexp(np.rint(np.ldexp(product, self.unit_bits)), -self.unit_bits)
+            return self._rounded(product)
         y, x = (
             slice(int(a.start[low]), int(a.stop[high - 1]))
             for a, low, high in zip(self._axes, (top, left), (bottom, right), strict=True)
@@ -91,12 +91,17 @@ class Coverage:
         counts = self._counts(y, x)
         bits = _SUM_BITS - self.window_area.bit_length()
         area = np.multiply.outer(self._axes[0].lengths[y], self._axes[1].lengths[x])
-        shares = np.ldexp(area / np.maximum(counts, 1), bits)
+        shares = (area * 2.0**bits) / np.maximum(counts, 1)
         shares[counts == 0] = 0
         ends = [(a.start[s] - o, a.stop[s] - o) for a, s, o in zip(
             self._axes, (slice(top, bottom), slice(left, right)), (y.start, x.start), strict=True)]  # fmt: skip
         sums = _boxes(np.rint(shares).astype(np.uint64), *ends)
-        return np.ldexp(np.rint(np.ldexp(sums.astype(np.float64), self.unit_bits - bits)), -self.unit_bits)
+        return self._rounded(sums * 2.0**-bits)
+
+    def _rounded(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights as multiples of their unit."""
+        unit = 2.0**-self.unit_bits
+        return np.rint(weights / unit) * unit
 
     def covered_pixels(self) -> int:
         """Pixels of the scanned image that some window with scores covers."""
@@ -126,7 +131,7 @@ class Coverage:
         """
         return max(1.0, self.covered_pixels() / self.window_area)
 
-    def _counts(self, y: slice, x: slice) -> NDArray[np.int64]:
+    def _counts(self, y: slice, x: slice) -> NDArray[np.uint32]:
         """Windows with scores that cover each pair of a strip along y and one along x."""
         spans = []
         for axis, strips in zip(self._axes, (y, x), strict=True):
@@ -134,8 +139,8 @@ class Coverage:
             low, high = int(first.min(initial=len(axis.start))), int(last.max(initial=0))
             spans.append((first - low, last - low, low, max(low, high)))
         (_, _, top, bottom), (_, _, left, right) = spans
-        known = self.selected.read((top, bottom, left, right)).astype(np.uint64)
-        return _boxes(known, spans[0][:2], spans[1][:2]).astype(np.int64)
+        known = self.selected.read((top, bottom, left, right)).astype(np.uint32)
+        return _boxes(known, spans[0][:2], spans[1][:2])
 
 
 def _own(axis: _Strips, low: int, high: int, end: int) -> slice:
@@ -154,13 +159,17 @@ def _strips(placement: Placement, axis: int) -> _Strips:
 
 
 def _boxes(
-    numbers: NDArray[np.uint64],
+    numbers: NDArray[Any],
     y: tuple[NDArray[np.intp], NDArray[np.intp]],
     x: tuple[NDArray[np.intp], NDArray[np.intp]],
-) -> NDArray[np.uint64]:
-    """Sums over the boxes ``[start, stop)`` of all pairs along y and x; a running sum may wrap around, they do not."""
-    sums = np.zeros((numbers.shape[0] + 1, numbers.shape[1] + 1), np.uint64)
-    np.cumsum(numbers, axis=0, out=sums[1:, 1:])
-    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
-    rows = sums[y[1]] - sums[y[0]]
-    return np.asarray(rows[:, x[1]] - rows[:, x[0]])
+) -> NDArray[Any]:
+    """Sums over the boxes ``[start, stop)`` of all pairs along y and x, which fit the unsigned type of the numbers.
+
+    The running sums may wrap around; their differences are right all the same.
+    """
+    down = np.zeros((numbers.shape[0] + 1, numbers.shape[1]), numbers.dtype)
+    np.cumsum(numbers, axis=0, dtype=numbers.dtype, out=down[1:])
+    rows = down[y[1]] - down[y[0]]
+    across = np.zeros((rows.shape[0], rows.shape[1] + 1), numbers.dtype)
+    np.cumsum(rows, axis=1, dtype=numbers.dtype, out=across[:, 1:])
+    return np.asarray(np.take(across, x[1], axis=1) - np.take(across, x[0], axis=1))

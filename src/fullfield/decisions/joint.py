@@ -77,8 +77,8 @@ class JointValues:
         """How windows are weighed."""
         return JointWeights(tuple(maps[0] for maps in self.sizes))
 
-    def parts(self) -> Iterator[ClassValues]:
-        """The values of every chunk and class of each size."""
+    def parts(self, *, weighed: bool = True) -> Iterator[ClassValues]:
+        """The values of every chunk and class of each size; with the weights of their windows."""
         series = {band: number for number, band in enumerate(self.bands)}
         for number, maps in enumerate(self.sizes):
             first = maps[0]
@@ -86,7 +86,7 @@ class JointValues:
                 known = first.selected.read(region)
                 if not known.any():
                     continue
-                weights = self.coverage.weights(number, region)[known]
+                weights = self.coverage.weights(number, region)[known] if weighed else np.ones(int(known.sum()))
                 for planes in zip(*(values.planes(region) for values in maps), strict=True):
                     band = planes[0][0]
                     if band in series:

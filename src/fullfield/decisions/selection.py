@@ -7,7 +7,7 @@ bin that holds the one looked for is what the next pass divides, until few enoug
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
@@ -23,18 +23,14 @@ _SORTED = 1 << 20  # values of all classes that are kept to be sorted: 16 MiB
 _HALF = 26  # bits: a weight is a whole number of 52, and sums of its halves are whole numbers below 2^63
 _SIGN = np.uint64(1 << 63)
 
-Weigh = Callable[[NDArray[np.float64]], NDArray[np.uint64]]  # weights, px -> whole numbers below 2^52
-
 
 def quantile(values: DecidedValues, part: float) -> NDArray[np.float64]:
     """The least value such that values up to it make up ``part`` of all weights.
 
     Source: Hyndman & Fan 1996, definition 1, 10.1080/00031305.1996.10473566
     """
-    bits = values.coverage.unit_bits
-    searches = _searched(
-        values, lambda weights: np.ldexp(weights, bits).astype(np.uint64), lambda total: Fraction(repr(part)) * total
-    )
+    unit = 2.0**-values.coverage.unit_bits
+    searches = _searched(values, unit, lambda total: Fraction(repr(part)) * total)
     return np.array([search.value for search in searches])
 
 
@@ -51,9 +47,9 @@ def top_k(values: DecidedValues, number: float, *, share: bool) -> NDArray[np.fl
     def wanted(count: int) -> int:
         return min(count, max(1, math.ceil(part * count)) if share else int(number))
 
-    searches = _searched(values, lambda weights: np.ones(len(weights), np.uint64), lambda n: n - wanted(n) + 1)
+    searches = _searched(values, None, lambda n: n - wanted(n) + 1)
     sums, above = ExactSums(len(values.bands)), np.zeros(len(values.bands), np.int64)
-    for series, numbers, _ in values.parts():
+    for series, numbers, _ in values.parts(weighed=False):
         greater = numbers[numbers > searches[series].value]
         sums.add(series, greater)
         above[series] += len(greater)
@@ -96,36 +92,50 @@ class _Search:
         return _number(self.low) if self.total else math.nan
 
 
-def _searched(values: DecidedValues, weigh: Weigh, target: Callable[[int], Fraction | int]) -> list[_Search]:
-    """The searches of all classes, done."""
+def _searched(values: DecidedValues, unit: float | None, target: Callable[[int], Fraction | int]) -> list[_Search]:
+    """The searches of all classes, done.
+
+    Args:
+        values: of the windows.
+        unit: that weights are whole multiples of, px; ``None`` where each value counts once.
+        target: the sum of weights to be reached, by that of all.
+    """
     searches = [_Search() for _ in values.bands]
-    for series, numbers, weights in values.parts():
+    for series, numbers, weights in _weighed(values, unit):
         search, keys = searches[series], _keys(numbers)
         search.low, search.high = min(search.low, int(keys.min())), max(search.high, int(keys.max()))
-        search.total += _sum(weigh(weights))
+        search.total += _sum(weights)
         search.left += len(keys)
     for search in searches:
         search.target = target(search.total) if search.total else 0
     while open_ := [search for search in searches if not search.done]:
         if sum(search.left for search in open_) <= _SORTED:
-            _sort(values, weigh, searches)
+            _sort(values, unit, searches)
         else:
-            _narrow(values, weigh, searches)
+            _narrow(values, unit, searches)
     return searches
 
 
-def _narrow(values: DecidedValues, weigh: Weigh, searches: list[_Search]) -> None:
+def _weighed(
+    values: DecidedValues, unit: float | None
+) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.uint64]]]:
+    """Class, values and weights as whole numbers below 2^52."""
+    for series, numbers, weights in values.parts(weighed=unit is not None):
+        yield series, numbers, (weights if unit is None else weights / unit).astype(np.uint64)
+
+
+def _narrow(values: DecidedValues, unit: float | None, searches: list[_Search]) -> None:
     """Restricts each search to one of the bins between its ends."""
     count = 1 << max(4, (_COUNTERS // len(searches)).bit_length() - 1)
     count = min(count, 1 << 16)
     shifts = [max(0, (s.high - s.low).bit_length() - count.bit_length() + 1) for s in searches]
     counters = np.zeros((len(searches), 3, count), np.int64)
-    for series, numbers, weights in values.parts():
+    for series, numbers, weights in _weighed(values, unit):
         search = searches[series]
         if not search.done:
             keys, inside = _between(numbers, search)
             bins = ((keys - np.uint64(search.low)) >> np.uint64(shifts[series])).astype(np.intp)
-            chosen = weigh(weights[inside])
+            chosen = weights[inside]
             halves = chosen >> np.uint64(_HALF), chosen & np.uint64((1 << _HALF) - 1)
             for counter, half in zip(counters[series], halves, strict=False):
                 counter += np.bincount(bins, weights=half.astype(np.float64), minlength=count).astype(np.int64)
@@ -144,13 +154,13 @@ def _narrow(values: DecidedValues, weigh: Weigh, searches: list[_Search]) -> Non
                 before = after
 
 
-def _sort(values: DecidedValues, weigh: Weigh, searches: list[_Search]) -> None:
+def _sort(values: DecidedValues, unit: float | None, searches: list[_Search]) -> None:
     """Ends each search by sorting the values between its ends."""
     kept: list[list[tuple[NDArray[np.uint64], NDArray[np.uint64]]]] = [[] for _ in searches]
-    for series, numbers, weights in values.parts():
+    for series, numbers, weights in _weighed(values, unit):
         if not searches[series].done:
             keys, inside = _between(numbers, searches[series])
-            kept[series].append((keys, weigh(weights[inside])))
+            kept[series].append((keys, weights[inside]))
     for search, pairs in zip(searches, kept, strict=True):
         if not search.done:
             keys, weights = (np.concatenate(each) for each in zip(*pairs, strict=True))

@@ -45,7 +45,7 @@ def mean(values: DecidedValues) -> NDArray[np.float64]:
 def greatest(values: DecidedValues) -> NDArray[np.float64]:
     """The greatest value."""
     found = np.full(len(values.bands), np.nan)
-    for series, numbers, _ in values.parts():
+    for series, numbers, _ in values.parts(weighed=False):
         found[series] = np.fmax(found[series], numbers.max())
     return found
 
@@ -60,7 +60,7 @@ def log_sum_exp(values: DecidedValues, beta: float | None) -> NDArray[np.float64
     Source: Pinheiro & Collobert 2015, eq. 6, 10.1109/CVPR.2015.7298780
     """
     most, counts = np.full(len(values.bands), np.nan), np.zeros(len(values.bands), np.int64)
-    for series, numbers, _ in values.parts():
+    for series, numbers, _ in values.parts(weighed=False):
         most[series] = np.fmax(most[series], numbers.max())
         counts[series] += len(numbers)
     over, under = _sums(values), _sums(values)
@@ -84,7 +84,7 @@ def noisy_or(values: DecidedValues) -> NDArray[np.float64]:
     Source: Pearl 1988, Probabilistic Reasoning in Intelligent Systems, section 4.3.2
     """
     logs, seen = _sums(values), np.zeros(len(values.bands), np.bool_)
-    for series, numbers, _ in values.parts():
+    for series, numbers, _ in values.parts(weighed=False):
         if numbers.min() < 0 or numbers.max() > 1:
             low, high = numbers.min(), numbers.max()
             what = f"needs probabilities, and the map's scores reach from {low:.4g} to {high:.4g}"

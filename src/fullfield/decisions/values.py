@@ -29,7 +29,7 @@ class ClassValues(NamedTuple):
     Args:
         series: position of the class among those decided on.
         values: ``(n,)``.
-        weights: of their windows, px ``(n,)``.
+        weights: of their windows, px ``(n,)``; 1 each where none are asked for.
     """
 
     series: int
@@ -72,8 +72,8 @@ class DecidedValues(Protocol):
         """How their windows are weighed."""
         ...
 
-    def parts(self) -> Iterator[ClassValues]:
-        """The values of every chunk and class; each call reads them again."""
+    def parts(self, *, weighed: bool = True) -> Iterator[ClassValues]:
+        """The values of every chunk and class, with the weights of their windows; each call reads them again."""
         ...
 
 
@@ -98,13 +98,13 @@ class ScoreValues:
     whole: bool = False
     temperature: float = 1.0
 
-    def parts(self) -> Iterator[ClassValues]:
-        """The values of every chunk and class."""
+    def parts(self, *, weighed: bool = True) -> Iterator[ClassValues]:
+        """The values of every chunk and class; with the weights of their windows."""
         for region in chunk_regions(self.scores.spec, self.selected.box):
             known = self.selected.read(region)
             if not known.any():
                 continue
-            weights = self.coverage.weights(region)[known]
+            weights = self.coverage.weights(region)[known] if weighed else np.ones(int(known.sum()))
             series = {band: number for number, band in enumerate(self.bands)}
             for band, plane in self.planes(region):
                 if band in series:
