@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, overload
 
+from fullfield.api.scores import Scores
 from fullfield.arguments import checks_keywords
 from fullfield.decisions.decide import decide_map, decide_regions
 from fullfield.decisions.rule import DecisionRule
@@ -14,6 +17,7 @@ from fullfield.importers.load import load
 from fullfield.jobs.request import ScanRequest, StepLike
 from fullfield.jobs.to_decision import check_decidable, scanned_map
 from fullfield.jobs.tuning import tuned
+from fullfield.store.encoding import Encoding
 from fullfield.verification.target import Target
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from fullfield.engine.progress import OnProgress
     from fullfield.importers.load import ModelLike
     from fullfield.mask.where import Where
+    from fullfield.model.model import Model
     from fullfield.planning.compute import Compute
     from fullfield.planning.mode import AnyMode
 
@@ -88,21 +93,45 @@ def decide(
     rule = parse_rule(how, on)
     if isinstance(model, (str, os.PathLike)):
         announce(progress, "reading the model")
+    net = load(model)
+    check_decidable(net, Encoding(), rule)
+    with scanned(
+        net, image, step=step, mode=mode, scale=scale, where=where, compute=compute, progress=progress
+    ) as scores:
+        announce(progress, "deciding")
+        return decide_map(scores.map, rule) if rule.regions is None else decide_regions(scores.map, rule)
+
+
+@contextmanager
+def scanned(
+    model: Model,
+    image: object,
+    *,
+    step: StepLike | None = None,
+    mode: AnyMode | Target = "exact",
+    scale: float = 1.0,
+    where: Where | None = None,
+    encoding: Encoding | None = None,
+    compute: Compute | None = None,
+    verify: int = 0,
+    progress: OnProgress | None = None,
+) -> Iterator[Scores]:
+    """The scores of ``scan`` with the same arguments while they are needed, within the budget; then they are gone."""
     request = ScanRequest.parse(
-        load(model),
+        model,
         image,
         step=step,
         mode="exact" if isinstance(mode, Target) else mode,
         scale=scale,
         where=where,
+        encoding=encoding,
         compute=compute,
+        samples=verify,
     )
-    check_decidable(request, rule)
     if isinstance(mode, Target):
         request = tuned(request, mode, progress)
     with scanned_map(request, progress) as scores:
-        announce(progress, "deciding")
-        return decide_map(scores, rule) if rule.regions is None else decide_regions(scores, rule)
+        yield Scores(scores)
 
 
 def parse_rule(how: str | DecisionRule, on: ScoresUsed) -> DecisionRule:

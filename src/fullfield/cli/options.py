@@ -275,6 +275,34 @@ encoding = collected(
         help="Scores that are stored as 0 and 254 in uint8. [default: 0,1 with --activation]",
     ),
 )
+rule = collected(
+    "rule",
+    records.rule,
+    ("decide", "on", "temperature", "regions"),
+    option("--decide", group="Output", metavar="HOW", help="One score a class: mean, max, top-k:10, quantile:0.9, ..."),
+    option(
+        "--on",
+        group="Output",
+        rare=True,
+        type=click.Choice(["scores", "logits", "probabilities", "softmax", "sigmoid"]),
+        help="What is decided on. [default: scores, as in the map]",
+    ),
+    option(
+        "--temperature",
+        group="Output",
+        rare=True,
+        type=float,
+        metavar="T",
+        help="Divide logits by T before softmax or sigmoid.",
+    ),
+    option(
+        "--regions",
+        group="Output",
+        rare=True,
+        metavar="FILE",
+        help="GeoJSON; each of its annotations gets a decision.",
+    ),
+)
 as_json = option("--json", "as_json", group="Output", is_flag=True, help="Print JSON.")
 json_progress = option(
     "--json-progress", group="Output", rare=True, is_flag=True, help="Progress as lines of JSON on standard error."

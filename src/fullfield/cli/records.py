@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from fullfield.decisions.rule import DecisionRule
     from fullfield.image.open import ImageFile
     from fullfield.image.selection import Selection
 
@@ -91,6 +92,24 @@ def labels(**fields: Any) -> Any:
         return None
     check_file(source)
     return Labels(source, coordinates=coordinates, **(fields | {"rename": dict(fields["rename"])}))
+
+
+def rule(**fields: Any) -> DecisionRule | None:
+    """The record ``DecisionRule``, whose regions are a file that exists; ``None`` without ``--decide``."""
+    import click
+
+    from fullfield.decisions.regions import parse_regions
+    from fullfield.decisions.rule import DecisionRule
+
+    how = fields.pop("decide")
+    given = {name: value for name, value in fields.items() if value is not None}
+    if how is None:
+        if given:
+            raise click.UsageError(f"--{next(iter(given))} needs --decide")
+        return None
+    if "regions" in given:
+        given["regions"] = parse_regions(given["regions"])
+    return DecisionRule(how, **given)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fullfield.cli.decisions import decided, decision_lines
 from fullfield.cli.echo import echo
 from fullfield.cli.summary import left_out_text, summary
 from fullfield.cli.summary import text as summary_text
+from fullfield.errors import FullfieldError
 
 if TYPE_CHECKING:
     from fullfield.api.scan_files import FileResult
     from fullfield.cli.outputs import ScanOutputs
+    from fullfield.decisions.rule import DecisionRule
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,25 @@ class ImageResult:
         if alone:
             return summary_text(facts)
         written = f": {', '.join(facts['written'])}" if facts["written"] else ""
-        return f"scanned  {facts['image']} in {facts['seconds']:.2f} s{written}"
+        line = f"scanned  {facts['image']} in {facts['seconds']:.2f} s{written}"
+        return "\n".join([line, *decision_lines(facts.get("decision"))])
 
 
-def described(result: FileResult, outputs: ScanOutputs, *, step: bool, budget: int | None) -> ImageResult:
-    """The summary of one image's scores, and its overlay if one is wanted.
+def described(
+    result: FileResult, outputs: ScanOutputs, rule: DecisionRule | None, *, step: bool, budget: int | None
+) -> ImageResult:
+    """The summary of one image's scores, its decision and its overlay if these are wanted.
 
     Args:
         result: of the scan.
         outputs: what is written.
+        rule: of the decision.
         step: whether the user chose the step.
         budget: bytes of memory allowed.
     """
     facts: dict[str, Any] = {"image": result.image, "error": None, "finished": result.scores is not None}
     if result.error is not None:
-        error = {name: getattr(result.error, name) for name in ("where", "what", "fix")}
-        return ImageResult(facts | {"error": error}, good=False, failed=True)
+        return _failed(facts, result.error)
     written = [str(path) for path in (result.output, result.thumbnail) if path is not None]
     if result.skipped:
         more = {"finished": True, "skipped": True, "seconds": round(result.seconds, 3), "written": written}
@@ -78,7 +84,20 @@ def described(result: FileResult, outputs: ScanOutputs, *, step: bool, budget: i
     facts["step_is_stride"] = not step
     if result.background is not None:
         facts["background"] = result.background
+    if rule is not None:
+        try:
+            facts["decision"] = decided(result.scores, rule)
+        except FullfieldError as error:
+            if not outputs.is_batch:
+                raise
+            return _failed(facts, error)
     return ImageResult(facts, good=result.good, failed=False)
+
+
+def _failed(facts: dict[str, Any], error: FullfieldError) -> ImageResult:
+    """The outcome for an image that an error stopped."""
+    said = {name: getattr(error, name) for name in ("where", "what", "fix")}
+    return ImageResult(facts | {"error": said}, good=False, failed=True)
 
 
 def _draw_overlay(result: FileResult, outputs: ScanOutputs, budget: int | None) -> None:

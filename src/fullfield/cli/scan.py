@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fullfield.cli.files import ModelFile
     from fullfield.cli.records import PickedPart
     from fullfield.cli.results import ImageResult
+    from fullfield.decisions.rule import DecisionRule
     from fullfield.model.model import Model
     from fullfield.store.encoding import Encoding
 
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 @option("--summary", group="Output", metavar="FILE", help="Table with a row for each image: .csv or .parquet.")
 @option("--thumbnails", group="Output", rare=True, metavar="FOLDER", help="Of a small picture over each image.")
 @option("--class", "cls", group="Output", metavar="CLASS", help="The class of pictures and GeoJSON.")
-@options.encoding
+@apply(options.encoding, options.rule)
 @option("--restart", group="Output", rare=True, is_flag=True, help="Begin an unfinished result anew.")
 @apply(options.json_progress, options.as_json, options.overwrite)
 @click.pass_context
@@ -79,6 +80,7 @@ def command(
     thumbnails: str | None,
     cls: str | None,
     encoding: Encoding,
+    rule: DecisionRule | None,
     restart: bool,
     overwrite: bool,
     as_json: bool,
@@ -105,14 +107,18 @@ def command(
         "existing": "overwrite" if overwrite else "restart" if restart else "resume",
     }
     from fullfield.cli.results import described
+    from fullfield.jobs.to_decision import check_decidable
 
     with show_progress([image.path for image in listed], as_json=json_progress) as display:
         net = display.reading(model.load)
         outputs.check_classes(encoding, net)
+        if rule is not None:
+            check_decidable(net, settings["encoding"], rule)
         step = settings["step"] is not None
         budget = settings["compute"].budget_bytes
         results = [
-            described(each, outputs, step=step, budget=budget) for each in _scan(net, outputs, display, settings)
+            described(each, outputs, rule, step=step, budget=budget)
+            for each in _scan(net, outputs, display, settings, kept=rule is None)
         ]
     _print(results, outputs, as_json=as_json)
     if not all(each.good for each in results):
@@ -137,8 +143,10 @@ def _print(results: list[ImageResult], outputs: ScanOutputs, *, as_json: bool) -
         echo(f"{sum(not each.failed for each in results)} of {len(results)} images scanned{earlier}", err=True)
 
 
-def _scan(model: Model, outputs: ScanOutputs, display: Display, settings: dict[str, Any]) -> Iterator[FileResult]:
-    """The images one after the other."""
+def _scan(
+    model: Model, outputs: ScanOutputs, display: Display, settings: dict[str, Any], *, kept: bool
+) -> Iterator[FileResult]:
+    """The images one after the other; without an output, scores that are not kept last until the result was taken."""
     finished = 0
     try:
         if outputs.is_batch:
@@ -148,7 +156,8 @@ def _scan(model: Model, outputs: ScanOutputs, display: Display, settings: dict[s
                 finished += result.error is None
                 yield result
         else:
-            yield _scan_one(model, outputs, display, settings)
+            settings["progress"] = display.of(outputs.images[0].path)
+            yield from _scan_one(model, outputs, settings, kept=kept)
     except KeyboardInterrupt:
         if outputs.is_batch:
             echo(f"{finished} of {len(outputs.images)} images are finished", err=True)
@@ -157,11 +166,17 @@ def _scan(model: Model, outputs: ScanOutputs, display: Display, settings: dict[s
         raise
 
 
-def _scan_one(model: Model, outputs: ScanOutputs, display: Display, settings: dict[str, Any]) -> FileResult:
+def _scan_one(model: Model, outputs: ScanOutputs, settings: dict[str, Any], *, kept: bool) -> Iterator[FileResult]:
+    from fullfield.api.decide import scanned
     from fullfield.api.scan import scan
     from fullfield.api.scan_files import FileResult
 
     image, started = outputs.images[0], time.perf_counter()
-    scores = scan(model, image.image, output=outputs.output, progress=display.of(image.path), **settings)
+    if outputs.output is None and not kept:
+        settings.pop("existing")
+        with scanned(model, image.image, **settings) as scores:
+            yield FileResult(image.path, None, scores, seconds=time.perf_counter() - started)
+        return
+    found = scan(model, image.image, output=outputs.output, **settings)
     place = None if outputs.output is None else Path(outputs.output)
-    return FileResult(image.path, place, scores, seconds=time.perf_counter() - started)
+    yield FileResult(image.path, place, found, seconds=time.perf_counter() - started)

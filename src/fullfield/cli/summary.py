@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from fullfield.cli.decisions import decision_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -193,7 +195,7 @@ def text(facts: dict[str, Any]) -> str:
         lines.append(f"highest  {highest['class']}: {highest['score']:.4g} at {where}")
     if facts.get("activation_left_out"):
         lines.append(left_out_text(facts["activation_left_out"]))
-    lines += _counted(facts)
+    lines += [*_counted(facts), *decision_lines(facts.get("decision"))]
     if facts["certificate"] is not None:
         lines.append(f"verified {facts['certificate']['samples']} windows: {facts['certificate']['verdict']}")
     return "\n".join([*lines, *(f"wrote    {path}" for path in facts["written"])])

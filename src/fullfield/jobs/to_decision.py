@@ -21,19 +21,21 @@ from fullfield.jobs.in_memory import run_in_memory
 from fullfield.jobs.job import ScanJob, encoder_of, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.jobs.to_store import scan_to_store
+from fullfield.model.model import Model
+from fullfield.store.encoding import Encoding
 from fullfield.store.maps import MapSpec, ScoreMap
 
 _NOWHERE = Placement((1, 1), (1, 1), (1, 1), (1, 1))
 
 
-def check_decidable(request: ScanRequest, rule: DecisionRule) -> None:
+def check_decidable(model: Model, encoding: Encoding, rule: DecisionRule) -> None:
     """Raises before a scan where its map could not be decided so.
 
     Raises:
         FullfieldError: its scores do not say what the rule asks for, an unknown class, or regions that are no file.
     """
-    encoder = encoder_of(request)
-    said = {"ends_in": request.model.ends_in, "settings": {"encoding": asdict(request.encoding)}}
+    encoder = encoder_of(ScanRequest(model, None, encoding=encoding))
+    said = {"ends_in": model.ends_in, "settings": {"encoding": asdict(encoding)}}
     fields = encoder.fields
     check_rule(MapSpec((encoder.bands, 1, 1), shard=(1, 1), placement=_NOWHERE, provenance=said, **fields), rule)
 
