@@ -11,13 +11,13 @@ import torch
 
 from fullfield.errors import CaptureError
 from fullfield.importers.limits import broken
+from fullfield.importers.onnx.input_layout import add_batch, channels_last, first_channels
 from fullfield.importers.onnx.tensors import torch_dtype
 from fullfield.model.preprocessing import Preprocessing
 
 LARGEST_WINDOW = 2**15
 """The most pixels along an axis of a window; more mean a damaged file."""
 
-_CHANNELS = (1, 3, 4)
 _INTEGER_RANGES = {torch.uint8: (0.0, 255.0), torch.int8: (-128.0, 127.0)}
 
 
@@ -55,7 +55,7 @@ class Metadata:
 
 
 def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
-    """The only input that is not a weight.
+    """The only input that is not a weight; one without a batch gets one.
 
     Raises:
         CaptureError: there are several, or it is not a batch of images.
@@ -68,14 +68,16 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
         what = f"has {len(inputs)} inputs ({listed}), not one image"
         raise CaptureError(str(path), what, fix="export the part with one")
     tensor = inputs[0].type.tensor_type
+    if len(tensor.shape.dim) == 3:
+        add_batch(graph, inputs[0], path)
     sizes = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
     dtype = torch_dtype(tensor.elem_type)
     if len(sizes) != 4 or dtype is None:
         what = f"input {inputs[0].name!r} has {len(sizes)} dimensions, not (n, c, h, w)"
         raise CaptureError(str(path), what, fix="export an image classifier")
-    last = _channels_last(graph, inputs[0].name, sizes)
+    last = channels_last(graph, inputs[0].name, sizes)
     height, width, channels = (sizes[1], sizes[2], sizes[3]) if last else (sizes[2], sizes[3], sizes[1])
-    channels = channels or _from_weights(graph)
+    channels = channels or first_channels(graph)
     if channels is None:
         raise CaptureError(str(path), "does not state its number of input channels", fix="export with fixed channels")
     if max(channels, height or 0, width or 0) > LARGEST_WINDOW:
@@ -112,25 +114,3 @@ def metadata(model: onnx.ModelProto, path: Path) -> Metadata:
         name=entries.get("fullfield.name"),
         features=entries.get("fullfield.features"),
     )
-
-
-def _channels_last(graph: onnx.GraphProto, name: str, sizes: list[int | None]) -> bool:
-    """Whether the input is ``(n, h, w, c)``: by the transposition that follows it, else by its sizes."""
-    readers = [node for node in graph.node if name in node.input]
-    orders = [list(a.ints) for n in readers if n.op_type == "Transpose" for a in n.attribute if a.name == "perm"]
-    transposed = bool(readers) and len(orders) == len(readers) and all(order == [0, 3, 1, 2] for order in orders)
-    if transposed:
-        return True
-    if sizes[1] is not None and sizes[1] == _from_weights(graph) != sizes[3]:
-        return False
-    return sizes[3] in _CHANNELS and sizes[1] not in _CHANNELS and sizes[1] is not None
-
-
-def _from_weights(graph: onnx.GraphProto) -> int | None:
-    """Input channels of the first convolution."""
-    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Conv" and len(node.input) > 1 and len(shapes.get(node.input[1], ())) == 4:
-            groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-            return int(shapes[node.input[1]][1] * groups)
-    return None

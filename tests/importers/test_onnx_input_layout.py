@@ -1,0 +1,107 @@
+"""Inputs of ONNX files with their channels last, or without a batch, against onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from onnx import NodeProto, helper
+
+from fullfield.errors import CaptureError
+from fullfield.importers.onnx import load_onnx
+
+from .onnx_models import check, model, oracle, stored, windows  # noqa: TID252 - tests are no package
+
+NODE = helper.make_node
+TURN = NODE("Transpose", ["scaled"], ["turned"], perm=[0, 3, 1, 2])
+HEAD = [
+    NODE("Conv", ["turned", "w"], ["conv"]),
+    NODE("GlobalAveragePool", ["conv"], ["g"]),
+    NODE("Flatten", ["g"], ["y"]),
+]
+
+
+def weights(bands: int, **more: object) -> dict[str, np.ndarray]:
+    return {"w": windows(5, (bands, 3, 3)), "s": np.float32(0.25), **{k: np.asarray(v) for k, v in more.items()}}
+
+
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 6, 13])
+def test_channels_last_are_found_behind_arithmetic(bands: int, free: bool, tmp_path: Path) -> None:
+    sizes = ["h", "w"] if free else [8, 9]
+    nodes = [NODE("Sub", ["x", "m"], ["centred"]), NODE("Mul", ["centred", "s"], ["scaled"]), TURN, *HEAD]
+    made = model(nodes, weights(bands, m=windows(1, (bands,))[0]), shape=("n", *sizes, bands))
+    found = load_onnx(stored(made, tmp_path), window=(8, 9))
+    assert (found.channels, found.window) == (bands, (8, 9))
+    x = windows(3, (bands, 8, 9))
+    wanted = oracle(made, x.transpose(0, 2, 3, 1))
+    assert np.abs(found(torch.from_numpy(x)).detach().numpy() - wanted).max() <= 1e-5 * np.ptp(wanted)
+
+
+def test_channels_last_of_a_free_size_are_found_by_the_first_convolution(tmp_path: Path) -> None:
+    nodes = [
+        NODE("Unsqueeze", ["x", "zero"], ["five"]),
+        NODE("Reshape", ["five", "shape"], ["turned"]),
+        *HEAD,
+    ]
+    made = model(nodes, weights(1, zero=[0], shape=[-1, 1, 0, 0]), shape=("n", "h", "w", 1))
+    x = windows(3, (1, 8, 9))
+    found = load_onnx(stored(made, tmp_path), window=(8, 9))(torch.from_numpy(x)).detach().numpy()
+    wanted = oracle(made, x.transpose(0, 2, 3, 1))
+    assert np.abs(found - wanted).max() <= 1e-5 * np.ptp(wanted)
+
+
+def test_channels_first_stay_first_where_the_convolution_follows(tmp_path: Path) -> None:
+    made = model([NODE("Mul", ["x", "s"], ["turned"]), *HEAD], weights(16), shape=("n", 16, 12, 3))
+    assert check(made, tmp_path, atol=1e-5).window == (12, 3)
+
+
+BATCH: dict[str, tuple[list[NodeProto], tuple[int, ...]]] = {
+    "(c, h, w)": ([NODE("Unsqueeze", ["x", "zero"], ["turned"])], (3, 8, 9)),
+    "(c, h, w), scaled": (
+        [NODE("Mul", ["x", "s"], ["scaled"]), NODE("Unsqueeze", ["scaled", "zero"], ["turned"])],
+        (3, 8, 9),
+    ),
+    "(c, h, w), scaled by (1, c, 1, 1)": ([NODE("Mul", ["x", "each"], ["turned"])], (3, 8, 9)),
+    "(c, h, w), reshaped": ([NODE("Reshape", ["x", "one"], ["turned"])], (3, 8, 9)),
+    "(c, h, w), BGR": (
+        [NODE("Gather", ["x", "bgr"], ["b"], axis=0), NODE("Unsqueeze", ["b", "zero"], ["turned"])],
+        (3, 8, 9),
+    ),
+    "(h, w, c)": ([NODE("Unsqueeze", ["x", "zero"], ["scaled"]), TURN], (8, 9, 3)),
+    "(h, w, c), turned first": (
+        [NODE("Transpose", ["x"], ["t"], perm=[2, 0, 1]), NODE("Unsqueeze", ["t", "zero"], ["turned"])],
+        (8, 9, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ["(1, k)", "(k,)"])
+@pytest.mark.parametrize("kind", BATCH)
+def test_an_input_of_one_window_gets_a_batch(kind: str, end: str, tmp_path: Path) -> None:
+    nodes, shape = BATCH[kind]
+    given = weights(3, zero=[0], one=[1, 3, 8, 9], bgr=[2, 1, 0], each=windows(1, (3, 1, 1)))
+    body = [*nodes, *HEAD[:2], NODE("Flatten", ["g"], ["y" if end == "(1, k)" else "f"])]
+    body += [] if end == "(1, k)" else [NODE("Squeeze", ["f", "zero"], ["y"])]
+    made = model(body, given, shape=shape)
+    found = load_onnx(stored(made, tmp_path))
+    x = windows(3, (3, 8, 9))
+    crops = x if shape[0] == 3 else x.transpose(0, 2, 3, 1)
+    wanted = np.stack([oracle(made, np.ascontiguousarray(crop)).reshape(-1) for crop in crops])
+    assert np.abs(found(torch.from_numpy(x)).detach().numpy() - wanted).max() <= 1e-5 * np.ptp(wanted)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (NODE("ReduceMean", ["x"], ["y"], keepdims=0), "one window without a batch, which ReduceMean reads as it is"),
+        (NODE("Unsqueeze", ["x", "last"], ["y"]), "without a batch, which Unsqueeze reads"),
+        (NODE("Reshape", ["x", "flat"], ["y"]), "without a batch, which Reshape reads"),
+    ],
+)
+def test_what_needs_the_single_window_is_refused_by_name(node: NodeProto, message: str, tmp_path: Path) -> None:
+    made = model([node], {"last": np.array([3]), "flat": np.array([3, 72])}, shape=(3, 8, 9))
+    with pytest.raises(CaptureError, match=message):
+        load_onnx(stored(made, tmp_path))
