@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from fullfield.engine.progress import Progress
 from fullfield.errors import FullfieldError, GeometryError
 from fullfield.jobs.candidates import Candidate, Tuning
 from fullfield.jobs.prepare import prepare
-from fullfield.jobs.tuning import coarse_step, useful_borders
+from fullfield.jobs.request import ScanRequest
+from fullfield.jobs.tuning import coarse_step, tune_modes, useful_borders
 from fullfield.planning import Borders
 from fullfield.verification.certificate import Certificate
 from fullfield.verification.metrics import relative_difference, window_errors
@@ -42,6 +44,14 @@ def photo(height: int = 90, width: int = 110) -> np.ndarray:
 @pytest.fixture(scope="module")
 def net() -> fullfield.Model:
     return captured(padded(), 32, channels=1).with_preprocessing("unit-grey")
+
+
+def until_met(
+    net: fullfield.Model, image: np.ndarray, target: Target, where: Where | None = None, **settings: Any
+) -> Tuning:
+    """The modes up to the first that meets the target, as a scan to a target tries them."""
+    request = ScanRequest.parse(net, image, step=2, where=where)
+    return tune_modes(request, target, until_met=True, **({"samples": 12} | settings))
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +134,13 @@ def test_a_sample_of_all_windows_has_no_noise(net: fullfield.Model) -> None:
 
 
 def test_an_agreement_draws_the_windows_that_can_show_it(net: fullfield.Model) -> None:
-    found = tune(net, photo(120, 120), step=2, samples=4, agreement=0.95, until_met=True)
+    found = until_met(net, photo(120, 120), Target(agreement=0.95), samples=4)
     assert 76 <= found.samples <= 80
 
 
 def test_tuning_can_stop_at_the_first_setting_that_will_do(net: fullfield.Model, tuning: Tuning) -> None:
     seen: list[Progress] = []
-    first = tune(net, photo(), step=2, samples=12, tolerance=1e9, until_met=True, progress=seen.append)
+    first = until_met(net, photo(), Target(1e9), progress=seen.append)
     assert [t.mode for t in first.candidates] == ["context"]
     assert first.candidates[0].error == tuning.candidates[0].error
     assert [now.stage for now in seen[:-1]] == ["preparing the model", "running sampled windows as crops", "planning"]
@@ -141,7 +151,7 @@ def test_tuning_can_stop_at_the_first_setting_that_will_do(net: fullfield.Model,
 def test_the_draw_is_repeatable_and_of_the_size_asked_for(net: fullfield.Model, tuning: Tuning) -> None:
     again = tune(net, photo(), step=2, samples=12, tolerance=0.1)
     assert [t.error for t in again.candidates] == [t.error for t in tuning.candidates]
-    other = tune(net, photo(), step=2, samples=12, seed=1, until_met=True)
+    other = until_met(net, photo(), Target(), seed=1)
     assert other.candidates[0].error != tuning.candidates[0].error
     assert 12 <= tuning.samples <= 15
     assert tuning.windows == 30 * 40
@@ -332,7 +342,7 @@ def test_a_target_that_only_exact_scores_meet_gives_exact_scores(net: fullfield.
 def test_a_mask_draws_the_sample_from_the_windows_it_wants(net: fullfield.Model) -> None:
     mask = np.zeros((90, 110), np.uint8)
     mask[:40, :40] = 1
-    found = tune(net, photo(), step=2, samples=12, where=Where(mask=mask), until_met=True, tolerance=1e9)
+    found = until_met(net, photo(), Target(1e9), where=Where(mask=mask))
     assert found.samples >= 12
 
 

@@ -1,6 +1,7 @@
 """``fullfield tune``, its picture, and ``scan`` with a target."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def test_draws_the_settings(tmp_path: Path) -> None:
     again = invoke("tune", "-o", target)
     assert again.exit_code == 1
     assert "--overwrite" in again.stderr
+
+
+def test_labels_add_the_accuracy_of_each_mode(tmp_path: Path) -> None:
+    path = tmp_path / "faces.csv"
+    path.write_text("y,x,kind,class\n120,228,a,Face\n300,300,b,background\n400,100,c,background\n")
+    drawing = str(tmp_path / "dial.png")
+    result = invoke("tune", "--samples", "8", "--labels", str(path), "--rename", "Face=face", "-o", drawing)
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 labelled windows sampled too" in result.stdout
+    assert re.search(r"context .* 100.0 % +\+0.0 % +1.000\n", result.stdout)
+    assert "On the labels context is the fastest mode that cannot be told from the crops: +0.0 %; " in result.stdout
+    facts = json.loads(
+        invoke("tune", "--samples", "8", "--labels", str(path), "--rename", "Face=face", "--json").stdout
+    )
+    assert facts["candidates"][0]["labels"]["accuracy"] == 1.0
+    assert facts["crop_labels"]["balanced"] == 1.0
 
 
 def test_the_chosen_setting_stands_out() -> None:

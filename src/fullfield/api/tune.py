@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fullfield.arguments import checks_keywords
+from fullfield.decisions.evaluation.labels import parse_labels
 from fullfield.importers.load import load
 from fullfield.jobs.candidates import Tuning
 from fullfield.jobs.request import ScanRequest, StepLike
@@ -32,7 +33,7 @@ def tune(
     scale: float = 1.0,
     where: Where | None = None,
     compute: Compute | None = None,
-    until_met: bool = False,
+    labels: object = None,
     progress: OnProgress | None = None,
 ) -> Tuning:
     """The cost and the error of each mode between ``context`` and ``exact``, measured on sampled windows of this image.
@@ -48,7 +49,8 @@ def tune(
         samples: windows to compare, about; the same for every mode. More where the agreement wanted takes more: 396 for
             0.99, at most 1024.
         seed: of their draw.
-        until_met: stop at the first mode, from the fastest on, that meets the target.
+        labels: of the image, as for ``evaluate``: adds how accurate each mode's predictions are, at about ``samples``
+            labelled windows drawn besides. The target stays one of error or agreement with the crops.
         progress: called with a ``Progress`` after every mode.
 
     Raises:
@@ -56,5 +58,7 @@ def tune(
     """
     check_samples("samples", samples)
     request = ScanRequest.parse(load(model), image, step=step, scale=scale, where=where, compute=compute)
-    target = Target(tolerance, agreement)
-    return tune_modes(request, target, samples=samples, seed=seed, until_met=until_met, progress=progress)
+    given = None if labels is None else parse_labels(labels)
+    return tune_modes(
+        request, Target(tolerance, agreement), samples=samples, seed=seed, labels=given, progress=progress
+    )

@@ -36,15 +36,7 @@ _SUFFIXES = (".csv", ".json", ".png", ".webp", ".jpg")
     ("labels", *options.LABEL_FIELDS),
     click.argument("labels", metavar="LABELS"),
     options.label_fields,
-    option(
-        "--coordinates",
-        "label_coordinates",
-        group="Where",
-        type=click.Choice(["auto", "image", "map"]),
-        default="auto",
-        show_default=True,
-        help="What GeoJSON and CSV count: px of the image, or its map's coordinates.",
-    ),
+    options.label_coordinates("--coordinates"),
 )
 @option("--threshold", group="How", type=float, metavar="T", help="Scores below T are predicted as other.")
 @option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -243,6 +244,21 @@ label_fields = apply(
         help="Size of the level whose px the labels count. [default: the finest]",
     ),
 )
+
+
+def label_coordinates(name: str) -> Callable[[Any], Any]:
+    """The option for what the coordinates of labels count, by its name."""
+    return option(
+        name,
+        "label_coordinates",
+        group="Where",
+        rare=name != "--coordinates",
+        type=click.Choice(["auto", "image", "map"]),
+        default="auto",
+        show_default=True,
+        help="What the labels' GeoJSON and CSV count: px of the image, or its map's coordinates.",
+    )
+
 
 # -- Output ------------------------------------------------------------------------------------------------------------
 

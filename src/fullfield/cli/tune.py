@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fullfield.cli import options
+from fullfield.cli import options, records
 from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
 from fullfield.cli.files import ModelFile, check_file, check_picture
 from fullfield.cli.progress import show_progress
-from fullfield.cli.records import apply
+from fullfield.cli.records import apply, collected
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from fullfield.jobs.candidates import Tuning
+    from fullfield.jobs.candidates import Candidate, Tuning
     from fullfield.verification.target import Target
 
 _FLOOR = 1e-6  # errors below are rounding
@@ -28,12 +28,20 @@ _FLOOR = 1e-6  # errors below are rounding
     examples=(
         "fullfield tune model.onnx photo.jpg --step 32",
         "fullfield tune model.onnx photo.jpg --agreement 0.99 --samples 256",
-        "fullfield tune model.onnx photo.jpg --tolerance 0.05 -o modes.png",
+        "fullfield tune model.onnx slide.svs --labels tumour.geojson -o modes.png",
     ),
 )
 @options.model
 @click.argument("image")
 @apply(options.step, options.scale, options.picked, options.where)
+@collected(
+    "labels",
+    records.labels,
+    ("labels", *options.LABEL_FIELDS),
+    option("--labels", group="What", metavar="FILE", help="Labels of the image: adds each mode's accuracy."),
+    options.label_fields,
+    options.label_coordinates("--label-coordinates"),
+)
 @apply(options.target, options.compute)
 @option("--samples", group="How", type=int, default=64, show_default=True, help="Windows to run as crops too.")
 @options.seed
@@ -53,7 +61,8 @@ def command(
 ) -> None:
     """Measure on IMAGE what each mode costs and how far its scores are from the crops'.
 
-    Names the fastest mode that meets the target; by default a tolerance of 0.02.
+    Names the fastest mode that meets the target; by default a tolerance of 0.02. With --labels also measures how
+    accurate each mode is.
     """
     check_file(image)
     check_picture(output, overwrite)
@@ -86,7 +95,7 @@ def picture(tuning: Tuning, name: str) -> Image.Image:
     """Error against time, the chosen mode marked."""
     from fullfield.drawing.chart import ChartPoint, draw_chart
 
-    points = [ChartPoint(t.seconds, t.error, t.name, t is tuning.best) for t in tuning.candidates]
+    points = [ChartPoint(t.seconds, t.error, _named(t), t is tuning.best) for t in tuning.candidates]
     return draw_chart(
         points,
         title=f"{name}: {tuning.windows} windows, {tuning.crop_seconds:.3g} s crop by crop",
@@ -95,3 +104,9 @@ def picture(tuning: Tuning, name: str) -> Image.Image:
         limit=tuning.target.tolerance,
         floor=_FLOOR,
     )
+
+
+def _named(candidate: Candidate) -> str:
+    """A mode, and its accuracy where there are labels."""
+    labels = candidate.labels
+    return candidate.name if labels is None else f"{candidate.name}: {labels.accuracy:.1%} accurate"

@@ -13,15 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullfield.decisions.evaluation.label_files import has_points
+from fullfield.decisions.evaluation.labels import Labels
 from fullfield.engine.engines.choose import has_bfloat16
 from fullfield.engine.progress import OnProgress, Progress, announce
 from fullfield.engine.run import run_tiles
 from fullfield.errors import BudgetError, UnsupportedError
 from fullfield.geometry.network import Network, Place
+from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair
 from fullfield.image.input_summary import input_summary
 from fullfield.image.windowed import WindowedSource
-from fullfield.jobs.candidates import Candidate, Tuning
+from fullfield.jobs.candidates import Candidate, LabelFigures, Tuning
+from fullfield.jobs.labelled import LabelledTiles, draw_labelled
 from fullfield.jobs.prepare import PreparedModel, check_context, prepare
 from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.source import open_source, placement_of
@@ -29,6 +33,7 @@ from fullfield.mask.wanted import wanted_cells
 from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan
 from fullfield.planning.mode import mode_of, parse_mode
 from fullfield.planning.table import PlanTable
+from fullfield.store.maps import MapSpec
 from fullfield.verification.crops import Cell, run_crops
 from fullfield.verification.metrics import (
     agreement_noise,
@@ -55,6 +60,7 @@ def tune_modes(
     samples: int = 64,
     seed: int = 0,
     until_met: bool = False,
+    labels: Labels | None = None,
     progress: OnProgress | None = None,
 ) -> Tuning:
     """The cost and the error of each mode, measured on sampled windows of the request's image.
@@ -65,6 +71,7 @@ def tune_modes(
         samples: windows to compare, about; the same for every mode. More where the agreement wanted takes more.
         seed: of their draw.
         until_met: stop at the first mode, from the fastest on, that meets the target.
+        labels: with which the predictions of each mode are compared, at so many labelled windows of their own.
         progress: called after every mode.
 
     Raises:
@@ -77,12 +84,13 @@ def tune_modes(
     if target.agreement is not None:
         samples = max(samples, windows_for(target.agreement))
     sample = _Sample.draw(scan, samples, seed)
+    labelled = None if labels is None else _Labelled.draw(scan, labels, samples, seed)
     announce(progress, "planning")
     trials = scan.trials(sample.crop_seconds)
     began = time.perf_counter()
     candidates: list[Candidate] = []
     for trial in trials:
-        candidates.append(sample.measure(trial, trials[-1].table.windows))
+        candidates.append(_compared(sample.measure(trial, trials[-1].table.windows), labelled, trial))
         if progress is not None:
             elapsed = time.perf_counter() - began
             progress(Progress("tuning", len(candidates), len(trials), "modes", elapsed_s=elapsed))
@@ -100,11 +108,22 @@ def tune_modes(
         crop_macs=exact.crops,
         crop_seconds=sample.crop_seconds * exact.windows,
         input=str(input_summary(scan.source.image)),
+        labelled=None if labelled is None else (labelled.drawn.samples, labelled.drawn.labelled),
+        crop_labels=None if labelled is None else labelled.figures(labelled.sample.crops),
     )
-    return tuning if until_met else replace(tuning, lower=_in_lower_precision(request, sample, tuning))
+    return tuning if until_met else replace(tuning, lower=_in_lower_precision(request, sample, labelled, tuning))
 
 
-def _in_lower_precision(request: ScanRequest, sample: _Sample, tuning: Tuning) -> tuple[Candidate, ...]:
+def _compared(candidate: Candidate, labelled: _Labelled | None, trial: _Trial) -> Candidate:
+    """A candidate with its agreement with the labels, if there are any."""
+    if labelled is None:
+        return candidate
+    return replace(candidate, labels=labelled.figures(labelled.sample.scores(trial)))
+
+
+def _in_lower_precision(
+    request: ScanRequest, sample: _Sample, labelled: _Labelled | None, tuning: Tuning
+) -> tuple[Candidate, ...]:
     """The chosen mode and exact in bfloat16, where the machine can and float32 would be computed otherwise."""
     if request.engine.precision != "float32" or request.compute.precision or not has_bfloat16(request.model.device):
         return ()
@@ -119,7 +138,10 @@ def _in_lower_precision(request: ScanRequest, sample: _Sample, tuning: Tuning) -
     for mode in dict.fromkeys((tuning.best.mode, tuning.candidates[-1].mode)):
         borders = parse_mode(mode)
         trial = scan.trial(borders, scan.plan(borders, scan.step), seconds)
-        found.append(replace(replace(sample, scan=scan).measure(trial, tuning.windows), precision="bfloat16"))
+        if labelled is not None:
+            labelled = replace(labelled, sample=replace(labelled.sample, scan=scan))
+        measured = _compared(replace(sample, scan=scan).measure(trial, tuning.windows), labelled, trial)
+        found.append(replace(measured, precision="bfloat16"))
     return tuple(found)
 
 
@@ -243,11 +265,18 @@ class _Sample:
         """About ``samples`` windows, drawn as tiles of 2x2 and run as crops; with a mask, of tiles that it wants."""
         net, size = scan.request.model, scan.source.shape[1:]
         step = coarse_step(scan.step, scan.exact.stride, net.window, size, samples)
-        coarse = cls._plan(scan, step)
+        coarse = cls.plan(scan, step)
         every = _wanted(scan, coarse)
         order = random.Random(seed).sample(every, len(every))
         counts = itertools.accumulate(t.rows * t.columns for t in order)
-        tiles = tuple(t for t, n in zip(order, counts, strict=True) if n - t.rows * t.columns < samples)
+        return cls.of(
+            scan, coarse, tuple(t for t, n in zip(order, counts, strict=True) if n - t.rows * t.columns < samples)
+        )
+
+    @classmethod
+    def of(cls, scan: _Scan, coarse: Plan, tiles: tuple[Tile, ...]) -> _Sample:
+        """The windows of some tiles, run as crops."""
+        net, step = scan.request.model, coarse.step
         cells = [c for t in tiles for c in itertools.product(*_ranges(t))]
         run_crops(net, scan.source, cells[:1], step)  # the first run also sets torch up
         started = time.perf_counter()
@@ -255,7 +284,7 @@ class _Sample:
         return cls(scan, coarse, tiles, cells, crops, (time.perf_counter() - started) / len(cells))
 
     @staticmethod
-    def _plan(scan: _Scan, step: Pair) -> Plan:
+    def plan(scan: _Scan, step: Pair) -> Plan:
         """The coarse scan, in one pass, by tiles of 2x2 windows, or of one where four do not fit the budget."""
         try:
             scan.plan(Borders(1), step, (2, 2), "atrous")  # reads more of the image than exact
@@ -270,11 +299,7 @@ class _Sample:
             trial: the mode.
             windows: of the whole map.
         """
-        # The frontier is that of the wanted scan: in modes other than exact the scores depend on it.
-        prepared, places = trial.prepared, trial.plan.places
-        plan = replace(self.coarse, network=prepared.network, places=places, borders=trial.borders)
-        blocks = run_tiles(plan, self.scan.request.engine.make(prepared.canonical), self.scan.source, self.tiles)
-        found = np.concatenate([block.reshape(len(block), -1).T for block in blocks])
+        found = self.scores(trial)
         error = window_errors(found, self.crops)
         agreement = None if self.scan.request.model.features else top_agreement(found, self.crops)
         measured = len(self.cells) / windows
@@ -291,6 +316,53 @@ class _Sample:
                 0.0 if agreement is None else agreement_noise(agreement, len(self.cells), measured=measured)
             ),
         )
+
+    def scores(self, trial: _Trial) -> NDArray[np.floating]:
+        """The scores ``(windows, k)`` of the sampled windows in one mode."""
+        # The frontier is that of the wanted scan: in modes other than exact the scores depend on it.
+        prepared, places = trial.prepared, trial.plan.places
+        plan = replace(self.coarse, network=prepared.network, places=places, borders=trial.borders)
+        blocks = run_tiles(plan, self.scan.request.engine.make(prepared.canonical), self.scan.source, self.tiles)
+        return np.concatenate([block.reshape(len(block), -1).T for block in blocks])
+
+
+@dataclass(frozen=True, eq=False)
+class _Labelled:
+    """The sampled windows that have a label."""
+
+    sample: _Sample
+    drawn: LabelledTiles
+
+    @classmethod
+    def draw(cls, scan: _Scan, labels: Labels, samples: int, seed: int) -> _Labelled:
+        """About ``samples`` labelled windows; of points, those of the wanted step, of areas those of a coarser one."""
+        net, size = scan.request.model, scan.source.shape[1:]
+        step = coarse_step(scan.step, scan.exact.stride, net.window, size, samples)
+        coarse = _Sample.plan(scan, scan.step if has_points(labels) else step)
+        placement = placement_of(net, scan.source, coarse.step)
+        wanted = wanted_cells(scan.source.image.original, placement, scan.request.where)
+        drawn = draw_labelled(labels, _spec(scan, placement), coarse, samples, seed, wanted)
+        return cls(_Sample.of(scan, coarse, drawn.tiles), drawn)
+
+    def figures(self, scores: NDArray[np.floating]) -> LabelFigures:
+        """Of scores of the sampled windows ``(windows, k)``."""
+        return self.drawn.figures(scores, self.sample.crops)
+
+
+def _spec(scan: _Scan, placement: Placement) -> MapSpec:
+    """What a map of the wanted scan's scores would hold, on another step."""
+    net, image = scan.request.model, scan.source.image.original
+    levels = image.metadata.levels
+    return MapSpec(
+        shape=(net.classes, *placement.shape),
+        dtype="float32",
+        shard=placement.shape,
+        placement=placement,
+        classes=tuple(range(net.classes)),
+        class_names=net.class_names,
+        georeference=image.metadata.georeference,
+        provenance={"image": image.name, "ends_in": net.ends_in} | ({"finest_size": levels[0]} if levels else {}),
+    )
 
 
 def _wanted(scan: _Scan, coarse: Plan) -> list[Tile]:

@@ -54,6 +54,18 @@ def open_labels(labels: Labels, spec: MapSpec) -> Iterator[CellLabels]:
             yield raster_labels(picture, codes, outside)
 
 
+def has_points(labels: Labels) -> bool:
+    """Whether labels are points, as far as that is known without an image."""
+    if not isinstance(labels.source, (str, os.PathLike)):
+        return False
+    path = Path(labels.source)
+    check_file(path)
+    if not is_geojson(path):
+        return is_table(path)
+    document = parse_file(path)
+    return any(len(_points_of(each, str(path))) for each in features(document, str(path)))
+
+
 def is_table(path: Path) -> bool:
     """Whether a file is a table, by its name."""
     return path.suffix.lower() in (".csv", ".tsv", ".txt")
