@@ -92,3 +92,13 @@ def test_of_two_detections_of_one_target_the_lesser_is_no_false_positive(tmp_pat
     detections = maxima(array[0], np.array([[scores.placement.centre(0, j) for j in range(20)]]), 8)
     assert [round(score, 1) for _, _, score in detections] == [0, 0.9, 0.8, 0]
     np.testing.assert_array_equal(froc.curve, [[0, 0, 2], [0, 1, 1]])
+
+
+def test_a_plateau_that_ends_below_other_maxima_finds_the_target_at_its_first_cell(tmp_path: Path) -> None:
+    array = np.zeros((1, 20, 20), np.float32)
+    array[0, 1:18, 2] = 0.9  # a long plateau, known only when later rows are read
+    array[0, 9, 15] = 0.8
+    scores = scores_of(array, class_names=("a",))
+    path = geojson(tmp_path / "p.geojson", (point(10, 14), {"class": "a"}), (point(42, 66), {"class": "a"}))
+    (froc,) = fullfield.evaluate(scores, Labels(path, distance=5)).froc
+    np.testing.assert_array_equal(froc.curve[:, :3], [[0, 0, 0], [0, 0.5, 1]])

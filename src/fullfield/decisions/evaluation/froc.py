@@ -108,6 +108,8 @@ def find_hits(scores: ScoreMap, targets: Targets, code: int) -> Hits:
     """
     parts = list(_maxima(scores, code, targets.distance or max(scores.spec.placement.spacing)))
     points, values = np.concatenate([p for p, _ in parts]), np.concatenate([v for _, v in parts])
+    order = np.argsort(points[:, 1], kind="stable")  # plateaus come in the order of their last rows
+    points, values = points[order], values[order]
     which = _found(points, targets, code)
     found = np.full(int((targets.codes[_owners(targets)] == code).sum()), -np.inf)
     hit = which >= 0

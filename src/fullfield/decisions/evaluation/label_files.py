@@ -60,7 +60,7 @@ def has_points(labels: Labels) -> bool:
         return False
     path = Path(labels.source)
     check_file(path)
-    if not is_geojson(path):
+    if not holds_shapes(path):
         return is_table(path)
     document = parse_file(path)
     return any(len(_points_of(each, str(path))) for each in features(document, str(path)))
