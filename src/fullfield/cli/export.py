@@ -46,6 +46,7 @@ from fullfield.cli.values import class_key, resolution_key
     metavar="PX",
     help="Detections: points without a greater one within PX.",
 )
+@option("--clip", group="Where", metavar="FILE", help="Objects: cut them to the polygons of FILE.")
 @option(
     "--resolution",
     group="How",
@@ -138,6 +139,6 @@ def _detections(file: str, settings: dict[str, Any]) -> Any:
     from fullfield.exporters.detections import Detections
     from fullfield.files import LAYERS
 
-    names = ("threshold", "rows", "coordinates", "min_distance")
+    names = ("threshold", "rows", "coordinates", "min_distance", "clip")
     chosen = Detections(**{name: settings.pop(name) for name in names})
     return chosen if file.lower().endswith(LAYERS) or chosen != Detections() else None

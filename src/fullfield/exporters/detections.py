@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -38,12 +39,15 @@ class Detections:
             is ``map`` where the image has a place on one. Tables give all that are known.
         min_distance: keep only points that have no greater one of their class within so many px of the image; of
             equal ones, linked in a chain of such distances, the first in reading order.
+        clip: cut objects to the polygons of this file (GeoJSON, ``.gpkg``, ``.fgb``, ``.shp``), whose coordinates are
+            found out as those of a mask; their scores stay those of the whole.
     """
 
     threshold: float | None = None
     rows: Rows | None = None
     coordinates: Coordinates = "auto"
     min_distance: float | None = None
+    clip: str | os.PathLike[str] | None = None
 
 
 def check_detections(grid: ExportGrid, detections: Detections, rows: str) -> None:

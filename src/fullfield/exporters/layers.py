@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from fullfield.engine.progress import OnProgress
+from fullfield.exporters.clip import read_clip
 from fullfield.exporters.coordinates import OutputFrame, frame_of
 from fullfield.exporters.detections import Detections, Rows, check_detections
 from fullfield.exporters.geojson import write_geojson
@@ -15,6 +17,7 @@ from fullfield.exporters.rows import points, regions, windows
 from fullfield.exporters.tables import write_csv, write_parquet
 from fullfield.exporters.vector import write_vector
 from fullfield.files import TABLES, replacing
+from fullfield.store.maps import MapSpec
 from fullfield.store.palette import Colour, distinct
 
 _WRITERS: dict[str, Callable[[Path, Layer, Iterator[Objects]], int]] = {
@@ -28,6 +31,7 @@ _WRITERS: dict[str, Callable[[Path, Layer, Iterator[Objects]], int]] = {
 
 def write_rows(
     grid: ExportGrid,
+    spec: MapSpec,
     path: Path,
     wanted: tuple[int, ...],
     detections: Detections,
@@ -39,6 +43,7 @@ def write_rows(
 
     Args:
         grid: scores of all classes among which the top class is found; or labels.
+        spec: of the map.
         path: of the file; checked already.
         wanted: classes, by index among the network's.
         detections: which cells, and what becomes an object.
@@ -51,9 +56,13 @@ def write_rows(
     rows: Rows = detections.rows or ("windows" if path.suffix.lower() in TABLES else "regions")
     check_detections(grid, detections, rows)
     frame = frame_of(grid, detections.coordinates)
+    clip = None if detections.clip is None else read_clip(detections.clip, spec, frame)
     made = {"windows": windows, "regions": regions, "points": points}[rows](grid, wanted, detections, frame, progress)
     most = grid.shape[1] * grid.shape[2]
     layer = layer_of(grid, frame, path, points=rows == "points", annotations=rows == "regions", most=most)
+    if clip is not None:
+        made = clip.clipped(made)
+        layer = layer if rows == "points" else replace(layer, shape="MultiPolygon")
     return write_layer(path, layer, made, overwrite=overwrite)
 
 
