@@ -50,7 +50,9 @@ from fullfield.cli.values import class_key, resolution_key, threshold
     metavar="[CLASS=]T[,HIGH]",
     help="Least score of the top class, of all or one. With HIGH (hysteresis) a segment must reach it somewhere.",
 )
-@option("--image", group="How", metavar="FILE", help="The image that was scanned, for --guided.")
+@option(
+    "--image", group="What", metavar="FILE", help="The image that was scanned, for --guided; opened as scan opens it."
+)
 @option("--guided", group="How", type=int, metavar="PX", help="Filter scores along the image's edges, radius PX.")
 @option(
     "--epsilon",
@@ -89,12 +91,13 @@ from fullfield.cli.values import class_key, resolution_key, threshold
     show_default=True,
     help="Of GeoTIFF.",
 )
-@apply(options.as_json, options.overwrite)
+@apply(options.picked, options.as_json, options.overwrite)
 def command(
     *,
     scores: str,
     file: str,
     image: str | None,
+    pick: Any,
     thresholds: tuple[tuple[Any, Any], ...],
     classes: tuple[int | str, ...],
     budget: str | None,
@@ -120,7 +123,7 @@ def command(
     how = Segmentation(classes=classes or None, threshold=_thresholds(thresholds), **settings)
     with show_progress() as display:
         report = display.of(file)
-        found = open_scores(scores).segments(how, image=image, budget=budget, progress=report)
+        found = open_scores(scores).segments(how, image=image and pick(image), budget=budget, progress=report)
         written = found.save(file, overwrite=overwrite, budget=budget, progress=report, **output)
     if as_json:
         counts = [

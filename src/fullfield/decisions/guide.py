@@ -71,7 +71,7 @@ def open_guide(image: object, original: Pair, size: Pair) -> Guide:
     height, width, _ = raster.shape
     if (height, width) != original:
         what = f"the image has {height}x{width} px, the scores are of an image of {original[0]}x{original[1]} px"
-        raise ImageError("image", what, fix="give the image that was scanned, at its finest level")
+        raise ImageError("image", what, fix="give the image that was scanned, at the same level")
     low, high = _range(raster)
     return Guide(resampled(raster, size), low, high if high > low else low + 1.0)
 
