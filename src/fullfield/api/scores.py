@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fullfield.api.boxes import DetectedBoxes, detect_in_maps
+from fullfield.api.draw import overlay, picture
 from fullfield.api.handover import to_dask, to_frame, to_geodataframe, to_xarray
 from fullfield.api.scores_text import notebook_table, short_text
 from fullfield.api.segments import segments
@@ -21,7 +21,6 @@ from fullfield.arguments import checks_keywords, parse_bytes
 from fullfield.decisions.boxes import BoxRule
 from fullfield.decisions.decide import decide_map, decide_regions
 from fullfield.decisions.rule import DecisionRule
-from fullfield.drawing.score_pictures import PictureStyle, draw_map, draw_overlay
 from fullfield.errors import BudgetError
 from fullfield.exporters import Options
 from fullfield.exporters import export as write
@@ -386,64 +385,8 @@ class Scores:
         rule = DecisionRule(how, on, temperature, classes, regions)
         return decide_map(self.map, rule) if regions is None else decide_regions(self.map, rule)
 
-    def picture(
-        self,
-        cls: Class | None = None,
-        *,
-        colours: str = "viridis",
-        vmin: float | None = None,
-        vmax: float | None = None,
-        activation: Activation | None = None,
-    ) -> Image.Image:
-        """The bare map of one class, or of labels, a pixel a cell; black where there is no score.
-
-        Args:
-            cls: index or name; by default the class whose scores span the widest range.
-            colours: viridis, magma, inferno or gray.
-            vmin, vmax: values of the first and the last colour; the map's own extremes by default.
-            activation: as for ``class_map``.
-
-        Raises:
-            ImageError: no such class or colour map.
-        """
-        return draw_map(self.map, cls, PictureStyle(colours, vmin, vmax, activation))
-
-    @checks_keywords
-    def overlay(
-        self,
-        image: object,
-        cls: Class | None = None,
-        *,
-        alpha: float = 0.6,
-        colours: str = "viridis",
-        vmin: float | None = None,
-        vmax: float | None = None,
-        activation: Activation | None = None,
-        smooth: bool = False,
-        legend: bool = True,
-        side: int = 4096,
-        budget: int | str | None = None,
-    ) -> Image.Image:
-        """The map of one class, or of labels, over the image that was scanned.
-
-        The image is at the top left, pixel for pixel; the legend is below it. The photograph is grey under the map,
-        and keeps its colours where no window is centred.
-
-        Args:
-            image: what was scanned, as array, tensor, PIL image, path, or what ``fullfield.open`` returns.
-            cls, colours, vmin, vmax, activation: as for ``picture``.
-            alpha: opacity of the map, 0..1.
-            smooth: interpolate between the cells' centres.
-            legend: draw the colour bar, or the names of the labels.
-            side: px of the picture's longer side, where the image has more than 16.7 million pixels and is reduced.
-            budget: memory allowed, bytes or a text such as ``"2GB"``; a picture that does not fit is reduced further.
-
-        Raises:
-            ImageError: another image's size, an unknown class or colour map.
-        """
-        style = PictureStyle(colours, vmin, vmax, activation, alpha, smooth, legend, side)
-        return draw_overlay(self.map, image, cls, style, budget_bytes=parse_bytes(budget))
-
+    picture = picture
+    overlay = overlay
     segments = segments
     to_dask = to_dask
     to_xarray = to_xarray
