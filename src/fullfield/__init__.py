@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fullfield.api.evaluate import evaluate as evaluate
     from fullfield.api.export import export as export
     from fullfield.api.find_foreground import find_foreground as find_foreground
+    from fullfield.api.find_foreground import save_foreground as save_foreground
     from fullfield.api.info import FileInfo as FileInfo
     from fullfield.api.info import info as info
     from fullfield.api.inspect import Report as Report
@@ -146,6 +147,7 @@ _HOME = {
     "open": "fullfield.image.open",
     "open_scores": "fullfield.api.scores",
     "plan": "fullfield.api.plan",
+    "save_foreground": "fullfield.api.find_foreground",
     "save": "fullfield.model.save",
     "scan": "fullfield.api.scan",
     "scan_files": "fullfield.api.scan_files",

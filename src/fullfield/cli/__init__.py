@@ -24,6 +24,7 @@ COMMANDS = (
     "export",
     "detect",
     "segment",
+    "mask",
     "info",
     "inspect",
     "convert",

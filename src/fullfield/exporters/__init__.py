@@ -217,7 +217,7 @@ def _write_rows(
         wanted = grid.classes if some is None else tuple(_label(cls, grid.classes, names) for cls in some)
     else:
         wanted = tuple(grid.classes[band] for band in band_indices(scores, classes))
-    return write_rows(grid, scores.spec, target, wanted, detections, overwrite=overwrite, progress=progress)
+    return write_rows(grid, target, wanted, detections, spec=scores.spec, overwrite=overwrite, progress=progress)
 
 
 def _label(cls: int | str, classes: tuple[int, ...], names: dict[str, int]) -> int:

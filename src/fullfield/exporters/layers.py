@@ -31,11 +31,11 @@ _WRITERS: dict[str, Callable[[Path, Layer, Iterator[Objects]], int]] = {
 
 def write_rows(
     grid: ExportGrid,
-    spec: MapSpec,
     path: Path,
     wanted: tuple[int, ...],
     detections: Detections,
     *,
+    spec: MapSpec | None = None,
     overwrite: bool = False,
     progress: OnProgress | None = None,
 ) -> int:
@@ -43,10 +43,10 @@ def write_rows(
 
     Args:
         grid: scores of all classes among which the top class is found; or labels.
-        spec: of the map.
         path: of the file; checked already.
         wanted: classes, by index among the network's.
         detections: which cells, and what becomes an object.
+        spec: of the map, whose image objects are cut on.
         overwrite: replace an earlier file.
         progress: called after every strip.
 
@@ -56,7 +56,7 @@ def write_rows(
     rows: Rows = detections.rows or ("windows" if path.suffix.lower() in TABLES else "regions")
     check_detections(grid, detections, rows)
     frame = frame_of(grid, detections.coordinates)
-    clip = None if detections.clip is None else read_clip(detections.clip, spec, frame)
+    clip = None if detections.clip is None or spec is None else read_clip(detections.clip, spec, frame)
     made = {"windows": windows, "regions": regions, "points": points}[rows](grid, wanted, detections, frame, progress)
     most = grid.shape[1] * grid.shape[2]
     layer = layer_of(grid, frame, path, points=rows == "points", annotations=rows == "regions", most=most)

@@ -1,0 +1,72 @@
+"""``fullfield mask``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from fullfield.cli import options
+from fullfield.cli.command import Command, option
+from fullfield.cli.echo import echo
+from fullfield.cli.files import check_file
+from fullfield.cli.progress import show_progress
+from fullfield.cli.records import apply
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "fullfield mask slide.svs -o tissue.geojson",
+        "fullfield mask scene.tif -o valid.tif",
+        "fullfield mask slide.svs -o tissue.png",
+    ),
+)
+@click.argument("image")
+@options.picked
+@option("--budget", group="How", metavar="SIZE", help="Memory allowed, such as 2GB.")
+@option("-o", "--output", group="Output", metavar="FILE", help=".geojson, .gpkg, .fgb, .tif, .ome.tif, .png.")
+@option(
+    "--coordinates",
+    group="Output",
+    type=click.Choice(["auto", "image", "map", "wgs84"]),
+    default="auto",
+    metavar="auto|image|map|wgs84",
+    help="Polygons: px of the image, its map's coordinates, or degrees. [default: the map's if it has some]",
+)
+@apply(options.as_json, options.overwrite)
+def command(
+    *,
+    image: str,
+    pick: Callable[[str], Any],
+    budget: str | None,
+    output: str | None,
+    coordinates: Any,
+    as_json: bool,
+    overwrite: bool,
+) -> None:
+    """Find what of IMAGE is not background: tissue on a slide, what a map does not leave empty.
+
+    It is what scan --skip-background looks at. Polygons and rasters can be edited and given to --mask.
+    """
+    check_file(image)
+    if output is not None:
+        from fullfield.exporters.foreground import SUFFIXES
+        from fullfield.files import check_writable
+
+        check_writable(output, overwrite, suffixes=SUFFIXES)
+    from fullfield.api.find_foreground import find_foreground, save_foreground
+
+    with show_progress() as display:
+        found = find_foreground(pick(image), budget=budget, progress=display.of(image))
+        written = None
+        if output is not None:
+            written = save_foreground(found, output, coordinates=coordinates, overwrite=overwrite)
+    if as_json:
+        facts = {"background": found.background, "share": found.share, "written": output}
+        options.print_json(facts | {"objects": None if written is None else written.detections})
+        return
+    echo(f"found    {found.summary}")
+    if written is not None:
+        echo(f"wrote    {written}")
