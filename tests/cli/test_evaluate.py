@@ -70,3 +70,17 @@ def test_a_fault_is_one_message(files: Path, arguments: tuple[str, ...], code: i
     result = invoke(files, *arguments)
     assert result.exit_code == code
     assert text in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_a_folder_of_maps_is_decided_image_by_image(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        scores_of(probabilities(rng, 2, 4, 4), provenance={"ends_in": "softmax"}).save(tmp_path / f"map{k}.zarr")
+    table = tmp_path / "labels.csv"
+    table.write_text("image,class\nmap0,0\nmap1,1\nmap2,0\n")
+    for scores in ([str(tmp_path)], [str(tmp_path / f"map{k}.zarr") for k in range(3)]):
+        command = ["evaluate", *scores, str(table), "--decide", "top-k:2"]
+        result = CliRunner().invoke(main, command, prog_name="fullfield")
+        assert result.exit_code == 0, result.output
+        assert result.stdout.startswith("3 labelled images: accuracy ")
+        assert "One decision an image: top-k:2 of scores." in result.stdout

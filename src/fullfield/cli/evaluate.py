@@ -12,11 +12,17 @@ from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
-from fullfield.cli.records import apply, collected, labels
+from fullfield.cli.records import apply, collected, labels, rule
 
 if TYPE_CHECKING:
     from fullfield.decisions.evaluation.evaluation import Evaluation
     from fullfield.decisions.evaluation.labels import Labels
+
+
+def _decision(**fields: Any) -> Any:
+    """The record ``DecisionRule``; ``None`` without ``--decide``."""
+    return rule(**fields, regions=None)
+
 
 _SUFFIXES = (".csv", ".json", ".png", ".webp", ".jpg")
 
@@ -26,10 +32,10 @@ _SUFFIXES = (".csv", ".json", ".png", ".webp", ".jpg")
     examples=(
         "fullfield evaluate map.zarr annotations.geojson --outside background",
         "fullfield evaluate map.zarr cells.csv -o figure.png",
-        "fullfield evaluate map.zarr landcover.tif --rename 3=forest --rename 255=",
+        "fullfield evaluate maps/ diagnoses.csv --decide top-k:5%",
     ),
 )
-@click.argument("scores")
+@click.argument("scores", nargs=-1, required=True)
 @collected(
     "labels",
     labels,
@@ -38,6 +44,7 @@ _SUFFIXES = (".csv", ".json", ".png", ".webp", ".jpg")
     options.label_fields,
     options.label_coordinates("--coordinates"),
 )
+@collected("decide", _decision, ("decide", "on", "temperature"), *options.DECISION)
 @option("--threshold", group="How", type=float, metavar="T", help="Scores below T are predicted as other.")
 @option(
     "--activation",
@@ -50,21 +57,22 @@ _SUFFIXES = (".csv", ".json", ".png", ".webp", ".jpg")
 @option("-o", "--output", group="Output", metavar="FILE", help="Table (.csv), all figures (.json) or figure (.png).")
 @apply(options.as_json, options.overwrite)
 def command(
-    *, scores: str, labels: Labels, output: str | None, as_json: bool, overwrite: bool, **settings: Any
+    *, scores: tuple[str, ...], labels: Labels, output: str | None, as_json: bool, overwrite: bool, **settings: Any
 ) -> None:
-    """Compare SCORES, the result of a scan, with LABELS.
+    """Compare SCORES, the results of scans, with LABELS.
 
     LABELS are points (GeoJSON, or CSV with the columns y, x and class), polygons (GeoJSON) or a raster of class
-    indices. Cells, at their windows' centres, and points are compared: accuracy, AUC, average precision, overlap,
-    calibration, FROC, confusion matrix.
+    indices; of several maps a folder of these. Or a CSV of whole images with the columns image and class: each map is
+    decided first. Prints accuracy, AUC, average precision, overlap, calibration, FROC and confusion matrix.
     """
-    check_file(scores)
+    for path in scores:
+        check_file(path)
     if output is not None:
         _check(output, overwrite)
     from fullfield.api.evaluate import evaluate
 
     with show_progress() as display:
-        found = evaluate(scores, labels, progress=display.of(scores), **settings)
+        found = evaluate(scores, labels, progress=display.of(scores[0]), **settings)
     if output is not None:
         _write(found, output, overwrite)
     if as_json:

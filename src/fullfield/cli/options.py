@@ -291,10 +291,7 @@ encoding = collected(
         help="Scores that are stored as 0 and 254 in uint8. [default: 0,1 with --activation]",
     ),
 )
-rule = collected(
-    "rule",
-    records.rule,
-    ("decide", "on", "temperature", "regions"),
+DECISION = (
     option("--decide", group="Output", metavar="HOW", help="One score a class: mean, max, top-k:10, quantile:0.9, ..."),
     option(
         "--on",
@@ -311,6 +308,12 @@ rule = collected(
         metavar="T",
         help="Divide logits by T before softmax or sigmoid.",
     ),
+)
+rule = collected(
+    "rule",
+    records.rule,
+    ("decide", "on", "temperature", "regions"),
+    *DECISION,
     option(
         "--regions",
         group="Output",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.decisions.evaluation.areas import AreaLabels
+from fullfield.decisions.evaluation.label_table import columns_of, is_table, read_label_table
 from fullfield.decisions.evaluation.labels import UNNAMED, CellLabels, ClassCodes, Labels
 from fullfield.decisions.evaluation.points import PointLabels
 from fullfield.decisions.evaluation.rasters import raster_labels
-from fullfield.errors import ImageError, first_line
+from fullfield.errors import ImageError
 from fullfield.image.checks import check_file
 from fullfield.mask.geojson import Frame, declared_crs, holds_shapes, parse_coordinates, parse_file, place_shapes
 from fullfield.mask.geojson_polygons import features, read_rings
@@ -66,50 +65,8 @@ def has_points(labels: Labels) -> bool:
     return any(len(_points_of(each, str(path))) for each in features(document, str(path)))
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file is a table, by its name."""
-    return path.suffix.lower() in (".csv", ".tsv", ".txt")
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header; its separator is a comma, semicolon or tab. Names are in lower case.
-
-    Raises:
-        ImageError: it is no text, or holds no row.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImageError(str(path), f"cannot be read as a table ({first_line(error)})", fix=_FORMS) from error
-    head = text.split("\n", 1)[0]
-    rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count), skipinitialspace=True)
-    try:
-        found = [{(k or "").strip().lower(): (v or "").strip() for k, v in row.items() if k} for row in rows]
-    except csv.Error as error:
-        raise ImageError(str(path), f"cannot be read as a table ({first_line(error)})", fix=_FORMS) from error
-    if not found:
-        raise ImageError(str(path), "holds no labels", fix="write a header (y,x,class), and a line for each label")
-    return found
-
-
-def columns_of(rows: list[dict[str, str]], names: tuple[str, ...], path: Path) -> list[list[str]]:
-    """The columns of a table by name.
-
-    Raises:
-        ImageError: one is missing.
-    """
-    missing = [name for name in names if name not in rows[0]]
-    if missing:
-        raise ImageError(
-            str(path),
-            f"has no column {missing[0]}; its columns are {', '.join(map(repr, rows[0]))}",
-            fix=f"name the columns {', '.join(names)} in the first line",
-        )
-    return [[row.get(name, "") for row in rows] for name in names]
-
-
 def _of_table(path: Path, labels: Labels, codes: ClassCodes, outside: int | None) -> PointLabels:
-    y, x, names = columns_of(read_table(path), ("y", "x", "class"), path)
+    y, x, names = columns_of(read_label_table(path), ("y", "x", "class"), path)
     try:
         points = np.array([x, y], np.float64).T
     except ValueError as error:

@@ -65,14 +65,15 @@ class Reliability:
         return np.where(self.counts > 0, self.confidence / np.maximum(self.counts, 1), np.nan)
 
     def to_dict(self) -> dict[str, Any]:
-        """Errors and bins as JSON-able values."""
+        """Errors and bins as JSON-able values; empty bins have counts only."""
         bins = len(self.counts)
         rows = zip(self.counts.tolist(), self.accuracy.tolist(), self.mean_confidence.tolist(), strict=True)
         return {
             "ece": self.ece,
             "mce": self.mce,
             "bins": [
-                {"from": m / bins, "to": (m + 1) / bins, "count": n, "accuracy": right, "confidence": mean}
+                {"from": m / bins, "to": (m + 1) / bins, "count": n}
+                | ({"accuracy": right, "confidence": mean} if n else {})
                 for m, (n, right, mean) in enumerate(rows)
             ],
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,14 +56,24 @@ class PredictionRule:
         if is_labels and (activation is not None or threshold is not None):
             name = "threshold" if activation is None else "activation"
             raise ImageError(name, "a map of labels has no scores", fix="leave it out, or scan for scores")
+        if is_labels:
+            return cls(len(spec.classes), is_labels, None, None, None)
+        missing = missing_activation(activation, spec.went_through)
+        found = cls.of_classes(spec.shape[0], missing or spec.went_through, threshold)
+        return replace(found, activation=missing)
+
+    @classmethod
+    def of_classes(cls, classes: int, ends_in: FinalActivation | None, threshold: float | None) -> PredictionRule:
+        """The rule for scores that went through an activation; a single class has a threshold in any case.
+
+        Raises:
+            ImageError: a threshold that is no number.
+        """
         if threshold is not None and not math.isfinite(threshold):
             raise ImageError("threshold", f"{threshold} is no number", fix="give the least score of a class")
-        missing = missing_activation(activation, spec.went_through)
-        ends_in = missing or spec.went_through
-        count = len(spec.classes) if is_labels else spec.shape[0]
-        if threshold is None and count == 1 and not is_labels:
+        if threshold is None and classes == 1:
             threshold = _even(ends_in)
-        return cls(count, is_labels, missing, ends_in, threshold)
+        return cls(classes, False, None, ends_in, threshold)
 
     def predicted(self, scores: NDArray[np.floating]) -> NDArray[np.intp]:
         """The class of each sample; ``classes`` for none of them. Shape: ``(k, n)`` -> ``(n,)``"""
