@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
-from fullfield.importers.onnx.registry import OnnxCall, operator
+from fullfield.importers.onnx.registry import OnnxCall, operator, shortest
 from fullfield.importers.onnx.values import Known, OnnxValue
 
 aten = torch.ops.aten
@@ -28,6 +30,16 @@ _PLAIN = {
     "Sign": aten.sign.default,
     "Sin": aten.sin.default,
     "Cos": aten.cos.default,
+    "Tan": aten.tan.default,
+    "Asin": aten.asin.default,
+    "Acos": aten.acos.default,
+    "Atan": aten.atan.default,
+    "Sinh": aten.sinh.default,
+    "Cosh": aten.cosh.default,
+    "Asinh": aten.asinh.default,
+    "Acosh": aten.acosh.default,
+    "Atanh": aten.atanh.default,
+    "IsNaN": aten.isnan.default,
     "Not": aten.logical_not.default,
     "HardSwish": aten.hardswish.default,
     "Mish": aten.mish.default,
@@ -147,3 +159,68 @@ def clip(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if bounds == [None, None]:
         return call.input(0)
     return b.call(aten.clamp.default, call.input(0), *bounds)
+
+
+@operator("Shrink")
+def shrink(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """``x`` brought nearer to 0 by ``bias`` where it is farther than ``lambd``, else 0."""
+    x, limit, bias = call.input(0), call.real("lambd", 0.5), call.real("bias", 0.0)
+    above = b.call(aten.to.dtype, b.call(aten.gt.Scalar, x, limit), x.dtype)
+    below = b.call(aten.to.dtype, b.call(aten.lt.Scalar, x, -limit), x.dtype)
+    high = b.call(aten.mul.Tensor, b.call(aten.sub.Tensor, x, bias), above)
+    return b.call(aten.add.Tensor, high, b.call(aten.mul.Tensor, b.call(aten.add.Tensor, x, bias), below))
+
+
+@operator("IsInf")
+def is_infinite(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """Whether numbers are infinite, of both signs or of one."""
+    x, above, below = call.input(0), call.integer("detect_positive", 1), call.integer("detect_negative", 1)
+    if above and below:
+        return b.call(aten.isinf.default, x)
+    if not above and not below:
+        return b.full(x.shapes, 0, torch.bool)
+    return b.call(aten.eq.Scalar, x, float("inf") if above else float("-inf"))
+
+
+@operator("com.microsoft.Gelu", "com.microsoft.FastGelu", "com.microsoft.BiasGelu")
+def fused_gelu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """``gelu(x + bias)``; FastGelu is the approximation with tanh."""
+    x = call.input(0)
+    if call.optional(1) is not None:
+        x = b.call(aten.add.Tensor, x, call.weight(1))
+    return b.call(aten.gelu.default, x, approximate="tanh" if call.op == "FastGelu" else "none")
+
+
+@operator("com.microsoft.QuickGelu")
+def quick_gelu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """``x * sigmoid(alpha * x)``."""
+    x = call.input(0)
+    gate = b.call(aten.sigmoid.default, b.call(aten.mul.Tensor, x, call.real("alpha", 1.702)))
+    return b.call(aten.mul.Tensor, x, gate)
+
+
+_FUSED: dict[str, Callable[[AtenBuilder, OnnxValue, list[float]], OnnxValue]] = {
+    "": lambda b, x, p: x,
+    "Relu": lambda b, x, p: b.call(aten.relu.default, x),
+    "Tanh": lambda b, x, p: b.call(aten.tanh.default, x),
+    "Sigmoid": lambda b, x, p: b.call(aten.sigmoid.default, x),
+    "LeakyRelu": lambda b, x, p: b.call(aten.leaky_relu.default, x, p[0] if p else 0.01),
+    "Clip": lambda b, x, p: b.call(aten.clamp.default, x, p[0], p[1]),
+    "HardSigmoid": lambda b, x, p: b.call(
+        aten.clamp.default, b.call(aten.add.Tensor, b.call(aten.mul.Tensor, x, p[0]), p[1]), 0, 1
+    ),
+}
+
+
+def fused_activation(b: AtenBuilder, call: OnnxCall, x: OnnxValue) -> OnnxValue:
+    """The activation that ONNX Runtime merges into an operator before it.
+
+    Raises:
+        LayerRefused: it is unknown, or lacks its numbers.
+    """
+    name = call.text("activation", "")
+    single = [call.attributes[each] for each in ("activation_alpha", "activation_beta") if each in call.attributes]
+    numbers = [shortest(value) for value in call.attributes.get("activation_params", single)]
+    if name not in _FUSED or (name in ("Clip", "HardSigmoid") and len(numbers) != 2):
+        raise LayerRefused(f"its activation {name!r} with {len(numbers)} numbers is unknown")
+    return _FUSED[name](b, x, numbers)

@@ -91,6 +91,13 @@ def variadic(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return functools.reduce(lambda x, y: b.call(_FOLDS[call.op], x, y), values)
 
 
+@operator("Mean")
+def mean(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The mean of any number of inputs."""
+    values = [call.input(i) for i in range(len(call.inputs))]
+    return b.call(aten.div.Tensor, functools.reduce(lambda x, y: b.call(aten.add.Tensor, x, y), values), len(values))
+
+
 @operator(*_COMPARE)
 def compare(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Booleans, element by element."""

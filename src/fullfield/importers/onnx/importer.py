@@ -20,6 +20,8 @@ from fullfield.importers.onnx import (
     norms,
     pooling,
     reductions,
+    resizing,
+    selection,
     slicing,
     windowed,
 )
@@ -27,7 +29,7 @@ from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.interface import ImageInput, find_input, metadata
 from fullfield.importers.onnx.layer_names import layer_path
-from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, opset, read_model
+from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, full_name, opset, read_model
 from fullfield.importers.onnx.registry import REGISTRY, OnnxCall
 from fullfield.importers.onnx.tensors import to_torch
 from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced
@@ -39,7 +41,20 @@ from fullfield.model.torch_export import WindowSize, checked_model, parse_window
 
 aten = torch.ops.aten
 
-FAMILIES = (activations, arithmetic, constants, layout, linear, norms, pooling, reductions, slicing, windowed)
+FAMILIES = (
+    activations,
+    arithmetic,
+    constants,
+    layout,
+    linear,
+    norms,
+    pooling,
+    reductions,
+    resizing,
+    selection,
+    slicing,
+    windowed,
+)
 """The modules whose import fills the registry."""
 
 
@@ -147,7 +162,7 @@ class _GraphImport:
             readers = tuple(self.readers[name] for name in node.input)
             named = len(node.output) if node.op_type == "Split" else outputs
             call = OnnxCall(node.op_type, inputs, attributes, named, self.opset, readers)
-            result = REGISTRY[node.op_type](self.builder, call)
+            result = REGISTRY[full_name(node)](self.builder, call)
             results = dict(zip(node.output, result if isinstance(result, tuple) else (result,), strict=False))
             self._hold(node, results)
         except Exception as error:  # torch raises many types for a damaged file

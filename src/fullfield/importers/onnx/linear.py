@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import torch
 
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.activations import fused_activation
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
@@ -83,3 +85,26 @@ def _plus(b: AtenBuilder, product: OnnxValue, bias: OnnxValue, beta: float) -> O
     if beta != 1:
         bias = b.call(aten.mul.Tensor, bias, beta)
     return b.call(aten.add.Tensor, product, bias)
+
+
+@operator("com.microsoft.FusedGemm")
+def fused_gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """A matrix product with its bias, then an activation."""
+    product = gemm(b, call)
+    assert not isinstance(product, tuple)
+    return fused_activation(b, call, product)
+
+
+@operator("com.microsoft.FusedMatMul")
+def fused_matmul(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """``alpha * A @ B`` of matrices in the last two axes, each transposed or not."""
+    if call.integer("transBatchA", 0) or call.integer("transBatchB", 0):
+        raise LayerRefused("moves the batch")
+    sides = []
+    for index, name in enumerate(("transA", "transB")):
+        value = call.weight(index) if index else call.input(index)
+        assert value is not None
+        sides.append(b.call(aten.transpose.int, value, -1, -2) if call.integer(name, 0) else value)
+    product = b.call(aten.matmul.default, *sides)
+    alpha = call.real("alpha", 1.0)
+    return product if alpha == 1 else b.call(aten.mul.Tensor, product, alpha)

@@ -119,3 +119,49 @@ def _shaped(b: AtenBuilder, value: OnnxValue | None, shape: list[int]) -> OnnxVa
         raise LayerRefused("scale or shift is not a constant")
     spread = b.expand(value, (shape, shape))
     return replace(spread, learned=True) if isinstance(spread, Known) else spread
+
+
+@operator("MeanVarianceNormalization")
+def mean_variance_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """``(x - mean) / (deviation + 1e-9)`` over some axes: by default over the map of each channel."""
+    x = call.input(0)
+    axes = [axis % len(x.shapes[0]) for axis in call.ints("axes", [0, 2, 3]) or []]
+    if any(x.shapes[0][axis] != x.shapes[1][axis] for axis in axes):
+        raise LayerRefused("normalises over the batch: its windows affect each other")
+    centred = b.call(aten.sub.Tensor, x, b.call(aten.mean.dim, x, axes, True))
+    variance = b.call(aten.mean.dim, b.call(aten.mul.Tensor, centred, centred), axes, True)
+    deviation = b.call(aten.add.Tensor, b.call(aten.sqrt.default, variance), 1e-9)
+    return b.call(aten.div.Tensor, centred, deviation)
+
+
+@operator("LpNormalization")
+def lp_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """``x`` over its sum of absolute values, or the root of its sum of squares, along an axis; 0 where that is 0."""
+    x, p = call.input(0), call.integer("p", 2)
+    axis = call.integer("axis", -1) % len(x.shapes[0])
+    if x.shapes[0][axis] != x.shapes[1][axis] or p not in (1, 2):
+        raise LayerRefused(f"p = {p} along axis {axis}")
+    powers = b.call(aten.abs.default, x) if p == 1 else b.call(aten.mul.Tensor, x, x)
+    total = b.call(aten.sum.dim_IntList, powers, [axis], True)
+    norm = total if p == 1 else b.call(aten.sqrt.default, total)
+    return b.call(aten.div.Tensor, x, b.call(aten.where.self, b.call(aten.eq.Scalar, norm, 0), _one(norm), norm))
+
+
+def _one(like: OnnxValue) -> Known:
+    return Known.constant(torch.ones((), dtype=like.dtype))
+
+
+@operator("com.microsoft.SkipLayerNormalization", "com.microsoft.SkipSimplifiedLayerNormalization")
+def skip_layer_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue | tuple[OnnxValue, ...]:
+    """The layer norm, or its form without a mean, of a sum of two and a bias; the fourth output is the sum."""
+    plain = call.op.startswith("SkipSimplified")
+    total = b.call(aten.add.Tensor, call.input(0), call.input(1))
+    bias = call.weight(3 if plain else 4)
+    if bias is not None:
+        total = b.call(aten.add.Tensor, total, bias)
+    shape, eps = [total.shapes[0][-1]], call.real("epsilon", 1e-12)
+    if plain:
+        y = b.call(aten.rms_norm.default, total, shape, call.weight(2), eps)
+    else:
+        y = b.call(aten.layer_norm.default, total, shape, call.weight(2), call.weight(3), eps)
+    return (y, y, y, total)

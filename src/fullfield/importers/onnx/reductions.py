@@ -38,6 +38,7 @@ _REDUCTIONS: dict[str, Reduction] = {
     "ReduceL1": lambda b, x, axes, keep: _sum(b, b.call(aten.abs.default, x), axes, keep),
     "ReduceL2": lambda b, x, axes, keep: b.call(aten.sqrt.default, _squares(b, x, axes, keep)),
     "ReduceSumSquare": _squares,
+    "ReduceLogSum": lambda b, x, axes, keep: b.call(aten.log.default, _sum(b, x, axes, keep)),
     "ReduceLogSumExp": lambda b, x, axes, keep: b.call(aten.logsumexp.default, x, axes, keep),
 }
 

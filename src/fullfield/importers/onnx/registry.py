@@ -74,7 +74,7 @@ class OnnxCall:
 
     def real(self, name: str, default: float) -> float:
         """A real attribute in its shortest decimal form: 0.2, not the nearest 32-bit float."""
-        return _shortest(self.attributes.get(name, default))
+        return shortest(self.attributes.get(name, default))
 
     def text(self, name: str, default: str) -> str:
         """A string attribute."""
@@ -93,7 +93,7 @@ class OnnxCall:
         return listed(numbers.tensors[0])
 
 
-def _shortest(value: float) -> float:
+def shortest(value: float) -> float:
     """The shortest decimal that rounds to the same 32-bit float."""
     import numpy as np
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.activations import fused_activation
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.padding import pad, window_geometry
 from fullfield.importers.onnx.registry import OnnxCall, operator
@@ -85,3 +86,13 @@ def _transposed_pads(call: OnnxCall, sizes: tuple[int, ...], kernel: tuple[int, 
         low.append(first)
         high.append(total - first)
     return low, high, extra
+
+
+@operator("com.microsoft.FusedConv")
+def fused_conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """A convolution, then the sum with another map if there is one, then an activation."""
+    x = conv(b, call)
+    assert not isinstance(x, tuple)
+    if call.optional(3) is not None:
+        x = b.call(aten.add.Tensor, x, call.input(3))
+    return fused_activation(b, call, x)

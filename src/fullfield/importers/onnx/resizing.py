@@ -1,0 +1,204 @@
+"""Maps ONNX operators that resize or sample maps.
+
+What torch resizes in the same way becomes its operator, whose maps windows can share. All other ways are products with
+one matrix for each axis, as ONNX defines them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.registry import OnnxCall, operator
+from fullfield.importers.onnx.values import Known, OnnxValue, listed
+
+aten = torch.ops.aten
+
+_LARGEST = 2**13  # cells along an axis of a matrix
+_FACTORS = 3  # decimals to which the factors of nearest upsampling are whole
+
+_COORDINATES: dict[str, Callable[[np.float32, np.float32, int, int], np.float32 | float]] = {
+    "half_pixel": lambda x, s, n, m: (x + 0.5) / s - 0.5,
+    "half_pixel_symmetric": lambda x, s, n, m: n / 2 * (1 - m / (s * n)) + (x + 0.5) / s - 0.5,
+    "pytorch_half_pixel": lambda x, s, n, m: (x + 0.5) / s - 0.5 if m > 1 else 0.0,
+    "tf_half_pixel_for_nn": lambda x, s, n, m: (x + 0.5) / s,
+    "align_corners": lambda x, s, n, m: x * (n - 1) / (m - 1) if m > 1 else 0.0,
+    "asymmetric": lambda x, s, n, m: x / s,
+}
+"""Where an output cell lies in the input: of its index, the factor, and the numbers of input and output cells."""
+
+_ROUND: dict[str, Callable[[float], float]] = {
+    "round_prefer_floor": lambda x: math.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: math.floor(x + 0.5),
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How ONNX resizes: the attributes of ``Resize``."""
+
+    mode: str
+    coordinates: str
+    nearest: str
+    cubic: float
+    antialias: bool
+    exclude_outside: bool
+
+    def matrix(self, count: int, cells: int, factor: float) -> torch.Tensor:
+        """The weights of the input's cells in the output's along one axis.
+
+        Shape: ``(cells, count)``
+        Source: ONNX operator Resize-19, reference implementation.
+        """
+        weights = torch.zeros(cells, count, dtype=torch.float64)
+        for out in range(cells):
+            # in float32, as ONNX Runtime: places half between two cells are rounded
+            place = float(_COORDINATES[self.coordinates](np.float32(out), np.float32(factor), count, cells))
+            for cell, weight in self._taps(place, factor, count):
+                weights[out, min(max(cell, 0), count - 1)] += weight
+        return weights
+
+    def _taps(self, place: float, factor: float, count: int) -> list[tuple[int, float]]:
+        """The input's cells, which may be outside, that an output cell reads, and their weights."""
+        if self.mode == "nearest":
+            return [(int(_ROUND[self.nearest](place)), 1.0)]
+        scale = min(factor, 1.0) if self.antialias else 1.0
+        reach = (2 if self.mode == "cubic" else 1) / scale
+        cells = range(math.floor(place - reach), math.ceil(place + reach) + 1)
+        weigh = self._cubic if self.mode == "cubic" else _triangle
+        taps = [(cell, weigh(abs(cell - place) * scale)) for cell in cells]
+        if self.exclude_outside or self.antialias:
+            taps = [(cell, weight) for cell, weight in taps if not self._outside(cell, count)]
+        total = sum(weight for _, weight in taps)
+        return [(cell, weight / total) for cell, weight in taps] if total else []
+
+    def _outside(self, cell: int, count: int) -> bool:
+        return self.exclude_outside and not 0 <= cell < count
+
+    def _cubic(self, away: float) -> float:
+        a = self.cubic
+        if away <= 1:
+            return (a + 2) * away**3 - (a + 3) * away**2 + 1
+        return a * away**3 - 5 * a * away**2 + 8 * a * away - 4 * a if away < 2 else 0.0
+
+
+def _triangle(away: float) -> float:
+    return max(0.0, 1.0 - away)
+
+
+@operator("Resize", "Upsample")
+def resize(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """A map made finer or coarser along any axes but the batch."""
+    x, how = call.input(0), _how(call)
+    rank = len(x.shapes[0])
+    factors, sizes = _sizes(call, rank)
+    changed = [axis for axis in range(rank) if sizes[axis] != x.shapes[0][axis] or factors[axis] != 1]
+    if any(x.shapes[0][axis] != x.shapes[1][axis] for axis in changed):
+        raise LayerRefused("resizes the batch")
+    if not changed:
+        return x
+    found = _by_torch(b, x, how, factors, sizes) if rank == 4 and set(changed) <= {2, 3} else None
+    if found is not None:
+        return found
+    for axis in changed:
+        x = _along(b, x, axis, how, factors[axis], sizes[axis])
+    return x
+
+
+def _how(call: OnnxCall) -> Resizing:
+    old = call.op == "Upsample" or call.opset < 11
+    how = Resizing(
+        mode={"bilinear": "linear"}.get(call.text("mode", "nearest"), call.text("mode", "nearest")),
+        coordinates=call.text("coordinate_transformation_mode", "asymmetric" if old else "half_pixel"),
+        nearest=call.text("nearest_mode", "floor" if old else "round_prefer_floor"),
+        cubic=call.real("cubic_coeff_a", -0.75),
+        antialias=bool(call.integer("antialias", 0)) and call.text("mode", "nearest") != "nearest",
+        exclude_outside=bool(call.integer("exclude_outside", 0)),
+    )
+    if how.mode not in ("nearest", "linear", "cubic") or how.coordinates not in _COORDINATES:
+        raise LayerRefused(f"mode {how.mode!r} with coordinates {how.coordinates!r}")
+    return how
+
+
+def _sizes(call: OnnxCall, rank: int) -> tuple[list[float], list[int]]:
+    """Factors and cells of the output, one for each axis."""
+    shape = list(call.input(0).shapes[0])
+    axes = [axis % rank for axis in call.ints("axes", range(rank)) or []]
+    at = 1 if call.op == "Upsample" or call.opset < 11 else 2
+    factors, cells = [1.0] * rank, list(shape)
+    given = call.attributes.get("scales")
+    scales = None if call.optional(at) is None else call.known(at)
+    if given is not None or (scales is not None and scales.tensors[0].numel()):
+        numbers = given if given is not None else scales.tensors[0].reshape(-1).tolist()  # type: ignore[union-attr]
+        for axis, factor in zip(axes, numbers, strict=True):
+            factors[axis], cells[axis] = float(factor), math.floor(shape[axis] * float(factor) + 1e-6)
+        return factors, cells
+    if call.optional(3) is None or call.text("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise LayerRefused("its factors and sizes are not known, or keep the aspect ratio")
+    for axis, size in zip(axes, listed(call.known(3).tensors[0]), strict=True):
+        if shape[axis] != call.input(0).shapes[1][axis]:  # the batch keeps its size
+            continue
+        factors[axis], cells[axis] = size / shape[axis], size
+    return factors, cells
+
+
+def _by_torch(b: AtenBuilder, x: OnnxValue, how: Resizing, factors: list[float], cells: list[int]) -> OnnxValue | None:
+    """torch's operator where it computes the same numbers; ``None`` where there is none."""
+    scales, sizes, shape = factors[2:], cells[2:], x.shapes[0][2:]
+    whole = all(abs(s - round(s)) < 10**-_FACTORS and s >= 1 for s in scales)
+    if how.mode == "nearest":
+        usual = (how.coordinates, how.nearest) == ("asymmetric", "floor")
+        middle = how.coordinates in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
+        if whole and (usual or (middle and how.nearest.startswith("round") and min(sizes) > 1)):
+            return b.call(aten.upsample_nearest2d.vec, x, None, [float(round(s)) for s in scales])
+        return None
+    corners = how.coordinates == "align_corners"
+    centred = how.coordinates == "half_pixel" or (how.coordinates == "pytorch_half_pixel" and min(sizes) > 1)
+    exact = all(size == n * s for size, n, s in zip(sizes, shape, scales, strict=True))
+    if how.antialias or how.exclude_outside or not (corners or (centred and exact)):
+        return None
+    if how.mode == "cubic" and how.cubic != -0.75:
+        return None
+    target = aten.upsample_bilinear2d.vec if how.mode == "linear" else aten.upsample_bicubic2d.vec
+    if corners or not whole:
+        return b.call(target, x, sizes, corners, None)
+    return b.call(target, x, None, False, [float(s) for s in scales])
+
+
+def _along(b: AtenBuilder, x: OnnxValue, axis: int, how: Resizing, factor: float, cells: int) -> OnnxValue:
+    """The map resized along one axis, by a product with a matrix."""
+    count, rank = x.shapes[0][axis], len(x.shapes[0])
+    if not 0 < cells <= _LARGEST or count > _LARGEST:
+        raise LayerRefused(f"resizes {count} cells to {cells}")
+    b.allowance.fold((cells, count), torch.float64)
+    matrix = Known.constant(how.matrix(count, cells, factor).to(x.dtype))
+    if axis == rank - 1:
+        return b.call(aten.linear.default, x, matrix)
+    order = [*range(axis), *range(axis + 1, rank), axis]
+    back = [order.index(i) for i in range(rank)]
+    turned = b.call(aten.linear.default, b.call(aten.permute.default, x, order), matrix)
+    return b.call(aten.permute.default, turned, back)
+
+
+@operator("GridSample")
+def grid_sample(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """A map read at places between its cells."""
+    modes = {"bilinear": 0, "linear": 0, "nearest": 1, "bicubic": 2, "cubic": 2}
+    paddings = {"zeros": 0, "border": 1, "reflection": 2}
+    mode, padding = call.text("mode", "linear"), call.text("padding_mode", "zeros")
+    x, grid = call.input(0), call.buffer(1)
+    if mode not in modes or padding not in paddings or len(x.shapes[0]) != 4:
+        raise LayerRefused(f"mode {mode!r} and padding {padding!r} of {len(x.shapes[0])} dimensions")
+    low, high = ([shape[0], *place[1:]] for shape, place in zip(x.shapes, grid.shapes, strict=True))
+    if grid.shapes[0][0] == 1:
+        grid = b.expand(grid, (low, high))
+    corners = bool(call.integer("align_corners", 0))
+    return b.call(aten.grid_sampler_2d.default, x, grid, modes[mode], paddings[padding], corners)

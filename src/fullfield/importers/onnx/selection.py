@@ -1,0 +1,127 @@
+"""Maps ONNX operators that sort, select by values, count or repeat."""
+
+from __future__ import annotations
+
+import torch
+
+from fullfield.importers.limits import LayerRefused
+from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.registry import OnnxCall, operator
+from fullfield.importers.onnx.values import Known, OnnxValue, listed
+
+aten = torch.ops.aten
+
+
+@operator("ArgMax", "ArgMin")
+def arg_extreme(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The index of the greatest or least number along an axis, of equal ones the first, or the last one."""
+    x, axis = call.input(0), _axis(call, 0)
+    target = aten.argmax.default if call.op == "ArgMax" else aten.argmin.default
+    keep = bool(call.integer("keepdims", 1))
+    if not call.integer("select_last_index", 0):
+        return b.call(target, x, axis, keep)
+    last = x.shapes[0][axis] - 1
+    return b.call(aten.rsub.Scalar, b.call(target, b.call(aten.flip.default, x, [axis]), axis, keep), last)
+
+
+@operator("TopK")
+def top_k(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
+    """The greatest or least numbers along an axis, sorted, and their indices."""
+    x, axis = call.input(0), _axis(call, -1)
+    count = call.integer("k", 0) if "k" in call.attributes else listed(call.known(1).tensors[0])[0]
+    if not 0 < count <= x.shapes[0][axis]:
+        raise LayerRefused(f"{count} of {x.shapes[0][axis]} numbers")
+    largest, ordered = bool(call.integer("largest", 1)), bool(call.integer("sorted", 1))
+    return b.calls(aten.topk.default, x, count, axis, largest, ordered)
+
+
+@operator("Hardmax")
+def hardmax(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """One at the first greatest number along an axis, zero elsewhere; before opset 13 along all axes from one on."""
+    x, axis = call.input(0), _axis(call, 1 if call.opset < 13 else -1)
+    shapes = x.shapes
+    if call.opset < 13:
+        flat = [[*shape[:axis], -1] for shape in shapes]
+        for each, shape in zip(flat, shapes, strict=True):
+            each[-1] = torch.Size(shape[axis:]).numel()
+        x = b.reshape(x, (flat[0], flat[1]))
+    places = b.call(aten.argmax.default, x, axis, True)
+    order = [1] * len(x.shapes[0])
+    order[axis] = x.shapes[0][axis]
+    numbers = Known.constant(torch.arange(order[axis]).reshape(order))
+    hot = b.call(aten.to.dtype, b.call(aten.eq.Tensor, places, numbers), x.dtype)
+    return b.reshape(hot, shapes) if call.opset < 13 else hot
+
+
+@operator("GatherElements")
+def gather_elements(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The numbers at given indices along an axis, one index for each number of the result."""
+    x, indices, axis = call.input(0), call.buffer(1), _axis(call, 0)
+    size = x.shapes[0][axis]
+    if isinstance(indices, Known):
+        if not indices.fixed:
+            raise LayerRefused("its indices depend on the batch")
+        tensor = indices.tensors[0].long()
+        indices = Known.constant(torch.where(tensor < 0, tensor + size, tensor))
+        low, high = ([shape[0], *indices.shapes[0][1:]] for shape in x.shapes)
+        if axis and indices.shapes[0][0] == 1:
+            indices = b.expand(indices, (low, high))
+    else:
+        below = b.call(aten.lt.Scalar, indices, 0)
+        indices = b.call(aten.where.self, below, b.call(aten.add.Tensor, indices, size), indices)
+    return b.call(aten.gather.default, x, axis, indices)
+
+
+@operator("CumSum")
+def cumulative_sum(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """Sums of all numbers up to each along an axis, from either end, each counted or not."""
+    x = call.input(0)
+    axis = listed(call.known(1).tensors[0])[0] % len(x.shapes[0])
+    if x.shapes[0][axis] != x.shapes[1][axis]:
+        raise LayerRefused("sums along the batch")
+    backwards = bool(call.integer("reverse", 0))
+    turned = b.call(aten.flip.default, x, [axis]) if backwards else x
+    found = b.call(aten.cumsum.default, turned, axis)
+    if call.integer("exclusive", 0):
+        found = b.call(aten.sub.Tensor, found, turned)
+    return b.call(aten.flip.default, found, [axis]) if backwards else found
+
+
+@operator("Tile")
+def tile(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The input repeated along its axes."""
+    x, repeats = call.input(0), call.known(1)
+    low, high = (listed(tensor) for tensor in repeats.tensors)
+    if len(low) != len(x.shapes[0]):
+        raise LayerRefused(f"{len(low)} numbers of repeats for {len(x.shapes[0])} axes")
+    shapes = [
+        [n * r for n, r in zip(shape, each, strict=True)] for shape, each in zip(x.shapes, (low, high), strict=True)
+    ]
+    if all(n == 1 or r == 1 for n, r in zip(x.shapes[0], low, strict=True)):
+        return b.expand(x, (shapes[0], shapes[1]))
+    if low != high:
+        raise LayerRefused("repeats depend on the batch")
+    for shape in shapes:
+        b.allowance.check(shape, x.dtype, windows=max(1, shape[0]))
+    return b.call(aten.repeat.default, x, low)
+
+
+@operator("Trilu")
+def triangle(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The upper or lower triangle of matrices, zero elsewhere."""
+    diagonal = 0 if call.optional(1) is None else listed(call.known(1).tensors[0])[0]
+    target = aten.triu.default if call.integer("upper", 1) else aten.tril.default
+    return b.call(target, call.input(0), diagonal)
+
+
+def _axis(call: OnnxCall, default: int) -> int:
+    """The node's axis, counted from the start.
+
+    Raises:
+        LayerRefused: it is the batch.
+    """
+    low, high = call.input(0).shapes
+    axis = call.integer("axis", default) % max(1, len(low))
+    if not low or low[axis] != high[axis]:
+        raise LayerRefused("works along the batch")
+    return axis
