@@ -20,6 +20,7 @@ from fullfield.cli.values import (
     indices,
     interval,
     pair,
+    pixel_range,
     positive_pair,
     renamed,
     score_key,
@@ -65,9 +66,10 @@ picked = collected(
         "--value-range",
         group="What",
         rare=True,
-        type=interval,
+        type=pixel_range,
         metavar="LOW,HIGH",
-        help="Pixel values of black and white: 0,4095 for 12 bits. [default: the file's, or those of 8 and 16 bits]",
+        help="Pixel values of black and white: 0,4095 for 12 bits; or percentiles: p1,p99. [default: the file's, or "
+        "those of 8 and 16 bits]",
     ),
     option(
         "--pixel-size",

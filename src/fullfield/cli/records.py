@@ -132,9 +132,9 @@ class PickedPart:
 
 def image(**fields: Any) -> PickedPart:
     """The part of a file that is picked."""
-    from fullfield.image.selection import Selection
+    from fullfield.image.selection import Selection, parse_value_range
 
-    return PickedPart(Selection(**fields))
+    return PickedPart(Selection(**parse_value_range(fields.pop("value_range")), **fields))
 
 
 def model(**fields: Any) -> Any:

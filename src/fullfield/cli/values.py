@@ -131,6 +131,16 @@ def score_key(text: str) -> int | str:
     return int(text) if re.fullmatch(r"\s*-?\d+\s*", text) else text
 
 
+def pixel_range(text: str) -> tuple[float, float] | str:
+    """Two pixel values, or two percentiles as they are written.
+
+    Examples:
+        >>> pixel_range("0,4095"), pixel_range("p1,p99")
+        ((0.0, 4095.0), 'p1,p99')
+    """
+    return text if text.strip().startswith("p") else interval(text)
+
+
 def interval(text: str) -> tuple[float, float]:
     """Two numbers separated by a comma.
 

@@ -21,8 +21,9 @@ from fullfield.image.formats.tiff import GEO_TAGS, open_tiff
 from fullfield.image.formats.tiff_check import first_tags, tiff_format
 from fullfield.image.network import retried
 from fullfield.image.opened import Opened, file_state
+from fullfield.image.percentiles import percentile_range
 from fullfield.image.raster import Raster
-from fullfield.image.selection import Selection, finer_level, unknown_resolution
+from fullfield.image.selection import Selection, finer_level, parse_value_range, unknown_resolution
 
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
@@ -41,7 +42,7 @@ def open(
     series: int | None = None,
     z: int | None = None,
     t: int | None = None,
-    value_range: tuple[float, float] | None = None,
+    value_range: tuple[float, float] | str | None = None,
     pixel_size: float | None = None,
 ) -> Raster:
     """Opens an image of any size; pixels are read by region, when they are needed.
@@ -59,6 +60,7 @@ def open(
         t: index of the time point.
         value_range: pixel values of black and white, ``(0, 4095)`` for 12 bits say, that become the ends of the range
             that the network was trained on; by default those that the file declares, else those of 8 and 16 bits.
+            ``"p1,p99"`` are percentiles of the valid pixels of all bands, of 256 blocks of a large image.
         pixel_size: micrometres per pixel of the finest level, in place of what the file states.
 
     Raises:
@@ -73,7 +75,9 @@ def open(
     if isinstance(path, ImageFile):
         return path.open()
     chosen = None if bands is None else tuple(int(band) for band in bands)
-    return open_raster(path, selection=Selection(level, mpp, chosen, series, z, t, value_range, pixel_size))
+    span = parse_value_range(value_range)
+    selection = Selection(level, mpp, chosen, series, z, t, pixel_size=pixel_size, **span)
+    return open_raster(path, selection=selection)
 
 
 @checks_fields
@@ -115,6 +119,9 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
     except (OSError, EOFError) as error:  # of the system or the network, while the header is read
         raise unreadable(name, error) from error
     try:
+        if selection.percentiles is not None:
+            span = percentile_range(raster, *selection.percentiles)
+            raster = replace(raster, metadata=replace(raster.metadata, value_range=span))  # type: ignore[type-var]
         raster = raster if selection.mpp is None else _at_resolution(raster, selection.mpp)
     except BaseException:
         raster.close()

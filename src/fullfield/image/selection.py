@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fullfield.errors import ImageError
 
@@ -22,6 +24,7 @@ class Selection:
         t: index of the time point.
         value_range: pixel values of black and white; by default those that the file declares, else the type's.
         pixel_size: micrometres per pixel of the finest level, in place of what the file states.
+        percentiles: of the pixel values, that are black and white, in place of a range of values.
 
     Raises:
         ImageError: both a level and a resolution, a number out of range, or an empty range of values.
@@ -35,6 +38,7 @@ class Selection:
     t: int | None = None
     value_range: tuple[float, float] | None = None
     pixel_size: float | None = None
+    percentiles: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.level is not None and self.mpp is not None:
@@ -50,11 +54,36 @@ class Selection:
         if span is not None and not (all(map(math.isfinite, span)) and span[0] < span[1]):
             what = f"{span[0]:g}..{span[1]:g} is no range of pixel values"
             raise ImageError("value range", what, fix="give those of black and white, such as 0,4095")
+        shares = self.percentiles
+        if shares is not None and not 0 <= shares[0] < shares[1] <= 100:
+            what = f"p{shares[0]:g},p{shares[1]:g} are no two percentiles from 0 to 100"
+            raise ImageError("value range", what, fix="give those of black and white, such as p1,p99")
         numbers = {"level": self.level, "series": self.series, "z": self.z, "t": self.t}
         numbers |= {f"bands[{i}]": band for i, band in enumerate(self.bands or ())}
         for name, index in numbers.items():
             if index is not None and index < 0:
                 raise ImageError(name, f"{index} is below 0", fix="count from 0")
+
+
+def parse_value_range(value: object) -> dict[str, Any]:
+    """The field of ``Selection`` for a range of pixel values as users write it: two numbers, or two percentiles.
+
+    Raises:
+        ImageError: it is neither.
+
+    Examples:
+        >>> parse_value_range((0, 4095)), parse_value_range("p1,p99.5"), parse_value_range(None)
+        ({'value_range': (0, 4095)}, {'percentiles': (1.0, 99.5)}, {})
+    """
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*p(\d+(?:\.\d+)?)\s*,\s*p(\d+(?:\.\d+)?)\s*", value)
+        if found is None:
+            fix = "give two percentiles, such as p1,p99, or two pixel values"
+            raise ImageError("value range", f"{value!r} is no range of pixel values", fix=fix)
+        return {"percentiles": (float(found[1]), float(found[2]))}
+    return {"value_range": value}
 
 
 def select_index(index: int | None, count: int, *, what: str, where: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fullfield.image.blob import local_path
@@ -45,7 +46,7 @@ def check_identity(raster: Raster) -> None:
         return
     if opened.state is not None:
         check_state(raster)
-    again = open_raster(opened.path, selection=opened.selection)
+    again = open_raster(opened.path, selection=replace(opened.selection, percentiles=None))
     try:
         changes = list(_differences(raster.metadata.identity, again.metadata.identity))
     finally:

@@ -48,7 +48,8 @@ def open_source(
         GeometryError: a region that leaves the image.
     """
     where = where or Where()
-    if isinstance(image, ImageFile) and image.selection.value_range and model.preprocessing.value_range is None:
+    given = isinstance(image, ImageFile) and (image.selection.value_range or image.selection.percentiles)
+    if given and model.preprocessing.value_range is None:
         what = "is given, but the model takes pixel values as they are"
         raise ImageError("value range", what, fix="name a preprocessing that states its range, such as unit")
     edge = parse_edge(where.edge)
