@@ -15,7 +15,7 @@ from fullfield.exporters import Options, export
 from fullfield.image.raster import ArrayRaster, ImageMetadata
 from fullfield.store.array_map import ArrayMap
 from tests.decisions import mosaic
-from tests.exporters.maps import score_map
+from tests.exporters.maps import placed, score_map
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -44,7 +44,7 @@ def photo(side: int = 200, seed: int = 0) -> NDArray[np.uint8]:
 def test_labels_without_options_are_those_of_an_export_at_the_resolution_of_the_image(
     tmp_path: Path, dtype: str
 ) -> None:
-    scores = score_map(4, dtype=dtype)
+    scores = score_map(4, dtype=dtype, placement=placed(padding=(-7, 0, -2, -5)))
     found, _ = segment(ArrayMap(scores.array, scores.spec), Segmentation())
     export(scores, tmp_path / "a.npy", options=Options(labels=True, resolution="image", resample="bilinear"))
     wanted = np.load(tmp_path / "a.npy")[0]
@@ -73,6 +73,16 @@ def test_scores_are_interpolated_to_the_centre_of_each_pixel_by_hand() -> None:
             + array[:, a + 1, b + 1] * u * v
         )
         assert found[y, x] == values.argmax()
+
+
+@pytest.mark.parametrize(("side", "step", "window"), [(84, 8, 24), (101, 7, 15), (64, 32, 24)])
+def test_scans_beyond_the_edge_give_a_class_to_every_pixel(side: int, step: int, window: int) -> None:
+    rows = -(-side // step)  # centred on the first pixel and every step on
+    low = window // 2
+    high = max(0, (rows - 1) * step + window - low - side)
+    place = Placement((step, step), (window, window), (side, side), (side, side), (low, high, low, high))
+    assert place.shape == (rows, rows)
+    assert (np.asarray(smooth(place).segments()) >= 0).all()
 
 
 def test_a_coarser_resolution_gives_the_labels_of_an_export_at_that_size(tmp_path: Path) -> None:
@@ -185,6 +195,16 @@ def test_hysteresis_keeps_weak_pixels_that_are_connected_to_strong_ones() -> Non
     assert shown(scores.segments(Segmentation(threshold={"crack": (0.1, 0.95)}))) == [".........."]
 
 
+def test_hysteresis_keeps_the_weak_regions_of_scipy_that_hold_a_strong_pixel() -> None:
+    scores = smooth(place(step=2), classes=1)
+    weak, strong = (np.asarray(scores.segments(Segmentation(threshold=least))) == 0 for least in (1, 5))
+    labels, count = ndimage.label(weak)
+    kept = np.isin(labels, np.unique(labels[strong]))
+    found = scores.segments(Segmentation(threshold=(1, 5)))
+    assert np.array_equal(np.asarray(found) == 0, kept)
+    assert 0 < found.count < count
+
+
 def test_small_segments_below_the_threshold_of_others_vanish_into_what_surrounds_them() -> None:
     rng = np.random.default_rng(0)
     array = ndimage.gaussian_filter(rng.normal(size=(1, 80, 80)), (0, 2, 2))
@@ -287,6 +307,28 @@ def test_segments_can_be_drawn_and_described() -> None:
     assert repr(found) == f"Segments({found.count} of 3 classes ({text}), 200x200 px)"
     assert found.labels.overlay(photo()).size[0] >= 200
     assert "<table" in found._repr_html_()
+
+
+def test_segments_go_to_xarray_and_dask() -> None:
+    pytest.importorskip("xarray")
+    found = smooth(place(), class_names=("a", "b", "c")).segments()
+    array = found.labels.to_xarray()
+    assert array.dims == ("y", "x")
+    assert (float(array.y[0]), float(array.x[199])) == (0.5, 199.5)
+    assert np.array_equal(array.astype(int).where(array != 255, -1), found)
+
+
+def test_a_full_disk_is_one_error_that_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+    import tempfile
+
+    class Full:
+        def __init__(self, **settings: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    with pytest.raises(FullfieldError, match=r"(?s)needs up to 80000 bytes.*another folder in TMPDIR"):
+        smooth(place()).segments()
 
 
 # -- Accuracy ----------------------------------------------------------------------------------------------------------

@@ -120,8 +120,8 @@ def segments(
     """The top class of each pixel of the image, smoothed along its edges and cleaned as ``Segmentation`` says.
 
     Scores are interpolated between the centres of windows, on request filtered along the image's edges, and
-    compared. The result does not depend on the budget. Pixels farther than half a step from the outermost centres
-    have no class.
+    compared. The result does not depend on the budget. Pixels farther than half a step from the outermost centres,
+    or a step where windows reach beyond the image (``edge``), have no class.
 
     Args:
         how: the options; by default labels are neither filtered nor cleaned.

@@ -39,7 +39,8 @@ class _Axis:
 class PixelScores:
     """Scores of some classes at the pixels of the whole image, read by region.
 
-    Bilinear between the centres of windows; beyond the outermost centres the outermost cells extend by half a cell.
+    Bilinear between the centres of windows; beyond the outermost centres the outermost cells extend by half a cell, and
+    by a whole one where windows reach beyond the image, so that its last pixels have scores too.
     Cells without a score have no share. Every number is computed by itself in a fixed order, without matrix products,
     so that it does not depend on the region that is read.
 
@@ -116,8 +117,9 @@ def _axis(placement: Placement, axis: int, size: Pair, span: Pair) -> _Axis:
     pixel = placement.image[axis] / size[axis]
     centres = (np.arange(*span) + 0.5) * pixel
     place = np.round((centres - placement.centre(-0.5, -0.5)[axis]) / cell - 0.5, 9)  # a centre is met exactly
-    nearest: NDArray[np.intp] = np.floor(place + 0.5).astype(np.intp)
-    inside = (nearest >= 0) & (nearest < count)
+    nearest: NDArray[np.intp] = np.clip(np.floor(place + 0.5), 0, count - 1).astype(np.intp)
+    around = 1.0 if placement.padding[2 * axis] > 0 else 0.5  # windows beyond the image: the next one has no centre
+    inside = (place >= -around) & (place < count - 1 + around)
     if not inside.any():
         return _Axis(np.zeros((0, 0), np.intp), np.zeros((0, 0)), nearest, inside, 0, 0)
     wide = max(1.0, pixel / cell)  # where pixels are larger than cells, every cell counts
