@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 import fullfield
 from fullfield import ArgumentError, Compute, DecisionRule, GeometryError, ImageError, Model, Progress, Target
 from fullfield.jobs.to_decision import map_bytes
+from tests.processes import json_of
 from tests.requests import job_of
 
 
@@ -113,6 +115,24 @@ def test_background_is_found_once_and_no_picture_is_left(net: Model, temporary: 
 def test_a_target_finds_the_mode(net: Model, image: np.ndarray) -> None:
     found = fullfield.decide(net, image, "mean", mode=Target(tolerance=0.5))
     assert found.windows == fullfield.decide(net, image, "mean").windows
+
+
+def check_peak(*case: str) -> None:
+    found = json_of(Path(__file__).with_name("decided_peak.py"), *case)
+    budget = int(case[1].removesuffix("MB")) * 10**6
+    assert 10**6 < found["measured"] <= budget < found["map"], found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_bounded_by_the_budget_and_not_by_the_map() -> None:
+    check_peak("1900", "80MB", "mean")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("how", ["quantile:0.9", "log-sum-exp"])
+def test_the_passes_of_a_decision_keep_to_the_budget(how: str) -> None:
+    check_peak("3000", "100MB", how)
 
 
 def never_scanning(now: Progress) -> None:

@@ -96,3 +96,20 @@ def test_the_effective_number_is_that_of_means_of_independent_pixels_up_to_the_e
     by_hand = weight.sum() ** 2 * 24 * 24 / (total**2).sum()
     assert by_hand <= found.effective() == pytest.approx(320 * 320 / (24 * 24))
     assert by_hand == pytest.approx(found.effective(), rel=0.1)
+
+
+def test_weights_of_windows_inside_of_a_mask_are_those_that_sums_give() -> None:
+    place = Placement((5, 4), (31, 18), (3026, 2414), (3026, 2414))
+    y, x = np.indices(place.shape)
+    scored = (y - 300) ** 2 + (x - 300) ** 2 < 280**2
+    blocks = [(i, i + 50, j, j + 50) for i in range(0, 600, 50) for j in range(0, 600, 50)]
+    short = coverage(place, scored)
+    assert short._inside[0].sum() > 500
+    plain = [block for block in blocks if np.ptp(short.weights(block)) == 0]
+    assert len(plain) > 50
+    summed = coverage(place, scored)
+    summed.__dict__["_inside"] = (np.zeros(600, np.bool_), np.zeros(600, np.bool_))
+    for top, bottom, left, right in blocks:
+        known = scored[top:bottom, left:right]
+        found, wanted = short.weights((top, bottom, left, right)), summed.weights((top, bottom, left, right))
+        assert np.array_equal(found[known], wanted[known])

@@ -190,6 +190,31 @@ def test_a_class_without_scores_is_nan_and_no_score_at_all_is_an_error() -> None
         in_memory(np.full_like(array, np.nan)).decide("mean")
 
 
+def test_a_class_whose_scores_are_all_nan_cannot_be_decided_on_alone() -> None:
+    array = logits()
+    array[1] = np.nan
+    for arguments in ({"classes": 1}, {"on": "softmax"}):
+        with pytest.raises(ImageError, match="score: no class has one"):
+            in_memory(array).decide("mean", **arguments)  # type: ignore[arg-type]
+
+
+def test_classes_and_temperatures_may_be_numbers_of_numpy() -> None:
+    scores = in_memory(logits())
+    wanted = scores.decide("mean", on="softmax", temperature=2, classes=[1]).scores
+    assert scores.decide("mean", on="softmax", temperature=np.float32(2), classes=np.int64(1)).scores == wanted  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match=r"class: 1\.5"):
+        scores.decide("mean", classes=1.5)  # type: ignore[arg-type]
+
+
+def test_windows_outside_of_the_image_weigh_nothing() -> None:
+    outside = Placement((10, 10), (10, 10), (20, 10), (20, 10), padding=(0, 20, 0, 0))
+    array = np.array([[[1.0], [2.0], [900.0], [5.0]]])
+    scores = Scores.from_array(array, outside)
+    assert scores.decide("mean").scores == [1.5]
+    assert scores.decide("quantile:1").scores == [2.0]
+    assert scores.decide("log-sum-exp:5").scores == [-np.inf]  # the greatest score alone would count
+
+
 def test_one_window_is_its_own_decision() -> None:
     array = np.array([[[0.25]], [[0.75]]])
     for how in [*ALL, "noisy-or"]:

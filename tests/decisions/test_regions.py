@@ -131,6 +131,13 @@ def test_image_coordinates_count_the_finest_level_and_map_coordinates_the_georef
     assert plain[0].scores.tobytes() == level[0].scores.tobytes() == mapped[0].scores.tobytes()
 
 
+def test_geometries_among_properties_are_left_out(tmp_path: Path) -> None:
+    inner = {"type": "Polygon", "coordinates": box(0, 0, 5, 5)}
+    file = write(tmp_path / "regions.geojson", feature(box(50, 60, 90, 120), properties={"nucleus": inner, "n": [1]}))
+    (found,) = scores().decide("mean", regions=file)
+    assert json.loads(json.dumps(found.to_dict()))["region"]["properties"] == {"n": [1]}
+
+
 def test_labels_have_shares_in_regions(tmp_path: Path) -> None:
     labels = np.zeros((1, *PLACE.shape), np.uint8)
     labels[:, 10:] = 1

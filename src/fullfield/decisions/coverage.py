@@ -43,6 +43,15 @@ class _Strips(NamedTuple):
             total[inside] += share[self.start[inside] + k]
         return total
 
+    def like_the_middle(self) -> NDArray[np.bool_]:
+        """The windows whose strips are as long, and covered by as many windows, as those of the middle one."""
+        middle, lengths = len(self.start) // 2, self.stop - self.start
+        alike, counts = lengths == lengths[middle], self.last - self.first
+        for k in range(int(lengths[middle])):
+            at, wanted = np.where(alike, self.start + k, self.start[middle] + k), self.start[middle] + k
+            alike = alike & (self.lengths[at] == self.lengths[wanted]) & (counts[at] == counts[wanted])
+        return np.asarray(alike)
+
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
@@ -78,6 +87,22 @@ class Coverage:
     def _along(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self._axes[0].along(), self._axes[1].along()
 
+    @cached_property
+    def _inside(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """The rows and columns whose windows are cut into strips like those of the middle one."""
+        return self._axes[0].like_the_middle(), self._axes[1].like_the_middle()
+
+    @cached_property
+    def _plain(self) -> float:
+        """The weight of a window like the one in the middle, if all windows around it have scores."""
+        middle = [count // 2 for count in self.placement.shape]
+        strips = [slice(int(a.start[k]), int(a.stop[k])) for a, k in zip(self._axes, middle, strict=True)]
+        areas = np.multiply.outer(*(axis.lengths[part] for axis, part in zip(self._axes, strips, strict=True)))
+        counts = np.multiply.outer(
+            *(axis.last[part] - axis.first[part] for axis, part in zip(self._axes, strips, strict=True))
+        )
+        return float(self._rounded(self._shares(areas, counts).sum() * 2.0**-self._sum_bits))
+
     def weights(self, region: Region) -> NDArray[np.float64]:
         """Weights ``(y, x)`` of a block of windows, px; those of windows without scores have no meaning."""
         top, bottom, left, right = region
@@ -85,18 +110,30 @@ class Coverage:
             product = np.multiply.outer(self._along[0][top:bottom], self._along[1][left:right])
             return self._rounded(product)
         y, x = (
-            slice(int(a.start[low]), int(a.stop[high - 1]))
-            for a, low, high in zip(self._axes, (top, left), (bottom, right), strict=True)
+            slice(int(axis.start[low]), int(axis.stop[high - 1]))
+            for axis, low, high in zip(self._axes, (top, left), (bottom, right), strict=True)
         )
-        counts = self._counts(y, x)
-        bits = _SUM_BITS - self.window_area.bit_length()
+        known = self.selected.read(self._covering(y, x))
+        if known.all() and self._inside[0][top:bottom].all() and self._inside[1][left:right].all():
+            return np.full((bottom - top, right - left), self._plain)
         area = np.multiply.outer(self._axes[0].lengths[y], self._axes[1].lengths[x])
-        shares = (area * 2.0**bits) / np.maximum(counts, 1)
+        ends = [
+            (axis.start[block] - strips.start, axis.stop[block] - strips.start)
+            for axis, block, strips in zip(self._axes, (slice(top, bottom), slice(left, right)), (y, x), strict=True)
+        ]
+        sums = _boxes(self._shares(area, self._counts(known, y, x)), *ends)
+        return self._rounded(sums * 2.0**-self._sum_bits)
+
+    @property
+    def _sum_bits(self) -> int:
+        """Parts of a weight are multiples of ``2^-_sum_bits`` px, so that their sum over a window fits 64 bits."""
+        return _SUM_BITS - self.window_area.bit_length()
+
+    def _shares(self, area: NDArray[np.int64], counts: NDArray[Any]) -> NDArray[np.uint64]:
+        """Area over the number of windows that cover it, as whole numbers; 0 where none does."""
+        shares = (area * 2.0**self._sum_bits) / np.maximum(counts, 1)
         shares[counts == 0] = 0
-        ends = [(a.start[s] - o, a.stop[s] - o) for a, s, o in zip(
-            self._axes, (slice(top, bottom), slice(left, right)), (y.start, x.start), strict=True)]  # fmt: skip
-        sums = _boxes(np.rint(shares).astype(np.uint64), *ends)
-        return self._rounded(sums * 2.0**-bits)
+        return np.asarray(np.rint(shares), np.uint64)
 
     def _rounded(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weights as multiples of their unit."""
@@ -116,8 +153,10 @@ class Coverage:
                     self._axes, (top, left), (i, j), (rows, columns), (bottom, right), strict=True
                 )
             )
-            area = np.multiply.outer(self._axes[0].lengths[y], self._axes[1].lengths[x])
-            total += int(area[self._counts(y, x) > 0].sum())
+            known = self.selected.read(self._covering(y, x))
+            if known.any():
+                area = np.multiply.outer(self._axes[0].lengths[y], self._axes[1].lengths[x])
+                total += int(area[self._counts(known, y, x) > 0].sum())
         return total
 
     def effective(self) -> float:
@@ -131,16 +170,27 @@ class Coverage:
         """
         return max(1.0, self.covered_pixels() / self.window_area)
 
-    def _counts(self, y: slice, x: slice) -> NDArray[np.uint32]:
-        """Windows with scores that cover each pair of a strip along y and one along x."""
-        spans = []
-        for axis, strips in zip(self._axes, (y, x), strict=True):
-            first, last = axis.first[strips], np.maximum(axis.last[strips], axis.first[strips])
-            low, high = int(first.min(initial=len(axis.start))), int(last.max(initial=0))
-            spans.append((first - low, last - low, low, max(low, high)))
-        (_, _, top, bottom), (_, _, left, right) = spans
-        known = self.selected.read((top, bottom, left, right)).astype(np.uint32)
-        return _boxes(known, spans[0][:2], spans[1][:2])
+    def _covering(self, y: slice, x: slice) -> Region:
+        """The windows that cover some strips: a half-open rectangle of cells."""
+        (top, bottom), (left, right) = (
+            (int(axis.first[strips].min(initial=len(axis.start))), int(axis.last[strips].max(initial=0)))
+            for axis, strips in zip(self._axes, (y, x), strict=True)
+        )
+        return top, max(top, bottom), left, max(left, right)
+
+    def _counts(self, known: NDArray[np.bool_], y: slice, x: slice) -> NDArray[np.uint32]:
+        """Windows with scores that cover each pair of a strip along y and one along x.
+
+        Args:
+            known: which of the windows that cover them have scores.
+            y, x: the strips.
+        """
+        top, _, left, _ = self._covering(y, x)
+        spans = [
+            (axis.first[strips] - low, np.maximum(axis.last[strips], axis.first[strips]) - low)
+            for axis, strips, low in zip(self._axes, (y, x), (top, left), strict=True)
+        ]
+        return _boxes(known.astype(np.uint32), *spans)
 
 
 def _own(axis: _Strips, low: int, high: int, end: int) -> slice:

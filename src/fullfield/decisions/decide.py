@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -103,9 +105,11 @@ def bands_of(spec: MapSpec, rule: DecisionRule) -> tuple[int, ...]:
     wanted = rule.classes
     if wanted is None:
         return tuple(range(spec.shape[0]))
-    bands = tuple(find_band(spec, cls) for cls in ((wanted,) if isinstance(wanted, (int, str)) else wanted))
+    if not isinstance(wanted, Iterable):
+        wanted = (wanted,)
+    bands = tuple(find_band(spec, cls) for cls in ((wanted,) if isinstance(wanted, str) else wanted))
     if not bands or len(set(bands)) < len(bands):
-        what = f"{list(wanted)} names a class twice" if bands else "none is given"  # type: ignore[arg-type]
+        what = f"{list(wanted)} names a class twice" if bands else "none is given"
         raise ArgumentError("classes", what, fix="name each class once")
     return bands
 

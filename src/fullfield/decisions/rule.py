@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from fullfield.arguments import checks_fields
@@ -92,7 +93,7 @@ class DecisionRule:
     def _check_temperature(self) -> None:
         given = self.temperature
         number = given.value if isinstance(given, Temperature) else given
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < math.inf:
+        if isinstance(number, bool) or not isinstance(number, Real) or not 0 < number < math.inf:
             raise ArgumentError("temperature", f"{given!r:.60} is no positive number", fix="use fit_temperature")
         if self.on not in ("softmax", "sigmoid"):
             what = f"divides logits before softmax or sigmoid, on is {self.on}"

@@ -15,7 +15,19 @@ from fullfield.errors import ImageError
 
 
 def evaluate(values: DecidedValues, statistic: Statistic) -> NDArray[np.float64]:
-    """One score for each class; NaN where a class has no values. Shape: ``(classes,)``"""
+    """One score for each class; NaN where a class has no values. Shape: ``(classes,)``
+
+    Raises:
+        ImageError: no class has a score.
+    """
+    found = _evaluated(values, statistic)
+    if np.isnan(found).all():
+        what = "no class has one: all of a class's are NaN, or infinite ones cancel"
+        raise ImageError("score", what, fix="check the network's output, or decide on other classes")
+    return found
+
+
+def _evaluated(values: DecidedValues, statistic: Statistic) -> NDArray[np.float64]:
     match statistic.function:
         case "mean":
             return mean(values)
@@ -70,9 +82,13 @@ def log_sum_exp(values: DecidedValues, beta: float | None) -> NDArray[np.float64
             over.add(series, np.exp((numbers - most[series]) * betas[series]) * weights)
             under.add(series, weights)
     return np.array([
-        top + math.log(over.over(k, under)) / betas[k] if math.isfinite(top) and betas[k] else top
+        top + _log(over.over(k, under)) / betas[k] if math.isfinite(top) and betas[k] else top
         for k, top in enumerate(most.tolist())
     ])  # fmt: skip
+
+
+def _log(number: float) -> float:
+    return math.log(number) if number else -math.inf
 
 
 def noisy_or(values: DecidedValues) -> NDArray[np.float64]:

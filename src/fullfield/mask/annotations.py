@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Annotation:
     Args:
         name: from its properties, else its id, else its number.
         number: in the file, from 0; annotations without polygons count too.
-        properties: as the file has them.
+        properties: as the file has them, without geometries.
         polygons: in pixels of the image as it is read.
     """
 
@@ -58,13 +59,22 @@ def read_annotations(path: Path, frame: Frame, coordinates: MaskCoordinates) -> 
             lengths = placed.lengths[low:high]
             points = placed.points[starts[low] : starts[low] + lengths.sum()]
             properties = feature.get("properties")
-            facts = properties if isinstance(properties, dict) else {}
+            facts = {k: v for k, v in properties.items() if _is_json(v)} if isinstance(properties, dict) else {}
             rings = Rings(points, lengths, placed.owners[low:high] - first)
             found.append(Annotation(_name(facts, feature.get("id"), number), number, facts, rings))
         first = stop
     if first <= placed.owners[-1]:
         raise ImageError(where, "has features inside of features", fix="export the annotations again")
     return found
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a property is what the file says: the coordinates of polygons are packed."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _name(properties: dict[str, Any], id_: Any, number: int) -> str:
