@@ -96,7 +96,7 @@ class ScanJob:
         facts: dict[str, Any] = {
             "fullfield": __version__,
             "model": model.name,
-            "model_hash": model.hash,
+            "model_hash": self.prepared.hash if self.prepared.model is model else model.hash,
             "ends_in": model.ends_in,
             "features": model.features,
             "image": self.source.image.name,

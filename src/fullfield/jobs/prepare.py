@@ -34,6 +34,11 @@ class PreparedModel:
         axes = [p.axes for p in nodes.places(cap=0).values() if p.axes is not None]
         return max(a[0].jump for a in axes), max(a[1].jump for a in axes)
 
+    @cached_property
+    def hash(self) -> str:
+        """Of the model, whose weights are those that it was prepared with."""
+        return self.model.hash
+
     @property
     def itemsize(self) -> int:
         """Bytes of one number of the network's type."""

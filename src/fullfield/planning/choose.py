@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import get_args
 
 from fullfield.errors import BudgetError, GeometryError
@@ -173,20 +173,13 @@ def _is_defined(task: _Task, plan: Plan) -> bool:
     """
     if task.borders.cells is None:
         return True
-    shared = task.borders.places(task.network)
+    shared = task.costs.shared_places(task.borders)
     return all(place.shared or not shared[name].shared for name, place in plan.places.items())
-
-
-def _largest_value(task: _Task, grid: TileGrid, stop: int | None) -> int:
-    """Numbers of the largest value of one window that is computed per window; of any if none need be."""
-    places = task.borders.places(task.network) if stop is None else task.costs.places(grid, stop)
-    alone = [n.window_elements for n in task.network if not places[n.name].shared]
-    return max(alone or [n.window_elements for n in task.network])
 
 
 def _shifts(task: _Task) -> Pair:
     """Passes along y and x whose common step every shared layer's stride divides."""
-    axes = [p.axes for p in task.borders.places(task.network).values() if p.axes is not None]
+    axes = [p.axes for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
     along = ([a[k].jump for a in axes if not a[k].closed] for k in (0, 1))
     y, x = (math.lcm(s, *strides) // s for s, strides in zip(task.step, along, strict=True))
     return y, x
@@ -234,14 +227,14 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         total = memory(tile, found).total_bytes
         return TileOption(tile, batch, stop, _work(found, tile), _time(found, tile, shape), total)
 
-    axes = [p.axes for p in task.borders.places(task.network).values() if p.axes is not None]
+    axes = [p.axes for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
     search = TileSearch(
         option,
         task.budget,
         shape,
         step,
         stride=(max(a[0].jump for a in axes), max(a[1].jump for a in axes)),
-        value_bytes=functools.cache(lambda stop: task.costs.itemsize * _largest_value(task, grid, stop)),
+        value_bytes=partial(task.costs.largest_value, grid),
         nodes=len(task.network.nodes) if task.borders.cells is None else 0,  # elsewhere scores would depend on it
         batch=task.batch,
         every=cell_stride,

@@ -49,11 +49,32 @@ class CostCache:
         self._costs: OrderedDict[Hashable, Cost] = OrderedDict()
         self._axes: OrderedDict[Hashable, Mapping[str, AxisCells]] = OrderedDict()
         self._places: OrderedDict[Hashable, Mapping[str, Place]] = OrderedDict()
+        self._largest: OrderedDict[Hashable, int] = OrderedDict()
 
     def places(self, grid: TileGrid, stop: int | None = None) -> Mapping[str, Place]:
         """Where every node runs, per window from node ``stop`` on; the same object for equal arguments."""
         key = grid.borders, grid.step, stop
         return _cached(self._places, _PLACES, key, lambda: grid.borders.places(self.network, stop=stop, step=grid.step))
+
+    def shared_places(self, borders: Borders) -> Mapping[str, Place]:
+        """Where every node runs at the step at which most is shared; the same object for equal arguments."""
+        return _cached(self._places, _PLACES, borders, lambda: borders.places(self.network))
+
+    def largest_value(self, grid: TileGrid, stop: int | None) -> int:
+        """Bytes of the largest value of one window that is computed per window; of any if none need be.
+
+        Args:
+            grid: of the search.
+            stop: index of the node from which on windows share nothing; ``None`` where they cannot.
+        """
+        key = grid.borders, None if stop is None else (grid.step, stop)
+
+        def largest() -> int:
+            places = self.shared_places(grid.borders) if stop is None else self.places(grid, stop)
+            alone = [n.window_elements for n in self.network if not places[n.name].shared]
+            return self.itemsize * max(alone or [n.window_elements for n in self.network])
+
+        return _cached(self._largest, _PLACES, key, largest)
 
     def cost(self, grid: TileGrid, tile: Pair, first: Pair, *, batch: int, stop: int | None = None) -> Cost:
         """The cost of a tile whose first window is ``first`` (row, column); ``stop`` as for ``places``."""
