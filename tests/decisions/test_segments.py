@@ -134,6 +134,18 @@ def test_interpolated_and_filtered_scores_are_the_same_bits_in_blocks_of_any_siz
         assert np.array_equal(np.array(list(planes)), whole[(slice(None), *at)])
 
 
+@pytest.mark.parametrize("classes", [2, 9, 300])
+def test_probabilities_are_the_same_bits_in_a_map_of_any_shape(classes: int) -> None:
+    from fullfield.decisions.pixel_scores import wide_activated
+
+    scores = np.random.default_rng(0).normal(0, 9, (classes, 9, 11)).astype(np.float32)
+    for given in (scores, np.asfortranarray(scores), scores.transpose(0, 2, 1)):
+        whole = wide_activated(given, "softmax")
+        for y, y_end, x, x_end in ((0, 1, 0, 1), (3, 4, 0, 9), (2, 9, 5, 6), (0, 9, 0, 9), (4, 6, 7, 9)):
+            part = wide_activated(given[:, y:y_end, x:x_end], "softmax")
+            assert np.array_equal(part, whole[:, y:y_end, x:x_end])
+
+
 # -- Cleaning ----------------------------------------------------------------------------------------------------------
 
 

@@ -105,21 +105,19 @@ def _windows(guide: _Integers, there: _Integers, radius: int, epsilon: float) ->
     guide = guide * there
     count = np.maximum(window_sums(there, radius), 1).astype(np.float64)
     means = [window_sums(channel, radius) / count / GUIDE_LEVELS for channel in guide]
-    mixed = [[window_sums(one * other, radius) / count / GUIDE_LEVELS**2 for other in guide] for one in guide]
-    covariance = [
-        [value - own * other for value, other in zip(row, means, strict=True)]
-        for row, own in zip(mixed, means, strict=True)
-    ]
-    for k, row in enumerate(covariance):
-        row[k] = row[k] + epsilon
+    covariance = []  # the upper triangle, row by row
+    for k, own in enumerate(guide):
+        for n in range(k, len(guide)):
+            mixed = window_sums(own * guide[n], radius) / count / GUIDE_LEVELS**2 - means[k] * means[n]
+            covariance.append(mixed + epsilon if n == k else mixed)
     return _Windows(guide, there, count, means, _inverse(covariance))
 
 
-def _inverse(matrix: list[list[_Floats]]) -> list[list[_Floats]]:
-    """The inverse of symmetric matrices of one or three rows, element by element."""
-    if len(matrix) == 1:
-        return [[1 / matrix[0][0]]]
-    (a, b, c), (_, d, e), (_, _, f) = matrix
+def _inverse(triangle: list[_Floats]) -> list[list[_Floats]]:
+    """The inverse of symmetric matrices of one or three rows, given as their upper triangle, element by element."""
+    if len(triangle) == 1:
+        return [[1 / triangle[0]]]
+    a, b, c, d, e, f = triangle
     minors = [d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b]
     determinant = a * minors[0] + b * minors[1] + c * minors[2]
     p, q, r, s, t, u = (minor / determinant for minor in minors)

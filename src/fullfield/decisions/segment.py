@@ -106,9 +106,9 @@ def segment(
     """
     parsed = parse_segmentation(scores, how, has_image=image is not None)
     budget = BUDGET_BYTES if budget_bytes is None else budget_bytes
-    guide = open_guide(image, scores.spec.placement.image, parsed.size) if image is not None else None
+    guide = open_guide(image, scores.spec.placement.image, parsed.size) if parsed.radius else None
     pixels = PixelScores(scores, parsed.bands, parsed.activation, parsed.size)
-    raster = label_pixels(pixels, parsed, guide if parsed.radius else None, budget_bytes=budget, progress=progress)
+    raster = label_pixels(pixels, parsed, guide, budget_bytes=budget, progress=progress)
     regions = _cleaned(raster, parsed, budget, progress)
     found = _segment_map(scores, how, parsed, raster)
     names = class_names(found)
