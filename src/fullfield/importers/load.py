@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,10 +13,14 @@ from torch import nn
 
 from fullfield.arguments import checks_keywords
 from fullfield.errors import CaptureError
+from fullfield.importers.class_names import read_class_names
 from fullfield.importers.detect import USE_ONNX, detect
 from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
 from fullfield.model.torch_export import WindowSize, capture_module, parse_window
+
+LABELS = "labels.txt"
+"""A file next to a model's with one class name a line."""
 
 ModelLike = Model | nn.Module | str | os.PathLike[str]
 """What every verb takes for a model: what ``load`` takes as its source."""
@@ -50,7 +55,8 @@ def load(
         preprocessing: a preset's name or a value; also a dict, torchvision's ``Normalize`` or ``weights.transforms()``,
             or an image processor of Hugging Face. By default that of fullfield's metadata in the file or of timm's
             ``pretrained_cfg``, else ``none``.
-        class_names: one name a score; by default those in the file.
+        class_names: one name a score; by default those in the file, or in ``labels.txt`` next to it where these are as
+            many as the scores.
         score: index or name of the output that holds the scores, where the network has several; names of nested
             outputs are joined by dots. Or the name of a layer, as ``inspect`` prints it, for the features of each
             window: ``"layer4"`` is the mean of its map, or of its tokens, over the window, ``"layer4:map"`` all its
@@ -70,7 +76,7 @@ def load(
         )
     names = None if class_names is None else tuple(class_names)
     if isinstance(source, (str, os.PathLike)):
-        return _load_file(
+        model = _load_file(
             Path(source),
             window=window,
             channels=channels,
@@ -81,6 +87,7 @@ def load(
             trust=trust,
             name=name,
         )
+        return _labelled(model, Path(source).parent / LABELS)
     if weights is not None:
         raise _carries_weights(type(source).__name__)
     if isinstance(source, nn.Module):
@@ -95,6 +102,16 @@ def load(
         )
     _check_unchanged(source, window, channels, score)
     return _changed(source, preprocessing, names, name)
+
+
+def _labelled(model: Model, labels: Path) -> Model:
+    """The model with the class names in a file next to its own, where it has none and they are one a score."""
+    if model.class_names is not None or model.features is not None or not labels.is_file():
+        return model
+    with contextlib.suppress(CaptureError):  # it may be a text of another kind
+        names = read_class_names(labels)
+        return replace(model, class_names=names) if len(names) == model.classes else model
+    return model
 
 
 def _load_file(

@@ -10,6 +10,7 @@ import onnx.inliner
 
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.limits import broken
+from fullfield.importers.onnx.registry import REGISTRY
 
 MOST_NODES = 50_000
 """The most nodes that the scores depend on; the largest classifiers have a few thousand."""
@@ -17,7 +18,13 @@ FREE_NODES = 2_000
 NODES_PER_NODE = 16
 """The most nodes after the functions are replaced, for each node that is written in the file, beyond those free."""
 MOST_LEVELS = 100
-
+_NODES_PER_OPERATOR = 100  # of one that ONNX defines by others
+_COMPOSED = {
+    schema.name
+    for schema in onnx.defs.get_all_schemas()
+    if not schema.domain
+    and any(getattr(schema, f"has_{kind}", False) for kind in ("function", "context_dependent_function"))
+}
 FunctionKey = tuple[str, str, str]
 
 
@@ -52,12 +59,40 @@ def inline(model: onnx.ModelProto, path: Path, *, cap_bytes: int) -> onnx.ModelP
         )
     if size > cap_bytes:
         raise broken(path, f"its functions take {size} bytes where they are called, more than {cap_bytes}")
-    if not model.functions or nodes == len(model.graph.node):
-        return model
     try:
-        return onnx.inliner.inline_local_functions(model)
+        if model.functions and nodes != len(model.graph.node):
+            model = onnx.inliner.inline_local_functions(model)
+        return _without_composed(model, path)
+    except CaptureError:
+        raise
     except Exception as error:  # the inliner raises many types for a damaged file
         raise broken(path, f"its functions cannot be inlined ({first_line(error)})") from error
+
+
+def _without_composed(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model without operators that ONNX defines by others and that the table lacks.
+
+    Raises:
+        CaptureError: these would be too many nodes.
+    """
+    for _ in range(MOST_LEVELS):
+        before = len(model.graph.node)
+        names = [node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")]
+        composed = [name for name in names if name in _COMPOSED and name not in REGISTRY]
+        if not composed:
+            break
+        if before + _NODES_PER_OPERATOR * len(composed) > MOST_NODES:
+            what = f"has {len(composed):,} operators that ONNX defines by others, too many to replace"
+            raise CaptureError(str(path), what, fix="export the network again, in an older opset")
+        known = {value.name for value in model.graph.value_info}
+        for tensor in model.graph.initializer:  # the inliner needs their types
+            if tensor.name not in known:
+                model.graph.value_info.add(name=tensor.name).type.tensor_type.elem_type = tensor.data_type
+        functions = [("", name) for name in sorted(set(composed))]
+        model = onnx.inliner.inline_selected_functions(model, functions, inline_schema_functions=True)
+        if len(model.graph.node) == before:
+            break
+    return model
 
 
 class _Expansion:

@@ -27,8 +27,9 @@ from fullfield.importers.onnx import (
 )
 from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.builder import AtenBuilder
-from fullfield.importers.onnx.interface import ImageInput, find_input, metadata
+from fullfield.importers.onnx.interface import ImageInput, find_input
 from fullfield.importers.onnx.layer_names import layer_path
+from fullfield.importers.onnx.metadata import Metadata, metadata
 from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, full_name, opset, read_model
 from fullfield.importers.onnx.registry import REGISTRY, OnnxCall
 from fullfield.importers.onnx.tensors import to_torch
@@ -82,11 +83,11 @@ def load_onnx(
     model = read.proto
     stated = metadata(model, path)
     entry = find_input(model.graph, path)
-    size = parse_window(window if window is not None else _own_window(stated.window, entry, path))
+    size = parse_window(window if window is not None else _own_window(stated, entry, path))
     importer = _GraphImport(read, path, entry, size)
     graph = importer.run()
     features = importer.features or stated.features
-    names = None if features else stated.class_names or read.chosen.labels
+    names = None if importer.features else stated.names_of(importer.classes, read.chosen.labels)
     return checked_model(
         graph,
         window=size,
@@ -101,9 +102,9 @@ def load_onnx(
     )
 
 
-def _own_window(stated: tuple[int, int] | None, entry: ImageInput, path: Path) -> tuple[int, int]:
-    if stated is not None:
-        return stated
+def _own_window(stated: Metadata, entry: ImageInput, path: Path) -> tuple[int, int]:
+    if stated.window is not None and (stated.is_own or None in (entry.height, entry.width)):
+        return stated.window
     if entry.height is None or entry.width is None:
         raise CaptureError(str(path), "does not state its window: its size is free", fix="pass window=224, say")
     return entry.height, entry.width
@@ -115,7 +116,7 @@ class _GraphImport:
     def __init__(self, read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> None:
         model = read.proto
         self.path, self.model, self.opset, self.chosen = path, model, opset(model), read.chosen
-        self.choice, self.window, self.features = read.choice, window, ""
+        self.choice, self.window, self.features, self.classes = read.choice, window, "", 0
         batch = entry.batch or 1
         shape = (entry.channels, *window)
         self.allowance = Allowance(read.file_bytes)
@@ -141,7 +142,9 @@ class _GraphImport:
         if not isinstance(score, Traced):
             raise broken(self.path, f"output {output!r} does not depend on the input")
         b.path = "output"
-        b.graph.output(self._flat(score).node).meta = {"path": "output"}
+        scores = self._flat(score)
+        self.classes = scores.shapes[0][-1] if scores.shapes[0] else 0
+        b.graph.output(scores.node).meta = {"path": "output"}
         b.graph.eliminate_dead_code()
         b.graph.lint()
         return torch.fx.GraphModule(b.root, b.graph, "Network")

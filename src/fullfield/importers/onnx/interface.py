@@ -1,8 +1,7 @@
-"""Reads the input, the outputs and fullfield's metadata of an ONNX model."""
+"""Reads the input of an ONNX model."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,17 +42,6 @@ class ImageInput:
         return None if self.value_range is None else Preprocessing(value_range=self.value_range)
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """The metadata that fullfield writes to a file."""
-
-    window: tuple[int, int] | None
-    preprocessing: Preprocessing | None
-    class_names: tuple[str, ...] | None
-    name: str | None
-    features: str | None
-
-
 def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
     """The only input that is not a weight; one without a batch gets one.
 
@@ -86,31 +74,3 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
     if not dtype.is_floating_point:
         dtype = torch.float32
     return ImageInput(inputs[0].name, dtype, sizes[0], channels, height, width, last, span)
-
-
-def metadata(model: onnx.ModelProto, path: Path) -> Metadata:
-    """fullfield's metadata; all ``None`` in files of other programs.
-
-    Raises:
-        CaptureError: an entry is damaged.
-    """
-    entries = {entry.key: entry.value for entry in model.metadata_props}
-    try:
-        window, classes = entries.get("fullfield.window"), entries.get("fullfield.classes")
-        size = None if window is None else json.loads(window)
-        if size is not None:
-            height, width = size
-            size = (int(height), int(width))
-            if not all(0 < side <= LARGEST_WINDOW for side in size):
-                raise ValueError(f"window {window}")
-        names = None if classes is None else tuple(str(name) for name in json.loads(classes))
-    except (ValueError, TypeError) as error:
-        raise broken(path, f"has damaged metadata ({error})") from error
-    prepared = entries.get("fullfield.preprocessing")
-    return Metadata(
-        window=size,
-        preprocessing=None if prepared is None else Preprocessing.from_json(prepared),
-        class_names=names,
-        name=entries.get("fullfield.name"),
-        features=entries.get("fullfield.features"),
-    )
