@@ -24,7 +24,16 @@ def test_an_export_takes_no_more_than_is_stated(case: str) -> None:
 
 SMALL = 150 * 10**6  # bytes of a budget
 QUICK = ["40 512 .npy", "40 512 .tif"]
-WITHIN = ["1000 512 .npy", "1000 512 .tif", "1000 512 .ome.tif", "1000 512 .zarr", "10 4096 .tif", "10 4096 .geojson"]
+WITHIN = [
+    "1000 512 .npy",
+    "1000 512 .tif",
+    "1000 512 .ome.tif",
+    "1000 512 .zarr",
+    "10 4096 .tif",
+    "10 4096 .geojson",
+    "3 1024 .csv",
+    "3 1024 .parquet",
+]
 
 
 def check_budget(case: str) -> None:
