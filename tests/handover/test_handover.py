@@ -164,6 +164,21 @@ def test_a_data_array_survives_a_file(tmp_path: Path) -> None:
     assert again.attrs["step"] == [4, 3]
 
 
+def test_netcdf_holds_the_coordinate_system_where_cf_puts_it(tmp_path: Path) -> None:
+    found = on_disk(tmp_path, georeference=UTM).to_xarray()
+    found.to_dataset(name="scores").to_netcdf(tmp_path / "a.nc", engine="scipy")
+    with xarray.open_dataset(tmp_path / "a.nc", engine="scipy", decode_coords="all") as again:
+        np.testing.assert_array_equal(again.scores, found)
+        assert again.scores.encoding["grid_mapping"] == "spatial_ref"
+        assert "UTM zone 33N" in again.spatial_ref.attrs["crs_wkt"]
+        assert again.x.attrs["standard_name"] == "projection_x_coordinate"
+
+
+def test_scores_in_memory_are_shared_not_copied(tmp_path: Path) -> None:
+    scores = on_disk(tmp_path).to_memory()
+    assert np.shares_memory(scores.to_xarray().values, scores.array)
+
+
 def test_an_image_that_is_turned_on_its_map_has_px(tmp_path: Path) -> None:
     scores = on_disk(tmp_path, georeference=TURNED)
     assert scores.to_xarray().y.attrs["units"] == "px"

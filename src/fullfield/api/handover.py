@@ -32,7 +32,7 @@ def to_xarray(scores: Scores, *, coordinates: CellCoordinates = "auto") -> Any:
     """The scores as ``xarray.DataArray`` ``(c, y, x)``; of labels ``(y, x)``. Maps on disk are read when computed.
 
     ``c`` are the classes by name, ``class_index`` their indices among the network's, ``y`` and ``x`` the windows'
-    centres. A coordinate system is in ``spatial_ref``, as CF and rioxarray have it.
+    centres. A coordinate system is in ``spatial_ref``, where CF and rioxarray look for it.
 
     Args:
         coordinates: of the centres: ``"image"`` in px from its top left corner, ``"micrometres"``, ``"map"`` in its

@@ -84,7 +84,7 @@ def _block_side(pixels: PixelScores, parsed: ParsedSegmentation, budget_bytes: i
     room, least = math.isqrt(budget_bytes // each) - halo, min(64, longest)
     if room < least:
         needed = each * (least + halo) ** 2
-        fix = "allow more, or take a smaller radius"
+        fix = "allow more, or take a smaller radius" if parsed.radius else "allow more, or choose fewer classes"
         raise BudgetError("budget", f"{needed} bytes are needed, {budget_bytes} are allowed", fix=fix)
     return min(_SIDE, longest, room)
 
