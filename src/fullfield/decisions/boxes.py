@@ -18,7 +18,7 @@ from fullfield.errors import ArgumentError, BudgetError, ImageError
 from fullfield.exporters.detections import check_threshold
 
 _BUDGET = 300 * 10**6
-_EACH = 500  # bytes that a candidate takes, with all that is computed of it
+_EACH = 800  # bytes that a candidate takes, with all that is computed of it
 _LEAST = 1024  # candidates in memory, however small the budget
 _SHARE = 8  # part of the budget in which strips are read: where all their cells are candidates these take more
 _NEARLY = 1e-9  # so much farther apart than the reach may two centres seem, by rounding
