@@ -67,7 +67,7 @@ def test_px_are_those_of_the_finest_level_and_the_map_is_the_image_s(tmp_path: P
     left, top, right, bottom = geopandas.read_file(tmp_path / "px.gpkg").total_bounds
     np.testing.assert_allclose((top, bottom, left, right), (800, 1600, 1200, 2400), atol=4 * 6)
     found = fullfield.find_foreground(coarse)
-    object.__setattr__(found, "georeference", at)
+    object.__setattr__(found, "georeference", at.moved(0, 0, (1 / 4, 1 / 4)))  # of the finest level
     fullfield.save_foreground(found, tmp_path / "map.gpkg")
     placed = geopandas.read_file(tmp_path / "map.gpkg")
     assert placed.crs.to_epsg() == 32632

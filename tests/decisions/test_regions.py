@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_shards_change_no_bit_of_a_region(tmp_path: Path, how: str) -> None:
 def test_image_coordinates_count_the_finest_level_and_map_coordinates_the_georeference(tmp_path: Path) -> None:
     plain = scores().decide("mean", regions=write(tmp_path / "a.geojson", feature(box(50, 60, 90, 120))))
     finer = write(tmp_path / "b.geojson", feature(box(200, 240, 360, 480)))
-    level = scores(provenance={"finest_size": [1200, 1600]}).decide("mean", regions=finer)
+    level = scores(replace(PLACE, image=(1200, 1600))).decide("mean", regions=finer)
     at = Georeference("EPSG:32633", (2.0, 0.0, 400_000.0, 0.0, -2.0, 5_400_000.0))
     on_map = [[[400_000 + 2 * x, 5_400_000 - 2 * y] for x, y in ring] for ring in box(50, 60, 90, 120)]
     mapped = scores(georeference=at).decide(

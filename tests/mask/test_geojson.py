@@ -69,10 +69,11 @@ def test_polygons_are_found_wherever_they_stand_and_holes_are_outside(tmp_path: 
 
 def test_pixels_are_those_of_the_finest_level(tmp_path: Path) -> None:
     coarse = image(100, 150, levels=((400, 600), (100, 150)), level=1)
-    cells = selected(tmp_path, polygon(square(40, 80, 40)), coarse).cells
-    wanted = np.zeros((100, 150), np.bool_)
-    wanted[20:30, 10:20] = True
-    np.testing.assert_array_equal(cells == 255, wanted)
+    grid = selected(tmp_path, polygon(square(40, 80, 40)), coarse)
+    wanted = np.zeros((400, 600), np.bool_)
+    wanted[80:120, 40:80] = True
+    assert grid.pixel == (1, 1)
+    np.testing.assert_array_equal(grid.cells == 255, wanted)
 
 
 def test_a_large_image_has_a_coarse_grid_that_loses_nothing(tmp_path: Path) -> None:

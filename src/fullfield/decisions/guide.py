@@ -16,7 +16,7 @@ from fullfield.errors import ImageError
 from fullfield.geometry.region import Pair, Region
 from fullfield.image.decode import decode
 from fullfield.image.open import open
-from fullfield.image.raster import ArrayRaster, Raster, is_raster
+from fullfield.image.raster import ArrayRaster, Raster, finest_level, is_raster
 from fullfield.image.resample import resampled
 
 _READ_BYTES = 32 << 20  # of pixels read at once to find their range
@@ -59,7 +59,7 @@ def open_guide(image: object, original: Pair, size: Pair) -> Guide:
 
     Args:
         image: array, tensor, PIL image, path, or what ``fullfield.open`` returns.
-        original: height and width of the image that was scanned, px.
+        original: height and width of the finest level of the image that was scanned, px.
         size: height and width of the labels, px.
 
     Raises:
@@ -68,10 +68,10 @@ def open_guide(image: object, original: Pair, size: Pair) -> Guide:
     if isinstance(image, (str, os.PathLike)):
         image = open(image)
     raster = image if is_raster(image) else ArrayRaster(decode(image)[0])
-    height, width, _ = raster.shape
+    height, width = finest_level(raster).size
     if (height, width) != original:
         what = f"the image has {height}x{width} px, the scores are of an image of {original[0]}x{original[1]} px"
-        raise ImageError("image", what, fix="give the image that was scanned, at the same level")
+        raise ImageError("image", what, fix="give the image that was scanned")
     low, high = _range(raster)
     return Guide(resampled(raster, size), low, high if high > low else low + 1.0)
 

@@ -15,7 +15,7 @@ from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair
 from fullfield.image.decode import decode
 from fullfield.image.open import open
-from fullfield.image.raster import ArrayRaster, Raster, is_raster
+from fullfield.image.raster import ArrayRaster, Raster, finest_level, is_raster
 from fullfield.mask.thumbnail import reduced_size, thumbnail_rows
 
 _WHOLE = 1 << 24  # pixels of the largest image that is drawn pixel for pixel
@@ -29,7 +29,7 @@ class Photo:
 
     Args:
         size: height and width of the picture, px.
-        image: height and width of the original image, px.
+        image: height and width of the image's finest level, px.
         strips: reads the picture ``(rows, x, 3)`` anew, some rows at a time, from top to bottom.
     """
 
@@ -39,7 +39,7 @@ class Photo:
 
     @property
     def reduced(self) -> bool:
-        """Whether this is a thumbnail of the image."""
+        """Whether this is smaller than the image."""
         return self.size != self.image
 
     def placed(self, placement: Placement) -> Placement:
@@ -62,16 +62,16 @@ def photo_of(image: object, *, side: int, most_pixels: int = _WHOLE, always: boo
     if isinstance(image, (str, os.PathLike)):
         image = open(image)
     raster = image if is_raster(image) else ArrayRaster(decode(image)[0])
-    height, width, _ = raster.shape
+    (height, width, _), finest = raster.shape, finest_level(raster).size
     if height * width <= min(_WHOLE, most_pixels) and not (always and max(height, width) > side):
-        return _photo((height, width), (height, width), lambda: _whole(raster))
+        return _photo((height, width), finest, lambda: _whole(raster))
     while side > 1 and math.prod(reduced_size(raster, side)) > most_pixels:
         side -= max(1, side // 16)
     ready = raster.thumbnail(side)
     if ready is not None:
         size = (ready.shape[0], ready.shape[1])
-        return _photo(size, (height, width), lambda: _cut(ready))
-    return _photo(reduced_size(raster, side), (height, width), lambda: _small(raster, side))
+        return _photo(size, finest, lambda: _cut(ready))
+    return _photo(reduced_size(raster, side), finest, lambda: _small(raster, side))
 
 
 def _photo(size: Pair, image: Pair, rows: _Rows) -> Photo:

@@ -58,8 +58,6 @@ def _grid(found: Foreground) -> ExportGrid:
     """The mask as a map of two labels."""
     cells = found.inside.astype(np.uint8)
     rows, columns = cells.shape
-    finest = found.finest or found.size  # its px are those of the file that is written
-    coarse = found.size[0] / finest[0], found.size[1] / finest[1]
 
     def read(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         return cells[None, top:bottom, left:right]
@@ -72,14 +70,14 @@ def _grid(found: Foreground) -> ExportGrid:
         cells.dtype,
         255.0,
         (0.0, 0.0),
-        (finest[0] / rows, finest[1] / columns),
+        (found.size[0] / rows, found.size[1] / columns),
         ("class",),
         (0, _INSIDE),
         read,
         valid,
         1,
         colours=_COLOURS,
-        georeference=None if found.georeference is None else found.georeference.moved(0, 0, coarse),
-        mpp=None if found.mpp is None else (found.mpp[0] * coarse[0], found.mpp[1] * coarse[1]),
+        georeference=found.georeference,
+        mpp=found.mpp,
         image=found.image,
     )

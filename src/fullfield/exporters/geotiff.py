@@ -43,8 +43,9 @@ def write_geotiff(
     GDAL counts bands from 1, fullfield classes from 0: class 0 is band 1; each band's description names its class.
 
     The centre of cell ``(i, j)`` lies on the map where its window's centre does. Without a georeference the file has
-    no CRS, and its transform counts in pixels of the original image, x to the right and y downwards. Scaled integers
-    have a scale and an offset, labels a colour table. The tag ``FULLFIELD`` says how the map was made, as JSON.
+    no CRS, and its transform counts pixels of the original image, x from 0 to the right and y from 0 down to -height.
+    Scaled integers have a scale and an offset, labels a colour table. The tag ``FULLFIELD`` says how the map was made,
+    as JSON.
 
     Args:
         grid: what to write.

@@ -76,8 +76,11 @@ class ExportGrid:
 
     @property
     def on_map(self) -> Georeference:
-        """Georeference of the grid; without one, pixels of the original image, y downwards."""
-        image = self.georeference or Georeference(None, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+        """Georeference of the grid; without one, pixels of the original image, from y = 0 downwards to -height.
+
+        There QGIS and GDAL put pictures that have no place, so that the grid lies over its picture.
+        """
+        image = self.georeference or Georeference(None, (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
         return image.moved(*self.origin, self.spacing)
 
     def decoded(self, numbers: NDArray[Any]) -> NDArray[np.floating]:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Placement:
-    """The map between cells of a score map and pixels of the image it came from.
+    """The map between cells of a score map and pixels of the finest level of the image it came from.
 
     Pixel-edge coordinates: pixel ``(0, 0)`` covers ``[0, 1) x [0, 1)``. Cell ``(i, j)`` lies at its window's centre,
-    ``(i*step + h/2, j*step + w/2)`` on the scanned image, which is the original resized by ``scale``.
+    ``(i*step + h/2, j*step + w/2)`` on the scanned image: a level of the original, resized or not.
 
     Args:
         step: px between neighbouring windows on the scanned image (y, x).
         window: height and width of a window there, px.
-        image: height and width of the original image, px.
+        image: height and width of the original image's finest level, px.
         scanned: height and width of the image as scanned, px; the same if it was not resized.
         padding: px added around the scanned image: top, bottom, left, right; less than 0 if px were taken off.
     """

@@ -177,6 +177,34 @@ class ArrayRaster:
         """Does nothing: the array is the caller's."""
 
 
+@dataclass(frozen=True)
+class FinestLevel:
+    """The finest level of the file that an image is read from: all coordinates count its pixels.
+
+    Args:
+        size: height and width, px.
+        georeference: if it has one.
+        mpp: micrometres per pixel (y, x), if known.
+    """
+
+    size: tuple[int, int]
+    georeference: Georeference | None
+    mpp: tuple[float, float] | None
+
+
+def finest_level(raster: Raster) -> FinestLevel:
+    """The finest level of the file of an image, whatever level or resolution is read."""
+    metadata, (height, width, _) = raster.metadata, raster.shape
+    size = metadata.levels[0] if metadata.levels else (height, width)
+    at, mpp = metadata.georeference, metadata.mpp
+    if size == (height, width):
+        return FinestLevel(size, at, mpp)
+    y, x = height / size[0], width / size[1]
+    return FinestLevel(
+        size, None if at is None else at.moved(0, 0, (y, x)), None if mpp is None else (mpp[0] * y, mpp[1] * x)
+    )
+
+
 def is_raster(image: object) -> TypeGuard[Raster]:
     """Whether an object is a ``Raster``."""
     return all(hasattr(image, name) for name in ("metadata", "read", "valid", "thumbnail"))

@@ -95,13 +95,17 @@ def _whole(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 0)
 
 
-def scanned_region(region: Region, image: tuple[int, int], scanned: tuple[int, int]) -> Region:
-    """A region of the image in px of the resized one, rounded outwards to whole pixels.
+def scanned_region(region: Region, image: tuple[int, int], scanned: tuple[int, int], *, inside: bool = False) -> Region:
+    """A region of the image in px of the resized one: all that it touches, or all that lie inside it.
 
     Examples:
         >>> scanned_region((0, 101, 33, 200), (400, 400), (200, 200))
         (0, 51, 16, 100)
+        >>> scanned_region((0, 101, 33, 200), (400, 400), (200, 200), inside=True)
+        (0, 50, 17, 100)
     """
     top, bottom, left, right = region
     (h, w), (height, width) = image, scanned
+    if inside:
+        return -(-top * height // h), bottom * height // h, -(-left * width // w), right * width // w
     return top * height // h, -(-bottom * height // h), left * width // w, -(-right * width // w)

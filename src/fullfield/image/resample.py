@@ -191,8 +191,6 @@ def resampled(raster: Raster, size: tuple[int, int], *, clip: tuple[float, float
         metadata,
         identity={"source": metadata.identity, "resampled": list(size)},
         tile=(_side(sy, size[0]), _side(sx, size[1])),
-        levels=(size,),
-        level=0,
         mpp=None if metadata.mpp is None else (metadata.mpp[0] * sy, metadata.mpp[1] * sx),
         georeference=None if metadata.georeference is None else metadata.georeference.moved(0, 0, (sy, sx)),
         held_bytes=metadata.held_bytes + (raster.cache.most_bytes if isinstance(raster, CachedRaster) else 0),

@@ -14,7 +14,7 @@ from fullfield.image.cache import TileCache, cached
 from fullfield.image.decode import decode
 from fullfield.image.nodata import fill_nodata
 from fullfield.image.pixels import check_values, in_network_order, match_channels, network_input
-from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, is_raster
+from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, finest_level, is_raster
 from fullfield.image.resample import resampled
 from fullfield.image.resize import ScaleFactor, resize, scanned_size
 from fullfield.model.preprocessing import Preprocessing
@@ -51,8 +51,8 @@ class ImageSource:
 
     @property
     def original_size(self) -> tuple[int, int]:
-        """Height and width before resizing, px."""
-        return self.original.shape[0], self.original.shape[1]
+        """Height and width of the finest level of the image's file, px."""
+        return finest_level(self.original).size
 
     @property
     def shape(self) -> tuple[int, int, int]:

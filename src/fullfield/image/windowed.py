@@ -42,7 +42,7 @@ class WindowedSource:
 
     @property
     def original_size(self) -> Pair:
-        """Height and width of the whole image before resizing, px."""
+        """Height and width of the finest level of the whole image, px."""
         return self.image.original_size
 
     @property
@@ -119,7 +119,7 @@ def windowed(
         window: px (y, x).
         step: px (y, x).
         edge: how the image is continued beyond its edges.
-        region: in px of the original image, as ``region_of`` returns it; all of the image by default.
+        region: in px of the image's finest level, as ``region_of`` returns it; all of the image by default.
         value: pixel value beyond the image where ``edge`` is ``constant``.
 
     Raises:
@@ -129,7 +129,9 @@ def windowed(
     if edge == "valid" and region is None:
         return WindowedSource(image)
     top, bottom, left, right = (
-        (0, height, 0, width) if region is None else scanned_region(region, image.original_size, (height, width))
+        (0, height, 0, width)
+        if region is None
+        else scanned_region(region, image.original_size, (height, width), inside=edge == "valid")
     )
     if edge == "valid":
         if bottom - top < window[0] or right - left < window[1]:

@@ -16,7 +16,7 @@ from fullfield.engine.protocols import Engine, WantedCells
 from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair
 from fullfield.image.input_summary import input_summary
-from fullfield.image.raster import array_identity
+from fullfield.image.raster import array_identity, finest_level
 from fullfield.image.sources import with_cache
 from fullfield.image.turned import ScannedSource
 from fullfield.jobs.overhead import overhead_of
@@ -71,14 +71,14 @@ class ScanJob:
     @property
     def spec(self) -> MapSpec:
         """What the map holds, and where it lies."""
-        metadata = self.source.image.original.metadata
+        finest = finest_level(self.source.image.original)
         return MapSpec(
             shape=(self.encoder.bands, *self.plan.shape),
             shard=self.plan.memory.block,
             placement=self.placement,
             mode=self.plan.mode,
-            georeference=metadata.georeference,
-            mpp=metadata.mpp,
+            georeference=finest.georeference,
+            mpp=finest.mpp,
             provenance=dict(self.provenance),
             **self.encoder.fields,
         )
@@ -122,9 +122,6 @@ class ScanJob:
                 },
             },
         }
-        levels = self.source.image.original.metadata.levels
-        if levels and levels[0] != self.source.original_size:  # what image coordinates of annotations count
-            facts["finest_size"] = list(levels[0])
         plain: dict[str, Any] = plain_json(facts)
         return plain
 

@@ -23,6 +23,7 @@ from fullfield.geometry.network import Network, Place
 from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair
 from fullfield.image.input_summary import input_summary
+from fullfield.image.raster import finest_level
 from fullfield.image.windowed import WindowedSource
 from fullfield.jobs.candidates import Candidate, LabelFigures, Tuning
 from fullfield.jobs.labelled import LabelledTiles, draw_labelled
@@ -352,7 +353,6 @@ class _Labelled:
 def _spec(scan: _Scan, placement: Placement) -> MapSpec:
     """What a map of the wanted scan's scores would hold, on another step."""
     net, image = scan.request.model, scan.source.image.original
-    levels = image.metadata.levels
     return MapSpec(
         shape=(net.classes, *placement.shape),
         dtype="float32",
@@ -360,8 +360,8 @@ def _spec(scan: _Scan, placement: Placement) -> MapSpec:
         placement=placement,
         classes=tuple(range(net.classes)),
         class_names=net.class_names,
-        georeference=image.metadata.georeference,
-        provenance={"image": image.name, "ends_in": net.ends_in} | ({"finest_size": levels[0]} if levels else {}),
+        georeference=finest_level(image).georeference,
+        provenance={"image": image.name, "ends_in": net.ends_in},
     )
 
 

@@ -31,7 +31,7 @@ class Annotation:
         name: from its properties, else its id, else its number.
         number: in the file, from 0; annotations without polygons count too.
         properties: as the file has them, without geometries.
-        polygons: in pixels of the image as it is read.
+        polygons: in pixels of the image's finest level.
     """
 
     name: str

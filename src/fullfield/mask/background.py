@@ -13,7 +13,7 @@ from PIL import Image
 
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.image.raster import Georeference, Raster
+from fullfield.image.raster import Georeference, Raster, finest_level
 from fullfield.mask.components import components, fill_small_holes, remove_small
 from fullfield.mask.grid import MaskGrid, grid_from_mask
 from fullfield.mask.thumbnail import make_thumbnail, reduced_size
@@ -52,11 +52,10 @@ class Foreground:
     Args:
         inside: mask ``(y, x)`` of the whole image at thumbnail size.
         thumbnail: the image at the same size, RGB ``(y, x, 3)``.
-        size: height and width of the image, px.
+        size: height and width of the image's finest level, px.
         background: the kind found: ``bright`` glass, ``dark``, ``empty`` parts of a map, or ``none``.
-        finest: height and width of the file's finest level, px, where another level is read.
-        georeference: of the image as it is read, if it has one.
-        mpp: micrometres per pixel (y, x) of the image as it is read, if known.
+        georeference: of that level, if it has one.
+        mpp: micrometres per pixel (y, x) of that level, if known.
         image: its name.
     """
 
@@ -64,7 +63,6 @@ class Foreground:
     thumbnail: NDArray[np.uint8]
     size: tuple[int, int]
     background: Background
-    finest: tuple[int, int] | None = None
     georeference: Georeference | None = None
     mpp: tuple[float, float] | None = None
     image: str = ""
@@ -143,9 +141,8 @@ def find_foreground(
             f"{inside.mean():.3%} of the image is content, all else {kind} background; {_LEAST:.2%} are needed",
             fix="scan it without skip_background, or give a mask",
         )
-    size, metadata = (raster.shape[0], raster.shape[1]), raster.metadata
-    finest = metadata.levels[0] if metadata.levels else size
-    return Foreground(inside, shown, size, kind, finest, at, metadata.mpp, raster.name)
+    finest = finest_level(raster)
+    return Foreground(inside, shown, finest.size, kind, finest.georeference, finest.mpp, raster.name)
 
 
 def _side(channels: int) -> int:

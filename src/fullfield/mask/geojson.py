@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError, ImageError
 from fullfield.image.checks import check_file
-from fullfield.image.raster import Georeference, Raster
+from fullfield.image.raster import Georeference, Raster, finest_level
 from fullfield.mask.geojson_polygons import parse_document, read_rings
 from fullfield.mask.grid import MaskGrid
 from fullfield.mask.polygons import Rings, burn
@@ -61,27 +61,26 @@ class Frame:
 
     Args:
         name: of the image, for errors.
-        size: height and width as it is read, px.
-        finest: height and width of the file's finest level, px.
-        georeference: of the image as it is read.
+        size: height and width of its finest level, px.
+        counted: height and width of the level whose px coordinates count.
+        georeference: of its finest level.
     """
 
     name: str
     size: tuple[int, int]
-    finest: tuple[int, int]
+    counted: tuple[int, int]
     georeference: Georeference | None = None
 
     @classmethod
     def of(cls, raster: Raster) -> Frame:
         """The frame of an image."""
-        size, metadata = raster.shape[:2], raster.metadata
-        return cls(raster.name, size, metadata.levels[0] if metadata.levels else size, metadata.georeference)
+        finest = finest_level(raster)
+        return cls(raster.name, finest.size, finest.size, finest.georeference)
 
     @classmethod
     def of_map(cls, size: tuple[int, int], provenance: Mapping[str, Any], at: Georeference | None) -> Frame:
         """The frame of the image that a map was scanned from, by its provenance."""
-        finest = provenance.get("finest_size") or size
-        return cls(str(provenance.get("image", "image")), size, (int(finest[0]), int(finest[1])), at)
+        return cls(str(provenance.get("image", "image")), size, size, at)
 
 
 def geojson_grid(path: Path, raster: Raster, coordinates: MaskCoordinates) -> MaskGrid:
@@ -91,12 +90,12 @@ def geojson_grid(path: Path, raster: Raster, coordinates: MaskCoordinates) -> Ma
         ImageError: there are no polygons, none lies on the image, or their coordinates cannot be converted.
     """
     document = parse_file(path)
-    size = raster.shape[:2]
-    return burn(placed_polygons(document, str(path), Frame.of(raster), coordinates), size, grid_shape(size))
+    frame = Frame.of(raster)
+    return burn(placed_polygons(document, str(path), frame, coordinates), frame.size, grid_shape(frame.size))
 
 
 def placed_polygons(document: Any, where: str, frame: Frame, coordinates: MaskCoordinates) -> Rings:
-    """The polygons of a document in pixels of the image as it is read.
+    """The polygons of a document in pixels of the image's finest level.
 
     Raises:
         ImageError: there are no polygons, none lies on the image, or their coordinates cannot be converted.
@@ -137,7 +136,7 @@ def declared_crs(document: Any) -> str | None:
 
 
 def place_shapes(shapes: Rings, declared: str | None, frame: Frame, coordinates: MaskCoordinates, where: str) -> Rings:
-    """Polygons, or points as rings of one point, in pixels of the image as it is read.
+    """Polygons, or points as rings of one point, in pixels of the image's finest level.
 
     Raises:
         ImageError: under no meaning of their coordinates do they lie on the image.
@@ -202,9 +201,9 @@ def _meanings(
 
 
 def _pixels(polygons: Rings, system: str | None, frame: Frame) -> Rings:
-    """Polygons in pixels of the image; ``system`` is ``""`` for its own map, ``None`` for px of the finest level."""
+    """Polygons in pixels of the image; ``system`` is ``""`` for its own map, ``None`` for px of the level counted."""
     if system is None:
-        factor = np.array([frame.size[1] / frame.finest[1], frame.size[0] / frame.finest[0]])
+        factor = np.array([frame.size[1] / frame.counted[1], frame.size[0] / frame.counted[0]])
         return polygons._replace(points=polygons.points * factor)
     at = frame.georeference
     assert at is not None

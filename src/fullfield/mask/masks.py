@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.image.raster import Georeference, Raster
+from fullfield.image.raster import FinestLevel, Georeference, Raster, finest_level
 from fullfield.mask.geojson import geojson_grid, holds_shapes, parse_coordinates
 from fullfield.mask.grid import FULL, MOST_CELLS, MaskGrid
 from fullfield.mask.pictures import MaskPicture, open_picture
@@ -40,11 +40,11 @@ def mask_grid(mask: object, raster: Raster, *, coordinates: str = "auto") -> Mas
     if isinstance(mask, (str, os.PathLike)) and holds_shapes(Path(mask)):
         return geojson_grid(Path(mask), raster, meaning)
     with open_picture(mask) as picture:
-        return _picture_grid(picture, raster)
+        return _picture_grid(picture, finest_level(raster))
 
 
-def _picture_grid(picture: MaskPicture, raster: Raster) -> MaskGrid:
-    at, image, size = picture.georeference, raster.metadata.georeference, raster.shape[:2]
+def _picture_grid(picture: MaskPicture, finest: FinestLevel) -> MaskGrid:
+    at, image, size = picture.georeference, finest.georeference, finest.size
     mapped = at is not None and at.crs is not None and image is not None and image.crs is not None
     if not mapped:
         check_aspect(picture, size)

@@ -41,7 +41,7 @@ class ValidCells:
 
     Args:
         raster: the image.
-        placement: of the map on the image.
+        placement: of the map on the image as it is read.
         min_coverage: least share of the window's area in the image that must be valid; with 0 one pixel is enough.
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fullfield.engine.protocols import WantedCells
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
@@ -20,7 +22,7 @@ def wanted_cells(raster: Raster, placement: Placement, where: Where) -> WantedCe
     the edge are part of the placement.
 
     Args:
-        raster: the image in its file's size, before resizing.
+        raster: the image as it is read, before resizing.
         placement: of the map on that image.
         where: what selects windows.
 
@@ -45,7 +47,9 @@ def wanted_cells(raster: Raster, placement: Placement, where: Where) -> WantedCe
             fix="use a smaller min_coverage, another region, or a mask that reaches it",
         )
     conditions: tuple[WantedCells, ...] = selected + (
-        (ValidCells(raster, placement, where.min_coverage),) if may_be_empty(raster) else ()
+        (ValidCells(raster, replace(placement, image=raster.shape[:2]), where.min_coverage),)
+        if may_be_empty(raster)
+        else ()
     )
     if len(conditions) < 2:
         return conditions[0] if conditions else None

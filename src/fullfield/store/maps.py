@@ -40,8 +40,8 @@ class MapSpec:
         scale, offset: of the stored numbers; 1 and 0 for floats and labels.
         fill: NaN for floats, the greatest number of the type for integers.
         mode: ``exact`` or ``context``.
-        georeference: of the original image, if it has one.
-        mpp: micrometres per pixel (y, x) of the original image, if known.
+        georeference: of the original image's finest level, if it has one.
+        mpp: micrometres per pixel (y, x) of the original image's finest level, if known.
         provenance: how the map was made, as plain JSON.
     """
 
