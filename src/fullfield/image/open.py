@@ -22,11 +22,14 @@ from fullfield.image.formats.tiff_check import first_tags, tiff_format
 from fullfield.image.network import retried
 from fullfield.image.opened import Opened, file_state
 from fullfield.image.percentiles import percentile_range
-from fullfield.image.raster import Raster
+from fullfield.image.raster import Raster, finest_level
 from fullfield.image.selection import Selection, finer_level, parse_value_range, unknown_resolution
 
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
+_MICROSCOPE = 0.02, 50.0  # µm/px: pixels outside are no microscope's, but printers' defaults or another unit's
+_STATE = "state it by pixel_size= (--pixel-size)"
+_ENLARGED = 4  # times at most that a resolution enlarges an image
 MIRAX, MIRAX_INDEX = ".mrxs", "Slidedat.ini"
 _JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xffO\xffQ")
 _NO_VENDOR = ("generic-tiff", None)  # OpenSlide's answers for TIFFs without a vendor, and for unknown files
@@ -122,7 +125,8 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
         if selection.percentiles is not None:
             span = percentile_range(raster, *selection.percentiles)
             raster = replace(raster, metadata=replace(raster.metadata, value_range=span))  # type: ignore[type-var]
-        raster = raster if selection.mpp is None else _at_resolution(raster, selection.mpp)
+        if selection.mpp is not None:
+            raster = _at_resolution(raster, selection.mpp, stated=selection.pixel_size is not None)
     except BaseException:
         raster.close()
         raise
@@ -144,13 +148,35 @@ def _of_pixel_size(name: str, selection: Selection) -> Raster:
     return replace(raster, metadata=replace(raster.metadata, mpp=sizes[level]))  # type: ignore[type-var]
 
 
-def _at_resolution(raster: Raster, mpp: float) -> Raster:
-    """The image at a resolution, resampled if it has another."""
+def _check_resolution(raster: Raster, mpp: float) -> None:
+    """Raises unless the resolution that a file states can be a microscope's, or is that of a map."""
+    size = finest_level(raster).mpp
+    low, high = _MICROSCOPE
+    if size is None or raster.metadata.georeference is not None or (min(size) >= low and max(size) <= high):
+        return
+    raise ImageError(
+        raster.name,
+        f"states {max(size):.4g} µm/px, which no microscope has ({low:g} to {high:g}), and {mpp:g} are wanted",
+        fix=f"{_STATE}, or choose by level= or scale= (--level, --scale)",
+    )
+
+
+def _at_resolution(raster: Raster, mpp: float, *, stated: bool) -> Raster:
+    """The image at a resolution, resampled if it has another; ``stated``: by the user, not by the file."""
     from fullfield.image.resample import resampled
 
     found = raster.metadata.mpp
     if found is None:
         raise unknown_resolution(mpp, raster.name)
+    if not stated:
+        _check_resolution(raster, mpp)
+    if max(found) > _ENLARGED * mpp:
+        raise ImageError(
+            raster.name,
+            f"has {max(found):.4g} µm/px: {mpp:g} µm/px would enlarge it {max(found) / mpp:.4g} times, "
+            f"at most {_ENLARGED} are made of a resolution",
+            fix=f"if its pixels are of another size, {_STATE}; else enlarge it by scale= (--scale)",
+        )
     height, width, _ = raster.shape
     size = max(1, round(height * found[0] / mpp)), max(1, round(width * found[1] / mpp))
     return raster if size == (height, width) else resampled(raster, size)
