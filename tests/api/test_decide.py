@@ -117,6 +117,38 @@ def test_a_target_finds_the_mode(net: Model, image: np.ndarray) -> None:
     assert found.windows == fullfield.decide(net, image, "mean").windows
 
 
+def test_the_plain_mean_is_that_of_the_crops(net: Model, image: np.ndarray) -> None:
+    """Class scores at many positions, averaged: the recipe of the CS231n notes."""
+    crops = [image[i : i + 15, j : j + 15] for i in range(0, 136, 30) for j in range(0, 156, 30)]
+    pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+    wanted = net(pixels.float()).detach().double().mean(dim=0).numpy()
+    found = fullfield.decide(net, image, "top-k:100%", step=30)
+    assert found.windows == len(crops) == 5 * 6
+    assert np.allclose(found.scores, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_tiles_and_shards_change_no_bit(tmp_path: Path) -> None:
+    """Of a network of integers, whose scores no order of sums can change."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 4, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 5 * 5, 3))
+    for parameter in layers.parameters():
+        nn.init.uniform_(parameter, -3, 3)
+        parameter.data.round_()
+    net = fullfield.load(layers.eval(), window=13)
+    image = np.random.default_rng(1).integers(0, 4, (160, 210, 3)).astype(np.uint8)
+    mask = np.random.default_rng(2).random((16, 21)) < 0.4
+    where = fullfield.Where(mask=mask.astype(np.uint8))
+    found = []
+    for k, tile in enumerate([(3, 5), (8, 16), (64, 64)]):
+        settings: Any = {"step": 2, "where": where, "compute": Compute(tile=tile)}
+        stored = fullfield.scan(net, image, output=tmp_path / f"{k}.zarr", **settings)
+        for how in ("mean", "log-sum-exp:0.001", "quantile:0.7", "top-k:30"):
+            kept = stored.decide(how).scores.tobytes()
+            assert fullfield.decide(net, image, how, **settings).scores.tobytes() == kept
+            found.append((how, kept))
+    assert len(set(found)) == 4
+
+
 def check_peak(*case: str) -> None:
     found = json_of(Path(__file__).with_name("decided_peak.py"), *case)
     budget = int(case[1].removesuffix("MB")) * 10**6
