@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.decisions.evaluation.areas import each_owner, enclosed
-from fullfield.decisions.evaluation.labels import Targets, window_centres
+from fullfield.decisions.evaluation.labels import Targets, fractional_cells, window_centres
 from fullfield.decisions.evaluation.ranks import thinned
 from fullfield.exporters.maxima import Plateaus, local_maxima, reach_of
+from fullfield.geometry.placement import Placement
+from fullfield.mask.grid import FULL
+from fullfield.mask.polygons import Rings, burn
 from fullfield.store.maps import ScoreMap, decoded
 
 RATES = (0.25, 0.5, 1, 2, 4, 8)
@@ -110,7 +113,7 @@ def find_hits(scores: ScoreMap, targets: Targets, code: int) -> Hits:
     points, values = np.concatenate([p for p, _ in parts]), np.concatenate([v for _, v in parts])
     order = np.argsort(points[:, 1], kind="stable")  # plateaus come in the order of their last rows
     points, values = points[order], values[order]
-    which = _found(points, targets, code)
+    which = _found(points, targets, code, scores.spec.placement)
     found = np.full(int((targets.codes[_owners(targets)] == code).sum()), -np.inf)
     hit = which >= 0
     np.maximum.at(found, which[hit], values[hit])
@@ -138,13 +141,14 @@ def _maxima(scores: ScoreMap, band: int, apart: float) -> Iterator[tuple[NDArray
         yield np.stack([x[found.columns], y[found.rows]], axis=1), found.scores.astype(np.float64)
 
 
-def _found(points: NDArray[np.float64], targets: Targets, code: int) -> NDArray[np.intp]:
+def _found(points: NDArray[np.float64], targets: Targets, code: int, placement: Placement) -> NDArray[np.intp]:
     """The number of the target that each detection finds, -1 for none: the nearest point, the smallest polygon.
 
     Args:
         points: ``(n, 2)``, x and y, by y.
         targets: of all classes.
         code: of the class; its targets are numbered in their order.
+        placement: of the map, at whose cells' centres the points lie.
     """
     which = np.full(len(points), -1)
     least = np.full(len(points), np.inf)
@@ -158,17 +162,22 @@ def _found(points: NDArray[np.float64], targets: Targets, code: int) -> NDArray[
             inside = far <= targets.distance**2
         else:
             far = np.full(len(near), enclosed(rings))
-            inside = _inside(points[near], rings.points, rings.points[rings.following()])
+            inside = _inside(fractional_cells(placement, points[near]), rings, placement)
         better = inside & (far < least[near])
         which[near[better]], least[near[better]] = number, far[better]
     return which
 
 
-def _inside(points: NDArray[np.float64], start: NDArray[np.float64], stop: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points lie in a polygon of edges from ``start`` to ``stop``, by the even-odd rule."""
-    found = np.zeros(len(points), np.bool_)
-    for number, (x, y) in enumerate(points):
-        crossed = (start[:, 1] <= y) != (stop[:, 1] <= y)
-        (x0, y0), (x1, y1) = start[crossed].T, stop[crossed].T
-        found[number] = bool((x0 + (y - y0) * (x1 - x0) / (y1 - y0) > x).sum() % 2)
+def _inside(cells: NDArray[np.float64], rings: Rings, placement: Placement) -> NDArray[np.bool_]:
+    """Which cells (x, y), by points in them, have their centre in a polygon: the same ones as are labelled by it."""
+    if not len(cells):
+        return np.zeros(0, np.bool_)
+    shape = rings._replace(points=fractional_cells(placement, rings.points))
+    start = np.floor(shape.points.min(axis=0)).astype(np.intp).clip(0, placement.shape[::-1])
+    width, height = np.ceil(shape.points.max(axis=0)).astype(np.intp).clip(0, placement.shape[::-1]) - start
+    grid = burn(shape._replace(points=shape.points - start), (height, width), (height, width)).cells == FULL
+    x, y = np.floor(cells).astype(np.intp).T - start[:, None]
+    within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    found = np.zeros(len(cells), np.bool_)
+    found[within] = grid[y[within], x[within]]
     return found

@@ -70,11 +70,16 @@ class RankTable:
         """Sorts what is waiting into the table, and drops bits while the table is too long."""
         if not self._new:
             return
-        keys = np.concatenate([self._keys, *(k >> k.dtype.type(self.dropped) for k, _ in self._new)])
+        keys = np.concatenate([k for k, _ in self._new]) >> self._keys.dtype.type(self.dropped)
         positive = np.concatenate([p for _, p in self._new])
-        counts = np.concatenate([self._counts, np.stack([positive, ~positive]).astype(np.int64)], axis=1)
         self._new, self._waiting = [], 0
-        self._keys, self._counts = _summed(keys, counts)
+        (some, more), (others, less) = _counted(keys[positive]), _counted(keys[~positive])
+        zeros = np.zeros(len(some) + len(others), np.int64)
+        counts = np.stack([zeros, zeros])
+        counts[0, : len(some)], counts[1, len(some) :] = more, less
+        every = np.concatenate([self._keys, some, others])
+        order = np.argsort(every, kind="stable")  # of three sorted runs: they are merged
+        self._keys, self._counts = _summed(every[order], np.concatenate([self._counts, counts], axis=1)[:, order])
         while len(self._keys) > self.most:
             self.dropped += 1
             self._keys, self._counts = _summed(self._keys >> self._keys.dtype.type(1), self._counts)
@@ -174,12 +179,24 @@ def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(f"u{dtype.itemsize}")
 
 
+def _counted(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Keys in order without repeats, and how often each occurs."""
+    keys = np.sort(keys)
+    first = _firsts(keys)
+    return keys[first], np.diff(np.append(first, len(keys))).astype(np.int64)
+
+
 def _summed(keys: NDArray[Any], counts: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Keys in order without repeats, and the sums of the counts of equal ones."""
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    return keys[first], np.add.reduceat(counts[:, order], first, axis=1)
+    """Of keys in order those without repeats, and the sums of the counts of equal ones."""
+    first = _firsts(keys)
+    return keys[first], np.add.reduceat(counts, first, axis=1)
+
+
+def _firsts(keys: NDArray[Any]) -> NDArray[np.intp]:
+    """Where each different one of some sorted keys begins."""
+    begins = np.ones(len(keys), np.bool_)
+    begins[1:] = keys[1:] != keys[:-1]
+    return np.flatnonzero(begins)
 
 
 def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
