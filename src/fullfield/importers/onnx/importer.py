@@ -96,7 +96,7 @@ def load_onnx(
             preprocessing, channels=entry.channels, stated=stated.preprocessing or entry.preprocessing
         ),
         class_names=names if class_names is None else tuple(class_names),
-        name=name or stated.name or path.stem,
+        name=name or (stated.name or path.stem) + (" (quantised, read as floats)" if read.quantised else ""),
         features=features,
         check=partial(_check_independence, path) if importer.builder.freed else check_batch_independence,
     )

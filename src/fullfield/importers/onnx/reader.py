@@ -18,6 +18,7 @@ from fullfield.errors import CaptureError
 from fullfield.importers.limits import LayerRefused, broken, read_bytes
 from fullfield.importers.onnx.functions import drop_dead_nodes, inline
 from fullfield.importers.onnx.outputs import ChosenValue, choose_value
+from fullfield.importers.onnx.quantised import keep_real
 from fullfield.importers.onnx.registry import REGISTRY
 from fullfield.importers.onnx.tensors import declared_bytes
 from fullfield.model.features import ScoreChoice
@@ -34,12 +35,14 @@ class ReadModel:
         chosen: the value that holds the scores.
         choice: what the user chose.
         file_bytes: of the file and of the weights that lie in others.
+        quantised: whether it computes with integers, which are read as the real numbers that they mean.
     """
 
     proto: onnx.ModelProto
     chosen: ChosenValue
     choice: ScoreChoice
     file_bytes: int
+    quantised: bool = False
 
 
 def read_model(path: Path, score: ScoreChoice, *, cap_bytes: int = CAP_BYTES) -> ReadModel:
@@ -61,9 +64,10 @@ def read_model(path: Path, score: ScoreChoice, *, cap_bytes: int = CAP_BYTES) ->
     external = _check_weights(model, path, cap_bytes)
     file_bytes = path.stat().st_size + external
     model = inline(model, path, cap_bytes=cap_bytes)
+    quantised = keep_real(model.graph)
     drop_dead_nodes(model.graph, chosen.name)
     check_operators(model.graph.node, path)
-    return ReadModel(model, chosen, score, file_bytes)
+    return ReadModel(model, chosen, score, file_bytes, quantised)
 
 
 def parse(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
