@@ -178,9 +178,9 @@ class ClassCodes:
 
     def _unknown(self, name: object, error: ImageError) -> ImageError:
         known = ", ".join(self.names[:8]) + (", …" if len(self.names) > 8 else "")
-        label, meant = f"{name!s:.60}", f"{error.fix}; " if error.fix.startswith("did you mean") else ""
+        label, meant = f"{name!s:.60}", f"{error.fix} " if error.fix.startswith("did you mean") else ""
         fix = (
-            f"{meant}write rename={{{label!r}: CLASS}} (--rename '{label}=CLASS'); None ('{label}=') leaves it out, "
+            f"{meant}Write rename={{{label!r}: CLASS}} (--rename '{label}=CLASS'); None ('{label}=') leaves it out, "
             f"{OTHER} is none of the map's classes"
         )
         return ImageError(self.where, f"the label {label!r} is no class of the map ({known})", fix=fix)

@@ -17,7 +17,7 @@ _MOST_BINS = 10_000
 class Reliability:
     """Predictions by confidence, in bins ``((m - 1)/M, m/M]`` of equal width.
 
-        ECE = sum over bins of (share of the predictions) × |share that is right - mean confidence|
+        ECE = sum over bins of share of the predictions * abs(share of right ones - mean confidence)
 
     Args:
         counts: ``(bins,)``, predictions.
