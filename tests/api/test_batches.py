@@ -150,6 +150,50 @@ def test_a_list_states_pixel_sizes_masks_and_facts() -> None:
     assert [row["patient"] for row in rows().values()] == ["P1", "P2"]
 
 
+def test_a_decision_is_a_column_for_each_class_and_needs_no_map() -> None:
+    output = BatchOutput(summary="s.csv", decide="quantile:0.9")
+    results = scan(output=output)
+    for result in results:
+        wanted = fullfield.decide(MODEL, result.image, "quantile:0.9", step=4)
+        assert isinstance(result.decision, fullfield.Decision)
+        assert result.decision.to_dict() == wanted.to_dict()
+        assert (result.scores, result.windows, result.provenance["input"]["order"]) == (None, 30, "RGB")
+        row = rows()[result.image]
+        assert [float(row[f"decision_{name}"]) for name in wanted.names] == wanted.scores.tolist()
+        assert row["top"] == wanted.top
+    first = list(rows()["in/a.png"])
+    assert first[:5] == ["image", "output", "decision_background", "decision_face", "top"]
+    assert [result.skipped for result in scan(output=output)] == [True, True, True]
+    with pytest.raises(ResumeError, match="is the summary of other settings"):
+        scan(output=BatchOutput(summary="s.csv", decide="mean"))
+    with pytest.raises(ResumeError, match="is the summary of other settings"):
+        scan(output=BatchOutput(summary="s.csv", decide="quantile:0.9", views="flips"))
+
+
+def test_sizes_and_views_are_decided_beside_the_map_of_the_image() -> None:
+    output = BatchOutput("m/{name}.zarr", summary="s.csv", decide="mean", scales=[1, 1.5], views="flips")
+    (result,) = scan(["in/a.png"], output, mode=("exact", "context"))
+    modes = ("exact", "context")
+    wanted = fullfield.decide(MODEL, "in/a.png", "mean", step=4, scales=[1, 1.5], views="flips", mode=modes)
+    assert isinstance(result.decision, fullfield.Decision)
+    assert result.decision.to_dict() == wanted.to_dict()
+    assert result.windows == wanted.windows > 30
+    assert result.scores is not None
+    np.testing.assert_array_equal(result.scores.array, fullfield.scan(MODEL, "in/a.png", step=4).array)
+
+
+def test_a_decision_alone_can_be_verified_and_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fullfield.verification.certificate import Certificate
+
+    (result,) = scan(["in/a.png"], BatchOutput(decide="mean", thumbnails="t/{name}.png"), verify=2)
+    assert result.certificate is not None
+    assert result.good
+    assert Path("t/a.png").is_file()
+    monkeypatch.setattr(Certificate, "holds", property(lambda self: False))
+    (result,) = scan(["in/a.png"], BatchOutput(decide="mean"), verify=2)
+    assert not result.good
+
+
 # -- resuming ----------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +308,9 @@ def test_scores_that_are_not_what_their_mode_promises_are_an_error_in_the_summar
         ({"summary": "s.xlsx"}, ImageError, "names no table"),
         ({"summary": "none/s.csv"}, ImageError, "there is no folder"),
         ({"side": 0}, GeometryError, "0 px is not positive"),
+        ({"views": "flips"}, fullfield.ArgumentError, "are of a decision, and none is asked for"),
+        ({"decide": "average"}, fullfield.ArgumentError, "write mean"),
+        ({"decide": "mean", "views": "sideways"}, GeometryError, "'sideways' is not known"),
         ({"sumary": "s.csv"}, fullfield.ArgumentError, "did you mean summary?"),
     ],
 )
@@ -280,6 +327,10 @@ def test_outputs_that_cannot_be_are_found_before_the_first_scan() -> None:
     Path("list.csv").write_text("image,seconds\nin/a.png,3\n")
     with pytest.raises(ImageError, match="seconds: is a column of the list and of the summary"):
         scan(["list.csv"])
+    with pytest.raises(fullfield.ArgumentError, match="are several, for a decision"):
+        scan(mode=("exact", "context"))
+    with pytest.raises(fullfield.ArgumentError, match="compares one scan with crops"):
+        scan(output=BatchOutput(decide="mean", views="flips"), verify=2)
     with pytest.raises(GeometryError, match=r"would both go to small/a.png"):
         scan(output=BatchOutput("maps/{parent}-{name}.zarr", thumbnails="small/{name}.png"))
     assert not Path("s.csv").exists()

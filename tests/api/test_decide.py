@@ -15,6 +15,9 @@ from torch import nn
 import fullfield
 from fullfield import ArgumentError, Compute, DecisionRule, GeometryError, ImageError, Model, Progress, Target
 from fullfield.jobs.to_decision import map_bytes
+from fullfield.store.encoding import activated
+from tests.decisions.brute_force import weighted_mean
+from tests.decisions.brute_force import weights as brute_weights
 from tests.processes import json_of
 from tests.requests import job_of
 
@@ -180,7 +183,10 @@ def never_scanning(now: Progress) -> None:
         ({"how": DecisionRule("mean", regions="none.geojson")}, ImageError, "none.geojson: there is no such file"),
         ({"how": DecisionRule("mean"), "on": "softmax"}, ArgumentError, "on: is softmax, and the rule says scores"),
         ({"compute": Compute(rank=0, world=2)}, GeometryError, "world: scores that are decided at once"),
-        ({"scales": 1}, ArgumentError, "decide: has no argument 'scales'"),
+        ({"sizes": 1}, ArgumentError, "decide: has no argument 'sizes'"),
+        ({"scales": [1, 0]}, GeometryError, "scales: 0 is no positive number"),
+        ({"views": "mirror"}, GeometryError, "views: 'mirror' is not known"),
+        ({"mode": ["exact", "exact"]}, GeometryError, "names a mode twice"),
     ],
 )
 def test_what_cannot_be_decided_is_refused_before_the_scan(
@@ -188,3 +194,68 @@ def test_what_cannot_be_decided_is_refused_before_the_scan(
 ) -> None:
     with pytest.raises(error, match=text):
         fullfield.decide(net, image, **arguments, progress=never_scanning)
+
+
+def test_sizes_views_and_modes_are_decided_as_one(net: Model, image: np.ndarray, temporary: Path) -> None:
+    """Against brute force: maps of turned images, turned back and averaged, with weights pixel by pixel."""
+    turns: dict[str, Any] = {
+        "original": (lambda a: a, lambda a: a),
+        "flip-x": (np.fliplr, lambda a: a[:, :, ::-1]),
+        "turn-90": (np.rot90, lambda a: np.rot90(a, -1, axes=(1, 2))),
+    }
+    decision = fullfield.decide(
+        net, image, "mean", on="softmax", step=5, scales=[1, 0.6], views=list(turns), mode=("exact", "context")
+    )
+    values, weights = [], []
+    for scale in (1, 0.6):
+        place = fullfield.scan(net, image, step=5, scale=scale).placement
+        maps = []
+        for turn, back in turns.values():
+            for mode in ("exact", "context"):
+                height, width = ((n - 1) * 5 + 15 for n in place.shape)
+                resized = _resized(net, image, scale)[:height, :width]
+                array = fullfield.scan(net, np.ascontiguousarray(turn(resized)), step=5, mode=mode).array
+                maps.append(activated(np.asarray(back(array), np.float64), "softmax"))
+        weight, _ = brute_weights(place, np.ones(place.shape, bool))
+        values.append(np.mean(maps, axis=0).reshape(4, -1))
+        weights.append(weight.ravel() / (place.scale[0] * place.scale[1]))
+    expected = [weighted_mean(band, np.concatenate(weights)) for band in np.concatenate(values, axis=1)]
+    np.testing.assert_allclose(decision.scores, expected, rtol=0, atol=1e-6)
+    assert decision.combined == {
+        "scales": ("1", "0.6"), "views": ("original", "flip-x", "turn-90"), "modes": ("exact", "context"),
+    }  # fmt: skip
+    assert "scales 1, 0.6, views original, flip-x, turn-90, modes exact, context" in repr(decision)
+    assert decision.to_dict()["combined"]["modes"] == ["exact", "context"]
+    assert list(temporary.iterdir()) == []
+
+
+def _resized(net: Model, image: np.ndarray, scale: float) -> np.ndarray:
+    """The pixels that a scan at this scale reads."""
+    raster = job_of(net, image, step=5, scale=scale).source.image.raster
+    return np.asarray(raster.read(0, raster.shape[0], 0, raster.shape[1]))
+
+
+def test_one_view_is_the_decision_of_the_turned_image(net: Model, image: np.ndarray) -> None:
+    pixels = image[:145, :165]  # windows reach all of it
+    found = fullfield.decide(net, pixels, "quantile:0.7", step=10, views="flip-y")
+    wanted = fullfield.decide(net, np.ascontiguousarray(pixels[::-1]), "quantile:0.7", step=10)
+    np.testing.assert_allclose(found.scores, wanted.scores, rtol=0, atol=1e-6)
+    assert found.combined == {"views": ("flip-y",)}
+    assert "views flip-y" in repr(found)
+    assert "8 views" in repr(fullfield.decide(net, pixels, step=20, views="all"))
+
+
+def test_a_targets_mode_is_that_of_all_scans(net: Model, image: np.ndarray) -> None:
+    found = fullfield.decide(net, image, step=10, mode=Target(tolerance=1.0), scales=[1, 0.5])
+    assert found.combined == {"scales": ("1", "0.5")}
+
+
+def test_sizes_are_refused_before_the_first_scan(net: Model, image: np.ndarray) -> None:
+    stages: list[str] = []
+    with pytest.raises(ImageError, match="smaller than the window of 15x15 px"):
+        fullfield.decide(net, image, scales=[1, 0.05], progress=lambda now: stages.append(now.stage))
+    assert "scanning" not in stages
+    with pytest.raises(GeometryError, match="quarter turns need square windows"):
+        fullfield.decide(
+            fullfield.load(nn.Sequential(nn.Conv2d(3, 2, (3, 5)), nn.Flatten()), window=(3, 5)), image, views="all"
+        )

@@ -79,6 +79,21 @@ def test_a_summary_needs_no_maps() -> None:
     assert json.loads(scan("in/a.png", "--summary", "s.csv", "--json").stdout)[0]["skipped"]
 
 
+def test_sizes_views_and_modes_are_decided_as_one() -> None:
+    options = ("--decide", "mean", "--scales", "0.5,1", "--views", "flips", "--mode", "exact+context")
+    wanted = fullfield.decide(MODEL, PIXELS, step=8, scales=(0.5, 1), views="flips", mode=("exact", "context"))
+    lines = scan("in/a.png", *options).stdout.splitlines()
+    assert (
+        "decided  mean of scores; scales 0.5, 1; views original, flip-x, flip-y, turn-180; modes exact, context"
+        in lines
+    )
+    (facts,) = json.loads(scan("in", *options, "--summary", "s.csv", "--json").stdout)
+    assert facts["decision"] == wanted.to_dict()
+    assert facts["input"]["text"] == "RGB, 0..255, mean 127.5, deviation 128"
+    assert float(rows()[0]["decision_face"]) == wanted.scores[1]
+    assert scan("in", *options).stdout.splitlines()[1].startswith("scanned  in/a.png in ")
+
+
 def test_names_can_be_made_of_the_folders() -> None:
     scan("in/*.png", "in/*/a.png", "-o", "maps/{parent}_{name}.npy")
     assert names("maps") == ["in_a.npy", "x_a.npy"]
@@ -96,11 +111,19 @@ def test_the_pixel_size_is_stated_for_all_or_in_a_list() -> None:
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (("in",), 2, "several images need -o FOLDER, --summary or --thumbnails, and no --overlay (images: a.png)"),
+        (
+            ("in",),
+            2,
+            "several images need -o FOLDER, --summary, --thumbnails or --decide, and no --overlay (images: a.png)",
+        ),
         (("in", "-o", "maps", "--overlay", "a.png"), 2, "no --overlay"),
         (("in/x", "in/a.png", "-o", "maps"), 1, 'or write "maps/{folder}/{parent}/{name}.zarr"'),
         (("none/*.png", "-o", "maps"), 1, "none/*.png: matches no file"),
         (("in", "-o", "maps", "--summary", "s.txt"), 1, "names no table"),
+        (("in", "--summary", "s.csv", "--views", "all"), 2, "--views needs --decide"),
+        (("in", "--summary", "s.csv", "--mode", "exact+context"), 2, "--mode of several modes needs --decide"),
+        (("in", "--decide", "mean", "--scales", "1,big"), 2, "is not a list of numbers such as 0.75,1,1.5"),
+        (("in", "--decide", "mean", "--scales", "1,0"), 1, "scales: 0.0 is no positive number"),
         (("in/a.png", "-o", "a.zarr", "--summary", "s.csv"), 2, "-o a.zarr is one file: give a folder"),
         (("in", "-o", "a.tif"), 2, "or a path with {name} in it, such as {name}.tif"),
     ],

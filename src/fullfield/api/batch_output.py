@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fullfield.arguments import checks_fields
+from fullfield.decisions.rule import DecisionRule
 from fullfield.drawing.score_pictures import PictureStyle
 from fullfield.errors import ArgumentError, GeometryError
 from fullfield.exporters.table_file import check_table
 from fullfield.files import PICTURES, check_writable, output_paths
+from fullfield.image.views import ViewsLike
+from fullfield.jobs.passes import ScalesLike, parse_passes
 
 
 @checks_fields
@@ -25,9 +28,12 @@ class BatchOutput:
         thumbnails: pictures of the scores over each image: ``"pictures/{name}.png"``.
         cls: the class in these; by default the one whose scores span the widest range.
         side: most px of a side of the image in them.
+        decide: the function with which each image is decided, or a ``DecisionRule``; without ``scores`` no map is kept.
+        scales, views: sizes and views that are decided as one, as for ``decide``.
 
     Raises:
         GeometryError: a path without ``{name}`` or with an unknown word in braces, or a side that is not positive.
+        ArgumentError: sizes or views without a decision, or regions with a summary.
         ImageError: a suffix that names no format, or a package that writes it is not installed.
 
     Examples:
@@ -40,6 +46,9 @@ class BatchOutput:
     thumbnails: str | None = None
     cls: int | str | None = None
     side: int = 1024
+    decide: str | DecisionRule | None = None
+    scales: ScalesLike = None
+    views: ViewsLike = None
 
     def __post_init__(self) -> None:
         for template in (self.scores, self.thumbnails):
@@ -53,6 +62,18 @@ class BatchOutput:
             raise GeometryError("thumbnails", f"{self.thumbnails!r} names no picture", fix=f"use one of {known}")
         if self.side < 1:
             raise GeometryError("side", f"{self.side} px is not positive", fix="use 1024, say")
+        rule = self.rule
+        parse_passes(self.scales, self.views, "exact")
+        if rule is None and (self.scales, self.views) != (None, None):
+            raise ArgumentError("scales, views", "are of a decision, and none is asked for", fix='add decide="mean"')
+        if rule is not None and rule.regions is not None and self.summary is not None:
+            what = "give an image several decisions, and a summary has one row for it"
+            raise ArgumentError("regions", what, fix="leave out the summary")
+
+    @property
+    def rule(self) -> DecisionRule | None:
+        """How each image is decided."""
+        return DecisionRule(self.decide) if isinstance(self.decide, str) else self.decide
 
     @property
     def style(self) -> PictureStyle:

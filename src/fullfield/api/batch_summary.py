@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,14 +20,17 @@ from fullfield.image.opened import file_state
 from fullfield.planning.mode import mode_text
 
 if TYPE_CHECKING:
+    from fullfield.decisions.decision import Decision
     from fullfield.image.listed import ListedImage
     from fullfield.jobs.request import Existing, ScanRequest
     from fullfield.verification.target import Target
 
 FIRST = ("image", "output")
+DECISION = "decision_"  # and the name of a class
+TOP = "top"  # the class with the greatest score
 LAST = ("windows", "background", "seconds", "error")
 RUN = "run"
-COLUMNS = (*FIRST, *LAST, RUN)
+COLUMNS = (*FIRST, TOP, *LAST, RUN)
 _OF_RUN = ("model", "settings", "image")  # the three parts of the column ``run``
 
 
@@ -70,6 +74,17 @@ def run_of(request: ScanRequest, target: Target | None, more: Any = None) -> Bat
     return BatchRun(request.model.hash[:12], _hash(settings))
 
 
+def decision_columns(decision: Decision | None) -> dict[str, TableCell]:
+    """The score of each class, and the class with the greatest one."""
+    if decision is None:
+        return {}
+    scores = zip(decision.names, decision.scores.tolist(), strict=True)
+    columns: dict[str, TableCell] = {
+        f"{DECISION}{name}": None if math.isnan(score) else score for name, score in scores
+    }
+    return columns | {"top": str(decision.top)}
+
+
 def of_image(run: BatchRun, image: ListedImage, mask: Any) -> BatchRun:
     """What the row of one image depends on.
 
@@ -90,16 +105,14 @@ class BatchSummary:
 
     Args:
         path: of the table.
-        columns: their order.
         rows: by image.
     """
 
     path: Path
-    columns: Sequence[str] = COLUMNS
     rows: dict[str, dict[str, TableCell]] = field(default_factory=dict)
 
     @classmethod
-    def opened(cls, path: Path, run: BatchRun, existing: Existing, columns: Sequence[str]) -> BatchSummary:
+    def opened(cls, path: Path, run: BatchRun, existing: Existing) -> BatchSummary:
         """The table at a path, if it is one of the same model and settings; an empty one where there is none.
 
         Raises:
@@ -107,7 +120,7 @@ class BatchSummary:
             ImageError: it is another table.
         """
         if not path.exists():
-            return cls(path, columns)
+            return cls(path)
         rows = _own_rows(path, replace=existing == "overwrite")
         for row in rows:
             found = str(row[RUN]).split("-")
@@ -117,7 +130,7 @@ class BatchSummary:
                     fix = "name another summary, or begin it anew: existing='restart' (--restart)"
                     raise ResumeError(str(path), f"is the summary of {other}", fix=fix)
         kept = [row for row in rows if str(row[RUN]).startswith(f"{run.model}-{run.settings}-")]
-        return cls(path, columns, {str(row["image"]): row for row in kept})
+        return cls(path, {str(row["image"]): row for row in kept})
 
     def finished(self, image: str, run: BatchRun, files: Sequence[Path | None]) -> dict[str, TableCell] | None:
         """The row of an image that is finished, and unchanged since; ``None`` where there is none.
@@ -141,7 +154,13 @@ class BatchSummary:
             ImageError: it cannot be written.
         """
         self.rows[str(row["image"])] = row
-        write_table(list(self.rows.values()), self.path, columns=self.columns, numbers=LAST[:-1])
+        rows = list(self.rows.values())
+        names = dict.fromkeys(name for each in rows for name in each)
+        decided = [name for name in names if name.startswith(DECISION)]
+        top = [TOP] if decided else []
+        others = [name for name in names if name not in (*COLUMNS, *decided)]
+        columns = [*FIRST, *decided, *top, *LAST, *others, RUN]
+        write_table(rows, self.path, columns=columns, numbers=[*decided, *LAST[:-1]])
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -5,37 +5,56 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullfield.api.batch_output import BatchOutput, parse_batch_output
-from fullfield.api.batch_summary import COLUMNS, RUN, BatchRun, BatchSummary, of_image, run_of
+from fullfield.api.batch_summary import (
+    COLUMNS,
+    DECISION,
+    RUN,
+    BatchRun,
+    BatchSummary,
+    decision_columns,
+    of_image,
+    run_of,
+)
+from fullfield.api.decide import decide_scores, decided_scans
 from fullfield.api.list_images import list_images
 from fullfield.api.scan import scan
 from fullfield.api.scores import Scores
 from fullfield.arguments import checks_keywords, parse_record
 from fullfield.drawing.score_pictures import save_overlay
-from fullfield.errors import FullfieldError, GeometryError, ImageError
+from fullfield.errors import ArgumentError, FullfieldError, GeometryError, ImageError
 from fullfield.exporters.own_results import is_own_result
 from fullfield.files import output_paths
 from fullfield.importers.load import load
+from fullfield.jobs.passes import parse_passes
 from fullfield.jobs.request import ScanRequest, check_existing
+from fullfield.jobs.to_decision import check_decidable
 from fullfield.mask.where import Where
+from fullfield.planning.mode import mode_of
+from fullfield.store.encoding import Encoding
 from fullfield.verification.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from fullfield.decisions.decision import Decision
+    from fullfield.decisions.rule import DecisionRule
     from fullfield.engine.progress import OnProgress
     from fullfield.exporters.table_file import TableCell
     from fullfield.image.listed import ListedImage
     from fullfield.importers.load import ModelLike
+    from fullfield.jobs.passes import Modes, Passes
     from fullfield.jobs.request import Existing, StepLike
+    from fullfield.model.model import Model
     from fullfield.planning.compute import Compute
-    from fullfield.planning.mode import AnyMode
-    from fullfield.store.encoding import Encoding
+    from fullfield.verification.certificate import Certificate
+
+    Decided = tuple[Scores | None, Decision | tuple[Decision, ...] | None]
 
 
 @dataclass(frozen=True)
@@ -45,12 +64,16 @@ class FileResult:
     Args:
         image: as it was given.
         output: the store or file of its scores; ``None`` where they are in memory.
-        scores: as ``scan`` returns them; ``None`` after an error, and of an image that was finished before.
+        scores: as ``scan`` returns them; ``None`` after an error, of an image that was finished before, and of one that
+            was decided without an output.
         error: what stopped the scan.
         seconds: that the scan took.
-        windows: number of those with scores; ``None`` without a summary.
+        windows: number of those with scores, of all sizes that are decided; ``None`` without decision and summary.
         background: share of the image that was found to be background; ``None`` if that was not searched for.
         thumbnail: the picture of the scores over the image.
+        certificate: of its verification, where one is asked for.
+        provenance: how the scores were made, as theirs says, also where they are not kept.
+        decision: of the image, where one is asked for; with regions one for each of them.
         skipped: whether the summary has the image as finished, so that nothing was done.
     """
 
@@ -62,13 +85,15 @@ class FileResult:
     windows: int | None = None
     background: float | None = None
     thumbnail: Path | None = None
+    certificate: Certificate | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    decision: Decision | tuple[Decision, ...] | None = None
     skipped: bool = False
 
     @property
     def good(self) -> bool:
         """Whether the image was scanned, and its scores are what their mode promises."""
-        certificate = None if self.scores is None else self.scores.certificate
-        return self.error is None and (certificate is None or certificate.holds)
+        return self.error is None and (self.certificate is None or self.certificate.holds)
 
 
 @checks_keywords
@@ -78,7 +103,7 @@ def scan_files(
     output: str | os.PathLike[str] | BatchOutput | None = None,
     *,
     step: StepLike | None = None,
-    mode: AnyMode | Target = "exact",
+    mode: Modes | Target = "exact",
     scale: float = 1.0,
     where: Where | None = None,
     encoding: Encoding | None = None,
@@ -97,9 +122,10 @@ def scan_files(
         images: paths of images, folders, patterns and lists, or one of them; what ``list_images`` returns; or
             ``ImageFile``, which names a level, resolution or bands of a file.
         output: where the scores go, with ``{name}`` for the image's name without its suffix: ``"maps/{name}.zarr"``; or
-            a ``BatchOutput``, which names a summary and thumbnails, too. Folders are made. Without it the scores of
-            each image are in memory.
-        step, mode, scale, where, encoding, compute, existing, verify: as for ``scan``; the mask of a list's image
+            a ``BatchOutput``, which names a summary, thumbnails and a decision, too. Folders are made. Without it the
+            scores of each image are in memory.
+        mode: as for ``scan``; or several for a decision: ``("exact", "context")``; scores are those of the first.
+        step, scale, where, encoding, compute, existing, verify: as for ``scan``; the mask of a list's image
             replaces that of ``where``.
         progress: called with each path before its scan; returns what is then called with a ``Progress``.
 
@@ -128,7 +154,15 @@ def scan_files(
         "compute": compute,
         "verify": verify,
     }
-    batch = _Batch(load(model), files, existing, where, settings, progress)
+    passes, rule = parse_passes(files.scales, files.views, mode), files.rule
+    if rule is None and len(passes.modes) > 1:
+        raise ArgumentError("mode", f"{mode!r} are several, for a decision", fix='add BatchOutput(decide="mean")')
+    if verify and files.scores is None and not (rule is None or passes.single):
+        raise ArgumentError("verify", "compares one scan with crops, several are decided", fix="leave verify out")
+    net = load(model)
+    if rule is not None:
+        check_decidable(net, Encoding() if encoding is None else encoding, rule)
+    batch = _Batch(net, files, passes, existing, where, settings, progress)
     return batch.results(list(zip(listed, places, pictures, strict=True)))
 
 
@@ -140,8 +174,8 @@ def _places(images: list[ListedImage], template: str | None) -> list[Path] | lis
 
 def _check_facts(images: list[ListedImage], files: BatchOutput) -> None:
     """Raises where a list's column has the name of one of the summary's."""
-    for name in sorted({name for image in images for name, _ in image.facts} & set(COLUMNS)):
-        if files.summary is not None:
+    for name in sorted({name for image in images for name, _ in image.facts}):
+        if files.summary is not None and (name in COLUMNS or name.startswith(DECISION)):
             raise ImageError(name, "is a column of the list and of the summary", fix="rename it in the list")
 
 
@@ -150,11 +184,13 @@ class _Batch:
     """The scans of several images.
 
     Args:
+        passes: of each decision.
         settings: the same of all, as ``scan`` takes them.
     """
 
     model: Any
     files: BatchOutput
+    passes: Passes
     existing: Existing
     where: Where
     settings: dict[str, Any]
@@ -165,16 +201,16 @@ class _Batch:
         run = summary = None
         if self.files.summary is not None:
             run = self._run()
-            summary = BatchSummary.opened(Path(self.files.summary), run, self.existing, COLUMNS)
+            summary = BatchSummary.opened(Path(self.files.summary), run, self.existing)
         return self._results(images, run, summary)
 
     def _run(self) -> BatchRun:
-        mode = self.settings["mode"]
-        target = mode if isinstance(mode, Target) else None
+        target = self.settings["mode"] if isinstance(self.settings["mode"], Target) else None
         given = {name: self.settings[name] for name in ("step", "scale", "encoding", "compute")}
         where = replace(self.where, mask=None)
-        request = ScanRequest.parse(self.model, None, mode="exact" if target else mode, where=where, **given)
-        return run_of(request, target, more={"verify": self.settings["verify"]})
+        request = ScanRequest.parse(self.model, None, mode=mode_of(self.passes.modes[0]), where=where, **given)
+        more = {"verify": self.settings["verify"], "decide": repr(self.files.rule), **self.passes.texts}
+        return run_of(request, target, more=more)
 
     def _results(
         self,
@@ -209,25 +245,32 @@ class _Batch:
         try:
             for path in (place, picture):
                 _make_folder(path)
-            scores = scan(
-                self.model,
-                image.image,
-                where=self.where if image.mask is None else replace(self.where, mask=image.mask),
-                output=place,
-                existing=self.existing,
-                progress=None if self.progress is None else self.progress(image.path),
-                **self.settings,
-            )
-            seconds = time.perf_counter() - began
-            if scores is not None and picture is not None:
-                self._draw(scores, image, picture)
+            settings = self.settings | {
+                "where": self.where if image.mask is None else replace(self.where, mask=image.mask),
+                "existing": self.existing,
+                "progress": None if self.progress is None else self.progress(image.path),
+            }
+            with scores_and_decision(self.model, image, place, self.files.rule, self.passes, **settings) as both:
+                scores, decision = both
+                seconds = time.perf_counter() - began
+                if scores is not None and picture is not None:
+                    self._draw(scores, image, picture)
+                found = FileResult(image.path, place, scores, seconds=seconds, thumbnail=picture, decision=decision)
+                if scores is None:
+                    return found
+                kept = scores if place is not None or self.files.rule is None else None
+                made = scores.provenance
+                found = replace(found, scores=kept, certificate=scores.certificate, provenance=made)
+                windows = self._windows(scores, decision)
+                return replace(found, windows=windows, background=made.get("background"))
         except FullfieldError as error:
             return FileResult(image.path, place, error=error, seconds=time.perf_counter() - began)
-        found = FileResult(image.path, place, scores, seconds=seconds, thumbnail=picture)
-        if scores is None:
-            return found
-        windows = None if self.files.summary is None else count_windows(scores)
-        return replace(found, windows=windows, background=scores.provenance.get("background"))
+
+    def _windows(self, scores: Scores, decision: Decision | tuple[Decision, ...] | None) -> int | None:
+        """Number of windows with scores, where it is known or asked for: of a decision those of all sizes."""
+        if decision is not None and not isinstance(decision, tuple):
+            return decision.windows
+        return None if self.files.summary is None else count_windows(scores)
 
     def _draw(self, scores: Scores, image: ListedImage, picture: Path) -> None:
         """Draws the thumbnail; an earlier one is replaced, another picture is not."""
@@ -236,6 +279,36 @@ class _Batch:
         budget = None if compute is None else compute.budget_bytes
         files = self.files
         save_overlay(scores.map, image.image, files.cls, files.style, picture, overwrite=replaced, budget_bytes=budget)
+
+
+@contextmanager
+def scores_and_decision(
+    model: Model, image: ListedImage, place: Path | None, rule: DecisionRule | None, passes: Passes, **settings: Any
+) -> Iterator[Decided]:
+    """The scores of an image while they are needed, and its decision if one is asked for.
+
+    Args:
+        place: of the scores; without it those of an image that is decided are not kept.
+        rule: of the decision.
+        passes: of the decision; the scores are those of the image itself, in the first mode.
+        settings: of ``scan``.
+    """
+    if place is None and rule is not None:
+        del settings["existing"]
+        with decided_scans(model, image.image, rule, passes, **settings) as found:
+            yield found
+        return
+    mode = settings["mode"]
+    first = mode if isinstance(mode, Target) else mode_of(passes.modes[0])
+    scores = scan(model, image.image, output=place, **settings | {"mode": first})
+    if scores is None or rule is None:
+        yield scores, None
+    elif passes.single:
+        yield scores, decide_scores(scores, rule)
+    else:
+        del settings["existing"]
+        with decided_scans(model, image.image, rule, passes, **settings | {"verify": 0}) as (_, decision):
+            yield scores, decision
 
 
 def count_windows(scores: Scores) -> int:
@@ -258,12 +331,12 @@ def _row(result: FileResult, image: ListedImage, run: BatchRun) -> dict[str, Tab
     """The summary's row of an image."""
     error = None if result.error is None else f"{result.error.where}: {result.error.what}"
     if error is None and not result.good:
-        assert result.scores is not None
-        assert result.scores.certificate is not None
-        error = f"verified: {result.scores.certificate.verdict}"
+        assert result.certificate is not None
+        error = f"verified: {result.certificate.verdict}"
     return {
         "image": result.image,
         "output": None if result.output is None or result.error is not None else str(result.output),
+        **decision_columns(None if isinstance(result.decision, tuple) else result.decision),
         "windows": result.windows,
         "background": result.background,
         "seconds": round(result.seconds, 3),

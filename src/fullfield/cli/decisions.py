@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fullfield.api.scores import Scores
-    from fullfield.decisions.rule import DecisionRule
+    from fullfield.decisions.decision import Decision
 
 _SHOWN = 5  # classes named
 
 
-def decided(scores: Scores, rule: DecisionRule) -> dict[str, Any] | list[dict[str, Any]]:
-    """The decision of a map as plain JSON; with regions one for each."""
-    from fullfield.decisions.decide import decide_map, decide_regions
-
-    if rule.regions is None:
-        return decide_map(scores.map, rule).to_dict()
-    return [each.to_dict() for each in decide_regions(scores.map, rule)]
+def decided(decision: Decision | tuple[Decision, ...]) -> dict[str, Any] | list[dict[str, Any]]:
+    """The decision of an image as plain JSON; with regions one for each."""
+    return [each.to_dict() for each in decision] if isinstance(decision, tuple) else decision.to_dict()
 
 
 def decision_lines(decision: dict[str, Any] | list[dict[str, Any]] | None) -> list[str]:
@@ -27,9 +22,14 @@ def decision_lines(decision: dict[str, Any] | list[dict[str, Any]] | None) -> li
     every = decision if isinstance(decision, list) else [decision]
     first = every[0]
     divided = "" if first["temperature"] == 1 else f" at temperature {first['temperature']:.4g}"
-    lines = [f"decided  {first['how']} of {first['on']}{divided}"]
+    lines = [f"decided  {first['how']} of {first['on']}{divided}{_combined(first)}"]
     lines += [f"         {_scores(each)}" for each in every]
     return [*lines, *(f"remark   {remark}" for remark in dict.fromkeys(each["remark"] for each in every) if remark)]
+
+
+def _combined(decision: dict[str, Any]) -> str:
+    """What several scans were combined over."""
+    return "".join(f"; {name} {', '.join(texts)}" for name, texts in decision.get("combined", {}).items())
 
 
 def _scores(decision: dict[str, Any]) -> str:

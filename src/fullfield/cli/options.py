@@ -15,8 +15,10 @@ from fullfield.cli.echo import echo_json
 from fullfield.cli.records import apply, collected
 from fullfield.cli.values import (
     any_mode,
+    any_modes,
     class_key,
     class_keys,
+    factors,
     indices,
     interval,
     pair,
@@ -24,6 +26,7 @@ from fullfield.cli.values import (
     positive_pair,
     renamed,
     score_key,
+    view_names,
 )
 
 # -- What --------------------------------------------------------------------------------------------------------------
@@ -120,14 +123,12 @@ where = collected(
 
 # -- How ---------------------------------------------------------------------------------------------------------------
 
-mode = option(
-    "--mode",
-    group="How",
-    type=any_mode,
-    metavar="MODE",
-    help="exact: the crops' scores. context: layers that pad see neighbouring pixels; faster. B[,N]: B border cells of "
-    "every map as in the crop, and all of maps of at most N cells a side. [default: exact]",
+_MODE = (
+    "exact: the crops' scores. context: layers that pad see neighbouring pixels; faster. B[,N]: B border cells of "
+    "every map as in the crop, and all of maps of at most N cells a side. [default: exact]"
 )
+mode = option("--mode", group="How", type=any_mode, metavar="MODE", help=_MODE)
+modes = option("--mode", group="How", type=any_modes, metavar="MODE", help=_MODE)
 target = collected(
     "target",
     records.target,
@@ -323,6 +324,22 @@ rule = collected(
         metavar="FILE",
         help="GeoJSON; each of its annotations gets a decision.",
     ),
+)
+scales = option(
+    "--scales",
+    group="Output",
+    rare=True,
+    type=factors,
+    metavar="A,B,...",
+    help="Decide these sizes as one: 0.75,1,1.5. --decide with --mode exact+context averages modes.",
+)
+views = option(
+    "--views",
+    group="Output",
+    rare=True,
+    type=view_names,
+    metavar="SET",
+    help="Decide views as one: flips, turns, all, or original,flip-x,...",
 )
 as_json = option("--json", "as_json", group="Output", is_flag=True, help="Print JSON.")
 json_progress = option(

@@ -15,11 +15,12 @@ from fullfield.files import LAYERS, PICTURES, output_paths
 
 if TYPE_CHECKING:
     from fullfield.api.batch_output import BatchOutput
+    from fullfield.decisions.rule import DecisionRule
     from fullfield.image.listed import ListedImage
     from fullfield.model.model import Model
     from fullfield.store.encoding import Encoding
 
-_FORMATS = (".zarr", ".tif", ".tiff", ".npy", ".npz", *LAYERS, *PICTURES)
+_FORMATS = (".zarr", ".tif", ".tiff", ".npy", ".npz", ".geojson", ".gpkg", ".fgb", ".csv", ".parquet", *PICTURES)
 _RESTRICTED = (*LAYERS, *PICTURES)  # formats of which --class names the class
 
 
@@ -39,6 +40,8 @@ class ScanOutputs:
         overwrite: replace an earlier result.
         summary: a table with a row for each image.
         thumbnails: a folder of small overlays, or a path with ``{name}``.
+        rule: how each image is decided.
+        scales, views: that are decided as one.
     """
 
     images: tuple[ListedImage, ...]
@@ -51,6 +54,9 @@ class ScanOutputs:
     overwrite: bool = False
     summary: str | None = None
     thumbnails: str | None = None
+    rule: DecisionRule | None = None
+    scales: tuple[float, ...] | None = None
+    views: str | tuple[str, ...] | None = None
 
     @property
     def is_batch(self) -> bool:
@@ -70,7 +76,15 @@ class ScanOutputs:
 
         scores = None if self.output is None else _template(self.output, self.suffix)
         thumbnails = None if self.thumbnails is None else _template(self.thumbnails, ".png")
-        return BatchOutput(scores, self.summary, thumbnails, self.class_shown)
+        return BatchOutput(
+            scores,
+            self.summary,
+            thumbnails,
+            self.class_shown,
+            decide=self.rule,
+            scales=self.scales,
+            views=self.views,
+        )
 
     @property
     def class_shown(self) -> int | str | None:
@@ -84,9 +98,10 @@ class ScanOutputs:
             UsageError: options that exclude each other.
             ImageError: a place that cannot be written to, or an image that is missing.
         """
-        if self.is_batch and (self.overlay is not None or (self.output or self.summary or self.thumbnails) is None):
+        nothing = (self.output or self.summary or self.thumbnails or self.rule) is None
+        if self.is_batch and (self.overlay is not None or nothing):
             names = ", ".join(Path(image.path).name for image in self.images[:3]) + ", …" * (len(self.images) > 3)
-            what = "several images need -o FOLDER, --summary or --thumbnails, and no --overlay"
+            what = "several images need -o FOLDER, --summary, --thumbnails or --decide, and no --overlay"
             raise click.UsageError(f"{what} (images: {names})")
         if self.is_batch and self.output is not None and self._is_one_file(self.output):
             fix = f"give a folder, or a path with {{name}} in it, such as {{name}}{Path(self.output).suffix}"
@@ -95,6 +110,9 @@ class ScanOutputs:
             raise click.UsageError("--restart needs -o, the result to begin anew")
         if world > 1 and self._output_suffix != ".zarr":
             raise click.UsageError("--world needs -o FILE.zarr; fullfield export makes other files of it")
+        for name, value in (("scales", self.scales), ("views", self.views)):
+            if value is not None and self.rule is None:
+                raise click.UsageError(f"--{name} needs --decide")
         if self.cls is not None and encoding.labels:
             raise click.UsageError("--class has no meaning with --labels: pictures show all classes")
         check_picture(self.overlay, self.overwrite)

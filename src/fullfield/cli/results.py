@@ -15,7 +15,6 @@ from fullfield.errors import FullfieldError
 if TYPE_CHECKING:
     from fullfield.api.scan_files import FileResult
     from fullfield.cli.outputs import ScanOutputs
-    from fullfield.decisions.rule import DecisionRule
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,12 @@ class ImageResult:
         return "\n".join([line, *decision_lines(facts.get("decision"))])
 
 
-def described(
-    result: FileResult, outputs: ScanOutputs, rule: DecisionRule | None, *, step: bool, budget: int | None
-) -> ImageResult:
+def described(result: FileResult, outputs: ScanOutputs, *, step: bool, budget: int | None) -> ImageResult:
     """The summary of one image's scores, its decision and its overlay if these are wanted.
 
     Args:
         result: of the scan.
         outputs: what is written.
-        rule: of the decision.
         step: whether the user chose the step.
         budget: bytes of memory allowed.
     """
@@ -75,8 +71,12 @@ def described(
     if result.skipped:
         more = {"finished": True, "skipped": True, "seconds": round(result.seconds, 3), "written": written}
         return ImageResult(facts | more, good=True, failed=False)
+    decision = {} if result.decision is None else {"decision": decided(result.decision)}
     if result.scores is None:
-        return ImageResult(facts, good=True, failed=False)
+        if decision:
+            more = {"finished": True, "seconds": round(result.seconds, 3), "input": result.provenance.get("input")}
+            facts |= more | {"background": result.background, "written": written} | decision
+        return ImageResult(facts, good=result.good, failed=False)
     if outputs.overlay is not None:
         _draw_overlay(result, outputs, budget)
         written.append(outputs.overlay)
@@ -84,13 +84,7 @@ def described(
     facts["step_is_stride"] = not step
     if result.background is not None:
         facts["background"] = result.background
-    if rule is not None:
-        try:
-            facts["decision"] = decided(result.scores, rule)
-        except FullfieldError as error:
-            if not outputs.is_batch:
-                raise
-            return _failed(facts, error)
+    facts |= decision
     return ImageResult(facts, good=result.good, failed=False)
 
 

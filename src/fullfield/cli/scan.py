@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fullfield.cli.records import PickedPart
     from fullfield.cli.results import ImageResult
     from fullfield.decisions.rule import DecisionRule
+    from fullfield.jobs.passes import Passes
     from fullfield.model.model import Model
     from fullfield.store.encoding import Encoding
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @apply(options.step, options.scale, options.picked)
 @option("--recursive", group="What", is_flag=True, help="Search the folders in a folder for images, too.")
 @options.where
-@apply(options.mode, options.target, options.shared_compute)
+@apply(options.modes, options.target, options.shared_compute)
 @option("--verify", group="How", type=click.IntRange(min=0), default=0, metavar="N", help="Run N windows as crops too.")
 @option("-o", "--output", group="Output", metavar="PATH", help=".zarr, .tif, .png, .geojson, .csv, ...: see --format.")
 @option(
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 @option("--summary", group="Output", metavar="FILE", help="Table with a row for each image: .csv or .parquet.")
 @option("--thumbnails", group="Output", rare=True, metavar="FOLDER", help="Of a small picture over each image.")
 @option("--class", "cls", group="Output", metavar="CLASS", help="The class of pictures and GeoJSON.")
-@apply(options.encoding, options.rule)
+@apply(options.encoding, options.rule, options.scales, options.views)
 @option("--restart", group="Output", rare=True, is_flag=True, help="Begin an unfinished result anew.")
 @apply(options.json_progress, options.as_json, options.overwrite)
 @click.pass_context
@@ -81,6 +82,8 @@ def command(
     cls: str | None,
     encoding: Encoding,
     rule: DecisionRule | None,
+    scales: tuple[float, ...] | None,
+    views: str | tuple[str, ...] | None,
     restart: bool,
     overwrite: bool,
     as_json: bool,
@@ -99,7 +102,8 @@ def command(
 
     listed = tuple(list_images(images, recursive=recursive, selection=pick.selection))
     several = len(images) > 1 or is_several(images[0])
-    outputs = ScanOutputs(listed, several, output, suffix, overlay, cls, restart, overwrite, summary, thumbnails)
+    shown = suffix, overlay, cls, restart, overwrite, summary, thumbnails
+    outputs = ScanOutputs(listed, several, output, *shown, rule, scales, views)
     outputs.check(encoding, world=settings["compute"].world)
     settings |= {
         "mode": target or ("exact" if mode is None else mode),
@@ -107,8 +111,12 @@ def command(
         "existing": "overwrite" if overwrite else "restart" if restart else "resume",
     }
     from fullfield.cli.results import described
+    from fullfield.jobs.passes import parse_passes
     from fullfield.jobs.to_decision import check_decidable
 
+    passes = parse_passes(scales, views, settings["mode"])
+    if len(passes.modes) > 1 and rule is None:
+        raise click.UsageError("--mode of several modes needs --decide")
     with show_progress([image.path for image in listed], as_json=json_progress) as display:
         net = display.reading(model.load)
         outputs.check_classes(encoding, net)
@@ -117,8 +125,8 @@ def command(
         step = settings["step"] is not None
         budget = settings["compute"].budget_bytes
         results = [
-            described(each, outputs, rule, step=step, budget=budget)
-            for each in _scan(net, outputs, display, settings, kept=rule is None)
+            described(each, outputs, step=step, budget=budget)
+            for each in _scan(net, outputs, passes, display, settings)
         ]
     _print(results, outputs, as_json=as_json)
     if not all(each.good for each in results):
@@ -144,39 +152,27 @@ def _print(results: list[ImageResult], outputs: ScanOutputs, *, as_json: bool) -
 
 
 def _scan(
-    model: Model, outputs: ScanOutputs, display: Display, settings: dict[str, Any], *, kept: bool
+    model: Model, outputs: ScanOutputs, passes: Passes, display: Display, settings: dict[str, Any]
 ) -> Iterator[FileResult]:
-    """The images one after the other; without an output, scores that are not kept last until the result was taken."""
+    """The images one after the other; scores that are not kept last until the next result is asked for."""
+    from fullfield.api.scan_files import FileResult, scan_files, scores_and_decision
+
     finished = 0
     try:
         if outputs.is_batch:
-            from fullfield.api.scan_files import scan_files
-
             for result in scan_files(model, outputs.images, outputs.batch, progress=display.of, **settings):
                 finished += result.error is None
                 yield result
-        else:
-            settings["progress"] = display.of(outputs.images[0].path)
-            yield from _scan_one(model, outputs, settings, kept=kept)
+            return
+        image, place = outputs.images[0], None if outputs.output is None else Path(outputs.output)
+        settings["progress"], started = display.of(image.path), time.perf_counter()
+        with scores_and_decision(model, image, place, outputs.rule, passes, **settings) as (scores, decision):
+            seconds = time.perf_counter() - started
+            certificate = None if scores is None else scores.certificate
+            yield FileResult(image.path, place, scores, seconds=seconds, certificate=certificate, decision=decision)
     except KeyboardInterrupt:
         if outputs.is_batch:
             echo(f"{finished} of {len(outputs.images)} images are finished", err=True)
         if outputs.output is not None or outputs.summary is not None:
             echo("the same command resumes the scan", err=True)
         raise
-
-
-def _scan_one(model: Model, outputs: ScanOutputs, settings: dict[str, Any], *, kept: bool) -> Iterator[FileResult]:
-    from fullfield.api.decide import scanned
-    from fullfield.api.scan import scan
-    from fullfield.api.scan_files import FileResult
-
-    image, started = outputs.images[0], time.perf_counter()
-    if outputs.output is None and not kept:
-        settings.pop("existing")
-        with scanned(model, image.image, **settings) as scores:
-            yield FileResult(image.path, None, scores, seconds=time.perf_counter() - started)
-        return
-    found = scan(model, image.image, output=outputs.output, **settings)
-    place = None if outputs.output is None else Path(outputs.output)
-    yield FileResult(image.path, place, found, seconds=time.perf_counter() - started)

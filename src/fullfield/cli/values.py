@@ -67,6 +67,40 @@ def renamed(text: str) -> tuple[str, str | None]:
     return label, name or None
 
 
+def any_modes(text: str) -> Any:
+    """A mode as ``fullfield.scan`` takes it, or several that are joined by ``+``.
+
+    Examples:
+        >>> any_modes("2,14"), any_modes("exact+context")
+        ((2, 14), ('exact', 'context'))
+    """
+    parts = text.split("+")
+    return any_mode(text) if len(parts) == 1 else tuple(map(any_mode, parts))
+
+
+def factors(text: str) -> tuple[float, ...]:
+    """Numbers, separated by commas.
+
+    Examples:
+        >>> factors("0.75,1,1.5")
+        (0.75, 1.0, 1.5)
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.75,1,1.5") from error
+
+
+def view_names(text: str) -> str | tuple[str, ...]:
+    """A set of views, or their names, separated by commas.
+
+    Examples:
+        >>> view_names("flips"), view_names("original,flip-x")
+        ('flips', ('original', 'flip-x'))
+    """
+    return tuple(part.strip() for part in text.split(",")) if "," in text else text.strip()
+
+
 def indices(text: str) -> tuple[int, ...]:
     """Integers from 0 up, separated by commas.
 

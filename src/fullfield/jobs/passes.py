@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from fullfield.engine.progress import OnProgress, Progress
 from fullfield.engine.protocols import WantedCells
-from fullfield.errors import GeometryError
+from fullfield.errors import ArgumentError, GeometryError
 from fullfield.geometry.region import Pair
 from fullfield.image.turned import turned_source
-from fullfield.image.views import ORIGINAL, ImageView, check_views
+from fullfield.image.views import ORIGINAL, ImageView, ViewsLike, check_views, parse_views
 from fullfield.image.windowed import WindowedSource
+from fullfield.jobs.fastest import with_fastest_engine
 from fullfield.jobs.in_memory import run_in_memory
 from fullfield.jobs.job import ScanJob, plan_scan, prepare_job
 from fullfield.jobs.request import OutputRequest, ScanRequest
@@ -29,9 +30,11 @@ from fullfield.planning.mode import AnyMode, mode_text, parse_mode
 from fullfield.store.array_map import ArrayMap
 from fullfield.store.maps import MapSpec, ScoreMap
 from fullfield.store.turned_map import TurnedMap
+from fullfield.verification.target import Target
 
 Modes = AnyMode | Sequence[AnyMode]
 """One mode, or several: a list or tuple with a name or a pair in it."""
+ScalesLike = float | Sequence[float] | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,16 @@ class Passes:
         return {name: texts for name, texts in found.items() if texts != plain[name]}
 
 
+def parse_passes(scales: ScalesLike, views: ViewsLike, mode: Modes | Target) -> Passes:
+    """The scans for the arguments of a verb; a target's mode is found later.
+
+    Raises:
+        GeometryError: sizes, views or modes that mean nothing.
+    """
+    modes = (EXACT,) if isinstance(mode, Target) else parse_modes(mode)
+    return Passes(parse_scales(scales), parse_views(views), modes)
+
+
 @dataclass(frozen=True, eq=False)
 class TurnedCells:
     """The cells that are wanted of the map of a view.
@@ -86,7 +99,7 @@ class TurnedCells:
         return self.view.apply(self.wanted.cells(top, left, bottom - top, right - left))
 
 
-def parse_scales(scales: float | Sequence[float] | None) -> tuple[float, ...]:
+def parse_scales(scales: ScalesLike) -> tuple[float, ...]:
     """Factors on the size of an image; 1 where none is given.
 
     Raises:
@@ -139,6 +152,8 @@ def prepare_passes(request: ScanRequest, passes: Passes, progress: OnProgress | 
         FullfieldError: as for ``prepare_job``, of any size: before the first scan.
     """
     check_views(passes.views, request.model.window)
+    if request.encoding.labels:
+        raise ArgumentError("encoding", "labels of several scans have no mean", fix="leave out labels")
     if request.compute.world > 1:
         what = "scores that are decided at once are not shared by processes"
         raise GeometryError("world", what, fix="give an output, and decide the finished map")
@@ -146,7 +161,8 @@ def prepare_passes(request: ScanRequest, passes: Passes, progress: OnProgress | 
     for scale in passes.scales:
         jobs = []
         for borders in passes.modes:
-            job = prepare_job(replace(request, scale=request.scale * scale, borders=borders), progress=progress)
+            sized = replace(request, scale=request.scale * scale, borders=borders)
+            job = with_fastest_engine(prepare_job(sized, progress=progress), progress=progress)
             request = replace(request, where=job.request.where)  # a background is found once
             jobs.append(job)
         scans = [(view, turned_job(job, view)) for job in jobs for view in passes.views]
