@@ -43,7 +43,7 @@ scale = option("--scale", group="What", type=float, default=1.0, help="Resize th
 picked = collected(
     "pick",
     records.image,
-    ("level", "mpp", "bands", "series", "z", "t", "value_range", "pixel_size"),
+    ("level", "mpp", "bands", "series", "z", "t", "value_range", "pixel_size", "nodata", "valid"),
     option("--mpp", group="What", type=float, metavar="UM", help="Scan at so many micrometres per px."),
     option(
         "--level", group="What", type=click.IntRange(min=0), metavar="N", help="Level of the pyramid; 0 is the finest."
@@ -77,10 +77,25 @@ picked = collected(
     option(
         "--pixel-size",
         group="What",
-        rare=True,
         type=float,
         metavar="UM",
-        help="Micrometres per px of the finest level. [default: the file's]",
+        help="Micrometres per px of the finest level, if not the file's.",
+    ),
+    option(
+        "--nodata",
+        group="What",
+        type=float,
+        metavar="VALUE",
+        help="Value of pixels that hold nothing, if not the file's.",
+    ),
+    option(
+        "--valid",
+        group="What",
+        rare=True,
+        type=click.Choice(["any", "all"]),
+        default="any",
+        show_default=True,
+        help="Whether any or all bands of a valid pixel hold data.",
     ),
 )
 
@@ -124,8 +139,8 @@ where = collected(
 # -- How ---------------------------------------------------------------------------------------------------------------
 
 _MODE = (
-    "exact: the crops' scores. context: layers that pad see neighbouring pixels; faster. B[,N]: B border cells of "
-    "every map as in the crop, and all of maps of at most N cells a side. [default: exact]"
+    "exact: the crops' scores. context: layers that pad see neighbouring pixels; faster. B[,N]: B border cells as in "
+    "the crop, maps of up to N cells whole. [default: exact]"
 )
 mode = option("--mode", group="How", type=any_mode, metavar="MODE", help=_MODE)
 modes = option("--mode", group="How", type=any_modes, metavar="MODE", help=_MODE)

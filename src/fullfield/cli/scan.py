@@ -92,9 +92,8 @@ def command(
 ) -> None:
     """Score every window of IMAGE with MODEL.
 
-    With -o the scores are streamed, and the same command resumes. IMAGE may be a folder, a pattern or a list (.txt,
-    or .csv with a column image): results go to a folder, and an image that fails does not stop the others. Without -o
-    only a summary is printed.
+    With -o scores are streamed, and the same command resumes; without, only a summary is printed. IMAGE may be a
+    folder, a pattern or a list (.txt, or .csv with a column image): results go to a folder, failures stop no other.
     """
     if target is not None and mode is not None:
         raise click.UsageError("--tolerance and --agreement choose the mode: leave out --mode")

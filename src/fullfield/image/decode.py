@@ -187,6 +187,19 @@ def _plain(picture: Image.Image, bands: int | None) -> Image.Image:
     return picture.convert("RGB")
 
 
+def shown_pixels(picture: Image.Image) -> NDArray[np.bool_] | None:
+    """Which pixels ``(y, x)`` of a picture, in its orientation, are not fully transparent; ``None`` if all."""
+    if not picture.has_transparency_data:
+        return None
+    rows = max(1, _STRIP_PIXELS // max(1, picture.width))
+    out = np.empty((picture.height, picture.width, 1), np.bool_)
+    for top in range(0, picture.height, rows):
+        bottom = min(top + rows, picture.height)
+        strip = picture.crop((0, top, picture.width, bottom)).convert("RGBA").getchannel("A")
+        out[top:bottom, :, 0] = np.asarray(strip) != 0
+    return None if out.all() else oriented_array(out, orientation_of(picture))[:, :, 0]
+
+
 def _on_white(picture: Image.Image) -> Image.Image:
     """The picture blended with white, without alpha."""
     grey = picture.mode in ("1", "L", "LA", "La")

@@ -17,13 +17,14 @@ from fullfield.image.checks import interruptible, unreadable
 from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.numpy import MAGIC, open_numpy
 from fullfield.image.formats.pillow import open_pillow
+from fullfield.image.formats.sidecars import has_sidecars
 from fullfield.image.formats.tiff import GEO_TAGS, open_tiff
 from fullfield.image.formats.tiff_check import first_tags, tiff_format
 from fullfield.image.network import retried
 from fullfield.image.opened import Opened, file_state
 from fullfield.image.percentiles import percentile_range
 from fullfield.image.raster import Raster, finest_level
-from fullfield.image.selection import Selection, finer_level, parse_value_range, unknown_resolution
+from fullfield.image.selection import Selection, ValidBands, finer_level, parse_value_range, unknown_resolution
 
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
@@ -47,6 +48,8 @@ def open(
     t: int | None = None,
     value_range: tuple[float, float] | str | None = None,
     pixel_size: float | None = None,
+    nodata: float | None = None,
+    valid: ValidBands = "any",
 ) -> Raster:
     """Opens an image of any size; pixels are read by region, when they are needed.
 
@@ -65,6 +68,8 @@ def open(
             that the network was trained on; by default those that the file declares, else those of 8 and 16 bits.
             ``"p1,p99"`` are percentiles of the valid pixels of all bands, of 256 blocks of a large image.
         pixel_size: micrometres per pixel of the finest level, in place of what the file states.
+        nodata: value of pixels that hold nothing, in place of the file's; of floats NaN always does.
+        valid: whether a pixel is valid if ``any`` of its bands holds data, or only if ``all`` do.
 
     Raises:
         ImageError: it cannot be read, does not hold what is selected, or its reader is not installed.
@@ -79,7 +84,7 @@ def open(
         return path.open()
     chosen = None if bands is None else tuple(int(band) for band in bands)
     span = parse_value_range(value_range)
-    selection = Selection(level, mpp, chosen, series, z, t, pixel_size=pixel_size, **span)
+    selection = Selection(level, mpp, chosen, series, z, t, pixel_size=pixel_size, nodata=nodata, valid=valid, **span)
     return open_raster(path, selection=selection)
 
 
@@ -130,7 +135,11 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
     except BaseException:
         raster.close()
         raise
-    metadata = replace(raster.metadata, opened=Opened(name, selection, state))
+    metadata = raster.metadata
+    declared = {"nodata": selection.nodata, "valid": selection.valid}
+    if declared != {"nodata": None, "valid": "any"}:
+        metadata = replace(metadata, identity=metadata.identity | {key: str(value) for key, value in declared.items()})
+    metadata = replace(metadata, opened=Opened(name, selection, state))
     return replace(raster, metadata=metadata)  # type: ignore[type-var]  # all readers' are dataclasses
 
 
@@ -216,7 +225,8 @@ def _open_tiff(path: str, local: str | None, tags: frozenset[int], selection: Se
     if _NDPI in tags:
         fix = "pip install 'fullfield[slide]'" if local is not None else "download the file"
         raise ImageError(path, "is a Hamamatsu slide, which OpenSlide reads", fix=fix)
-    if tags & GEO_TAGS and _gdal_reads(path, local):
+    placed = tags & GEO_TAGS or (local is not None and has_sidecars(local))
+    if placed and _gdal_reads(path, local):
         return _reader("gdal")(local or path, selection)
     return open_tiff(path, selection)
 

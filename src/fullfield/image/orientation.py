@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, data_mask, raster_text
+from fullfield.image.raster import ArrayRaster, Georeference, ImageMetadata, Raster, raster_text
 
 # TIFF and EXIF orientation -> whether to transpose, then to reverse rows, then to reverse columns.
 # Source: TIFF 6.0, section 8, tag 274.
@@ -43,6 +44,32 @@ def oriented_array(pixels: NDArray[Any], orientation: object) -> NDArray[Any]:
     raster = oriented(ArrayRaster(pixels), orientation)
     height, width, _ = raster.shape
     return np.ascontiguousarray(raster.read(0, height, 0, width))
+
+
+def oriented_georeference(at: Georeference | None, orientation: object, size: tuple[int, int]) -> Georeference | None:
+    """The georeference of an image as its orientation shows it, from that of the image as stored.
+
+    Args:
+        at: as stored.
+        orientation: value of TIFF's tag 274.
+        size: height and width as shown, px.
+
+    Examples:
+        >>> stored = Georeference(None, (2.0, 0.0, 100.0, 0.0, -2.0, 500.0))
+        >>> oriented_georeference(stored, 3, (10, 20)).transform  # turned by 180 degrees
+        (-2.0, 0.0, 140.0, 0.0, 2.0, 480.0)
+    """
+    steps = _STEPS.get(orientation) if isinstance(orientation, int) else None
+    if at is None or steps is None:
+        return at
+    transpose, flip_y, flip_x = steps
+
+    def on_map(y: float, x: float) -> tuple[float, float]:
+        y, x = (size[0] - y if flip_y else y), (size[1] - x if flip_x else x)
+        return at.on_map(x, y) if transpose else at.on_map(y, x)
+
+    (c, f), (across_x, across_y), (down_x, down_y) = on_map(0, 0), on_map(0, 1), on_map(1, 0)
+    return Georeference(at.crs, (across_x - c, down_x - c, c, across_y - f, down_y - f, f))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +130,10 @@ class OrientedRaster:
         valid = self.inner.valid(*self._stored(top, bottom, left, right))
         return None if valid is None else self._as_shown(valid)
 
-    def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Mask ``(y, x)`` of the valid ones among pixels already read."""
-        mask = getattr(self.inner, "mask", None)  # of readers that need only the pixels
-        if mask is None:
-            return data_mask(pixels, self.metadata.nodata)
-        valid: NDArray[np.bool_] | None = mask(pixels)
-        return valid
+    @property
+    def mask(self) -> Callable[[NDArray[Any]], NDArray[np.bool_] | None] | None:
+        """Function that finds the valid ones among pixels already read, if the reader has one."""
+        return getattr(self.inner, "mask", None)
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image, small."""

@@ -26,12 +26,19 @@ class Photometric:
         channels: of the result.
         dtype: of the result.
         per_channel: every channel is converted by itself, so that channels may be selected before.
+        stretched: values of 2 or 4 bits were brought to 0..255.
     """
 
     apply: Callable[[NDArray[Any]], NDArray[Any]]
     channels: int
     dtype: np.dtype[Any]
     per_channel: bool
+    stretched: bool = False
+
+    def bits(self, stored: int) -> int:
+        """Bits that the pixels use, where stored values use so many."""
+        whole = self.stretched or not self.per_channel
+        return 8 * self.dtype.itemsize if whole else stored
 
 
 def photometric_of(
@@ -64,9 +71,9 @@ def photometric_of(
         (lambda pixels: pixels * factor) if few else (lambda pixels: pixels)
     )
     if photometric == _WHITE_IS_ZERO and dtype.kind in "ub":
-        return Photometric(_inverted(dtype, bits, stretch), channels, dtype, True)
+        return Photometric(_inverted(dtype, bits, stretch), channels, dtype, True, few)
     if photometric in (_WHITE_IS_ZERO, *_AS_STORED) or (photometric == _YCBCR and jpeg):
-        return Photometric(stretch, channels, dtype, True)
+        return Photometric(stretch, channels, dtype, True, few)
     colours = _NAMES.get(photometric, f"kind {photometric}, {channels} x {dtype}")
     raise ImageError(where, f"its colours are {colours}", fix="save it as RGB")
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.image.nodata import data_mask
 from fullfield.image.opened import Opened
 
 AffineTransform = tuple[float, float, float, float, float, float]
@@ -56,7 +57,10 @@ class ImageMetadata:
         level: index of the level read.
         mpp: micrometres per pixel (y, x) of the level read.
         georeference: of the level read.
-        nodata: value of invalid pixels.
+        nodata: value of invalid pixels; of floats NaN is invalid too.
+        masked: whether some pixels may be invalid: by nodata or NaN, a mask, alpha, or parts that were not scanned.
+        every_band: whether a pixel is valid only if all its channels hold data; else one is enough.
+        alpha: whether the file has a channel of opacity that is not read as pixels, but says which of them are valid.
         value_range: pixel values of black and white, where the file or the user declares them.
         background: colour of invalid pixels, one value per channel, if the file has one.
         band_names: one per channel, or empty.
@@ -72,6 +76,9 @@ class ImageMetadata:
     mpp: tuple[float, float] | None = None
     georeference: Georeference | None = None
     nodata: float | None = None
+    masked: bool = False
+    every_band: bool = False
+    alpha: bool = False
     value_range: tuple[float, float] | None = None
     background: tuple[float, ...] | None = None
     band_names: tuple[str, ...] = ()
@@ -141,11 +148,13 @@ class ArrayRaster:
         pixels: ``(y, x, c)``.
         name: for reports and errors.
         metadata: the image's metadata.
+        shown: which pixels ``(y, x)`` are not fully transparent; ``None`` if all are opaque.
     """
 
     pixels: NDArray[Any]
     name: str = "image"
     metadata: ImageMetadata = field(default_factory=lambda: ImageMetadata({}, (256, 256)))
+    shown: NDArray[np.bool_] | None = None
 
     def __repr__(self) -> str:
         return raster_text(self)
@@ -166,8 +175,14 @@ class ArrayRaster:
         return self.pixels[top:bottom, left:right]
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Mask ``(y, x)`` of the pixels that are not ``metadata.nodata``; ``None`` if there is no such value."""
-        return data_mask(self.read(top, bottom, left, right), self.metadata.nodata)
+        """Mask ``(y, x)`` of the pixels that are shown and not ``metadata.nodata``; ``None`` if all are."""
+        metadata, shown = self.metadata, None
+        if self.shown is not None:
+            shown = self.shown[top:bottom, left:right]
+        if metadata.nodata is None and not metadata.masked:
+            return shown
+        valid = data_mask(self.read(top, bottom, left, right), metadata.nodata, every=metadata.every_band)
+        return shown if valid is None else valid if shown is None else valid & shown
 
     def thumbnail(self, side: int) -> NDArray[Any]:
         """The image averaged over square blocks."""
@@ -208,15 +223,6 @@ def finest_level(raster: Raster) -> FinestLevel:
 def is_raster(image: object) -> TypeGuard[Raster]:
     """Whether an object is a ``Raster``."""
     return all(hasattr(image, name) for name in ("metadata", "read", "valid", "thumbnail"))
-
-
-def data_mask(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
-    """Mask ``(y, x)`` of the pixels that differ from ``nodata``, which may be NaN, in some channel."""
-    if nodata is None:
-        return None
-    same = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
-    valid: NDArray[np.bool_] = ~same.all(axis=2)
-    return valid
 
 
 def downsampled(pixels: NDArray[Any], side: int) -> NDArray[Any]:

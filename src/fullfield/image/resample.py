@@ -22,6 +22,7 @@ from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
 from fullfield.image.cache import CachedRaster, TileCache, cached, row_bytes
 from fullfield.image.checks import check_region, check_size
+from fullfield.image.nodata import fill_nodata
 from fullfield.image.raster import ImageMetadata, Raster, raster_text
 
 _BLOCK = 512  # px a side, of the resampled image
@@ -222,7 +223,7 @@ def _resampled_block(source: Raster, y: _BlockAxis, x: _BlockAxis, target: Resam
         valid = source.valid(top, bottom, x.start, x.stop)
         if valid is not None and not valid.all():
             return _block_with_invalid(source, y, x, target)
-        pixels = source.read(top, bottom, x.start, x.stop).astype(kind, copy=False)
+        pixels = _data(source, (top, bottom, x.start, x.stop)).astype(kind, copy=False)
         across[top - y.start : bottom - y.start] = _across(pixels, x, _LANCZOS)
     return _clipped(_down(across, y, _LANCZOS), target), None
 
@@ -243,7 +244,7 @@ def _block_with_invalid(source: Raster, y: _BlockAxis, x: _BlockAxis, target: Re
         rows_of = slice(top - y.start, bottom - y.start)
         mask = source.valid(top, bottom, x.start, x.stop)
         valid = np.ones((bottom - top, x.stop - x.start), np.bool_) if mask is None else mask
-        pixels = source.read(top, bottom, x.start, x.stop).astype(kind, copy=False)
+        pixels = _data(source, (top, bottom, x.start, x.stop)).astype(kind, copy=False)
         pixels = np.where(valid[:, :, None], pixels, kind.type(0))
         sharp[rows_of] = _across(pixels, x, _LANCZOS)
         weighed = np.concatenate([pixels.astype(np.float32, copy=False), valid[:, :, None].astype(np.float32)], axis=2)
@@ -259,6 +260,11 @@ def _block_with_invalid(source: Raster, y: _BlockAxis, x: _BlockAxis, target: Re
     metadata = target.metadata
     pixels[~valid] = metadata.background or (0 if metadata.nodata is None else metadata.nodata)
     return pixels, valid
+
+
+def _data(source: Raster, region: Region) -> NDArray[Any]:
+    """Pixels of a region; nodata and NaN of single channels, which a filter would spread, are 0."""
+    return fill_nodata(source.read(*region), None, nodata=source.metadata.nodata)
 
 
 def _work_type(dtype: np.dtype[Any]) -> np.dtype[Any]:

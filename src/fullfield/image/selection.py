@@ -6,9 +6,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from fullfield.errors import ImageError
+
+ValidBands = Literal["any", "all"]
+"""Which bands of a valid pixel hold data."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Selection:
         value_range: pixel values of black and white; by default those that the file declares, else the type's.
         pixel_size: micrometres per pixel of the finest level, in place of what the file states.
         percentiles: of the pixel values, that are black and white, in place of a range of values.
+        nodata: value of pixels that hold nothing, in place of the file's; NaN always does.
+        valid: whether a pixel is valid if ``any`` of its bands holds data, or only if ``all`` do.
 
     Raises:
         ImageError: both a level and a resolution, a number out of range, or an empty range of values.
@@ -39,6 +44,8 @@ class Selection:
     value_range: tuple[float, float] | None = None
     pixel_size: float | None = None
     percentiles: tuple[float, float] | None = None
+    nodata: float | None = None
+    valid: ValidBands = "any"
 
     def __post_init__(self) -> None:
         if self.level is not None and self.mpp is not None:
@@ -48,6 +55,8 @@ class Selection:
         for name, size in (("mpp", self.mpp), ("pixel_size", self.pixel_size)):
             if size is not None and not 0 < size < float("inf"):
                 raise ImageError(name, f"{size:g} µm/px is not a positive number", fix="give one such as 0.5")
+        if self.valid not in get_args(ValidBands):
+            raise ImageError("valid", f"{self.valid!r} is not known", fix="use any or all")
         if self.bands == ():
             raise ImageError("bands", "none is selected", fix="give at least one, counted from 0, or leave it out")
         span = self.value_range

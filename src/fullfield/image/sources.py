@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fullfield.errors import GeometryError, ImageError, first_line
+from fullfield.image.alpha import opaque_value
 from fullfield.image.cache import TileCache, cached
-from fullfield.image.decode import decode
+from fullfield.image.decode import decode, shown_pixels
 from fullfield.image.nodata import fill_nodata
 from fullfield.image.pixels import check_values, in_network_order, match_channels, network_input
 from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, finest_level, is_raster
@@ -116,9 +118,6 @@ class ImageSource:
         pixels = fill_nodata(pixels, valid, fill, nodata=metadata.nodata)
         span = self.preprocessing.value_range
         pixels = _bools_to_numbers(pixels, span)
-        masked = valid is not None and pixels.shape[2] in (2, 4) and self.channels in (1, 3)
-        if masked and self._order != "any":  # transparent pixels were filled
-            pixels = pixels[:, :, :-1]
         pixels = match_channels(pixels, order=self._order, channels=self.channels, where=where)
         check_values(pixels, span=span, declared=metadata.value_range, dtype=self.dtype, where=where, part=True)
         return pixels
@@ -160,12 +159,16 @@ def open_image(
     target = _NetworkInput(preprocessing, channels, np.dtype(dtype))
     known: tuple[str, ImageMetadata] | None = None
     pixels = image
-    if isinstance(image, ArrayRaster) and image.metadata.nodata is None:
+    if isinstance(image, ArrayRaster) and image.metadata.nodata is None and not image.metadata.masked:
         pixels, known = image.pixels, (image.name, image.metadata)
     elif is_raster(image):
         return _by_region(image, target, window=window, scale=scale)
     span, order = preprocessing.value_range, preprocessing.order
     raw, name = decode(pixels, bands=channels if order == "any" else None)
+    if isinstance(pixels, Image.Image) and raw.shape[2] in (1, 3) and (shown := shown_pixels(pixels)) is not None:
+        white = (opaque_value(raw.dtype),) * raw.shape[2]
+        metadata = ImageMetadata({}, (raw.shape[0], raw.shape[1]), masked=True, background=white)
+        return _by_region(ArrayRaster(raw, name, metadata, shown), target, window=window, scale=scale)
     original = (raw.shape[0], raw.shape[1])
     name, metadata = known or (name, ImageMetadata({}, original))
     check_values(raw, span=span, declared=metadata.value_range, dtype=target.dtype, where=name)
@@ -203,17 +206,12 @@ def _by_region(
     scanned = scanned_size(original, scale=scale, max_pixels=2**62)
     if window is not None:
         _check_window(original, scanned, window, raster.name)
-    pixel = np.full((1, 1, raster.shape[2]), _opaque(raster.dtype), raster.dtype)
+    pixel = np.full((1, 1, raster.shape[2]), opaque_value(raster.dtype), raster.dtype)
     if raster.shape[2] not in (2, 4):
         match_channels(pixel, order=target.preprocessing.order, channels=target.channels, where=raster.name)
     whole = raster.dtype.kind in "ui"
     sized = resampled(raster, scanned, clip=None if whole else raster.metadata.value_range or span)
     return ImageSource(sized, target.preprocessing, target.dtype, target.channels, raster)
-
-
-def _opaque(dtype: np.dtype[Any]) -> float:
-    """The pixel value of full opacity."""
-    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
 
 def _bools_to_numbers(pixels: NDArray[Any], span: tuple[float, float] | None) -> NDArray[Any]:

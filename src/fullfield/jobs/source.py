@@ -67,12 +67,12 @@ def open_source(
 
 
 def _opened(path: str | os.PathLike[str], model: Model) -> Raster:
-    """The file; of a picture with alpha all bands, where the model takes that many of any kind."""
+    """The file; of one with alpha all bands, where the model takes that many of any kind."""
     if isinstance(path, ImageFile):
         return path.open()
     raster = open_raster(path, selection=Selection())
     found, wanted = raster.shape[2], model.channels
-    if model.preprocessing.order != "any" or raster.metadata.reader != "Pillow" or found == wanted:
+    if model.preprocessing.order != "any" or not raster.metadata.alpha or found == wanted:
         return raster
     try:
         return open_raster(path, selection=Selection(bands=tuple(range(wanted))))

@@ -150,4 +150,5 @@ class ValidCells:
 
 def may_be_empty(raster: Raster) -> bool:
     """Whether an image may have invalid pixels."""
-    return raster.metadata.nodata is not None or raster.valid(0, 1, 0, 1) is not None
+    metadata = raster.metadata
+    return metadata.masked or metadata.nodata is not None or raster.valid(0, 1, 0, 1) is not None

@@ -11,13 +11,15 @@ from fullfield.image.formats.tiff_mpp import ome_pixels
 
 
 def bits_range(bits: int | None, dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    """Pixel values of black and white where fewer bits are used than a 16-bit type has; ``None`` otherwise.
+    """Pixel values of black and white where fewer bits are used than an unsigned type has; ``None`` otherwise.
 
     Examples:
         >>> bits_range(12, np.dtype("uint16")), bits_range(16, np.dtype("uint16")), bits_range(12, np.dtype("float32"))
         ((0.0, 4095.0), None, None)
+        >>> bits_range(4, np.dtype("uint8"))
+        (0.0, 15.0)
     """
-    if bits is None or dtype != np.uint16 or not 0 < bits < 16:
+    if bits is None or dtype.kind != "u" or not 0 < bits < 8 * dtype.itemsize:
         return None
     return 0.0, float(2**bits - 1)
 

@@ -22,7 +22,7 @@ from fullfield.errors import ImageError
 from fullfield.image.checks import BLOCK_BYTES, check_block, check_region, check_size, damaged, thumbnail_of, unreadable
 from fullfield.image.decoded_size import block_bytes
 from fullfield.image.formats.bits import bits_range, gdal_bits
-from fullfield.image.formats.gdal_metadata import dataset_metadata, microns_per_pixel
+from fullfield.image.formats.gdal_metadata import dataset_metadata, georeference_of, microns_per_pixel, tag_microns
 from fullfield.image.formats.gdal_safety import (
     allowed_drivers,
     check_files,
@@ -35,6 +35,7 @@ from fullfield.image.formats.gdal_safety import (
 from fullfield.image.formats.gdal_sparse import is_absent
 from fullfield.image.formats.handles import Handles
 from fullfield.image.network import noticed
+from fullfield.image.nodata import check_nodata, empty_values, nodata_of
 from fullfield.image.raster import ImageMetadata, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
@@ -52,6 +53,11 @@ class _ReadPlan:
         colours: RGBA of every index if the band is a palette's, else ``None``.
         dtype: of the pixels read.
         masked: whether some pixels may be invalid.
+        by_value: whether the file's masks say no more than which pixels have its nodata value.
+        alpha: band of opacity that is not among those read, counted from 1.
+        nodata: value that the user declares in place of the file's.
+        every_band: whether a valid pixel holds data in all bands.
+        white: the stored value that is white, where the file counts from white to black.
     """
 
     target: str
@@ -59,6 +65,11 @@ class _ReadPlan:
     colours: NDArray[np.uint8] | None
     dtype: np.dtype[Any]
     masked: bool
+    by_value: bool = True
+    alpha: int | None = None
+    nodata: float | None = None
+    every_band: bool = False
+    white: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +90,7 @@ class GdalRaster:
     plan: _ReadPlan
     channels: tuple[int, ...]
     _handles: Handles[Any] = field(repr=False)
+    _finest: Handles[Any] | None = field(default=None, repr=False)  # whose mask is read, where another level is
 
     def __repr__(self) -> str:
         return raster_text(self)
@@ -106,7 +118,11 @@ class GdalRaster:
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
         with _errors(self.name, region), _noticed(self.name), _settings(self.name), self._handles.borrowed() as dataset:
-            valid = _valid_pixels(dataset, self.plan, region)
+            if self._finest is None:
+                valid = _valid_pixels(dataset, dataset, self.plan, region)
+            else:
+                with self._finest.borrowed() as finest:
+                    valid = _valid_pixels(dataset, finest, self.plan, region)
         return None if valid.all() else valid
 
     def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
@@ -131,6 +147,22 @@ class GdalRaster:
     def close(self) -> None:
         """Closes the file."""
         self._handles.close()
+        if self._finest is not None:
+            self._finest.close()
+
+
+@contextmanager
+def opened_dataset(path: str) -> Iterator[Any]:
+    """A file as rasterio opens it, for what GDAL finds beside it; closed at the end of the block.
+
+    Raises:
+        ImageError: rasterio is not installed, or GDAL does not read the file.
+    """
+    with _errors(path, None), _settings(path):
+        check_path(path)
+        with _opened(gdal_path(path), 0, path) as dataset:
+            check_files(path, dataset)
+            yield dataset
 
 
 def open_gdal(path: str, selection: Selection) -> GdalRaster:
@@ -152,7 +184,8 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
         with _opened(target, 0, path) as dataset:
             check_files(path, dataset)
             plan, channels, names = _read_plan(dataset, target, selection, path)
-            first = microns_per_pixel(dataset.transform, dataset.crs)
+            placed = georeference_of(dataset) is not None
+            first = microns_per_pixel(dataset.transform, dataset.crs) if placed else tag_microns(dataset)
             count = min(len(dataset.overviews(plan.bands[0])), _MOST_LEVELS - 1)
         levels = tuple(_size(target, level, path) for level in range(count + 1))
         mpps = None if first is None else [max(first) * levels[0][1] / width for _, width in levels]
@@ -161,9 +194,32 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
             metadata = dataset_metadata(
                 dataset, path, bands=plan.bands, channels=channels, names=names, levels=levels, level=level
             )
-            span = selection.value_range or bits_range(gdal_bits(dataset, plan.bands), plan.dtype)
-    shape, metadata = (*levels[level], len(channels)), replace(metadata, value_range=span)
-    return GdalRaster(path, shape, metadata, plan, channels, Handles(partial(_open, target, level, path), path))
+            bits = gdal_bits(dataset, plan.bands) if plan.colours is None else None
+            span = selection.value_range or bits_range(bits, plan.dtype)
+    metadata = replace(
+        metadata,
+        value_range=span,
+        mpp=metadata.mpp if placed or first is None else _level_mpp(first, levels, level),
+        nodata=_shown_nodata(metadata.nodata if plan.nodata is None else plan.nodata, plan),
+        masked=plan.masked,
+        every_band=plan.every_band,
+        alpha=plan.alpha is not None,
+    )
+    handles = Handles[Any](partial(_open, target, level, path), path)
+    # masks may have no overviews of their own, and GDAL then takes all of a coarse level for valid
+    finest = Handles[Any](partial(_open, target, 0, path), path) if level and not plan.by_value else None
+    return GdalRaster(path, (*levels[level], len(channels)), metadata, plan, channels, handles, finest)
+
+
+def _level_mpp(first: tuple[float, float], levels: tuple[tuple[int, int], ...], level: int) -> tuple[float, float]:
+    y, x = (n / m for n, m in zip(levels[0], levels[level], strict=True))
+    return first[0] * y, first[1] * x
+
+
+def _shown_nodata(stored: float | None, plan: _ReadPlan) -> float | None:
+    """The nodata value among the pixels as they are returned."""
+    found = nodata_of(stored, plan.dtype)
+    return found if found is None or plan.white is None else plan.white - found
 
 
 def _subdataset(path: str, selection: Selection) -> str:
@@ -209,16 +265,30 @@ def _read_plan(
     kinds = dataset.colorinterp
     if dataset.count == 1 and kinds[0] is ColorInterp.palette and dataset.dtypes[0] in ("uint8", "uint16"):
         colours = _colours(dataset)
-        channels = select_bands(selection.bands, 3, where=where)
+        grey = gdal_bits(dataset, (1,)) == 1 and bool((colours[:2, :1] == colours[:2, 1:3]).all())  # GDAL's, of 1 bit
+        channels = select_bands(selection.bands, 1 if grey else 3, where=where)
         masked = bool((colours[:, 3] == 0).any()) or _has_mask(dataset, (1,))
-        plan = _ReadPlan(target, (1,), colours, np.dtype(np.uint8), masked)
-        return plan, channels, tuple(("red", "green", "blue")[c] for c in channels)
+        plan = _ReadPlan(target, (1,), colours, np.dtype(np.uint8), masked, _by_value(dataset, (1,)))
+        return plan, channels, () if grey else tuple(("red", "green", "blue")[c] for c in channels)
     opaque = tuple(i for i, kind in enumerate(kinds) if kind is not ColorInterp.alpha) or tuple(range(dataset.count))
     bands = opaque if selection.bands is None else select_bands(selection.bands, dataset.count, where=where)
     dtype = _common_type([dataset.dtypes[b] for b in bands], where)
     indexes = tuple(b + 1 for b in bands)
     names = tuple(dataset.descriptions[b] or "" for b in bands)
-    plan = _ReadPlan(target, indexes, None, dtype, _has_mask(dataset, indexes))
+    alphas = [i for i, kind in enumerate(kinds, 1) if kind is ColorInterp.alpha and i not in indexes]
+    nodata, white = check_nodata(selection.nodata, dtype, where), _white(dataset, dtype)
+    plan = _ReadPlan(
+        target,
+        indexes,
+        None,
+        dtype,
+        _has_mask(dataset, indexes) or bool(alphas) or nodata is not None or dtype.kind == "f",
+        _by_value(dataset, indexes),
+        alphas[0] if alphas else None,
+        nodata if nodata is None or white is None else white - nodata,
+        selection.valid == "all",
+        white,
+    )
     return plan, tuple(range(len(bands))), names if any(names) else ()
 
 
@@ -235,6 +305,22 @@ def _has_mask(dataset: Any, indexes: tuple[int, ...]) -> bool:
     from rasterio.enums import MaskFlags
 
     return not all(MaskFlags.all_valid in dataset.mask_flag_enums[i - 1] for i in indexes)
+
+
+def _by_value(dataset: Any, indexes: tuple[int, ...]) -> bool:
+    """Whether no mask, beside or inside the file, says which pixels are valid: only nodata values and alpha do."""
+    from rasterio.enums import MaskFlags
+
+    flags = (set(dataset.mask_flag_enums[i - 1]) for i in indexes)
+    return all(MaskFlags.per_dataset not in flag or MaskFlags.alpha in flag for flag in flags)
+
+
+def _white(dataset: Any, dtype: np.dtype[Any]) -> int | None:
+    """The stored value of white of a TIFF that counts from white to black; GDAL does not invert it."""
+    if dtype.kind != "u" or dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") != "YES":
+        return None
+    bits = gdal_bits(dataset, (1,)) or 8 * dtype.itemsize
+    return int(2 ** min(bits, 8 * dtype.itemsize)) - 1
 
 
 def _common_type(names: list[str], where: str) -> np.dtype[Any]:
@@ -268,20 +354,52 @@ def _pixels(
         planes = dataset.read(list(plan.bands), window=window)
     else:
         planes = np.stack([dataset.read(band, window=window).astype(plan.dtype) for band in plan.bands])
+    if plan.white is not None:
+        planes = np.subtract(plan.white, planes, dtype=plan.dtype)
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
-def _valid_pixels(dataset: Any, plan: _ReadPlan, region: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """Mask of the pixels that are valid in some band read (``rasterio.dataset_mask`` does so for all bands)."""
-    window = _window(region)
-    found: NDArray[np.bool_] = (dataset.read_masks(list(plan.bands), window=window) != 0).any(axis=0)
+def _valid_pixels(dataset: Any, finest: Any, plan: _ReadPlan, region: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """Mask of the pixels that are valid in some band read, or in all: by nodata, NaN, masks and alpha.
+
+    Args:
+        dataset: open at the level read.
+        finest: open at the finest level, whose masks count on every level.
+        plan: how to read it.
+        region: of the level read.
+    """
+    window, bands = _window(region), list(plan.bands)
+    held = np.ones((len(bands), region[1] - region[0], region[3] - region[2]), np.bool_)
+    if not plan.by_value:
+        held &= _masks(finest, dataset, bands, region)
+    elif plan.nodata is None:
+        held &= dataset.read_masks(bands, window=window) != 0
+    if plan.nodata is not None or plan.dtype.kind == "f":
+        for one, band in zip(held, bands, strict=True):
+            empty = empty_values(dataset.read(band, window=window), plan.nodata)
+            if empty is not None:
+                one &= ~empty
+    found = np.asarray(held.all(axis=0) if plan.every_band else held.any(axis=0))
+    if plan.alpha is not None:
+        found &= dataset.read(plan.alpha, window=window) != 0
     if plan.colours is not None:
         found &= plan.colours[dataset.read(1, window=window), 3] != 0
     return found
 
 
-def _window(region: tuple[int, int, int, int]) -> Any:
+def _masks(finest: Any, dataset: Any, bands: list[int], region: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """The file's masks of a region of a level: those of the finest level, the nearest pixel of each."""
     from rasterio.windows import Window  # type: ignore[import-untyped]
+
+    top, bottom, left, right = region
+    y, x = finest.height / dataset.height, finest.width / dataset.width
+    window = Window(left * x, top * y, (right - left) * x, (bottom - top) * y)
+    shape = len(bands), bottom - top, right - left
+    return np.asarray(finest.read_masks(bands, window=window, out_shape=shape) != 0)
+
+
+def _window(region: tuple[int, int, int, int]) -> Any:
+    from rasterio.windows import Window
 
     top, bottom, left, right = region
     return Window(left, top, right - left, bottom - top)

@@ -42,7 +42,7 @@ def dataset_metadata(
     same = all(value == nodata[0] or (_nan(value) and _nan(nodata[0])) for value in nodata)
     height, width = dataset.block_shapes[bands[0] - 1]
     reader = f"gdal ({dataset.driver})"
-    georeference = _georeference(dataset)
+    georeference = georeference_of(dataset)
     if georeference is None and (dataset.gcps[0] or dataset.rpcs is not None):
         reader = f"gdal ({dataset.driver}; placed by control points or a sensor model only, so not georeferenced)"
     return ImageMetadata(
@@ -74,7 +74,21 @@ def microns_per_pixel(transform: Any, crs: Any) -> tuple[float, float] | None:
     return math.hypot(transform.b, transform.e) * metres * 1e6, math.hypot(transform.a, transform.d) * metres * 1e6
 
 
-def _georeference(dataset: Any) -> Georeference | None:
+def tag_microns(dataset: Any) -> tuple[float, float] | None:
+    """Micrometres per pixel (y, x) by the resolution tags of a TIFF, open at its finest level."""
+    tags = dataset.tags() if dataset.driver == "GTiff" else {}
+    unit = {"2": 25400.0, "3": 10000.0}.get(str(tags.get("TIFFTAG_RESOLUTIONUNIT", ""))[:1])
+    try:
+        per_unit = [float(tags[f"TIFFTAG_{axis}RESOLUTION"]) for axis in "YX"]
+    except (KeyError, ValueError):
+        return None
+    if unit is None or not all(math.isfinite(each) and each > 0 for each in per_unit):
+        return None
+    return unit / per_unit[0], unit / per_unit[1]
+
+
+def georeference_of(dataset: Any) -> Georeference | None:
+    """The place of a raster on a map; ``None`` without a transform."""
     transform = dataset.transform
     if transform.is_identity:  # rasterio returns it for a file without a transform
         return None

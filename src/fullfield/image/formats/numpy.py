@@ -18,6 +18,7 @@ from fullfield.errors import ImageError, first_line
 from fullfield.image.blob import Blob, open_blob, read_parts
 from fullfield.image.checks import check_region, check_size, damaged, thumbnail_of
 from fullfield.image.decode import DECODE_ERRORS
+from fullfield.image.nodata import check_nodata, data_mask
 from fullfield.image.raster import ImageMetadata, Raster, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
@@ -112,8 +113,13 @@ class NumpyRaster:
             flat[index] = np.frombuffer(data, self.stored)
         return out.transpose(2, 1, 0)
 
-    def valid(self, top: int, bottom: int, left: int, right: int) -> None:
-        """``None``: all pixels are valid."""
+    def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
+        """Mask ``(y, x)`` of the pixels that are not nodata or NaN; ``None`` if there can be none."""
+        return self.mask(self.read(top, bottom, left, right)) if self.metadata.masked else None
+
+    def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Mask ``(y, x)`` of the valid ones among pixels already read."""
+        return data_mask(pixels, self.metadata.nodata, every=self.metadata.every_band)
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image, averaged; ``None`` if it is large."""
@@ -146,7 +152,17 @@ def open_numpy(path: str, selection: Selection) -> Raster:
         bands = select_bands(selection.bands, size[2], where=path)
         tile = (min(size[0], _TILE[0]), min(size[1], _TILE[1]))
         identity = {**blob.identity(), "bands": list(bands)}
-        metadata = ImageMetadata(identity, tile, (size[:2],), reader="numpy", value_range=selection.value_range)
+        nodata = check_nodata(selection.nodata, kind, path)
+        metadata = ImageMetadata(
+            identity,
+            tile,
+            (size[:2],),
+            nodata=nodata,
+            masked=nodata is not None or kind.kind == "f",
+            every_band=selection.valid == "all",
+            value_range=selection.value_range,
+            reader="numpy",
+        )
         return NumpyRaster(blob, start, size, kind, fortran, bands, metadata)
     except BaseException:
         blob.close()

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import io
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fullfield.errors import ImageError, first_line
-from fullfield.image.blob import Blob, open_blob
-from fullfield.image.decode import DECODE_ERRORS, decode, ignored_warnings, without_pixel_limit
+from fullfield.image.alpha import opaque_value
+from fullfield.image.blob import Blob, local_path, open_blob
+from fullfield.image.decode import DECODE_ERRORS, decode, ignored_warnings, shown_pixels, without_pixel_limit
 from fullfield.image.decoded_size import MOST_BYTES, check_picture
+from fullfield.image.formats.sidecars import has_sidecars, with_sidecars
+from fullfield.image.nodata import check_nodata
+from fullfield.image.orientation import orientation_of
 from fullfield.image.png16 import can_decode_png16, is_png16
 from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster
 from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
 _NEVER = frozenset({"EPS", "WMF"})  # Pillow runs other programs to draw these
 _AT_8_BITS = "Pillow (16-bit colours reduced to 8 bits: pip install 'fullfield[tiff]')"
+
+
+class _Frame(NamedTuple):
+    """A decoded picture.
+
+    Args:
+        pixels: ``(y, x, c)``.
+        shown: which of them are not fully transparent; ``None`` if all are, or where alpha is one of the bands read.
+        alpha: whether it has transparency.
+        reader: the reader's name.
+        orientation: EXIF's, which was applied.
+    """
+
+    pixels: NDArray[Any]
+    shown: NDArray[np.bool_] | None
+    alpha: bool
+    reader: str
+    orientation: object
 
 
 def open_pillow(path: str, selection: Selection) -> Raster | None:
@@ -39,7 +62,7 @@ def open_pillow(path: str, selection: Selection) -> Raster | None:
             found = _pixels(file, path, blob.size, selection)
         if found is None:
             return None
-        pixels, reader = found
+        pixels, shown, alpha, reader, orientation = found
         bands = select_bands(selection.bands, pixels.shape[2], where=path)
         select_level(selection, 1, None, where=path)
         check_single(selection, ("z", "t"), where=path)
@@ -48,8 +71,23 @@ def open_pillow(path: str, selection: Selection) -> Raster | None:
         size = (pixels.shape[0], pixels.shape[1])
         identity = {**blob.identity(), "series": selection.series or 0, "bands": list(bands)}
         identity["dtype"] = str(pixels.dtype)
-        metadata = ImageMetadata(identity, size, (size,), reader=reader, value_range=selection.value_range)
-        return ArrayRaster(pixels, path, metadata)
+        nodata = check_nodata(selection.nodata, pixels.dtype, path)
+        clear = None if shown is None else (opaque_value(pixels.dtype),) * pixels.shape[2]
+        metadata = ImageMetadata(
+            identity,
+            size,
+            (size,),
+            nodata=nodata,
+            masked=nodata is not None or shown is not None or pixels.dtype.kind == "f",
+            every_band=selection.valid == "all",
+            alpha=alpha,
+            value_range=selection.value_range,
+            background=clear,
+            reader=reader,
+        )
+        raster = ArrayRaster(pixels, path, metadata, shown)
+        beside = not selection.series and local_path(path) is not None and has_sidecars(path)
+        return with_sidecars(raster, orientation) if beside else raster
     finally:
         blob.close()
 
@@ -67,8 +105,8 @@ def _seekable(blob: Blob) -> BinaryIO:
         return io.BytesIO(blob.read(0, blob.size))
 
 
-def _pixels(file: BinaryIO, path: str, size: int, selection: Selection) -> tuple[NDArray[Any], str] | None:
-    """The pixels ``(y, x, c)`` of a frame, and the reader's name; ``None`` if Pillow does not know the format."""
+def _pixels(file: BinaryIO, path: str, size: int, selection: Selection) -> _Frame | None:
+    """A frame and the reader's name; ``None`` if Pillow does not know the format."""
     try:
         Image.init()
         known = [name for name in Image.OPEN if name not in _NEVER]
@@ -88,7 +126,13 @@ def _pixels(file: BinaryIO, path: str, size: int, selection: Selection) -> tuple
         sixteen_bits, able = is_png16(picture), can_decode_png16()
         reader = "Pillow" if not sixteen_bits else "imagecodecs" if able else _AT_8_BITS
         try:
-            return decode(picture, bands=None if selection.bands is None else len(picture.getbands()))[0], reader
+            alpha = picture.has_transparency_data
+            count = None if selection.bands is None else len(picture.getbands())
+            pixels = decode(picture, bands=count)[0]
+            last = pixels.shape[2] - 1
+            fed = alpha and last in (1, 3) and last in (selection.bands or ())  # alpha is one of the bands read
+            shown = None if fed else shown_pixels(picture)
+            return _Frame(pixels, shown, alpha, reader, orientation_of(picture))
         except ImageError as error:
             raise ImageError(path, error.what, fix=error.fix) from error
 

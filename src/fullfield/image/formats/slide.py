@@ -202,6 +202,7 @@ def open_slide(path: str, selection: Selection) -> SlideRaster:
             levels=sizes,
             level=index,
             mpp=None if mpp is None else (mpp[0] * downsample, mpp[1] * downsample),
+            masked="openslide.bounds-width" in properties,
             value_range=selection.value_range,
             background=tuple(level.background[band] for band in bands),
             band_names=tuple(_RGB[band] for band in bands),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError, first_line
+from fullfield.geometry.region import Region
+from fullfield.image.alpha import on_white, opaque_value
 from fullfield.image.blob import Blob, close_quietly, local_path, open_blob
 from fullfield.image.checks import check_region, damaged, thumbnail_of
 from fullfield.image.decode import DECODE_ERRORS
@@ -22,13 +26,30 @@ from fullfield.image.formats.tiff_check import check_structure
 from fullfield.image.formats.tiff_file import Series, companions, read_series
 from fullfield.image.formats.tiff_mpp import is_trestle, trestle_overlaps
 from fullfield.image.formats.tiff_plane import Plane, read_region, split_bands
+from fullfield.image.nodata import check_nodata, data_mask, nodata_of
 from fullfield.image.orientation import oriented
 from fullfield.image.photometric import Photometric, photometric_of
-from fullfield.image.raster import ImageMetadata, Raster, data_mask, raster_text
+from fullfield.image.raster import ImageMetadata, Raster, raster_text
 from fullfield.image.selection import Selection, select_bands, select_level
 
 GEO_TAGS = frozenset({33550, 34264, 34735})
 _ERRORS = (*DECODE_ERRORS, AssertionError)
+_MASKS = 64  # regions whose opacity is cached for the ``valid`` that follows a ``read``
+
+
+@dataclass(frozen=True)
+class _Alpha:
+    """The channel of opacity.
+
+    Args:
+        band: counted after ``photometric``.
+        premultiplied: whether colours were multiplied by it.
+        blended: whether colours are blended with white by it, as pictures are; else they are as they are.
+    """
+
+    band: int
+    premultiplied: bool
+    blended: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +61,7 @@ class TiffRaster:
         levels: the planes of every level, finest first.
         photometric: converts stored values to pixels.
         bands: channels selected, counted after ``photometric``.
-        alpha: whether the last channel is alpha, and selected.
+        alpha: the channel of opacity, if it is not among the bands.
         metadata: the file's metadata.
         close_files: closes the files.
     """
@@ -49,9 +70,11 @@ class TiffRaster:
     levels: tuple[tuple[Plane, ...], ...]
     photometric: Photometric
     bands: tuple[int, ...]
-    alpha: bool
+    alpha: _Alpha | None
     metadata: ImageMetadata
     close_files: Callable[[], None]
+    _shown: OrderedDict[tuple[int, ...], NDArray[np.bool_]] = field(default_factory=OrderedDict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __repr__(self) -> str:
         return raster_text(self)
@@ -75,49 +98,74 @@ class TiffRaster:
         check_region((top, bottom, left, right), self.shape, self.name)
         return self._read(self.metadata.level, (top, bottom, left, right))
 
-    def _read(self, level: int, region: tuple[int, int, int, int]) -> NDArray[Any]:
+    def _read(self, level: int, region: Region) -> NDArray[Any]:
+        """Pixels of a level without alpha; which of them are shown is cached."""
+        if self.alpha is None:
+            return self._stored(level, region, self.bands)
+        pixels = self._stored(level, region, (*self.bands, self.alpha.band))
+        colours, alpha = np.ascontiguousarray(pixels[:, :, :-1]), pixels[:, :, -1]
+        with self._lock:
+            self._shown[level, *region] = alpha != 0
+            while len(self._shown) > _MASKS:
+                self._shown.popitem(last=False)
+        return on_white(colours, alpha, premultiplied=self.alpha.premultiplied) if self.alpha.blended else colours
+
+    def _stored(self, level: int, region: Region, wanted: tuple[int, ...]) -> NDArray[Any]:
+        """Some channels of a region of a level."""
         planes = self.levels[level]
         stored = sum(plane.channels for plane in planes)
-        bands = self.bands if self.photometric.per_channel else tuple(range(stored))
+        bands = wanted if self.photometric.per_channel else tuple(range(stored))
         try:
             pixels = self.photometric.apply(read_region(planes, split_bands(planes, bands), region, len(bands)))
         except _ERRORS as error:
             where = f"{self.name}, level {level}" if level else self.name
             raise damaged(where, region, error) from error
-        if self.photometric.per_channel or self.bands == tuple(range(self.photometric.channels)):
+        if self.photometric.per_channel or wanted == tuple(range(self.photometric.channels)):
             return pixels
-        return pixels[:, :, self.bands]
-
-    def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Mask ``(y, x)`` of the valid ones among pixels already read: not nodata, not fully transparent."""
-        valid = data_mask(pixels, self.metadata.nodata)
-        if not self.alpha:
-            return valid
-        alpha = pixels[:, :, -1]
-        opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1
-        shown: NDArray[np.bool_] = alpha == opaque
-        if shown.all() or not (shown | (alpha == 0)).all():
-            return valid  # all opaque, or partly transparent, which a mask cannot express
-        return shown if valid is None else shown & valid
+        return pixels[:, :, wanted]
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Mask ``(y, x)`` of the valid pixels of a region."""
-        if self.metadata.nodata is None and not self.alpha:
+        """Mask ``(y, x)`` of the valid pixels of a region: not nodata, not NaN, not fully transparent."""
+        metadata, region = self.metadata, (top, bottom, left, right)
+        check_region(region, self.shape, self.name)
+        if not metadata.masked:
             return None
-        return self.mask(self.read(top, bottom, left, right))
+        valid = self._data(self.read(*region)) if self.alpha is None or self._has_nodata else None
+        if self.alpha is None:
+            return None if valid is None or valid.all() else valid
+        with self._lock:
+            shown = self._shown.get((metadata.level, *region))
+        if shown is None:
+            shown = self._stored(metadata.level, region, (self.alpha.band,))[:, :, 0] != 0
+        valid = shown if valid is None else shown & valid
+        return None if valid.all() else valid
+
+    @property
+    def mask(self) -> Callable[[NDArray[Any]], NDArray[np.bool_] | None] | None:
+        """Function that finds the valid ones among pixels already read; ``None`` where they do not show it."""
+        return self._data if self.alpha is None else None
+
+    def _data(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
+        return data_mask(pixels, self.metadata.nodata, every=self.metadata.every_band)
+
+    @property
+    def _has_nodata(self) -> bool:
+        return self.metadata.nodata is not None or self.dtype.kind == "f"
 
     def absent(self, top: int, bottom: int, left: int, right: int) -> bool:
         """Whether the file stores no tile of a region, and the value of missing tiles is invalid."""
         planes = self.levels[self.metadata.level]
-        if self.metadata.nodata is None and not self.alpha:
+        if not self.metadata.masked:
             return False
         fill = np.concatenate([np.full((1, 1, plane.channels), plane.fill, plane.dtype) for plane in planes], axis=2)
         pixel = self.photometric.apply(fill[:, :, self.bands] if self.photometric.per_channel else fill)
-        valid = self.mask(pixel)
-        if valid is None or valid.any():
+        valid = self._data(pixel)
+        clear = self.alpha is not None and self.photometric.apply(fill)[0, 0, self.alpha.band] == 0
+        if not clear and (valid is None or valid.any()):
             return False
         region = (top, bottom, left, right)
-        parts = split_bands(planes, self.bands if self.photometric.per_channel else tuple(range(fill.shape[2])))
+        bands = self.bands if self.alpha is None else (*self.bands, self.alpha.band)
+        parts = split_bands(planes, bands if self.photometric.per_channel else tuple(range(fill.shape[2])))
         return all(
             planes[part.plane].blob is None or planes[part.plane].counts[index] == 0
             for part in parts
@@ -226,7 +274,13 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
         jpeg=jpeg,
         where=path,
     )
+    alpha = _alpha(page, photometric, stored)
     bands = select_bands(selection.bands, photometric.channels, where=path)
+    if selection.bands is None and alpha is not None and stored > 1:
+        bands = tuple(band for band in bands if band != alpha.band)
+    alpha = None if alpha is None or alpha.band in bands else alpha
+    declared = check_nodata(selection.nodata, photometric.dtype, path)
+    nodata = _nodata(page, photometric) if declared is None else declared
     sizes = series.sizes
     mpps = None if series.mpp is None else [max(_level_mpp(series.mpp, sizes, k)) for k in range(len(sizes))]
     level = select_level(selection, len(sizes), mpps, where=path)
@@ -236,17 +290,30 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
         levels=sizes,
         level=level,
         mpp=None if series.mpp is None else _level_mpp(series.mpp, sizes, level),
-        nodata=_nodata(page, photometric),
-        value_range=selection.value_range or bits_range(series.bits, photometric.dtype),
+        nodata=nodata,
+        masked=nodata is not None or alpha is not None or photometric.dtype.kind == "f",
+        every_band=selection.valid == "all",
+        alpha=alpha is not None,
+        background=(opaque_value(photometric.dtype),) * len(bands) if alpha is not None and alpha.blended else None,
+        value_range=selection.value_range or bits_range(photometric.bits(series.bits), photometric.dtype),
         reader="tifffile" + (f" (without georeference: {_georeference_fix(path)})" if geo else ""),
     )
-    alpha = bool(page.extrasamples) and int(page.extrasamples[-1]) in (1, 2) and stored == page.samplesperpixel
-    alpha = alpha and stored in (2, 4) and photometric.per_channel and bands == tuple(range(stored))
 
     def close() -> None:
         close_quietly(*opened.values())
 
     return oriented(TiffRaster(path, series.levels, photometric, bands, alpha, metadata, close), page.tags.valueof(274))
+
+
+def _alpha(page: Any, photometric: Photometric, stored: int) -> _Alpha | None:
+    """The first of the samples that a TIFF marks as opacity; pictures of 8 and 16 bits are blended with white."""
+    extra = tuple(int(kind) for kind in page.extrasamples or ())
+    kinds = [kind for kind in extra if kind in (1, 2)]
+    if not kinds or stored != page.samplesperpixel or not photometric.per_channel:
+        return None
+    band = stored - len(extra) + extra.index(kinds[0])
+    blended = stored in (2, 4) and photometric.dtype in (np.uint8, np.uint16)
+    return _Alpha(band, kinds[0] == 1, blended)
 
 
 def _georeference_fix(path: str) -> str:
@@ -265,12 +332,12 @@ def _nodata(page: Any, photometric: Photometric) -> float | None:
     if not isinstance(text, str) or not photometric.per_channel:
         return None
     try:
-        value = float(text.strip("\0 ").replace(",", "."))
-        stored = np.array(value).astype(photometric.dtype)
+        value = nodata_of(float(text.strip("\0 ").replace(",", ".")), photometric.dtype)
     except (ValueError, OverflowError):
         return None
-    if not np.isnan(value) and stored != value:
+    if value is None:
         return None
+    stored = np.array(value).astype(photometric.dtype)
     return float(photometric.apply(stored.reshape(1, 1, 1))[0, 0, 0])
 
 

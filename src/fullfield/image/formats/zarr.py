@@ -15,7 +15,8 @@ from fullfield.image.formats.zarr_axes import Axes, axes_of, channel_names, ome_
 from fullfield.image.formats.zarr_bounds import RangeRequestError, bounded
 from fullfield.image.formats.zarr_find import ZarrImage, find_image, open_store, zarr_errors
 from fullfield.image.formats.zarr_identity import zarr_identity
-from fullfield.image.raster import ImageMetadata, data_mask, raster_text
+from fullfield.image.nodata import check_nodata, data_mask, nodata_of
+from fullfield.image.raster import ImageMetadata, raster_text
 from fullfield.image.selection import Selection, select_bands, select_level
 
 _CHUNKS_PER_SHARD = 1 << 22  # whose index takes 64 MiB
@@ -67,10 +68,14 @@ class ZarrRaster:
         return self._pixels(self.level, (top, bottom, left, right))
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
-        """Mask ``(y, x)`` of the pixels that are not nodata; ``None`` if the store declares no such value."""
-        if self.metadata.nodata is None:
+        """Mask ``(y, x)`` of the pixels that are not nodata; ``None`` if there can be none."""
+        if not self.metadata.masked:
             return None
-        return data_mask(self.read(top, bottom, left, right), self.metadata.nodata)
+        return self.mask(self.read(top, bottom, left, right))
+
+    def mask(self, pixels: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Mask ``(y, x)`` of the valid ones among pixels already read."""
+        return data_mask(pixels, self.metadata.nodata, every=self.metadata.every_band)
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image from its pyramid; ``None`` if it is large and has none."""
@@ -146,6 +151,9 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
     level = select_level(selection, len(mpps), known if len(known) == len(mpps) else None, where=where)
     array = image.levels[level]
     bands = select_bands(selection.bands, 1 if axes.c is None else first.shape[axes.c], where=where)
+    stored = np.dtype(array.dtype).newbyteorder("=")
+    declared = check_nodata(selection.nodata, stored, where)
+    nodata = nodata_of(_nodata(array, image), stored) if declared is None else declared
     fixed = {"level": level, "bands": list(bands), "fixed": [list(pair) for pair in axes.fixed]}
     metadata = ImageMetadata(
         identity=zarr_identity(store, array, image, where) | fixed,
@@ -153,7 +161,9 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
         levels=tuple((int(a.shape[axes.y]), int(a.shape[axes.x])) for a in image.levels),
         level=level,
         mpp=mpps[level],
-        nodata=_nodata(array, image),
+        nodata=nodata,
+        masked=nodata is not None or stored.kind == "f",
+        every_band=selection.valid == "all",
         value_range=selection.value_range,
         band_names=channel_names(image.attributes, bands),
         reader=f"zarr (v{array.metadata.zarr_format}{', OME' if image.multiscale else ''})",
