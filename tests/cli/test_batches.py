@@ -101,11 +101,12 @@ def test_names_can_be_made_of_the_folders() -> None:
 
 def test_the_pixel_size_is_stated_for_all_or_in_a_list() -> None:
     scan("in/a.png", "-o", "a.zarr", "--pixel-size", 0.5, "--mpp", 1)
-    assert fullfield.open_scores("a.zarr").mpp == (1.0, 1.0)
+    found = fullfield.open_scores("a.zarr")
+    assert (found.mpp, found.placement.scanned) == ((0.5, 0.5), (64, 80))
     Path("in/list.csv").write_text("image;mpp\na.png;0.5\nx/b.png;1.0\n")
     scan("in/list.csv", "-o", "maps", "--mpp", 1)
     np.testing.assert_array_equal(fullfield.open_scores("maps/a.zarr").array, fullfield.open_scores("a.zarr").array)
-    assert fullfield.open_scores("maps/b.zarr").placement.image == (128, 160)
+    assert fullfield.open_scores("maps/b.zarr").placement.scanned == (128, 160)
 
 
 @pytest.mark.parametrize(
