@@ -29,7 +29,7 @@ def map_regions(spec: MapSpec, regions: RegionsLike) -> Iterator[tuple[DecisionR
     where = parse_regions(regions)
     path = Path(where.mask)  # type: ignore[arg-type]  # a path, as parsed
     placement = spec.placement
-    frame = Frame.of_map(placement.image, spec.provenance, spec.georeference)
+    frame = Frame.of_map(placement.image, spec.provenance, spec.georeference, spec.origin)
     for annotation in read_annotations(path, frame, parse_coordinates(where.coordinates)):
         region = DecisionRegion(annotation.name, annotation.number, annotation.properties)
         cells = annotation_cells(annotation.polygons, placement, where.min_coverage)

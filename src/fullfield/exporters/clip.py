@@ -83,7 +83,7 @@ def read_clip(path: str | os.PathLike[str], spec: MapSpec, frame: OutputFrame) -
         raise ImageError("clip", what, fix="pip install 'fullfield[vector]'") from error
     if not holds_shapes(file):
         raise ImageError(str(path), "is no GeoJSON or vector file", fix="give polygons to cut the objects to")
-    image = Frame.of_map(spec.placement.image, spec.provenance, spec.georeference)
+    image = Frame.of_map(spec.placement.image, spec.provenance, spec.georeference, spec.origin)
     placed = placed_polygons(parse_file(file), str(path), image, "auto")
     areas: list[Any] = []
     for rings in _each_polygon(placed):

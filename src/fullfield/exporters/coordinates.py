@@ -46,7 +46,8 @@ def frame_of(grid: ExportGrid, coordinates: Coordinates) -> OutputFrame:
         raise ImageError("coordinates", f"{coordinates!r} is not known", fix=f"use one of {known}")
     georeference, header = grid.georeference, {"fullfield": grid.metadata}
     if coordinates == "image" or (coordinates == "auto" and georeference is None):
-        return OutputFrame(lambda y, x: (x, y), False, None, header)
+        top, left = grid.image_origin.corner  # QuPath's
+        return OutputFrame(lambda y, x: (x - left, y - top), False, None, header)
     if georeference is None or (georeference.crs is None and coordinates == "wgs84"):
         what = "the image has no georeference" if georeference is None else "the image's coordinate system is not known"
         raise ImageError("coordinates", what, fix='pass coordinates="image"')

@@ -80,4 +80,5 @@ def _grid(found: Foreground) -> ExportGrid:
         georeference=found.georeference,
         mpp=found.mpp,
         image=found.image,
+        image_origin=found.origin,
     )

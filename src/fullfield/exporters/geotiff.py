@@ -147,6 +147,7 @@ def _write(rasterio: Any, grid: ExportGrid, path: Path, compression: str, progre
         profile["predictor"] = predictor(grid)
     file = rasterio.open(path, "w", **profile)
     try:
+        _place_by_points(rasterio, file, grid)
         _describe(file, grid)
         for top, bottom, left, right in with_progress(blocks(grid, side), rows * columns, progress):
             window = rasterio.windows.Window(left, top, right - left, bottom - top)
@@ -157,6 +158,18 @@ def _write(rasterio: Any, grid: ExportGrid, path: Path, compression: str, progre
     finally:
         with without_stderr():
             file.close()
+
+
+def _place_by_points(rasterio: Any, file: Any, grid: ExportGrid) -> None:
+    """Writes the control points of an image that only these place, in cells of the grid."""
+    points, crs = grid.image_origin.points, grid.image_origin.points_crs
+    if grid.georeference is not None or not points:
+        return
+    (top, left), (height, width) = grid.origin, grid.spacing
+    moved = [
+        rasterio.control.GroundControlPoint((y - top) / height, (x - left) / width, *place) for y, x, *place in points
+    ]
+    file.gcps = moved, rasterio.crs.CRS() if crs is None else rasterio.crs.CRS.from_user_input(crs)
 
 
 def _describe(file: Any, grid: ExportGrid) -> None:
@@ -225,7 +238,7 @@ def rasterio_or_error(what: str) -> Any:
         ImageError: it is not installed.
     """
     try:
-        for part in ("crs", "enums", "errors", "shutil", "warp", "windows"):
+        for part in ("control", "crs", "enums", "errors", "shutil", "warp", "windows"):
             import_module(f"rasterio.{part}")
         return import_module("rasterio")
     except ImportError as error:

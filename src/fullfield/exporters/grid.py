@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
-from fullfield.image.raster import Georeference
+from fullfield.image.raster import Georeference, Origin
 from fullfield.store.classes import find_band
 from fullfield.store.maps import ScoreMap, decoded
 from fullfield.store.palette import Colour
@@ -48,6 +48,7 @@ class ExportGrid:
         mpp: micrometres per pixel (y, x) of the original image, if known.
         metadata: how it was made, as JSON text.
         image: its name.
+        image_origin: where other programs see it.
         budget_bytes: memory that an export may take; by default 0.3 GB.
     """
 
@@ -68,6 +69,7 @@ class ExportGrid:
     mpp: tuple[float, float] | None = None
     metadata: str = "{}"
     image: str = ""
+    image_origin: Origin = field(default_factory=Origin)
     budget_bytes: int | None = None
 
     def within_budget(self, most: int) -> int:
@@ -127,6 +129,7 @@ def cells(scores: ScoreMap, classes: Classes = None) -> ExportGrid:
         mpp=spec.mpp,
         metadata=_metadata_text(scores),
         image=str(spec.provenance.get("image") or ""),
+        image_origin=spec.origin,
     )
 
 

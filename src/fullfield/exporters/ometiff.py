@@ -32,9 +32,10 @@ _HALVED_BYTES = 1 << 20  # of rows halved at once: they fit a core's cache
 def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, progress: OnProgress | None = None) -> None:
     """Writes a grid as OME-TIFF: channels named, pixel size and position in micrometres, or in pixels of the image.
 
-    Positions are distances between the centres of the first cell and of the image's first pixel, as in OME-Zarr. The
-    numbers are the stored ones; the description names the scale of integers. The planes follow one another in the
-    file, so that the numbers pass through a temporary file in the same folder.
+    Positions are distances between the centres of the first cell and of the image's first pixel, as in OME-Zarr,
+    added to the position of the image's stage. The numbers are the stored ones; the description names the scale of
+    integers. The planes follow one another in the file, so that the numbers pass through a temporary file in the same
+    folder.
 
     Raises:
         ImageError: tifffile is missing, or no space.
@@ -60,11 +61,11 @@ def write_ometiff(grid: ExportGrid, path: Path, *, overwrite: bool = False, prog
 
 def ome_metadata(grid: ExportGrid) -> dict[str, Any]:
     """The contents of OME-XML, as tifffile takes them."""
-    mpp = grid.mpp or (1.0, 1.0)
+    mpp, at = grid.mpp or (1.0, 1.0), grid.image_origin.first if grid.mpp else (0.0, 0.0)
     unit = "µm" if grid.mpp else "pixel"
     y, x = (
-        (origin + (spacing - 1) / 2) * size
-        for origin, spacing, size in zip(grid.origin, grid.spacing, mpp, strict=True)
+        (origin + (spacing - 1) / 2) * size + first
+        for origin, spacing, size, first in zip(grid.origin, grid.spacing, mpp, at, strict=True)
     )
     bands = grid.shape[0]
     return {

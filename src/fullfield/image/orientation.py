@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from fullfield.image.raster import ArrayRaster, Georeference, ImageMetadata, Raster, raster_text
+from fullfield.image.raster import ArrayRaster, Georeference, ImageMetadata, Origin, Raster, raster_text
 
 # TIFF and EXIF orientation -> whether to transpose, then to reverse rows, then to reverse columns.
 # Source: TIFF 6.0, section 8, tag 274.
@@ -112,13 +112,14 @@ class OrientedRaster:
         """The metadata of the image as shown; a georeference is dropped."""
         metadata = self.inner.metadata
         if not self.transpose:
-            return replace(metadata, georeference=None)
+            return replace(metadata, georeference=None, origin=Origin())
         return replace(
             metadata,
             tile=metadata.tile[::-1],
             levels=tuple((width, height) for height, width in metadata.levels),
             mpp=None if metadata.mpp is None else metadata.mpp[::-1],
             georeference=None,
+            origin=Origin(),
         )
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:

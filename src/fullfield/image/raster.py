@@ -46,6 +46,41 @@ class Georeference:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where other programs see the finest level of an image, besides a map.
+
+    Args:
+        corner: pixel (y, x) that QuPath counts from: the corner of the part of a slide that was scanned.
+        first: coordinates (y, x) of the centre of the first pixel, by OME-Zarr's translation or a stage: in micrometres
+            where the pixel size is known, else in units of ``spacing``.
+        spacing: coordinates (y, x) from one pixel to the next, where the file states no unit of length.
+        points: control points ``(y, x, map x, map y, map z)``, y and x in px, of an image that only these place.
+        points_crs: their coordinate system as WKT, if known.
+    """
+
+    corner: tuple[float, float] = (0.0, 0.0)
+    first: tuple[float, float] = (0.0, 0.0)
+    spacing: tuple[float, float] = (1.0, 1.0)
+    points: tuple[tuple[float, ...], ...] = ()
+    points_crs: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """What differs from the image's own corner and pixels, for reports; ``None`` if nothing does."""
+        parts = []
+        if self.corner != (0, 0):
+            parts.append(f"QuPath counts from y {self.corner[0]:g}, x {self.corner[1]:g} px")
+        if self.first != (0, 0):
+            parts.append(f"the first pixel lies at y {self.first[0]:g}, x {self.first[1]:g}")
+        if self.spacing != (1, 1):
+            parts.append(f"pixels are y {self.spacing[0]:g}, x {self.spacing[1]:g} apart, in no unit of length")
+        if self.points:
+            known = "" if self.points_crs else ", in an unknown coordinate system"
+            parts.append(f"{len(self.points)} control points{known}")
+        return "; ".join(parts) or None
+
+
+@dataclass(frozen=True)
 class ImageMetadata:
     """The metadata of an image.
 
@@ -64,6 +99,7 @@ class ImageMetadata:
         value_range: pixel values of black and white, where the file or the user declares them.
         background: colour of invalid pixels, one value per channel, if the file has one.
         band_names: one per channel, or empty.
+        origin: where other programs see the finest level.
         reader: name of the reader, for reports.
         held_bytes: most bytes of decoded tiles that the reader's library caches.
         opened: what was opened, of an image in a file.
@@ -82,6 +118,7 @@ class ImageMetadata:
     value_range: tuple[float, float] | None = None
     background: tuple[float, ...] | None = None
     band_names: tuple[str, ...] = ()
+    origin: Origin = Origin()
     reader: str = "array"
     held_bytes: int = 0
     opened: Opened | None = field(default=None, repr=False, compare=False)

@@ -79,6 +79,7 @@ class ScanJob:
             mode=self.plan.mode,
             georeference=finest.georeference,
             mpp=finest.mpp,
+            origin=self.source.image.original.metadata.origin,
             provenance=dict(self.provenance),
             **self.encoder.fields,
         )

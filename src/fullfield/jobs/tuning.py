@@ -362,6 +362,7 @@ def _spec(scan: _Scan, placement: Placement) -> MapSpec:
         class_names=net.class_names,
         georeference=finest_level(image).georeference,
         provenance={"image": image.name, "ends_in": net.ends_in},
+        origin=image.metadata.origin,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import BudgetError, ImageError
-from fullfield.image.raster import Georeference, Raster, finest_level
+from fullfield.image.raster import Georeference, Origin, Raster, finest_level
 from fullfield.mask.components import components, fill_small_holes, remove_small
 from fullfield.mask.grid import MaskGrid, grid_from_mask
 from fullfield.mask.thumbnail import make_thumbnail, reduced_size
@@ -57,6 +57,7 @@ class Foreground:
         georeference: of that level, if it has one.
         mpp: micrometres per pixel (y, x) of that level, if known.
         image: its name.
+        origin: where other programs see it.
     """
 
     inside: NDArray[np.bool_]
@@ -66,6 +67,7 @@ class Foreground:
     georeference: Georeference | None = None
     mpp: tuple[float, float] | None = None
     image: str = ""
+    origin: Origin = field(default_factory=Origin)
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -142,7 +144,9 @@ def find_foreground(
             fix="scan it without skip_background, or give a mask",
         )
     finest = finest_level(raster)
-    return Foreground(inside, shown, finest.size, kind, finest.georeference, finest.mpp, raster.name)
+    return Foreground(
+        inside, shown, finest.size, kind, finest.georeference, finest.mpp, raster.name, raster.metadata.origin
+    )
 
 
 def _side(channels: int) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError, ImageError
 from fullfield.image.checks import check_file
-from fullfield.image.raster import Georeference, Raster, finest_level
+from fullfield.image.raster import Georeference, Origin, Raster, finest_level
 from fullfield.mask.geojson_polygons import parse_document, read_rings
 from fullfield.mask.grid import MaskGrid
 from fullfield.mask.polygons import Rings, burn
@@ -64,23 +64,27 @@ class Frame:
         size: height and width of its finest level, px.
         counted: height and width of the level whose px coordinates count.
         georeference: of its finest level.
+        corner: px (y, x) of that level from which px coordinates count, as QuPath does.
     """
 
     name: str
     size: tuple[int, int]
     counted: tuple[int, int]
     georeference: Georeference | None = None
+    corner: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def of(cls, raster: Raster) -> Frame:
         """The frame of an image."""
         finest = finest_level(raster)
-        return cls(raster.name, finest.size, finest.size, finest.georeference)
+        return cls(raster.name, finest.size, finest.size, finest.georeference, raster.metadata.origin.corner)
 
     @classmethod
-    def of_map(cls, size: tuple[int, int], provenance: Mapping[str, Any], at: Georeference | None) -> Frame:
+    def of_map(
+        cls, size: tuple[int, int], provenance: Mapping[str, Any], at: Georeference | None, origin: Origin
+    ) -> Frame:
         """The frame of the image that a map was scanned from, by its provenance."""
-        return cls(str(provenance.get("image", "image")), size, size, at)
+        return cls(str(provenance.get("image", "image")), size, size, at, origin.corner)
 
 
 def geojson_grid(path: Path, raster: Raster, coordinates: MaskCoordinates) -> MaskGrid:
@@ -204,7 +208,7 @@ def _pixels(polygons: Rings, system: str | None, frame: Frame) -> Rings:
     """Polygons in pixels of the image; ``system`` is ``""`` for its own map, ``None`` for px of the level counted."""
     if system is None:
         factor = np.array([frame.size[1] / frame.counted[1], frame.size[0] / frame.counted[0]])
-        return polygons._replace(points=polygons.points * factor)
+        return polygons._replace(points=polygons.points * factor + frame.corner[::-1])
     at = frame.georeference
     assert at is not None
     same = system == "" or (at.crs is not None and same_crs(system, at.crs))

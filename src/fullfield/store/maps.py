@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Region
-from fullfield.image.raster import Georeference
+from fullfield.image.raster import Georeference, Origin
 
 if TYPE_CHECKING:
     from fullfield.model.final_activation import FinalActivation
@@ -43,6 +43,7 @@ class MapSpec:
         georeference: of the original image's finest level, if it has one.
         mpp: micrometres per pixel (y, x) of the original image's finest level, if known.
         provenance: how the map was made, as plain JSON.
+        origin: where other programs see the original image.
     """
 
     shape: tuple[int, int, int]
@@ -60,6 +61,7 @@ class MapSpec:
     georeference: Georeference | None = None
     mpp: tuple[float, float] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def precision(self) -> str | None:

@@ -41,13 +41,14 @@ def attributes(spec: MapSpec, name: str, *, levels: int, windows: Sequence[tuple
 def scale_and_translation(spec: MapSpec, level: int) -> tuple[tuple[float, float], tuple[float, float]]:
     """Distance between cells of a level, and distance of the first cell's centre from that of the image's first pixel.
 
-    Both (y, x), in micrometres if ``spec.mpp`` is known, otherwise in px of the original image.
+    Both (y, x), in micrometres if ``spec.mpp`` is known, otherwise in the unit of the image's own scale, or px.
+    Where the image has a place of its own, distances are from its origin.
     A cell of level ``l`` covers ``2^l`` cells a side and lies in their middle.
     """
-    unit, spacing = spec.mpp or (1.0, 1.0), spec.placement.spacing
+    unit, spacing, at = spec.mpp or spec.origin.spacing, spec.placement.spacing, spec.origin.first
     first = spec.placement.centre((2**level - 1) / 2, (2**level - 1) / 2)
     scale = (2**level * spacing[0] * unit[0], 2**level * spacing[1] * unit[1])
-    return scale, ((first[0] - 0.5) * unit[0], (first[1] - 0.5) * unit[1])
+    return scale, ((first[0] - 0.5) * unit[0] + at[0], (first[1] - 0.5) * unit[1] + at[1])
 
 
 def _multiscale(spec: MapSpec, name: str, levels: int) -> Attributes:

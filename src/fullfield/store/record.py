@@ -11,7 +11,7 @@ import numpy as np
 
 from fullfield.errors import GeometryError, ImageError, first_line
 from fullfield.geometry.placement import Placement
-from fullfield.image.raster import Georeference
+from fullfield.image.raster import Georeference, Origin
 from fullfield.store.checksums import crc32c
 from fullfield.store.maps import DTYPES, Activation, MapKind, MapSpec, check_spec
 from fullfield.store.parse_json import LARGEST, integer, integers, mapping, number, numbers, one_of, text, texts
@@ -39,6 +39,8 @@ def to_record(spec: MapSpec, *, certificate: dict[str, Any] | None, complete: bo
         "provenance": spec.provenance,
         "certificate": certificate,
     }
+    if spec.origin != Origin():
+        record["origin"] = asdict(spec.origin)
     plain: Record = plain_json(record)
     return plain | {"checksum": _checksum(plain)}
 
@@ -109,6 +111,7 @@ def _spec(record: Record) -> MapSpec:
         georeference=_georeference(record["georeference"]),
         mpp=None if spec["mpp"] is None else numbers(spec["mpp"], 2, positive=True),
         provenance=mapping(record["provenance"]),
+        origin=_origin(record.get("origin")),
     )
 
 
@@ -156,6 +159,20 @@ def _placement(record: Record) -> Placement:
     )
     padding = integers(record.get("padding", (0, 0, 0, 0)), 4, least=-LARGEST)
     return Placement(step, window, image, scanned, padding=padding)
+
+
+def _origin(record: Record | None) -> Origin:
+    if record is None:
+        return Origin()
+    points, crs = record.get("points", []), record.get("points_crs")
+    corner, first, spacing = (numbers(record[name], 2) for name in ("corner", "first", "spacing"))
+    return Origin(
+        corner,
+        first,
+        spacing,
+        points=tuple(numbers(point, 5) for point in points),
+        points_crs=None if crs is None else text(crs),
+    )
 
 
 def _georeference(record: Record | None) -> Georeference | None:

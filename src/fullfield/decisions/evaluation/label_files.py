@@ -113,7 +113,7 @@ def _points(
 
 def _placed(shapes: Rings, declared: str | None, labels: Labels, codes: ClassCodes) -> Rings:
     """Shapes in px of the image's finest level."""
-    frame = Frame.of_map(codes.spec.placement.image, codes.spec.provenance, codes.spec.georeference)
+    frame = Frame.of_map(codes.spec.placement.image, codes.spec.provenance, codes.spec.georeference, codes.spec.origin)
     frame = replace(frame, counted=labels.image_size or frame.counted)
     return place_shapes(shapes, declared, frame, parse_coordinates(labels.coordinates), codes.where)
 

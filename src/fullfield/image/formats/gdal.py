@@ -22,7 +22,14 @@ from fullfield.errors import ImageError
 from fullfield.image.checks import BLOCK_BYTES, check_block, check_region, check_size, damaged, thumbnail_of, unreadable
 from fullfield.image.decoded_size import block_bytes
 from fullfield.image.formats.bits import bits_range, gdal_bits
-from fullfield.image.formats.gdal_metadata import dataset_metadata, georeference_of, microns_per_pixel, tag_microns
+from fullfield.image.formats.gdal_metadata import (
+    control_points,
+    dataset_metadata,
+    georeference_of,
+    microns_per_pixel,
+    reader_name,
+    tag_microns,
+)
 from fullfield.image.formats.gdal_safety import (
     allowed_drivers,
     check_files,
@@ -36,7 +43,7 @@ from fullfield.image.formats.gdal_sparse import is_absent
 from fullfield.image.formats.handles import Handles
 from fullfield.image.network import noticed
 from fullfield.image.nodata import check_nodata, empty_values, nodata_of
-from fullfield.image.raster import ImageMetadata, raster_text
+from fullfield.image.raster import ImageMetadata, Origin, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
 _MOST_LEVELS = 32
@@ -185,6 +192,8 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
             check_files(path, dataset)
             plan, channels, names = _read_plan(dataset, target, selection, path)
             placed = georeference_of(dataset) is not None
+            origin = Origin() if placed else control_points(dataset)
+            reader = reader_name(dataset, path, placed=placed)
             first = microns_per_pixel(dataset.transform, dataset.crs) if placed else tag_microns(dataset)
             count = min(len(dataset.overviews(plan.bands[0])), _MOST_LEVELS - 1)
         levels = tuple(_size(target, level, path) for level in range(count + 1))
@@ -199,6 +208,9 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
     metadata = replace(
         metadata,
         value_range=span,
+        georeference=metadata.georeference if placed else None,  # of an overview GDAL makes one
+        origin=origin,
+        reader=reader,
         mpp=metadata.mpp if placed or first is None else _level_mpp(first, levels, level),
         nodata=_shown_nodata(metadata.nodata if plan.nodata is None else plan.nodata, plan),
         masked=plan.masked,

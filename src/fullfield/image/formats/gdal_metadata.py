@@ -12,7 +12,7 @@ from fullfield.errors import ImageError
 from fullfield.image.blob import open_blob
 from fullfield.image.formats.gdal_safety import CACHE_BYTES
 from fullfield.image.identity import file_identity
-from fullfield.image.raster import Georeference, ImageMetadata
+from fullfield.image.raster import Georeference, ImageMetadata, Origin
 
 _MOST_FILES = 256  # of one dataset whose bytes are sampled; of longer lists the number of files is part of the identity
 
@@ -41,10 +41,7 @@ def dataset_metadata(
     nodata = [dataset.nodatavals[band - 1] for band in bands]
     same = all(value == nodata[0] or (_nan(value) and _nan(nodata[0])) for value in nodata)
     height, width = dataset.block_shapes[bands[0] - 1]
-    reader = f"gdal ({dataset.driver})"
     georeference = georeference_of(dataset)
-    if georeference is None and (dataset.gcps[0] or dataset.rpcs is not None):
-        reader = f"gdal ({dataset.driver}; placed by control points or a sensor model only, so not georeferenced)"
     return ImageMetadata(
         identity=_identity(dataset, path) | {"level": level, "bands": list(bands), "channels": list(channels)},
         tile=(min(height, dataset.height), min(width, dataset.width)),
@@ -54,9 +51,20 @@ def dataset_metadata(
         georeference=georeference,
         nodata=nodata[0] if same else None,
         band_names=names,
-        reader=reader,
         held_bytes=_held_bytes(dataset),
     )
+
+
+def reader_name(dataset: Any, path: str, *, placed: bool) -> str:
+    """The reader's name, and what it makes of several or unusual places."""
+    world, notes = world_file(path), ""
+    if placed and world is not None and not any(Path(name).name == world.name for name in dataset.files):
+        notes = f"; {world.name} is not used: the file has a place of its own"
+    elif not placed and dataset.gcps[0]:
+        notes = "; placed only by control points, which a GeoTIFF of its scores keeps: gdalwarp it first for a map"
+    elif not placed and dataset.rpcs is not None:
+        notes = "; placed only by a sensor model (RPC), which is dropped: gdalwarp it first for a map"
+    return f"gdal ({dataset.driver}{notes})"
 
 
 def _held_bytes(dataset: Any) -> int:
@@ -72,6 +80,26 @@ def microns_per_pixel(transform: Any, crs: Any) -> tuple[float, float] | None:
         return None
     _, metres = crs.linear_units_factor
     return math.hypot(transform.b, transform.e) * metres * 1e6, math.hypot(transform.a, transform.d) * metres * 1e6
+
+
+def world_file(path: str) -> Path | None:
+    """The world file beside a file: ``.tfw`` or ``.tifw`` beside ``.tif``, ``.jgw``, ``.pgw`` …, or ``.wld``."""
+    file = Path(path)
+    kind = file.suffix.removeprefix(".")
+    names = ([f"{kind[0]}{kind[-1]}w", f"{kind}w"] if len(kind) > 1 else []) + ["wld"]
+    for name in names:
+        for spelled in (name.lower(), name.upper(), name):
+            beside = file.with_suffix(f".{spelled}")
+            if beside.is_file():
+                return beside
+    return None
+
+
+def control_points(dataset: Any) -> Origin:
+    """The ground control points of a raster, open at its finest level."""
+    found, crs = dataset.gcps
+    points = tuple((p.row, p.col, p.x, p.y, p.z or 0.0) for p in found)
+    return Origin(points=points, points_crs=crs.to_wkt() if crs and points else None)
 
 
 def tag_microns(dataset: Any) -> tuple[float, float] | None:

@@ -7,26 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fullfield.image.formats.gdal import opened_dataset
-from fullfield.image.formats.gdal_metadata import georeference_of, microns_per_pixel
+from fullfield.image.formats.gdal_metadata import georeference_of, microns_per_pixel, world_file
 from fullfield.image.nodata import nodata_of
 from fullfield.image.orientation import oriented_array, oriented_georeference
 from fullfield.image.raster import ArrayRaster
 
 _AUXILIARY = (b"<GeoTransform", b"<SRS", b"<NoDataValue", b"<GCPList", b"<GCP ")
 _AUXILIARY_BYTES = 16 << 20  # of an .aux.xml, most of which are histograms
-
-
-def world_file(path: str) -> Path | None:
-    """The world file beside a file: ``.tfw`` or ``.tifw`` beside ``.tif``, ``.jgw``, ``.pgw`` …, or ``.wld``."""
-    file = Path(path)
-    kind = file.suffix.removeprefix(".")
-    names = ([f"{kind[0]}{kind[-1]}w", f"{kind}w"] if len(kind) > 1 else []) + ["wld"]
-    for name in names:
-        for spelled in (name.lower(), name.upper(), name):
-            beside = file.with_suffix(f".{spelled}")
-            if beside.is_file():
-                return beside
-    return None
 
 
 def has_sidecars(path: str) -> bool:

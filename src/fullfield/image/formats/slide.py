@@ -36,7 +36,7 @@ from fullfield.image.checks import (
 )
 from fullfield.image.formats.handles import Handles
 from fullfield.image.identity import file_identity
-from fullfield.image.raster import ImageMetadata, raster_text
+from fullfield.image.raster import ImageMetadata, Origin, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
 _BLOCK = 1024  # px a side, about, of fixed blocks
@@ -207,6 +207,7 @@ def open_slide(path: str, selection: Selection) -> SlideRaster:
             background=tuple(level.background[band] for band in bands),
             band_names=tuple(_RGB[band] for band in bands),
             held_bytes=min(_CACHE_BYTES, 4 * sizes[index][0] * sizes[index][1]),
+            origin=Origin(_corner(properties)),
             reader=f"openslide ({properties.get('openslide.vendor', 'unknown vendor')})",
         )
     return SlideRaster(path, (*sizes[index], len(bands)), metadata, level, Handles(partial(_open, path, cache), path))
@@ -268,6 +269,14 @@ def _mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:
     except (KeyError, ValueError):
         return None
     return found if all(math.isfinite(value) and value > 0 for value in found) else None
+
+
+def _corner(properties: Mapping[str, str]) -> tuple[float, float]:
+    """The first pixel (y, x) of the part that was scanned, where QuPath has its own."""
+    try:
+        return float(properties["openslide.bounds-y"]), float(properties["openslide.bounds-x"])
+    except (KeyError, ValueError):
+        return 0.0, 0.0
 
 
 def _background(properties: Mapping[str, str]) -> tuple[int, int, int]:

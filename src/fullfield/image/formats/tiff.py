@@ -29,10 +29,10 @@ from fullfield.image.formats.tiff_plane import Plane, read_region, split_bands
 from fullfield.image.nodata import check_nodata, data_mask, nodata_of
 from fullfield.image.orientation import oriented
 from fullfield.image.photometric import Photometric, photometric_of
-from fullfield.image.raster import ImageMetadata, Raster, raster_text
+from fullfield.image.raster import ImageMetadata, Origin, Raster, raster_text
 from fullfield.image.selection import Selection, select_bands, select_level
 
-GEO_TAGS = frozenset({33550, 34264, 34735})
+GEO_TAGS = frozenset({33550, 33922, 34264, 34735, 50844})
 _ERRORS = (*DECODE_ERRORS, AssertionError)
 _MASKS = 64  # regions whose opacity is cached for the ``valid`` that follows a ``read``
 
@@ -296,6 +296,7 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
         alpha=alpha is not None,
         background=(opaque_value(photometric.dtype),) * len(bands) if alpha is not None and alpha.blended else None,
         value_range=selection.value_range or bits_range(photometric.bits(series.bits), photometric.dtype),
+        origin=Origin() if series.stage is None else Origin(first=series.stage),
         reader="tifffile" + (f" (without georeference: {_georeference_fix(path)})" if geo else ""),
     )
 

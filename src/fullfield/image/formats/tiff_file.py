@@ -17,7 +17,7 @@ from fullfield.image.blob import Blob
 from fullfield.image.decoded_size import block_bytes
 from fullfield.image.formats.bits import tiff_bits
 from fullfield.image.formats.encoded_size import CHECKED, check_tile
-from fullfield.image.formats.tiff_mpp import resolution
+from fullfield.image.formats.tiff_mpp import resolution, stage_position
 from fullfield.image.formats.tiff_plane import Plane, page_decoder, raw_strips
 from fullfield.image.selection import Selection, select_index
 
@@ -36,6 +36,7 @@ class Series:
         t: index of the time point.
         mpp: micrometres per pixel (y, x) of the finest level.
         bits: of a pixel value that are used.
+        stage: micrometres (y, x) at which the stage stood, if known.
     """
 
     levels: tuple[tuple[Plane, ...], ...]
@@ -44,6 +45,7 @@ class Series:
     t: int
     mpp: tuple[float, float] | None
     bits: int
+    stage: tuple[float, float] | None = None
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -79,7 +81,8 @@ def read_series(tif: Any, selection: Selection, blobs: _Blobs, where: str) -> tu
     ordered = tuple(sorted(fitting, key=lambda planes: -planes[0].size[0] * planes[0].size[1]))
     mpp = resolution(tif, levels[0], index, len(images))
     page = levels[0].keyframe
-    return Series(ordered, index, z, t, mpp, tiff_bits(tif, page, index, len(images))), page
+    stage = None if mpp is None else stage_position(tif, index, len(images))
+    return Series(ordered, index, z, t, mpp, tiff_bits(tif, page, index, len(images)), stage), page
 
 
 def _same_kind(planes: tuple[Plane, ...], base: tuple[Plane, ...]) -> bool:

@@ -77,6 +77,25 @@ def ome_pixels(text: str, index: int, images: int) -> dict[str, str]:
     return {name: unescape(value) for name, value in re.findall(r'(\w+)="([^"]*)"', pixels[index])}
 
 
+def stage_position(tif: Any, index: int, images: int) -> tuple[float, float] | None:
+    """Position of the stage (y, x) at the first plane of a series of an OME-TIFF, micrometres; ``None`` if unknown."""
+    if not tif.is_ome or not tif.ome_metadata:
+        return None
+    found = re.findall(r"<(?:\w+:)?Pixels\b.*?</(?:\w+:)?Pixels>", tif.ome_metadata, re.DOTALL)
+    plane = re.search(r"<(?:\w+:)?Plane\b([^>]*)>", found[index]) if len(found) == images else None
+    if plane is None:
+        return None
+    attributes = dict(re.findall(r'(\w+)="([^"]*)"', plane[1]))
+    place = []
+    for axis in "YX":
+        scale = _MICROMETRES.get(unescape(attributes.get(f"Position{axis}Unit", "reference frame")))
+        try:
+            place.append(float(attributes[f"Position{axis}"]) * scale if scale else math.nan)
+        except (KeyError, ValueError):
+            return None
+    return (place[0], place[1]) if all(map(math.isfinite, place)) else None
+
+
 def _ome_mpp(text: str, index: int, images: int) -> tuple[float, float] | None:
     attributes = ome_pixels(text, index, images)
     sizes = []

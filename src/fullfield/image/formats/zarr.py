@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.image.checks import check_block, check_region, check_size, damaged, thumbnail_of
-from fullfield.image.formats.zarr_axes import Axes, axes_of, channel_names, ome_axes, ome_mpp
+from fullfield.image.formats.zarr_axes import Axes, axes_of, channel_names, ome_axes, ome_mpp, ome_origin
 from fullfield.image.formats.zarr_bounds import RangeRequestError, bounded
 from fullfield.image.formats.zarr_find import ZarrImage, find_image, open_store, zarr_errors
 from fullfield.image.formats.zarr_identity import zarr_identity
@@ -165,6 +165,7 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
         masked=nodata is not None or stored.kind == "f",
         every_band=selection.valid == "all",
         value_range=selection.value_range,
+        origin=ome_origin(image.multiscale, image.datasets[0], axes),
         band_names=channel_names(image.attributes, bands),
         reader=f"zarr (v{array.metadata.zarr_format}{', OME' if image.multiscale else ''})",
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fullfield.errors import ImageError
+from fullfield.image.raster import Origin
 from fullfield.image.selection import Selection, select_index
 
 ZarrMetadata = Mapping[str, Any]
@@ -124,15 +125,44 @@ def ome_mpp(multiscale: ZarrMetadata, dataset: ZarrMetadata, axes: Axes) -> tupl
     return (result[0], result[1]) if all(math.isfinite(r) and r > 0 for r in result) else None
 
 
+def ome_origin(multiscale: ZarrMetadata, dataset: ZarrMetadata, axes: Axes) -> Origin:
+    """Where OME-Zarr sees the finest level: its translation, and its scale where no unit of length is stated.
+
+    Transformations of the dataset come first, then those of the image.
+    """
+    if not isinstance(multiscale.get("axes"), list):
+        return Origin()
+    mpp = ome_mpp(multiscale, dataset, axes)
+    first, spacing = [], []
+    for number, axis in enumerate((axes.y, axes.x)):
+        outer, step = _scale(multiscale, axis), _scale(dataset, axis) * _scale(multiscale, axis)
+        at = _translation(dataset, axis) * outer + _translation(multiscale, axis)
+        first.append(at if mpp is None else at * mpp[number] / step)
+        spacing.append(step if mpp is None else 1.0)
+    if not all(map(math.isfinite, first)) or not all(math.isfinite(each) and each > 0 for each in spacing):
+        return Origin()
+    return Origin(first=(first[0], first[1]), spacing=(spacing[0], spacing[1]))
+
+
+def _translation(holder: ZarrMetadata, axis: int) -> float:
+    """The offset of an axis in ``coordinateTransformations``; 0 if there is none."""
+    return _transformed(holder, axis, "translation", 0.0)
+
+
 def _scale(holder: ZarrMetadata, axis: int) -> float:
-    """The factor of an axis in ``coordinateTransformations``; 1 if there is none, NaN if it is not a number."""
+    """The factor of an axis in ``coordinateTransformations``; 1 if there is none."""
+    return _transformed(holder, axis, "scale", 1.0)
+
+
+def _transformed(holder: ZarrMetadata, axis: int, kind: str, default: float) -> float:
+    """The number of an axis in the first transformation of a kind; NaN if it is none."""
     transformations = holder.get("coordinateTransformations")
     for step in transformations if isinstance(transformations, list) else []:
-        if isinstance(step, dict) and step.get("type") == "scale":
-            values = step.get("scale")
+        if isinstance(step, dict) and step.get("type") == kind:
+            values = step.get(kind)
             value = values[axis] if isinstance(values, list) and axis < len(values) else None
             return float(value) if isinstance(value, (int, float)) else math.nan
-    return 1.0
+    return default
 
 
 def channel_names(attributes: ZarrMetadata, bands: Sequence[int]) -> tuple[str, ...]:
