@@ -253,3 +253,32 @@ def test_both_readers_find_the_same_black_and_white_in_few_bits(tmp_path: Path, 
     wanted = stored[0] / most
     for found in shares:
         np.testing.assert_allclose(found, 1 - wanted if white_is_zero else wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_scale_and_offset_of_bands_are_applied_where_asked_and_said_otherwise(tmp_path: Path, plain: bool) -> None:
+    stored = RNG.integers(1, 60000, (2, HEIGHT, WIDTH)).astype(np.uint16)
+    stored[:, :, : WIDTH // 2] = 0
+    place = {"crs": None, "transform": None} if plain else {}
+    path = geotiff(tmp_path / "a.tif", stored, nodata=0, **place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path, "r+") as file:
+            file.scales, file.offsets = (1e-4, 2e-4), (-0.1, 5.0)
+    as_stored, applied = fullfield.open(path), fullfield.open(path, scale_offset=True)
+    np.testing.assert_array_equal(as_stored.read(0, HEIGHT, 0, WIDTH), np.moveaxis(stored, 0, 2))
+    if not plain:
+        assert "scales and offsets of bands not applied: pass scale_offset=" in as_stored.metadata.reader
+    wanted = np.moveaxis(stored * np.array([1e-4, 2e-4])[:, None, None] + np.array([-0.1, 5.0])[:, None, None], 0, 2)
+    found = applied.read(0, HEIGHT, 0, WIDTH)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[:, WIDTH // 2 :], wanted[:, WIDTH // 2 :], rtol=1e-6)
+    assert np.isnan(found[:, : WIDTH // 2]).all()
+    np.testing.assert_array_equal(valid_of(applied), ~empty_left())
+    assert applied.metadata.identity != as_stored.metadata.identity
+
+
+def test_a_file_that_has_no_scales_says_so(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="is read by Pillow, which finds no scale or offset"):
+        fullfield.open(tmp_path / "a.png", scale_offset=True)

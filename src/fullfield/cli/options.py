@@ -43,7 +43,7 @@ scale = option("--scale", group="What", type=float, default=1.0, help="Resize th
 picked = collected(
     "pick",
     records.image,
-    ("level", "mpp", "bands", "series", "z", "t", "value_range", "pixel_size", "nodata", "valid"),
+    ("level", "mpp", "bands", "series", "z", "t", "value_range", "pixel_size", "nodata", "valid", "scale_offset"),
     option("--mpp", group="What", type=float, metavar="UM", help="Scan at so many micrometres per px."),
     option(
         "--level", group="What", type=click.IntRange(min=0), metavar="N", help="Level of the pyramid; 0 is the finest."
@@ -96,6 +96,13 @@ picked = collected(
         default="any",
         show_default=True,
         help="Whether any or all bands of a valid pixel hold data.",
+    ),
+    option(
+        "--scale-offset",
+        group="What",
+        rare=True,
+        is_flag=True,
+        help="Apply the scale and the offset that the file gives its bands.",
     ),
 )
 

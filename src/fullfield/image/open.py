@@ -28,6 +28,7 @@ from fullfield.image.selection import Selection, ValidBands, finer_level, parse_
 
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
+_GDAL_METADATA = 42112
 _MICROSCOPE = 0.02, 50.0  # µm/px: pixels outside are no microscope's, but printers' defaults or another unit's
 _STATE = "state it by pixel_size= (--pixel-size)"
 _ENLARGED = 4  # times at most that a resolution enlarges an image
@@ -50,6 +51,7 @@ def open(
     pixel_size: float | None = None,
     nodata: float | None = None,
     valid: ValidBands = "any",
+    scale_offset: bool = False,
 ) -> Raster:
     """Opens an image of any size; pixels are read by region, when they are needed.
 
@@ -70,6 +72,7 @@ def open(
         pixel_size: micrometres per pixel of the finest level, in place of what the file states.
         nodata: value of pixels that hold nothing, in place of the file's; of floats NaN always does.
         valid: whether a pixel is valid if ``any`` of its bands holds data, or only if ``all`` do.
+        scale_offset: multiply stored numbers by the scale that the file gives their band, and add its offset: floats.
 
     Raises:
         ImageError: it cannot be read, does not hold what is selected, or its reader is not installed.
@@ -84,7 +87,19 @@ def open(
         return path.open()
     chosen = None if bands is None else tuple(int(band) for band in bands)
     span = parse_value_range(value_range)
-    selection = Selection(level, mpp, chosen, series, z, t, pixel_size=pixel_size, nodata=nodata, valid=valid, **span)
+    selection = Selection(
+        level,
+        mpp,
+        chosen,
+        series,
+        z,
+        t,
+        pixel_size=pixel_size,
+        nodata=nodata,
+        valid=valid,
+        scale_offset=scale_offset,
+        **span,
+    )
     return open_raster(path, selection=selection)
 
 
@@ -126,6 +141,10 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
         raster = _opened(name, selection) if selection.pixel_size is None else _of_pixel_size(name, selection)
     except (OSError, EOFError) as error:  # of the system or the network, while the header is read
         raise unreadable(name, error) from error
+    if selection.scale_offset and not raster.metadata.reader.startswith("gdal"):
+        raster.close()
+        what = f"is read by {raster.metadata.reader}, which finds no scale or offset of bands"
+        raise ImageError(name, what, fix="leave out scale_offset (--scale-offset)")
     try:
         if selection.percentiles is not None:
             span = percentile_range(raster, *selection.percentiles)
@@ -136,8 +155,8 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
         raster.close()
         raise
     metadata = raster.metadata
-    declared = {"nodata": selection.nodata, "valid": selection.valid}
-    if declared != {"nodata": None, "valid": "any"}:
+    declared = {"nodata": selection.nodata, "valid": selection.valid, "scale_offset": selection.scale_offset}
+    if declared != {"nodata": None, "valid": "any", "scale_offset": False}:
         metadata = replace(metadata, identity=metadata.identity | {key: str(value) for key, value in declared.items()})
     metadata = replace(metadata, opened=Opened(name, selection, state))
     return replace(raster, metadata=metadata)  # type: ignore[type-var]  # all readers' are dataclasses
@@ -225,7 +244,8 @@ def _open_tiff(path: str, local: str | None, tags: frozenset[int], selection: Se
     if _NDPI in tags:
         fix = "pip install 'fullfield[slide]'" if local is not None else "download the file"
         raise ImageError(path, "is a Hamamatsu slide, which OpenSlide reads", fix=fix)
-    placed = tags & GEO_TAGS or (local is not None and has_sidecars(local))
+    scaled = selection.scale_offset and _GDAL_METADATA in tags
+    placed = scaled or tags & GEO_TAGS or (local is not None and has_sidecars(local))
     if placed and _gdal_reads(path, local):
         return _reader("gdal")(local or path, selection)
     return open_tiff(path, selection)

@@ -30,6 +30,7 @@ class Selection:
         percentiles: of the pixel values, that are black and white, in place of a range of values.
         nodata: value of pixels that hold nothing, in place of the file's; NaN always does.
         valid: whether a pixel is valid if ``any`` of its bands holds data, or only if ``all`` do.
+        scale_offset: whether stored numbers are multiplied by the scale of their band, and its offset is added.
 
     Raises:
         ImageError: both a level and a resolution, a number out of range, or an empty range of values.
@@ -46,6 +47,7 @@ class Selection:
     percentiles: tuple[float, float] | None = None
     nodata: float | None = None
     valid: ValidBands = "any"
+    scale_offset: bool = False
 
     def __post_init__(self) -> None:
         if self.level is not None and self.mpp is not None:

@@ -28,6 +28,7 @@ from fullfield.image.formats.gdal_metadata import (
     georeference_of,
     microns_per_pixel,
     reader_name,
+    scale_note,
     tag_microns,
 )
 from fullfield.image.formats.gdal_safety import (
@@ -65,6 +66,7 @@ class _ReadPlan:
         nodata: value that the user declares in place of the file's.
         every_band: whether a valid pixel holds data in all bands.
         white: the stored value that is white, where the file counts from white to black.
+        scaled: scale, offset and nodata value of each band, where these are applied.
     """
 
     target: str
@@ -77,6 +79,7 @@ class _ReadPlan:
     nodata: float | None = None
     every_band: bool = False
     white: int | None = None
+    scaled: tuple[tuple[float, float, float | None], ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +196,9 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
             plan, channels, names = _read_plan(dataset, target, selection, path)
             placed = georeference_of(dataset) is not None
             origin = Origin() if placed else control_points(dataset)
-            reader = reader_name(dataset, path, placed=placed)
+            reader = reader_name(dataset, path, placed=placed) + scale_note(
+                dataset, plan.bands, plan.scaled is not None
+            )
             first = microns_per_pixel(dataset.transform, dataset.crs) if placed else tag_microns(dataset)
             count = min(len(dataset.overviews(plan.bands[0])), _MOST_LEVELS - 1)
         levels = tuple(_size(target, level, path) for level in range(count + 1))
@@ -204,7 +209,7 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
                 dataset, path, bands=plan.bands, channels=channels, names=names, levels=levels, level=level
             )
             bits = gdal_bits(dataset, plan.bands) if plan.colours is None else None
-            span = selection.value_range or bits_range(bits, plan.dtype)
+            span = selection.value_range or (bits_range(bits, plan.dtype) if plan.scaled is None else None)
     metadata = replace(
         metadata,
         value_range=span,
@@ -230,6 +235,8 @@ def _level_mpp(first: tuple[float, float], levels: tuple[tuple[int, int], ...], 
 
 def _shown_nodata(stored: float | None, plan: _ReadPlan) -> float | None:
     """The nodata value among the pixels as they are returned."""
+    if plan.scaled is not None:
+        return float("nan") if any(nodata is not None for *_, nodata in plan.scaled) else None
     found = nodata_of(stored, plan.dtype)
     return found if found is None or plan.white is None else plan.white - found
 
@@ -301,7 +308,24 @@ def _read_plan(
         selection.valid == "all",
         white,
     )
+    if selection.scale_offset:
+        plan = _scaled(plan, dataset)
     return plan, tuple(range(len(bands))), names if any(names) else ()
+
+
+def _scaled(plan: _ReadPlan, dataset: Any) -> _ReadPlan:
+    """The plan whose pixels are floats: stored numbers times the scale of their band, plus its offset."""
+    stored = [
+        (
+            dataset.scales[b - 1],
+            dataset.offsets[b - 1],
+            dataset.nodatavals[b - 1] if plan.nodata is None else plan.nodata,
+        )
+        for b in plan.bands
+    ]
+    bands = tuple((scale, offset, nodata_of(nodata, plan.dtype)) for scale, offset, nodata in stored)
+    wide = np.dtype(np.float64 if plan.dtype.itemsize > 4 else np.float32)
+    return replace(plan, dtype=wide, scaled=bands)
 
 
 def _colours(dataset: Any) -> NDArray[np.uint8]:
@@ -366,9 +390,20 @@ def _pixels(
         planes = dataset.read(list(plan.bands), window=window)
     else:
         planes = np.stack([dataset.read(band, window=window).astype(plan.dtype) for band in plan.bands])
+    if plan.scaled is not None:
+        return np.stack([_applied(one, *band) for one, band in zip(planes, plan.scaled, strict=True)], axis=2).astype(
+            plan.dtype
+        )
     if plan.white is not None:
         planes = np.subtract(plan.white, planes, dtype=plan.dtype)
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+
+def _applied(stored: NDArray[Any], scale: float, offset: float, nodata: float | None) -> NDArray[np.float64]:
+    """Stored numbers with scale and offset applied; NaN for nodata."""
+    numbers = stored * np.float64(scale) + offset
+    empty = empty_values(stored, nodata)
+    return numbers if empty is None else np.where(empty, np.nan, numbers)
 
 
 def _valid_pixels(dataset: Any, finest: Any, plan: _ReadPlan, region: tuple[int, int, int, int]) -> NDArray[np.bool_]:
