@@ -73,7 +73,7 @@ def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
             file.write(pixels, subifds=1, resolution=(20000, 20000), resolutionunit=3, **options)
             file.write(pixels[::2, ::2], subfiletype=1, **options)
     else:
-        at = rasterio.Affine(5e-7, 0, 5e5, 0, -5e-7, 4e6)
+        at = rasterio.Affine(5e-7, 0, 0.5, 0, -5e-7, 0.25)  # so near to 0 that px are exact to a millionth
         profile = {"crs": "EPSG:32633", "transform": at, "tiled": True, "blockxsize": 16, "blockysize": 16}
         with rasterio.open(path, "w", "GTiff", SIZE[1], SIZE[0], 3, dtype="uint8", **profile) as file:
             file.write(np.moveaxis(pixels, 2, 0))
@@ -224,3 +224,15 @@ def test_a_plain_tiff_lies_over_its_picture_where_qgis_shows_one(model: Model, t
     with rasterio.open(tmp_path / "out.tif") as file:
         assert tuple(file.bounds) == (0, -64, 96, 0)
         assert file.transform.e < 0
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_raster_that_comes_out_selects_the_same_windows_again(
+    model: Model, image: Path, tmp_path: Path, way: Way
+) -> None:
+    """Also where it covers a part of the image only, and has no coordinate system."""
+    mask = mask_file(tmp_path / "mask.geojson", POLYGON)
+    scores = scanned(model, image, way, mask=mask, coordinates="image", region="32:160,32:224")
+    scores.save(tmp_path / "out.tif")
+    again = scanned(model, image, way, mask=tmp_path / "out.tif")
+    np.testing.assert_allclose(raster_of(again, tmp_path / "again_too.tif"), POLYGON, atol=1e-3)

@@ -44,11 +44,10 @@ def mask_grid(mask: object, raster: Raster, *, coordinates: str = "auto") -> Mas
 
 
 def _picture_grid(picture: MaskPicture, finest: FinestLevel) -> MaskGrid:
-    at, image, size = picture.georeference, finest.georeference, finest.size
-    mapped = at is not None and at.crs is not None and image is not None and image.crs is not None
-    if not mapped:
+    size, place = finest.size, common_map(picture.georeference, finest.georeference)
+    if place is None:
         check_aspect(picture, size)
-    other = mapped and not same_crs(at.crs, image.crs)  # type: ignore[union-attr, arg-type]
+    other = place is not None and place[0].crs != place[1].crs and not same_crs(str(place[0].crs), str(place[1].crs))
     reduced = _reduced(picture, MOST_REPROJECTED if other else MOST_CELLS)
     if not reduced.cells.any():
         raise ImageError(
@@ -56,11 +55,10 @@ def _picture_grid(picture: MaskPicture, finest: FinestLevel) -> MaskGrid:
             f"selects nothing: all {picture.size[0]}x{picture.size[1]} px of the mask are 0",
             fix="mark the parts to scan with values other than 0",
         )
-    if not mapped:
+    if place is None:
         factors = tuple(p * n / m for p, n, m in zip(reduced.pixel, size, picture.size, strict=True))
         return MaskGrid(reduced.cells, (factors[0], factors[1]))
-    assert at is not None
-    assert image is not None
+    at, image = place
     grid = reproject(reduced, at, size, image)
     if not grid.cells.any():
         raise ImageError(
@@ -70,6 +68,19 @@ def _picture_grid(picture: MaskPicture, finest: FinestLevel) -> MaskGrid:
             fix="check that mask and image belong together, and their coordinate systems",
         )
     return grid
+
+
+def common_map(at: Georeference | None, image: Georeference | None) -> tuple[Georeference, Georeference] | None:
+    """The georeferences of a mask and an image where both are of known coordinate systems, or both of none.
+
+    A mask may have a transform alone where the image has no place: it counts px of the image, y upwards as in GeoTIFFs
+    of scores, or downwards.
+    """
+    if at is None:
+        return None
+    if at.crs is None and image is None:
+        return at, Georeference(None, (1.0, 0.0, 0.0, 0.0, -1.0 if at.transform[4] < 0 else 1.0, 0.0))
+    return None if image is None or (at.crs is None) != (image.crs is None) else (at, image)
 
 
 def _crs_name(at: Georeference) -> str:

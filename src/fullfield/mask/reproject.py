@@ -96,13 +96,12 @@ def reproject(mask: MaskGrid, at: Georeference, size: tuple[int, int], image: Ge
 
     Args:
         mask: with ``pixel`` in pixels of the mask.
-        at: georeference of the mask.
+        at: georeference of the mask; without a coordinate system it is the image's.
         size: height and width of the image, px.
         image: georeference of the image.
     """
-    assert at.crs is not None
-    assert image.crs is not None
-    crs = None if same_crs(at.crs, image.crs) else (at.crs, image.crs)
+    same = at.crs is None or image.crs is None or same_crs(at.crs, image.crs)
+    crs = None if same else (str(at.crs), str(image.crs))
     shape = grid_shape(size, MOST_CELLS if crs is None else MOST_REPROJECTED)
     pixel = size[0] / shape[0], size[1] / shape[1]
     runs = np.zeros((shape[0] + 1, shape[1] + 1), np.int32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fullfield.decisions.evaluation.labels import UNLABELLED, ClassCodes, Samples, window_centres
 from fullfield.errors import ImageError
 from fullfield.image.raster import Georeference
-from fullfield.mask.masks import check_aspect
+from fullfield.mask.masks import check_aspect, common_map
 from fullfield.mask.pictures import MaskPicture
 from fullfield.mask.reproject import on_map, same_crs, to_crs, to_pixels
 
@@ -93,25 +93,24 @@ class RasterLabels:
 def raster_labels(picture: MaskPicture, codes: ClassCodes, outside: int | None) -> RasterLabels:
     """The labels of a raster.
 
-    It is placed by its georeference where both it and the image have a coordinate system; else it spans the image.
+    It is placed as a mask is: by its georeference where it and the image have one of the same kind; else it spans the
+    image.
 
     Raises:
         ImageError: it is of another shape, or lies outside the image.
     """
-    size, image, at = codes.spec.placement.image, codes.spec.georeference, picture.georeference
-    if at is None or at.crs is None or image is None or image.crs is None:
+    size, place = codes.spec.placement.image, common_map(picture.georeference, codes.spec.georeference)
+    if place is None:
         check_aspect(picture, size)
         factor = np.array([picture.size[1] / size[1], picture.size[0] / size[0]])
         return RasterLabels(codes, picture, outside, lambda points: points * factor)
-    return RasterLabels(codes, picture, outside, _reprojected(at, image))
+    return RasterLabels(codes, picture, outside, _reprojected(*place))
 
 
 def _reprojected(at: Georeference, image: Georeference) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     """Points of the image in pixels of a raster on a map."""
-    assert at.crs is not None
-    assert image.crs is not None
-    source, target = image.crs, at.crs
-    same = same_crs(source, target)
+    source, target = str(image.crs), str(at.crs)
+    same = at.crs is None or image.crs is None or same_crs(source, target)
 
     def convert(points: NDArray[np.float64]) -> NDArray[np.float64]:
         mapped = on_map(points, image)
