@@ -3,6 +3,7 @@
     canonical form      every operator by its rule, or as it is with a reason     rewriter, rules/
     fold constants      what is computed from weights alone is computed once      fold
     fold batch norms    they become part of the convolutions before them          fold
+    merge activations   what is written as several operators becomes one          activations
     to integers         shapes, kernels, multiply-adds, memory of every node      integers
 
 ``print(*stages(model), sep="\\n\\n")`` shows the network after each of them.
@@ -13,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from fullfield.canonical.activations import merge_activations
 from fullfield.canonical.fold import fold_batch_norm, fold_constants
 from fullfield.canonical.form import Canonical
 from fullfield.canonical.integers import network
 from fullfield.canonical.rewriter import Rewriter
 from fullfield.canonical.rules import find
-from fullfield.canonical.specification import check_constants, check_form, check_network, check_norms
+from fullfield.canonical.specification import check_activations, check_constants, check_form, check_network, check_norms
 from fullfield.geometry.network import Network
 from fullfield.model.model import Model
 
@@ -48,6 +50,7 @@ class PassResult:
 PASSES = (
     Pass("fold constants", lambda form: replace(form, graph=fold_constants(form.graph)), check_constants),
     Pass("fold batch norms", lambda form: replace(form, graph=fold_batch_norm(form.graph)[0]), check_norms),
+    Pass("merge activations", lambda form: replace(form, graph=merge_activations(form.graph)), check_activations),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fullfield.canonical.activations import unmerged
 from fullfield.canonical.fold import foldable
 from fullfield.canonical.form import ACTIVE_KINDS, KINDS, SHARED_KINDS, Canonical
 from fullfield.errors import InternalError
@@ -66,6 +67,16 @@ def check_norms(form: Canonical, after: str) -> None:
     """
     for norm in foldable(form.graph.graph):
         raise _wrong(after, norm.name, "could be folded")
+
+
+def check_activations(form: Canonical, after: str) -> None:
+    """No activation is left that is written as several operators.
+
+    Raises:
+        InternalError: one is.
+    """
+    for node in unmerged(form.graph):
+        raise _wrong(after, node.name, "is an activation written as several operators")
 
 
 def check_network(network: Network, after: str) -> None:

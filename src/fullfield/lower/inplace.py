@@ -13,6 +13,7 @@ from fullfield.operators.record import Operator
 from fullfield.operators.registry import find
 
 SAME_SHAPE = "same_shape"  # in a node's ``meta``: whether all tensors that it reads have its own shape and type
+NEW_MEMORY = "new_memory"  # whether an operator without a record returns memory of its own
 
 
 def reuse(graph: Graph) -> None:
@@ -24,6 +25,8 @@ def reuse(graph: Graph) -> None:
     new: set[Node] = set()  # memory of its own, of which no other node reads a view
     for node in graph.nodes:
         record = find(node.target)
+        if node.meta.get(NEW_MEMORY):
+            new.add(node)
         if record is None:
             continue
         if _may_overwrite(node, record) and (operands := _sole_user(node, record, new)) is not None:

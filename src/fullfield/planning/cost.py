@@ -68,7 +68,8 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     pairs = ((strips[n.name], network[i]) for n in shared for i in n.inputs)
     strip_bytes = sum(cells * i.elements * i.itemsize_factor * itemsize for cells, i in pairs)
     packed = itemsize * _packed(shared, layout)
-    weights = itemsize * sum(n.macs * n.itemsize_factor for n in rest if n.scratch.weights)
+    convolved = itemsize * sum(_weights(n) for n in rest if n.scratch.weights)
+    weights = convolved + itemsize * sum(_weights(n) for n in rest if n.op == "linear")
     reordered = CONSTANTS.weight_moves * packed + -(-windows // batch) * weights
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
     return Cost(
@@ -82,8 +83,15 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
         peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + programs,
         calls=calls,
         region=(bottom - top, right - left),
-        packed_bytes=packed + 2 * weights,
+        packed_bytes=packed + 2 * convolved,
     )
+
+
+def _weights(node: NodeSpec) -> int:
+    """Numbers of the weights of a convolution or a linear layer."""
+    if node.kind != "whole":
+        return node.macs * node.itemsize_factor
+    return node.macs * node.itemsize_factor * node.shape[-1] // max(1, math.prod(node.shape))
 
 
 def _packed(shared: list[NodeSpec], layout: TileLayout) -> int:

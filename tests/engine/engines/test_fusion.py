@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 import fullfield
 from fullfield.engine.engines.fusion import Fuser, PackedWeights, can_fuse
 from fullfield.engine.engines.torch import TorchEngine
+from fullfield.lower.inplace import overwriting
 from fullfield.lower.program import lower
 from tests.oracle import difference
 from tests.requests import job_of
@@ -127,3 +128,27 @@ def test_packed_weights_are_kept_for_two_sizes_of_maps() -> None:
             assert difference(fused(x), module(x)) <= 1e-5
             assert all(len(part.sizes) <= 2 for part in packed)
     assert packed[0].sizes == [(2, 3, 40, 32), (2, 3, 24, 24)]
+
+
+@pytest.mark.parametrize("activation", [nn.GELU(), nn.ReLU(), nn.ELU()])
+def test_linear_layers_are_merged_with_activations(activation: nn.Module) -> None:
+    module = nn.Sequential(nn.Linear(12, 20), activation, nn.Linear(20, 5, bias=False)).eval()
+    x = torch.rand(3, 7, 12)
+    graph = torch.export.export(module, (x,)).module()
+    fused = Fuser().fuse(GraphModule(graph, graph.graph))
+    called = [str(n.target).split(".")[1] for n in fused.graph.nodes if n.op == "call_function"]
+    between = ["elu"] if isinstance(activation, nn.ELU) else []  # not among oneDNN's
+    assert called == ["_linear_pointwise", *between, "_linear_pointwise"]
+    with torch.inference_mode():
+        assert difference(fused(x), module(x)) <= 1e-6
+
+
+def test_what_follows_merged_operators_may_write_over_their_results() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ELU(), nn.Flatten(), nn.Linear(16, 5), nn.ELU()).eval()
+    x = torch.rand(2, 3, 4, 4)
+    graph = torch.export.export(module, (x,)).module()
+    fused = overwriting(Fuser().fuse(GraphModule(graph, graph.graph)))
+    called = [str(n.target).split(".")[1] for n in fused.graph.nodes if n.op == "call_function"]
+    assert called.count("elu_") == 2
+    with torch.inference_mode():
+        assert difference(fused(x), module(x)) <= 1e-6

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from fullfield.graph.calls import bind, op_name, pair
-from fullfield.lower.inplace import SAME_SHAPE
+from fullfield.lower.inplace import NEW_MEMORY, SAME_SHAPE
 
 aten = torch.ops.aten
 _SIZES = 2  # of maps, for which the packed weights of a convolution are kept
@@ -51,9 +51,10 @@ def _has_operators() -> bool:
         total = torch.ops.mkldnn._convolution_pointwise.binary(-one, -one, one, *layer, "add", 1.0, "relu", [], "")
         packed = torch.ops.mkldnn._reorder_convolution_weight(one, *layer[1:], [1, 1, 1, 1])
         again = torch.ops.mkldnn._convolution_pointwise.default(one, packed, *layer, "none", [], "")
+        line = torch.ops.mkldnn._linear_pointwise.default(-one[0, 0], one[0, 0], None, "relu", [], "")
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return bool(relu.item() == 0.0 and total.item() == 0.0 and again.item() == 1.0)
+    return [each.item() for each in (relu, total, again, line)] == [0.0, 0.0, 1.0, 0.0]
 
 
 class PackedWeights(nn.Module):
@@ -97,6 +98,8 @@ class Fuser:
     def fuse(self, module: GraphModule, *, one_size: bool = False) -> GraphModule:
         """The module with its convolutions merged with the sums and activations after them; changed in place.
 
+        Linear layers are merged with activations, and run in oneDNN too.
+
         Args:
             module: a part of a program.
             one_size: pack the weights, as each of its convolutions is called with maps of one size.
@@ -104,6 +107,8 @@ class Fuser:
         for node in list(module.graph.nodes):
             if node.target is aten.conv2d.default and _arguments(node)[1].op == "get_attr" and not node.kwargs:
                 self._merge(module, node, one_size)
+            elif node.target is aten.linear.default and _arguments(node)[1].op == "get_attr" and not node.kwargs:
+                _merge_linear(module, node)
         module.recompile()
         return module
 
@@ -149,10 +154,7 @@ class Fuser:
                 else:
                     target, args = torch.ops.mkldnn._convolution_pointwise.binary, (value, other, *args)
                 result = module.graph.call_function(target, args)
-        result.meta = dict(merged[-1].meta)
-        merged[-1].replace_all_uses_with(result)
-        for old in reversed(merged):
-            module.graph.erase_node(old)
+        _replace(module, merged, result)
 
     def _ordered(self, module: GraphModule, name: str) -> str:
         """The name under which ``module`` holds the weights in the memory order of the maps."""
@@ -176,6 +178,25 @@ class Fuser:
         if not hasattr(module, held):
             module.add_module(held, packed)
         return held
+
+
+def _merge_linear(module: GraphModule, node: Node) -> None:
+    value, weight, bias = bind(node).values()
+    activation = _activation(node)
+    merged = [node] if activation is None else [node, *node.users]
+    activation = activation or MergedActivation("none")
+    args = value, weight, bias, activation.name, list(activation.numbers), activation.formula
+    with module.graph.inserting_before(merged[-1]):
+        result = module.graph.call_function(torch.ops.mkldnn._linear_pointwise.default, args)
+    _replace(module, merged, result)
+
+
+def _replace(module: GraphModule, merged: list[Node], result: Node) -> None:
+    """Lets a node stand in the place of several, of which each reads the one before it."""
+    result.meta = {**merged[-1].meta, NEW_MEMORY: True}
+    merged[-1].replace_all_uses_with(result)
+    for old in reversed(merged):
+        module.graph.erase_node(old)
 
 
 def _held(module: GraphModule, name: str) -> Tensor:
