@@ -59,9 +59,11 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	@$(INSTALL) --no-build-isolation --editable '.[all]'
 	@touch $@
 
+# timm without torchvision, which it asks for: the published one does not import next to the CPU build of torch.
 $(VENV)/.%: $(VENV)/.core
 	@echo "Setting up $(VENV) for $*"
 	@$(INSTALL) --group $*
+	@$(INSTALL) --no-deps timm
 	@touch $@
 
 $(VIEWERS)/.done: pyproject.toml constraints.txt

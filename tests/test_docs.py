@@ -26,10 +26,12 @@ import fullfield.workbench
 from fullfield.cli import main
 from fullfield.importers.caffe.importer import read_network
 from fullfield.importers.caffe.writer import save_caffe
+from fullfield.importers.checkpoints.packages import timm_package
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CAFFE_PAGE = ROOT / "docs/formats.md"
+MODELS_PAGE = ROOT / "docs/models.md"
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 COMPLETE = {"tutorial.md"}  # whose text blocks are all that the page prints
 # Blocks that nothing can run: output alone, and what Sphinx itself reads.
@@ -65,7 +67,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != CAFFE_PAGE], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in (CAFFE_PAGE, MODELS_PAGE)], ids=lambda page: page.name
+)
 def test_code_blocks_run(page: Path, folder: Path) -> None:
     run(page.read_text(), page.name)
 
@@ -76,6 +80,12 @@ def test_caffe_blocks_run(folder: Path) -> None:
     network = read_network(folder / "deploy.prototxt")  # no weights: the fillers draw them
     save_caffe(network, folder / "written.prototxt", folder / "weights.caffemodel", surgery=False)
     run(CAFFE_PAGE.read_text(), CAFFE_PAGE.name)
+
+
+def test_blocks_for_checkpoints_run(folder: Path) -> None:
+    """They import timm, for which there is no torchvision here."""
+    timm_package("test")
+    run(MODELS_PAGE.read_text(), MODELS_PAGE.name)
 
 
 def run(text: str, name: str) -> None:

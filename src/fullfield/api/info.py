@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fullfield.arguments import checks_keywords
 from fullfield.errors import FullfieldError, ImageError
 from fullfield.image.open import open
+from fullfield.importers.checkpoints.names import parse_network_name
 from fullfield.store.archive import read_npz_record
 from fullfield.store.check import check_result, is_result
 from fullfield.store.ome_zarr import read_record
@@ -60,19 +61,26 @@ def info(
     trust: bool = False,
     window: int | tuple[int, int] | None = None,
     score: int | str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    arch: str | None = None,
 ) -> FileInfo:
     """What a file is and what it says of itself; its content decides, not its name.
 
     Args:
-        path: an image, a model, or a result that ``scan`` or ``export`` wrote (``.zarr``, ``.npz``).
+        path: an image, a model's file or name, or a result that ``scan`` or ``export`` wrote (``.zarr``, ``.npz``).
         check: read all of it: of a result every checksum is compared, of an image every pixel is decoded.
         trust: allow a model file to run code, as ``.pt2`` files and pickles can.
-        window, score: of a model, as for ``load``.
+        window, score, weights, arch: of a model, as for ``load``.
 
     Raises:
         FullfieldError: the file is none of these, or damaged.
     """
     name = os.fspath(path)
+    options = {"trust": trust, "window": window, "score": score, "weights": weights, "arch": arch}
+    if parse_network_name(name) is not None:
+        from fullfield.importers.load import load
+
+        return FileInfo(name, "model", _model(load(name, **options)))  # type: ignore[arg-type]
     try:
         found = _result(_record(Path(name)), name)
     except ImageError:
@@ -83,7 +91,7 @@ def info(
     try:
         raster = open(name)
     except ImageError as error:
-        return FileInfo(name, "model", _model(_loaded(name, error, trust=trust, window=window, score=score)))
+        return FileInfo(name, "model", _model(_loaded(name, error, **options)))
     try:
         return FileInfo(name, "image", _image(raster) | ({"checked": _decoded(raster)} if check else {}))
     finally:
@@ -113,12 +121,17 @@ def _loaded(path: str, no_image: ImageError, **options: Any) -> Model:
     from fullfield.importers.detect import detect  # imports torch, which images and results do not need
     from fullfield.importers.load import load
 
-    if not Path(path).exists() or detect(Path(path))[0] == "other":
+    kind = detect(Path(path))[0] if Path(path).exists() else "other"
+    if kind == "other":
         raise no_image
     try:
         return load(path, **options)
     except FullfieldError as error:
-        if error.where != path or Path(path).suffix.lower() in (".onnx", ".prototxt", ".t7", ".pt", ".pt2", ".pth"):
+        if (
+            kind != "onnx"
+            or error.where != path
+            or Path(path).suffix.lower() in (".onnx", ".prototxt", ".t7", ".pt", ".pt2", ".pth")
+        ):
             raise
         what = f"is no result, image or model that can be read; as an image: {no_image.what}; as a model: {error.what}"
         raise ImageError(path, what, fix="give an image, a model, or the result of a scan") from error
@@ -157,6 +170,7 @@ def _model(model: Model) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in model.graph.parameters()),
         "preprocessing": plain_json(model.preprocessing.to_dict()),
+        **dict(model.about),
         "hash": model.hash,
     }
 

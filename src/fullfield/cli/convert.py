@@ -37,6 +37,8 @@ def command(
     as_json: bool,
     overwrite: bool,
     trust: bool,
+    weights: str | None,
+    arch: str | None,
 ) -> None:
     """Make MODEL fully convolutional: an ONNX file that takes images of any size from the window up.
 
@@ -54,9 +56,8 @@ def command(
     from fullfield.files import check_writable
 
     target = check_writable(output, overwrite, suffixes=(".onnx",))
-    file = ModelFile(
-        models[0], window=window, score=score, weights=models[1] if len(models) == 2 else None, trust=trust
-    )
+    weights = models[1] if len(models) == 2 else weights
+    file = ModelFile(models[0], window=window, score=score, weights=weights, arch=arch, trust=trust)
     from fullfield.api.convert import convert
     from fullfield.model.save import describe, export_onnx
 

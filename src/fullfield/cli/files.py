@@ -17,7 +17,7 @@ class ModelFile:
     """A model as the command line names it; the file exists.
 
     Args:
-        model, window, preprocessing, score, weights, trust: as for ``fullfield.load``.
+        model, window, preprocessing, score, weights, arch, trust: as for ``fullfield.load``.
         class_names: a text file with one name a line.
     """
 
@@ -27,12 +27,17 @@ class ModelFile:
     score: int | str | None = None
     class_names: str | None = None
     weights: str | None = None
+    arch: str | None = None
     trust: bool = False
 
     def __post_init__(self) -> None:
+        from fullfield.importers.checkpoints.names import parse_architecture, parse_network_name
         from fullfield.model.preprocessing import preset
 
-        for path in (self.model, self.weights, self.class_names):
+        file = None if parse_network_name(self.model) else self.model
+        if self.arch is not None:
+            parse_architecture(self.arch)
+        for path in (file, self.weights, self.class_names):
             if path is not None and not Path(path).exists():
                 raise CaptureError(path, "there is no such file", fix="check the path")
         if self.preprocessing is not None:
@@ -50,6 +55,7 @@ class ModelFile:
             class_names=None if self.class_names is None else read_class_names(self.class_names),
             score=self.score,
             weights=self.weights,
+            arch=self.arch,
             trust=self.trust,
         )
 

@@ -8,6 +8,7 @@ from fullfield.cli import options
 from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
+from fullfield.importers.checkpoints.names import parse_network_name
 
 
 @click.command(
@@ -26,16 +27,19 @@ def command(
     window: tuple[int, int] | None,
     trust: bool,
     score: int | str | None,
+    weights: str | None,
+    arch: str | None,
 ) -> None:
     """Say what FILE is: an image, a model or the result of a scan.
 
     Of an image size, levels, resolution, bands and reader; of a model window, classes and preprocessing; of a result
     how it was made.
     """
-    check_file(file)
+    if parse_network_name(file) is None:
+        check_file(file)
     from fullfield.api.info import info
 
-    found = info(file, check=check, trust=trust, window=window, score=score)
+    found = info(file, check=check, trust=trust, window=window, score=score, weights=weights, arch=arch)
     if as_json:
         options.print_json(found.to_dict())
     else:

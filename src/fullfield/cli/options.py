@@ -393,12 +393,25 @@ _score = option(
 _class_names = option(
     "--class-names", group="Model", rare=True, metavar="FILE", help="Text file with one class name a line."
 )
-_weights = option("--weights", group="Model", rare=True, metavar="FILE", help="The .caffemodel of a .prototxt.")
+_weights = option(
+    "--weights",
+    group="Model",
+    rare=True,
+    metavar="FILE",
+    help="Of MODEL by its name, or the .caffemodel of a .prototxt.",
+)
+_arch = option(
+    "--arch",
+    group="Model",
+    rare=True,
+    metavar="NAME",
+    help="Network of a file of weights: timm:NAME, torchvision:NAME.",
+)
 trust = option("--trust", group="Model", is_flag=True, help="Read files that can run code (.pt2, pickles).")
 model = collected(
     "model",
     records.model,
-    ("model", "window", "preprocessing", "score", "class_names", "weights", "trust"),
+    ("model", "window", "preprocessing", "score", "class_names", "weights", "arch", "trust"),
     click.argument("model", metavar="MODEL"),
     _window,
     _preprocessing,
@@ -406,8 +419,9 @@ model = collected(
     _score,
     _class_names,
     _weights,
+    _arch,
 )
-model_options = apply(_window, trust, _score)
+model_options = apply(_window, trust, _score, _weights, _arch)
 
 
 def print_json(value: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from fullfield.importers.caffe.reader import kind as caffe_file_kind
 from fullfield.importers.torch7.reader import is_torch7
 
-FileKind = Literal["onnx", "caffe", "torch7", "program", "pickle", "other"]
+FileKind = Literal["onnx", "caffe", "torch7", "program", "pickle", "safetensors", "folder", "other"]
 
 USE_ONNX = "export the network to ONNX and load that"
 
@@ -36,6 +36,8 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "other", "is a TensorFlow SavedModel", "use tf2onnx"
+        if (path / "config.json").is_file():
+            return "folder", "", ""
         return "other", "is a directory, not a model file", "name the model file in it"
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         return "other", "is not a regular file", "copy its content to a file first"
@@ -54,19 +56,10 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
         if head[offset : offset + len(mark)] == mark:
             return "other", what, fix
     if len(head) > 9 and struct.unpack("<Q", head[:8])[0] < 2**27 and head[8:10] == b'{"':
-        return (
-            "other",
-            "is a safetensors file: weights without their network",
-            weights_fix("safetensors.torch.load_file"),
-        )
+        return "safetensors", "", ""
     if is_torch7(head):
         return "torch7", "", ""
     return ("onnx" if caffe_file_kind(path) is None else "caffe"), "", ""
-
-
-def weights_fix(loader: str) -> str:
-    """How to use a file of weights without their network; ``loader`` is the function that reads it."""
-    return f"make the module, module.load_state_dict({loader}(path)), then fullfield.load(module)"
 
 
 def _zip_kind(path: Path) -> tuple[FileKind, str, str]:

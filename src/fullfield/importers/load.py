@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from fullfield.arguments import checks_keywords
 from fullfield.errors import CaptureError
+from fullfield.importers.checkpoints.names import NetworkName, parse_network_name
 from fullfield.importers.class_names import read_class_names
 from fullfield.importers.detect import USE_ONNX, detect
 from fullfield.model.given_preprocessing import PreprocessingLike
@@ -21,6 +22,9 @@ from fullfield.model.torch_export import WindowSize, capture_module, parse_windo
 
 LABELS = "labels.txt"
 """A file next to a model's with one class name a line."""
+
+if TYPE_CHECKING:
+    from fullfield.importers.checkpoints.state_dict import StateDict
 
 ModelLike = Model | nn.Module | str | os.PathLike[str]
 """What every verb takes for a model: what ``load`` takes as its source."""
@@ -36,19 +40,24 @@ def load(
     class_names: Sequence[str] | None = None,
     score: int | str | None = None,
     weights: str | os.PathLike[str] | None = None,
+    arch: str | None = None,
     trust: bool = False,
     name: str | None = None,
 ) -> Model:
     """The model in a file, or made of a module.
 
-    A file is an ONNX, Caffe or Torch7 network; with ``trust`` also a ``.pt2`` program or a pickled module. Its content
-    decides, not its name. A module is exported at one window size, in evaluation mode, with a free batch size; it
-    is not changed, training flags included, and the model shares its parameters. A ``Model`` is returned as it is,
-    or with another preprocessing, other class names or another name.
+    A file is an ONNX, Caffe or Torch7 network, or weights whose network ``arch`` or a ``config.json`` in their folder
+    names; with ``trust`` also a ``.pt2`` program or a pickled module. Its content decides, not its name. A module
+    is exported at one window size, in evaluation mode, with a free batch size; it is not changed, training flags
+    included, and the model shares its parameters. A ``Model`` is returned as it is, or with another preprocessing,
+    other class names or another name.
 
     Args:
-        source: path of a file; a module that maps ``(n, c, h, w)`` to ``(n,)``, ``(n, k)``, ``(n, k, 1, 1)`` or
-            another shape with one vector a window, in tuples, dicts or records or not; or a ``Model``.
+        source: path of a file, or of a folder of timm or of Hugging Face's transformers (``config.json`` and weights);
+            a name such as ``timm:resnet18`` or ``torchvision:resnet18``, with ``weights``, or ``hf:owner/name`` for the
+            Hugging Face Hub, whose library caches it; a module that maps ``(n, c, h, w)`` to ``(n,)``, ``(n, k)``,
+            ``(n, k, 1, 1)`` or another shape with one vector a window, in tuples, dicts or records or not; or a
+            ``Model``.
         window: height and width, px; by default those that the file, or timm's ``pretrained_cfg`` of a module, states.
         channels: input channels of a module; by default those of its first convolution, or of timm's
             ``pretrained_cfg`` where the network rearranges its pixels before that.
@@ -61,7 +70,9 @@ def load(
             outputs are joined by dots. Or the name of a layer, as ``inspect`` prints it, for the features of each
             window: ``"layer4"`` is the mean of its map, or of its tokens, over the window, ``"layer4:map"`` all its
             numbers, ``"blocks.11:first"`` the first token; a vector is taken as it is.
-        weights: the ``.caffemodel`` of a ``.prototxt``; without it the weights are drawn by the file's fillers.
+        weights: the ``.caffemodel`` of a ``.prototxt``; without it the weights are drawn by the file's fillers. Or the
+            weights of a network by its name, or of a folder with several.
+        arch: the network of a file of weights: ``timm:resnet18``, ``torchvision:resnet18``.
         trust: allow a file to run code, as ``.pt2`` files and pickles can.
         name: for reports; by default the file's, or the module's class name.
 
@@ -75,38 +86,33 @@ def load(
             "model", f"{type(source).__name__} is not a model", fix="give a Model, an nn.Module or the path of a file"
         )
     names = None if class_names is None else tuple(class_names)
+    options = {
+        "window": window,
+        "channels": channels,
+        "preprocessing": preprocessing,
+        "class_names": names,
+        "score": score,
+        "name": name,
+    }
     if isinstance(source, (str, os.PathLike)):
-        model = _load_file(
-            Path(source),
-            window=window,
-            channels=channels,
-            preprocessing=preprocessing,
-            class_names=names,
-            score=score,
-            weights=None if weights is None else Path(weights),
-            trust=trust,
-            name=name,
-        )
-        return _labelled(model, Path(source).parent / LABELS)
+        file = None if weights is None else Path(weights)
+        return _load_file(os.fspath(source), weights=file, arch=arch, trust=trust, options=options)
     if weights is not None:
         raise _carries_weights(type(source).__name__)
+    if arch is not None:
+        raise _carries_network(type(source).__name__)
     if isinstance(source, nn.Module):
-        return capture_module(
-            source,
-            window=window,
-            channels=channels,
-            preprocessing=preprocessing,
-            class_names=names,
-            score=score,
-            name=name,
-        )
+        return capture_module(source, **options)  # type: ignore[arg-type]
     _check_unchanged(source, window, channels, score)
     return _changed(source, preprocessing, names, name)
 
 
-def _labelled(model: Model, labels: Path) -> Model:
+def _labelled(model: Model, file: Path | None) -> Model:
     """The model with the class names in a file next to its own, where it has none and they are one a score."""
-    if model.class_names is not None or model.features is not None or not labels.is_file():
+    if file is None or model.class_names is not None or model.features is not None:
+        return model
+    labels = file.parent / LABELS
+    if not labels.is_file():
         return model
     with contextlib.suppress(CaptureError):  # it may be a text of another kind
         names = read_class_names(labels)
@@ -114,40 +120,47 @@ def _labelled(model: Model, labels: Path) -> Model:
     return model
 
 
-def _load_file(
-    path: Path,
-    *,
-    window: WindowSize | None,
-    channels: int | None,
-    preprocessing: PreprocessingLike | None,
-    class_names: tuple[str, ...] | None,
-    score: int | str | None,
-    weights: Path | None,
-    trust: bool,
-    name: str | None,
-) -> Model:
+def _load_file(source: str, *, weights: Path | None, arch: str | None, trust: bool, options: dict[str, Any]) -> Model:
+    """The model of a path or a name; ``options`` are those of ``capture_module``."""
+    network = parse_network_name(source)
+    if network is not None:
+        if arch is not None:
+            raise CaptureError(
+                source, "is an architecture itself", fix="leave out arch=; it goes with a file of weights"
+            )
+        return _labelled(_load_checkpoint(network, weights=weights, arch=None, options=options), weights)
+    path = Path(source)
     kind, what, fix = detect(path)
-    if weights is not None and kind != "caffe":
-        raise _carries_weights(str(path))
-    if channels is not None and kind in ("onnx", "caffe", "torch7"):
+    if kind == "other":
+        raise CaptureError(source, what, fix=fix)
+    if weights is not None and kind not in ("caffe", "folder"):
+        raise _carries_weights(source)
+    state = _state_dict(path, kind, trust=trust) if kind in ("pickle", "safetensors") else None
+    if arch is not None and state is None and (trust or kind != "pickle"):
+        raise _carries_network(source)
+    if state is not None or kind == "folder":
+        model = _load_checkpoint(state or path, weights=weights, arch=arch, options=options)
+    elif kind in ("program", "pickle"):
+        model = _load_trusted(path, kind, what, trust=trust, options=options)
+    else:
+        model = _load_format(path, kind, weights=weights, options=options)
+    return _labelled(model, path / LABELS if kind == "folder" else path)
+
+
+def _load_format(path: Path, kind: str, *, weights: Path | None, options: dict[str, Any]) -> Model:
+    """The model of a file whose format states the input's channels."""
+    given = dict(options)
+    if given.pop("channels") is not None:
         raise CaptureError(str(path), "states its channels itself", fix="leave out channels=; it goes with a module")
     if kind == "caffe":
         from fullfield.importers.caffe.importer import load_caffe
 
-        return load_caffe(
-            path,
-            weights=weights,
-            window=window,
-            preprocessing=preprocessing,
-            class_names=class_names,
-            score=score,
-            name=name,
-        )
-    if kind in ("onnx", "torch7"):
-        reader = _reader(kind)
-        return reader(path, window=window, preprocessing=preprocessing, class_names=class_names, score=score, name=name)
-    if kind == "other":
-        raise CaptureError(str(path), what, fix=fix)
+        return load_caffe(path, weights=weights, **given)
+    return _reader(kind)(path, **given)
+
+
+def _load_trusted(path: Path, kind: str, what: str, *, trust: bool, options: dict[str, Any]) -> Model:
+    """The model of a file that can run code."""
     if not trust:
         raise CaptureError(
             str(path),
@@ -158,19 +171,33 @@ def _load_file(
 
     module, shape = read_program(path) if kind == "program" else (read_pickle(path), None)
     if shape is not None:
-        window, channels = window or shape[1:], channels or shape[0]
-    return capture_module(
-        module,
-        window=window,
-        channels=channels,
-        preprocessing=preprocessing,
-        class_names=class_names,
-        score=score,
-        name=name or path.stem,
-    )
+        options["window"] = options["window"] or shape[1:]
+        options["channels"] = options["channels"] or shape[0]
+    options["name"] = options["name"] or path.stem
+    return capture_module(module, **options)
 
 
-def _reader(kind: Literal["onnx", "torch7"]) -> Callable[..., Model]:
+def _state_dict(path: Path, kind: str, *, trust: bool) -> StateDict | None:
+    """The weights in a file of weights alone; ``None`` in any other."""
+    from fullfield.importers.checkpoints.state_dict import read_safetensors, read_torch
+
+    return read_safetensors(path) if kind == "safetensors" else read_torch(path, trust=trust)
+
+
+def _load_checkpoint(
+    found: NetworkName | StateDict | Path, *, weights: Path | None, arch: str | None, options: dict[str, Any]
+) -> Model:
+    """The model of a network by its name, of weights, or of a folder."""
+    from fullfield.importers.checkpoints.load import load_folder, load_named, load_state
+
+    if isinstance(found, NetworkName):
+        return load_named(found, weights=weights, **options)
+    if isinstance(found, Path):
+        return load_folder(found, weights=weights, **options)
+    return load_state(found, arch=arch, **options)
+
+
+def _reader(kind: str) -> Callable[..., Model]:
     """What reads a file of a kind; a format is imported when the first file of it is read."""
     if kind == "onnx":
         from fullfield.importers.onnx import load_onnx
@@ -182,7 +209,13 @@ def _reader(kind: Literal["onnx", "torch7"]) -> Callable[..., Model]:
 
 
 def _carries_weights(where: str) -> CaptureError:
-    return CaptureError(where, "carries its weights itself", fix="leave out weights=; they go with a .prototxt")
+    return CaptureError(
+        where, "carries its weights itself", fix="leave out weights=; they go with a .prototxt or a name"
+    )
+
+
+def _carries_network(where: str) -> CaptureError:
+    return CaptureError(where, "carries its network itself", fix="leave out arch=; it goes with a file of weights")
 
 
 def _check_unchanged(model: Model, window: WindowSize | None, channels: int | None, score: int | str | None) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fullfield.errors import CaptureError, first_line
-from fullfield.importers.detect import USE_ONNX, weights_fix
+from fullfield.importers.detect import USE_ONNX
 
 
 def read_program(path: Path) -> tuple[nn.Module, tuple[int, int, int] | None]:
@@ -35,14 +35,13 @@ def read_pickle(path: Path) -> nn.Module:
         raise _unreadable(path, error) from error
     if isinstance(loaded, nn.Module):
         return loaded
-    what = type(loaded).__name__
     if isinstance(loaded, dict):
         found = [key for key in ("model", "state_dict", "module", "net") if isinstance(loaded.get(key), nn.Module)]
         if found:
             module: nn.Module = loaded[found[0]]
             return module
-        what = "a dictionary of weights: the architecture is missing"
-    raise CaptureError(str(path), f"holds {what}", fix=weights_fix("torch.load"))
+    what = f"holds a {type(loaded).__name__}, neither a module nor weights"
+    raise CaptureError(str(path), what, fix="save the module, or its state_dict()")
 
 
 def _unreadable(path: Path, error: Exception) -> CaptureError:

@@ -31,6 +31,9 @@ class Model:
     ``features`` says of which layer the vectors are, and how they were made of its output, where they are no scores of
     classes: ``layer4, mean over 7x7 cells``.
 
+    ``about`` has what else its files say, as title and text: the architecture, which weights were taken, how images
+    were resized in training.
+
     Shape: graph ``(n, c, h, w)`` -> ``(n, k)``
     """
 
@@ -42,6 +45,7 @@ class Model:
     class_names: tuple[str, ...] | None = None
     name: str = "network"
     features: str | None = None
+    about: tuple[tuple[str, str], ...] = ()
 
     @property
     def numbers(self) -> Literal["scores", "features"]:

@@ -91,6 +91,7 @@ class _Measure:
             misaligned=tuple(self.misaligned),
             refused=self._refused(),
             scores_of=self.net.features,
+            about=self.net.about,
             convertible=all(p.shared for p in self.network.places(cap=0).values()),
         )
         return summarise(report)

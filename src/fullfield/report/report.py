@@ -38,6 +38,7 @@ class Report:
         convertible: whether it can run as one fully convolutional network, as ``context`` mode does.
         summary: what the numbers mean for scanning, in short sentences.
         scores_of: the layer whose features it gives for a window, and how they are made of its output.
+        about: what else the network's files say, as title and text.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Report:
     convertible: bool
     summary: tuple[str, ...] = ()
     scores_of: str | None = None
+    about: tuple[tuple[str, str], ...] = ()
 
     def __getitem__(self, name: str) -> Row:
         """The row of the layer called ``name``.
@@ -130,6 +132,7 @@ class Report:
             "channels": self.channels,
             "classes": self.classes,
             "scores_of": self.scores_of,
+            "about": dict(self.about),
             "dtype": self.dtype,
             "preprocessing": self.preprocessing.to_dict(),
             "input": self.input,

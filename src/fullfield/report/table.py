@@ -24,7 +24,8 @@ def render(report: Report) -> str:
     head = f"{report.name}: window {h}x{w} px, {report.channels} channels -> {report.classes} "
     head += f"scores, {report.dtype}" if report.scores_of is None else f"features ({report.scores_of}), {report.dtype}"
     fed = f"input: {report.input}"
-    lines = [head, fed, "", *_table(report), "", *_legend(), "", *_totals(report), ""]
+    about = [f"{title}: {text}" for title, text in report.about]
+    lines = [head, fed, *about, "", *_table(report), "", *_legend(), "", *_totals(report), ""]
     lines += [line for text in report.summary for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
     return "\n".join(lines)
 

@@ -1,0 +1,1 @@
+"""Weights of the training libraries, with or without their configuration, to a ``Model``."""
