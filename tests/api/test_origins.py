@@ -19,6 +19,7 @@ from fullfield.image.raster import ArrayRaster, ImageMetadata, Origin
 from fullfield.importers.load import load
 from fullfield.model.model import Model
 from fullfield.store.record import from_record, to_record
+from tests.image.formats.mirax import write_mirax
 
 tifffile = pytest.importorskip("tifffile")
 zarr = pytest.importorskip("zarr")
@@ -173,6 +174,29 @@ def test_a_place_inside_a_file_wins_over_a_world_file_and_that_is_said(tmp_path:
     assert metadata.georeference is not None
     assert metadata.georeference.transform == (2, 0, 5e5, 0, -2, 4e6)
     assert "a.tfw is not used: the file has a place of its own" in metadata.reader
+
+
+@pytest.mark.parametrize("pick", [{}, {"level": 1}, {"mpp": 1.0}])
+def test_the_corner_of_a_mirax_slide_is_openslide_s(model: Model, tmp_path: Path, pick: dict[str, float]) -> None:
+    openslide = pytest.importorskip("openslide")
+    pixels = np.random.default_rng(0).integers(0, 255, (512, 768, 3), dtype=np.uint8)
+    missing = {(i, j) for i in range(8) for j in range(12) if i < 2 or j < 3}
+    path = write_mirax(tmp_path / "a.mrxs", pixels, missing=missing, moved=lambda i, j: (64 * i, 64 * j))
+    properties = openslide.OpenSlide(str(path)).properties
+    top, left = (int(properties[f"openslide.bounds-{axis}"]) for axis in "yx")
+    assert (top, left) == (128, 192)
+    assert fullfield.info(path).facts["origin"] == "QuPath counts from y 128, x 192 px"
+    ring = [[64, 32], [256, 32], [256, 160], [64, 160], [64, 32]]
+    (tmp_path / "roi.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    scores = fullfield.scan(model, fullfield.open(path, **pick), step=4, where=Where(mask=tmp_path / "roi.geojson"))
+    rows, columns = np.nonzero(scores.valid())
+    centres = [scores.placement.centre(rows[k], columns[k]) for k in (0, -1)]
+    half = scores.placement.spacing[0] / 2
+    found = (*np.subtract(centres[0], half), *np.add(centres[1], half))
+    assert found == pytest.approx((top + 32, left + 64, top + 160, left + 256))
+    scores.save(tmp_path / "out.geojson", classes=[0], detections=Detections(threshold=-1.0, rows="regions"))
+    out = np.array(json.loads((tmp_path / "out.geojson").read_text())["features"][0]["geometry"]["coordinates"][0])
+    np.testing.assert_allclose([*out.min(axis=0), *out.max(axis=0)], [64, 32, 256, 160], atol=1e-9)
 
 
 def test_results_without_an_origin_are_read_as_before(model: Model, tmp_path: Path) -> None:

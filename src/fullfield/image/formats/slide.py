@@ -202,7 +202,7 @@ def open_slide(path: str, selection: Selection) -> SlideRaster:
             levels=sizes,
             level=index,
             mpp=None if mpp is None else (mpp[0] * downsample, mpp[1] * downsample),
-            masked="openslide.bounds-width" in properties,
+            masked="openslide.bounds-width" in properties or properties.get("openslide.vendor") == "mirax",
             value_range=selection.value_range,
             background=tuple(level.background[band] for band in bands),
             band_names=tuple(_RGB[band] for band in bands),
