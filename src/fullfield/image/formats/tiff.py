@@ -34,7 +34,7 @@ from fullfield.image.selection import Selection, select_bands, select_level
 
 GEO_TAGS = frozenset({33550, 33922, 34264, 34735, 50844})
 _ERRORS = (*DECODE_ERRORS, AssertionError)
-_MASKS = 64  # regions whose opacity is cached for the ``valid`` that follows a ``read``
+_SHOWN_BYTES = 16 << 20  # of opacity, a bit a pixel, that is cached for the ``valid`` that follows a ``read``
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class TiffRaster:
     alpha: _Alpha | None
     metadata: ImageMetadata
     close_files: Callable[[], None]
-    _shown: OrderedDict[tuple[int, ...], NDArray[np.bool_]] = field(default_factory=OrderedDict, repr=False)
+    _shown: OrderedDict[tuple[int, ...], NDArray[np.uint8]] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __repr__(self) -> str:
@@ -105,8 +105,8 @@ class TiffRaster:
         pixels = self._stored(level, region, (*self.bands, self.alpha.band))
         colours, alpha = np.ascontiguousarray(pixels[:, :, :-1]), pixels[:, :, -1]
         with self._lock:
-            self._shown[level, *region] = alpha != 0
-            while len(self._shown) > _MASKS:
+            self._shown[level, *region] = np.packbits(alpha != 0)
+            while sum(bits.nbytes for bits in self._shown.values()) > _SHOWN_BYTES:
                 self._shown.popitem(last=False)
         return on_white(colours, alpha, premultiplied=self.alpha.premultiplied) if self.alpha.blended else colours
 
@@ -134,8 +134,11 @@ class TiffRaster:
         if self.alpha is None:
             return None if valid is None or valid.all() else valid
         with self._lock:
-            shown = self._shown.get((metadata.level, *region))
-        if shown is None:
+            bits = self._shown.get((metadata.level, *region))
+        if bits is not None:
+            shape = bottom - top, right - left
+            shown = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(np.bool_)
+        else:
             shown = self._stored(metadata.level, region, (self.alpha.band,))[:, :, 0] != 0
         valid = shown if valid is None else shown & valid
         return None if valid.all() else valid
