@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 import fullfield
 from fullfield.errors import ImageError
 from fullfield.image.raster import Raster
+from fullfield.importers.load import load
 
 tifffile = pytest.importorskip("tifffile")
 rasterio = pytest.importorskip("rasterio")
@@ -282,3 +284,16 @@ def test_a_file_that_has_no_scales_says_so(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="is read by Pillow, which finds no scale or offset"):
         fullfield.open(tmp_path / "a.png", scale_offset=True)
+
+
+def test_a_scan_says_that_transparent_pixels_are_replaced(tmp_path: Path) -> None:
+    pixels = RNG.integers(1, 200, (HEIGHT, WIDTH, 4), dtype=np.uint8)
+    pixels[..., 3] = np.where(empty_left(), 0, 255)
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
+    model = load(nn.Sequential(nn.AvgPool2d(4), nn.Flatten()).eval(), window=4, channels=3)
+    scores = fullfield.scan(model, tmp_path / "a.png", step=4)
+    assert "transparent pixels replaced" in scores.provenance["input"]["text"]
+    assert np.isnan(scores.array[:, :, : WIDTH // 8]).all()
+    assert np.isfinite(scores.array[:, :, WIDTH // 8 :]).all()
+    in_memory = fullfield.scan(model, Image.fromarray(pixels, "RGBA"), step=4)
+    np.testing.assert_array_equal(in_memory.array, scores.array)

@@ -35,6 +35,7 @@ class InputSummary:
         found: least and greatest pixel value of a thumbnail; not of pixels of 8 bits.
         nodata: value of the image's invalid pixels.
         from_file: whether the image is a file, whose range ``value_range`` can declare.
+        alpha: whether the image has opacity, by which windows that are fully transparent hold nothing.
     """
 
     preprocessing: Preprocessing
@@ -44,6 +45,7 @@ class InputSummary:
     found: Range | None = None
     nodata: float | None = None
     from_file: bool = True
+    alpha: bool = False
 
     @property
     def suspect(self) -> bool:
@@ -63,6 +65,8 @@ class InputSummary:
         parts = [self._values(), *self._numbers()]
         if self.nodata is not None:
             parts.append(f"nodata {self.nodata:g} replaced")
+        if self.alpha:
+            parts.append("transparent pixels replaced")
         text = ", ".join(parts)
         if not self.preprocessing.known:
             text += ": the model says nothing; pass preprocessing= or --preprocessing"
@@ -105,6 +109,7 @@ class InputSummary:
             "declared": self.declared,
             "found": self.found,
             "nodata": self.nodata,
+            **({"alpha": True} if self.alpha else {}),
         }
 
 
@@ -117,7 +122,14 @@ def input_summary(source: ImageSource) -> InputSummary:
     found = None if few else _found_range(raster)
     metadata = raster.metadata
     return InputSummary(
-        pre, str(raster.dtype), used, few or declared is not None, found, metadata.nodata, metadata.reader != "array"
+        pre,
+        str(raster.dtype),
+        used,
+        few or declared is not None,
+        found,
+        metadata.nodata,
+        metadata.reader != "array",
+        metadata.alpha and metadata.masked,
     )
 
 
