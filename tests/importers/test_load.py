@@ -199,7 +199,7 @@ def test_a_damaged_pickle_is_one_error_even_when_trusted(tmp_path: Path) -> None
 def test_torchscript_is_named(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(_net(), torch.zeros(1, 3, 8, 8)), tmp_path / "net.pt")
     with pytest.raises(CaptureError, match="TorchScript"):
-        load(tmp_path / "net.pt", trust=True)
+        load(tmp_path / "net.pt")
 
 
 def _zip(path: Path, *names: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal
 from fullfield.importers.caffe.reader import kind as caffe_file_kind
 from fullfield.importers.torch7.reader import is_torch7
 
-FileKind = Literal["onnx", "caffe", "torch7", "program", "pickle", "safetensors", "folder", "other"]
+FileKind = Literal["onnx", "caffe", "torch7", "program", "pickle", "safetensors", "folder", "script", "other"]
 
 USE_ONNX = "export the network to ONNX and load that"
 
@@ -19,9 +20,9 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
         0,
         b"\x89HDF\r\n\x1a\n",
         "is an HDF5 file, as Keras writes",
-        "use tf2onnx, or model.export(format='onnx') in Keras",
+        "",
     ),
-    (4, b"TFL3", "is a TensorFlow Lite model", "use tf2onnx"),
+    (4, b"TFL3", "is a TensorFlow Lite model", ""),
     (0, b"GGUF", "is a GGUF language model", USE_ONNX),
     (0, b"\x93NUMPY", "is a NumPy array, not a network", "load it into a module and use fullfield.load(module)"),
     (0, b"\x89PNG", "is a picture, not a network", "give the network first, then the image"),
@@ -35,7 +36,7 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
     """The file's format, what it is in words, and the fix where it is ``other``, a format that is not read."""
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
-            return "other", "is a TensorFlow SavedModel", "use tf2onnx"
+            return "other", "is a TensorFlow SavedModel", _converted(path, "--saved-model")
         if (path / "config.json").is_file():
             return "folder", "", ""
         return "other", "is a directory, not a model file", "name the model file in it"
@@ -54,12 +55,27 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
         return "pickle", "is a pickle", ""
     for offset, mark, what, fix in _SIGNATURES:
         if head[offset : offset + len(mark)] == mark:
-            return "other", what, fix
+            return "other", what, fix or (_converted(path, "--tflite") if mark == b"TFL3" else _of_keras(path))
     if len(head) > 9 and struct.unpack("<Q", head[:8])[0] < 2**27 and head[8:10] == b'{"':
         return "safetensors", "", ""
     if is_torch7(head):
         return "torch7", "", ""
     return ("onnx" if caffe_file_kind(path) is None else "caffe"), "", ""
+
+
+def _converted(path: Path, option: str) -> str:
+    """The command that makes ONNX of a file of TensorFlow."""
+    return f"python -m tf2onnx.convert {option} {shlex.quote(str(path))} --output {shlex.quote(_target(path))}"
+
+
+def _of_keras(path: Path) -> str:
+    """The command that makes ONNX of a model of Keras."""
+    code = f"import keras; keras.saving.load_model({str(path)!r}).export({_target(path)!r}, format='onnx')"
+    return f"python -c {shlex.quote(code)}"
+
+
+def _target(path: Path) -> str:
+    return str(path.parent / f"{path.stem}.onnx")
 
 
 def _zip_kind(path: Path) -> tuple[FileKind, str, str]:
@@ -70,11 +86,11 @@ def _zip_kind(path: Path) -> tuple[FileKind, str, str]:
         return "other", "is a damaged or cut short zip archive", "export or download the file again"
     inner = {name.split("/", 1)[-1] for name in names}
     if "constants.pkl" in inner:
-        return "other", "is a TorchScript program, which cannot be captured", f"give the Python module, or {USE_ONNX}"
+        return "script", "is a TorchScript program", ""
     if "models/model.json" in inner or any(name.startswith("serialized_exported_program") for name in names):
         return "program", "is a torch.export program (.pt2), with pickles inside", ""
     if "data.pkl" in inner:
         return "pickle", "is a torch.save file, a pickle", ""
     if "config.json" in names and "model.weights.h5" in names:
-        return "other", "is a Keras model", "use tf2onnx, or model.export(format='onnx') in Keras"
+        return "other", "is a Keras model", _of_keras(path)
     return "other", "is a zip archive without a network", USE_ONNX

@@ -47,8 +47,8 @@ def load(
     """The model in a file, or made of a module.
 
     A file is an ONNX, Caffe or Torch7 network, or weights whose network ``arch`` or a ``config.json`` in their folder
-    names; with ``trust`` also a ``.pt2`` program or a pickled module. Its content decides, not its name. A module
-    is exported at one window size, in evaluation mode, with a free batch size; it is not changed, training flags
+    names; with ``trust`` also a ``.pt2`` program, TorchScript or a pickled module. Its content decides, not its name. A
+    module is exported at one window size, in evaluation mode, with a free batch size; it is not changed, training flags
     included, and the model shares its parameters. A ``Model`` is returned as it is, or with another preprocessing,
     other class names or another name.
 
@@ -140,7 +140,7 @@ def _load_file(source: str, *, weights: Path | None, arch: str | None, trust: bo
         raise _carries_network(source)
     if state is not None or kind == "folder":
         model = _load_checkpoint(state or path, weights=weights, arch=arch, options=options)
-    elif kind in ("program", "pickle"):
+    elif kind in ("program", "pickle", "script"):
         model = _load_trusted(path, kind, what, trust=trust, options=options)
     else:
         model = _load_format(path, kind, weights=weights, options=options)
@@ -167,6 +167,8 @@ def _load_trusted(path: Path, kind: str, what: str, *, trust: bool, options: dic
             f"{what}: opening it can run code that its author put there",
             fix=f"pass trust=True or --trust if you know where it is from; else {USE_ONNX}",
         )
+    if kind == "script":
+        return _load_script(path, options)
     from fullfield.importers.torch_files import read_pickle, read_program
 
     module, shape = read_program(path) if kind == "program" else (read_pickle(path), None)
@@ -175,6 +177,24 @@ def _load_trusted(path: Path, kind: str, what: str, *, trust: bool, options: dic
         options["channels"] = options["channels"] or shape[0]
     options["name"] = options["name"] or path.stem
     return capture_module(module, **options)
+
+
+def _load_script(path: Path, options: dict[str, Any]) -> Model:
+    """The model of a TorchScript file, with what the JSON next to it says."""
+    from fullfield.importers.torchscript import read_script, read_script_facts
+
+    facts = read_script_facts(path)
+    given = {**options, "name": options["name"] or path.stem}
+    window = options["window"] or facts.window
+    if window is None:
+        raise CaptureError("window", f"is not given, and {path} does not state it", fix="pass window=224, --window 224")
+    given["window"] = parse_window(window)
+    module, given["channels"] = read_script(
+        path, window=given["window"], channels=options["channels"] or facts.channels
+    )
+    given["preprocessing"] = options["preprocessing"] or facts.preprocessing
+    given["class_names"] = options["class_names"] or (facts.class_names if options["score"] is None else None)
+    return replace(capture_module(module, **given), about=(("architecture", "TorchScript"), *facts.about))
 
 
 def _state_dict(path: Path, kind: str, *, trust: bool) -> StateDict | None:

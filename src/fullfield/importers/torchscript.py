@@ -1,0 +1,161 @@
+"""Reads TorchScript programs, from trusted files only: the format can run code of its author."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fullfield.errors import CaptureError, first_line
+from fullfield.importers.checkpoints.folder import read_json
+from fullfield.importers.detect import USE_ONNX
+from fullfield.model.preprocessing import Preprocessing
+from fullfield.text import numbers_text
+
+_CONVERTED_AT = 2  # windows; the graph is exported again with any number
+
+
+@dataclass(frozen=True)
+class ScriptFacts:
+    """What the JSON next to a TorchScript program says of its network.
+
+    Args:
+        window: height and width of what the network takes, px.
+        channels: of its input.
+        preprocessing: how pixels become input.
+        class_names: one a score.
+        about: the file and what it says of resolution and resizing, as title and text.
+    """
+
+    window: tuple[int, int] | None = None
+    channels: int | None = None
+    preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] | None = None
+    about: tuple[tuple[str, str], ...] = ()
+
+
+def read_script(path: Path, *, window: tuple[int, int], channels: int | None) -> tuple[nn.Module, int]:
+    """The module in a TorchScript file, as a graph over ATen, and its input channels.
+
+    Args:
+        path: the file.
+        window: height and width at which it is converted, px.
+        channels: of its input; by default those of its first weight of four axes.
+
+    Raises:
+        CaptureError: the file is damaged, or torch cannot convert the program.
+    """
+    from torch._export.converter import TS2EPConverter  # imports torch's compiler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the format, which torch calls old
+        try:
+            script = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        except Exception as error:  # torch raises many types for a damaged archive
+            raise CaptureError(str(path), f"cannot be read ({first_line(error)})", fix="export it again") from error
+        kernels = [value for value in script.state_dict().values() if value.dim() == 4]
+        channels = channels or (int(kernels[0].shape[1]) if kernels else 3)
+        dtype = next((value.dtype for value in kernels), torch.float32)
+        try:
+            example = torch.rand(_CONVERTED_AT, channels, *window, dtype=dtype)
+            module = TS2EPConverter(script, (example,)).convert().module(check_guards=False)
+        except Exception as error:  # its asserts and errors have many types
+            what = (
+                f"is TorchScript that torch cannot convert at {channels}x{window[0]}x{window[1]} ({first_line(error)})"
+            )
+            fix = f"check window and channels; trace it instead of scripting it; give the Python module; or {USE_ONNX}"
+            raise CaptureError(str(path), what, fix=fix) from error
+    assert isinstance(module, torch.fx.GraphModule)
+    return torch.fx.GraphModule(module, module.graph), channels
+
+
+def read_script_facts(path: Path) -> ScriptFacts:
+    """What WSInfer's ``config.json`` or MONAI's ``metadata.json`` next to a program says; nothing without either.
+
+    Raises:
+        CaptureError: such a file is damaged.
+    """
+    places = (path.parent / "config.json", path.parent / "metadata.json", path.parent.parent / "configs/metadata.json")
+    for file in places:
+        found = read_json(file) if file.is_file() else {}
+        if "patch_size_pixels" in found:
+            return _of_wsinfer(found, file)
+        if "network_data_format" in found:
+            return _of_monai(found, file)
+    return ScriptFacts()
+
+
+def _of_wsinfer(config: Mapping[str, Any], file: Path) -> ScriptFacts:
+    """Of a model of WSInfer: patch size, spacing, classes, and transforms by their names."""
+    side, names = _integer(config["patch_size_pixels"], "patch_size_pixels", file), config.get("class_names")
+    window, value, scaled = side, None, 1.0
+    for step in config.get("transform") or ():
+        name, given = str(step.get("name")), step.get("arguments") or {}
+        if name == "Resize":
+            size = given.get("size")
+            window = _integer(size[0] if isinstance(size, list) else size, "size of Resize", file)
+        elif name == "ToTensor":
+            scaled = 1 / 255
+            value = Preprocessing(scaled, order="RGB", value_range=(0, 255))
+        elif name == "Normalize":
+            value = Preprocessing(scaled, given["mean"], given["std"], "RGB", (0, 255))
+        else:
+            raise _unreadable(file, f"has the transform {name}")
+    about = [("described by", file.name)]
+    spacing = config.get("spacing_um_px")
+    if isinstance(spacing, (int, float)) and spacing > 0:
+        resized = (
+            f", resized to {window}x{window} px: use --mpp {spacing * side / window:.4g}" if window != side else ""
+        )
+        about.append(("resize", f"windows of {side}x{side} px at {spacing:g} um/px{resized}"))
+    return ScriptFacts((window, window), 3, value, _names(names), tuple(about))
+
+
+def _of_monai(metadata: Mapping[str, Any], file: Path) -> ScriptFacts:
+    """Of a bundle of MONAI: the format of its only input, and the names of the output's channels."""
+    formats = metadata["network_data_format"]
+    try:
+        ((_, given),) = formats["inputs"].items()
+        shape, channels = given.get("spatial_shape"), int(given["num_channels"])
+        low, high = (float(end) for end in given["value_range"]) if given.get("value_range") else (0.0, 255.0)
+        outputs = list(formats.get("outputs", {}).values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(file, f"describes no single image as input ({first_line(error)})") from error
+    fixed = isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) for size in shape)
+    definition = outputs[0].get("channel_def") if len(outputs) == 1 and isinstance(outputs[0], Mapping) else None
+    names = [definition[key] for key in sorted(definition, key=int)] if isinstance(definition, Mapping) else None
+    about = (("described by", file.name), ("range", f"the network takes {numbers_text((low, high))}"))
+    return ScriptFacts(
+        (shape[0], shape[1]) if fixed and isinstance(shape, list) else None,
+        channels,
+        _to_range(low, high, channels),
+        _names(names),
+        about,
+    )
+
+
+def _to_range(low: float, high: float, channels: int) -> Preprocessing:
+    """Pixels of 0 to 255 brought to a range."""
+    width = high - low
+    order = "RGB" if channels == 3 else "any"
+    return Preprocessing(1 / 255, (-low / width,), (1 / width,), order, (0, 255))  # type: ignore[arg-type]
+
+
+def _names(names: Any) -> tuple[str, ...] | None:
+    return tuple(map(str, names)) if isinstance(names, list) and len(names) > 1 else None
+
+
+def _integer(value: Any, what: str, file: Path) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise _unreadable(file, f"{what} is {value!r}, no positive integer")
+    return value
+
+
+def _unreadable(file: Path, what: str) -> CaptureError:
+    fix = "mend it, or move it away and give window, preprocessing and class names yourself"
+    return CaptureError(str(file), what, fix=fix)

@@ -1,0 +1,159 @@
+"""TorchScript becomes a model through torch's own converter, with WSInfer's and MONAI's JSON next to it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fullfield
+from fullfield.errors import CaptureError
+from fullfield.importers.load import load
+from fullfield.model.preprocessing import Preprocessing
+
+
+class Net(nn.Module):
+    """A small classifier whose forward has what scripts of real networks have: a branch, a size and a dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8 * 16 * 16, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.norm(self.conv(x)))
+        if self.training:
+            y = nn.functional.dropout(y, 0.5)
+        return self.head(y.view(y.size(0), -1))
+
+
+def _saved(path: Path, how: str = "script") -> nn.Module:
+    net = Net().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the format old
+        script = torch.jit.script(net) if how != "trace" else torch.jit.trace(net, torch.rand(1, 3, 32, 32))
+        script = torch.jit.freeze(script) if how == "freeze" else script
+        script.save(path)
+    return net
+
+
+@pytest.mark.parametrize("how", ["script", "trace", "freeze"])
+def test_a_script_gives_the_numbers_of_its_module(how: str, tmp_path: Path) -> None:
+    net = _saved(tmp_path / "net.pt", how)
+    loaded = load(tmp_path / "net.pt", window=32, trust=True)
+    x = torch.randn(5, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(loaded(x), net(x), rtol=0, atol=1e-6)
+    assert (loaded.name, loaded.channels, loaded.classes) == ("net", 3, 2)
+
+
+def test_a_script_needs_trust_and_a_window(tmp_path: Path) -> None:
+    _saved(tmp_path / "net.pt")
+    with pytest.raises(CaptureError, match=r"is a TorchScript program: opening it can run code[\s\S]*--trust"):
+        load(tmp_path / "net.pt", window=32)
+    with pytest.raises(CaptureError, match=r"window: is not given, and \S+ does not state it"):
+        load(tmp_path / "net.pt", trust=True)
+
+
+def test_a_script_at_a_window_that_it_does_not_take_is_one_error(tmp_path: Path) -> None:
+    _saved(tmp_path / "net.pt")
+    with pytest.raises(CaptureError, match=r"torch cannot convert at 3x30x30[\s\S]*check window and channels"):
+        load(tmp_path / "net.pt", window=30, trust=True)
+
+
+def test_a_damaged_script_is_one_error(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:
+        archive.writestr("net/constants.pkl", b"nonsense")
+    with pytest.raises(CaptureError, match=r"net\.pt: cannot be read"):
+        load(tmp_path / "net.pt", window=32, trust=True)
+
+
+WSINFER: dict[str, Any] = {
+    "spec_version": "1.0",
+    "architecture": "small",
+    "num_classes": 2,
+    "class_names": ["Other", "Tumor"],
+    "patch_size_pixels": 64,
+    "spacing_um_px": 0.25,
+    "transform": [
+        {"name": "Resize", "arguments": {"size": 32}},
+        {"name": "ToTensor"},
+        {"name": "Normalize", "arguments": {"mean": [0.7, 0.6, 0.7], "std": [0.2, 0.2, 0.2]}},
+    ],
+}
+
+
+def test_wsinfers_configuration_gives_window_classes_preprocessing_and_resolution(tmp_path: Path) -> None:
+    net = _saved(tmp_path / "torchscript_model.pt")
+    (tmp_path / "config.json").write_text(json.dumps(WSINFER))
+    loaded = load(tmp_path / "torchscript_model.pt", trust=True)
+    assert (loaded.window, loaded.class_names) == ((32, 32), ("Other", "Tumor"))
+    assert loaded.preprocessing == Preprocessing(1 / 255, (0.7, 0.6, 0.7), (0.2,) * 3, "RGB", (0, 255))
+    assert dict(loaded.about)["resize"] == "windows of 64x64 px at 0.25 um/px, resized to 32x32 px: use --mpp 0.5"
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    scores = fullfield.scan(loaded, image, step=16).array
+    pixels = torch.from_numpy(image[16:, :32]).permute(2, 0, 1).float() / 255
+    crop = (pixels - torch.tensor([0.7, 0.6, 0.7])[:, None, None]) / 0.2
+    with torch.no_grad():
+        assert np.allclose(scores[:, 1, 0], net(crop[None])[0].numpy(), rtol=0, atol=1e-5)
+
+
+def test_monais_metadata_gives_window_channels_classes_and_range(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "configs").mkdir()
+    _saved(tmp_path / "models" / "model.ts")
+    image = {"type": "image", "num_channels": 3, "spatial_shape": [32, 32], "value_range": [-1, 1]}
+    outputs = {"pred": {"channel_def": {"0": "normal", "1": "tumour"}}}
+    metadata = {"network_data_format": {"inputs": {"image": image}, "outputs": outputs}}
+    (tmp_path / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    loaded = load(tmp_path / "models" / "model.ts", trust=True)
+    assert (loaded.window, loaded.channels, loaded.class_names) == ((32, 32), 3, ("normal", "tumour"))
+    assert loaded.preprocessing == Preprocessing(1 / 255, (0.5,), (0.5,), "RGB", (0, 255))
+    assert dict(loaded.about)["range"] == "the network takes -1 1"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"patch_size_pixels": "large"}, "patch_size_pixels is 'large', no positive integer"),
+        ({"transform": [{"name": "ColorJitter"}]}, "has the transform ColorJitter"),
+    ],
+)
+def test_a_configuration_that_is_not_understood_is_refused(
+    changed: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    _saved(tmp_path / "net.pt")
+    (tmp_path / "config.json").write_text(json.dumps(WSINFER | changed))
+    with pytest.raises(CaptureError, match=message):
+        load(tmp_path / "net.pt", trust=True)
+
+
+TFLITE = r"python -m tf2onnx\.convert --tflite '\S+/my net\.tflite' --output '\S+/my net\.onnx'"
+KERAS = r"python -c [\s\S]*load_model[\s\S]*net\.h5[\s\S]*export[\s\S]*net\.onnx[\s\S]*format="
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "command"),
+    [("my net.tflite", b"\x1c\x00\x00\x00TFL3", TFLITE), ("net.h5", b"\x89HDF\r\n\x1a\n", KERAS)],
+)
+def test_files_of_tensorflow_and_keras_come_with_the_command_that_converts_them(
+    name: str, head: bytes, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(head + bytes(64))
+    with pytest.raises(CaptureError, match=command):
+        load(tmp_path / name)
+
+
+def test_a_saved_model_comes_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"1")
+    with pytest.raises(CaptureError, match=r"python -m tf2onnx\.convert --saved-model \S+ --output \S+\.onnx"):
+        load(tmp_path)
