@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -203,3 +204,45 @@ def test_what_cannot_be_read_is_refused_with_what_to_write(given: Any, text: str
         with pytest.raises(CaptureError, match=f"preprocessing: .*{text}") as caught:
             attempt()
         assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "rescale_factor": 1 / 255},
+        {"architecture": "x", "pretrained_cfg": {"input_size": [3, 8, 8], "mean": [0.5] * 3, "std": [0.25] * 3}},
+        {"mean": 0.5, "std": 0.25},
+        Preprocessing(1 / 255, (0.5,), (0.25,), "RGB", (0, 255)).to_dict(),
+    ],
+)
+def test_a_json_file_gives_the_preprocessing_of_what_it_holds(held: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(json.dumps(held))
+    found = resolve(str(tmp_path / "p.json"), channels=3, stated=None)
+    assert (found.scale, set(found.mean), set(found.std), found.order) == (1 / 255, {0.5}, {0.25}, "RGB")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "cannot be read as JSON"), ("[1]", "holds a list, no object"), ('{"size": 3}', "a dict with size is not")],
+)
+def test_a_json_file_of_something_else_is_one_clear_error(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(CaptureError, match=message):
+        resolve(str(tmp_path / "p.json"), channels=3, stated=None)
+    with pytest.raises(CaptureError, match="is no file of preprocessing"):
+        resolve(str(tmp_path / "none.json"), channels=3, stated=None)
+
+
+def test_what_a_model_states_for_other_bands_counts_only_where_all_bands_are_the_same() -> None:
+    stated = from_timm({"mean": (0.5,) * 3, "std": (0.25,) * 3, "input_size": (3, 8, 8)})
+    assert resolve(None, channels=6, stated=stated) == Preprocessing(1 / 255, (0.5,), (0.25,), "any", (0, 255))
+    colours = from_timm({"mean": (0.5, 0.4, 0.3), "std": (0.25,) * 3, "input_size": (3, 8, 8)})
+    assert not resolve(None, channels=6, stated=colours).known
+    with pytest.raises(CaptureError, match="mean has 3 values, the network has 6"):
+        resolve(colours, channels=6, stated=None)
+
+
+def test_thirteen_bands_take_one_number_each() -> None:
+    numbers = [round(0.01 * band, 2) for band in range(1, 14)]
+    found = resolve({"mean": numbers, "std": numbers}, channels=13, stated=None)
+    assert (found.mean, found.order) == (tuple(numbers), "any")

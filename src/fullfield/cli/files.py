@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fullfield.errors import CaptureError, ImageError
 
@@ -19,6 +19,7 @@ class ModelFile:
     Args:
         model, window, preprocessing, score, weights, arch, trust: as for ``fullfield.load``.
         class_names: a text file with one name a line.
+        pixels: fields of ``Preprocessing`` that are given by themselves; ``None`` for those that are not.
     """
 
     model: str
@@ -29,10 +30,10 @@ class ModelFile:
     weights: str | None = None
     arch: str | None = None
     trust: bool = False
+    pixels: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from fullfield.importers.checkpoints.names import parse_architecture, parse_network_name
-        from fullfield.model.preprocessing import preset
 
         file = None if parse_network_name(self.model) else self.model
         if self.arch is not None:
@@ -40,8 +41,23 @@ class ModelFile:
         for path in (file, self.weights, self.class_names):
             if path is not None and not Path(path).exists():
                 raise CaptureError(path, "there is no such file", fix="check the path")
-        if self.preprocessing is not None:
-            preset(self.preprocessing)
+        self._preprocessing()
+
+    def _preprocessing(self) -> Any:
+        """A preset with the given fields, a dict of the fields or in a file, or nothing."""
+        from fullfield.model.given_preprocessing import is_preprocessing_file, read_preprocessing_file
+        from fullfield.model.preprocessing import preset
+
+        given = {name: value for name, value in self.pixels.items() if value is not None}
+        if self.preprocessing is None:
+            units = {"mean": (0.0,), "std": (1.0,)}  # of pixels scaled to 0..1, where no scale is given
+            return (given if "scale" in given else units | given) if given else None
+        if not is_preprocessing_file(self.preprocessing):
+            return replace(preset(self.preprocessing), **given)
+        if given:
+            what = f"{self.preprocessing} and {', '.join(given)} are both given"
+            raise CaptureError("preprocessing", what, fix="give the file, or the numbers")
+        return read_preprocessing_file(self.preprocessing)
 
     def load(self) -> Model:
         """The model."""
@@ -51,7 +67,7 @@ class ModelFile:
         return load(
             self.model,
             window=self.window,
-            preprocessing=self.preprocessing,
+            preprocessing=self._preprocessing(),
             class_names=None if self.class_names is None else read_class_names(self.class_names),
             score=self.score,
             weights=self.weights,

@@ -379,7 +379,44 @@ _window = option(
     help="Window, y before x, if the model does not say it.",
 )
 _preprocessing = option(
-    "--preprocessing", group="Model", metavar="PRESET", help="none, unit, imagenet, ... [default: the model's own]"
+    "--preprocessing",
+    group="Model",
+    metavar="PRESET",
+    help="unit, imagenet, ..., FILE.json. [default: its own]",
+)
+_pixels = (
+    option(
+        "--mean",
+        group="Model",
+        rare=True,
+        type=factors,
+        metavar="M,...",
+        help="Subtracted from scaled pixels; one number, or one a band. Alone or with --std: of pixels from 0 to 1.",
+    ),
+    option("--std", group="Model", rare=True, type=factors, metavar="S,...", help="Divisor after the mean."),
+    option(
+        "--pixel-scale",
+        group="Model",
+        rare=True,
+        type=float,
+        metavar="F",
+        help="Factor on pixel values, before the mean. [default: 1/255 where --mean or --std is given]",
+    ),
+    option(
+        "--order",
+        group="Model",
+        rare=True,
+        type=click.Choice(["RGB", "BGR", "grey", "any"]),
+        help="Bands of the network's input; any keeps the image's.",
+    ),
+    option(
+        "--trained-range",
+        group="Model",
+        rare=True,
+        type=interval,
+        metavar="LOW,HIGH",
+        help="Pixel values of black and white in training, to which the image's are brought.",
+    ),
 )
 _score = option(
     "--score",
@@ -411,7 +448,7 @@ trust = option("--trust", group="Model", is_flag=True, help="Read files that can
 model = collected(
     "model",
     records.model,
-    ("model", "window", "preprocessing", "score", "class_names", "weights", "arch", "trust"),
+    ("model", "window", "preprocessing", *records.PIXELS, "score", "class_names", "weights", "arch", "trust"),
     click.argument("model", metavar="MODEL"),
     _window,
     _preprocessing,
@@ -420,6 +457,7 @@ model = collected(
     _class_names,
     _weights,
     _arch,
+    *_pixels,
 )
 model_options = apply(_window, trust, _score, _weights, _arch)
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from fullfield.image.open import ImageFile
     from fullfield.image.selection import Selection
 
+PIXELS = {"mean": "mean", "std": "std", "pixel_scale": "scale", "order": "order", "trained_range": "value_range"}
+"""Options for the fields of ``Preprocessing``."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -141,4 +144,5 @@ def model(**fields: Any) -> Any:
     """The model's file and how it is loaded."""
     from fullfield.cli.files import ModelFile
 
-    return ModelFile(**fields)
+    pixels = {field: fields.pop(option) for option, field in PIXELS.items()}
+    return ModelFile(**fields, pixels=pixels)

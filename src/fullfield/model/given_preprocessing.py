@@ -5,8 +5,10 @@ Imports no torch: the objects of torchvision, timm, albumentations and Hugging F
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from fullfield.errors import CaptureError
@@ -14,8 +16,10 @@ from fullfield.model.preprocessing import ORDER_CHANNELS, PRESETS, ChannelOrder,
 
 PreprocessingLike = object
 """A preset's name; a ``Preprocessing`` or a dict of its fields; timm's configuration; torchvision's ``Normalize``, a
-sequence of transforms with one, or ``weights.transforms()``; a Hugging Face image processor or its configuration."""
+sequence of transforms with one, or ``weights.transforms()``; a Hugging Face image processor or its configuration; or
+the path of a ``.json`` file with one of these dicts."""
 
+_LARGEST_FILE_BYTES = 2**24
 _SCALE_TO_UNIT = ("ToTensor", "MaybeToTensor", "ConvertImageDtype", "ToDtype")  # of integers
 _LEAVE_NUMBERS = ("ToImage", "PILToTensor", "MaybePILToTensor", "ToPILImage", "ToPureTensor", "ToNumpy", "ToTensorV2")
 _SIZES = ("Resize", "CenterCrop", "ResizeKeepRatio", "CenterCropOrPad", "LongestMaxSize", "SmallestMaxSize", "Pad")
@@ -31,7 +35,7 @@ def resolve(choice: PreprocessingLike | None, *, channels: int, stated: Preproce
     if choice is not None:
         value = _read(choice, channels)
     else:
-        value = stated or replace(PRESETS["none"], known=False)
+        value = _fitting(stated, channels) or replace(PRESETS["none"], known=False)
     for name, numbers in (("mean", value.mean), ("std", value.std)):
         if len(numbers) not in (1, channels):
             raise CaptureError(
@@ -46,6 +50,48 @@ def resolve(choice: PreprocessingLike | None, *, channels: int, stated: Preproce
     return value
 
 
+def read_preprocessing_file(path: str) -> dict[str, Any]:
+    """The dict in a JSON file: of ``Preprocessing``'s fields, timm's ``config.json`` or a ``preprocessor_config.json``.
+
+    Raises:
+        CaptureError: the file cannot be read, is too large, or holds no object of JSON.
+    """
+    file = Path(path)
+    fix = "give a preset's name, or a JSON file such as preprocessor_config.json"
+    if not file.is_file() or file.stat().st_size > _LARGEST_FILE_BYTES:
+        raise CaptureError(path, "is no file of preprocessing", fix=fix)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CaptureError(path, f"cannot be read as JSON ({error})", fix=fix) from error
+    if not isinstance(found, dict):
+        raise CaptureError(path, f"holds a {type(found).__name__}, no object of JSON", fix=fix)
+    inner = next(
+        (found[key] for key in ("pretrained_cfg", "image_processor") if isinstance(found.get(key), dict)), found
+    )
+    return dict(inner)
+
+
+def is_preprocessing_file(choice: str) -> bool:
+    """Whether a text names a file, and no preset."""
+    return choice.lower().endswith(".json")
+
+
+def _fitting(stated: Preprocessing | None, channels: int) -> Preprocessing | None:
+    """What a model states, for its number of channels; ``None`` where it is of another number.
+
+    A network of timm that was made for other bands still states the mean and deviation of three.
+    """
+    if stated is None:
+        return None
+    counts = {len(stated.mean), len(stated.std), ORDER_CHANNELS.get(stated.order, channels)}
+    if counts <= {1, channels} and ORDER_CHANNELS.get(stated.order, channels) == channels:
+        return stated
+    if len(set(stated.mean)) > 1 or len(set(stated.std)) > 1:
+        return None
+    return replace(stated, mean=stated.mean[:1], std=stated.std[:1], order=_order(channels))
+
+
 def from_timm(cfg: Mapping[str, Any]) -> Preprocessing | None:
     """The preprocessing of a timm ``pretrained_cfg``; ``None`` if it has none."""
     if "mean" not in cfg or "std" not in cfg:
@@ -55,7 +101,11 @@ def from_timm(cfg: Mapping[str, Any]) -> Preprocessing | None:
 
 def _read(choice: object, channels: int) -> Preprocessing:
     if isinstance(choice, str):
-        return preset(choice)
+        return (
+            _from_mapping(read_preprocessing_file(choice), channels)
+            if is_preprocessing_file(choice)
+            else preset(choice)
+        )
     if isinstance(choice, Preprocessing):
         return choice
     if isinstance(choice, Mapping):
@@ -177,5 +227,6 @@ def _name(value: object) -> str:
 
 
 def _unreadable(what: str) -> CaptureError:
-    fix = f'write preprocessing=Preprocessing(scale=1/255, mean=…, std=…, order="RGB"), or one of {", ".join(PRESETS)}'
+    fix = "write preprocessing=Preprocessing(scale=1/255, mean=…, std=…, order='RGB'), on the command line "
+    fix += f"--pixel-scale, --mean, --std and --order; or one of {', '.join(PRESETS)}"
     return CaptureError("preprocessing", what, fix=fix)
