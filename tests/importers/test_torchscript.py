@@ -151,6 +151,8 @@ def test_files_of_tensorflow_and_keras_come_with_the_command_that_converts_them(
     (tmp_path / name).write_bytes(head + bytes(64))
     with pytest.raises(CaptureError, match=command):
         load(tmp_path / name)
+    with pytest.raises(CaptureError, match=command):
+        fullfield.info(tmp_path / name)
 
 
 def test_a_saved_model_comes_with_the_command_that_converts_it(tmp_path: Path) -> None:

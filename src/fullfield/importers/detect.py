@@ -11,7 +11,9 @@ from typing import Literal
 from fullfield.importers.caffe.reader import kind as caffe_file_kind
 from fullfield.importers.torch7.reader import is_torch7
 
-FileKind = Literal["onnx", "caffe", "torch7", "program", "pickle", "safetensors", "folder", "script", "other"]
+FileKind = Literal[
+    "onnx", "caffe", "torch7", "program", "pickle", "safetensors", "folder", "script", "foreign", "other"
+]
 
 USE_ONNX = "export the network to ONNX and load that"
 
@@ -33,10 +35,13 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
 
 
 def detect(path: Path) -> tuple[FileKind, str, str]:
-    """The file's format, what it is in words, and the fix where it is ``other``, a format that is not read."""
+    """The file's format, what it is in words, and the fix where it is not read.
+
+    That is ``foreign``, a network whose library converts it, or ``other``, anything else.
+    """
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
-            return "other", "is a TensorFlow SavedModel", _converted(path, "--saved-model")
+            return "foreign", "is a TensorFlow SavedModel", _converted(path, "--saved-model")
         if (path / "config.json").is_file():
             return "folder", "", ""
         return "other", "is a directory, not a model file", "name the model file in it"
@@ -55,7 +60,8 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
         return "pickle", "is a pickle", ""
     for offset, mark, what, fix in _SIGNATURES:
         if head[offset : offset + len(mark)] == mark:
-            return "other", what, fix or (_converted(path, "--tflite") if mark == b"TFL3" else _of_keras(path))
+            command = _converted(path, "--tflite") if mark == b"TFL3" else _of_keras(path)
+            return ("other", what, fix) if fix else ("foreign", what, command)
     if len(head) > 9 and struct.unpack("<Q", head[:8])[0] < 2**27 and head[8:10] == b'{"':
         return "safetensors", "", ""
     if is_torch7(head):
@@ -92,5 +98,5 @@ def _zip_kind(path: Path) -> tuple[FileKind, str, str]:
     if "data.pkl" in inner:
         return "pickle", "is a torch.save file, a pickle", ""
     if "config.json" in names and "model.weights.h5" in names:
-        return "other", "is a Keras model", _of_keras(path)
+        return "foreign", "is a Keras model", _of_keras(path)
     return "other", "is a zip archive without a network", USE_ONNX

@@ -131,7 +131,7 @@ def _load_file(source: str, *, weights: Path | None, arch: str | None, trust: bo
         return _labelled(_load_checkpoint(network, weights=weights, arch=None, options=options), weights)
     path = Path(source)
     kind, what, fix = detect(path)
-    if kind == "other":
+    if kind in ("other", "foreign"):
         raise CaptureError(source, what, fix=fix)
     if weights is not None and kind not in ("caffe", "folder"):
         raise _carries_weights(source)
