@@ -1,1 +1,1 @@
-"""Files of networks to a ``Model``: ONNX, Caffe, Torch7, ``.pt2``."""
+"""Files of networks to a ``Model``: ONNX, Caffe, Torch7, ``.pt2``, TorchScript, checkpoints."""

@@ -56,7 +56,7 @@ def load_state(state: StateDict, *, arch: str | None, **options: Any) -> Model:
     if (state.path.parent / CONFIG).is_file():
         return _captured(_described(state.path.parent, state, options["channels"]), **options)
     own = f"; the file calls it {state.architecture}" if state.architecture else ""
-    example = state.architecture or "resnet18"
+    example = state.architecture or "NAME"
     more = f"{len(state.tensors)} tensors{'' if not state.taken else f', {state.taken}'}"
     raise CaptureError(
         str(state.path),
