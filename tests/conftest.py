@@ -7,7 +7,8 @@ import hypothesis
 import pytest
 import torch
 
-hypothesis.settings.register_profile("fullfield", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("fullfield", deadline=None, derandomize=True, print_blob=True, max_examples=60)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)  # --hypothesis-profile thorough
 hypothesis.settings.load_profile("fullfield")
 torch.set_num_threads(1)
 os.environ["FULLFIELD_CACHE"] = ""  # engines keep no compiled programs in the user's folder

@@ -333,8 +333,8 @@ def test_slides_are_scanned_at_the_resolution_that_is_asked_for() -> None:
         file.write(PIXELS, tile=(64, 64), photometric="rgb", compression="jpeg", description=text, metadata=None)
     scan("a.svs", "-o", "a.zarr", "--mpp", "1.0")
     found = fullfield.open_scores("a.zarr")
-    assert (found.placement.image, found.shape) == ((64, 80), (2, 6, 8))
-    assert found.mpp == pytest.approx((1.0, 1.0))
+    assert (found.placement.image, found.shape) == ((128, 160), (2, 6, 8))
+    assert found.mpp == pytest.approx((0.5, 0.5))  # of the finest level, whose px all coordinates count
 
 
 def test_a_range_declared_on_the_command_line_gives_the_scores_of_eight_bits() -> None:

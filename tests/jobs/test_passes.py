@@ -16,7 +16,8 @@ from fullfield import Compute, Where
 from fullfield.errors import FullfieldError, GeometryError
 from fullfield.image.views import VIEWS, ImageView, parse_views
 from fullfield.jobs import passes as module
-from fullfield.jobs.passes import Passes, parse_modes, parse_scales, prepare_passes, scanned_passes
+from fullfield.jobs.parse_passes import Passes, parse_modes, parse_scales
+from fullfield.jobs.passes import prepare_passes, scanned_passes
 from fullfield.jobs.request import ScanRequest
 from fullfield.store.maps import ScoreMap
 from fullfield.store.turned_map import TurnedMap

@@ -168,7 +168,7 @@ overheads = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(overheads, st.sampled_from([unpadded, padded, attentive]), st.integers(1, 80), st.sampled_from([1, 4, 9]))
 def test_a_plan_keeps_to_its_budget_or_the_budget_that_is_named_is_enough(
     overhead: Overhead, make: Any, budget: int, step: int

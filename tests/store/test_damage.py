@@ -174,7 +174,7 @@ def look_at(path: Path) -> None:
     check_result(path)
 
 
-@pytest.mark.parametrize(("name", "count"), [("scores-0.1.0.zarr", 3000), ("labels-0.1.0.zarr", 1500)])
+@pytest.mark.parametrize(("name", "count"), [("scores-0.1.0.zarr", 700), ("labels-0.1.0.zarr", 400)])
 def test_damaged_metadata_of_stores_are_one_clear_error(name: str, count: int, copied: Callable[[str], Path]) -> None:
     path = copied(name)
     draw, refused = random.Random(1), 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
@@ -32,6 +32,7 @@ def fill_of(dtype: str) -> float:
     return math.nan if dtype.startswith("float") else float(np.iinfo(dtype).max)
 
 
+@settings(max_examples=25)
 @given(data=st.data(), dtype=st.sampled_from(["float16", "float32", "float64", "uint8", "uint16"]))
 def test_zarr_reads_every_array_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, dtype: str

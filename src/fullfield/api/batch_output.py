@@ -13,7 +13,7 @@ from fullfield.errors import ArgumentError, GeometryError
 from fullfield.exporters.table_file import check_table
 from fullfield.files import PICTURES, check_writable, output_paths
 from fullfield.image.views import ViewsLike
-from fullfield.jobs.passes import ScalesLike, parse_passes
+from fullfield.jobs.parse_passes import ScalesLike, parse_passes
 
 
 @checks_fields

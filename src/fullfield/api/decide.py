@@ -16,7 +16,8 @@ from fullfield.decisions.rule import DecisionRule
 from fullfield.engine.progress import announce
 from fullfield.errors import ArgumentError
 from fullfield.importers.load import load
-from fullfield.jobs.passes import Passes, parse_passes, prepare_passes, scanned_passes
+from fullfield.jobs.parse_passes import Passes, parse_passes
+from fullfield.jobs.passes import prepare_passes, scanned_passes
 from fullfield.jobs.request import ScanRequest, StepLike
 from fullfield.jobs.to_decision import check_decidable, scanned_map
 from fullfield.jobs.tuning import tuned
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from fullfield.engine.progress import OnProgress
     from fullfield.image.views import ViewsLike
     from fullfield.importers.load import ModelLike
-    from fullfield.jobs.passes import Modes, ScalesLike
+    from fullfield.jobs.parse_passes import Modes, ScalesLike
     from fullfield.mask.where import Where
     from fullfield.model.model import Model
     from fullfield.planning.compute import Compute

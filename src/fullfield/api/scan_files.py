@@ -31,7 +31,7 @@ from fullfield.errors import ArgumentError, FullfieldError, GeometryError, Image
 from fullfield.exporters.own_results import is_own_result
 from fullfield.files import output_paths
 from fullfield.importers.load import load
-from fullfield.jobs.passes import parse_passes
+from fullfield.jobs.parse_passes import parse_passes
 from fullfield.jobs.request import ScanRequest, check_existing
 from fullfield.jobs.to_decision import check_decidable
 from fullfield.mask.where import Where
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from fullfield.exporters.table_file import TableCell
     from fullfield.image.listed import ListedImage
     from fullfield.importers.load import ModelLike
-    from fullfield.jobs.passes import Modes, Passes
+    from fullfield.jobs.parse_passes import Modes, Passes
     from fullfield.jobs.request import Existing, StepLike
     from fullfield.model.model import Model
     from fullfield.planning.compute import Compute

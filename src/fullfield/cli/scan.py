@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fullfield.cli.records import PickedPart
     from fullfield.cli.results import ImageResult
     from fullfield.decisions.rule import DecisionRule
-    from fullfield.jobs.passes import Passes
+    from fullfield.jobs.parse_passes import Passes
     from fullfield.model.model import Model
     from fullfield.store.encoding import Encoding
 
@@ -110,7 +110,7 @@ def command(
         "existing": "overwrite" if overwrite else "restart" if restart else "resume",
     }
     from fullfield.cli.results import described
-    from fullfield.jobs.passes import parse_passes
+    from fullfield.jobs.parse_passes import parse_passes
     from fullfield.jobs.to_decision import check_decidable
 
     passes = parse_passes(scales, views, settings["mode"])

@@ -18,7 +18,7 @@ def nodata_of(value: float | None, dtype: np.dtype[Any]) -> float | None:
     NaN needs no value: pixels of floats that are NaN never hold anything.
 
     Examples:
-        >>> nodata_of(-3.40282e38, np.dtype("float32")) == np.finfo("float32").min
+        >>> nodata_of(-3.40282e38, np.dtype("float32")) == float(np.finfo("float32").min)
         True
         >>> [nodata_of(value, np.dtype("uint8")) for value in (float("nan"), -9999, 0)]
         [None, None, 0.0]

@@ -42,7 +42,7 @@ def test_jpeg_xl_of_any_depth_is_read_as_it_was_written(tmp_path: Path, dtype: s
         "photometric": "minisblack" if channels == 1 else "rgb",
         "compressionargs": {"lossless": True},
     }
-    options |= {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    options |= {"extrasamples": ["unspecified"]} if channels == 4 else {}
     tifffile.imwrite(
         tmp_path / "a.tif", pixels[:, :, 0] if channels == 1 else pixels, compression="jpegxl", tile=(32, 32), **options
     )

@@ -160,8 +160,8 @@ def ordered_bits(scores: NDArray[np.floating]) -> NDArray[Any]:
     """The bit patterns of floats as unsigned integers in the order of the numbers; 0 and -0 are equal.
 
     Examples:
-        >>> ordered_bits(np.array([-np.inf, -1, 0, 2e-45, np.inf], np.float32))
-        array([   8388607, 1082130431, 2147483648, 2147483649, 4286578688], dtype=uint32)
+        >>> ordered_bits(np.array([-np.inf, -1, 0, 2e-45, np.inf], np.float32)).tolist()
+        [8388607, 1082130431, 2147483648, 2147483649, 4286578688]
     """
     bits = (scores + scores.dtype.type(0)).view(_unsigned(scores.dtype))
     sign = bits.dtype.type(1 << (8 * bits.dtype.itemsize - 1))
