@@ -85,7 +85,6 @@ def lower(
     fft: bool = False,
     inference: bool = False,
     finish: Callable[[GraphModule], GraphModule] | None = None,
-    finish_windows: Callable[[GraphModule], GraphModule] | None = None,
 ) -> TileProgram:
     """The program for one tile.
 
@@ -97,16 +96,14 @@ def lower(
         fft: run large kernels by Fourier transforms where these are faster; for inference in float32 on a CPU.
         inference: move cells in a way that is faster but cannot be differentiated.
         finish: what an engine makes of each part; by default it stays as it is.
-        finish_windows: what it makes of the parts that run per window, if not the same.
     """
     finish = finish or (lambda module: module)
-    finish_windows = finish_windows or finish
     shared = finish(lower_shared(net, network, layout, fft=fft, inference=inference))
     if network.output.name in layout.y:
         return TileProgram(shared, {}, [], [], layout.windows)
     boxes = list(_boxes(layout.windows, batch))
     counts = sorted({box.count for box in boxes})
-    windows = {n: finish_windows(lower_windows(net, network, layout, n, fft=fft)) for n in counts}
+    windows = {n: finish(lower_windows(net, network, layout, n, fft=fft)) for n in counts}
     inputs = [_input(layout, name) for name in layout.frontier_inputs]
     device = next(net.graph.parameters(), torch.empty(0)).device
     return TileProgram(shared, windows, inputs, boxes, layout.windows).to(device)

@@ -62,22 +62,21 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     calls = families + len(rest) * -(-windows // batch)
     strips = {n.name: _gathered_cells(n, layout) for n in shared}
     taken = sum(windows * math.prod(network[name].shape[-2:]) for name in layout.frontier_inputs) if rest else 0
-    programs = _program_bytes(
-        families + 2 * len(rest), sum(strips.values()) + taken, network, {n.name for n in rest}, itemsize
-    )
+    programs = _program_bytes(families + 2 * len(rest), sum(strips.values()) + taken, network, itemsize)
     pairs = ((strips[n.name], network[i]) for n in shared for i in n.inputs)
     strip_bytes = sum(cells * i.elements * i.itemsize_factor * itemsize for cells, i in pairs)
     packed = itemsize * _packed(shared, layout)
     convolved = itemsize * sum(_weights(n) for n in rest if n.scratch.weights)
-    weights = convolved + itemsize * sum(_weights(n) for n in rest if n.op == "linear")
-    reordered = CONSTANTS.weight_moves * packed + -(-windows // batch) * weights
+    linear = itemsize * sum(_weights(n) for n in rest if n.op == "linear")
+    batches = -(-windows // batch)
+    weights = CONSTANTS.weight_moves * (packed + batches * convolved) + batches * linear
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
         moved_bytes=rearranged
         + strip_bytes
-        + reordered
+        + weights
         + sum(size.values())
         + windows * (gathered + sum(window_size[n.name] for n in rest)),
         peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + programs,
@@ -129,13 +128,10 @@ def _gathered_cells(node: NodeSpec, layout: TileLayout) -> int:
     return all_cells - interior
 
 
-def _program_bytes(calls: int, gathered: int, network: Network, alone: Set[str], itemsize: int) -> int:
-    """Bytes of a tile's programs: their operators, the indices of what they gather, and weights in another order.
-
-    Those of nodes that run per window (``alone``) are packed, whatever their kernels.
-    """
+def _program_bytes(calls: int, gathered: int, network: Network, itemsize: int) -> int:
+    """Bytes of a tile's programs: their operators, the indices of what they gather, and weights in another order."""
     convolutions = [n for n in network if n.scratch.weights and not _covers(n, network)]
-    ordered = sum(n.macs for n in convolutions if n.name in alone or max(op.kernel for op in n.ops) > 1)
+    ordered = sum(n.macs for n in convolutions if max(op.kernel for op in n.ops) > 1)
     return CONSTANTS.call_bytes * calls + 4 * gathered + ordered * itemsize
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 import fullfield
-from fullfield.engine.engines.fusion import Fuser, PackedWeights, can_fuse
+from fullfield.engine.engines.fusion import Fuser, can_fuse
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.lower.inplace import overwriting
 from fullfield.lower.program import lower
@@ -16,7 +16,6 @@ from tests.oracle import difference
 from tests.requests import job_of
 
 CPU = torch.device("cpu")
-DYNAMIC = torch.export.Dim.DYNAMIC
 pytestmark = pytest.mark.skipif(not can_fuse(torch.float32, CPU), reason="this torch has no oneDNN")
 
 
@@ -111,23 +110,6 @@ def test_clamps_are_merged(activation: nn.Module) -> None:
     fused = Fuser().fuse(GraphModule(graph, graph.graph))
     called = [n for n in fused.graph.nodes if n.op == "call_function"]
     assert [n.target for n in called] == [torch.ops.mkldnn._convolution_pointwise.default]
-
-
-def test_packed_weights_are_kept_for_two_sizes_of_maps() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2)).eval()
-    shapes = [(2, 24, 24), (4, 24, 24), (2, 40, 32), (2, 24, 24)]
-    graph = torch.export.export(
-        module, (torch.rand(2, 3, 24, 24),), dynamic_shapes=({0: DYNAMIC, 2: DYNAMIC, 3: DYNAMIC},)
-    ).module(check_guards=False)
-    fused = Fuser().fuse(GraphModule(graph, graph.graph), one_size=True)
-    packed = [part for part in fused.children() if isinstance(part, PackedWeights)]
-    assert len(packed) == 2
-    with torch.inference_mode():
-        for count, height, width in shapes:
-            x = torch.rand(count, 3, height, width)
-            assert difference(fused(x), module(x)) <= 1e-5
-            assert all(len(part.sizes) <= 2 for part in packed)
-    assert packed[0].sizes == [(2, 3, 40, 32), (2, 3, 24, 24)]
 
 
 @pytest.mark.parametrize("activation", [nn.GELU(), nn.ReLU(), nn.ELU()])

@@ -1,28 +1,25 @@
 """Merges convolutions with what follows them, and keeps their weights in the memory order of the maps.
 
 Activations and sums on their own read and write the whole map once more. The operators used here are those that
-``torch.compile`` emits for CPUs. Like it, programs of batches of windows, whose maps are always of one size, pack their
-weights for oneDNN once; otherwise every call packs them again, which is a tenth of a deep layer on 8 windows. oneDNN
-wants another order for maps of another size, and brings one such order to another by a loop that takes longer than the
-convolution: no packed weights are used for two sizes.
+``torch.compile`` emits for CPUs. It also packs weights for oneDNN beforehand. That saves what every call takes to pack
+them, a tenth of a deep layer on 8 windows; but oneDNN wants another order for maps of another size, and brings one such
+order to another by a loop that takes longer than the convolution, so that each size would need weights of its own.
 """
 
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from fullfield.graph.calls import bind, op_name, pair
 from fullfield.lower.inplace import NEW_MEMORY, SAME_SHAPE
 
 aten = torch.ops.aten
-_SIZES = 2  # of maps, for which the packed weights of a convolution are kept
 
 
 @dataclass(frozen=True)
@@ -49,42 +46,10 @@ def _has_operators() -> bool:
         layer = [None, [0, 0], [1, 1], [1, 1], 1]
         relu = torch.ops.mkldnn._convolution_pointwise.default(-one, one, *layer, "relu", [], "")
         total = torch.ops.mkldnn._convolution_pointwise.binary(-one, -one, one, *layer, "add", 1.0, "relu", [], "")
-        packed = torch.ops.mkldnn._reorder_convolution_weight(one, *layer[1:], [1, 1, 1, 1])
-        again = torch.ops.mkldnn._convolution_pointwise.default(one, packed, *layer, "none", [], "")
         line = torch.ops.mkldnn._linear_pointwise.default(-one[0, 0], one[0, 0], None, "relu", [], "")
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return [each.item() for each in (relu, total, again, line)] == [0.0, 0.0, 1.0, 0.0]
-
-
-class PackedWeights(nn.Module):
-    """The weights of one convolution as oneDNN wants them for the maps that it is called with.
-
-    Args:
-        weight: in the network's own memory.
-        layer: padding, stride, dilation and groups.
-    """
-
-    def __init__(self, weight: Tensor, layer: tuple[list[int], list[int], list[int], int]) -> None:
-        super().__init__()
-        self._weight, self._layer = weight, layer
-        self._packed: OrderedDict[torch.Size, Tensor] = OrderedDict()
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """The weights for maps of this size; those of the sizes used last are kept."""
-        found = self._packed.get(maps.shape)
-        if found is None:
-            pack = torch.ops.mkldnn._reorder_convolution_weight
-            found = self._packed[maps.shape] = pack(self._weight, *self._layer, list(maps.shape))
-            while len(self._packed) > _SIZES:
-                self._packed.popitem(last=False)
-        self._packed.move_to_end(maps.shape)
-        return found
-
-    @property
-    def sizes(self) -> list[tuple[int, ...]]:
-        """Shapes of the maps for which packed weights are kept."""
-        return [tuple(shape) for shape in self._packed]
+    return [each.item() for each in (relu, total, line)] == [0.0, 0.0, 0.0]
 
 
 class Fuser:
@@ -92,21 +57,16 @@ class Fuser:
 
     def __init__(self) -> None:
         self._weights: dict[tuple[object, ...], Tensor] = {}
-        self._packed: dict[tuple[object, ...], PackedWeights] = {}
 
     @torch.no_grad()
-    def fuse(self, module: GraphModule, *, one_size: bool = False) -> GraphModule:
+    def fuse(self, module: GraphModule) -> GraphModule:
         """The module with its convolutions merged with the sums and activations after them; changed in place.
 
         Linear layers are merged with activations, and run in oneDNN too.
-
-        Args:
-            module: a part of a program.
-            one_size: pack the weights, as each of its convolutions is called with maps of one size.
         """
         for node in list(module.graph.nodes):
             if node.target is aten.conv2d.default and _arguments(node)[1].op == "get_attr" and not node.kwargs:
-                self._merge(module, node, one_size)
+                self._merge(module, node)
             elif node.target is aten.linear.default and _arguments(node)[1].op == "get_attr" and not node.kwargs:
                 _merge_linear(module, node)
         module.recompile()
@@ -128,7 +88,7 @@ class Fuser:
         module.recompile()
         return module
 
-    def _merge(self, module: GraphModule, node: Node, one_size: bool) -> None:
+    def _merge(self, module: GraphModule, node: Node) -> None:
         value, weight, bias, stride, padding, dilation, groups = bind(node).values()
         layer = bias, pair(padding), pair(stride), pair(dilation), groups
         other = _summand(node)
@@ -140,10 +100,7 @@ class Fuser:
             activation = MergedActivation()
         how: tuple[Any, ...] = list(activation.numbers), activation.formula
         with module.graph.inserting_before(merged[-1]):
-            if one_size:
-                held = module.graph.call_module(self._pack(module, str(weight.target), layer[1:]), (value,))
-            else:
-                held = module.graph.get_attr(self._ordered(module, str(weight.target)))
+            held = module.graph.get_attr(self._ordered(module, str(weight.target)))
             if other is None:
                 args = (value, held, *layer, activation.name or "none", *how)
                 result = module.graph.call_function(torch.ops.mkldnn._convolution_pointwise.default, args)
@@ -165,18 +122,6 @@ class Fuser:
         held = f"_ordered_{list(self._weights).index(key)}"
         if not hasattr(module, held):
             module.register_buffer(held, self._weights[key], persistent=False)
-        return held
-
-    def _pack(self, module: GraphModule, name: str, layer: tuple[Any, ...]) -> str:
-        """The name under which ``module`` holds what packs the weights of a convolution."""
-        weight = _held(module, name)
-        padding, stride, dilation, groups = layer
-        given = list(padding), list(stride), list(dilation), groups
-        key = weight.data_ptr(), tuple(weight.shape), weight.stride(), str(given)
-        packed = self._packed.setdefault(key, PackedWeights(weight.detach(), given))
-        held = f"_packed_{list(self._packed).index(key)}"
-        if not hasattr(module, held):
-            module.add_module(held, packed)
         return held
 
 

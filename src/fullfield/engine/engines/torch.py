@@ -91,15 +91,14 @@ class TorchEngine:
                 fft=self.fft,
                 inference=True,
                 finish=self._finish,
-                finish_windows=partial(self._finish, one_size=True),
             )
 
         return self.lowered.get(layout, plan.batch, make)
 
-    def _finish(self, module: torch.fx.GraphModule, *, one_size: bool = False) -> torch.fx.GraphModule:
+    def _finish(self, module: torch.fx.GraphModule) -> torch.fx.GraphModule:
         """A part of a program with merged operators, and such as write in place."""
         if self.fuses:
-            module = self.fuser.fuse(module, one_size=one_size)
+            module = self.fuser.fuse(module)
         elif self.on_gpu is not None and self.channels_last:
             module = self.fuser.reorder(module)
         return overwriting(module)
