@@ -12,6 +12,7 @@ import pytest
 import torch
 from google.protobuf import text_format
 
+import fullfield
 from fullfield.errors import CaptureError, ImageError, UnsupportedError
 from fullfield.importers.caffe.importer import read_network
 from fullfield.importers.caffe.schema import message
@@ -397,7 +398,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"is a \.prototxt"):
         load(a[1], weights=a[0])
     with pytest.raises(CaptureError, match="leave out weights="):
-        load(Path(__file__).parent / "test_save.py", weights=a[1])
+        load(Path(fullfield.__file__).parent / "data" / "rnet.onnx", weights=a[1])
 
 
 def test_another_window_can_be_asked_for(tmp_path: Path) -> None:
