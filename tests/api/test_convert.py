@@ -160,6 +160,7 @@ def test_the_gradient_on_a_window_is_the_original_s(make: Make) -> None:
     assert difference(grads[1], grads[0]) <= 1e-12
 
 
+@pytest.mark.slow
 def test_large_kernels_run_by_transforms_where_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 21, padding=10), nn.MaxPool2d(4)]
@@ -218,8 +219,8 @@ def test_it_moves_to_another_type() -> None:
         (networks.unpadded, False),
         (networks.padded, True),
         (Branches, False),
-        (networks.gated, False),
-        (networks.normed, False),
+        pytest.param(networks.gated, False, marks=pytest.mark.slow),
+        pytest.param(networks.normed, False, marks=pytest.mark.slow),
     ],
 )
 def test_onnxruntime_runs_it_at_any_size(make: Make, fold: bool, tmp_path: Path) -> None:
