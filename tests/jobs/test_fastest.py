@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import fullfield
-from fullfield.jobs import fastest
+from fullfield.jobs import fastest, to_decision
 from fullfield.jobs.fastest import EngineTimes, with_fastest_engine
 from fullfield.jobs.job import ScanJob
 from tests.oracle import difference
@@ -155,3 +155,13 @@ def test_a_finished_map_stays_with_its_engine(
     assert np.array_equal(again.array, first)
     new = fullfield.scan(model, IMAGE, step=4, output=path, existing="overwrite")
     assert new.provenance["settings"]["compute"]["engine"]["name"] == "openvino"
+
+
+def test_engines_are_measured_once_where_the_map_of_a_decision_goes_to_a_store(
+    model: fullfield.Model, long: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FULLFIELD_CACHE", "")  # what was measured is not kept
+    monkeypatch.setattr(to_decision, "map_bytes", lambda job: job.plan.budget_bytes)
+    stages: list[str] = []
+    fullfield.decide(model, IMAGE, "mean", step=4, progress=lambda progress: stages.append(progress.stage))
+    assert stages.count("measuring engines") == 1

@@ -13,20 +13,20 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from fullfield.engine.engines.blobs import Blobs
-from fullfield.engine.engines.rate import macs_per_second
 from fullfield.engine.layouts import Layouts, region_of
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.errors import FullfieldError
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import ScanRequest
+from fullfield.jobs.timing import macs_per_second
 from fullfield.planning import Plan, Tile
+from fullfield.planning.choose import time_per_window
 from fullfield.planning.compute import EngineName
 
 # on CPUs, besides torch
@@ -65,6 +65,16 @@ class EngineTimes:
         return "measured a window: " + ", ".join(f"{name} {each * 1e3:.3g} ms" for name, each in found)
 
 
+def prepare_scan(request: ScanRequest, *, on_disk: bool = False, progress: OnProgress | None = None) -> ScanJob:
+    """Everything that a scan needs, as ``prepare_job``, in the engine that computes it fastest.
+
+    Raises:
+        FullfieldError: as for ``prepare_job``.
+    """
+    job = prepare_job(request, on_disk=on_disk, progress=progress)
+    return with_fastest_engine(job, on_disk=on_disk, progress=progress)
+
+
 def with_fastest_engine(job: ScanJob, *, on_disk: bool = False, progress: OnProgress | None = None) -> ScanJob:
     """The job with the engine that computes it fastest, compiling counted, if the choice is open and worth measuring.
 
@@ -81,7 +91,7 @@ def with_fastest_engine(job: ScanJob, *, on_disk: bool = False, progress: OnProg
     if request.compute.engine != "auto" or request.compute.world > 1:
         return job
     windows, others = float(job.plan.windows), _others(job)
-    if not others or windows * job.plan.window_time < _SHORT_MACS:
+    if not others or windows * time_per_window(job.plan) < _SHORT_MACS:
         return job
     kept, key = Blobs("measured", _KEPT_BYTES), _key(job, others)
     times = _read(kept, key)
@@ -163,8 +173,8 @@ def _wanted_windows(job: ScanJob) -> float:
     first = job.plan.all_passes[0]
     if job.wanted is None:
         return float(job.plan.windows)
-    count = sum(1 for _ in first.tiles())
-    some = list(islice(first.tiles(), 0, None, max(1, count // _SAMPLED)))
+    tiles = list(first.tiles())
+    some = tiles[:: max(1, len(tiles) // _SAMPLED)]
     (a, b) = first.cell_stride
     wanted = [bool(np.any(job.wanted.cells(t.row * a, t.column * b, t.rows * a, t.columns * b))) for t in some]
     return job.plan.windows * sum(wanted) / len(wanted)
@@ -173,7 +183,7 @@ def _wanted_windows(job: ScanJob) -> float:
 def _is_worth_measuring(job: ScanJob, engines: int, windows: float) -> bool:
     """Whether a scan is predicted to take many times as long as measuring its engines."""
     least = _WORTH * _COMPILING_S * (engines - 1)
-    window_s = job.plan.window_time / macs_per_second(job.request.compute.threads)
+    window_s = time_per_window(job.plan) / macs_per_second(job.request.compute.threads)
     tile_s = math.prod(job.plan.tile) * window_s
     return windows * window_s >= least + _WORTH * 2 * engines * tile_s
 
@@ -198,7 +208,7 @@ def _time_tile(job: ScanJob) -> tuple[float, float]:
     layout = Layouts(job.engine).layout(plan, tile)
     pixels = job.source.read(*region_of(plan, tile, layout))
     spent = []
-    for _ in range(3 if math.prod(plan.tile) * plan.window_time < 1e9 else 2):
+    for _ in range(3 if math.prod(plan.tile) * time_per_window(plan) < 1e9 else 2):
         started = time.perf_counter()
         job.engine.compile(plan, layout)(pixels)
         spent.append(time.perf_counter() - started)

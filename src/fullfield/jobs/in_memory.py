@@ -6,8 +6,8 @@ from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.image.unchanged import check_identity
 from fullfield.jobs.certify import certify_scan, check_comparable
-from fullfield.jobs.fastest import with_fastest_engine
-from fullfield.jobs.job import ScanJob, prepare_job, scores_dtype
+from fullfield.jobs.fastest import prepare_scan
+from fullfield.jobs.job import ScanJob, scores_dtype
 from fullfield.jobs.request import ScanRequest
 from fullfield.store.array_map import ArrayMap
 from fullfield.store.encoding import Encoding
@@ -20,8 +20,7 @@ def scan_in_memory(request: ScanRequest, progress: OnProgress | None = None) -> 
     Raises:
         FullfieldError: a model, image or argument that cannot be used, or an image that was changed meanwhile.
     """
-    job = prepare_job(request, progress=progress)
-    return run_in_memory(with_fastest_engine(job, progress=progress), progress)
+    return run_in_memory(prepare_scan(request, progress=progress), progress)
 
 
 def run_in_memory(job: ScanJob, progress: OnProgress | None = None) -> ArrayMap:

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from fullfield.engine.progress import OnProgress, Progress
 from fullfield.engine.protocols import WantedCells
-from fullfield.errors import ArgumentError, GeometryError
+from fullfield.errors import ArgumentError
 from fullfield.geometry.region import Pair
 from fullfield.image.turned import turned_source
 from fullfield.image.views import ORIGINAL, ImageView, check_views
 from fullfield.image.windowed import WindowedSource
-from fullfield.jobs.fastest import with_fastest_engine
+from fullfield.jobs.fastest import prepare_scan
 from fullfield.jobs.in_memory import run_in_memory
-from fullfield.jobs.job import ScanJob, plan_scan, prepare_job
+from fullfield.jobs.job import ScanJob, plan_scan
 from fullfield.jobs.parse_passes import Passes
 from fullfield.jobs.request import OutputRequest, ScanRequest
-from fullfield.jobs.to_decision import map_bytes
+from fullfield.jobs.to_decision import check_one_process, map_bytes
 from fullfield.jobs.to_store import run_to_store
 from fullfield.store.array_map import ArrayMap
 from fullfield.store.maps import MapSpec, ScoreMap
@@ -74,15 +74,13 @@ def prepare_passes(request: ScanRequest, passes: Passes, progress: OnProgress | 
     check_views(passes.views, request.model.window)
     if request.encoding.labels:
         raise ArgumentError("encoding", "labels of several scans have no mean", fix="leave out labels")
-    if request.compute.world > 1:
-        what = "scores that are decided at once are not shared by processes"
-        raise GeometryError("world", what, fix="give an output, and decide the finished map")
+    check_one_process(request)
     sizes = []
     for scale in passes.scales:
         jobs = []
         for borders in passes.modes:
             sized = replace(request, scale=request.scale * scale, borders=borders)
-            job = with_fastest_engine(prepare_job(sized, progress=progress), progress=progress)
+            job = prepare_scan(sized, progress=progress)
             request = replace(request, where=job.request.where)  # a background is found once
             jobs.append(job)
         scans = [(view, turned_job(job, view)) for job in jobs for view in passes.views]

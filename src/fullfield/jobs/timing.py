@@ -1,11 +1,13 @@
-"""How fast this machine runs a network, measured on one of its windows: what turns a plan's cost into seconds."""
+"""How fast this machine runs a network, or a convolution: what turns a plan's cost into seconds."""
 
 from __future__ import annotations
 
+import functools
 import time
 
 import torch
 
+from fullfield.engine.engines.torch import use_threads
 from fullfield.engine.protocols import Source
 from fullfield.model.cuda_arithmetic import cuda_arithmetic
 from fullfield.model.model import Model
@@ -34,3 +36,25 @@ def _timed(net: Model, windows: torch.Tensor) -> float:
     with torch.inference_mode(), cuda_arithmetic(net.device):
         net(windows).cpu()  # waits for devices that compute on their own
     return time.perf_counter() - started
+
+
+@functools.cache
+def macs_per_second(threads: int | None = None) -> float:
+    """Multiply-adds a second of a large convolution in float32 on the CPU, the faster of two runs.
+
+    Takes a tenth of a second, once in a process: for decisions that ``crop_seconds`` would take too long for.
+
+    Args:
+        threads: that compute; as many as torch uses by default.
+    """
+    maps = torch.ones(4, 64, 58, 58).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(64, 64, 3, 3).contiguous(memory_format=torch.channels_last)
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        torch.conv2d(maps, weight)
+        return time.perf_counter() - started
+
+    with torch.inference_mode(), use_threads(threads):
+        seconds()  # the first run also sets torch up
+        return 4 * 56 * 56 * weight.numel() / min(seconds(), seconds())

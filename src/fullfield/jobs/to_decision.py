@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,9 +16,9 @@ from fullfield.decisions.rule import DecisionRule
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import GeometryError
 from fullfield.geometry.placement import Placement
-from fullfield.jobs.fastest import with_fastest_engine
+from fullfield.jobs.fastest import prepare_scan
 from fullfield.jobs.in_memory import run_in_memory
-from fullfield.jobs.job import ScanJob, encoder_of, prepare_job
+from fullfield.jobs.job import ScanJob, encoder_of
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.jobs.to_store import scan_to_store
 from fullfield.model.model import Model
@@ -40,6 +40,17 @@ def check_decidable(model: Model, encoding: Encoding, rule: DecisionRule) -> Non
     check_rule(MapSpec((encoder.bands, 1, 1), shard=(1, 1), placement=_NOWHERE, provenance=said, **fields), rule)
 
 
+def check_one_process(request: ScanRequest) -> None:
+    """Passes unless several processes share the scan.
+
+    Raises:
+        GeometryError: they do.
+    """
+    if request.compute.world > 1:
+        what = "scores that are decided at once are not shared by processes"
+        raise GeometryError("world", what, fix="give an output, and decide the finished map")
+
+
 @contextmanager
 def scanned_map(request: ScanRequest, progress: OnProgress | None = None) -> Iterator[ScoreMap]:
     """The map of a scan while it is needed: in memory if it fits the budget, else in a store of a temporary folder.
@@ -49,15 +60,15 @@ def scanned_map(request: ScanRequest, progress: OnProgress | None = None) -> Ite
     Raises:
         FullfieldError: as for ``scan``.
     """
-    if request.compute.world > 1:
-        what = "scores that are decided at once are not shared by processes"
-        raise GeometryError("world", what, fix="give an output, and decide the finished map")
-    job = with_fastest_engine(prepare_job(request, progress=progress), progress=progress)
+    check_one_process(request)
+    job = prepare_scan(request, progress=progress)
     if map_bytes(job) <= job.plan.budget_bytes - job.plan.memory.total_bytes:
         yield run_in_memory(job, progress)
         return
     with TemporaryDirectory(prefix="fullfield-") as folder:
-        stored = scan_to_store(job.request, OutputRequest(Path(folder) / "map.zarr"), progress)
+        compute = replace(job.request.compute, engine=job.request.engine.name)  # chosen once
+        chosen = replace(job.request, compute=compute)
+        stored = scan_to_store(chosen, OutputRequest(Path(folder) / "map.zarr"), progress)
         assert stored is not None  # of one process
         yield stored
 

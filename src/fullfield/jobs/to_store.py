@@ -16,8 +16,8 @@ from fullfield.errors import GeometryError, ImageError, ResumeError
 from fullfield.files import remove
 from fullfield.image.unchanged import check_identity, check_state
 from fullfield.jobs.certify import certify_scan, check_comparable
-from fullfield.jobs.fastest import with_fastest_engine
-from fullfield.jobs.job import ScanJob, prepare_job
+from fullfield.jobs.fastest import prepare_scan
+from fullfield.jobs.job import ScanJob
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
 from fullfield.planning.shards import Shards
@@ -65,7 +65,7 @@ def scan_to_store(
     check_folder(output.path)
     if output.existing == "resume":
         request = _with_engine_of(request, begun_with(output.path) or finished_with(output.path))
-    job = with_fastest_engine(prepare_job(request, on_disk=True, progress=progress), on_disk=True, progress=progress)
+    job = prepare_scan(request, on_disk=True, progress=progress)
     if request.samples:
         check_comparable(job.spec, job.request.model)
     foreground = job.request.where.skip_background

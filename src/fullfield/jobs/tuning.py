@@ -135,12 +135,12 @@ def _in_lower_precision(
     started = time.perf_counter()
     run_crops(crops, scan.source, few, sample.coarse.step)
     seconds = (time.perf_counter() - started) / len(few)
+    if labelled is not None:
+        labelled = replace(labelled, sample=replace(labelled.sample, scan=scan))
     found = []
     for mode in dict.fromkeys((tuning.best.mode, tuning.candidates[-1].mode)):
         borders = parse_mode(mode)
         trial = scan.trial(borders, scan.plan(borders, scan.step), seconds)
-        if labelled is not None:
-            labelled = replace(labelled, sample=replace(labelled.sample, scan=scan))
         measured = _compared(replace(sample, scan=scan).measure(trial, tuning.windows), labelled, trial)
         found.append(replace(measured, precision="bfloat16"))
     return tuple(found)

@@ -259,5 +259,4 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         method,
         "asked for" if spread else "every layer's stride divides the step",
         cell_stride=cell_stride,
-        window_time=best.time,
     )

@@ -80,7 +80,6 @@ class Plan:
         cell_stride: cells of the whole map between this plan's rows and columns.
         passes: the plans of a ``shifted`` scan, one a shift.
         engine: what runs it, in words.
-        window_time: predicted time a window, in multiply-adds of one CPU core.
     """
 
     network: Network
@@ -100,7 +99,6 @@ class Plan:
     cell_stride: Pair = (1, 1)
     passes: tuple[Plan, ...] = ()
     engine: str = ""
-    window_time: float = 0.0
 
     @property
     def all_passes(self) -> tuple[Plan, ...]:

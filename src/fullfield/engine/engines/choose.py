@@ -13,7 +13,7 @@ from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.protocols import Engine
 from fullfield.errors import ArgumentError
 from fullfield.model.forks import check_threads
-from fullfield.planning.compute import Compute
+from fullfield.planning.compute import Compute, EngineName
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class EngineChoice:
         why: the reason, where there was a choice.
     """
 
-    name: str
+    name: EngineName
     precision: str
     threads: int | None = None
     why: str = "asked for"
