@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
-from fullfield.graph.calls import bind
+from fullfield.graph.calls import bind, held_tensor
 
 aten = torch.ops.aten
 
@@ -130,12 +130,7 @@ def _free(module: nn.Module, holder: str) -> str:
 
 
 def _tensor(module: nn.Module, node: Any) -> torch.Tensor | None:
-    if node is None:
-        return None
-    holder, _, leaf = str(node.target).rpartition(".")
-    tensor = getattr(module.get_submodule(holder), leaf)
-    assert isinstance(tensor, torch.Tensor)
-    return tensor.detach()
+    return None if node is None else held_tensor(module, node.target).detach()
 
 
 def _set(module: nn.Module, target: str, tensor: torch.Tensor) -> None:

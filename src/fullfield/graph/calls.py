@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor, nn
 from torch.fx import Node
 
 
@@ -36,6 +37,14 @@ def target_name(target: Any) -> str:
     """The short name of an operator, whatever the overload."""
     packet = getattr(target, "_overloadpacket", target)
     return str(getattr(packet, "__name__", packet))
+
+
+def held_tensor(module: nn.Module, target: object) -> Tensor:
+    """The parameter or buffer of a dotted name, the ``target`` of a ``get_attr`` node."""
+    holder, _, leaf = str(target).rpartition(".")
+    found = getattr(module.get_submodule(holder), leaf)
+    assert isinstance(found, Tensor)
+    return found
 
 
 def pair(value: Any) -> list[int]:

@@ -14,7 +14,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from fullfield.engine.engines.emission.table import TO_CELLS_LAST, TO_CHANNELS_FIRST, memory_shape, supports
 from fullfield.engine.engines.split import Part, fixed_nodes, split
-from fullfield.graph.calls import op_name
+from fullfield.graph.calls import held_tensor, op_name
 from fullfield.graph.shapes import signature
 
 aten = torch.ops.aten
@@ -117,8 +117,7 @@ def _constants(module: GraphModule, fixed: set[Node]) -> dict[Node, Tensor]:
     found: dict[Node, Any] = {}
     for node in (n for n in module.graph.nodes if n in fixed):
         if node.op == "get_attr":
-            holder, _, leaf = str(node.target).rpartition(".")
-            found[node] = getattr(module.get_submodule(holder), leaf).detach()
+            found[node] = held_tensor(module, node.target).detach()
         else:
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), found.__getitem__)
             with torch.no_grad():

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from fullfield.graph.calls import bind, op_name, pair
+from fullfield.graph.calls import bind, held_tensor, op_name, pair
 from fullfield.lower.inplace import NEW_MEMORY, SAME_SHAPE
 
 aten = torch.ops.aten
@@ -115,7 +115,7 @@ class Fuser:
 
     def _ordered(self, module: GraphModule, name: str) -> str:
         """The name under which ``module`` holds the weights in the memory order of the maps."""
-        weight = _held(module, name)
+        weight = held_tensor(module, name)
         key = weight.data_ptr(), tuple(weight.shape), weight.stride()
         if key not in self._weights:
             self._weights[key] = weight.detach().contiguous(memory_format=torch.channels_last)
@@ -142,13 +142,6 @@ def _replace(module: GraphModule, merged: list[Node], result: Node) -> None:
     merged[-1].replace_all_uses_with(result)
     for old in reversed(merged):
         module.graph.erase_node(old)
-
-
-def _held(module: GraphModule, name: str) -> Tensor:
-    """The tensor of a dotted name."""
-    holder, _, leaf = name.rpartition(".")
-    weight: Tensor = getattr(module.get_submodule(holder), leaf)
-    return weight
 
 
 def _arguments(node: Node) -> tuple[Any, ...]:
