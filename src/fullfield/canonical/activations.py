@@ -8,27 +8,29 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.fx import GraphModule, Node
+
+from fullfield.graph.calls import held_tensor, op_name
 
 aten = torch.ops.aten
 _PRODUCTS = (aten.mul.Tensor, aten.div.Tensor)
 
 
-@dataclass
-class Product:
-    """A product of maps and of one number, written as multiplications and divisions that nothing else reads.
+class ActivationMatch(NamedTuple):
+    """An activation that a product is: its operator, and what it reads."""
 
-    Args:
-        number: the product of all numbers.
-        maps: the factors that are maps.
-    """
+    operator: Callable[..., Any]
+    x: Node
 
-    number: float = 1.0
-    maps: list[Node] = field(default_factory=list)
+
+class Product(NamedTuple):
+    """A product of maps and of one number, written as multiplications and divisions that nothing else reads."""
+
+    number: float
+    maps: tuple[Node, ...]
 
 
 def merge_activations(module: GraphModule) -> GraphModule:
@@ -38,83 +40,85 @@ def merge_activations(module: GraphModule) -> GraphModule:
 
     Exact: yes, other rounding
     """
-    if not any(_merged(module, node) for node in module.graph.nodes):
+    if not any(unmerged(module)):
         return module
     new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
-    for node in list(new.graph.nodes):
-        found = _merged(new, node)
-        if found is None:
-            continue
-        target, x = found
+    for node, activation in list(unmerged(new)):
         with new.graph.inserting_before(node):
-            result = new.graph.call_function(target, (x,))
-        result.meta = {**node.meta, "op": str(target).split(".")[1]}
+            result = new.graph.call_function(activation.operator, (activation.x,))
+        result.meta = {**node.meta, "op": op_name(result)}
         node.replace_all_uses_with(result)
     new.graph.eliminate_dead_code()
     new.recompile()
     return new
 
 
-def unmerged(module: GraphModule) -> Iterator[Node]:
-    """The nodes that could be merged."""
-    return (node for node in module.graph.nodes if _merged(module, node) is not None)
+def unmerged(module: GraphModule) -> Iterator[tuple[Node, ActivationMatch]]:
+    """The products that are activations, and which."""
+    floats = (p.dtype for p in module.state_dict().values() if p.is_floating_point())
+    rounding = torch.finfo(next(floats, torch.float64)).eps
+    for node in module.graph.nodes:
+        if node.target in _PRODUCTS and not node.kwargs:
+            found = _activation_of(module, node, rounding)
+            if found is not None:
+                yield node, found
 
 
-def _merged(module: GraphModule, node: Node) -> tuple[Callable[..., Any], Node] | None:
-    """The activation that a product is, and what it reads."""
-    if node.target not in _PRODUCTS or node.kwargs:
-        return None
+def _activation_of(module: GraphModule, node: Node, rounding: float) -> ActivationMatch | None:
+    """The activation that a product of two maps is.
+
+    Args:
+        module: the graph's.
+        node: the product.
+        rounding: relative error of numbers of the network's type.
+    """
     product = _factors(module, node)
     if len(product.maps) != 2:
         return None
     for x, gate in (product.maps, product.maps[::-1]):
-        target = _activation(module, x, gate, product.number)
-        if target is not None and all(n.meta["kind"] == node.meta["kind"] for n in (gate, node)):
-            return target, x
+        operator = _operator(module, x, gate, product.number, rounding)
+        if operator is not None and gate.meta["kind"] == node.meta["kind"]:
+            return ActivationMatch(operator, x)
     return None
 
 
-def _activation(module: GraphModule, x: Node, gate: Node, number: float) -> Callable[..., Any] | None:
+def _operator(module: GraphModule, x: Node, gate: Node, number: float, rounding: float) -> Callable[..., Any] | None:
     """The activation ``number * x * gate``, if ``gate`` is a function of ``x`` that makes it one."""
-    if gate.target == aten.sigmoid.default and gate.args[0] is x and number == 1:
+    read = gate.args[0] if gate.args else None
+    if gate.target == aten.sigmoid.default and read is x and number == 1:
         return aten.silu.default
-    if gate.target == aten.hardsigmoid.default and gate.args[0] is x and number == 1:
+    if gate.target == aten.hardsigmoid.default and read is x and number == 1:
         return aten.hardswish.default
-    if _is_close(module, 6 * number, 1) and _is_clamped(gate) and _is_sum(module, _read(gate), x, 3):
+    if _is_clamped(gate) and _is_sum(module, read, x, 3) and _is_close(6 * number, 1, rounding):
         return aten.hardswish.default
-    if gate.target == aten.tanh.default and number == 1 and _is_softplus(_read(gate), x):
+    if gate.target == aten.tanh.default and _is_softplus(read, x) and number == 1:
         return aten.mish.default
     inner = next((n for n in gate.all_input_nodes if n.target == aten.erf.default), None)
-    if inner is not None and number == 0.5 and _is_sum(module, gate, inner, 1):
-        scaled = _factors(module, _read(inner))
-        if scaled.maps == [x] and _is_close(module, scaled.number, math.sqrt(0.5)):
+    if inner is not None and _is_sum(module, gate, inner, 1) and number == 0.5:
+        scaled = _factors(module, inner.all_input_nodes[0])
+        if scaled.maps == (x,) and _is_close(scaled.number, math.sqrt(0.5), rounding):
             return aten.gelu.default
     return None
 
 
-def _factors(module: GraphModule, node: Node) -> Product:
-    """What a node is the product of; itself alone if it is none."""
-    found = Product()
-    for k, arg in enumerate(node.args if node.target in _PRODUCTS and not node.kwargs else (node,)):
-        divides = node.target == aten.div.Tensor and k == 1
-        number = _number(module, arg)
-        if number is not None and not (divides and number == 0):
-            found.number = found.number / number if divides else found.number * number
-        elif (
-            isinstance(arg, Node)
-            and arg is not node
-            and arg.target in _PRODUCTS
-            and len(arg.users) == 1
-            and not divides
-        ):
-            inner = _factors(module, arg)
-            found.number *= inner.number
-            found.maps += inner.maps
-        elif isinstance(arg, Node) and not divides:
-            found.maps.append(arg)
-        else:
-            return Product(1.0, [node])
-    return found
+def _factors(module: GraphModule, value: Any, *, inner: bool = False) -> Product:
+    """What a node or a number is the product of.
+
+    Args:
+        module: the graph's.
+        value: that is taken apart.
+        inner: whether it is a factor itself, which is left whole where something else reads it too.
+    """
+    number = _number(module, value)
+    if number is not None:
+        return Product(number, ())
+    whole = Product(1.0, (value,))
+    if value.target not in _PRODUCTS or value.kwargs or (inner and len(value.users) > 1):
+        return whole
+    first, second = (_factors(module, arg, inner=True) for arg in value.args)
+    if value.target == aten.mul.Tensor:
+        return Product(first.number * second.number, first.maps + second.maps)
+    return whole if second.maps or second.number == 0 else Product(first.number / second.number, first.maps)
 
 
 def _number(module: GraphModule, value: Any) -> float | None:
@@ -122,15 +126,14 @@ def _number(module: GraphModule, value: Any) -> float | None:
     if isinstance(value, (int, float)):
         return float(value)
     if isinstance(value, Node) and value.op == "get_attr":
-        holder, _, leaf = str(value.target).rpartition(".")
-        tensor = getattr(module.get_submodule(holder), leaf)
-        return float(tensor.detach()) if tensor.numel() == 1 and tensor.is_floating_point() else None
+        tensor = held_tensor(module, value.target).detach()
+        return float(tensor) if tensor.numel() == 1 and tensor.is_floating_point() else None
     return None
 
 
-def _is_sum(module: GraphModule, node: Node | None, x: Node, number: float) -> bool:
+def _is_sum(module: GraphModule, node: Any, x: Node, number: float) -> bool:
     """Whether a node is ``x + number``."""
-    if node is None or node.target != aten.add.Tensor or node.kwargs or x not in node.args:
+    if not isinstance(node, Node) or node.target != aten.add.Tensor or node.kwargs or x not in node.args:
         return False
     return [_number(module, arg) for arg in node.args if arg is not x] == [number]
 
@@ -142,21 +145,12 @@ def _is_clamped(node: Node) -> bool:
     return node.target in (aten.clamp.default, aten.hardtanh.default) and list(node.args[1:]) == [0, 6]
 
 
-def _is_softplus(node: Node | None, x: Node) -> bool:
-    return (
-        node is not None
-        and node.target == aten.softplus.default
-        and list(node.args[1:]) in ([], [1])
-        and node.args[0] is x
-    )
+def _is_softplus(node: Any, x: Node) -> bool:
+    """Whether a node is ``log(1 + exp(x))``."""
+    if not isinstance(node, Node) or node.target != aten.softplus.default:
+        return False
+    return node.args[0] is x and list(node.args[1:]) in ([], [1])
 
 
-def _read(node: Node) -> Any:
-    """The first argument."""
-    return node.args[0]
-
-
-def _is_close(module: GraphModule, value: float, exact: float) -> bool:
-    """Whether two numbers are equal up to the rounding of the network's type."""
-    floats = (p.dtype for p in module.state_dict().values() if p.is_floating_point())
-    return abs(value - exact) <= torch.finfo(next(floats, torch.float64)).eps * abs(exact)
+def _is_close(value: float, exact: float, rounding: float) -> bool:
+    return abs(value - exact) <= rounding * abs(exact)

@@ -75,7 +75,7 @@ def check_activations(form: Canonical, after: str) -> None:
     Raises:
         InternalError: one is.
     """
-    for node in unmerged(form.graph):
+    for node, _ in unmerged(form.graph):
         raise _wrong(after, node.name, "is an activation written as several operators")
 
 
