@@ -90,9 +90,7 @@ def _plus(b: AtenBuilder, product: OnnxValue, bias: OnnxValue, beta: float) -> O
 @operator("com.microsoft.FusedGemm")
 def fused_gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A matrix product with its bias, then an activation."""
-    product = gemm(b, call)
-    assert not isinstance(product, tuple)
-    return fused_activation(b, call, product)
+    return fused_activation(b, call, gemm(b, call))
 
 
 @operator("com.microsoft.FusedMatMul")

@@ -80,7 +80,7 @@ def integer_product(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     plain = _real(b, weight, one, zero, axis)
     if call.op == "MatMulInteger":
         return b.call(aten.matmul.default, x, plain)
-    return _single(conv(b, replace(call, op="Conv", inputs=(x, plain))))
+    return conv(b, replace(call, op="Conv", inputs=(x, plain)))
 
 
 @operator("QLinearConv")
@@ -91,7 +91,7 @@ def quantised_conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if call.optional(8) is not None:
         scale = b.call(aten.mul.Tensor, call.known(1), call.known(4))
         inputs.append(b.call(aten.mul.Tensor, b.call(aten.to.dtype, call.known(8), torch.float32), scale))
-    y = _single(conv(b, replace(call, op="Conv", inputs=tuple(inputs))))
+    y = conv(b, replace(call, op="Conv", inputs=tuple(inputs)))
     return _clamped(b, y, call.known(6), call.optional(7))
 
 
@@ -117,7 +117,7 @@ def quantised_gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if call.optional(6) is not None:
         scale = b.call(aten.mul.Tensor, call.known(1), call.known(4))
         inputs.append(b.call(aten.mul.Tensor, b.call(aten.to.dtype, call.known(6), torch.float32), scale))
-    y = _single(gemm(b, replace(call, op="Gemm", inputs=tuple(inputs))))
+    y = gemm(b, replace(call, op="Gemm", inputs=tuple(inputs)))
     return y if call.optional(7) is None else _clamped(b, y, call.known(7), call.optional(8))
 
 
@@ -127,7 +127,7 @@ def quantised_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if call.integer("channels_last", 0):
         raise LayerRefused("takes its channels last")
     pool = average_pool if call.op == "QLinearAveragePool" else global_average_pool
-    y = _single(pool(b, replace(call, inputs=call.inputs[:1])))
+    y = pool(b, replace(call, inputs=call.inputs[:1]))
     return _clamped(b, y, call.known(3), call.optional(4))
 
 
@@ -193,8 +193,3 @@ def _numbers(value: OnnxValue) -> torch.Tensor:
     if not isinstance(value, Known) or not value.fixed:
         raise LayerRefused("a scale or a zero point is computed")
     return value.tensors[0].to(torch.float32)
-
-
-def _single(value: OnnxValue | tuple[OnnxValue, ...]) -> OnnxValue:
-    assert not isinstance(value, tuple)
-    return value

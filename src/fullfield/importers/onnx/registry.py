@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
@@ -105,10 +105,13 @@ OperatorMapping = Callable[[AtenBuilder, OnnxCall], "OnnxValue | tuple[OnnxValue
 REGISTRY: dict[str, OperatorMapping] = {}
 
 
-def operator(*names: str) -> Callable[[OperatorMapping], OperatorMapping]:
+_Mapping = TypeVar("_Mapping", bound=OperatorMapping)
+
+
+def operator(*names: str) -> Callable[[_Mapping], _Mapping]:
     """Registers a mapping for ONNX operators."""
 
-    def enter(mapping: OperatorMapping) -> OperatorMapping:
+    def enter(mapping: _Mapping) -> _Mapping:
         for name in names:
             assert name not in REGISTRY, name
             REGISTRY[name] = mapping
