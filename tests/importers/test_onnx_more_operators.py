@@ -230,6 +230,7 @@ TOKENS = [NODE("Flatten", ["x"], ["f"], axis=2), NODE("Identity", ["f"], ["t"])]
         ("FusedConv", {"w": numbers(4, 3, 3, 3), "b": numbers(4)}, {"activation": "Relu", "pads": [1, 1, 1, 1]}),
         ("FusedConv", {"w": numbers(4, 3, 3, 3)}, {"activation": "LeakyRelu", "activation_params": [0.2]}),
         ("FusedConv", {"w": numbers(4, 3, 1, 1)}, {"activation": "Clip", "activation_params": [0.0, 1.0]}),
+        ("FusedConv", {"w": numbers(4, 3, 1, 1)}, {"activation": "HardSigmoid", "activation_params": [0.3, 0.4]}),
         ("FusedConv", {"w": numbers(3, 3, 1, 1), "b": numbers(3), "x": None}, {"activation": "Relu"}),
         ("FusedMatMul", {"w": numbers(4, 10)}, {"transB": 1, "alpha": 0.5}),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -102,10 +102,10 @@ def gelu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return b.call(aten.gelu.default, call.input(0), approximate=call.text("approximate", "none"))
 
 
-@operator("Swish")
+@operator("Swish", "com.microsoft.QuickGelu")
 def swish(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``x * sigmoid(alpha * x)``."""
-    x, alpha = call.input(0), call.real("alpha", 1.0)
+    x, alpha = call.input(0), call.real("alpha", 1.702 if call.op == "QuickGelu" else 1.0)
     if alpha == 1:
         return b.call(aten.silu.default, x)
     return b.call(aten.mul.Tensor, x, b.call(aten.sigmoid.default, b.call(aten.mul.Tensor, x, alpha)))
@@ -191,25 +191,15 @@ def fused_gelu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return b.call(aten.gelu.default, x, approximate="tanh" if call.op == "FastGelu" else "none")
 
 
-@operator("com.microsoft.QuickGelu")
-def quick_gelu(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """``x * sigmoid(alpha * x)``."""
-    x = call.input(0)
-    gate = b.call(aten.sigmoid.default, b.call(aten.mul.Tensor, x, call.real("alpha", 1.702)))
-    return b.call(aten.mul.Tensor, x, gate)
-
-
-_FUSED: dict[str, Callable[[AtenBuilder, OnnxValue, list[float]], OnnxValue]] = {
-    "": lambda b, x, p: x,
-    "Relu": lambda b, x, p: b.call(aten.relu.default, x),
-    "Tanh": lambda b, x, p: b.call(aten.tanh.default, x),
-    "Sigmoid": lambda b, x, p: b.call(aten.sigmoid.default, x),
-    "LeakyRelu": lambda b, x, p: b.call(aten.leaky_relu.default, x, p[0] if p else 0.01),
-    "Clip": lambda b, x, p: b.call(aten.clamp.default, x, p[0], p[1]),
-    "HardSigmoid": lambda b, x, p: b.call(
-        aten.clamp.default, b.call(aten.add.Tensor, b.call(aten.mul.Tensor, x, p[0]), p[1]), 0, 1
-    ),
+_FUSED = {
+    "Relu": (plain, ()),
+    "Tanh": (plain, ()),
+    "Sigmoid": (plain, ()),
+    "LeakyRelu": (leaky_relu, ("alpha",)),
+    "Clip": (clip, ("min", "max")),
+    "HardSigmoid": (hard_sigmoid, ("alpha", "beta")),
 }
+"""What ONNX Runtime merges: how it is mapped where it is a node, and the attributes that its numbers are there."""
 
 
 def fused_activation(b: AtenBuilder, call: OnnxCall, x: OnnxValue) -> OnnxValue:
@@ -221,6 +211,10 @@ def fused_activation(b: AtenBuilder, call: OnnxCall, x: OnnxValue) -> OnnxValue:
     name = call.text("activation", "")
     single = [call.attributes[each] for each in ("activation_alpha", "activation_beta") if each in call.attributes]
     numbers = [shortest(value) for value in call.attributes.get("activation_params", single)]
+    if not name:
+        return x
     if name not in _FUSED or (name in ("Clip", "HardSigmoid") and len(numbers) != 2):
         raise LayerRefused(f"its activation {name!r} with {len(numbers)} numbers is unknown")
-    return _FUSED[name](b, x, numbers)
+    mapping, attributes = _FUSED[name]
+    given = dict(zip(attributes, numbers, strict=False))
+    return mapping(b, replace(call, op=name, inputs=(x,), attributes=given))
