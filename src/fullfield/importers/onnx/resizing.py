@@ -75,13 +75,10 @@ class Resizing:
         cells = range(math.floor(place - reach), math.ceil(place + reach) + 1)
         weigh = self._cubic if self.mode == "cubic" else _triangle
         taps = [(cell, weigh(abs(cell - place) * scale)) for cell in cells]
-        if self.exclude_outside or self.antialias:
-            taps = [(cell, weight) for cell, weight in taps if not self._outside(cell, count)]
+        if self.exclude_outside:
+            taps = [(cell, weight) for cell, weight in taps if 0 <= cell < count]
         total = sum(weight for _, weight in taps)
         return [(cell, weight / total) for cell, weight in taps] if total else []
-
-    def _outside(self, cell: int, count: int) -> bool:
-        return self.exclude_outside and not 0 <= cell < count
 
     def _cubic(self, away: float) -> float:
         a = self.cubic
