@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import onnx
 import torch
@@ -94,8 +95,7 @@ def variadic(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 @operator("Mean")
 def mean(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The mean of any number of inputs."""
-    values = [call.input(i) for i in range(len(call.inputs))]
-    return b.call(aten.div.Tensor, functools.reduce(lambda x, y: b.call(aten.add.Tensor, x, y), values), len(values))
+    return b.call(aten.div.Tensor, variadic(b, replace(call, op="Sum")), len(call.inputs))
 
 
 @operator(*_COMPARE)

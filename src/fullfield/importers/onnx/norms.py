@@ -10,7 +10,7 @@ import torch
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
-from fullfield.importers.onnx.values import Known, OnnxValue
+from fullfield.importers.onnx.values import Known, OnnxValue, flat_from
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
@@ -95,13 +95,7 @@ def softmax(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     axis = call.integer("axis", 1) % rank
     if all(size == 1 for size in x.shapes[0][axis + 1 :]):
         return b.call(target, x, axis)
-    flat: list[list[int]] = []
-    for shape in x.shapes:
-        count = 1
-        for size in shape[axis:]:
-            count *= size
-        flat.append([*shape[:axis], count])
-    return b.reshape(b.call(target, b.reshape(x, (flat[0], flat[1])), axis), x.shapes)
+    return b.reshape(b.call(target, b.reshape(x, flat_from(x.shapes, axis)), axis), x.shapes)
 
 
 def _per_channel(value: OnnxValue | None, repeats: int) -> OnnxValue | None:

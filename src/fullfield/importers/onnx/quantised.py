@@ -89,8 +89,7 @@ def quantised_conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     weight = _real(b, call.known(3), call.known(4), call.optional(5), 0)
     inputs: list[OnnxValue | None] = [call.input(0), weight]
     if call.optional(8) is not None:
-        scale = b.call(aten.mul.Tensor, call.known(1), call.known(4))
-        inputs.append(b.call(aten.mul.Tensor, b.call(aten.to.dtype, call.known(8), torch.float32), scale))
+        inputs.append(_bias(b, call, 8))
     y = conv(b, replace(call, op="Conv", inputs=tuple(inputs)))
     return _clamped(b, y, call.known(6), call.optional(7))
 
@@ -115,8 +114,7 @@ def quantised_gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     features = 0 if call.integer("transB", 0) else 1
     inputs: list[OnnxValue | None] = [call.input(0), _real(b, call.known(3), call.known(4), call.optional(5), features)]
     if call.optional(6) is not None:
-        scale = b.call(aten.mul.Tensor, call.known(1), call.known(4))
-        inputs.append(b.call(aten.mul.Tensor, b.call(aten.to.dtype, call.known(6), torch.float32), scale))
+        inputs.append(_bias(b, call, 6))
     y = gemm(b, replace(call, op="Gemm", inputs=tuple(inputs)))
     return y if call.optional(7) is None else _clamped(b, y, call.known(7), call.optional(8))
 
@@ -152,6 +150,12 @@ def _operand(b: AtenBuilder, call: OnnxCall, at: int, axis: int) -> OnnxValue:
     """An input as real numbers: as it is, or of integers in the file; its scale and zero point follow it."""
     value = call.input(at)
     return _real(b, value, call.known(at + 1), call.optional(at + 2), axis) if isinstance(value, Known) else value
+
+
+def _bias(b: AtenBuilder, call: OnnxCall, at: int) -> OnnxValue:
+    """A bias as real numbers: its unit is the product of the scales of the first operand and of the weights."""
+    scale = b.call(aten.mul.Tensor, call.known(1), call.known(4))
+    return b.call(aten.mul.Tensor, b.call(aten.to.dtype, call.known(at), torch.float32), scale)
 
 
 def _real(b: AtenBuilder, x: OnnxValue, scale: Known, zero: OnnxValue | None, axis: int) -> OnnxValue:

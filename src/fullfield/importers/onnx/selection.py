@@ -7,7 +7,7 @@ import torch
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
-from fullfield.importers.onnx.values import Known, OnnxValue, listed
+from fullfield.importers.onnx.values import Known, OnnxValue, flat_from, listed
 
 aten = torch.ops.aten
 
@@ -41,10 +41,7 @@ def hardmax(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     x, axis = call.input(0), _axis(call, 1 if call.opset < 13 else -1)
     shapes = x.shapes
     if call.opset < 13:
-        flat = [[*shape[:axis], -1] for shape in shapes]
-        for each, shape in zip(flat, shapes, strict=True):
-            each[-1] = torch.Size(shape[axis:]).numel()
-        x = b.reshape(x, (flat[0], flat[1]))
+        x = b.reshape(x, flat_from(shapes, axis))
     places = b.call(aten.argmax.default, x, axis, True)
     order = [1] * len(x.shapes[0])
     order[axis] = x.shapes[0][axis]

@@ -6,6 +6,7 @@ the batch; numbers that differ are ``slope * batch + offset``, the only dependen
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -96,6 +97,17 @@ def listed(tensor: torch.Tensor) -> list[int]:
     if tensor.numel() > MOST_LISTED:
         raise LayerRefused(f"reads a list of {tensor.numel()} sizes or axes, more than {MOST_LISTED}")
     return [int(number) for number in tensor.reshape(-1).tolist()]
+
+
+def flat_from(shapes: tuple[tuple[int, ...], tuple[int, ...]], axis: int) -> tuple[list[int], list[int]]:
+    """The shapes with all axes from one on joined to one.
+
+    Examples:
+        >>> flat_from(((53, 3, 4), (97, 3, 4)), 1)
+        ([53, 12], [97, 12])
+    """
+    low, high = ([*shape[:axis], math.prod(shape[axis:])] for shape in shapes)
+    return low, high
 
 
 def affine(first: int, second: int) -> tuple[int, int]:
