@@ -39,14 +39,23 @@ def read_bytes(path: Path, *, cap_bytes: int = FILE_BYTES) -> bytes:
         CaptureError: it cannot be read, is not a regular file, or is larger than allowed.
     """
     try:
-        size = path.stat().st_size
-        if not path.is_file():  # reading a pipe or /dev/zero would never end
-            raise CaptureError(str(path), "is not a regular file", fix="copy its content to a file first")
-        if size > cap_bytes:
-            raise CaptureError(str(path), f"has {size} bytes, more than the {cap_bytes} allowed", fix="is it the file?")
+        check_size(path, cap_bytes=cap_bytes)
         return path.read_bytes()
     except OSError as error:
         raise CaptureError(str(path), f"cannot be read ({error.strerror})", fix="check the path") from error
+
+
+def check_size(path: Path, *, cap_bytes: int = FILE_BYTES) -> None:
+    """Refuses what cannot be read whole.
+
+    Raises:
+        CaptureError: it is not a regular file, or larger than allowed.
+    """
+    size = path.stat().st_size
+    if not path.is_file():  # reading a pipe or /dev/zero would never end
+        raise CaptureError(str(path), "is not a regular file", fix="copy its content to a file first")
+    if size > cap_bytes:
+        raise CaptureError(str(path), f"has {size} bytes, more than the {cap_bytes} allowed", fix="is it the file?")
 
 
 def check_elements(shape: Sequence[int], *, cap_bytes: int = FILE_BYTES) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from fullfield.errors import CaptureError
-from fullfield.importers.checkpoints.state_dict import StateDict
+from fullfield.importers.checkpoints.state_dict import StateDict, remade
 
 _SHOWN = 4  # names in an error
 _AVERAGED = "ema"  # in the prefix of averaged weights
@@ -72,13 +72,13 @@ def under_prefix(state: StateDict, expected: Iterable[str]) -> StateDict:
     outside = [name for name in state.tensors if not name.startswith(taken)]
     other = [name for name in outside if not any(name.startswith(prefix) for prefix in whole[1:] if prefix)]
     layers = [name for name in other if state.tensors[name].dim() > 1]
-    parts = [state.taken, f"those named {taken}*"]
+    notes = [f"those named {taken}*"]
     if len(outside) > len(other):
-        parts.append(f"not those named {whole[1]}*")
+        notes.append(f"not those named {whole[1]}*")
     if other and not layers:
-        parts.append(f"without {_listed(other)}, which are of no layer")
+        notes.append(f"without {_listed(other)}, which are of no layer")
     kept = inside | {name: state.tensors[name] for name in layers}
-    return replace(state, tensors=kept, taken=", ".join(filter(None, parts)))
+    return remade(state, kept, *notes)
 
 
 def misfit(state: StateDict, expected: Mapping[str, torch.Tensor]) -> Misfit:
@@ -88,11 +88,16 @@ def misfit(state: StateDict, expected: Mapping[str, torch.Tensor]) -> Misfit:
         tuple(name for name in expected if name not in given and not name.endswith(_COUNTERS)),
         tuple(name for name in given if name not in expected and not name.endswith(_COUNTERS)),
         tuple(
-            f"{name} {_shape(given[name])}, not {_shape(value)}"
+            other_size(name, given[name].shape, value.shape)
             for name, value in expected.items()
             if name in given and given[name].shape != value.shape
         ),
     )
+
+
+def other_size(name: str, own: Sequence[int], wanted: Sequence[int]) -> str:
+    """A weight with its shape and that in the network, for ``Misfit.sizes``."""
+    return f"{name} {_sizes(own)}, not {_sizes(wanted)}"
 
 
 def fill(module: nn.Module, state: StateDict, network: str, stated_in: str = "") -> None:
@@ -139,5 +144,5 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(listed[:_SHOWN]) + more
 
 
-def _shape(tensor: torch.Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a number"
+def _sizes(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a number"

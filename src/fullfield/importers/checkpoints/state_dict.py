@@ -6,7 +6,7 @@ import argparse
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch.serialization import safe_globals
 
-from fullfield.errors import CaptureError, first_line
+from fullfield.errors import first_line
 from fullfield.importers.checkpoints.packages import package
-from fullfield.importers.limits import FILE_BYTES, broken
+from fullfield.importers.limits import broken, check_size
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "ema")
 _RAW = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
@@ -40,6 +40,16 @@ class StateDict:
     taken: str = ""
     architecture: str | None = None
 
+    @property
+    def text(self) -> str:
+        """The file, and which of its weights these are."""
+        return ": ".join(filter(None, (self.path.name, self.taken)))
+
+
+def remade(state: StateDict, tensors: Mapping[str, torch.Tensor], *notes: str) -> StateDict:
+    """Weights made of others; the notes say how, after what is said of these."""
+    return replace(state, tensors=tensors, taken=", ".join(filter(None, (state.taken, *notes))))
+
 
 def read_safetensors(path: Path) -> StateDict:
     """The weights in a safetensors file.
@@ -48,7 +58,7 @@ def read_safetensors(path: Path) -> StateDict:
         CaptureError: the package is not installed, or the file is damaged.
     """
     safetensors = package("safetensors.torch", str(path))
-    _check_size(path)
+    check_size(path)
     try:
         tensors = safetensors.load_file(path)
     except Exception as error:  # the package has an exception type of its own in Rust
@@ -66,7 +76,7 @@ def read_torch(path: Path, *, trust: bool = False) -> StateDict | None:
     Raises:
         CaptureError: it is too large, or holds weights of no network.
     """
-    _check_size(path)
+    check_size(path)
     held = _unpickled(path, trust=trust)
     if not isinstance(held, Mapping):
         return None
@@ -128,9 +138,3 @@ def _architecture(held: Mapping[Any, Any]) -> str | None:
                 if isinstance(stated.get(name), str) and 0 < len(stated[name]) < 100:
                     return str(stated[name])
     return None
-
-
-def _check_size(path: Path) -> None:
-    size = path.stat().st_size
-    if size > FILE_BYTES:
-        raise CaptureError(str(path), f"has {size} bytes, more than the {FILE_BYTES} allowed", fix="is it the file?")

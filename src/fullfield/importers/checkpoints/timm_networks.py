@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from fullfield.arguments import nearest
@@ -12,7 +11,7 @@ from fullfield.errors import CaptureError, first_line
 from fullfield.importers.checkpoints.fit import fill, head_size, under_prefix
 from fullfield.importers.checkpoints.network import CheckpointNetwork, listed_names, resize_text
 from fullfield.importers.checkpoints.packages import timm_package
-from fullfield.importers.checkpoints.state_dict import StateDict
+from fullfield.importers.checkpoints.state_dict import StateDict, remade
 from fullfield.model.torch_export import parse_window
 
 
@@ -67,7 +66,7 @@ def build_timm(
         class_names=labels,
         facts=(
             ("architecture", f"{architecture} of timm {timm.__version__}"),
-            ("weights", f"{state.path.name}{': ' if state.taken else ''}{state.taken}"),
+            ("weights", state.text),
             *_resize(cfg, window),
         ),
     )
@@ -101,8 +100,7 @@ def _adapted(timm: Any, state: StateDict, first: str, channels: int, own: int) -
     weight = f"{first}.weight"
     changed = timm.models.adapt_input_conv(channels, state.tensors[weight], own)
     how = "summed to 1 channel" if channels == 1 else f"repeated to {channels} channels"
-    taken = ", ".join(filter(None, (state.taken, f"{weight} {how} from {own}, as timm does")))
-    return replace(state, tensors={**state.tensors, weight: changed}, taken=taken)
+    return remade(state, {**state.tensors, weight: changed}, f"{weight} {how} from {own}, as timm does")
 
 
 def _resize(cfg: Mapping[str, Any], window: tuple[int, int] | None) -> tuple[tuple[str, str], ...]:

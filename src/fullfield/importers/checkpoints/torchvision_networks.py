@@ -20,7 +20,7 @@ _CONSTRUCTOR: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def build_torchvision(name: str, state: StateDict, stated_in: str = "") -> CheckpointNetwork:
+def build_torchvision(name: str, state: StateDict) -> CheckpointNetwork:
     """A classifier of torchvision with these weights.
 
     Window, resizing, mean and deviation are those of torchvision's weights of the same file name, else its default's.
@@ -28,7 +28,6 @@ def build_torchvision(name: str, state: StateDict, stated_in: str = "") -> Check
     Args:
         name: of the architecture.
         state: the weights.
-        stated_in: what names the architecture, for errors.
 
     Raises:
         CaptureError: torchvision is not installed or has no such classifier, or the weights are of another.
@@ -38,7 +37,7 @@ def build_torchvision(name: str, state: StateDict, stated_in: str = "") -> Check
     if name not in known:
         near = nearest(name, known)
         fix = f"use {', '.join(near)}" if near else "see torchvision.models.list_models()"
-        raise CaptureError(stated_in or f"torchvision:{name}", f"torchvision has no classifier {name}", fix=fix)
+        raise CaptureError(f"torchvision:{name}", f"torchvision has no classifier {name}", fix=fix)
     auxiliary, options = _CONSTRUCTOR.get(name, ("", {}))
     with torch.device("meta"):
         plain = models.get_model(name, weights=None, **options)
@@ -48,7 +47,7 @@ def build_torchvision(name: str, state: StateDict, stated_in: str = "") -> Check
     if classes := head_size(state, _last_layer(plain)):
         options = {**options, "num_classes": classes}
     module = models.get_model(name, weights=None, **options).eval()
-    fill(module, state, f"torchvision's {name}", stated_in)
+    fill(module, state, f"torchvision's {name}")
     return _described(module, name, state, models)
 
 
@@ -69,7 +68,7 @@ def _described(module: nn.Module, name: str, state: StateDict, models: Any) -> C
         None if own is None else tuple(own.meta["categories"]),
         facts=(
             ("architecture", f"{name} of torchvision"),
-            ("weights", f"{state.path.name}{': ' if state.taken else ''}{state.taken}"),
+            ("weights", state.text),
             ("resize", f"{resized}, as for {like}"),
         ),
     )

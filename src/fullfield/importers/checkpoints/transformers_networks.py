@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fullfield.errors import CaptureError, first_line
-from fullfield.importers.checkpoints.fit import Misfit, misfit, under_prefix
+from fullfield.importers.checkpoints.fit import Misfit, misfit, other_size, under_prefix
 from fullfield.importers.checkpoints.network import CheckpointNetwork, listed_names, resize_text
 from fullfield.importers.checkpoints.packages import transformers_package
 from fullfield.importers.checkpoints.state_dict import StateDict
@@ -54,7 +54,7 @@ def build_transformers(
         score="logits",
         facts=(
             ("architecture", f"{name} of transformers {transformers.__version__}"),
-            ("weights", f"{state.path.name}{': ' if state.taken else ''}{state.taken}"),
+            ("weights", state.text),
             *_resize(processor, window),
         ),
     )
@@ -90,7 +90,7 @@ def _filled(transformers: Any, kind: Any, settings: Any, state: StateDict, state
     wrong = Misfit(
         tuple(sorted(found["missing_keys"])),
         tuple(sorted(found["unexpected_keys"])),
-        tuple(f"{name} {_size(own)}, not {_size(wanted)}" for name, own, wanted in sorted(found["mismatched_keys"])),
+        tuple(other_size(*each) for each in sorted(found["mismatched_keys"])),
     )
     if wrong:
         raise wrong.error(state, f"transformers' {kind.__name__}", stated_in)
@@ -145,7 +145,3 @@ def _resize(processor: Mapping[str, Any], window: tuple[int, int] | None) -> tup
         pair = (int(pair[0] / part), int(pair[0] / part))
     edge, text = ("shorter side to", str(pair[0])) if shorter else ("to", f"{pair[0]}x{pair[1]}")
     return (("resize", resize_text(edge, text, interpolation, window if window != pair or shorter else None)),)
-
-
-def _size(shape: Any) -> str:
-    return "x".join(map(str, shape))
