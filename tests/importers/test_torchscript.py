@@ -16,6 +16,7 @@ from torch import nn
 import fullfield
 from fullfield.errors import CaptureError
 from fullfield.importers.load import load
+from fullfield.importers.torchscript import read_script_facts
 from fullfield.model.preprocessing import Preprocessing
 
 
@@ -119,6 +120,13 @@ def test_monais_metadata_gives_window_channels_classes_and_range(tmp_path: Path)
     assert (loaded.window, loaded.channels, loaded.class_names) == ((32, 32), 3, ("normal", "tumour"))
     assert loaded.preprocessing == Preprocessing(1 / 255, (0.5,), (0.5,), "RGB", (0, 255))
     assert dict(loaded.about)["range"] == "the network takes -1 1"
+
+
+def test_channels_that_monais_metadata_does_not_number_name_no_classes(tmp_path: Path) -> None:
+    image = {"num_channels": 3, "spatial_shape": [32, 32]}
+    formats = {"inputs": {"image": image}, "outputs": {"pred": {"channel_def": {"normal": 0, "tumour": 1}}}}
+    (tmp_path / "metadata.json").write_text(json.dumps({"network_data_format": formats}))
+    assert read_script_facts(tmp_path / "model.ts").class_names is None
 
 
 @pytest.mark.parametrize(

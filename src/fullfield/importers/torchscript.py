@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from fullfield.errors import CaptureError, first_line
-from fullfield.importers.checkpoints.folder import read_json
+from fullfield.importers.checkpoints.network import listed_names
 from fullfield.importers.detect import USE_ONNX
+from fullfield.model.json_file import read_json
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.text import numbers_text
 
+_MEND = "mend it, or move it away and give window, preprocessing and class names yourself"
 _CONVERTED_AT = 2  # windows; the graph is exported again with any number
 
 
@@ -82,7 +84,7 @@ def read_script_facts(path: Path) -> ScriptFacts:
     """
     places = (path.parent / "config.json", path.parent / "metadata.json", path.parent.parent / "configs/metadata.json")
     for file in places:
-        found = read_json(file) if file.is_file() else {}
+        found = read_json(file, fix=_MEND) if file.is_file() else {}
         if "patch_size_pixels" in found:
             return _of_wsinfer(found, file)
         if "network_data_format" in found:
@@ -128,13 +130,12 @@ def _of_monai(metadata: Mapping[str, Any], file: Path) -> ScriptFacts:
         raise _unreadable(file, f"describes no single image as input ({first_line(error)})") from error
     fixed = isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) for size in shape)
     definition = outputs[0].get("channel_def") if len(outputs) == 1 and isinstance(outputs[0], Mapping) else None
-    names = [definition[key] for key in sorted(definition, key=int)] if isinstance(definition, Mapping) else None
     about = (("described by", file.name), ("range", f"the network takes {numbers_text((low, high))}"))
     return ScriptFacts(
         (shape[0], shape[1]) if fixed and isinstance(shape, list) else None,
         channels,
         _to_range(low, high, channels),
-        _names(names),
+        _names(definition),
         about,
     )
 
@@ -146,8 +147,10 @@ def _to_range(low: float, high: float, channels: int) -> Preprocessing:
     return Preprocessing(1 / 255, (-low / width,), (1 / width,), order, (0, 255))  # type: ignore[arg-type]
 
 
-def _names(names: Any) -> tuple[str, ...] | None:
-    return tuple(map(str, names)) if isinstance(names, list) and len(names) > 1 else None
+def _names(labels: Any) -> tuple[str, ...] | None:
+    """The names of two classes or more; a single score has no name of a class."""
+    names = listed_names(labels)
+    return names if names is not None and len(names) > 1 else None
 
 
 def _integer(value: Any, what: str, file: Path) -> int:
@@ -157,5 +160,4 @@ def _integer(value: Any, what: str, file: Path) -> int:
 
 
 def _unreadable(file: Path, what: str) -> CaptureError:
-    fix = "mend it, or move it away and give window, preprocessing and class names yourself"
-    return CaptureError(str(file), what, fix=fix)
+    return CaptureError(str(file), what, fix=_MEND)

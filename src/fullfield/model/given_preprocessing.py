@@ -5,13 +5,13 @@ Imports no torch: the objects of torchvision, timm, albumentations and Hugging F
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from fullfield.errors import CaptureError
+from fullfield.model.json_file import read_json
 from fullfield.model.preprocessing import ORDER_CHANNELS, PRESETS, ChannelOrder, Preprocessing, preset
 
 PreprocessingLike = object
@@ -19,7 +19,6 @@ PreprocessingLike = object
 sequence of transforms with one, or ``weights.transforms()``; a Hugging Face image processor or its configuration; or
 the path of a ``.json`` file with one of these dicts."""
 
-_LARGEST_FILE_BYTES = 2**24
 _SCALE_TO_UNIT = ("ToTensor", "MaybeToTensor", "ConvertImageDtype", "ToDtype")  # of integers
 _LEAVE_NUMBERS = ("ToImage", "PILToTensor", "MaybePILToTensor", "ToPILImage", "ToPureTensor", "ToNumpy", "ToTensorV2")
 _SIZES = ("Resize", "CenterCrop", "ResizeKeepRatio", "CenterCropOrPad", "LongestMaxSize", "SmallestMaxSize", "Pad")
@@ -58,14 +57,9 @@ def read_preprocessing_file(path: str) -> dict[str, Any]:
     """
     file = Path(path)
     fix = "give a preset's name, or a JSON file such as preprocessor_config.json"
-    if not file.is_file() or file.stat().st_size > _LARGEST_FILE_BYTES:
+    if not file.is_file():
         raise CaptureError(path, "is no file of preprocessing", fix=fix)
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CaptureError(path, f"cannot be read as JSON ({error})", fix=fix) from error
-    if not isinstance(found, dict):
-        raise CaptureError(path, f"holds a {type(found).__name__}, no object of JSON", fix=fix)
+    found = read_json(file, fix=fix)
     inner = next(
         (found[key] for key in ("pretrained_cfg", "image_processor") if isinstance(found.get(key), dict)), found
     )
@@ -84,8 +78,7 @@ def _fitting(stated: Preprocessing | None, channels: int) -> Preprocessing | Non
     """
     if stated is None:
         return None
-    counts = {len(stated.mean), len(stated.std), ORDER_CHANNELS.get(stated.order, channels)}
-    if counts <= {1, channels} and ORDER_CHANNELS.get(stated.order, channels) == channels:
+    if {len(stated.mean), len(stated.std)} <= {1, channels} and ORDER_CHANNELS.get(stated.order, channels) == channels:
         return stated
     if len(set(stated.mean)) > 1 or len(set(stated.std)) > 1:
         return None

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fullfield.errors import CaptureError
-from fullfield.importers.checkpoints.state_dict import StateDict, read_safetensors, read_torch
-from fullfield.importers.limits import read_bytes
+from fullfield.importers.checkpoints.state_dict import StateDict, read_safetensors, read_torch, remade
+from fullfield.model.json_file import read_json
 
 CONFIG = "config.json"
 _SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
 _NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "optimizer.bin", "scheduler.bin", "scaler.pt")
 _SAME = ("model.safetensors", "pytorch_model.bin")  # the Hub's two forms of the same weights
-_CONFIG_BYTES = 2**24
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        CaptureError: the file cannot be read, is too large, or holds no object of JSON.
-    """
-    text = read_bytes(path, cap_bytes=_CONFIG_BYTES)
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CaptureError(str(path), f"is no JSON ({error})", fix="download it again") from error
-    if not isinstance(found, dict):
-        raise CaptureError(str(path), "holds no object of JSON", fix="download it again")
-    return found
+_DOWNLOAD = "download it again"
 
 
 def read_processor(folder: Path) -> Mapping[str, Any]:
     """What the image processor of a folder is told; empty where it has none."""
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
-            found = read_json(folder / name)
+            found = read_json(folder / name, fix=_DOWNLOAD)
             inner = found.get("image_processor", found)
             return inner if isinstance(inner, dict) else found
     return {}
@@ -67,7 +49,7 @@ def read_folder_weights(folder: Path) -> StateDict:
     names = [path.name for path in files]
     if names == list(_SAME):
         state = read_weights(files[0])
-        return replace(state, taken=", ".join(filter(None, (state.taken, f"not those in {_SAME[1]}"))))
+        return remade(state, state.tensors, f"not those in {_SAME[1]}")
     if len(files) > 1:
         fix = f"say which: weights={str(files[0])!r}, --weights {files[0]}"
         raise CaptureError(str(folder), f"has {len(files)} files of weights: {', '.join(names)}", fix=fix)
@@ -98,11 +80,11 @@ def read_weights(path: Path) -> StateDict:
 
 def _of_parts(index: Path) -> StateDict:
     """The weights in several files that an index lists."""
-    parts = read_json(index).get("weight_map")
+    parts = read_json(index, fix=_DOWNLOAD).get("weight_map")
     names = sorted(set(parts.values())) if isinstance(parts, dict) else []
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
-            raise CaptureError(str(index), f"names {name!r}, which is no file in its folder", fix="download it again")
+            raise CaptureError(str(index), f"names {name!r}, which is no file in its folder", fix=_DOWNLOAD)
         tensors |= read_weights(index.parent / name).tensors
     return StateDict(index.parent, tensors, f"of {len(names)} files")

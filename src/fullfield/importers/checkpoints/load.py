@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fullfield.errors import CaptureError
-from fullfield.importers.checkpoints.folder import CONFIG, read_folder_weights, read_json, read_processor, read_weights
+from fullfield.importers.checkpoints.folder import CONFIG, read_folder_weights, read_processor, read_weights
 from fullfield.importers.checkpoints.hub import hub_folder
 from fullfield.importers.checkpoints.names import NetworkName, parse_architecture
 from fullfield.importers.checkpoints.network import CheckpointNetwork
@@ -15,6 +15,7 @@ from fullfield.importers.checkpoints.state_dict import StateDict
 from fullfield.importers.checkpoints.timm_networks import build_timm
 from fullfield.importers.checkpoints.torchvision_networks import build_torchvision
 from fullfield.importers.checkpoints.transformers_networks import build_transformers
+from fullfield.model.json_file import read_json
 from fullfield.model.model import Model
 from fullfield.model.torch_export import capture_module
 
@@ -81,7 +82,7 @@ def load_folder(folder: Path, *, weights: Path | None, **options: Any) -> Model:
 def _described(folder: Path, state: StateDict, channels: int | None) -> CheckpointNetwork:
     """The network that the folder's configuration describes, with these weights."""
     file = folder / CONFIG
-    config = read_json(file)
+    config = read_json(file, fix="download it again")
     if isinstance(config.get("architecture"), str):
         return build_timm(config["architecture"], state, config=config, channels=channels, stated_in=str(file))
     if "model_type" in config:
