@@ -120,6 +120,16 @@ def test_a_hostile_pickle_does_not_run_without_trust(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
+def test_the_code_of_a_trusted_pickle_runs_once(tmp_path: Path) -> None:
+    class MakesFolder:
+        def __reduce__(self) -> Any:
+            return Path.mkdir, (tmp_path / "made",)  # a second time raises
+
+    torch.save({"model": _net(), "callback": MakesFolder()}, tmp_path / "net.pt")
+    assert load(tmp_path / "net.pt", window=8, trust=True).classes == 2
+    assert (tmp_path / "made").is_dir()
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_state_dict_says_that_its_network_is_missing(wrapped: bool, tmp_path: Path) -> None:
     state = _net().state_dict()

@@ -13,18 +13,17 @@ from torch import nn
 
 from fullfield.arguments import checks_keywords
 from fullfield.errors import CaptureError
-from fullfield.importers.checkpoints.names import NetworkName, parse_network_name
+from fullfield.importers.checkpoints.names import parse_network_name
 from fullfield.importers.class_names import read_class_names
 from fullfield.importers.detect import USE_ONNX, detect
 from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
 from fullfield.model.torch_export import WindowSize, capture_module, parse_window
 
-LABELS = "labels.txt"
-"""A file next to a model's with one class name a line."""
-
 if TYPE_CHECKING:
     from fullfield.importers.checkpoints.state_dict import StateDict
+
+_LABELS = "labels.txt"  # next to a model's file, with one class name a line
 
 ModelLike = Model | nn.Module | str | os.PathLike[str]
 """What every verb takes for a model: what ``load`` takes as its source."""
@@ -107,11 +106,11 @@ def load(
     return _changed(source, preprocessing, names, name)
 
 
-def _labelled(model: Model, file: Path | None) -> Model:
-    """The model with the class names in a file next to its own, where it has none and they are one a score."""
-    if file is None or model.class_names is not None or model.features is not None:
+def _labelled(model: Model, folder: Path) -> Model:
+    """The model with the class names in a file in its folder, where it has none and they are one a score."""
+    if model.class_names is not None or model.features is not None:
         return model
-    labels = file.parent / LABELS
+    labels = folder / _LABELS
     if not labels.is_file():
         return model
     with contextlib.suppress(CaptureError):  # it may be a text of another kind
@@ -128,23 +127,30 @@ def _load_file(source: str, *, weights: Path | None, arch: str | None, trust: bo
             raise CaptureError(
                 source, "is an architecture itself", fix="leave out arch=; it goes with a file of weights"
             )
-        return _labelled(_load_checkpoint(network, weights=weights, arch=None, options=options), weights)
+        from fullfield.importers.checkpoints.load import load_named
+
+        model = load_named(network, weights=weights, **options)
+        return model if weights is None else _labelled(model, weights.parent)
     path = Path(source)
     kind, what, fix = detect(path)
     if kind in ("other", "foreign"):
         raise CaptureError(source, what, fix=fix)
     if weights is not None and kind not in ("caffe", "folder"):
         raise _carries_weights(source)
-    state = _state_dict(path, kind, trust=trust) if kind in ("pickle", "safetensors") else None
-    if arch is not None and state is None and (trust or kind != "pickle"):
+    state = _state_dict(path, kind) if kind in ("pickle", "safetensors") else None
+    if arch is not None and state is None and kind != "pickle":
         raise _carries_network(source)
-    if state is not None or kind == "folder":
-        model = _load_checkpoint(state or path, weights=weights, arch=arch, options=options)
+    if state is not None:
+        model = _load_state(state, arch, options)
+    elif kind == "folder":
+        from fullfield.importers.checkpoints.load import load_folder
+
+        return _labelled(load_folder(path, weights=weights, **options), path)
     elif kind in ("program", "pickle", "script"):
-        model = _load_trusted(path, kind, what, trust=trust, options=options)
+        model = _load_trusted(path, kind, what, arch=arch, trust=trust, options=options)
     else:
         model = _load_format(path, kind, weights=weights, options=options)
-    return _labelled(model, path / LABELS if kind == "folder" else path)
+    return _labelled(model, path.parent)
 
 
 def _load_format(path: Path, kind: str, *, weights: Path | None, options: dict[str, Any]) -> Model:
@@ -159,7 +165,7 @@ def _load_format(path: Path, kind: str, *, weights: Path | None, options: dict[s
     return _reader(kind)(path, **given)
 
 
-def _load_trusted(path: Path, kind: str, what: str, *, trust: bool, options: dict[str, Any]) -> Model:
+def _load_trusted(path: Path, kind: str, what: str, *, arch: str | None, trust: bool, options: dict[str, Any]) -> Model:
     """The model of a file that can run code."""
     if not trust:
         raise CaptureError(
@@ -171,12 +177,18 @@ def _load_trusted(path: Path, kind: str, what: str, *, trust: bool, options: dic
         return _load_script(path, options)
     from fullfield.importers.torch_files import read_pickle, read_program
 
-    module, shape = read_program(path) if kind == "program" else (read_pickle(path), None)
-    if shape is not None:
-        options["window"] = options["window"] or shape[1:]
-        options["channels"] = options["channels"] or shape[0]
-    options["name"] = options["name"] or path.stem
-    return capture_module(module, **options)
+    given = {**options, "name": options["name"] or path.stem}
+    if kind == "program":
+        module, shape = read_program(path)
+        if shape is not None:
+            given["window"], given["channels"] = options["window"] or shape[1:], options["channels"] or shape[0]
+        return capture_module(module, **given)
+    found = read_pickle(path)
+    if not isinstance(found, nn.Module):
+        return _load_state(found, arch, options)
+    if arch is not None:
+        raise _carries_network(str(path))
+    return capture_module(found, **given)
 
 
 def _load_script(path: Path, options: dict[str, Any]) -> Model:
@@ -197,24 +209,18 @@ def _load_script(path: Path, options: dict[str, Any]) -> Model:
     return replace(capture_module(module, **given), about=(("architecture", "TorchScript"), *facts.about))
 
 
-def _state_dict(path: Path, kind: str, *, trust: bool) -> StateDict | None:
-    """The weights in a file of weights alone; ``None`` in any other."""
+def _state_dict(path: Path, kind: str) -> StateDict | None:
+    """The weights in a file of weights alone, read without running code; ``None`` in any other."""
     from fullfield.importers.checkpoints.state_dict import read_safetensors, read_torch
 
-    return read_safetensors(path) if kind == "safetensors" else read_torch(path, trust=trust)
+    return read_safetensors(path) if kind == "safetensors" else read_torch(path)
 
 
-def _load_checkpoint(
-    found: NetworkName | StateDict | Path, *, weights: Path | None, arch: str | None, options: dict[str, Any]
-) -> Model:
-    """The model of a network by its name, of weights, or of a folder."""
-    from fullfield.importers.checkpoints.load import load_folder, load_named, load_state
+def _load_state(state: StateDict, arch: str | None, options: dict[str, Any]) -> Model:
+    """The model of weights alone."""
+    from fullfield.importers.checkpoints.load import load_state
 
-    if isinstance(found, NetworkName):
-        return load_named(found, weights=weights, **options)
-    if isinstance(found, Path):
-        return load_folder(found, weights=weights, **options)
-    return load_state(found, arch=arch, **options)
+    return load_state(state, arch=arch, **options)
 
 
 def _reader(kind: str) -> Callable[..., Model]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fullfield.errors import CaptureError, first_line
+from fullfield.importers.checkpoints.state_dict import StateDict, state_in
 from fullfield.importers.detect import USE_ONNX
 
 
@@ -27,14 +28,16 @@ def read_program(path: Path) -> tuple[nn.Module, tuple[int, int, int] | None]:
     return plain, tuple(shapes[0][1:]) if fixed else None
 
 
-def read_pickle(path: Path) -> nn.Module:
-    """The module in a file that ``torch.save`` or ``pickle`` wrote. Runs code that the file holds."""
+def read_pickle(path: Path) -> nn.Module | StateDict:
+    """The module or the weights in a file that ``torch.save`` or ``pickle`` wrote. Runs code that the file holds."""
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # unpickling runs code of the file, which can raise anything
         raise _unreadable(path, error) from error
     if isinstance(loaded, nn.Module):
         return loaded
+    if (state := state_in(path, loaded)) is not None:
+        return state
     if isinstance(loaded, dict):
         found = [key for key in ("model", "state_dict", "module", "net") if isinstance(loaded.get(key), nn.Module)]
         if found:

@@ -66,18 +66,22 @@ def read_safetensors(path: Path) -> StateDict:
     return StateDict(path, tensors)
 
 
-def read_torch(path: Path, *, trust: bool = False) -> StateDict | None:
+def read_torch(path: Path) -> StateDict | None:
     """The weights in a file of ``torch.save``; ``None`` where it holds no weights, or cannot be read without code.
 
-    Args:
-        path: the file.
-        trust: whether the file may run code.
-
     Raises:
-        CaptureError: it is too large, or holds weights of no network.
+        CaptureError: it is too large.
     """
     check_size(path)
-    held = _unpickled(path, trust=trust)
+    held = None
+    # A damaged or hostile file raises anything here; what it is is told later.
+    with suppress(Exception), safe_globals(_HARMLESS):
+        held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    return state_in(path, held)
+
+
+def state_in(path: Path, held: Any) -> StateDict | None:
+    """The weights in what a file holds; ``None`` where that has none."""
     if not isinstance(held, Mapping):
         return None
     averaged, raw = _containers(held, AVERAGED), _containers(held, _RAW)
@@ -91,18 +95,6 @@ def read_torch(path: Path, *, trust: bool = False) -> StateDict | None:
     else:
         return None
     return StateDict(path, _only_tensors(tensors), taken, _architecture(held))
-
-
-def _unpickled(path: Path, *, trust: bool) -> Any:
-    """What a pickle holds, read without running its code where ``trust`` is not given; ``None`` where that fails."""
-    # A damaged or hostile file raises anything here; what it is is told later.
-    with suppress(Exception), safe_globals(_HARMLESS):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    if not trust:
-        return None
-    with suppress(Exception):  # code of the file, which the user trusts; read_pickle tells its errors
-        return torch.load(path, map_location="cpu", weights_only=False)
-    return None
 
 
 _scalar = np.float64(0).__reduce__()[0]  # what makes a pickled number of NumPy
