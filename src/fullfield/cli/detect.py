@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from fullfield.cli import options
+from fullfield.cli import map_options, options
 from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
-from fullfield.cli.values import class_key
 from fullfield.files import LAYERS, check_writable
 
 
@@ -26,15 +25,7 @@ from fullfield.files import LAYERS, check_writable
     ),
 )
 @click.argument("scores", nargs=-1, required=True, metavar="SCORES...")
-@option(
-    "--class",
-    "classes",
-    group="What",
-    multiple=True,
-    type=class_key,
-    metavar="CLASS",
-    help="Index or name of a class; may be repeated. [default: all]",
-)
+@map_options.classes("Index or name of a class; may be repeated. [default: all]")
 @option(
     "--threshold",
     group="What",
@@ -65,16 +56,9 @@ from fullfield.files import LAYERS, check_writable
     help="Keep local maxima: windows without a greater one within PX; one of each plateau.",
 )
 @option("--across-classes", group="How", is_flag=True, help="Windows suppress those of other classes too.")
-@option("--budget", group="How", metavar="SIZE", help="Memory allowed, such as 150MB. [default: about 0.3 GB]")
+@map_options.budget
 @option("-o", "--output", group="Output", metavar="FILE", help=".geojson, .csv, .parquet, .gpkg or .fgb.")
-@option(
-    "--coordinates",
-    group="Output",
-    type=click.Choice(["auto", "image", "map", "wgs84"]),
-    default="auto",
-    metavar="auto|image|map|wgs84",
-    help="Px of the image, its map's coordinates, or degrees. [default: the map's if it has some]",
-)
+@map_options.coordinates("Boxes")
 @apply(options.as_json, options.overwrite)
 def command(
     *,

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from fullfield.cli import options
+from fullfield.cli import map_options, options
 from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
-from fullfield.cli.values import class_key, resolution_key
+from fullfield.cli.values import resolution_key
 
 
 @click.command(
@@ -26,15 +26,7 @@ from fullfield.cli.values import class_key, resolution_key
 )
 @click.argument("scores")
 @click.argument("file")
-@option(
-    "--class",
-    "classes",
-    group="What",
-    multiple=True,
-    type=class_key,
-    metavar="CLASS",
-    help="Index or name of a class; may be repeated. Class 0 is GDAL's band 1.",
-)
+@map_options.classes("Index or name of a class; may be repeated. Class 0 is GDAL's band 1.")
 @option("--labels", group="What", is_flag=True, help="The top class instead of the scores.")
 @option(
     "--threshold", group="Where", type=float, metavar="T", help="Detections: scores of at least T, not the top class."
@@ -71,25 +63,8 @@ from fullfield.cli.values import class_key, resolution_key
     help="Objects: all windows with their scores, detections that share a side merged, or their centres. [default: "
     "windows of .csv and .parquet, otherwise regions]",
 )
-@option(
-    "--coordinates",
-    group="How",
-    type=click.Choice(["auto", "image", "map", "wgs84"]),
-    default="auto",
-    metavar="auto|image|map|wgs84",
-    help="Objects: px of the image, its map's coordinates, or degrees. [default: the map's if it has some]",
-)
-@option("--budget", group="How", metavar="SIZE", help="Memory allowed, such as 150MB. [default: about 0.3 GB]")
-@option("--cog/--no-cog", group="Output", default=True, show_default=True, help="Cloud-optimised GeoTIFF or plain.")
-@option(
-    "--compression",
-    group="Output",
-    type=click.Choice(["deflate", "zstd", "lzw", "none"]),
-    default="deflate",
-    show_default=True,
-    help="Of GeoTIFF.",
-)
-@apply(options.as_json, options.overwrite)
+@map_options.coordinates("Objects", group="How")
+@apply(map_options.budget, map_options.geotiff, options.as_json, options.overwrite)
 def command(
     *,
     scores: str,

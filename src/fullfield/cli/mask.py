@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fullfield.cli import options
+from fullfield.cli import map_options, options
 from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
@@ -27,14 +27,7 @@ from fullfield.cli.records import apply
 @options.picked
 @option("--budget", group="How", metavar="SIZE", help="Memory allowed, such as 2GB.")
 @option("-o", "--output", group="Output", metavar="FILE", help=".geojson, .gpkg, .fgb, .tif, .ome.tif, .png.")
-@option(
-    "--coordinates",
-    group="Output",
-    type=click.Choice(["auto", "image", "map", "wgs84"]),
-    default="auto",
-    metavar="auto|image|map|wgs84",
-    help="Polygons: px of the image, its map's coordinates, or degrees. [default: the map's if it has some]",
-)
+@map_options.coordinates("Polygons")
 @apply(options.as_json, options.overwrite)
 def command(
     *,

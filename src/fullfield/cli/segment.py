@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from fullfield.cli import options
+from fullfield.cli import map_options, options
 from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
-from fullfield.cli.values import class_key, resolution_key, threshold
+from fullfield.cli.values import resolution_key, threshold
 
 
 @click.command(
@@ -26,15 +26,7 @@ from fullfield.cli.values import class_key, resolution_key, threshold
 )
 @click.argument("scores")
 @click.argument("file")
-@option(
-    "--class",
-    "classes",
-    group="What",
-    multiple=True,
-    type=class_key,
-    metavar="CLASS",
-    help="Index or name of a class that is compared; may be repeated. [default: all]",
-)
+@map_options.classes("Index or name of a class that is compared; may be repeated. [default: all]")
 @option(
     "--activation",
     group="What",
@@ -74,24 +66,9 @@ from fullfield.cli.values import class_key, resolution_key, threshold
     metavar="image|HxW",
     help="A pixel of the image each, or a size for the whole image.",
 )
-@option("--budget", group="How", metavar="SIZE", help="Memory allowed, such as 150MB. [default: about 0.3 GB]")
-@option(
-    "--coordinates",
-    group="Output",
-    type=click.Choice(["auto", "image", "map", "wgs84"]),
-    default="auto",
-    help="Of polygons: px of the image, its map's coordinates, or degrees. [default: the map's if it has some]",
-)
-@option("--cog/--no-cog", group="Output", default=True, show_default=True, help="Cloud-optimised GeoTIFF or plain.")
-@option(
-    "--compression",
-    group="Output",
-    type=click.Choice(["deflate", "zstd", "lzw", "none"]),
-    default="deflate",
-    show_default=True,
-    help="Of GeoTIFF.",
-)
-@apply(options.picked, options.as_json, options.overwrite)
+@map_options.budget
+@map_options.coordinates("Polygons")
+@apply(map_options.geotiff, options.picked, options.as_json, options.overwrite)
 def command(
     *,
     scores: str,
