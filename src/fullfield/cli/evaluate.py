@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from fullfield.decisions.evaluation.evaluation import Evaluation
     from fullfield.decisions.evaluation.labels import Labels
 
-
-def _decision(**fields: Any) -> Any:
-    """The record ``DecisionRule``; ``None`` without ``--decide``."""
-    return rule(**fields, regions=None)
-
-
 _SUFFIXES = (".csv", ".json", ".png", ".webp", ".jpg")
 
 
@@ -44,7 +38,7 @@ _SUFFIXES = (".csv", ".json", ".png", ".webp", ".jpg")
     options.label_fields,
     options.label_coordinates("--coordinates"),
 )
-@collected("decide", _decision, ("decide", "on", "temperature"), *options.DECISION)
+@collected("decide", rule, options.DECISION_FIELDS, *options.DECISION)
 @option("--threshold", group="How", type=float, metavar="T", help="Scores below T are predicted as other.")
 @option(
     "--activation",

@@ -316,6 +316,7 @@ encoding = collected(
         help="Scores that are stored as 0 and 254 in uint8. [default: 0,1 with --activation]",
     ),
 )
+DECISION_FIELDS = ("decide", "on", "temperature")
 DECISION = (
     option("--decide", group="Output", metavar="HOW", help="One score a class: mean, max, top-k:10, quantile:0.9, ..."),
     option(
@@ -337,7 +338,7 @@ DECISION = (
 rule = collected(
     "rule",
     records.rule,
-    ("decide", "on", "temperature", "regions"),
+    (*DECISION_FIELDS, "regions"),
     *DECISION,
     option(
         "--regions",

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
+
 if TYPE_CHECKING:
     from fullfield.decisions.rule import DecisionRule
     from fullfield.image.open import ImageFile
@@ -99,8 +101,6 @@ def labels(**fields: Any) -> Any:
 
 def rule(**fields: Any) -> DecisionRule | None:
     """The record ``DecisionRule``, whose regions are a file that exists; ``None`` without ``--decide``."""
-    import click
-
     from fullfield.decisions.regions import parse_regions
     from fullfield.decisions.rule import DecisionRule
 
