@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fullfield.model.model import Model
     from fullfield.store.encoding import Encoding
 
-_FORMATS = (".zarr", ".tif", ".tiff", ".npy", ".npz", ".geojson", ".gpkg", ".fgb", ".csv", ".parquet", *PICTURES)
 _RESTRICTED = (*LAYERS, *PICTURES)  # formats of which --class names the class
 
 
@@ -63,11 +62,7 @@ class ScanOutputs:
         """Whether every image has files of its own."""
         if self.several or self.summary is not None or self.thumbnails is not None:
             return True
-        if self.output is None:
-            return False
-        place = Path(self.output)
-        is_store = (place / "zarr.json").exists() or place.suffix.lower() == ".zarr"
-        return "{name}" in self.output or self.output.endswith(("/", "\\")) or (place.is_dir() and not is_store)
+        return self.output is not None and _is_folder(self.output)
 
     @property
     def batch(self) -> BatchOutput:
@@ -103,7 +98,7 @@ class ScanOutputs:
             names = ", ".join(Path(image.path).name for image in self.images[:3]) + ", …" * (len(self.images) > 3)
             what = "several images need -o FOLDER, --summary, --thumbnails or --decide, and no --overlay"
             raise click.UsageError(f"{what} (images: {names})")
-        if self.is_batch and self.output is not None and self._is_one_file(self.output):
+        if self.is_batch and self.output is not None and _is_one_file(self.output):
             fix = f"give a folder, or a path with {{name}} in it, such as {{name}}{Path(self.output).suffix}"
             raise click.UsageError(f"-o {self.output} is one file: {fix}")
         if self.output is None and self.summary is None and self.restart:
@@ -129,13 +124,6 @@ class ScanOutputs:
         if self.is_batch and self.output is not None:
             return Path(_template(self.output, self.suffix)).suffix.lower()
         return Path(self.output or "").suffix.lower()
-
-    @staticmethod
-    def _is_one_file(output: str) -> bool:
-        """Whether an output is named as the scores of a single image."""
-        place = Path(output)
-        folder = "{name}" in output or output.endswith(("/", "\\")) or (place.is_dir() and place.suffix != ".zarr")
-        return not folder and place.suffix.lower() in _FORMATS
 
     def _check_batch(self) -> None:
         """Makes the output folders; no two images may have results of one name."""
@@ -177,6 +165,20 @@ class ScanOutputs:
         if self.class_shown is None or self._output_suffix not in _RESTRICTED:
             return given
         return replace(given, classes=(self.class_shown,))
+
+
+def _is_folder(output: str) -> bool:
+    """Whether an output is a folder of files, or a path with ``{name}``: the scores of any number of images."""
+    place = Path(output)
+    is_store = (place / "zarr.json").exists() or place.suffix.lower() == ".zarr"
+    return "{name}" in output or output.endswith(("/", "\\")) or (place.is_dir() and not is_store)
+
+
+def _is_one_file(output: str) -> bool:
+    """Whether an output is named as the scores of a single image."""
+    from fullfield.exporters import SUFFIXES
+
+    return not _is_folder(output) and Path(output).suffix.lower() in SUFFIXES
 
 
 def _template(output: str, suffix: str) -> str:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fullfield.model.model import Model
     from fullfield.store.encoding import Encoding
 
+_SUFFIXES = (".zarr", ".tif", ".ome.tif", ".npy", ".npz", ".png", ".geojson", ".gpkg", ".fgb", ".csv", ".parquet")
+
 
 @click.command(
     cls=Command,
@@ -48,13 +50,10 @@ if TYPE_CHECKING:
     "suffix",
     group="Output",
     rare=True,
-    type=click.Choice(
-        [".zarr", ".tif", ".ome.tif", ".npy", ".geojson", ".gpkg", ".fgb", ".csv", ".parquet", ".npz", ".png"]
-    ),
+    type=click.Choice(_SUFFIXES),
     default=".zarr",
     metavar="SUFFIX",
-    help="Of the files in an output folder: .zarr, .tif, .ome.tif, .npy, .npz, .png, .geojson, .gpkg, .fgb, .csv, "
-    ".parquet. [default: .zarr]",
+    help=f"Of the files in an output folder: {', '.join(_SUFFIXES)}. [default: .zarr]",
 )
 @option("--overlay", group="Output", metavar="FILE", help="Picture of one class's scores over the image.")
 @option("--summary", group="Output", metavar="FILE", help="Table with a row for each image: .csv or .parquet.")
