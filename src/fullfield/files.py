@@ -325,8 +325,8 @@ def _output_path(image: str, output: str, folder: str) -> Path:
 
 def _apart(first: str, second: str, output: str) -> str:
     """What to write so that two images have different outputs."""
-    for word in ("{suffix}", "{parent}/"):
-        better = output.replace("{name}", "{name}{suffix}" if word == "{suffix}" else "{parent}/{name}")
+    for name in ("{name}{suffix}", "{parent}/{name}"):
+        better = output.replace("{name}", name)
         if _output_path(first, better, "") != _output_path(second, better, ""):
             return f'rename one of them, or write "{better}"'
     return "rename one of them, or scan them one by one"

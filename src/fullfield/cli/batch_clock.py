@@ -16,13 +16,14 @@ class BatchClock:
         paths: of the images, in their order.
         sizes: of each, in any unit.
         began: when the work on the first began, s; ``None`` before.
+        number: of the image that is worked on, from 1; 0 before the first.
     """
 
     paths: Sequence[str]
     sizes: Sequence[float]
     began: float | None = None
+    number: int = 0
     _scanned: float = 0.0
-    _number: int = 0
 
     @classmethod
     def of(cls, paths: Sequence[str]) -> BatchClock:
@@ -37,28 +38,28 @@ class BatchClock:
         """Begins the work on the next image of this path, and returns its number; those before it are finished."""
         if self.began is None:
             self.began = now
-        elif self._number:
-            self._scanned += self.sizes[self._number - 1]
-        at = self._number
+        elif self.number:
+            self._scanned += self.sizes[self.number - 1]
+        at = self.number
         while at < len(self.paths) - 1 and self.paths[at] != path:
             at += 1
-        self._number = at + 1
-        return self._number
+        self.number = at + 1
+        return self.number
 
     def fraction(self, part: float) -> float:
         """Share of all that is done, those that were finished before included, when so much of the image is."""
-        if not self._number:
+        if not self.number:
             return 0.0
-        done = sum(self.sizes[: self._number - 1]) + part * self.sizes[self._number - 1]
+        done = sum(self.sizes[: self.number - 1]) + part * self.sizes[self.number - 1]
         return done / sum(self.sizes)
 
     def left_s(self, part: float, now: float) -> float | None:
         """Estimated time that the rest takes, s; ``None`` before anything is done."""
-        if self.began is None or not self._number:
+        if self.began is None or not self.number:
             return None
-        current = self.sizes[self._number - 1]
+        current = self.sizes[self.number - 1]
         done = self._scanned + part * current
-        left = sum(self.sizes[self._number :]) + (1 - part) * current
+        left = sum(self.sizes[self.number :]) + (1 - part) * current
         return (now - self.began) * left / done if done else None
 
 

@@ -52,7 +52,6 @@ class Display:
 
     show: Callable[[Shown], None]
     clock: BatchClock
-    _number: int = 0
     _remarks: set[str] = field(default_factory=set)
 
     @property
@@ -62,7 +61,7 @@ class Display:
 
     def of(self, path: str) -> OnProgress:
         """What is to be called with the progress of the work on the next file."""
-        self._number = number = self.clock.start(path, time.monotonic())
+        number = self.clock.start(path, time.monotonic())
         name = PurePath(path.rstrip("/")).name or path
         self._remarks.clear()
         part = 0.0
@@ -82,7 +81,7 @@ class Display:
         """What ``load`` returns; shows that the model is being read."""
         from fullfield.engine.progress import Progress
 
-        self.show(Shown("", Progress("reading the model"), self._number, self.total))
+        self.show(Shown("", Progress("reading the model"), self.clock.number, self.total))
         return load()
 
 
