@@ -10,22 +10,17 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
 import fullfield
-from fullfield.cli import main
 from fullfield.cli.batch_clock import BatchClock, end_text
+from tests.cli.scanning import MODEL, PHOTO, PIXELS, scan
 from tests.processes import PATIENCE_S
 
-MODEL = str(files("fullfield") / "data" / "rnet.onnx")
-PHOTO = np.asarray(Image.open(files("fullfield") / "data" / "astronaut.png").convert("RGB"))
-PIXELS = np.ascontiguousarray(PHOTO[40:168, 150:310])
 PROGRAM = [sys.executable, "-c", "from fullfield.cli import main; main(prog_name='fullfield')"]
 
 
@@ -36,13 +31,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(PIXELS).save(name)
     return tmp_path
-
-
-def scan(*args: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["scan", MODEL, *map(str, args), "--step", "8"])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
 
 
 def rows(path: str = "s.csv") -> list[dict[str, str]]:

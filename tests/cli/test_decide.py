@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import json
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
 import fullfield
-from fullfield.cli import main
-
-MODEL = str(files("fullfield") / "data" / "rnet.onnx")
-PHOTO = np.asarray(Image.open(files("fullfield") / "data" / "astronaut.png").convert("RGB"))[40:168, 150:310]
+from tests.cli.scanning import MODEL, PIXELS, scan
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(PHOTO).save("photo.png")
+    Image.fromarray(PIXELS).save("photo.png")
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     corners = [[10, 10], [60, 10], [60, 70], [10, 70], [10, 10]]
@@ -35,15 +29,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def scan(*args: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["scan", MODEL, *map(str, args), "--step", "8"])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
-
-
 def wanted(how: str) -> fullfield.Decision:
-    return fullfield.scan(fullfield.load(MODEL), PHOTO, step=8).decide(how)
+    return fullfield.scan(fullfield.load(MODEL), PIXELS, step=8).decide(how)
 
 
 def test_the_decision_is_printed_under_the_summary() -> None:
@@ -92,11 +79,11 @@ def test_a_warning_has_a_line() -> None:
 
 
 def test_several_images_have_decisions_of_their_own_and_one_that_fails_does_not_stop_the_others() -> None:
-    Image.fromarray(PHOTO[::-1]).save("other.png")
+    Image.fromarray(PIXELS[::-1]).save("other.png")
     found = json.loads(scan("photo.png", "other.png", "-o", "maps/", "--decide", "mean", "--json").stdout)
     assert [each["decision"]["windows"] for each in found] == [252, 252]
     assert found[0]["decision"]["scores"] == wanted("mean").scores.tolist()
-    Image.fromarray(PHOTO[:30, :30]).save("other.png")
+    Image.fromarray(PIXELS[:30, :30]).save("other.png")
     region = json.loads(Path("regions.geojson").read_text().replace("[10", "[90").replace("60", "99"))
     Path("regions.geojson").write_text(json.dumps(region))
     result = scan(

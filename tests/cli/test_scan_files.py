@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,11 @@ import pytest
 import rasterio
 import tifffile
 import zarr
-from click.testing import CliRunner, Result
 from PIL import Image
 
 import fullfield
-from fullfield.cli import main
+from tests.cli.scanning import MODEL, PHOTO, PIXELS, scan
 
-MODEL = str(files("fullfield") / "data" / "rnet.onnx")
-PHOTO = np.asarray(Image.open(files("fullfield") / "data" / "astronaut.png").convert("RGB"))
-PIXELS = np.ascontiguousarray(PHOTO[40:168, 150:310])  # 128 x 160 px
 UTM = rasterio.Affine(0.5, 0.0, 500_000.0, 0.0, -0.5, 5_400_000.0)
 SHAPE = (14, 18)  # windows of 24 px at every 8 px
 
@@ -28,13 +23,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("plain.tif", PIXELS, tile=(64, 64), photometric="rgb", compression="zlib")
     return tmp_path
-
-
-def scan(*args: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["scan", MODEL, *map(str, args), "--step", "8"])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
 
 
 def plain() -> np.ndarray:
