@@ -345,7 +345,7 @@ rule = collected(
         group="Output",
         rare=True,
         metavar="FILE",
-        help="GeoJSON; each of its annotations gets a decision.",
+        help="GeoJSON or vector file; each of its annotations gets a decision.",
     ),
 )
 scales = option(
@@ -445,7 +445,7 @@ _arch = option(
     metavar="NAME",
     help="Network of a file of weights: timm:NAME, torchvision:NAME.",
 )
-trust = option("--trust", group="Model", is_flag=True, help="Read files that can run code (.pt2, pickles).")
+trust = option("--trust", group="Model", is_flag=True, help="Read files that can run code (.pt, .pt2, pickles).")
 model = collected(
     "model",
     records.model,
