@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.decisions.exact_sums import ExactSums, quotient, units
+from fullfield.decisions.ordered_bits import from_ordered_bits, ordered_bits
 from fullfield.decisions.values import DecidedValues
 
 _COUNTERS = 1 << 21  # of all bins of all classes: 32 MiB
 _SORTED = 1 << 20  # values of all classes that are kept to be sorted: 16 MiB
 _HALF = 26  # bits: a weight is a whole number of 52, and sums of its halves are whole numbers below 2^63
-_SIGN = np.uint64(1 << 63)
 
 
 def quantile(values: DecidedValues, part: float) -> NDArray[np.float64]:
@@ -89,7 +89,9 @@ class _Search:
 
     @property
     def value(self) -> float:
-        return _number(self.low) if self.total else math.nan
+        if not self.total:
+            return math.nan
+        return float(from_ordered_bits(np.array([self.low], np.uint64), np.dtype(np.float64))[0])
 
 
 def _searched(values: DecidedValues, unit: float | None, target: Callable[[int], Fraction | int]) -> list[_Search]:
@@ -102,7 +104,7 @@ def _searched(values: DecidedValues, unit: float | None, target: Callable[[int],
     """
     searches = [_Search() for _ in values.bands]
     for series, numbers, weights in _weighed(values, unit):
-        search, keys = searches[series], _keys(numbers)
+        search, keys = searches[series], ordered_bits(numbers)
         search.low, search.high = min(search.low, int(keys.min())), max(search.high, int(keys.max()))
         search.total += _sum(weights)
         search.left += len(keys)
@@ -175,21 +177,9 @@ def _sort(values: DecidedValues, unit: float | None, searches: list[_Search]) ->
 
 def _between(numbers: NDArray[np.float64], search: _Search) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """The keys of the values between the ends of a search, and which values these are."""
-    keys = _keys(numbers)
+    keys = ordered_bits(numbers)
     inside = (keys >= np.uint64(search.low)) & (keys <= np.uint64(search.high))
     return keys[inside], inside
-
-
-def _keys(numbers: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Integers in the order of the values; the two zeros are one."""
-    bits = (numbers + 0.0).view(np.uint64)
-    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
-
-
-def _number(key: int) -> float:
-    """The value of a key."""
-    bits = key ^ (1 << 63) if key >> 63 else ~key & (2**64 - 1)
-    return float(np.array([bits], np.uint64).view(np.float64)[0])
 
 
 def _sum(weights: NDArray[np.uint64]) -> int:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from fullfield.decisions.evaluation.ranks import MOST_SCORES, RankTable, ordered_bits, rank_tables, scores_of, thinned
+from fullfield.decisions.evaluation.ranks import MOST_SCORES, RankTable, rank_tables, thinned
+from fullfield.decisions.ordered_bits import from_ordered_bits, ordered_bits
 
 
 def drawn(seed: int, count: int, dtype: str, decimals: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +64,7 @@ def test_bits_are_in_the_order_of_the_numbers(dtype: str) -> None:
     bits = ordered_bits(numbers)
     assert (np.diff(bits.astype(np.float64)) >= 0).all()
     assert len(np.unique(bits)) == len(numbers) - 1
-    np.testing.assert_array_equal(scores_of(bits, np.dtype(dtype)), numbers)
+    np.testing.assert_array_equal(from_ordered_bits(bits, np.dtype(dtype)), numbers)
 
 
 def test_a_thinned_curve_keeps_its_ends_and_its_shape() -> None:

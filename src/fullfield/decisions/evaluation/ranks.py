@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.decisions.ordered_bits import from_ordered_bits, ordered_bits, unsigned
+
 MOST_SCORES = 1 << 20
 """Different scores that are kept apart, of all classes together."""
 _FEWEST = 1 << 12  # of one class
@@ -48,7 +50,7 @@ class RankTable:
     _waiting: int = 0
 
     def __post_init__(self) -> None:
-        self._keys = np.empty(0, _unsigned(self.dtype))
+        self._keys = np.empty(0, unsigned(self.dtype))
         self._counts = np.empty((2, 0), np.int64)
 
     def add(self, scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> None:
@@ -64,7 +66,7 @@ class RankTable:
         keys = self._keys << self._keys.dtype.type(self.dropped)
         order = slice(None, None, -1)
         positives, negatives = self._counts[:, order]
-        return Ranks(scores_of(keys[order], self.dtype), positives, negatives, exact=self.dropped == 0)
+        return Ranks(from_ordered_bits(keys[order], self.dtype), positives, negatives, exact=self.dropped == 0)
 
     def _merge(self) -> None:
         """Sorts what is waiting into the table, and drops bits while the table is too long."""
@@ -154,29 +156,6 @@ def thinned(curve: NDArray[np.float64], most: int = _SHOWN) -> NDArray[np.float6
     along = np.abs(np.diff(curve, axis=1)).sum(axis=0).cumsum()
     wanted = np.linspace(0, along[-1], most)
     return curve[:, np.unique(np.concatenate([[0], np.searchsorted(along, wanted).clip(0, len(along) - 1) + 1]))]
-
-
-def ordered_bits(scores: NDArray[np.floating]) -> NDArray[Any]:
-    """The bit patterns of floats as unsigned integers in the order of the numbers; 0 and -0 are equal.
-
-    Examples:
-        >>> ordered_bits(np.array([-np.inf, -1, 0, 2e-45, np.inf], np.float32)).tolist()
-        [8388607, 1082130431, 2147483648, 2147483649, 4286578688]
-    """
-    bits = (scores + scores.dtype.type(0)).view(_unsigned(scores.dtype))
-    sign = bits.dtype.type(1 << (8 * bits.dtype.itemsize - 1))
-    return np.where(bits & sign, ~bits, bits | sign)
-
-
-def scores_of(bits: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.floating]:
-    """The floats of ``ordered_bits``."""
-    sign = bits.dtype.type(1 << (8 * bits.dtype.itemsize - 1))
-    found: NDArray[np.floating] = np.where(bits & sign, bits ^ sign, ~bits).view(dtype)
-    return found
-
-
-def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(f"u{dtype.itemsize}")
 
 
 def _counted(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
