@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fullfield.decisions.coverage import Coverage
 from fullfield.decisions.decision import Decision, DecisionRegion
+from fullfield.decisions.exact_sums import binned_halves, from_halves
 from fullfield.decisions.regions import map_regions, parse_regions
 from fullfield.decisions.rule import DecisionRule, ScoresUsed
 from fullfield.decisions.selected import Selected, chunk_regions, select
@@ -17,8 +18,6 @@ from fullfield.decisions.values import values_of, what_makes
 from fullfield.errors import ArgumentError, ImageError
 from fullfield.store.classes import find_band
 from fullfield.store.maps import MapSpec, ScoreMap
-
-_HALF = 26  # bits: weights are whole numbers of 52
 
 
 def decide_map(scores: ScoreMap, rule: DecisionRule) -> Decision:
@@ -143,9 +142,8 @@ def _shares(scores: ScoreMap, selected: Selected, coverage: Coverage) -> NDArray
         known = selected.read(region)
         if known.any():
             labels = scores.read(*region)[0][known].astype(np.intp)
-            whole = np.ldexp(coverage.weights(region)[known], coverage.unit_bits).astype(np.int64)
-            for half, part in zip(sums, (whole >> _HALF, whole & ((1 << _HALF) - 1)), strict=True):
-                half += np.bincount(labels, weights=part.astype(np.float64), minlength=count).astype(np.int64)
-    weights = [(high << _HALF) + low for high, low in sums.T.tolist()]
+            whole = np.ldexp(coverage.weights(region)[known], coverage.unit_bits).astype(np.uint64)
+            sums += binned_halves(labels, whole, count)
+    weights = [from_halves(high, low) for high, low in sums.T]
     total = sum(weights)
     return np.array([weight / total for weight in weights])

@@ -40,15 +40,13 @@ class ExactSums:
             bits = part.view(np.uint64)
             place = (bits >> np.uint64(_FRACTION)).astype(np.intp)  # sign and exponent
             counts = np.bincount(place)
-            half = np.uint64((1 << _HALF) - 1)
-            low = np.bincount(place, weights=(bits & half).astype(np.float64))
-            high = np.bincount(place, weights=((bits >> np.uint64(_HALF)) & half).astype(np.float64))
+            high, low = binned_halves(place, bits & np.uint64((1 << _FRACTION) - 1))
             for at in np.flatnonzero(counts).tolist():
                 exponent = at & _INFINITE
                 if exponent == _INFINITE:
                     self._infinite[series] += float(part[place == at].sum())
                     continue
-                whole = int(low[at]) + (int(high[at]) << _HALF) + ((int(counts[at]) << _FRACTION) if exponent else 0)
+                whole = from_halves(high[at], low[at]) + ((int(counts[at]) << _FRACTION) if exponent else 0)
                 whole <<= max(exponent, 1) - 1
                 self._whole[series] += -whole if at > _INFINITE else whole
 
@@ -66,6 +64,28 @@ class ExactSums:
         if below == 0:
             return math.nan
         return self._infinite[series] or quotient(self._whole[series], below)
+
+
+def halves(whole: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The upper and the lower 26 bits of integers below 2^52, whose sums fit 64 bits where theirs may not."""
+    return whole >> np.uint64(_HALF), whole & np.uint64((1 << _HALF) - 1)
+
+
+def binned_halves(place: NDArray[np.intp], whole: NDArray[np.uint64], count: int = 0) -> NDArray[np.int64]:
+    """Exact sums of the halves of up to 2^27 integers below 2^52 at each place. Shape: ``(2, places)``
+
+    Args:
+        place: of each integer.
+        whole: the integers.
+        count: least number of places.
+    """
+    sums = [np.bincount(place, weights=half.astype(np.float64), minlength=count) for half in halves(whole)]
+    return np.array(sums).astype(np.int64)
+
+
+def from_halves(high: np.integer, low: np.integer) -> int:
+    """The sum of integers whose halves have these sums."""
+    return (int(high) << _HALF) + int(low)
 
 
 def units(number: float) -> int:

@@ -15,13 +15,12 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.decisions.exact_sums import ExactSums, quotient, units
+from fullfield.decisions.exact_sums import ExactSums, binned_halves, from_halves, halves, quotient, units
 from fullfield.decisions.ordered_bits import from_ordered_bits, ordered_bits
 from fullfield.decisions.values import DecidedValues
 
 _COUNTERS = 1 << 21  # of all bins of all classes: 32 MiB
 _SORTED = 1 << 20  # values of all classes that are kept to be sorted: 16 MiB
-_HALF = 26  # bits: a weight is a whole number of 52, and sums of its halves are whole numbers below 2^63
 
 
 def quantile(values: DecidedValues, part: float) -> NDArray[np.float64]:
@@ -137,15 +136,12 @@ def _narrow(values: DecidedValues, unit: float | None, searches: list[_Search]) 
         if not search.done:
             keys, inside = _between(numbers, search)
             bins = ((keys - np.uint64(search.low)) >> np.uint64(shifts[series])).astype(np.intp)
-            chosen = weights[inside]
-            halves = chosen >> np.uint64(_HALF), chosen & np.uint64((1 << _HALF) - 1)
-            for counter, half in zip(counters[series], halves, strict=False):
-                counter += np.bincount(bins, weights=half.astype(np.float64), minlength=count).astype(np.int64)
+            counters[series, :2] += binned_halves(bins, weights[inside], count)
             counters[series, 2] += np.bincount(bins, minlength=count)
     for search, shift, (high, low, counted) in zip(searches, shifts, counters, strict=True):
         if not search.done:
             used = np.flatnonzero(counted).tolist()
-            sums = accumulate(((int(high[b]) << _HALF) + int(low[b]) for b in used), initial=search.below)
+            sums = accumulate((from_halves(high[b], low[b]) for b in used), initial=search.below)
             before = next(sums)
             for place, after in zip(used, sums, strict=True):
                 if after >= search.target or place == used[-1]:
@@ -184,5 +180,5 @@ def _between(numbers: NDArray[np.float64], search: _Search) -> tuple[NDArray[np.
 
 def _sum(weights: NDArray[np.uint64]) -> int:
     """The sum of whole numbers below 2^52, of fewer than 2^37."""
-    half = np.uint64((1 << _HALF) - 1)
-    return (int((weights >> np.uint64(_HALF)).sum()) << _HALF) + int((weights & half).sum())
+    high, low = halves(weights)
+    return from_halves(high.sum(), low.sum())
