@@ -82,7 +82,7 @@ def decision_columns(decision: Decision | None) -> dict[str, TableCell]:
     columns: dict[str, TableCell] = {
         f"{DECISION}{name}": None if math.isnan(score) else score for name, score in scores
     }
-    return columns | {"top": str(decision.top)}
+    return columns | {TOP: str(decision.top)}
 
 
 def of_image(run: BatchRun, image: ListedImage, mask: Any) -> BatchRun:
