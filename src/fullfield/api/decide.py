@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from fullfield.api.scores import Scores
 from fullfield.arguments import checks_keywords
-from fullfield.decisions.decide import decide_map, decide_regions
+from fullfield.decisions.decide import decide_scores
 from fullfield.decisions.joint import decide_maps, decide_maps_regions
 from fullfield.decisions.rule import DecisionRule
 from fullfield.engine.progress import announce
@@ -21,7 +21,6 @@ from fullfield.jobs.passes import prepare_passes, scanned_passes
 from fullfield.jobs.request import ScanRequest, StepLike
 from fullfield.jobs.to_decision import check_decidable, scanned_map
 from fullfield.jobs.tuning import tuned
-from fullfield.planning.mode import mode_of
 from fullfield.store.encoding import Encoding
 from fullfield.verification.target import Target
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from fullfield.mask.where import Where
     from fullfield.model.model import Model
     from fullfield.planning.compute import Compute
-    from fullfield.planning.mode import AnyMode
 
 
 @overload
@@ -140,17 +138,18 @@ def decided_scans(
         passes: the scans.
         mode, progress: as for ``decide``.
         verify: windows to run as crops, of a single scan.
-        settings: the others of ``scanned``.
+        settings: the others of ``ScanRequest.parse``.
     """
-    if passes.single:
-        first = mode if isinstance(mode, Target) else mode_of(passes.modes[0])
-        with scanned(model, image, mode=first, verify=verify, progress=progress, **settings) as scores:
-            announce(progress, "deciding")
-            yield scores, decide_scores(scores, rule)
-        return
-    if verify:
+    if verify and not passes.single:
         raise ArgumentError("verify", "compares one scan with crops, several are decided", fix="leave verify out")
-    request = ScanRequest.parse(model, image, **settings)
+    request = replace(ScanRequest.parse(model, image, samples=verify, **settings), borders=passes.modes[0])
+    if passes.single:
+        if isinstance(mode, Target):
+            request = tuned(request, mode, progress)
+        with scanned_map(request, progress) as scores:
+            announce(progress, "deciding")
+            yield Scores(scores), decide_scores(scores, rule)
+        return
     if isinstance(mode, Target):
         passes = replace(passes, modes=(tuned(request, mode, progress).borders,))
     with scanned_passes(prepare_passes(request, passes, progress), progress) as sizes:
@@ -158,43 +157,6 @@ def decided_scans(
         every = (decide_maps(sizes, rule),) if rule.regions is None else decide_maps_regions(sizes, rule)
         combined = tuple(replace(each, combined=passes.texts) for each in every)
         yield Scores(sizes[0][0]), combined[0] if rule.regions is None else combined
-
-
-@contextmanager
-def scanned(
-    model: Model,
-    image: object,
-    *,
-    step: StepLike | None = None,
-    mode: AnyMode | Target = "exact",
-    scale: float = 1.0,
-    where: Where | None = None,
-    encoding: Encoding | None = None,
-    compute: Compute | None = None,
-    verify: int = 0,
-    progress: OnProgress | None = None,
-) -> Iterator[Scores]:
-    """The scores of ``scan`` with the same arguments while they are needed, within the budget; then they are gone."""
-    request = ScanRequest.parse(
-        model,
-        image,
-        step=step,
-        mode="exact" if isinstance(mode, Target) else mode,
-        scale=scale,
-        where=where,
-        encoding=encoding,
-        compute=compute,
-        samples=verify,
-    )
-    if isinstance(mode, Target):
-        request = tuned(request, mode, progress)
-    with scanned_map(request, progress) as scores:
-        yield Scores(scores)
-
-
-def decide_scores(scores: Scores, rule: DecisionRule) -> Decision | tuple[Decision, ...]:
-    """The decision of a map; for a rule with regions one for each of them."""
-    return decide_map(scores.map, rule) if rule.regions is None else decide_regions(scores.map, rule)
 
 
 def parse_rule(how: str | DecisionRule, on: ScoresUsed) -> DecisionRule:

@@ -119,7 +119,6 @@ def scan(
         FullfieldError: a model, image or argument that cannot be used; the text says where, what and how to mend it.
     """
     check_existing(existing)
-    target = mode if isinstance(mode, Target) else None
     place = None if output is None else OutputRequest.parse(output, existing)
     if isinstance(model, (str, os.PathLike)):
         announce(progress, "reading the model")
@@ -134,8 +133,8 @@ def scan(
         compute=compute,
         samples=verify,
     )
-    if target is not None:
-        request = tuned(request, target, progress)
+    if isinstance(mode, Target):
+        request = tuned(request, mode, progress)
     if place is None:
         if request.compute.world > 1:
             raise GeometryError("world", "scores in memory are not shared by processes", fix="give an output")

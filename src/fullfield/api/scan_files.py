@@ -21,11 +21,12 @@ from fullfield.api.batch_summary import (
     of_image,
     run_of,
 )
-from fullfield.api.decide import decide_scores, decided_scans
+from fullfield.api.decide import decided_scans
 from fullfield.api.list_images import list_images
 from fullfield.api.scan import scan
 from fullfield.api.scores import Scores
 from fullfield.arguments import checks_keywords, parse_record
+from fullfield.decisions.decide import decide_scores
 from fullfield.drawing.score_pictures import save_overlay
 from fullfield.errors import ArgumentError, FullfieldError, GeometryError, ImageError
 from fullfield.exporters.own_results import is_own_result
@@ -304,7 +305,7 @@ def scores_and_decision(
     if scores is None or rule is None:
         yield scores, None
     elif passes.single:
-        yield scores, decide_scores(scores, rule)
+        yield scores, decide_scores(scores.map, rule)
     else:
         del settings["existing"]
         with decided_scans(model, image.image, rule, passes, **settings | {"verify": 0}) as (_, decision):

@@ -19,7 +19,7 @@ from fullfield.api.scores_text import notebook_table, short_text
 from fullfield.api.segments import segments
 from fullfield.arguments import checks_keywords, parse_bytes
 from fullfield.decisions.boxes import BoxRule
-from fullfield.decisions.decide import decide_map, decide_regions
+from fullfield.decisions.decide import decide_scores
 from fullfield.decisions.rule import DecisionRule
 from fullfield.errors import BudgetError
 from fullfield.exporters import Options
@@ -382,8 +382,7 @@ class Scores:
             ArgumentError: unknown names, numbers outside of their range.
             ImageError: no window has a score, or the map does not hold what is decided on.
         """
-        rule = DecisionRule(how, on, temperature, classes, regions)
-        return decide_map(self.map, rule) if regions is None else decide_regions(self.map, rule)
+        return decide_scores(self.map, DecisionRule(how, on, temperature, classes, regions))
 
     picture = picture
     overlay = overlay

@@ -20,13 +20,18 @@ from fullfield.store.classes import find_band
 from fullfield.store.maps import MapSpec, ScoreMap
 
 
+def decide_scores(scores: ScoreMap, rule: DecisionRule) -> Decision | tuple[Decision, ...]:
+    """The decision of a map; for a rule with regions one for each of them."""
+    return decide_map(scores, rule) if rule.regions is None else decide_regions(scores, rule)
+
+
 def decide_map(scores: ScoreMap, rule: DecisionRule) -> Decision:
-    """The decision of a whole map.
+    """The decision of a whole map, whatever the rule's regions.
 
     The result does not depend on how the map is cut into shards or tiles, to the last bit.
 
     Raises:
-        ArgumentError: the rule has regions.
+        ArgumentError: classes that are named twice.
         ImageError: no window has a score, or the map does not hold what the rule asks for.
     """
     check_rule(scores.spec, rule)

@@ -95,13 +95,13 @@ class JointValues:
 
 
 def decide_maps(sizes: Sequence[SizeMaps], rule: DecisionRule) -> Decision:
-    """The decision of all maps of an image; of a single one as ``decide_map``'s.
+    """The decision of all maps of an image, whatever the rule's regions; of a single one as ``decide_map``'s.
 
     Views and modes of a size have the same windows: what is decided on is averaged over them, window by window. The
     windows of all sizes are then decided as those of one map, and a pixel of the image counts once for each size.
 
     Raises:
-        ArgumentError: the rule has regions.
+        ArgumentError: classes that are named twice.
         ImageError: no window has a score, or the maps do not hold what the rule asks for.
     """
     for maps in sizes:
