@@ -14,7 +14,8 @@ from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Region
 from fullfield.mask.grid import map_blocks
 
-_BITS = 52  # of a weight: a float64 holds it without rounding
+WEIGHT_BITS = 52
+"""Of a weight: a float64 holds it without rounding."""
 _SUM_BITS = 62  # of a sum over the strips of a window
 _SIDE = 512  # cells a side of the blocks in which the area is counted
 
@@ -77,7 +78,7 @@ class Coverage:
     @cached_property
     def unit_bits(self) -> int:
         """Weights are multiples of ``2^-unit_bits`` px, and less than ``2^52`` of these."""
-        return _BITS - self.window_area.bit_length()
+        return WEIGHT_BITS - self.window_area.bit_length()
 
     @cached_property
     def _axes(self) -> tuple[_Strips, _Strips]:
@@ -136,9 +137,7 @@ class Coverage:
         return np.asarray(np.rint(shares), np.uint64)
 
     def _rounded(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Weights as multiples of their unit."""
-        unit = 2.0**-self.unit_bits
-        return np.rint(weights / unit) * unit
+        return rounded(weights, self.unit_bits)
 
     def covered_pixels(self) -> int:
         """Pixels of the scanned image that some window with scores covers."""
@@ -191,6 +190,12 @@ class Coverage:
             for axis, strips, low in zip(self._axes, (y, x), (top, left), strict=True)
         ]
         return _boxes(known.astype(np.uint32), *spans)
+
+
+def rounded(weights: NDArray[np.float64], unit_bits: int) -> NDArray[np.float64]:
+    """The nearest multiples of ``2^-unit_bits``."""
+    unit = 2.0**-unit_bits
+    return np.rint(weights / unit) * unit
 
 
 def _own(axis: _Strips, low: int, high: int, end: int) -> slice:

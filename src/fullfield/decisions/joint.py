@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.decisions.coverage import WEIGHT_BITS, rounded
 from fullfield.decisions.decide import bands_of, check_rule, remark_of, used_of
 from fullfield.decisions.decision import Decision, DecisionRegion
 from fullfield.decisions.regions import map_regions
@@ -21,7 +22,6 @@ from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
 from fullfield.store.maps import ScoreMap
 
-_BITS = 52  # of a weight: a float64 holds it without rounding
 SizeMaps = Sequence[ScoreMap]
 """The maps of one size: they have the same cells."""
 
@@ -40,12 +40,11 @@ class JointWeights:
     def unit_bits(self) -> int:
         """Weights are multiples of ``2^-unit_bits`` px, and less than ``2^52`` of these."""
         areas = (values.coverage.window_area * self._area(k) for k, values in enumerate(self.sizes))
-        return _BITS - math.ceil(max(areas)).bit_length()
+        return WEIGHT_BITS - math.ceil(max(areas)).bit_length()
 
     def weights(self, number: int, region: Region) -> NDArray[np.float64]:
         """Weights ``(y, x)`` of a block of windows of one size."""
-        plain = self.sizes[number].coverage.weights(region) * self._area(number)
-        return np.ldexp(np.rint(np.ldexp(plain, self.unit_bits)), -self.unit_bits)
+        return rounded(self.sizes[number].coverage.weights(region) * self._area(number), self.unit_bits)
 
     def effective(self) -> float:
         """That of the size with the most: sizes show the same pixels, and are not independent."""

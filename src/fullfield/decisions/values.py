@@ -86,8 +86,9 @@ class ScoreValues:
         bands: of the classes that are decided on, in their order.
         selected: the windows.
         coverage: weighs them.
-        turned: makes probabilities of the planes ``(y, x)`` of all bands; ``None`` for values as they are in the map.
-        whole: whether that needs all bands together.
+        turned: makes the value of each number of a plane ``(y, x)``; ``None`` for values as they are in the map.
+        softmax: whether values are the softmax over all bands instead.
+        temperature: that the softmax divides by first.
     """
 
     scores: ScoreMap
@@ -95,7 +96,7 @@ class ScoreValues:
     selected: Selected
     coverage: Coverage
     turned: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
-    whole: bool = False
+    softmax: bool = False
     temperature: float = 1.0
 
     def parts(self, *, weighed: bool = True) -> Iterator[ClassValues]:
@@ -112,7 +113,7 @@ class ScoreValues:
 
     def planes(self, region: Region) -> Planes:
         """Band and values ``(y, x)`` of a chunk."""
-        if self.whole:
+        if self.softmax:
             yield from self._softmax(region)
             return
         for band, plane in self._read(region, frozenset(self.bands)):
@@ -160,14 +161,14 @@ def values_of(
     Raises:
         ImageError: the map's scores do not say what ``on`` names.
     """
-    found = ScoreValues(scores, bands, selected, Coverage(scores.spec.placement, selected), temperature=temperature)
+    coverage = Coverage(scores.spec.placement, selected)
     wanted = what_makes(scores.spec, on, temperature)
-    if wanted == "softmax":
-        return ScoreValues(scores, bands, selected, found.coverage, None, True, temperature)
     if wanted is None:
-        return found
+        return ScoreValues(scores, bands, selected, coverage)
+    if wanted == "softmax":
+        return ScoreValues(scores, bands, selected, coverage, softmax=True, temperature=temperature)
     turn = _TURNS[wanted]
-    return ScoreValues(scores, bands, selected, found.coverage, lambda plane: turn(plane / temperature))
+    return ScoreValues(scores, bands, selected, coverage, lambda plane: turn(plane / temperature))
 
 
 _TURNS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
