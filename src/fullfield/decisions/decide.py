@@ -40,7 +40,7 @@ def decide_map(scores: ScoreMap, rule: DecisionRule) -> Decision:
         rows, columns = selected.shape
         what = f"none of the map's {rows}x{columns} windows has a score"
         raise ImageError("scores", what, fix="check the model's output, or scan with another mask")
-    return _decided(scores, rule, selected, None)
+    return decide_selected(scores, rule, selected)
 
 
 def decide_regions(scores: ScoreMap, rule: DecisionRule) -> tuple[Decision, ...]:
@@ -57,7 +57,7 @@ def decide_regions(scores: ScoreMap, rule: DecisionRule) -> tuple[Decision, ...]
         if not selected.count:
             what = f"no window with a score touches region {region.number}, {region.name!r}"
             raise ImageError("regions", what, fix="scan where it lies, or leave it out of the file")
-        found.append(_decided(scores, rule, selected, region))
+        found.append(decide_selected(scores, rule, selected, region))
     return tuple(found)
 
 
@@ -79,7 +79,10 @@ def check_rule(spec: MapSpec, rule: DecisionRule) -> None:
     what_makes(spec, used_of(spec, rule), rule.divisor)
 
 
-def _decided(scores: ScoreMap, rule: DecisionRule, selected: Selected, region: DecisionRegion | None) -> Decision:
+def decide_selected(
+    scores: ScoreMap, rule: DecisionRule, selected: Selected, region: DecisionRegion | None = None
+) -> Decision:
+    """The decision of some windows of a map, at least one of which has a score, by a rule that was checked."""
     spec, coverage = scores.spec, Coverage(scores.spec.placement, selected)
     if spec.kind == "labels":
         bands, on, found = tuple(range(len(spec.classes))), "labels", _shares(scores, selected, coverage)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fullfield.decisions.decide import decide_map
+from fullfield.decisions.decide import check_rule, decide_selected
 from fullfield.decisions.evaluation.evaluation import Evaluation, evaluation_of
 from fullfield.decisions.evaluation.label_table import columns_of, read_label_table
 from fullfield.decisions.evaluation.labels import UNLABELLED, ClassCodes, Labels
@@ -110,9 +110,11 @@ def _scores(
     scores: ScoreMap, decision: DecisionRule, classes: int
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """The decision of a map ``(k, 1)``; NaN where no window has a score."""
-    if not select(scores).count:
+    selected = select(scores)
+    if not selected.count:
         return np.full((classes, 1), np.nan)
-    return decide_map(scores, decision).scores[:, None]
+    check_rule(scores.spec, decision)
+    return decide_selected(scores, decision, selected).scores[:, None]
 
 
 def _rule(spec: MapSpec, decision: DecisionRule, threshold: float | None) -> PredictionRule:
