@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.decisions.evaluation.areas import AreaLabels
-from fullfield.decisions.evaluation.label_table import columns_of, is_table, read_label_table
+from fullfield.decisions.evaluation.label_table import LABEL_FORMS, columns_of, is_table, read_label_table
 from fullfield.decisions.evaluation.labels import UNNAMED, CellLabels, ClassCodes, Labels
 from fullfield.decisions.evaluation.points import PointLabels
 from fullfield.decisions.evaluation.rasters import raster_labels
@@ -27,7 +27,6 @@ from fullfield.store.maps import MapSpec
 
 _PROPERTIES = ("classification", "class", "class_name", "label", "category", "name")  # GeoJSON's, likeliest first
 _DEPTH = 32
-_FORMS = "give points or polygons as GeoJSON, points as CSV (y, x, class), or a raster of class indices"
 
 
 @contextmanager
@@ -82,7 +81,7 @@ def _of_geojson(path: Path, labels: Labels, codes: ClassCodes, outside: int | No
     areas = [(f, rings) for f in every if len((rings := read_rings(f, where)).points)]
     points = [(f, found) for f in every if len(found := _points_of(f, where))]
     if not areas and not points:
-        raise ImageError(where, "holds no labels: no point and no polygon", fix=_FORMS)
+        raise ImageError(where, "holds no labels: no point and no polygon", fix=LABEL_FORMS)
     if areas and points:
         what = f"holds {len(areas)} polygons and {len(points)} points: what counts is not clear"
         raise ImageError(where, what, fix="give them in two files")

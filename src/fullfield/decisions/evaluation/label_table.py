@@ -11,7 +11,7 @@ from fullfield.decisions.evaluation.labels import Labels
 from fullfield.errors import ImageError, first_line
 from fullfield.image.checks import check_file
 
-_FORMS = "give points or polygons as GeoJSON, points as CSV (y, x, class), or a raster of class indices"
+LABEL_FORMS = "give points or polygons as GeoJSON, points as CSV (y, x, class), or a raster of class indices"
 
 
 def is_table(path: Path) -> bool:
@@ -28,13 +28,13 @@ def read_label_table(path: Path) -> list[dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ImageError(str(path), f"cannot be read as a table ({first_line(error)})", fix=_FORMS) from error
+        raise ImageError(str(path), f"cannot be read as a table ({first_line(error)})", fix=LABEL_FORMS) from error
     head = text.split("\n", 1)[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count), skipinitialspace=True)
     try:
         found = [{(k or "").strip().lower(): (v or "").strip() for k, v in row.items() if k} for row in rows]
     except csv.Error as error:
-        raise ImageError(str(path), f"cannot be read as a table ({first_line(error)})", fix=_FORMS) from error
+        raise ImageError(str(path), f"cannot be read as a table ({first_line(error)})", fix=LABEL_FORMS) from error
     if not found:
         raise ImageError(str(path), "holds no labels", fix="write a header (y,x,class), and a line for each label")
     return found
