@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fullfield.decisions.guided_filter import GUIDE_LEVELS
 from fullfield.errors import ImageError
+from fullfield.exporters.grid import cover
 from fullfield.geometry.region import Pair, Region
 from fullfield.image.decode import decode
 from fullfield.image.open import open
@@ -99,9 +100,7 @@ def _strips(raster: Raster) -> Iterator[Region]:
     most = max(1, _READ_BYTES // (channels * raster.dtype.itemsize))
     rows = min(height, tile_rows, max(1, most // min(width, tile_columns)))
     columns = max(1, most // rows)
-    for top in range(0, height, rows):
-        for left in range(0, width, columns):
-            yield top, min(top + rows, height), left, min(left + columns, width)
+    return cover((0, height, 0, width), rows, columns)
 
 
 def _channels(pixels: NDArray[Any]) -> NDArray[Any]:

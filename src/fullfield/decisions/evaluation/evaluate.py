@@ -14,6 +14,8 @@ from fullfield.decisions.evaluation.labels import CellLabels, ClassCodes, Labels
 from fullfield.decisions.evaluation.tally import PredictionRule, Tally
 from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.errors import ImageError
+from fullfield.exporters.grid import cover
+from fullfield.geometry.region import Region
 from fullfield.store.levels import level_grid
 from fullfield.store.maps import MapSpec, ScoreMap, decoded
 
@@ -75,13 +77,14 @@ class _Counted:
     def add(self, scores: ScoreMap, labels: CellLabels, stage: StageReporter) -> None:
         """Counts one map's labelled cells, and its detections."""
         self.unit = labels.unit
-        for top, left, rows, width in _blocks(scores.spec):
-            found = labels.samples(top, left, rows, width)
+        for region in _blocks(scores.spec):
+            top, bottom, left, right = region
+            found = labels.samples(top, left, bottom - top, right - left)
             self.samples, self.mixed = self.samples + len(found.cells), self.mixed + found.mixed
             if len(found.cells):
-                block = decoded(scores.read(top, top + rows, left, left + width), scores.spec)
+                block = decoded(scores.read(*region), scores.spec)
                 self.tally.add(block.reshape(len(block), -1)[:, found.cells], found.codes)
-            self.done += rows * width
+            self.done += (bottom - top) * (right - left)
             stage.report(self.done)
         for reason, count in labels.left_out.items():
             self.left_out[reason] = self.left_out.get(reason, 0) + count
@@ -111,13 +114,10 @@ class _Counted:
             yield f"Cells in polygons of several classes, of which the smallest counts: {self.mixed}."
 
 
-def _blocks(spec: MapSpec) -> Iterator[tuple[int, int, int, int]]:
-    """Chunks of a map, or parts of them that fit the memory: first row and column, rows and columns."""
+def _blocks(spec: MapSpec) -> Iterator[Region]:
+    """Chunks of a map, or parts of them that fit the memory."""
     bands, rows, columns = spec.shape
     _, height, width = level_grid(spec, 0).chunk
     part = max(1, min(height, _NUMBERS // (bands * width)))
-    for top in range(0, rows, height):
-        for left in range(0, columns, width):
-            for first in range(top, min(top + height, rows), part):
-                stop = min(first + part, top + height, rows)
-                yield first, left, stop - first, min(width, columns - left)
+    for chunk in cover((0, rows, 0, columns), height, width):
+        yield from cover(chunk, part, width)
