@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fullfield.decisions.evaluation.labels import UNLABELLED, Samples, Targets, fractional_cells
 from fullfield.geometry.placement import Placement
+from fullfield.geometry.region import Pair
 from fullfield.mask.grid import FULL
 from fullfield.mask.polygons import Rings, burn
 
@@ -96,8 +97,7 @@ class _Shape:
         (width, height) = stop - start
         if width <= 0 or height <= 0:
             return
-        moved = self.rings._replace(points=self.rings.points - np.add(start, (left, top)))
-        inside = burn(moved, (height, width), (height, width)).cells == FULL
+        inside = centres_inside(self.rings, np.add(start, (left, top)), (height, width))
         at = slice(start[1], stop[1]), slice(start[0], stop[0])
         if self.code != UNLABELLED:
             mixed[at] |= inside & touched[at] & (codes[at] != self.code) & (codes[at] != UNLABELLED)
@@ -119,6 +119,18 @@ def each_owner(polygons: Rings) -> list[tuple[int, Rings]]:
         points = polygons.points[stops[a] - polygons.lengths[a] : stops[b - 1]]
         found.append((int(polygons.owners[a]), Rings(points, polygons.lengths[a:b], np.zeros(b - a, np.intp))))
     return found
+
+
+def centres_inside(rings: Rings, start: NDArray[np.intp], size: Pair) -> NDArray[np.bool_]:
+    """Which cells have their centre in a polygon: of a block of ``size`` that starts at column and row ``start``.
+
+    Args:
+        rings: in cells.
+        start: first column and row.
+        size: rows and columns.
+    """
+    inside: NDArray[np.bool_] = burn(rings._replace(points=rings.points - start), size, size).cells == FULL
+    return inside
 
 
 def enclosed(rings: Rings) -> float:

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.decisions.evaluation.areas import each_owner, enclosed
+from fullfield.decisions.evaluation.areas import centres_inside, each_owner, enclosed
 from fullfield.decisions.evaluation.labels import Targets, fractional_cells, window_centres
 from fullfield.decisions.evaluation.ranks import thinned
 from fullfield.exporters.maxima import Plateaus, local_maxima, reach_of
 from fullfield.geometry.placement import Placement
-from fullfield.mask.grid import FULL
-from fullfield.mask.polygons import Rings, burn
+from fullfield.mask.polygons import Rings
 from fullfield.store.maps import ScoreMap, decoded
 
 RATES = (0.25, 0.5, 1, 2, 4, 8)
@@ -175,7 +174,7 @@ def _inside(cells: NDArray[np.float64], rings: Rings, placement: Placement) -> N
     shape = rings._replace(points=fractional_cells(placement, rings.points))
     start = np.floor(shape.points.min(axis=0)).astype(np.intp).clip(0, placement.shape[::-1])
     width, height = np.ceil(shape.points.max(axis=0)).astype(np.intp).clip(0, placement.shape[::-1]) - start
-    grid = burn(shape._replace(points=shape.points - start), (height, width), (height, width)).cells == FULL
+    grid = centres_inside(shape, start, (height, width))
     x, y = np.floor(cells).astype(np.intp).T - start[:, None]
     within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     found = np.zeros(len(cells), np.bool_)
