@@ -16,8 +16,8 @@ from fullfield.decisions.suppression import SuppressionRule, suppress
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ArgumentError, BudgetError, ImageError
 from fullfield.exporters.detections import check_threshold
+from fullfield.exporters.grid import BUDGET_BYTES
 
-_BUDGET = 300 * 10**6
 _EACH = 800  # bytes that a candidate takes, with all that is computed of it
 _LEAST = 1024  # candidates in memory, however small the budget
 _SHARE = 8  # part of the budget in which strips are read: where all their cells are candidates these take more
@@ -104,7 +104,7 @@ def find_boxes(
         if each.labels:
             raise ImageError("scores", "a map of labels has no scores", fix="scan for scores")
     check_threshold(threshold, labels=False)
-    budget = budget_bytes or _BUDGET
+    budget = budget_bytes or BUDGET_BYTES
     most = max(_LEAST, budget // 2 // _EACH)
     small = [replace(each, grid=replace(each.grid, budget_bytes=budget // _SHARE)) for each in maps]
 
@@ -116,16 +116,10 @@ def find_boxes(
         return FoundBoxes(found, windows)
     if rule.min_distance is not None and len(maps) == 1 and not rule.across_classes:
         kept = in_order(np.concatenate([np.empty(0, CANDIDATE), *read()]))
-    elif rule.min_distance is not None:
-        away = rule.min_distance
-        reach = away * (1 + _NEARLY), away * (1 + _NEARLY)
-        kept = suppress(
-            read, SuppressionRule(distance=away, across_classes=rule.across_classes), reach=reach, most=most
-        )
     else:
-        kept = suppress(
-            read, SuppressionRule(rule.nms, across_classes=rule.across_classes), reach=_largest(maps), most=most
-        )
+        away = rule.min_distance
+        reach = _largest(maps) if away is None else (away * (1 + _NEARLY), away * (1 + _NEARLY))
+        kept = suppress(read, SuppressionRule(rule.nms, away, rule.across_classes), reach=reach, most=most)
     return FoundBoxes(kept, np.ones(len(kept), np.int64))
 
 

@@ -16,13 +16,11 @@ from fullfield.decisions.label_regions import STRONG, Regions, find_regions, rec
 from fullfield.decisions.pixel_scores import PixelScores
 from fullfield.decisions.segmentation import ParsedSegmentation, Segmentation, parse_segmentation
 from fullfield.engine.progress import OnProgress, StageReporter
-from fullfield.exporters.grid import class_names
+from fullfield.exporters.grid import BUDGET_BYTES, class_names
 from fullfield.exporters.labels import label_type
 from fullfield.geometry.placement import Placement
 from fullfield.store.maps import ALL, MapSpec, ScoreMap, check_level, check_region
 from fullfield.store.shards import default_shard
-
-BUDGET_BYTES = 300 * 10**6
 
 
 @dataclass(frozen=True, eq=False)

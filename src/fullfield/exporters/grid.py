@@ -24,7 +24,8 @@ Classes = int | str | Sequence[int | str] | None
 """Classes by name or by index among the network's classes; all where ``None``."""
 Read = Callable[[int, int, int, int], NDArray[Any]]
 _MOST = 64 << 20  # bytes of numbers in memory at once
-_TAKEN = 300 * 10**6  # bytes that an export takes where no budget is given
+BUDGET_BYTES = 300 * 10**6
+"""What an export takes where no budget is given."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class ExportGrid:
 
     def within_budget(self, most: int) -> int:
         """Bytes of a buffer that has ``most`` without a budget: as much less as the budget is."""
-        return most if self.budget_bytes is None else min(most, max(1, most * self.budget_bytes // _TAKEN))
+        return most if self.budget_bytes is None else min(most, max(1, most * self.budget_bytes // BUDGET_BYTES))
 
     @property
     def on_map(self) -> Georeference:
