@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_ROWS = 256  # rows blended together
+_STRIP = 1 << 17  # values blended together: they fit a core's cache
 
 
 def opaque_value(dtype: np.dtype[Any]) -> float:
@@ -27,9 +28,10 @@ def on_white(colours: NDArray[Any], alpha: NDArray[Any], *, premultiplied: bool 
     if (alpha == full).all():
         return colours
     out = np.empty_like(colours)
-    for top in range(0, len(colours), _ROWS):
-        part, opacity = (v[top : top + _ROWS].astype(np.uint32) for v in (colours, alpha))
+    rows = max(1, _STRIP // math.prod(colours.shape[1:]))
+    for top in range(0, len(colours), rows):
+        part, opacity = (v[top : top + rows].astype(np.uint32) for v in (colours, alpha))
         white = (full - opacity)[:, :, None]
         over = part if premultiplied else (part * opacity[:, :, None] + full // 2) // full
-        out[top : top + _ROWS] = np.minimum(over + white, full)
+        out[top : top + rows] = np.minimum(over + white, full)
     return out

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fullfield.image.alpha import on_white
+
 _RAW_MODES = frozenset({"RGB;16B", "RGBA;16B", "LA;16B"})
-_STRIP = 1 << 20  # values blended at once
-_WHITE = np.uint32(65535)
 
 
 def is_png16(picture: Image.Image) -> bool:
@@ -54,16 +54,4 @@ def decode_png16(picture: Image.Image, bands: int | None) -> NDArray[Any]:
     channels = pixels.shape[2]
     if channels == 3 or ("A" in picture.mode and bands in (channels, len(picture.getbands()))):
         return pixels
-    return _on_white(pixels)
-
-
-def _on_white(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Pixels blended with white; alpha, the last channel, is dropped."""
-    height, width, channels = pixels.shape
-    out = np.empty((height, width, channels - 1), np.uint16)
-    rows = max(1, _STRIP // (width * channels))
-    for row in range(0, height, rows):
-        part = pixels[row : row + rows].astype(np.uint32)
-        colours, alpha = part[:, :, :-1], part[:, :, -1:]
-        out[row : row + rows] = (colours * alpha + _WHITE * (_WHITE - alpha) + _WHITE // 2) // _WHITE
-    return out
+    return np.ascontiguousarray(on_white(pixels[:, :, :-1], pixels[:, :, -1]))
