@@ -1,4 +1,5 @@
 import tracemalloc
+from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from PIL import Image
 
+import fullfield
 from fullfield.errors import ImageError
+from fullfield.image.formats.numpy import NumpyRaster
 from fullfield.image.raster import ArrayRaster, Georeference, ImageMetadata
 from fullfield.image.resample import resampled
 from fullfield.image.resize import resize
@@ -220,3 +223,20 @@ def test_strips_are_decoded_once_for_a_row_of_blocks():
     np.testing.assert_array_equal(whole(made), whole(resampled(raster_of(pixels), (150, 7000))))
     assert sorted(strips.reads) == [(y, min(300, y + 64), 0, 14000) for y in range(0, 300, 64)]
     assert made.metadata.held_bytes == 300 * 14000 * 2
+
+
+def test_pixels_of_floats_are_read_once_to_find_which_are_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((100, 90, 3), np.float32))
+    regions: list[tuple[int, ...]] = []
+    read = NumpyRaster.read
+
+    def counted(self: NumpyRaster, *region: int) -> object:
+        regions.append(region)
+        return read(self, *region)
+
+    monkeypatch.setattr(NumpyRaster, "read", counted)
+    resampled(fullfield.open(tmp_path / "a.npy"), (50, 45)).read(0, 50, 0, 45)
+    assert regions
+    assert len(regions) == len(set(regions))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
-from fullfield.image.raster import Raster
+from fullfield.image.raster import Raster, read_valid
 
 _ACROSS = 16  # blocks a side that are read, evenly spaced
 _BYTES = 1 << 18  # of a block, about
@@ -41,8 +41,7 @@ def _blocks(raster: Raster) -> Iterator[NDArray[Any]]:
     side = max(16, math.isqrt(_BYTES // (channels * raster.dtype.itemsize)))
     for top, bottom in _spans(height, side):
         for left, right in _spans(width, side):
-            pixels = raster.read(top, bottom, left, right)
-            valid = raster.valid(top, bottom, left, right)
+            pixels, valid = read_valid(raster, (top, bottom, left, right))
             values = pixels.reshape(-1) if valid is None else pixels[valid].reshape(-1)
             yield values[np.isfinite(values)] if values.dtype.kind == "f" else values
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.geometry.region import Region
 from fullfield.image.nodata import data_mask
 from fullfield.image.opened import Opened
 
@@ -260,6 +261,16 @@ def finest_level(raster: Raster) -> FinestLevel:
 def is_raster(image: object) -> TypeGuard[Raster]:
     """Whether an object is a ``Raster``."""
     return all(hasattr(image, name) for name in ("metadata", "read", "valid", "thumbnail"))
+
+
+def read_valid(raster: Raster, region: Region) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Pixels ``(y, x, c)`` of a region, and the mask ``(y, x)`` of the valid ones; ``None`` if all are.
+
+    Of readers whose pixels show which are valid, no pixel is decoded twice.
+    """
+    pixels = raster.read(*region)
+    mask = getattr(raster, "mask", None)
+    return pixels, raster.valid(*region) if mask is None else mask(pixels)
 
 
 def downsampled(pixels: NDArray[Any], side: int) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from fullfield.geometry.region import Region
 from fullfield.image.cache import CachedRaster, TileCache, cached, row_bytes
 from fullfield.image.checks import check_region, check_size
 from fullfield.image.nodata import fill_nodata
-from fullfield.image.raster import ImageMetadata, Raster, raster_text
+from fullfield.image.raster import ImageMetadata, Raster, raster_text, read_valid
 
 _BLOCK = 512  # px a side, of the resampled image
 _STRIP_BYTES = 32 << 20  # of source pixels read at once
@@ -220,10 +220,10 @@ def _resampled_block(source: Raster, y: _BlockAxis, x: _BlockAxis, target: Resam
     kind = _work_type(source.dtype)
     across = np.empty((y.stop - y.start, x.count, source.shape[2]), kind)
     for top, bottom in _strips(source, y, x):
-        valid = source.valid(top, bottom, x.start, x.stop)
+        pixels, valid = _data(source, (top, bottom, x.start, x.stop))
         if valid is not None and not valid.all():
             return _block_with_invalid(source, y, x, target)
-        pixels = _data(source, (top, bottom, x.start, x.stop)).astype(kind, copy=False)
+        pixels = pixels.astype(kind, copy=False)
         across[top - y.start : bottom - y.start] = _across(pixels, x, _LANCZOS)
     return _clipped(_down(across, y, _LANCZOS), target), None
 
@@ -242,10 +242,9 @@ def _block_with_invalid(source: Raster, y: _BlockAxis, x: _BlockAxis, target: Re
     invalid = np.empty((rows, x.count), np.bool_)
     for top, bottom in _strips(source, y, x):
         rows_of = slice(top - y.start, bottom - y.start)
-        mask = source.valid(top, bottom, x.start, x.stop)
+        pixels, mask = _data(source, (top, bottom, x.start, x.stop))
         valid = np.ones((bottom - top, x.stop - x.start), np.bool_) if mask is None else mask
-        pixels = _data(source, (top, bottom, x.start, x.stop)).astype(kind, copy=False)
-        pixels = np.where(valid[:, :, None], pixels, kind.type(0))
+        pixels = np.where(valid[:, :, None], pixels.astype(kind, copy=False), kind.type(0))
         sharp[rows_of] = _across(pixels, x, _LANCZOS)
         weighed = np.concatenate([pixels.astype(np.float32, copy=False), valid[:, :, None].astype(np.float32)], axis=2)
         soft[rows_of] = _across(weighed, x, _TRIANGLE)
@@ -262,9 +261,10 @@ def _block_with_invalid(source: Raster, y: _BlockAxis, x: _BlockAxis, target: Re
     return pixels, valid
 
 
-def _data(source: Raster, region: Region) -> NDArray[Any]:
-    """Pixels of a region; nodata and NaN of single channels, which a filter would spread, are 0."""
-    return fill_nodata(source.read(*region), None, nodata=source.metadata.nodata)
+def _data(source: Raster, region: Region) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Pixels of a region and the valid ones; nodata and NaN of single channels, which a filter would spread, are 0."""
+    pixels, valid = read_valid(source, region)
+    return fill_nodata(pixels, None, nodata=source.metadata.nodata), valid
 
 
 def _work_type(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fullfield.errors import GeometryError, ImageError, first_line
+from fullfield.geometry.region import Region
 from fullfield.image.alpha import opaque_value
 from fullfield.image.cache import TileCache, cached
 from fullfield.image.decode import decode, shown_pixels
 from fullfield.image.nodata import fill_nodata
 from fullfield.image.pixels import check_values, in_network_order, match_channels, network_input
-from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, finest_level, is_raster
+from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, finest_level, is_raster, read_valid
 from fullfield.image.resample import resampled
 from fullfield.image.resize import ScaleFactor, resize, scanned_size
 from fullfield.model.preprocessing import Preprocessing
@@ -81,9 +82,8 @@ class ImageSource:
                 fix="ask for pixels of the image only",
             )
         try:
-            pixels = self.raster.read(top, bottom, left, right)
-            if not self.checked:
-                pixels = self._check(pixels, (top, bottom, left, right))
+            region = (top, bottom, left, right)
+            pixels = self.raster.read(*region) if self.checked else self._checked_pixels(region)
         except (OSError, RuntimeError, ValueError, EOFError) as error:  # of a user's own raster
             where = f"{self.name}, y {top}:{bottom}, x {left}:{right}"
             raise ImageError(
@@ -107,12 +107,11 @@ class ImageSource:
     def _order(self) -> str:
         return self.preprocessing.order
 
-    def _check(self, pixels: NDArray[Any], region: tuple[int, int, int, int]) -> NDArray[Any]:
+    def _checked_pixels(self, region: Region) -> NDArray[Any]:
         """The pixels of a region, checked, with nodata filled, in the channels of the network."""
         top, bottom, left, right = region
         where = f"{self.name}, y {top}:{bottom}, x {left}:{right}"
-        mask = getattr(self.raster, "mask", None)  # of readers that need only the pixels: nothing is read twice
-        valid = self.raster.valid(*region) if mask is None else mask(pixels)
+        pixels, valid = read_valid(self.raster, region)
         metadata = self.raster.metadata
         fill = self.fill if metadata.background is None else metadata.background
         pixels = fill_nodata(pixels, valid, fill, nodata=metadata.nodata)

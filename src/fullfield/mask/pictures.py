@@ -19,7 +19,7 @@ from fullfield.errors import ImageError, first_line
 from fullfield.image.decode import DECODE_ERRORS, decode
 from fullfield.image.decoded_size import check_picture
 from fullfield.image.formats.gdal_safety import allowed_drivers, check_files, check_path, gdal_options, gdal_path
-from fullfield.image.raster import Georeference, Raster
+from fullfield.image.raster import Georeference, Raster, read_valid
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MaskPixels = tuple[NDArray[Any], NDArray[np.bool_] | None]
@@ -53,9 +53,7 @@ def open_picture(mask: object) -> Iterator[MaskPicture]:
     if hasattr(mask, "metadata"):
         raster: Raster = mask  # type: ignore[assignment]
         at = raster.metadata.georeference
-        yield MaskPicture(
-            raster.name, raster.shape[:2], lambda *region: (raster.read(*region), raster.valid(*region)), at
-        )
+        yield MaskPicture(raster.name, raster.shape[:2], lambda *region: read_valid(raster, region), at)
     elif isinstance(mask, (str, os.PathLike)):
         with _file(Path(mask)) as picture:
             yield picture

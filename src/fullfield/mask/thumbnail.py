@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.geometry.region import Pair, Region
-from fullfield.image.raster import Raster
+from fullfield.image.raster import Raster, read_valid
 
 _VALUES = 1 << 22  # numbers of the blocks read, about, unless a tile of the file has more: bounds the memory
 
@@ -117,10 +117,9 @@ class _Sums:
 def _add(raster: Raster, region: Region, factor: int, sums: _Sums, first: int) -> None:
     """Adds the pixels of a region, which need not start at a block's edge, to the sums, whose row 0 is ``first``."""
     top, bottom, left, _ = region
-    valid = raster.valid(*region)
+    pixels, valid = read_valid(raster, region)
     if valid is not None and not valid.any():
         return
-    pixels = raster.read(*region)
     rows = max(1, _VALUES // (pixels.shape[1] * pixels.shape[2]))  # of a tile that is larger than a block
     for low in range(0, bottom - top, rows):
         part = slice(low, low + rows)
