@@ -25,6 +25,7 @@ class Grid:
     """The part of a plan that a draw reads."""
 
     tile = (2, 2)
+    tile_at = Plan.tile_at
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.shape = shape

@@ -19,7 +19,7 @@ from fullfield.engine.protocols import Engine, Sink, Source, Waiting, WantedCell
 from fullfield.engine.threads import AHEAD, ReadAhead, Worker, short_switch_interval
 from fullfield.geometry.tile import TileLayout
 from fullfield.planning import Plan, Tile
-from fullfield.planning.shards import Shards, first_cell
+from fullfield.planning.shards import Shards, map_cells
 
 
 def run(
@@ -121,16 +121,20 @@ def _reads(
 
 
 def _read(part: Plan, tile: Tile, layout: TileLayout, source: Source, where: WantedCells | None) -> _Read:
-    (row, column), (y, x) = first_cell(part, tile), part.cell_stride
-    bottom, right = row + (tile.rows - 1) * y + 1, column + (tile.columns - 1) * x + 1
-    cells = slice(row, bottom, y), slice(column, right, x)
-    mask = None
+    cells, mask = map_cells(part, tile), None
     if where is not None:
-        mask = where.cells(row, column, bottom - row, right - column)[::y, ::x]
+        mask = wanted_of(where, cells)
         if not mask.any():
             return _Read(part, tile, layout, cells, mask, None)
         mask = None if mask.all() else mask
     return _Read(part, tile, layout, cells, mask, source.read(*region_of(part, tile, layout)))
+
+
+def wanted_of(where: WantedCells, cells: tuple[slice, slice]) -> NDArray[np.bool_]:
+    """Which of a tile's cells of the map are wanted."""
+    rows, columns = cells
+    found = where.cells(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+    return found[:: rows.step, :: columns.step]
 
 
 def _put(

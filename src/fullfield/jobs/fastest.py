@@ -15,19 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from fullfield.engine.engines.blobs import Blobs
 from fullfield.engine.layouts import Layouts, region_of
 from fullfield.engine.progress import OnProgress, announce
+from fullfield.engine.run import wanted_of
 from fullfield.errors import FullfieldError
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.timing import macs_per_second
-from fullfield.planning import Plan, Tile
 from fullfield.planning.choose import time_per_window
 from fullfield.planning.compute import EngineName
+from fullfield.planning.shards import map_cells
 
 # on CPUs, besides torch
 COMPUTES: dict[EngineName, tuple[str, ...]] = {"openvino": ("float32", "bfloat16"), "onnxruntime": ("float32",)}
@@ -175,9 +175,8 @@ def _wanted_windows(job: ScanJob) -> float:
         return float(job.plan.windows)
     tiles = list(first.tiles())
     some = tiles[:: max(1, len(tiles) // _SAMPLED)]
-    (a, b) = first.cell_stride
-    wanted = [bool(np.any(job.wanted.cells(t.row * a, t.column * b, t.rows * a, t.columns * b))) for t in some]
-    return job.plan.windows * sum(wanted) / len(wanted)
+    wanted = sum(bool(wanted_of(job.wanted, map_cells(first, tile)).any()) for tile in some)
+    return job.plan.windows * wanted / len(some)
 
 
 def _is_worth_measuring(job: ScanJob, engines: int, windows: float) -> bool:
@@ -204,7 +203,7 @@ def _measured(job: ScanJob, others: Mapping[EngineName, str], *, on_disk: bool) 
 def _time_tile(job: ScanJob) -> tuple[float, float]:
     """Seconds a window in a tile in the middle of the map, and seconds that compiling its programs takes."""
     plan = job.plan.all_passes[0]
-    tile = _middle(plan)
+    tile = plan.tile_at(*(n // 2 // side for n, side in zip(plan.shape, plan.tile, strict=True)))
     layout = Layouts(job.engine).layout(plan, tile)
     pixels = job.source.read(*region_of(plan, tile, layout))
     spent = []
@@ -214,13 +213,6 @@ def _time_tile(job: ScanJob) -> tuple[float, float]:
         spent.append(time.perf_counter() - started)
     again = min(spent[1:])
     return again / (layout.windows[0] * layout.windows[1]), max(0.0, spent[0] - again)
-
-
-def _middle(plan: Plan) -> Tile:
-    """A full tile near the middle of the map."""
-    (rows, columns), (height, width) = plan.shape, plan.tile
-    row, column = rows // 2 // height * height, columns // 2 // width * width
-    return Tile(row, column, min(height, rows - row), min(width, columns - column))
 
 
 def _with_engine(job: ScanJob, name: EngineName, why: str = "measured") -> ScanRequest:

@@ -170,7 +170,7 @@ def draw_labelled(
         mine = tile_of[cells.codes == code]
         share = (1 / len(present) + len(mine) / len(tile_of)) / 2
         drawn[code] = _draw(mine, math.ceil(samples * share), randomly)
-    tiles = {int(number): _tile(plan, *divmod(int(number), across)) for each in drawn.values() for number in each}
+    tiles = {int(number): plan.tile_at(*divmod(int(number), across)) for each in drawn.values() for number in each}
     starts = np.cumsum([0, *(tile.rows * tile.columns for tile in tiles.values())])
     first = dict(zip(tiles, starts.tolist(), strict=False))
     strata = []
@@ -191,13 +191,6 @@ def _draw(tile_of: NDArray[np.intp], wanted: int, randomly: np.random.Generator)
     order = randomly.permutation(len(numbers))
     drawn: NDArray[np.intp] = numbers[order][: int(np.searchsorted(np.cumsum(counts[order]), wanted)) + 1]
     return drawn
-
-
-def _tile(plan: Plan, row: int, column: int) -> Tile:
-    """A tile of a plan by its row and column of tiles."""
-    (height, width), (rows, columns) = plan.tile, plan.shape
-    top, left = row * height, column * width
-    return Tile(top, left, min(height, rows - top), min(width, columns - left))
 
 
 class _LabelledCells(NamedTuple):

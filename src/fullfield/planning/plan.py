@@ -12,7 +12,7 @@ from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning.cost import Cost, crop_macs, frontier
 from fullfield.planning.overhead import Memory
-from fullfield.planning.sides import overlap
+from fullfield.planning.sides import overlap, tiles_along
 from fullfield.planning.table import PlanTable, TileSpan, TileSpans, halo, layer_costs, numbers_written
 from fullfield.text import WIDTH, html_text, short_count
 
@@ -112,9 +112,14 @@ class Plan:
 
     def tiles(self) -> Iterator[Tile]:
         """All tiles, row by row; those at the end may be smaller. They cover the map once."""
-        for i in range(0, self.shape[0], self.tile[0]):
-            for j in range(0, self.shape[1], self.tile[1]):
-                yield Tile(i, j, min(self.tile[0], self.shape[0] - i), min(self.tile[1], self.shape[1] - j))
+        down, across = map(tiles_along, self.shape, self.tile)
+        return (self.tile_at(i, j) for i in range(down) for j in range(across))
+
+    def tile_at(self, row: int, column: int) -> Tile:
+        """The tile in a row and a column of tiles."""
+        (height, width), (rows, columns) = self.tile, self.shape
+        top, left = row * height, column * width
+        return Tile(top, left, min(height, rows - top), min(width, columns - left))
 
     def computed(self, tile: Tile) -> Tile:
         """The windows that are computed for a tile: its own, and before these so many that it equals the others."""

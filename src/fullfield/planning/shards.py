@@ -92,6 +92,12 @@ def first_cell(part: Plan, tile: Tile) -> Pair:
     return start[0] + tile.row * part.cell_stride[0], start[1] + tile.column * part.cell_stride[1]
 
 
+def map_cells(part: Plan, tile: Tile) -> tuple[slice, slice]:
+    """Rows and columns of the map that a tile of a pass fills."""
+    (row, column), (y, x) = first_cell(part, tile), part.cell_stride
+    return slice(row, row + (tile.rows - 1) * y + 1, y), slice(column, column + (tile.columns - 1) * x + 1, x)
+
+
 def _cells(part: Plan, axis: int, first: int, count: int) -> range:
     """The cells of a pass, as it counts them, within the map's cells ``[first, first + count)``."""
     every, start = part.cell_stride[axis], part.offset[axis] // (part.step[axis] // part.cell_stride[axis])
