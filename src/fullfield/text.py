@@ -56,6 +56,16 @@ def numbers_text(numbers: Sequence[float]) -> str:
     return " ".join(f"{number:g}" for number in (numbers if len(set(numbers)) > 1 else numbers[:1]))
 
 
+def number_of(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    Examples:
+        >>> number_of(1, "segment"), number_of(2, "segment"), number_of(0, "segment")
+        ('1 segment', '2 segments', '0 segments')
+    """
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def shortened(text: str, width: int, *, front: bool = False) -> str:
     """A text of at most ``width`` characters, cut at its end or front.
 

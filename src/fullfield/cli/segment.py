@@ -14,6 +14,7 @@ from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
 from fullfield.cli.values import resolution_key, threshold
+from fullfield.text import number_of
 
 
 @click.command(
@@ -111,8 +112,8 @@ def command(
         return
     for each in found.counts:
         if each.segments:
-            echo(f"{each.name}: {each.segments} segment{'s' * (each.segments != 1)}, {each.area} px")
-    echo(f"wrote    {written.path}, {written.bytes} bytes, {found.count} segment{'s' * (found.count != 1)}")
+            echo(f"{each.name}: {number_of(each.segments, 'segment')}, {each.area} px")
+    echo(f"wrote    {written.path}, {written.bytes} bytes, {number_of(found.count, 'segment')}")
 
 
 def _thresholds(given: tuple[tuple[Any, Any], ...]) -> Any:

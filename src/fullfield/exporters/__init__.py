@@ -21,6 +21,7 @@ from fullfield.exporters.resample import ResampleMethod, resampled
 from fullfield.exporters.store import write_archive, write_store
 from fullfield.files import LAYERS, PICTURES, check_writable
 from fullfield.store.maps import ScoreMap
+from fullfield.text import number_of
 
 SUFFIXES = (".zarr", ".npz", ".tif", ".tiff", ".npy", *LAYERS, *PICTURES)
 Resolution = Literal["cells", "image"] | tuple[int, int]
@@ -63,7 +64,7 @@ class Exported:
     detections: int | None = None
 
     def __str__(self) -> str:
-        found = "" if self.detections is None else f", {self.detections} object{'s' * (self.detections != 1)}"
+        found = "" if self.detections is None else f", {number_of(self.detections, 'object')}"
         return f"{self.path}, {self.bytes} bytes{found}"
 
 
