@@ -15,7 +15,7 @@ from torch import nn
 
 import fullfield
 from tests.api.stream_peak import Endless
-from tests.engine.peak import Watch, resident
+from tests.engine.peak import Watch
 
 
 def measure(side: int, budget: str, how: str) -> dict[str, Any]:
@@ -26,12 +26,9 @@ def measure(side: int, budget: str, how: str) -> dict[str, Any]:
     model = fullfield.load(net, window=8)
     compute = fullfield.Compute(budget=budget, engine="torch", threads=1)
     fullfield.decide(model, Endless(400), how, on="softmax", compute=compute)
-    start, watch = resident(), Watch()
-    watch.start()
-    found = fullfield.decide(model, Endless(side), how, on="softmax", compute=compute)
-    watch.over = True
-    watch.join()
-    return {"measured": watch.peak - start, "map": found.windows * 100 * 4}
+    with Watch() as watch:
+        found = fullfield.decide(model, Endless(side), how, on="softmax", compute=compute)
+    return {"measured": watch.taken, "map": found.windows * 100 * 4}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from fullfield.arguments import parse_bytes
 from fullfield.image.raster import ImageMetadata
 from fullfield.importers.load import load
 from fullfield.planning.shards import Shards
-from tests.engine.peak import Watch, resident
+from tests.engine.peak import Watch
 from tests.requests import grouped, job_of
 
 assert zarr.__version__
@@ -125,16 +125,11 @@ def measure(network: str, step: int, budget: str, blocks: int) -> dict[str, Any]
     facts = {"tile": plan.tile, "shard": shards.size, "computation": plan.cost.peak_bytes, "predicted": predicted}
     world, allowed = max(1, len(shards) // blocks), parse_bytes(budget)
     del job, plan, shards
-    with tempfile.TemporaryDirectory() as folder:
-        start = resident()
-        watch = Watch()
-        watch.start()
+    with tempfile.TemporaryDirectory() as folder, Watch() as watch:
         began = time.perf_counter()
         scan(net, Endless(), output=Path(folder) / "map.zarr", **grouped(settings | {"world": world}))
         seconds = time.perf_counter() - began
-        watch.over = True
-        watch.join()
-    case = {"network": network, "step": step, "budget": allowed, "measured": watch.peak - start}
+    case = {"network": network, "step": step, "budget": allowed, "measured": watch.taken}
     return case | facts | {"seconds": round(seconds, 1)}
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fullfield.decisions.decide import decide_map
 from fullfield.decisions.rule import DecisionRule
 from fullfield.geometry.placement import Placement
-from tests.engine.peak import Watch, resident
+from tests.engine.peak import Watch
 from tests.exporters.export_peak import Endless
 
 STEP, WINDOW = 4, 30
@@ -49,14 +49,11 @@ class Wide(Endless):
 def measure(bands: int, side: int, how: str, on: Any, holes: bool) -> dict[str, Any]:
     """What one decision took beside what was there, bytes."""
     decide_map(Wide(bands, 64, holes), DecisionRule(how, on))
-    start, watch = resident(), Watch()
-    watch.start()
-    began = time.perf_counter()
-    found = decide_map(Wide(bands, side, holes), DecisionRule(how, on))
-    seconds = time.perf_counter() - began
-    watch.over = True
-    watch.join()
-    return {"measured": watch.peak - start, "windows": found.windows, "seconds": round(seconds, 1)}
+    with Watch() as watch:
+        began = time.perf_counter()
+        found = decide_map(Wide(bands, side, holes), DecisionRule(how, on))
+        seconds = time.perf_counter() - began
+    return {"measured": watch.taken, "windows": found.windows, "seconds": round(seconds, 1)}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from fullfield.api.boxes import detect_in_maps
 from fullfield.decisions.boxes import BoxRule
 from fullfield.geometry.placement import Placement
 from fullfield.store.maps import ALL, MapSpec
-from tests.engine.peak import Watch, resident
+from tests.engine.peak import Watch
 
 
 class Noise:
@@ -49,9 +49,6 @@ def boxes(side: int, threshold: float) -> int:
 if __name__ == "__main__":
     side, threshold = int(sys.argv[1]), float(sys.argv[2])
     boxes(64, threshold)
-    start, watch = resident(), Watch()
-    watch.start()
-    count = boxes(side, threshold)
-    watch.over = True
-    watch.join()
-    sys.stdout.write(json.dumps({"measured": watch.peak - start, "boxes": count}) + "\n")
+    with Watch() as watch:
+        count = boxes(side, threshold)
+    sys.stdout.write(json.dumps({"measured": watch.taken, "boxes": count}) + "\n")

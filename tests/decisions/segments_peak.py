@@ -21,7 +21,7 @@ from fullfield.decisions.segmentation import Segmentation
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import ImageMetadata
 from fullfield.store.maps import ALL, MapSpec
-from tests.engine.peak import Watch, resident
+from tests.engine.peak import Watch
 
 CLASSES = 4
 
@@ -79,16 +79,13 @@ def measure(side: int, step: int, guided: int, budget: int) -> dict[str, Any]:
     """What segments took beside what was there, bytes, and for how long it computed, s."""
     how = Segmentation(guided=guided or None, threshold=(0.2, 0.6), min_area=200, fill_holes=500)
     segment(EndlessMap(300, step), how, EndlessImage(300), budget_bytes=budget)
-    start, watch = resident(), Watch()
-    watch.start()
-    began = time.process_time()
-    found, counts = segment(EndlessMap(side, step), how, EndlessImage(side), budget_bytes=budget)
-    seconds = time.process_time() - began
-    watch.over = True
-    watch.join()
+    with Watch() as watch:
+        began = time.process_time()
+        found, counts = segment(EndlessMap(side, step), how, EndlessImage(side), budget_bytes=budget)
+        seconds = time.process_time() - began
     count = sum(each.segments for each in counts)
     return {
-        "measured": watch.peak - start,
+        "measured": watch.taken,
         "seconds": round(seconds, 1),
         "segments": count,
         "side": found.spec.shape[1],

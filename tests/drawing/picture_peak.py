@@ -24,7 +24,7 @@ from fullfield.drawing.score_pictures import PictureStyle, save_overlay
 from fullfield.exporters import export
 from fullfield.geometry.placement import Placement
 from fullfield.image.raster import ImageMetadata
-from tests.engine.peak import Watch, resident
+from tests.engine.peak import Watch
 from tests.exporters.export_peak import Endless
 
 
@@ -107,13 +107,11 @@ def measure(case: str, budget: str, side: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         CASES[case](Path(folder), 320, budget)()
         work = CASES[case](Path(folder), side, budget)
-        start, watch, began = resident(), Watch(), time.perf_counter()
-        watch.start()
-        work()
-        seconds = time.perf_counter() - began
-        watch.over = True
-        watch.join()
-    return {"measured": watch.peak - start, "seconds": round(seconds, 1)}
+        with Watch() as watch:
+            began = time.perf_counter()
+            work()
+            seconds = time.perf_counter() - began
+    return {"measured": watch.taken, "seconds": round(seconds, 1)}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -99,11 +99,25 @@ def resident() -> int:
 
 
 class Watch(threading.Thread):
-    """Takes the greatest of ``resident`` every millisecond or so."""
+    """Takes the greatest of ``resident`` every millisecond or so, while it is entered."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak, self.over = 0, False
+        self.start_bytes, self.peak, self.over = 0, 0, False
+
+    def __enter__(self) -> Self:
+        self.start_bytes = resident()
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over = True
+        self.join()
+
+    @property
+    def taken(self) -> int:
+        """Bytes at most, besides those at the start."""
+        return self.peak - self.start_bytes
 
     def run(self) -> None:
         while not self.over:
@@ -121,14 +135,10 @@ def measure(network: str, step: int, mode: str, budget: str, side: int, engine: 
     work = job_of(load(net), image, step=step, mode=mode, budget=budget, engine=engine, threads=1)
     with torch.inference_mode():
         net(torch.rand(1, 3, window, window))
-    start = resident()
-    watch = Watch()
-    watch.start()
-    began = time.perf_counter()
-    compute_scores(work)
-    seconds = time.perf_counter() - began
-    watch.over = True
-    watch.join()
+    with Watch() as watch:
+        began = time.perf_counter()
+        compute_scores(work)
+        seconds = time.perf_counter() - began
     return {
         "network": network,
         "step": step,
@@ -138,7 +148,7 @@ def measure(network: str, step: int, mode: str, budget: str, side: int, engine: 
         "batch": work.plan.batch,
         "predicted": work.plan.memory.total_bytes,
         "budget": work.plan.budget_bytes,
-        "measured": watch.peak - start,
+        "measured": watch.taken,
         "packed": work.plan.cost.packed_bytes,
         "torch": work.plan.cost.peak_bytes,
         "seconds": round(seconds, 1),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from fullfield.exporters import Options, export
 from fullfield.geometry.placement import Placement
 from fullfield.store.maps import MapSpec
-from tests.engine.peak import Watch, resident
+from tests.engine.peak import Watch
 
 
 class Endless:
@@ -72,19 +72,13 @@ def measure(bands: int, side: int, suffix: str, options: dict[str, Any]) -> dict
     with tempfile.TemporaryDirectory() as folder:
         settings: dict[str, Any] = {"budget_bytes": options.pop("budget", None), "options": Options(**options)}
         export(Endless(bands, 64), Path(folder) / f"small{suffix}", **settings)
-        start = resident()
-        watches = Watch(), Children()
-        for watch in watches:
-            watch.start()
-        began = time.perf_counter()
-        export(Endless(bands, side), Path(folder) / f"map{suffix}", **settings)
-        seconds = time.perf_counter() - began
-        for watch in watches:
-            watch.over = True
-            watch.join()
+        with Watch() as watch, Children() as children:
+            began = time.perf_counter()
+            export(Endless(bands, side), Path(folder) / f"map{suffix}", **settings)
+            seconds = time.perf_counter() - began
         place = Path(folder) / f"map{suffix}"
         size = sum(file.stat().st_size for file in (place.rglob("*") if place.is_dir() else [place]))
-    return {"measured": watches[0].peak - start, "child": watches[1].peak, "size": size, "seconds": round(seconds, 1)}
+    return {"measured": watch.taken, "child": children.peak, "size": size, "seconds": round(seconds, 1)}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from fullfield.decisions.evaluation.labels import Labels
 from fullfield.decisions.evaluation.tally import PredictionRule
 from fullfield.store.maps import MapSpec
 from tests.decisions.evaluation.maps import box, geojson, placed
-from tests.engine.peak import Watch, resident
+from tests.engine.peak import Watch
 
 
 class Random:
@@ -53,14 +53,12 @@ def measure(kind: str, side: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for size in (64, side):
             scores, labels = Random(size), labels_of(kind, size, folder)
-            start, watch, began = resident(), Watch(), time.perf_counter()
-            watch.start()
-            found = evaluate_maps([scores], [labels], rule=PredictionRule.of(scores.spec))  # type: ignore[list-item]
-            watch.over = True
-            watch.join()
+            began = time.perf_counter()
+            with Watch() as watch:
+                found = evaluate_maps([scores], [labels], rule=PredictionRule.of(scores.spec))  # type: ignore[list-item]
     seconds = round(time.perf_counter() - began, 1)
     off = found.classes[0].auc.off
-    return {"measured": watch.peak - start, "seconds": seconds, "samples": found.samples, "off": off}
+    return {"measured": watch.taken, "seconds": seconds, "samples": found.samples, "off": off}
 
 
 if __name__ == "__main__":
