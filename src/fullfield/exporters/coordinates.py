@@ -51,21 +51,16 @@ def frame_of(grid: ExportGrid, coordinates: Coordinates) -> OutputFrame:
     if georeference is None or (georeference.crs is None and coordinates == "wgs84"):
         what = "the image has no georeference" if georeference is None else "the image's coordinate system is not known"
         raise ImageError("coordinates", what, fix='pass coordinates="image"')
-    a, b, c, d, e, f = georeference.transform
-
-    def on_map(y: Floats, x: Floats) -> tuple[Floats, Floats]:
-        return a * x + b * y + c, d * x + e * y + f
-
     crs = georeference.crs
     if coordinates != "wgs84":
         if crs is not None:  # as in GeoJSON before RFC 7946; QGIS and GDAL read it
             header = {"crs": json.dumps({"type": "name", "properties": {"name": _crs_name(crs)}}), **header}
-        return OutputFrame(on_map, False, crs, header)
+        return OutputFrame(georeference.on_map, False, crs, header)
     rasterio = rasterio_or_error("wgs84")
     source = rasterio.crs.CRS.from_user_input(crs)
 
     def on_earth(y: Floats, x: Floats) -> tuple[Floats, Floats]:
-        px, py = on_map(y, x)
+        px, py = georeference.on_map(y, x)
         lon, lat = rasterio.warp.transform(source, LONGITUDE_LATITUDE, px.tolist(), py.tolist())
         return _wrapped(np.array(lon)), np.array(lat)
 

@@ -200,8 +200,8 @@ def places(grid: ExportGrid, y: Floats, x: Floats) -> dict[str, NDArray[Any]]:
     if grid.mpp is not None:
         found |= {"y_um": y * grid.mpp[0], "x_um": x * grid.mpp[1]}
     if grid.georeference is not None:
-        map_x, map_y = grid.georeference.on_map(y, x)  # type: ignore[arg-type]  # of arrays too
-        found |= {"map_y": map_y, "map_x": map_x}  # type: ignore[dict-item]
+        map_x, map_y = grid.georeference.on_map(y, x)
+        found |= {"map_y": map_y, "map_x": map_x}
     return found
 
 

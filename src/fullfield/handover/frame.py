@@ -74,7 +74,7 @@ def geo_frame(
     y, x = y + down * size[0], x + across * size[1]
     crs = None
     if spec.georeference is not None and coordinates != "image":
-        x, y = _on_map(spec, y, x)
+        x, y = spec.georeference.on_map(y, x)
         system = coordinate_system(spec.georeference)
         crs = None if system is None else system.to_wkt()
     points = np.stack([x, y], axis=-1)
@@ -111,7 +111,7 @@ def _rows(scores: ScoreMap, bands: list[int], top: int, bottom: int) -> dict[str
     if spec.mpp is not None:
         found |= {"y_um": found["y"] * spec.mpp[0], "x_um": found["x"] * spec.mpp[1]}
     if spec.georeference is not None:
-        found["map_x"], found["map_y"] = _on_map(spec, found["y"], found["x"])
+        found["map_x"], found["map_y"] = spec.georeference.on_map(found["y"], found["x"])
     if spec.kind == "labels":
         codes = np.full(int(spec.fill) + 1, -1, np.int32)
         codes[list(spec.classes)] = np.arange(len(spec.classes))
@@ -121,13 +121,6 @@ def _rows(scores: ScoreMap, bands: list[int], top: int, bottom: int) -> dict[str
     found |= {"top": top_band, "top_score": np.where(known, values.max(axis=0), np.nan)[i, j]}
     names = _columns(scores)
     return found | {names[band]: values[band][i, j] for band in bands}
-
-
-def _on_map(spec: MapSpec, y: NDArray[Any], x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Map coordinates (x, y) of points of the image."""
-    assert spec.georeference is not None
-    a, b, c, d, e, f = spec.georeference.transform
-    return a * x + b * y + c, d * x + e * y + f
 
 
 def _columns(scores: ScoreMap) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from fullfield.geometry.region import Region
 from fullfield.image.nodata import data_mask
 from fullfield.image.opened import Opened
 
+_Numbers = TypeVar("_Numbers", float, NDArray[np.float64])
 AffineTransform = tuple[float, float, float, float, float, float]
 
 
@@ -29,8 +30,8 @@ class Georeference:
     crs: str | None
     transform: AffineTransform
 
-    def on_map(self, y: float, x: float) -> tuple[float, float]:
-        """Map coordinates (x, y: the map's order) of a point of the image, in pixel edges."""
+    def on_map(self, y: _Numbers, x: _Numbers) -> tuple[_Numbers, _Numbers]:
+        """Map coordinates (x, y: the map's order) of a point of the image, or of several, in pixel edges."""
         a, b, c, d, e, f = self.transform
         return a * x + b * y + c, d * x + e * y + f
 
