@@ -15,7 +15,6 @@ from fullfield.errors import CaptureError
 from fullfield.model.features import ScoreChoice, VectorRule, parse_score, vector_rule
 
 _DEPTH = 6  # levels of nested collections that are looked through
-_TO_SCORES = ("softmax", "sigmoid", "log_softmax", "logsigmoid")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,13 +83,15 @@ class ScoreOutput(nn.Module):
         if chosen is None:
             return None
         rule = self._rule(chosen, x)
-        if not rule.text:
-            cut = self.choice.layer is not None and whole is self.module  # by an importer, which knows that it is inner
-            compared = chosen.inner and not cut and x.device.type != "meta"
-            outputs = tensors_of(whole(x)).values() if compared else ()
-            vectors = rule(chosen.tensor)
-            return chosen.name if chosen.inner and not any(_leads_to(vectors, each) for each in outputs) else None
-        return f"{chosen.name}, {rule.text}"
+        if rule.text:
+            return f"{chosen.name}, {rule.text}"
+        if not chosen.inner:
+            return None
+        cut = self.choice.layer is not None and whole is self.module  # by an importer, which knows that it is inner
+        if cut or x.device.type == "meta":
+            return chosen.name
+        vectors = rule(chosen.tensor)
+        return None if any(_leads_to(vectors, each) for each in tensors_of(whole(x)).values()) else chosen.name
 
     def unknown(self, x: Tensor, names: Iterable[str]) -> CaptureError:
         """The error for a name that is no output and no layer; names similar ones.
@@ -168,22 +169,27 @@ def _innermost(module: nn.Module, name: int | str | None) -> tuple[str, str | No
 
 
 def _leads_to(vectors: Tensor, output: Tensor) -> bool:
-    """Whether an output is the vectors, or their softmax or sigmoid."""
+    """Whether an output is the vectors, their softmax or sigmoid, or the logarithm of either."""
     if vectors.numel() != output.numel() or not output.is_floating_point():
         return False
     scores, found = vectors.double(), output.detach().reshape(vectors.shape).double()
-    functions = [getattr(torch.nn.functional, name) for name in _TO_SCORES]
-    made = [scores, *(f(scores, dim=1) if "softmax" in f.__name__ else f(scores) for f in functions)]
+    softmax, log_softmax = scores.softmax(1), scores.log_softmax(1)
+    made = (scores, softmax, log_softmax, scores.sigmoid(), nn.functional.logsigmoid(scores))
     slack = 64 * torch.finfo(output.dtype).eps * max(1.0, float(found.abs().nan_to_num(0, 0, 0).max()))
     return any(torch.allclose(each, found, rtol=0, atol=slack, equal_nan=True) for each in made)
 
 
 def _has(result: Any, found: Mapping[str, Tensor], name: int | str | None) -> bool:
     """Whether a choice is the name or index of an output."""
-    if name is None or (isinstance(result, Tensor) and name in (0, -1)):
-        return True
+    return name is None or bool(_named(result, found, name))
+
+
+def _named(result: Any, found: Mapping[str, Tensor], name: int | str) -> Mapping[str, Tensor]:
+    """The tensors in the output of a name or index."""
+    if isinstance(result, Tensor) and name in (0, -1):
+        return found
     path = _path(result, name)
-    return any(key == path or key.startswith(f"{path}.") for key in found)
+    return {key: tensor for key, tensor in found.items() if key == path or key.startswith(f"{path}.")}
 
 
 def _same(size: Any, windows: Any) -> bool:
@@ -222,18 +228,17 @@ def choose(result: Any, score: int | str | None, name: str) -> Tensor:
         >>> choose({"logits": torch.zeros(2, 5), "aux": [torch.zeros(2, 3)]}, "aux.0", "net").shape
         torch.Size([2, 3])
     """
-    found = tensors_of(result)
+    found: Mapping[str, Tensor] = tensors_of(result)
     if not found:
         what = f"returns {_kind(result)}, which holds no tensor"
         raise CaptureError(name, what, fix="wrap it in a module that returns its scores")
     if score is not None:
-        if not _has(result, found, score):
+        chosen = _named(result, found, score)
+        if not chosen:
             raise CaptureError(
                 "score", f"{score!r} is no output of {name}, which returns {_listed(found)}", fix=_fix(found)
             )
-        if not (isinstance(result, Tensor) and score in (0, -1)):
-            path = _path(result, score)
-            found = {key: tensor for key, tensor in found.items() if key == path or key.startswith(f"{path}.")}
+        found = chosen
     if len(found) > 1:
         what = f"is to be one tensor; {name} returns {len(found)}: {_listed(found)}"
         raise CaptureError("scores", what, fix=_fix(found))

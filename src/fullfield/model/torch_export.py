@@ -69,7 +69,8 @@ def capture_module(
     height, width = parse_window(window)
     wrapped = ScoreOutput(module, score)
     graph, channels, wrapped = _export_first(wrapped, _input_channels(module, cfg, channels), (height, width))
-    features = _features(wrapped, module, graph, example_of(wrapped, (channels, height, width)))
+    example = example_of(wrapped, (channels, height, width))
+    features = _features(wrapped, module, graph, example)
     names = None if features is not None else _timm_names(cfg)
     model = checked_model(
         graph,
@@ -80,7 +81,7 @@ def capture_module(
         name=name or type(module).__name__,
         features=features,
     )
-    check_against_module(wrapped, graph, example_of(wrapped, (channels, height, width)), model.name)
+    check_against_module(wrapped, graph, example, model.name)
     return model
 
 
