@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import onnx
 
 from fullfield.importers.limits import broken
 from fullfield.importers.onnx.interface import LARGEST_WINDOW
+from fullfield.model.onnx_scopes import literal
 from fullfield.model.preprocessing import Preprocessing
 
 _LONGEST = 2**22  # characters of a text in Python's syntax
@@ -111,17 +111,9 @@ def _sides(value: Any) -> tuple[int, int]:
     return size
 
 
-def _literal(text: str) -> Any:
-    """A value in Python's syntax; ``None`` where it is none."""
-    try:
-        return ast.literal_eval(text) if text and len(text) <= _LONGEST else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-
-
 def _size(text: str) -> tuple[int, int] | None:
     """Ultralytics' ``imgsz``: ``[640, 640]`` or ``640``."""
-    value = _literal(text)
+    value = literal(text, longest=_LONGEST)
     try:
         return _sides([value, value] if isinstance(value, int) else value)
     except (ValueError, TypeError):
@@ -130,7 +122,7 @@ def _size(text: str) -> tuple[int, int] | None:
 
 def _ultralytics_names(text: str) -> tuple[str, ...]:
     """The names in a dict by class, ``{0: 'cat', 1: 'dog'}``, or in a list."""
-    value = _literal(text)
+    value = literal(text, longest=_LONGEST)
     if isinstance(value, dict) and set(value) == set(range(len(value))):
         value = [value[index] for index in range(len(value))]
     return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
