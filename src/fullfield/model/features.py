@@ -12,7 +12,8 @@ in the order of the layer's output: of a map channel by channel, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,6 +24,7 @@ from fullfield.errors import CaptureError
 aten = torch.ops.aten
 Pooling = Literal["mean", "map", "first"]
 VectorCall = tuple[Any, tuple[Any, ...]]
+_INDEX = re.compile(r"-?\d+")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,16 @@ def parse_score(score: int | str | ScoreChoice | None) -> ScoreChoice:
         if colon and pooling in get_args(Pooling):
             return ScoreChoice(name, pooling)  # type: ignore[arg-type]  # one of the three
     return ScoreChoice(score)
+
+
+def index_or_name(choice: int | str, is_name: Callable[[str], bool]) -> int | str:
+    """The index that a text is, where that is no name; any other choice as it is.
+
+    Examples:
+        >>> index_or_name("-1", {"prob"}.__contains__), index_or_name("1", {"1"}.__contains__)
+        (-1, '1')
+    """
+    return int(choice) if isinstance(choice, str) and _INDEX.fullmatch(choice) and not is_name(choice) else choice
 
 
 def vector_rule(shape: Sequence[int], pooling: Pooling | None, window: tuple[int, int], where: str) -> VectorRule:

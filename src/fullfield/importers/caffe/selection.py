@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from fullfield.arguments import nearest
 from fullfield.errors import CaptureError
 from fullfield.importers.caffe.schema import Message, message
+from fullfield.model.features import index_or_name
 
 _DATA = frozenset({"Input", "Data", "ImageData", "WindowData", "MemoryData", "DummyData", "HDF5Data"})
 _DROPPED = frozenset({
@@ -122,12 +122,8 @@ def _scoring(layer: Message, labels: set[str]) -> Message:
 def _score(layers: list[Message], score: int | str | None, path: Path) -> tuple[str, str | None]:
     """The name of the score, and what the user calls it where it is the value of an inner layer."""
     names = _unread(layers)
-    if (
-        isinstance(score, str)
-        and re.fullmatch(r"-?\d+", score)
-        and not any(score in (layer.name, *layer.top) for layer in layers)
-    ):
-        score = int(score)
+    if score is not None:
+        score = index_or_name(score, lambda name: any(name in (layer.name, *layer.top) for layer in layers))
     if isinstance(score, str):
         value = _value(layers, score, path)
         return value, None if value in _class_scores(layers, names) else score

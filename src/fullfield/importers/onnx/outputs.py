@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from fullfield.arguments import nearest
 from fullfield.errors import CaptureError
 from fullfield.graph.layers import layer_value
 from fullfield.importers.onnx.layer_names import layer_path
-from fullfield.model.features import ScoreChoice
+from fullfield.model.features import ScoreChoice, index_or_name
 
 _MOVES = frozenset({"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 _NORMALISES = frozenset({"Softmax", "LogSoftmax"})
@@ -47,9 +46,7 @@ def choose_value(graph: onnx.GraphProto, choice: ScoreChoice, path: Path) -> Cho
     values = _Values(graph, path)
     if choice.name is None:
         return values.chosen(values.default())
-    name = choice.name
-    if isinstance(name, str) and re.fullmatch(r"-?\d+", name) and not values.has(name):
-        name = int(name)
+    name = index_or_name(choice.name, values.has)
     if isinstance(name, int):
         if not -len(graph.output) <= name < len(graph.output):
             raise values.unknown(name)
@@ -73,10 +70,10 @@ class _Values:
     def default(self) -> str:
         """The output that holds the scores where none is chosen."""
         names = [str(value.name) for value in self.graph.output]
-        possible = {self.under_table(name): name for name in names if not self.index_of(name)}
-        vectors = {value: name for value, name in possible.items() if not self._is_map(value)} or possible
         if len(names) == 1:
             return names[0]
+        possible = {self.under_table(name): name for name in names if not self.index_of(name)}
+        vectors = {value: name for value, name in possible.items() if not self._is_map(value)} or possible
         if len(vectors) == 1:
             return next(iter(vectors.values()))
         normalised = [name for value, name in vectors.items() if self._op_before(value) in _NORMALISES]
