@@ -17,20 +17,13 @@ FileKind = Literal[
 
 USE_ONNX = "export the network to ONNX and load that"
 
-_SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
-    (
-        0,
-        b"\x89HDF\r\n\x1a\n",
-        "is an HDF5 file, as Keras writes",
-        "",
-    ),
-    (4, b"TFL3", "is a TensorFlow Lite model", ""),
-    (0, b"GGUF", "is a GGUF language model", USE_ONNX),
-    (0, b"\x93NUMPY", "is a NumPy array, not a network", "load it into a module and use fullfield.load(module)"),
-    (0, b"\x89PNG", "is a picture, not a network", "give the network first, then the image"),
-    (0, b"\xff\xd8\xff", "is a picture, not a network", "give the network first, then the image"),
-    (0, b"II*\x00", "is a picture, not a network", "give the network first, then the image"),
-    (0, b"\x1f\x8b", "is compressed", "unpack it first"),
+_SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
+    (b"GGUF", "is a GGUF language model", USE_ONNX),
+    (b"\x93NUMPY", "is a NumPy array, not a network", "load it into a module and use fullfield.load(module)"),
+    (b"\x89PNG", "is a picture, not a network", "give the network first, then the image"),
+    (b"\xff\xd8\xff", "is a picture, not a network", "give the network first, then the image"),
+    (b"II*\x00", "is a picture, not a network", "give the network first, then the image"),
+    (b"\x1f\x8b", "is compressed", "unpack it first"),
 )
 
 
@@ -58,10 +51,13 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
         return _zip_kind(path)
     if head[0] == 0x80 and len(head) > 1 and head[1] in range(2, 6):
         return "pickle", "is a pickle", ""
-    for offset, mark, what, fix in _SIGNATURES:
-        if head[offset : offset + len(mark)] == mark:
-            command = _converted(path, "--tflite") if mark == b"TFL3" else _of_keras(path)
-            return ("other", what, fix) if fix else ("foreign", what, command)
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "foreign", "is an HDF5 file, as Keras writes", _of_keras(path)
+    if head[4:8] == b"TFL3":
+        return "foreign", "is a TensorFlow Lite model", _converted(path, "--tflite")
+    for mark, what, fix in _SIGNATURES:
+        if head.startswith(mark):
+            return "other", what, fix
     if len(head) > 9 and struct.unpack("<Q", head[:8])[0] < 2**27 and head[8:10] == b'{"':
         return "safetensors", "", ""
     if is_torch7(head):
