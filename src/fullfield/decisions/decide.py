@@ -91,12 +91,9 @@ def decide_selected(
         used = used_of(spec, rule)
         values = values_of(scores, bands, selected, used, rule.divisor)
         found, on, coverage = evaluate(values, rule.statistic), rule.on, values.coverage
-    names = spec.class_names
-    classes = spec.classes or tuple(range(spec.shape[0]))
     return Decision(
         found,
-        tuple(classes[band] for band in bands),
-        None if names is None else tuple(names[band] for band in bands),
+        *classes_of(spec, bands),
         rule.how,
         on,
         selected.count,
@@ -119,6 +116,12 @@ def bands_of(spec: MapSpec, rule: DecisionRule) -> tuple[int, ...]:
         what = f"{list(wanted)} names a class twice" if bands else "none is given"
         raise ArgumentError("classes", what, fix="name each class once")
     return bands
+
+
+def classes_of(spec: MapSpec, bands: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
+    """Index of each band's class among the network's classes, and their names if the map has some."""
+    names, classes = spec.class_names, spec.classes or tuple(range(spec.shape[0]))
+    return tuple(classes[band] for band in bands), None if names is None else tuple(names[band] for band in bands)
 
 
 def used_of(spec: MapSpec, rule: DecisionRule) -> ScoresUsed:

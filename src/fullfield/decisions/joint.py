@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.decisions.coverage import WEIGHT_BITS, rounded
-from fullfield.decisions.decide import bands_of, check_rule, remark_of, used_of
+from fullfield.decisions.decide import bands_of, check_rule, classes_of, remark_of, used_of
 from fullfield.decisions.decision import Decision, DecisionRegion
 from fullfield.decisions.regions import map_regions
 from fullfield.decisions.rule import DecisionRule
@@ -143,14 +143,12 @@ def _decided(
             if cells.count
         )
     )
-    names, classes = spec.class_names, spec.classes or tuple(range(spec.shape[0]))
     remarks = [remark_of(maps[0].spec, rule, cells) for maps, cells in zip(sizes, selected, strict=True)]
     if rule.statistic.function == "noisy-or" and len(values.sizes) > 1:
         remarks.append(f"noisy-or takes windows as independent, and {len(values.sizes)} sizes show the same pixels")
     return Decision(
         evaluate(values, rule.statistic),
-        tuple(classes[band] for band in bands),
-        None if names is None else tuple(names[band] for band in bands),
+        *classes_of(spec, bands),
         rule.how,
         rule.on,
         sum(cells.count for cells in selected),
