@@ -134,6 +134,8 @@ def test_channels_that_monais_metadata_does_not_number_name_no_classes(tmp_path:
     [
         ({"patch_size_pixels": "large"}, "patch_size_pixels is 'large', no positive integer"),
         ({"transform": [{"name": "ColorJitter"}]}, "has the transform ColorJitter"),
+        ({"transform": [{"name": "Normalize"}]}, "lists transforms that are not WSInfer's"),
+        ({"transform": ["ToTensor"]}, "lists transforms that are not WSInfer's"),
     ],
 )
 def test_a_configuration_that_is_not_understood_is_refused(

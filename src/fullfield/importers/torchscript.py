@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,24 @@ def read_script_facts(path: Path) -> ScriptFacts:
 def _of_wsinfer(config: Mapping[str, Any], file: Path) -> ScriptFacts:
     """Of a model of WSInfer: patch size, spacing, classes, and transforms by their names."""
     side, names = _integer(config["patch_size_pixels"], "patch_size_pixels", file), config.get("class_names")
+    try:
+        window, value = _transformed(config.get("transform") or (), side, file)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise _unreadable(file, f"lists transforms that are not WSInfer's ({first_line(error)})") from error
+    about = [("described by", file.name)]
+    spacing = config.get("spacing_um_px")
+    if isinstance(spacing, (int, float)) and spacing > 0:
+        resized = (
+            f", resized to {window}x{window} px: use --mpp {spacing * side / window:.4g}" if window != side else ""
+        )
+        about.append(("resize", f"windows of {side}x{side} px at {spacing:g} um/px{resized}"))
+    return ScriptFacts((window, window), 3, value, _names(names), tuple(about))
+
+
+def _transformed(steps: Iterable[Any], side: int, file: Path) -> tuple[int, Preprocessing | None]:
+    """The window after the transforms of a patch, px, and how they prepare its pixels."""
     window, value, scaled = side, None, 1.0
-    for step in config.get("transform") or ():
+    for step in steps:
         name, given = str(step.get("name")), step.get("arguments") or {}
         if name == "Resize":
             size = given.get("size")
@@ -108,14 +124,7 @@ def _of_wsinfer(config: Mapping[str, Any], file: Path) -> ScriptFacts:
             value = Preprocessing(scaled, given["mean"], given["std"], "RGB", (0, 255))
         else:
             raise _unreadable(file, f"has the transform {name}")
-    about = [("described by", file.name)]
-    spacing = config.get("spacing_um_px")
-    if isinstance(spacing, (int, float)) and spacing > 0:
-        resized = (
-            f", resized to {window}x{window} px: use --mpp {spacing * side / window:.4g}" if window != side else ""
-        )
-        about.append(("resize", f"windows of {side}x{side} px at {spacing:g} um/px{resized}"))
-    return ScriptFacts((window, window), 3, value, _names(names), tuple(about))
+    return window, value
 
 
 def _of_monai(metadata: Mapping[str, Any], file: Path) -> ScriptFacts:
