@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -100,10 +100,27 @@ def columns(objects: Objects, layer: Layer, *, places: bool) -> dict[str, Any]:
         found = {"image": [layer.image] * len(objects.classes), **objects.places}
     found["class"] = layer.names(objects.classes)
     taken = {name.casefold() for name in found} | {"fid", "geom", "geometry", "ogc_fid"}
-    for name, values in objects.measured.items():
+    names = distinct_names(objects.measured, taken, key=str.casefold)
+    return found | dict(zip(names, objects.measured.values(), strict=True))
+
+
+def distinct_names(names: Iterable[str], taken: Iterable[str] = (), *, key: Callable[[str], str] = str) -> list[str]:
+    """Names of which those that are there already get a number.
+
+    Args:
+        names: in order.
+        taken: keys of names that none may have.
+        key: names of the same key count as the same.
+
+    Examples:
+        >>> distinct_names(["score", "a", "a", "score"]), distinct_names(["A", "b"], {"a"}, key=str.casefold)
+        (['score', 'a', 'a (2)', 'score (2)'], ['A (2)', 'b'])
+    """
+    found, seen = [], set(taken)
+    for name in names:
         unique, number = name, 2
-        while unique.casefold() in taken:
+        while key(unique) in seen:
             unique, number = f"{name} ({number})", number + 1
-        taken.add(unique.casefold())
-        found[unique] = values
+        seen.add(key(unique))
+        found.append(unique)
     return found

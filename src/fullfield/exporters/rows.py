@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fullfield.exporters.coordinates import OutputFrame, from_cells
 from fullfield.exporters.degrees import polygons_in_degrees
 from fullfield.exporters.detections import Detections, class_strips, point_cells
 from fullfield.exporters.grid import ExportGrid
-from fullfield.exporters.objects import Objects, Polygons
+from fullfield.exporters.objects import Objects, Polygons, distinct_names
 from fullfield.exporters.trace import TracedRegion, Tracer, signed_area
 from fullfield.geometry.region import Pair
 
@@ -134,9 +134,10 @@ def windows(
     most = max(1, grid.within_budget(_READ_BYTES) // cost)
     height, width = max(1, min(256, most // columns)), min(columns, most)
     bands = [] if grid.colours is not None else [grid.classes.index(cls) for cls in wanted]
+    names = distinct_names(["score", *(grid.names[band] for band in bands)])
     size = max(1, min(_TOGETHER, grid.within_budget(_NUMBERS) // (len(bands) + 8)))
     stage = StageReporter(progress, "exporting", rows * columns, "cells")
-    yield _windows(grid, frame, wanted, np.zeros((grid.shape[0], 0), grid.dtype), np.zeros((2, 0), np.intp))
+    yield _windows(grid, frame, bands, names, np.zeros((grid.shape[0], 0), grid.dtype), np.zeros((2, 0), np.intp))
     for top in range(0, rows, height):
         bottom = min(top + height, rows)
         for left in range(0, columns, width):
@@ -150,12 +151,17 @@ def windows(
             for first in range(0, len(i), size):
                 some = slice(first, first + size)
                 at = np.stack([i[some] + top, j[some] + left])
-                yield _windows(grid, frame, wanted, numbers[:, i[some], j[some]], at)
+                yield _windows(grid, frame, bands, names, numbers[:, i[some], j[some]], at)
         stage.report(bottom * columns)
 
 
 def _windows(
-    grid: ExportGrid, frame: OutputFrame, wanted: tuple[int, ...], numbers: NDArray[Any], at: NDArray[np.intp]
+    grid: ExportGrid,
+    frame: OutputFrame,
+    bands: list[int],
+    names: list[str],
+    numbers: NDArray[Any],
+    at: NDArray[np.intp],
 ) -> Objects:
     y, x = centres(grid, at[0], at[1])
     (height, width) = grid.spacing
@@ -166,26 +172,8 @@ def _windows(
     known = ~np.isnan(scores).any(axis=0)
     top = np.where(known, np.array(grid.classes)[scores.argmax(axis=0)], -1)
     greatest = np.where(known, scores.max(axis=0), np.nan).astype(scores.dtype)
-    chosen = [grid.classes.index(cls) for cls in wanted]
-    names = distinct_names(["score", *(grid.names[band] for band in chosen)])
-    measured = dict(zip(names, [greatest, *scores[chosen]], strict=True))
+    measured = dict(zip(names, [greatest, *scores[bands]], strict=True))
     return Objects(shapes, top, measured, places(grid, y, x))
-
-
-def distinct_names(names: Iterable[str]) -> list[str]:
-    """Names of which those that are there already get a number.
-
-    Examples:
-        >>> distinct_names(["score", "a", "a", "score"])
-        ['score', 'a', 'a (2)', 'score (2)']
-    """
-    found: list[str] = []
-    for name in names:
-        unique, number = name, 2
-        while unique in found:
-            unique, number = f"{name} ({number})", number + 1
-        found.append(unique)
-    return found
 
 
 def centres(grid: ExportGrid, rows: NDArray[Any], columns: NDArray[Any]) -> tuple[Floats, Floats]:
