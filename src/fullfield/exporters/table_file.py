@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fullfield.errors import ImageError
-from fullfield.files import replacing
+from fullfield.files import TABLES, replacing
 
-TABLES = (".csv", ".parquet")
 TableCell = str | int | float | None
 TableRow = Mapping[str, TableCell]
 
