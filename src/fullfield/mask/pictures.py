@@ -109,12 +109,13 @@ def _pillow(path: Path) -> MaskPicture | None:
             warnings.simplefilter("ignore")  # errors are raised
             check_picture(picture, str(path), path.stat().st_size)
             plain = picture.mode in ("P", "1", "L", "I", "F") or picture.mode.startswith("I;16")
-            shown = np.asarray(picture.convert("RGBA"))[:, :, 3] > 0 if picture.has_transparency_data else None
+            colours = np.asarray(picture.convert("RGBA")) if picture.has_transparency_data else None
+            shown = None if colours is None else colours[:, :, 3] > 0
             if plain and picture.getexif().get(274, 1) == 1:
                 values = np.asarray(picture)[:, :, None]  # a palette's index decides, not its colour
                 return _from_array(values, str(path), shown)
-            if shown is not None:
-                return _from_array(np.asarray(picture.convert("RGBA"))[:, :, :3], str(path), shown)
+            if colours is not None:
+                return _from_array(colours[:, :, :3], str(path), shown)
     except UnidentifiedImageError:
         return None
     except Image.DecompressionBombError as error:
