@@ -24,7 +24,14 @@ from fullfield.image.network import retried
 from fullfield.image.opened import Opened, file_state
 from fullfield.image.percentiles import percentile_range
 from fullfield.image.raster import Raster, finest_level
-from fullfield.image.selection import Selection, ValidBands, finer_level, parse_value_range, unknown_resolution
+from fullfield.image.selection import (
+    Selection,
+    ValidBands,
+    finer_level,
+    level_mpp,
+    parse_value_range,
+    unknown_resolution,
+)
 
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
@@ -167,8 +174,8 @@ def _of_pixel_size(name: str, selection: Selection) -> Raster:
     assert selection.pixel_size is not None
     stated, mpp = selection.pixel_size, selection.mpp
     raster = _opened(name, replace(selection, mpp=None))
-    levels = raster.metadata.levels or (tuple(raster.shape[:2]),)
-    sizes = [(stated * levels[0][0] / height, stated * levels[0][1] / width) for height, width in levels]
+    levels = raster.metadata.levels or (finest_level(raster).size,)
+    sizes = [level_mpp((stated, stated), levels, number) for number in range(len(levels))]
     level = raster.metadata.level if mpp is None else finer_level([max(size) for size in sizes], mpp)
     if level != raster.metadata.level:
         raster.close()

@@ -144,6 +144,16 @@ def select_bands(bands: tuple[int, ...] | None, count: int, *, where: str) -> tu
     return tuple(range(count)) if bands is None else bands
 
 
+def level_mpp(finest: tuple[float, float], sizes: Sequence[tuple[int, int]], level: int) -> tuple[float, float]:
+    """Micrometres per pixel (y, x) of a level, from those of the finest and the height and width of each level.
+
+    Examples:
+        >>> level_mpp((0.25, 0.25), [(1000, 800), (250, 200)], 1)
+        (1.0, 1.0)
+    """
+    return finest[0] * sizes[0][0] / sizes[level][0], finest[1] * sizes[0][1] / sizes[level][1]
+
+
 def finer_level(mpps: Sequence[float], wanted: float) -> int:
     """The coarsest level of a pyramid that is not coarser than wanted; the finest if all are coarser.
 

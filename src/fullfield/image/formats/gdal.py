@@ -45,7 +45,7 @@ from fullfield.image.formats.handles import Handles
 from fullfield.image.network import noticed
 from fullfield.image.nodata import check_nodata, empty_values, nodata_of
 from fullfield.image.raster import ImageMetadata, Origin, raster_text
-from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
+from fullfield.image.selection import Selection, check_single, level_mpp, select_bands, select_index, select_level
 
 _MOST_LEVELS = 32
 _WARNINGS = threading.Lock()  # warning filters are global to the process
@@ -216,7 +216,7 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
         georeference=metadata.georeference if placed else None,  # of an overview GDAL makes one
         origin=origin,
         reader=reader,
-        mpp=metadata.mpp if placed or first is None else _level_mpp(first, levels, level),
+        mpp=metadata.mpp if placed or first is None else level_mpp(first, levels, level),
         nodata=_shown_nodata(metadata.nodata if plan.nodata is None else plan.nodata, plan),
         masked=plan.masked,
         every_band=plan.every_band,
@@ -226,11 +226,6 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
     # masks may have no overviews of their own, and GDAL then takes all of a coarse level for valid
     finest = Handles[Any](partial(_open, target, 0, path), path) if level and not plan.by_value else None
     return GdalRaster(path, (*levels[level], len(channels)), metadata, plan, channels, handles, finest)
-
-
-def _level_mpp(first: tuple[float, float], levels: tuple[tuple[int, int], ...], level: int) -> tuple[float, float]:
-    y, x = (n / m for n, m in zip(levels[0], levels[level], strict=True))
-    return first[0] * y, first[1] * x
 
 
 def _shown_nodata(stored: float | None, plan: _ReadPlan) -> float | None:

@@ -30,7 +30,7 @@ from fullfield.image.nodata import check_nodata, data_mask, nodata_of
 from fullfield.image.orientation import oriented
 from fullfield.image.photometric import Photometric, photometric_of
 from fullfield.image.raster import ImageMetadata, Origin, Raster, raster_text
-from fullfield.image.selection import Selection, select_bands, select_level
+from fullfield.image.selection import Selection, level_mpp, select_bands, select_level
 
 GEO_TAGS = frozenset({33550, 33922, 34264, 34735, 50844})
 _ERRORS = (*DECODE_ERRORS, AssertionError)
@@ -285,14 +285,14 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
     declared = check_nodata(selection.nodata, photometric.dtype, path)
     nodata = _nodata(page, photometric) if declared is None else declared
     sizes = series.sizes
-    mpps = None if series.mpp is None else [max(_level_mpp(series.mpp, sizes, k)) for k in range(len(sizes))]
+    mpps = None if series.mpp is None else [max(level_mpp(series.mpp, sizes, k)) for k in range(len(sizes))]
     level = select_level(selection, len(sizes), mpps, where=path)
     metadata = ImageMetadata(
         identity=_identity(opened, series, level, bands),
         tile=series.levels[level][0].tile,
         levels=sizes,
         level=level,
-        mpp=None if series.mpp is None else _level_mpp(series.mpp, sizes, level),
+        mpp=None if series.mpp is None else level_mpp(series.mpp, sizes, level),
         nodata=nodata,
         masked=nodata is not None or alpha is not None or photometric.dtype.kind == "f",
         every_band=selection.valid == "all",
@@ -324,10 +324,6 @@ def _georeference_fix(path: str) -> str:
     """How to get the georeference of a GeoTIFF: GDAL is not installed, or cannot read the URL."""
     known = local_path(path) is not None or is_remote(path)
     return "pip install 'fullfield[geo]'" if known else "download the file"
-
-
-def _level_mpp(mpp: tuple[float, float], sizes: tuple[tuple[int, int], ...], level: int) -> tuple[float, float]:
-    return mpp[0] * sizes[0][0] / sizes[level][0], mpp[1] * sizes[0][1] / sizes[level][1]
 
 
 def _nodata(page: Any, photometric: Photometric) -> float | None:
