@@ -219,6 +219,17 @@ def test_a_class_map_is_the_scores_or_their_probabilities(make: Make) -> None:
         result.class_map()
 
 
+@pytest.mark.parametrize("chosen", [(7, 2, 5), (0, 1, 2)])
+def test_softmax_of_some_of_the_classes_is_refused_in_maps_and_evaluations(make: Make, chosen: tuple[int, ...]) -> None:
+    settings = {"settings": {"encoding": {"classes": list(chosen)}}}
+    result = make(DRAW.standard_normal((3, 70, 60)), class_names=NAMES, classes=chosen, provenance=settings)
+    with pytest.raises(ImageError, match="softmax needs the scores of all classes, the map holds 3 of them"):
+        result.class_map("dog", "softmax")
+    with pytest.raises(ImageError, match="softmax needs the scores of all classes, the map holds 3 of them"):
+        fullfield.evaluate(result, np.full(result.placement.image, chosen[0]), activation="softmax")
+    assert np.isfinite(result.class_map("dog", "sigmoid")).all()
+
+
 def test_probabilities_of_huge_logits_are_finite(make: Make) -> None:
     big = make(np.stack([np.full(SMALL.shape, 1e30), np.full(SMALL.shape, -1e30)]).astype(np.float32), SMALL)
     for activation in ("softmax", "sigmoid"):

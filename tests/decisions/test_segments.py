@@ -427,7 +427,7 @@ def test_maps_of_labels_and_maps_without_a_score_are_refused(tmp_path: Path) -> 
 
 def test_softmax_of_some_of_the_classes_is_refused() -> None:
     some = smooth(place(), provenance={"settings": {"encoding": {"classes": [0, 1, 2]}}})
-    with pytest.raises(FullfieldError, match="softmax needs all classes of the network"):
+    with pytest.raises(FullfieldError, match="softmax needs the scores of all classes"):
         some.segments(Segmentation(activation="softmax"))
 
 

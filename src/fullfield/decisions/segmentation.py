@@ -16,7 +16,7 @@ from fullfield.errors import ImageError, UnsupportedError
 from fullfield.exporters.grid import band_indices
 from fullfield.geometry.region import Pair
 from fullfield.store.classes import find_band
-from fullfield.store.encoding import missing_activation
+from fullfield.store.encoding import still_to_apply
 from fullfield.store.maps import Activation, MapSpec, ScoreMap
 
 _Class = int | str
@@ -148,11 +148,7 @@ def parse_segmentation(scores: ScoreMap, how: Segmentation, *, has_image: bool) 
 def _activation(spec: MapSpec, wanted: Activation | None) -> Activation | None:
     if wanted not in (None, *get_args(Activation)):
         raise ImageError("activation", f"{wanted!r} is not known", fix="use softmax, sigmoid or None")
-    missing = missing_activation(wanted, spec.went_through)
-    if missing == "softmax" and spec.provenance.get("settings", {}).get("encoding", {}).get("classes") is not None:
-        what = "softmax needs all classes of the network, the map holds some"
-        raise ImageError("activation", what, fix='scan with Encoding(classes=..., activation="softmax")')
-    return missing
+    return still_to_apply(wanted, spec)
 
 
 def _thresholds(spec: MapSpec, bands: tuple[int, ...], given: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

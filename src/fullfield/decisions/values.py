@@ -212,13 +212,7 @@ def _of_logits(spec: MapSpec, on: ScoresUsed) -> str:
         what = "the map holds logits, which become probabilities in two ways"
         fix = 'write on="softmax" where one class is right, on="sigmoid" where each class is right or not'
         raise ImageError("probabilities", what, fix=fix)
-    if on == "softmax" and not holds_all_classes(spec):
+    if on == "softmax" and not spec.holds_all_classes:
         what = f"needs the scores of all classes, the map holds {len(spec.classes)} of them"
         raise ImageError("softmax", what, fix="scan all classes, or with the encoding's activation softmax")
     return on
-
-
-def holds_all_classes(spec: MapSpec) -> bool:
-    """Whether a map holds the scores of all classes of its network, as far as its record says."""
-    chosen = spec.provenance.get("settings", {}).get("encoding", {}).get("classes")
-    return chosen is None and spec.classes == tuple(range(len(spec.classes)))

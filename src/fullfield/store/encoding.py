@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fullfield.arguments import checks_fields
 from fullfield.errors import ImageError
 from fullfield.store.classes import find_class
-from fullfield.store.maps import Activation, MapKind
+from fullfield.store.maps import Activation, MapKind, MapSpec
 from fullfield.text import record_text
 
 if TYPE_CHECKING:
@@ -183,6 +183,21 @@ def missing_activation(wanted: Activation | None, ends_in: FinalActivation | Non
         return wanted
     what = f"the scores went through {ends_in} already: {wanted} of these is no probability"
     raise ImageError("activation", what, fix="leave it out")
+
+
+def still_to_apply(wanted: Activation | None, spec: MapSpec) -> Activation | None:
+    """What is still to be applied to the scores of a map; none if they went through what is wanted.
+
+    Raises:
+        ImageError: they went through another activation, or softmax is wanted of some of the network's classes.
+    """
+    missing = missing_activation(wanted, spec.went_through)
+    if missing == "softmax" and not spec.holds_all_classes:
+        what = f"softmax needs the scores of all classes, the map holds {len(spec.classes)} of them"
+        raise ImageError(
+            "activation", what, fix='scan all classes, or with Encoding(classes=..., activation="softmax")'
+        )
+    return missing
 
 
 def activated(scores: NDArray[np.floating], activation: Activation | None) -> NDArray[np.float64]:

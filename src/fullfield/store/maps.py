@@ -88,6 +88,12 @@ class MapSpec:
         return tuple(map(self.title, range(len(self.classes) or self.shape[0])))
 
     @property
+    def holds_all_classes(self) -> bool:
+        """Whether the bands are all classes of the network, in its order, as far as the record says."""
+        chosen = self.provenance.get("settings", {}).get("encoding", {}).get("classes")
+        return chosen is None and self.classes == tuple(range(len(self.classes)))
+
+    @property
     def went_through(self) -> FinalActivation | None:
         """The last activation of the scores: the stored one, else the one that the network itself ends in."""
         return None if self.kind == "labels" else self.activation or self.provenance.get("ends_in")

@@ -14,7 +14,7 @@ from fullfield.errors import GeometryError, ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair, Region
 from fullfield.store.classes import find_band
-from fullfield.store.encoding import activated, missing_activation
+from fullfield.store.encoding import activated, still_to_apply
 from fullfield.store.levels import level_grid
 from fullfield.store.maps import Activation, ScoreMap, decoded
 
@@ -138,7 +138,7 @@ def class_rows(
     """Some rows of the scores ``(y, x)`` of one band, which alone is read unless softmax needs all.
 
     Raises:
-        ImageError: an unknown activation, or one that the scores went through already.
+        ImageError: an unknown activation, one that the scores went through already, or softmax of some classes.
     """
     spec = scores.spec
     columns, one = spec.shape[2], slice(band, band + 1)
@@ -147,7 +147,7 @@ def class_rows(
         return np.asarray(plain)
     if activation not in ("softmax", "sigmoid"):
         raise ImageError("activation", f"{activation!r} is not known", fix="use softmax, sigmoid or None")
-    if missing_activation(activation, spec.went_through) is None:
+    if still_to_apply(activation, spec) is None:
         raise ImageError("activation", f"the scores are {activation} probabilities already", fix="leave it out")
     out = np.empty((bottom - top, columns), spec.dtype if spec.dtype.startswith("float") else np.float32)
     _, height, width = level_grid(spec, 0).chunk

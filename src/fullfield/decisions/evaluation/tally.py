@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fullfield.decisions.evaluation.ranks import RankTable, rank_tables
 from fullfield.decisions.evaluation.reliability import Reliability
 from fullfield.errors import ImageError
-from fullfield.store.encoding import activated, missing_activation
+from fullfield.store.encoding import activated, still_to_apply
 from fullfield.store.maps import MapSpec
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class PredictionRule:
             raise ImageError(name, "a map of labels has no scores", fix="leave it out, or scan for scores")
         if is_labels:
             return cls(len(spec.classes), is_labels, None, None, None)
-        missing = missing_activation(activation, spec.went_through)
+        missing = still_to_apply(activation, spec)
         found = cls.of_classes(spec.shape[0], missing or spec.went_through, threshold)
         return replace(found, activation=missing)
 
