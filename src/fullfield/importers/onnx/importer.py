@@ -1,40 +1,22 @@
-"""Loads an ONNX file as a ``Model``: maps its nodes one after the other to a new graph."""
+"""Loads an ONNX file as a ``Model``."""
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import onnx
 import torch
 
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.limits import LayerRefused, broken
-from fullfield.importers.onnx import (
-    activations,
-    arithmetic,
-    constants,
-    layout,
-    linear,
-    norms,
-    pooling,
-    quantised,
-    reductions,
-    resizing,
-    selection,
-    slicing,
-    windowed,
-)
 from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.graph_mapping import GraphMapping
 from fullfield.importers.onnx.interface import ImageInput, find_input
-from fullfield.importers.onnx.layer_names import layer_path
 from fullfield.importers.onnx.metadata import Metadata, metadata
-from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, full_name, opset, read_model
-from fullfield.importers.onnx.registry import REGISTRY, OnnxCall
-from fullfield.importers.onnx.tensors import to_torch
-from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced
+from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, opset, read_model
+from fullfield.importers.onnx.values import OnnxValue, Traced
 from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.features import parse_score, vector_rule
 from fullfield.model.given_preprocessing import PreprocessingLike, resolve
@@ -42,23 +24,6 @@ from fullfield.model.model import Model
 from fullfield.model.torch_export import WindowSize, checked_model, parse_window
 
 aten = torch.ops.aten
-
-FAMILIES = (
-    activations,
-    arithmetic,
-    constants,
-    layout,
-    linear,
-    norms,
-    pooling,
-    quantised,
-    reductions,
-    resizing,
-    selection,
-    slicing,
-    windowed,
-)
-"""The modules whose import fills the registry."""
 
 
 def load_onnx(
@@ -86,12 +51,10 @@ def load_onnx(
     stated = metadata(model, path)
     entry = find_input(model.graph, path)
     size = parse_window(window if window is not None else _own_window(stated, entry, path))
-    importer = _GraphImport(read, path, entry, size)
-    graph = importer.run()
-    features = importer.features or stated.features
-    names = None if importer.features else stated.names_of(importer.classes, read.chosen.labels)
+    network = _network(read, path, entry, size)
+    names = None if network.features else stated.names_of(network.classes, read.chosen.labels)
     return checked_model(
-        graph,
+        network.graph,
         window=size,
         channels=entry.channels,
         preprocessing=resolve(
@@ -99,9 +62,25 @@ def load_onnx(
         ),
         class_names=names if class_names is None else tuple(class_names),
         name=name or (stated.name or path.stem) + (" (quantised, read as floats)" if read.quantised else ""),
-        features=features,
-        check=partial(_check_independence, path) if importer.builder.freed else check_batch_independence,
+        features=network.features or stated.features,
+        check=partial(_check_independence, path) if network.freed else check_batch_independence,
     )
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A file's network.
+
+    Args:
+        classes: numbers that it gives for a window.
+        features: what these are, where they are no scores of classes.
+        freed: whether the file has a fixed batch, which was made free.
+    """
+
+    graph: torch.fx.GraphModule
+    classes: int
+    features: str
+    freed: bool
 
 
 def _own_window(stated: Metadata, entry: ImageInput, path: Path) -> tuple[int, int]:
@@ -112,113 +91,59 @@ def _own_window(stated: Metadata, entry: ImageInput, path: Path) -> tuple[int, i
     return entry.height, entry.width
 
 
-class _GraphImport:
-    """Maps the nodes in order, with a table from names to values."""
-
-    def __init__(self, read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> None:
-        model = read.proto
-        self.path, self.model, self.opset, self.chosen = path, model, opset(model), read.chosen
-        self.choice, self.window, self.features, self.classes = read.choice, window, "", 0
-        batch = entry.batch or 1
-        shape = (entry.channels, *window)
-        self.allowance = Allowance(read.file_bytes)
-        try:
-            self.allowance.check(shape, entry.dtype)
-        except LayerRefused as refusal:
-            raise broken(path, f"its input {entry.name!r} {refusal}") from refusal
-        self.builder = AtenBuilder(
-            shape, entry.dtype, batch=batch, frozen=entry.batch is not None, allowance=self.allowance
-        )
-        self.initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.values: dict[str, OnnxValue] = {entry.name: self._input(entry)}
-        self.readers = Counter(name for node in model.graph.node for name in node.input if name)
-        self.readers.update(o.name for o in model.graph.output)
-        self.left = Counter(self.readers)
-
-    def run(self) -> torch.fx.GraphModule:
-        """The new graph, up to the output."""
-        for node in self.model.graph.node:
-            self._map(node)
-        b, output = self.builder, self.chosen.name
-        score = self._lookup(output, "the output")
-        if not isinstance(score, Traced):
-            raise broken(self.path, f"output {output!r} does not depend on the input")
-        b.path = "output"
-        scores = self._flat(score)
-        self.classes = scores.shapes[0][-1] if scores.shapes[0] else 0
-        b.graph.output(scores.node).meta = {"path": "output"}
-        b.graph.eliminate_dead_code()
-        b.graph.lint()
-        return torch.fx.GraphModule(b.root, b.graph, "Network")
-
-    def _input(self, entry: ImageInput) -> OnnxValue:
-        """The input in the file's order of axes: transposed for a file that takes ``(n, h, w, c)``."""
-        if not entry.channels_last:
-            return self.builder.input
-        self.builder.path = entry.name
-        return self.builder.call(aten.permute.default, self.builder.input, [0, 2, 3, 1])
-
-    def _map(self, node: onnx.NodeProto) -> None:
-        self.builder.path = layer_path(node)
-        inputs = tuple(self._lookup(name, self.builder.path) if name else None for name in node.input)
-        try:
-            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            outputs = len([name for name in node.output if name and self.readers[name]])
-            readers = tuple(self.readers[name] for name in node.input)
-            named = len(node.output) if node.op_type == "Split" else outputs
-            call = OnnxCall(node.op_type, inputs, attributes, named, self.opset, readers)
-            result = REGISTRY[full_name(node)](self.builder, call)
-            results = dict(zip(node.output, result if isinstance(result, tuple) else (result,), strict=False))
-            self._hold(node, results)
-        except Exception as error:  # torch raises many types for a damaged file
-            raise CaptureError(
-                f"{self.path}: {self.builder.path} ({node.op_type})",
-                first_line(error),
-                fix="check the window; else export the network again, or in another opset",
-            ) from error
-
-    def _hold(self, node: onnx.NodeProto, results: dict[str, OnnxValue]) -> None:
-        """Keeps results as long as a later node reads them, and counts the bytes that all these take."""
-        self.values.update(results)
-        self.allowance.hold(sum(map(_window_bytes, results.values())))
-        self.left.subtract(name for name in node.input if name)
-        for name in {*node.input, *results}:
-            if self.left[name] <= 0 and name in self.values:
-                self.allowance.hold(-_window_bytes(self.values.pop(name)))
-
-    def _lookup(self, name: str, reader: str) -> OnnxValue:
-        if name not in self.values:
-            if name not in self.initialisers:
-                raise broken(self.path, f"{reader} reads {name!r}, which no node computes")
-            try:
-                tensor = to_torch(self.initialisers[name], folder=self.path.parent)
-            except LayerRefused as refusal:
-                raise broken(self.path, f"tensor {name!r}: {refusal}") from refusal
-            self.values[name] = Known.constant(tensor, name)
-        return self.values[name]
-
-    def _flat(self, score: Traced) -> Traced:
-        """Scores ``(n,)`` and ``(n, k, 1, 1)``, in any order of axes, as ``(n, k)``; chosen maps and tokens pooled."""
-        (low, high), layer = score.shapes, self.chosen.layer
-        if not low or low[1:] != high[1:] or low[0] == high[0]:
-            return score
-        if not self.choice.is_given and sum(size != 1 for size in low[1:]) > 1:
-            return score
-        where = str(self.path) if layer is None else f"{self.path}: {layer}"
-        rule = vector_rule(low[1:], self.choice.pooling, self.window, where)
-        if layer is not None or rule.text:
-            self.features = ", ".join(filter(None, (layer or f"output {self.chosen.name}", rule.text)))
-        value: OnnxValue = score
-        for target, arguments in rule.calls:
-            value = self.builder.call(target, value, *arguments)
-        assert isinstance(value, Traced)
-        return value
+def _network(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> _Network:
+    """The graph of the file's nodes, up to the scores."""
+    b = _builder(read, path, entry, window)
+    inputs = {entry.name: _first_value(b, entry)}
+    (score,) = GraphMapping(read.proto.graph, b, inputs=inputs, opset=opset(read.proto), path=path).run()
+    if not isinstance(score, Traced):
+        raise broken(path, f"output {read.chosen.name!r} does not depend on the input")
+    b.path = "output"
+    scores, features = _flat(b, score, read, path, window)
+    b.graph.output(scores.node).meta = {"path": "output"}
+    b.graph.eliminate_dead_code()
+    b.graph.lint()
+    classes = scores.shapes[0][-1] if scores.shapes[0] else 0
+    return _Network(torch.fx.GraphModule(b.root, b.graph, "Network"), classes, features, b.freed)
 
 
-def _window_bytes(value: OnnxValue) -> int:
-    """Bytes of a value that depends on the pixels, for one window."""
-    low, high = (tensor.numel() * tensor.dtype.itemsize for tensor in value.tensors)
-    return (high - low) // (BATCHES[1] - BATCHES[0]) if isinstance(value, Traced) else 0
+def _builder(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> AtenBuilder:
+    """An empty graph with an input of this window."""
+    shape, allowance = (entry.channels, *window), Allowance(read.file_bytes)
+    try:
+        allowance.check(shape, entry.dtype)
+    except LayerRefused as refusal:
+        raise broken(path, f"its input {entry.name!r} {refusal}") from refusal
+    return AtenBuilder(shape, entry.dtype, batch=entry.batch or 1, frozen=entry.batch is not None, allowance=allowance)
+
+
+def _first_value(b: AtenBuilder, entry: ImageInput) -> OnnxValue:
+    """The input in the file's order of axes: transposed for a file that takes ``(n, h, w, c)``."""
+    if not entry.channels_last:
+        return b.input
+    b.path = entry.name
+    return b.call(aten.permute.default, b.input, [0, 2, 3, 1])
+
+
+def _flat(b: AtenBuilder, score: Traced, read: ReadModel, path: Path, window: tuple[int, int]) -> tuple[Traced, str]:
+    """Scores ``(n,)`` and ``(n, k, 1, 1)``, in any order of axes, as ``(n, k)``; chosen maps and tokens pooled.
+
+    Also what the numbers are, where they are no scores of classes.
+    """
+    (low, high), layer = score.shapes, read.chosen.layer
+    if not low or low[1:] != high[1:] or low[0] == high[0]:
+        return score, ""
+    if not read.choice.is_given and sum(size != 1 for size in low[1:]) > 1:
+        return score, ""
+    where, features = str(path) if layer is None else f"{path}: {layer}", ""
+    rule = vector_rule(low[1:], read.choice.pooling, window, where)
+    if layer is not None or rule.text:
+        features = ", ".join(filter(None, (layer or f"output {read.chosen.name}", rule.text)))
+    value: OnnxValue = score
+    for target, arguments in rule.calls:
+        value = b.call(target, value, *arguments)
+    assert isinstance(value, Traced)
+    return value, features
 
 
 def _check_independence(path: Path, graph: torch.fx.GraphModule, probe: torch.Tensor, _: str) -> None:
