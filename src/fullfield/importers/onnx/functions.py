@@ -11,6 +11,7 @@ import onnx.inliner
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.limits import broken
 from fullfield.importers.onnx.registry import REGISTRY
+from fullfield.importers.onnx.subgraphs import all_graphs, inner_graphs, read_names
 
 MOST_NODES = 50_000
 """The most nodes that the scores depend on; the largest classifiers have a few thousand."""
@@ -34,7 +35,7 @@ def drop_dead_nodes(graph: onnx.GraphProto, output: str) -> None:
     for node in reversed(graph.node):
         if not names.isdisjoint(node.output):
             kept.append(node)
-            names.update(node.input)
+            names.update(read_names(node))
     if len(kept) < len(graph.node):
         copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
         del graph.node[:]
@@ -49,8 +50,7 @@ def inline(model: onnx.ModelProto, path: Path, *, cap_bytes: int) -> onnx.ModelP
     """
     counts = _Expansion(model, path)
     nodes, size = counts.of(model.graph.node)
-    written = len(model.graph.node) + sum(len(function.node) for function in model.functions)
-    most = min(MOST_NODES, max(len(model.graph.node), FREE_NODES + NODES_PER_NODE * written))
+    most = min(MOST_NODES, max(len(model.graph.node), most_nodes(model)))
     if nodes > most:
         raise CaptureError(
             str(path),
@@ -69,6 +69,12 @@ def inline(model: onnx.ModelProto, path: Path, *, cap_bytes: int) -> onnx.ModelP
         raise broken(path, f"its functions cannot be inlined ({first_line(error)})") from error
 
 
+def most_nodes(model: onnx.ModelProto) -> int:
+    """The most nodes that functions and loops may make of those that are written in the file."""
+    written = _size(model) + sum(len(function.node) for function in model.functions)
+    return min(MOST_NODES, FREE_NODES + NODES_PER_NODE * written)
+
+
 def _without_composed(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """The model without operators that ONNX defines by others and that the table lacks.
 
@@ -76,8 +82,9 @@ def _without_composed(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         CaptureError: these would be too many nodes.
     """
     for _ in range(MOST_LEVELS):
-        before = len(model.graph.node)
-        names = [node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")]
+        before = _size(model)
+        nodes = (node for graph in all_graphs(model.graph) for node in graph.node)
+        names = [node.op_type for node in nodes if node.domain in ("", "ai.onnx")]
         composed = [name for name in names if name in _COMPOSED and name not in REGISTRY]
         if not composed:
             break
@@ -90,9 +97,14 @@ def _without_composed(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
                 model.graph.value_info.add(name=tensor.name).type.tensor_type.elem_type = tensor.data_type
         functions = [("", name) for name in sorted(set(composed))]
         model = onnx.inliner.inline_selected_functions(model, functions, inline_schema_functions=True)
-        if len(model.graph.node) == before:
+        if _size(model) == before:
             break
     return model
+
+
+def _size(model: onnx.ModelProto) -> int:
+    """The number of nodes, those in graphs inside others counted too."""
+    return sum(len(graph.node) for graph in all_graphs(model.graph))
 
 
 class _Expansion:
@@ -111,6 +123,9 @@ class _Expansion:
             key = (node.domain, node.op_type, node.overload)
             count, each = self._function(key) if key in self.functions else (1, node.ByteSize())
             total, size = total + count, size + each
+            for inner in inner_graphs(node):
+                count, each = self.of(inner.node)
+                total, size = total + count, size + each
         return total, size
 
     def _function(self, key: FunctionKey) -> tuple[int, int]:

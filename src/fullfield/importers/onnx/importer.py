@@ -12,7 +12,8 @@ from fullfield.errors import CaptureError, first_line
 from fullfield.importers.limits import LayerRefused, broken
 from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.builder import AtenBuilder
-from fullfield.importers.onnx.graph_mapping import GraphMapping
+from fullfield.importers.onnx.functions import most_nodes
+from fullfield.importers.onnx.graph_mapping import GraphMapping, Reading
 from fullfield.importers.onnx.interface import ImageInput, find_input
 from fullfield.importers.onnx.metadata import Metadata, metadata
 from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, opset, read_model
@@ -95,7 +96,8 @@ def _network(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, 
     """The graph of the file's nodes, up to the scores."""
     b = _builder(read, path, entry, window)
     inputs = {entry.name: _first_value(b, entry)}
-    (score,) = GraphMapping(read.proto.graph, b, inputs=inputs, opset=opset(read.proto), path=path).run()
+    reading = Reading(b, opset(read.proto), path, nodes_left=max(len(read.proto.graph.node), most_nodes(read.proto)))
+    (score,) = GraphMapping(read.proto.graph, reading, inputs).run()
     if not isinstance(score, Traced):
         raise broken(path, f"output {read.chosen.name!r} does not depend on the input")
     b.path = "output"

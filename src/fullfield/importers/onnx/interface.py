@@ -11,6 +11,7 @@ import torch
 from fullfield.errors import CaptureError
 from fullfield.importers.limits import broken
 from fullfield.importers.onnx.input_layout import add_batch, channels_last, first_channels
+from fullfield.importers.onnx.subgraphs import read_names
 from fullfield.importers.onnx.tensors import torch_dtype
 from fullfield.model.preprocessing import Preprocessing
 
@@ -49,7 +50,7 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
         CaptureError: there are several, or it is not a batch of images.
     """
     weights = {tensor.name for tensor in graph.initializer}
-    read = {name for node in graph.node for name in node.input}
+    read = {name for node in graph.node for name in read_names(node)}
     inputs = [value for value in graph.input if value.name not in weights and value.name in read]
     if len(inputs) != 1:
         listed = ", ".join(value.name for value in inputs) or "none"

@@ -16,6 +16,7 @@ from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.linear import gemm
 from fullfield.importers.onnx.pooling import average_pool, global_average_pool
 from fullfield.importers.onnx.registry import OnnxCall, operator
+from fullfield.importers.onnx.subgraphs import inner_graphs
 from fullfield.importers.onnx.values import Known, OnnxValue
 from fullfield.importers.onnx.windowed import conv
 
@@ -30,7 +31,10 @@ _KEEPS = frozenset({
 
 def keep_real(graph: onnx.GraphProto) -> bool:
     """Leaves out the conversions of values that are kept as real numbers; returns whether the network is quantised."""
-    real: set[str] = set()
+    return _keep_real(graph, set())
+
+
+def _keep_real(graph: onnx.GraphProto, real: set[str]) -> bool:
     found = False
     for node in graph.node:
         if node.op_type.startswith(_MAKERS):
@@ -45,6 +49,8 @@ def keep_real(graph: onnx.GraphProto) -> bool:
             found = True
         elif node.op_type in _KEEPS and not real.isdisjoint(node.input):
             real.update(node.output)
+        for inner in inner_graphs(node):
+            found |= _keep_real(inner, real)
     return found
 
 

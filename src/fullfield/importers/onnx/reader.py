@@ -20,6 +20,7 @@ from fullfield.importers.onnx.functions import drop_dead_nodes, inline
 from fullfield.importers.onnx.outputs import ChosenValue, choose_value
 from fullfield.importers.onnx.quantised import keep_real
 from fullfield.importers.onnx.registry import REGISTRY
+from fullfield.importers.onnx.subgraphs import all_graphs, inner_graphs, read_names
 from fullfield.importers.onnx.tensors import declared_bytes
 from fullfield.model.features import ScoreChoice
 
@@ -91,9 +92,13 @@ def parse(path: Path, *, cap_bytes: int = CAP_BYTES) -> onnx.ModelProto:
 
 def _texts(model: onnx.ModelProto) -> Iterator[object]:
     """Every name that is used; protobuf returns bytes where one is not UTF-8."""
-    graph = model.graph
     for entry in model.metadata_props:
         yield from (entry.key, entry.value)
+    for graph in all_graphs(model.graph):
+        yield from _texts_of(graph)
+
+
+def _texts_of(graph: onnx.GraphProto) -> Iterator[object]:
     for named in (*graph.initializer, *graph.input, *graph.output):
         yield named.name
     for tensor in graph.initializer:
@@ -133,11 +138,13 @@ def full_name(node: onnx.NodeProto) -> str:
 
 def _check_weights(model: onnx.ModelProto, path: Path, cap_bytes: int) -> int:
     """The bytes of weights in other files; refuses weights that together declare more than ``cap_bytes``."""
-    used = {name for node in model.graph.node for name in node.input}
+    used = {name for node in model.graph.node for name in read_names(node)}
+    inner = (graph for node in model.graph.node for body in inner_graphs(node) for graph in all_graphs(body))
     total = external = 0
-    for tensor in model.graph.initializer:
-        if tensor.name not in used:
-            continue
+    for tensor in (
+        *(each for each in model.graph.initializer if each.name in used),
+        *(each for graph in inner for each in graph.initializer),
+    ):
         try:
             size = declared_bytes(tensor)
             total += size

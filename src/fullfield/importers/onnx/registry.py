@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.values import Known, OnnxValue, Traced, listed
+
+Body = Callable[[Sequence[OnnxValue]], tuple[OnnxValue, ...]]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,13 @@ class OnnxCall:
     def real(self, name: str, default: float) -> float:
         """A real attribute in its shortest decimal form: 0.2, not the nearest 32-bit float."""
         return shortest(self.attributes.get(name, default))
+
+    def body(self, name: str) -> Body:
+        """The graph in an attribute: a function of its inputs that maps its nodes and returns its outputs."""
+        value = self.attributes.get(name)
+        if not callable(value):
+            raise LayerRefused(f"lacks the graph {name!r}")
+        return cast(Body, value)
 
     def text(self, name: str, default: str) -> str:
         """A string attribute."""
