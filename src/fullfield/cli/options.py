@@ -19,7 +19,6 @@ from fullfield.cli.values import (
     class_key,
     class_keys,
     factors,
-    indices,
     interval,
     pair,
     pixel_range,
@@ -51,9 +50,9 @@ picked = collected(
     option(
         "--bands",
         group="What",
-        type=indices,
-        metavar="N,...",
-        help="Bands in this order, from 0; GDAL's band 1 is 0.",
+        type=class_keys,
+        metavar="B,...",
+        help="Bands in this order, by name, or from 0: GDAL's band 1 is 0.",
     ),
     option(
         "--series",

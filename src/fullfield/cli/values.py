@@ -101,20 +101,8 @@ def view_names(text: str) -> str | tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",")) if "," in text else text.strip()
 
 
-def indices(text: str) -> tuple[int, ...]:
-    """Integers from 0 up, separated by commas.
-
-    Examples:
-        >>> indices("3,2,1")
-        (3, 2, 1)
-    """
-    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
-        raise click.BadParameter(f"{text!r} is not a list such as 3,2,1")
-    return tuple(int(part) for part in text.split(","))
-
-
 def class_key(text: str) -> int | str:
-    """A class by index or name.
+    """A class or band by index or name.
 
     Examples:
         >>> class_key("3"), class_key(" tumour")
@@ -124,7 +112,7 @@ def class_key(text: str) -> int | str:
 
 
 def class_keys(text: str) -> tuple[int | str, ...]:
-    """Classes by index or name, separated by commas.
+    """Classes or bands by index or name, separated by commas.
 
     Examples:
         >>> class_keys("0,tumour")

@@ -29,6 +29,7 @@ from fullfield.image.selection import (
     ValidBands,
     finer_level,
     level_mpp,
+    parse_bands,
     parse_value_range,
     unknown_resolution,
 )
@@ -50,7 +51,7 @@ def open(
     *,
     level: int | None = None,
     mpp: float | None = None,
-    bands: Sequence[int] | None = None,
+    bands: Sequence[int | str] | None = None,
     series: int | None = None,
     z: int | None = None,
     t: int | None = None,
@@ -69,7 +70,7 @@ def open(
         path: file, folder of a Zarr, or URL; or an ``ImageFile``, which names the rest itself.
         level: index into the pyramid; 0, the finest, by default.
         mpp: micrometres per pixel, instead of a level: the nearest finer level is resampled once.
-        bands: channels to read, in this order, counted from 0.
+        bands: channels to read, in this order: counted from 0, or by name (a description, a colour, OME's channel).
         series: index of the image, where a file holds several.
         z: index of the plane of a stack.
         t: index of the time point.
@@ -92,7 +93,7 @@ def open(
     """
     if isinstance(path, ImageFile):
         return path.open()
-    chosen = None if bands is None else tuple(int(band) for band in bands)
+    chosen = None if bands is None else parse_bands(bands)
     span = parse_value_range(value_range)
     selection = Selection(
         level,

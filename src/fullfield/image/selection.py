@@ -21,7 +21,7 @@ class Selection:
     Args:
         level: index into the pyramid, 0 is the finest.
         mpp: micrometres per pixel, instead of a level.
-        bands: channels to read, in this order, counted from 0.
+        bands: channels to read, in this order, counted from 0 or by name.
         series: index of the image, where a file holds several.
         z: index of the plane of a stack.
         t: index of the time point.
@@ -38,7 +38,7 @@ class Selection:
 
     level: int | None = None
     mpp: float | None = None
-    bands: tuple[int, ...] | None = None
+    bands: tuple[int | str, ...] | None = None
     series: int | None = None
     z: int | None = None
     t: int | None = None
@@ -70,10 +70,21 @@ class Selection:
             what = f"p{shares[0]:g},p{shares[1]:g} are no two percentiles from 0 to 100"
             raise ImageError("value range", what, fix="give those of black and white, such as p1,p99")
         numbers = {"level": self.level, "series": self.series, "z": self.z, "t": self.t}
-        numbers |= {f"bands[{i}]": band for i, band in enumerate(self.bands or ())}
+        numbers |= {f"bands[{i}]": band for i, band in enumerate(self.bands or ()) if isinstance(band, int)}
         for name, index in numbers.items():
             if index is not None and index < 0:
                 raise ImageError(name, f"{index} is below 0", fix="count from 0")
+
+
+def parse_bands(bands: Sequence[int | str]) -> tuple[int | str, ...]:
+    """Bands as users write them: numbers from 0, also as text, and names; one name alone, too.
+
+    Examples:
+        >>> parse_bands(["red", 1, "2"]), parse_bands("B04")
+        (('red', 1, 2), ('B04',))
+    """
+    given = (bands,) if isinstance(bands, str) else bands
+    return tuple(band if isinstance(band, str) and not band.strip().isdecimal() else int(band) for band in given)
 
 
 def parse_value_range(value: object) -> dict[str, Any]:
@@ -126,22 +137,47 @@ def check_single(selection: Selection, fields: Sequence[str], *, where: str) -> 
         select_index(getattr(selection, field), 1, what=field, where=where)
 
 
-def select_bands(bands: tuple[int, ...] | None, count: int, *, where: str) -> tuple[int, ...]:
-    """``bands``, or all if they are ``None``, checked against the number of bands.
+def select_bands(
+    bands: tuple[int | str, ...] | None, count: int, *, where: str, names: Sequence[tuple[str, ...]] = ()
+) -> tuple[int, ...]:
+    """The numbers of ``bands``, or all if they are ``None``, checked against those that there are.
+
+    Args:
+        bands: numbers from 0, or names in letters of any case.
+        count: bands of the file.
+        where: the file, for the error.
+        names: of each band, the one that counts most first; empty if they have none.
 
     Raises:
-        ImageError: a band does not exist.
+        ImageError: a band does not exist, or two have the name.
 
     Examples:
         >>> select_bands(None, 3, where="a.tif"), select_bands((2, 0), 3, where="a.tif")
         ((0, 1, 2), (2, 0))
+        >>> select_bands(("B03", "Red"), 2, where="a.tif", names=[("B04", "red"), ("B03", "green")])
+        (1, 0)
     """
-    for band in bands or ():
-        if band >= count:
-            raise ImageError(
-                where, f"band {band} does not exist, there are {count}", fix=f"give bands in 0..{count - 1}"
-            )
-    return tuple(range(count)) if bands is None else bands
+    return tuple(range(count)) if bands is None else tuple(_band(band, count, names, where) for band in bands)
+
+
+def _band(band: int | str, count: int, names: Sequence[tuple[str, ...]], where: str) -> int:
+    """The number of a band; of a number that does not exist, the band that is called so."""
+    if isinstance(band, int) and band < count:
+        return band
+    wanted = str(band).strip().casefold()
+    for rank in range(max(map(len, names), default=0)):
+        found = [i for i, own in enumerate(names) if rank < len(own) and own[rank].casefold() == wanted]
+        if len(found) > 1:
+            which = ", ".join(map(str, found))
+            raise ImageError(where, f"bands {which} are all called {band}", fix="give the number of one")
+        if found and wanted:
+            return found[0]
+    shown = [f"{i} {' or '.join(own)}".strip() for i, own in enumerate(names)]
+    known = f": {', '.join(shown)}" if any(names) else ""
+    what = f"band {band} does not exist, there are {count}{known}"
+    unnamed = isinstance(band, str) and not known
+    what += ", without names" if unnamed else ""
+    raise ImageError(where, what, fix=f"give bands in 0..{count - 1}" + (", or their names" if known else ""))
 
 
 def level_mpp(finest: tuple[float, float], sizes: Sequence[tuple[int, int]], level: int) -> tuple[float, float]:

@@ -23,10 +23,12 @@ from fullfield.image.checks import BLOCK_BYTES, check_block, check_region, check
 from fullfield.image.decoded_size import block_bytes
 from fullfield.image.formats.bits import bits_range, gdal_bits
 from fullfield.image.formats.gdal_metadata import (
+    band_names,
     control_points,
     dataset_metadata,
     georeference_of,
     microns_per_pixel,
+    palette_colours,
     reader_name,
     scale_note,
     tag_microns,
@@ -278,17 +280,23 @@ def _read_plan(
     _check_blocks(dataset, target, where)
     kinds = dataset.colorinterp
     if dataset.count == 1 and kinds[0] is ColorInterp.palette and dataset.dtypes[0] in ("uint8", "uint16"):
-        colours = _colours(dataset)
+        colours = palette_colours(dataset)
         grey = gdal_bits(dataset, (1,)) == 1 and bool((colours[:2, :1] == colours[:2, 1:3]).all())  # GDAL's, of 1 bit
-        channels = select_bands(selection.bands, 1 if grey else 3, where=where)
+        colour_names = () if grey else ("red", "green", "blue")
+        channels = select_bands(
+            selection.bands, 1 if grey else 3, where=where, names=[(name,) for name in colour_names]
+        )
         masked = bool((colours[:, 3] == 0).any()) or _has_mask(dataset, (1,))
         plan = _ReadPlan(target, (1,), colours, np.dtype(np.uint8), masked, _by_value(dataset, (1,)))
-        return plan, channels, () if grey else tuple(("red", "green", "blue")[c] for c in channels)
+        return plan, channels, () if grey else tuple(colour_names[c] for c in channels)
     opaque = tuple(i for i, kind in enumerate(kinds) if kind is not ColorInterp.alpha) or tuple(range(dataset.count))
-    bands = opaque if selection.bands is None else select_bands(selection.bands, dataset.count, where=where)
+    known = band_names(dataset)
+    bands = (
+        opaque if selection.bands is None else select_bands(selection.bands, dataset.count, where=where, names=known)
+    )
     dtype = _common_type([dataset.dtypes[b] for b in bands], where)
     indexes = tuple(b + 1 for b in bands)
-    names = tuple(dataset.descriptions[b] or "" for b in bands)
+    names = tuple((*known[b], "")[0] for b in bands)
     alphas = [i for i, kind in enumerate(kinds, 1) if kind is ColorInterp.alpha and i not in indexes]
     nodata, white = check_nodata(selection.nodata, dtype, where), _white(dataset, dtype)
     plan = _ReadPlan(
@@ -321,15 +329,6 @@ def _scaled(plan: _ReadPlan, dataset: Any) -> _ReadPlan:
     bands = tuple((scale, offset, nodata_of(nodata, plan.dtype)) for scale, offset, nodata in stored)
     wide = np.dtype(np.float64 if plan.dtype.itemsize > 4 else np.float32)
     return replace(plan, dtype=wide, scaled=bands)
-
-
-def _colours(dataset: Any) -> NDArray[np.uint8]:
-    """RGBA of every index that a palette's band can hold; transparent black for those missing in the table."""
-    table = np.zeros((1 << (16 if dataset.dtypes[0] == "uint16" else 8), 4), np.uint8)
-    for index, colour in dataset.colormap(1).items():
-        if 0 <= index < len(table):
-            table[index] = colour
-    return table
 
 
 def _has_mask(dataset: Any, indexes: tuple[int, ...]) -> bool:

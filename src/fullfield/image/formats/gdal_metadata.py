@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fullfield.errors import ImageError
 from fullfield.image.blob import open_blob
@@ -75,6 +76,25 @@ def scale_note(dataset: Any, bands: tuple[int, ...], applied: bool) -> str:
     scale, offset = sorted(found)[0]
     which = f"scale {scale:g} and offset {offset:g}" if len(found) == 1 else "scales and offsets of bands"
     return f", {which} " + ("applied" if applied else "not applied: pass scale_offset= (--scale-offset)")
+
+
+def band_names(dataset: Any) -> list[tuple[str, ...]]:
+    """Names of every band: its description, and the colour that it is."""
+    from rasterio.enums import ColorInterp  # type: ignore[import-untyped]
+
+    none = ColorInterp.undefined, ColorInterp.palette, ColorInterp.gray  # gray is GDAL's guess of a first band
+    colours = ["" if kind in none else kind.name for kind in dataset.colorinterp]
+    own = [(each or "").strip() for each in dataset.descriptions]
+    return [tuple(name for name in names if name) for names in zip(own, colours, strict=True)]
+
+
+def palette_colours(dataset: Any) -> NDArray[np.uint8]:
+    """RGBA of every index that a palette's band can hold; transparent black for those missing in the table."""
+    table = np.zeros((1 << (16 if dataset.dtypes[0] == "uint16" else 8), 4), np.uint8)
+    for index, colour in dataset.colormap(1).items():
+        if 0 <= index < len(table):
+            table[index] = colour
+    return table
 
 
 def _held_bytes(dataset: Any) -> int:

@@ -22,6 +22,9 @@ from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster
 from fullfield.image.selection import Selection, check_single, select_bands, select_index, select_level
 
 _NEVER = frozenset({"EPS", "WMF"})  # Pillow runs other programs to draw these
+_GREY, _ALPHA = ("grey", "gray"), ("alpha",)
+_RGB = ("red",), ("green",), ("blue",)
+_NAMES = {1: (_GREY,), 2: (_GREY, _ALPHA), 3: _RGB, 4: (*_RGB, _ALPHA)}  # of bands, by their number
 _AT_8_BITS = "Pillow (16-bit colours reduced to 8 bits: pip install 'fullfield[tiff]')"
 
 
@@ -32,6 +35,7 @@ class _Frame(NamedTuple):
         pixels: ``(y, x, c)``.
         shown: which of them are not fully transparent; ``None`` if all are, or where alpha is one of the bands read.
         alpha: whether it has transparency.
+        bands: those selected, by their numbers.
         reader: the reader's name.
         orientation: EXIF's, which was applied.
     """
@@ -39,6 +43,7 @@ class _Frame(NamedTuple):
     pixels: NDArray[Any]
     shown: NDArray[np.bool_] | None
     alpha: bool
+    bands: tuple[int, ...]
     reader: str
     orientation: object
 
@@ -62,8 +67,8 @@ def open_pillow(path: str, selection: Selection) -> Raster | None:
             found = _pixels(file, path, blob.size, selection)
         if found is None:
             return None
-        pixels, shown, alpha, reader, orientation = found
-        bands = select_bands(selection.bands, pixels.shape[2], where=path)
+        pixels, shown, alpha, bands, reader, orientation = found
+        names = _NAMES.get(pixels.shape[2], ())
         select_level(selection, 1, None, where=path)
         check_single(selection, ("z", "t"), where=path)
         if selection.bands is not None:
@@ -83,6 +88,7 @@ def open_pillow(path: str, selection: Selection) -> Raster | None:
             alpha=alpha,
             value_range=selection.value_range,
             background=clear,
+            band_names=tuple(names[band][0] for band in bands) if names else (),
             reader=reader,
         )
         raster = ArrayRaster(pixels, path, metadata, shown)
@@ -130,9 +136,10 @@ def _pixels(file: BinaryIO, path: str, size: int, selection: Selection) -> _Fram
             count = None if selection.bands is None else len(picture.getbands())
             pixels = decode(picture, bands=count)[0]
             last = pixels.shape[2] - 1
-            fed = alpha and last in (1, 3) and last in (selection.bands or ())  # alpha is one of the bands read
+            bands = select_bands(selection.bands, last + 1, where=path, names=_NAMES.get(last + 1, ()))
+            fed = alpha and selection.bands is not None and last in (1, 3) and last in bands  # alpha is one of them
             shown = None if fed else shown_pixels(picture)
-            return _Frame(pixels, shown, alpha, reader, orientation_of(picture))
+            return _Frame(pixels, shown, alpha, bands, reader, orientation_of(picture))
         except ImageError as error:
             raise ImageError(path, error.what, fix=error.fix) from error
 

@@ -191,7 +191,7 @@ def open_slide(path: str, selection: Selection) -> SlideRaster:
         mpps = None if mpp is None else [max(mpp) * downsample for downsample in downsamples]
         index = select_level(selection, len(sizes), mpps, where=path)
         check_size(sizes[index], path)
-        bands = select_bands(selection.bands, 3, where=path)
+        bands = select_bands(selection.bands, 3, where=path, names=[(name,) for name in _RGB])
         downsample = float(downsamples[index])
         between_pixels = index > 0 and f"openslide.level[{index}].tile-width" not in properties
         fixed_blocks = between_pixels or not downsample.is_integer()

@@ -278,7 +278,8 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
         where=path,
     )
     alpha = _alpha(page, photometric, stored)
-    bands = select_bands(selection.bands, photometric.channels, where=path)
+    names = _names(page, photometric, series, alpha)
+    bands = select_bands(selection.bands, photometric.channels, where=path, names=names)
     if selection.bands is None and alpha is not None and stored > 1:
         bands = tuple(band for band in bands if band != alpha.band)
     alpha = None if alpha is None or alpha.band in bands else alpha
@@ -300,6 +301,7 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
         background=(opaque_value(photometric.dtype),) * len(bands) if alpha is not None and alpha.blended else None,
         value_range=selection.value_range or bits_range(photometric.bits(series.bits), photometric.dtype),
         origin=Origin() if series.stage is None else Origin(first=series.stage),
+        band_names=tuple((*names[band], "")[0] for band in bands) if any(names) else (),
         reader="tifffile" + (f" (without georeference: {_georeference_fix(path)})" if geo else ""),
     )
 
@@ -318,6 +320,18 @@ def _alpha(page: Any, photometric: Photometric, stored: int) -> _Alpha | None:
     band = stored - len(extra) + extra.index(kinds[0])
     blended = stored in (2, 4) and photometric.dtype in (np.uint8, np.uint16)
     return _Alpha(band, kinds[0] == 1, blended)
+
+
+def _names(page: Any, photometric: Photometric, series: Series, alpha: _Alpha | None) -> list[tuple[str, ...]]:
+    """Names of every channel: OME's, and colours of a picture; none of a channel that is unknown."""
+    coloured = page.photometric in (2, 3, 5, 6) and photometric.channels >= 3
+    colours = ["red", "green", "blue"] if coloured else ["grey"] if photometric.channels == 1 else []
+    named = list(series.names) if len(series.names) == photometric.channels else []
+    names = []
+    for band in range(photometric.channels):
+        own = ["alpha"] if alpha is not None and band == alpha.band else colours[band : band + 1]
+        names.append(tuple(name for name in (*named[band : band + 1], *own) if name))
+    return names
 
 
 def _georeference_fix(path: str) -> str:

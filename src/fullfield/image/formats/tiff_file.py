@@ -17,7 +17,7 @@ from fullfield.image.blob import Blob
 from fullfield.image.decoded_size import block_bytes
 from fullfield.image.formats.bits import tiff_bits
 from fullfield.image.formats.encoded_size import CHECKED, check_tile
-from fullfield.image.formats.tiff_mpp import resolution, stage_position
+from fullfield.image.formats.tiff_mpp import channel_names, resolution, stage_position
 from fullfield.image.formats.tiff_plane import Plane, page_decoder, raw_strips
 from fullfield.image.selection import Selection, select_index
 
@@ -37,6 +37,7 @@ class Series:
         mpp: micrometres per pixel (y, x) of the finest level.
         bits: of a pixel value that are used.
         stage: micrometres (y, x) at which the stage stood, if known.
+        names: of OME's channels, or empty.
     """
 
     levels: tuple[tuple[Plane, ...], ...]
@@ -46,6 +47,7 @@ class Series:
     mpp: tuple[float, float] | None
     bits: int
     stage: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -82,7 +84,8 @@ def read_series(tif: Any, selection: Selection, blobs: _Blobs, where: str) -> tu
     mpp = resolution(tif, levels[0], index, len(images))
     page = levels[0].keyframe
     stage = None if mpp is None else stage_position(tif, index, len(images))
-    return Series(ordered, index, z, t, mpp, tiff_bits(tif, page, index, len(images)), stage), page
+    names = channel_names(tif.ome_metadata, index, len(images)) if tif.is_ome else ()
+    return Series(ordered, index, z, t, mpp, tiff_bits(tif, page, index, len(images)), stage, names), page
 
 
 def _same_kind(planes: tuple[Plane, ...], base: tuple[Plane, ...]) -> bool:

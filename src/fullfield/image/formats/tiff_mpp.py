@@ -77,6 +77,21 @@ def ome_pixels(text: str, index: int, images: int) -> dict[str, str]:
     return {name: unescape(value) for name, value in re.findall(r'(\w+)="([^"]*)"', pixels[index])}
 
 
+def channel_names(text: str | None, index: int, images: int) -> tuple[str, ...]:
+    """Names of the channels of one of so many images of an OME-TIFF; empty for those without, or where none is known.
+
+    Examples:
+        >>> channel_names('<Pixels><Channel ID="0" Name="DAPI"/><Channel ID="1"/></Pixels>', 0, 1)
+        ('DAPI', '')
+    """
+    found = re.findall(r"<(?:\w+:)?Pixels\b.*?</(?:\w+:)?Pixels>", text or "", re.DOTALL)
+    if len(found) != images:
+        return ()
+    channels = re.findall(r"<(?:\w+:)?Channel\b([^>]*)>", found[index])
+    named = [re.search(r'\bName="([^"]*)"', attributes) for attributes in channels]
+    return tuple("" if name is None else unescape(name[1]).strip() for name in named)
+
+
 def stage_position(tif: Any, index: int, images: int) -> tuple[float, float] | None:
     """Position of the stage (y, x) at the first plane of a series of an OME-TIFF, micrometres; ``None`` if unknown."""
     if not tif.is_ome or not tif.ome_metadata:

@@ -150,7 +150,10 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
     known = [max(mpp) for mpp in mpps if mpp is not None]
     level = select_level(selection, len(mpps), known if len(known) == len(mpps) else None, where=where)
     array = image.levels[level]
-    bands = select_bands(selection.bands, 1 if axes.c is None else first.shape[axes.c], where=where)
+    count = 1 if axes.c is None else first.shape[axes.c]
+    labels = channel_names(image.attributes, range(count))
+    named: list[tuple[str, ...]] = [(label,) if label else () for label in labels]
+    bands = select_bands(selection.bands, count, where=where, names=named)
     stored = np.dtype(array.dtype).newbyteorder("=")
     declared = check_nodata(selection.nodata, stored, where)
     nodata = nodata_of(_nodata(array, image), stored) if declared is None else declared
@@ -166,7 +169,7 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
         every_band=selection.valid == "all",
         value_range=selection.value_range,
         origin=ome_origin(image.multiscale, image.datasets[0], axes),
-        band_names=channel_names(image.attributes, bands),
+        band_names=tuple(labels[band] for band in bands) if any(labels) else (),
         reader=f"zarr (v{array.metadata.zarr_format}{', OME' if image.multiscale else ''})",
     )
     levels = tuple(bounded(level, store, where) for level in image.levels)
