@@ -4,6 +4,7 @@
     fold constants      what is computed from weights alone is computed once      fold
     fold batch norms    they become part of the convolutions before them          fold
     merge activations   what is written as several operators becomes one          activations
+    narrow pools        sliding means are taken where channels are fewest         narrow_pools
     to integers         shapes, kernels, multiply-adds, memory of every node      integers
 
 ``print(*stages(model), sep="\\n\\n")`` shows the network after each of them.
@@ -18,9 +19,17 @@ from fullfield.canonical.activations import merge_activations
 from fullfield.canonical.fold import fold_batch_norm, fold_constants
 from fullfield.canonical.form import Canonical
 from fullfield.canonical.integers import network
+from fullfield.canonical.narrow_pools import narrow_pools
 from fullfield.canonical.rewriter import Rewriter
 from fullfield.canonical.rules import find
-from fullfield.canonical.specification import check_activations, check_constants, check_form, check_network, check_norms
+from fullfield.canonical.specification import (
+    check_activations,
+    check_constants,
+    check_form,
+    check_network,
+    check_norms,
+    check_pools,
+)
 from fullfield.geometry.network import Network
 from fullfield.model.model import Model
 
@@ -51,6 +60,7 @@ PASSES = (
     Pass("fold constants", lambda form: replace(form, graph=fold_constants(form.graph)), check_constants),
     Pass("fold batch norms", lambda form: replace(form, graph=fold_batch_norm(form.graph)[0]), check_norms),
     Pass("merge activations", lambda form: replace(form, graph=merge_activations(form.graph)), check_activations),
+    Pass("narrow pools", lambda form: replace(form, graph=narrow_pools(form.graph)), check_pools),
 )
 
 

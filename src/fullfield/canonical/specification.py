@@ -5,6 +5,7 @@ from __future__ import annotations
 from fullfield.canonical.activations import unmerged
 from fullfield.canonical.fold import foldable
 from fullfield.canonical.form import ACTIVE_KINDS, KINDS, SHARED_KINDS, Canonical
+from fullfield.canonical.narrow_pools import wide_pools
 from fullfield.errors import InternalError
 from fullfield.geometry.network import Network, NodeSpec
 from fullfield.operators.registry import find
@@ -77,6 +78,16 @@ def check_activations(form: Canonical, after: str) -> None:
     """
     for node, _ in unmerged(form.graph):
         raise _wrong(after, node.name, "is an activation written as several operators")
+
+
+def check_pools(form: Canonical, after: str) -> None:
+    """No sliding mean is left that a convolution could make cheaper.
+
+    Raises:
+        InternalError: one is.
+    """
+    for node in wide_pools(form.graph):
+        raise _wrong(after, node.name, "slides over more channels than its readers have")
 
 
 def check_network(network: Network, after: str) -> None:
