@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,14 +32,11 @@ from fullfield.cli.records import apply
 def command(
     models: tuple[str, ...],
     output: str,
-    window: tuple[int, int] | None,
-    score: int | str | None,
+    loading: dict[str, Any],
+    *,
     fold_batch_norm: bool,
     as_json: bool,
     overwrite: bool,
-    trust: bool,
-    weights: str | None,
-    arch: str | None,
 ) -> None:
     """Make MODEL fully convolutional: an ONNX file that takes images of any size from the window up.
 
@@ -49,15 +47,14 @@ def command(
     if Path(output).suffix.lower() == ".prototxt":
         if fold_batch_norm:
             raise click.UsageError("--fold-batch-norm is for ONNX: Caffe's files keep their layers")
-        _net_surgery(models, output, window=window, as_json=as_json, overwrite=overwrite)
+        _net_surgery(models, output, window=loading["window"], as_json=as_json, overwrite=overwrite)
         return
     if len(models) > 2:
         raise click.UsageError("give one MODEL and, for Caffe, its WEIGHTS, not " + ", ".join(models))
     from fullfield.files import check_writable
 
     target = check_writable(output, overwrite, suffixes=(".onnx",))
-    weights = models[1] if len(models) == 2 else weights
-    file = ModelFile(models[0], window=window, score=score, weights=weights, arch=arch, trust=trust)
+    file = ModelFile(models[0], **(loading if len(models) == 1 else loading | {"weights": models[1]}))
     from fullfield.api.convert import convert
     from fullfield.model.save import describe, export_onnx
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from fullfield.cli import options
@@ -24,11 +26,7 @@ def command(
     *,
     check: bool,
     as_json: bool,
-    window: tuple[int, int] | None,
-    trust: bool,
-    score: int | str | None,
-    weights: str | None,
-    arch: str | None,
+    loading: dict[str, Any],
 ) -> None:
     """Say what FILE is: an image, a model or the result of a scan.
 
@@ -39,7 +37,7 @@ def command(
         check_file(file)
     from fullfield.api.info import info
 
-    found = info(file, check=check, trust=trust, window=window, score=score, weights=weights, arch=arch)
+    found = info(file, check=check, **loading)
     if as_json:
         options.print_json(found.to_dict())
     else:

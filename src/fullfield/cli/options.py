@@ -459,7 +459,9 @@ model = collected(
     _arch,
     *_pixels,
 )
-model_options = apply(_window, trust, _score, _weights, _arch)
+model_options = collected(
+    "loading", dict, ("window", "trust", "score", "weights", "arch"), _window, trust, _score, _weights, _arch
+)
 
 
 def print_json(value: Any) -> None:
