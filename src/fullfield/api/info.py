@@ -12,6 +12,7 @@ from fullfield.arguments import checks_keywords
 from fullfield.errors import FullfieldError, ImageError
 from fullfield.image.open import open
 from fullfield.importers.checkpoints.names import parse_network_name
+from fullfield.model.window_resize import Interpolation
 from fullfield.store.archive import read_npz_record
 from fullfield.store.check import check_result, is_result
 from fullfield.store.ome_zarr import read_record
@@ -63,6 +64,9 @@ def info(
     score: int | str | None = None,
     weights: str | os.PathLike[str] | None = None,
     arch: str | None = None,
+    resize: int | tuple[int, int] | None = None,
+    interpolation: Interpolation | None = None,
+    antialias: bool | None = None,
 ) -> FileInfo:
     """What a file is and what it says of itself; its content decides, not its name.
 
@@ -70,13 +74,14 @@ def info(
         path: an image, a model's file or name, or a result that ``scan`` or ``export`` wrote (``.zarr``, ``.npz``).
         check: read all of it: of a result every checksum is compared, of an image every pixel is decoded.
         trust: allow a model file to run code, as ``.pt2`` files and pickles can.
-        window, score, weights, arch: of a model, as for ``load``.
+        window, score, weights, arch, resize, interpolation, antialias: of a model, as for ``load``.
 
     Raises:
         FullfieldError: the file is none of these, or damaged.
     """
     name = os.fspath(path)
     options = {"trust": trust, "window": window, "score": score, "weights": weights, "arch": arch}
+    options |= {"resize": resize, "interpolation": interpolation, "antialias": antialias}
     if parse_network_name(name) is not None:
         from fullfield.importers.load import load
 
@@ -170,6 +175,7 @@ def _model(model: Model) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in model.graph.parameters()),
         "preprocessing": plain_json(model.preprocessing.to_dict()),
+        **({} if model.resize is None else {"windows_resized": f"from {model.resize}"}),
         **dict(model.about),
         "hash": model.hash,
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullfield.errors import CaptureError, ImageError
+from fullfield.model.window_resize import Interpolation, parse_window_resize
 
 if TYPE_CHECKING:
     from fullfield.model.model import Model
@@ -17,7 +18,8 @@ class ModelFile:
     """A model as the command line names it; the file exists.
 
     Args:
-        model, window, preprocessing, score, weights, arch, trust: as for ``fullfield.load``.
+        model, window, preprocessing, score, weights, arch, trust, resize, interpolation, antialias: as for
+            ``fullfield.load``.
         class_names: a text file with one name a line.
         pixels: fields of ``Preprocessing`` that are given by themselves; ``None`` for those that are not.
     """
@@ -30,6 +32,9 @@ class ModelFile:
     weights: str | None = None
     arch: str | None = None
     trust: bool = False
+    resize: tuple[int, int] | None = None
+    interpolation: Interpolation | None = None
+    antialias: bool | None = None
     pixels: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -42,6 +47,7 @@ class ModelFile:
             if path is not None and not Path(path).exists():
                 raise CaptureError(path, "there is no such file", fix="check the path")
         self._preprocessing()
+        parse_window_resize(self.window, self.resize, interpolation=self.interpolation, antialias=self.antialias)
 
     def _preprocessing(self) -> Any:
         """A preset with the given fields, a dict of the fields or in a file, or nothing."""
@@ -73,6 +79,9 @@ class ModelFile:
             weights=self.weights,
             arch=self.arch,
             trust=self.trust,
+            resize=self.resize,
+            interpolation=self.interpolation,
+            antialias=self.antialias,
         )
 
 

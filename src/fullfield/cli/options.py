@@ -27,6 +27,7 @@ from fullfield.cli.values import (
     score_key,
     view_names,
 )
+from fullfield.model.window_resize import INTERPOLATIONS
 
 # -- What --------------------------------------------------------------------------------------------------------------
 
@@ -378,6 +379,32 @@ _window = option(
     metavar="PX[xPX]",
     help="Window, y before x, if the model does not say it.",
 )
+_RESIZE = ("resize", "interpolation", "antialias")
+_resize = (
+    option(
+        "--resize",
+        group="Model",
+        rare=True,
+        type=positive_pair("resize", "use 1 or more, such as 224"),
+        metavar="PX[xPX]",
+        help="Resize windows to this, the network's own; --window is then px of the image.",
+    ),
+    option(
+        "--interpolation",
+        group="Model",
+        rare=True,
+        type=click.Choice(INTERPOLATIONS),
+        help="How --resize does it: bilinear and bicubic as torchvision, lanczos as PIL, area as OpenCV. "
+        "[default: bilinear]",
+    ),
+    option(
+        "--antialias/--no-antialias",
+        group="Model",
+        rare=True,
+        default=None,
+        help="Whether bilinear and bicubic leave no pixel out where windows become smaller. [default: they do]",
+    ),
+)
 _preprocessing = option(
     "--preprocessing",
     group="Model",
@@ -448,7 +475,7 @@ trust = option("--trust", group="Model", is_flag=True, help="Read files that can
 model = collected(
     "model",
     records.model,
-    ("model", "window", "preprocessing", *records.PIXELS, "score", "class_names", "weights", "arch", "trust"),
+    ("model", "window", *_RESIZE, "preprocessing", *records.PIXELS, "score", "class_names", "weights", "arch", "trust"),
     click.argument("model", metavar="MODEL"),
     _window,
     _preprocessing,
@@ -457,10 +484,19 @@ model = collected(
     _class_names,
     _weights,
     _arch,
+    *_resize,
     *_pixels,
 )
 model_options = collected(
-    "loading", dict, ("window", "trust", "score", "weights", "arch"), _window, trust, _score, _weights, _arch
+    "loading",
+    dict,
+    ("window", *_RESIZE, "trust", "score", "weights", "arch"),
+    _window,
+    trust,
+    _score,
+    _weights,
+    _arch,
+    *_resize,
 )
 
 

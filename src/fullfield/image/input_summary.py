@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from fullfield.image.pixels import pixel_range
 from fullfield.image.raster import ArrayRaster, Raster
 from fullfield.image.sources import ImageSource
 from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.window_resize import WindowResize
 from fullfield.text import numbers_text
 
 Range = tuple[float, float]
@@ -36,6 +37,7 @@ class InputSummary:
         nodata: value of the image's invalid pixels.
         from_file: whether the image is a file, whose range ``value_range`` can declare.
         alpha: whether the image has opacity, by which windows that are fully transparent hold nothing.
+        resize: how windows are resized; ``None`` where they are not.
     """
 
     preprocessing: Preprocessing
@@ -46,6 +48,7 @@ class InputSummary:
     nodata: float | None = None
     from_file: bool = True
     alpha: bool = False
+    resize: WindowResize | None = None
 
     @property
     def suspect(self) -> bool:
@@ -67,6 +70,8 @@ class InputSummary:
             parts.append(f"nodata {self.nodata:g} replaced")
         if self.alpha:
             parts.append("transparent pixels replaced")
+        if self.resize is not None:
+            parts.append(f"windows resized from {self.resize}")
         text = ", ".join(parts)
         if not self.preprocessing.known:
             text += ": the model says nothing; pass preprocessing= or --preprocessing"
@@ -110,11 +115,17 @@ class InputSummary:
             "found": self.found,
             "nodata": self.nodata,
             **({"alpha": True} if self.alpha else {}),
+            **({"resize": asdict(self.resize)} if self.resize is not None else {}),
         }
 
 
-def input_summary(source: ImageSource) -> InputSummary:
-    """How an image becomes network input; of more than 8 bits, a thumbnail is read to find their range."""
+def input_summary(source: ImageSource, resize: WindowResize | None = None) -> InputSummary:
+    """How an image becomes network input; of more than 8 bits, a thumbnail is read to find their range.
+
+    Args:
+        source: the image.
+        resize: how the network resizes windows first.
+    """
     raster, pre = source.original, source.preprocessing
     declared = raster.metadata.value_range
     used = None if pre.value_range is None else pixel_range(raster.dtype, declared)
@@ -130,6 +141,7 @@ def input_summary(source: ImageSource) -> InputSummary:
         metadata.nodata,
         metadata.reader != "array",
         metadata.alpha and metadata.masked,
+        resize,
     )
 
 

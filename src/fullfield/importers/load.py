@@ -18,7 +18,9 @@ from fullfield.importers.class_names import read_class_names
 from fullfield.importers.detect import USE_ONNX, detect
 from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
+from fullfield.model.resized import resized
 from fullfield.model.torch_export import WindowSize, capture_module, parse_window
+from fullfield.model.window_resize import Interpolation, parse_window_resize
 
 if TYPE_CHECKING:
     from fullfield.importers.checkpoints.state_dict import StateDict
@@ -42,6 +44,9 @@ def load(
     arch: str | None = None,
     trust: bool = False,
     name: str | None = None,
+    resize: WindowSize | None = None,
+    interpolation: Interpolation | None = None,
+    antialias: bool | None = None,
 ) -> Model:
     """The model in a file, or made of a module.
 
@@ -74,6 +79,11 @@ def load(
         arch: the network of a file of weights: ``timm:resnet18``, ``torchvision:resnet18``.
         trust: allow a file to run code, as ``.pt2`` files and pickles can.
         name: for reports; by default the file's, or the module's class name.
+        resize: height and width, px, to which windows of ``window`` px are resized as part of the network; its own
+            window.
+        interpolation: how; ``"bilinear"`` by default. ``WindowResize`` says whose definition each is.
+        antialias: whether ``"bilinear"`` and ``"bicubic"`` leave no pixel out where windows become smaller; by default
+            they do.
 
     Raises:
         CaptureError: a file is missing, damaged, of a format that is not read, or needs ``trust``; a module cannot be
@@ -84,6 +94,9 @@ def load(
         raise CaptureError(
             "model", f"{type(source).__name__} is not a model", fix="give a Model, an nn.Module or the path of a file"
         )
+    whole = parse_window_resize(window, resize, interpolation=interpolation, antialias=antialias)
+    if whole is not None:
+        window = whole.size
     names = None if class_names is None else tuple(class_names)
     options = {
         "window": window,
@@ -95,15 +108,22 @@ def load(
     }
     if isinstance(source, (str, os.PathLike)):
         file = None if weights is None else Path(weights)
-        return _load_file(os.fspath(source), weights=file, arch=arch, trust=trust, options=options)
-    if weights is not None:
-        raise _carries_weights(type(source).__name__)
-    if arch is not None:
-        raise _carries_network(type(source).__name__)
+        model = _load_file(os.fspath(source), weights=file, arch=arch, trust=trust, options=options)
+    else:
+        if weights is not None:
+            raise _carries_weights(type(source).__name__)
+        if arch is not None:
+            raise _carries_network(type(source).__name__)
+        model = _load_object(source, options)
+    return model if whole is None else resized(model, whole)
+
+
+def _load_object(source: Model | nn.Module, options: dict[str, Any]) -> Model:
+    """The model of a module or of a model; ``options`` are those of ``capture_module``."""
     if isinstance(source, nn.Module):
-        return capture_module(source, **options)  # type: ignore[arg-type]
-    _check_unchanged(source, window, channels, score)
-    return _changed(source, preprocessing, names, name)
+        return capture_module(source, **options)
+    _check_unchanged(source, options["window"], options["channels"], options["score"])
+    return _changed(source, options["preprocessing"], options["class_names"], options["name"])
 
 
 def _labelled(model: Model, folder: Path) -> Model:

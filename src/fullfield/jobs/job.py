@@ -101,7 +101,7 @@ class ScanJob:
             "ends_in": model.ends_in,
             "features": model.features,
             "image": self.source.image.name,
-            "input": input_summary(self.source.image).to_dict(),
+            "input": input_summary(self.source.image, model.resize).to_dict(),
             **self._background,
             "settings": {
                 "step": list(plan.step),

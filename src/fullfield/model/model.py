@@ -16,6 +16,7 @@ from fullfield.layers.checksum import checksum, raw_bytes
 from fullfield.model.final_activation import FinalActivation, final_activation
 from fullfield.model.given_preprocessing import PreprocessingLike, resolve
 from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.window_resize import WindowResize
 
 T = TypeVar("T")
 _CACHE = "_cache"  # attribute, not a field: what was derived from the network
@@ -34,6 +35,8 @@ class Model:
     ``about`` has what else its files say, as title and text: the architecture, which weights were taken, how images
     were resized in training.
 
+    ``resize`` says how the graph resizes windows before the network, where they were given to be resized.
+
     Shape: graph ``(n, c, h, w)`` -> ``(n, k)``
     """
 
@@ -46,6 +49,7 @@ class Model:
     name: str = "network"
     features: str | None = None
     about: tuple[tuple[str, str], ...] = ()
+    resize: WindowResize | None = None
 
     @property
     def numbers(self) -> Literal["scores", "features"]:
@@ -146,4 +150,5 @@ class Model:
     def __repr__(self) -> str:
         (h, w), k = self.window, self.classes
         kind = str(self.dtype).removeprefix("torch.")
-        return f"Model({self.name!r}, window {h}x{w}, {self.channels} channels -> {k} {self.numbers}, {kind})"
+        size = f"{h}x{w}" if self.resize is None else "{}x{} as {}x{}".format(h, w, *self.resize.size)
+        return f"Model({self.name!r}, window {size}, {self.channels} channels -> {k} {self.numbers}, {kind})"

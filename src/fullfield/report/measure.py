@@ -92,6 +92,7 @@ class _Measure:
             refused=self._refused(),
             scores_of=self.net.features,
             about=self.net.about,
+            resize=self.net.resize,
             convertible=all(p.shared for p in self.network.places(cap=0).values()),
         )
         return summarise(report)

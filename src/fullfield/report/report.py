@@ -9,6 +9,7 @@ from typing import Any
 
 from fullfield.image.input_summary import InputSummary
 from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.window_resize import WindowResize
 from fullfield.operators.work import Work
 from fullfield.report.row import Row
 from fullfield.report.table import render
@@ -39,6 +40,7 @@ class Report:
         summary: what the numbers mean for scanning, in short sentences.
         scores_of: the layer whose features it gives for a window, and how they are made of its output.
         about: what else the network's files say, as title and text.
+        resize: how windows are resized before the network; ``None`` where they are not.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Report:
     summary: tuple[str, ...] = ()
     scores_of: str | None = None
     about: tuple[tuple[str, str], ...] = ()
+    resize: WindowResize | None = None
 
     def __getitem__(self, name: str) -> Row:
         """The row of the layer called ``name``.
@@ -109,7 +112,7 @@ class Report:
     @property
     def input(self) -> str:
         """How pixels become network input, with a warning where that is not known."""
-        return str(InputSummary(self.preprocessing))
+        return str(InputSummary(self.preprocessing, resize=self.resize))
 
     @property
     def features(self) -> Row:

@@ -63,12 +63,14 @@ class Reading:
         opset: of the standard operators.
         path: of the file.
         nodes_left: how many nodes may still be mapped; a loop maps its nodes each time.
+        fix: what to do about a node that cannot be mapped.
     """
 
     builder: AtenBuilder
     opset: int
     path: Path
     nodes_left: int
+    fix: str
 
 
 class GraphMapping:
@@ -119,7 +121,7 @@ class GraphMapping:
             raise CaptureError(
                 f"{self.reading.path}: {layer_path(node)} ({node.op_type})",
                 first_line(error),
-                fix="check the window; else export the network again, or in another opset",
+                fix=self.reading.fix,
             ) from error
 
     def _count(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -52,9 +52,9 @@ def load_onnx(
     stated = metadata(model, path)
     entry = find_input(model.graph, path)
     size = parse_window(window if window is not None else _own_window(stated, entry, path))
-    network = _network(read, path, entry, size)
+    network = _network(read, path, entry, size, fix=_other_window(stated, entry, size))
     names = None if network.features else stated.names_of(network.classes, read.chosen.labels)
-    return checked_model(
+    loaded = checked_model(
         network.graph,
         window=size,
         channels=entry.channels,
@@ -66,6 +66,7 @@ def load_onnx(
         features=network.features or stated.features,
         check=partial(_check_independence, path) if network.freed else check_batch_independence,
     )
+    return replace(loaded, resize=stated.resize)
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,21 @@ def _own_window(stated: Metadata, entry: ImageInput, path: Path) -> tuple[int, i
     return entry.height, entry.width
 
 
-def _network(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> _Network:
+def _other_window(stated: Metadata, entry: ImageInput, window: tuple[int, int]) -> str:
+    """What to do about a network that does not run at a window."""
+    own = stated.window or (entry.height, entry.width)
+    if None in own or own == window:
+        return "check the window; else export the network again, or in another opset"
+    sides = ("{}x{}" if own[0] != own[1] else "{}").format(*own)
+    return f"leave the window out, or resize windows to the file's: resize=({own[0]}, {own[1]}), --resize {sides}"
+
+
+def _network(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int], *, fix: str) -> _Network:
     """The graph of the file's nodes, up to the scores."""
     b = _builder(read, path, entry, window)
     inputs = {entry.name: _first_value(b, entry)}
-    reading = Reading(b, opset(read.proto), path, nodes_left=max(len(read.proto.graph.node), most_nodes(read.proto)))
+    left = max(len(read.proto.graph.node), most_nodes(read.proto))
+    reading = Reading(b, opset(read.proto), path, nodes_left=left, fix=fix)
     (score,) = GraphMapping(read.proto.graph, reading, inputs).run()
     if not isinstance(score, Traced):
         raise broken(path, f"output {read.chosen.name!r} does not depend on the input")

@@ -14,6 +14,7 @@ from fullfield.importers.limits import broken
 from fullfield.importers.onnx.interface import LARGEST_WINDOW
 from fullfield.model.onnx_scopes import literal
 from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.window_resize import WindowResize
 
 _LONGEST = 2**22  # characters of a text in Python's syntax
 
@@ -37,6 +38,7 @@ class Metadata:
         labels: lists of names that other programs wrote; one of as many as there are scores has their names.
         name: of the network.
         features: of which layer the vectors are.
+        resize: how its graph resizes windows first.
     """
 
     window: tuple[int, int] | None = None
@@ -45,6 +47,7 @@ class Metadata:
     labels: tuple[tuple[str, ...], ...] = ()
     name: str | None = None
     features: str | None = None
+    resize: WindowResize | None = None
 
     @property
     def is_own(self) -> bool:
@@ -86,7 +89,8 @@ def _own(entries: Mapping[str, str], path: Path) -> Metadata:
         window, classes = entries.get("fullfield.window"), entries.get("fullfield.classes")
         size = None if window is None else _sides(json.loads(window))
         names = None if classes is None else tuple(str(name) for name in json.loads(classes))
-    except (ValueError, TypeError) as error:
+        resize = WindowResize.from_json(entries["fullfield.resize"]) if "fullfield.resize" in entries else None
+    except (ValueError, TypeError, KeyError) as error:
         raise broken(path, f"has damaged metadata ({error})") from error
     prepared = entries.get("fullfield.preprocessing")
     return Metadata(
@@ -95,6 +99,7 @@ def _own(entries: Mapping[str, str], path: Path) -> Metadata:
         class_names=names,
         name=entries.get("fullfield.name"),
         features=entries.get("fullfield.features"),
+        resize=resize,
     )
 
 

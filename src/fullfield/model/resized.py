@@ -1,0 +1,103 @@
+"""Puts the resizing of windows in front of a network, as part of its graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, GraphModule, Node
+from torch.nn import functional as F
+
+from fullfield.errors import CaptureError
+from fullfield.graph.attributes import free_name
+from fullfield.model.model import Model
+from fullfield.model.resize_matrix import resize_matrix
+from fullfield.model.window_resize import Interpolation, WindowResize
+
+aten = torch.ops.aten
+PATH = "resize"
+"""The layer's name in reports."""
+
+_BY_TORCH: dict[tuple[str, bool], Any] = {
+    ("bilinear", False): aten.upsample_bilinear2d.vec,
+    ("bicubic", False): aten.upsample_bicubic2d.vec,
+    ("bilinear", True): aten._upsample_bilinear2d_aa.vec,
+    ("bicubic", True): aten._upsample_bicubic2d_aa.vec,
+}
+
+
+def resized(model: Model, resize: WindowResize) -> Model:
+    """The model of windows of another size, which are resized to the network's own.
+
+    Shape: ``(n, c, *resize.window)`` -> ``(n, k)``
+
+    Raises:
+        CaptureError: the network takes windows of another size than ``resize`` gives, or resizes them already.
+    """
+    if model.window != resize.size:
+        h, w = model.window
+        what = "{}x{} px are not the".format(*resize.size) + f" {h}x{w} px that {model.name} takes"
+        raise CaptureError("resize", what, fix=f"pass resize=({h}, {w})" if h != w else f"pass resize={h}")
+    if model.resize is not None:
+        raise CaptureError("resize", f"{model.name} resizes {model.resize} already", fix="leave it out")
+    if resize.window == resize.size:
+        return model
+    graph, root = Graph(), _shared_weights(model.graph)
+    old = model.graph.graph.find_nodes(op="placeholder")[0]
+    x = graph.node_copy(old)
+    with torch.no_grad():
+        env = {old: _emit(graph, root, x, resize, model.dtype)}
+    for node in model.graph.graph.nodes:
+        if node is not old:
+            env[node] = graph.node_copy(node, env.__getitem__)
+    graph.lint()
+    whole = GraphModule(root, graph, "Network")
+    return replace(model, graph=whole.to(model.device), window=resize.window, resize=resize)
+
+
+def _shared_weights(module: nn.Module) -> nn.Module:
+    """A module with the same submodules, parameters and buffers, to which others can be added."""
+    root = nn.Module()
+    for name, part in module.named_children():
+        root.add_module(name, part)
+    for name, parameter in module.named_parameters(recurse=False):
+        root.register_parameter(name, parameter)
+    for name, buffer in module.named_buffers(recurse=False):
+        root.register_buffer(name, buffer)
+    return root
+
+
+def _emit(graph: Graph, root: nn.Module, x: Node, resize: WindowResize, dtype: torch.dtype) -> Node:
+    """The resizing of ``x``; matrices that it needs are added to ``root``."""
+    if (target := _BY_TORCH.get((resize.interpolation, resize.antialias))) is not None:
+        return _call(graph, target, x, list(resize.size), False, None)
+    for axis in (1, 0):
+        count, cells = resize.window[axis], resize.size[axis]
+        if count == cells:
+            continue
+        matrix = _matrix(resize.interpolation, count, cells, dtype)
+        name = free_name(f"resize_{'yx'[axis]}", dict(root.named_children()) | root._buffers | root._parameters)
+        root.register_buffer(name, matrix)
+        weight = graph.get_attr(name)
+        weight.meta = {"path": PATH}
+        turned = x if axis else _call(graph, aten.transpose.int, x, 2, 3)
+        x = _call(graph, aten.linear.default, turned, weight)
+        x = x if axis else _call(graph, aten.transpose.int, x, 2, 3)
+    return x
+
+
+def _matrix(interpolation: Interpolation, count: int, cells: int, dtype: torch.dtype) -> Tensor:
+    """Weights of one axis. Shape: ``(cells, count)``"""
+    if interpolation in ("area", "lanczos"):
+        return torch.from_numpy(resize_matrix(interpolation, count, cells)).to(dtype)
+    index = torch.arange(count, dtype=dtype)[None, None]
+    nearest = F.interpolate(index, cells, mode="nearest")[0, 0].long()
+    return F.one_hot(nearest, count).to(dtype)
+
+
+def _call(graph: Graph, target: Any, *args: Any) -> Node:
+    node = graph.call_function(target, args)
+    node.meta = {"path": PATH}
+    return node
