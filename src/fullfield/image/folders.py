@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fullfield.errors import ImageError
+from fullfield.image.formats.ome_files import other_parts
 from fullfield.image.open import MIRAX, MIRAX_INDEX, ZARR_FILES
 
 # What the readers open, Pillow, tifffile, OpenSlide, GDAL and NumPy in this order. Sidecars (.tfw, .ovr, .msk,
@@ -20,6 +21,7 @@ IMAGE_SUFFIXES = frozenset((
     ".vrt", ".img", ".nitf", ".ntf", ".bil", ".bip", ".bsq", ".kea", ".ecw", ".sid",
     ".npy",
 ))  # fmt: skip
+_OME = (".ome.tif", ".ome.tiff", ".ome.btf", ".ome.tf8", ".ome.tf2")
 _HEAD = 1 << 16  # bytes in which a DICOM file names its series, or a .vms file its parts
 _SERIES = re.compile(rb"\x20\x00\x0e\x00UI(..)", re.DOTALL)  # the tag (0020,000E), little endian, and its length
 _PART = re.compile(r"=\s*(\S[^\r\n]*\.(?:jpe?g|opt))\s*$", re.IGNORECASE | re.MULTILINE)
@@ -28,8 +30,8 @@ _PART = re.compile(r"=\s*(\S[^\r\n]*\.(?:jpe?g|opt))\s*$", re.IGNORECASE | re.MU
 def folder_images(folder: Path, *, recursive: bool, leave_out: Callable[[Path], bool]) -> list[Path]:
     """The images in a folder, by path: those with a suffix of ``IMAGE_SUFFIXES``, and the folders of Zarrs.
 
-    Hidden files are left out, and so are the parts of a slide: the folder of a MIRAX slide, the pictures that a
-    ``.vms`` names, and all but the first DICOM file of a series.
+    Hidden files are left out, and so are the parts of an image: the folder of a MIRAX slide, the pictures that a
+    ``.vms`` names, and all but the first file of a DICOM series or of an OME-TIFF.
 
     Args:
         recursive: search the folders in it, too; links to folders are followed, each folder is searched once.
@@ -59,7 +61,7 @@ def _walk(
         return
     seen.add((status.st_dev, status.st_ino))
     entries = [entry for entry in _entries(folder) if not entry.name.startswith(".")]
-    parts = _parts_of_slides(folder, [entry.name for entry in entries])
+    parts = _parts_of_images(folder, [entry.name for entry in entries])
     for entry in entries:
         path = folder / entry.name
         if entry.name in parts:
@@ -87,8 +89,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise ImageError(str(folder), f"cannot be read ({error.strerror})", fix="check its rights") from error
 
 
-def _parts_of_slides(folder: Path, names: list[str]) -> set[str]:
-    """Names in a folder that belong to a slide of another name there."""
+def _parts_of_images(folder: Path, names: list[str]) -> set[str]:
+    """Names in a folder that belong to an image of another name there."""
     parts: set[str] = set()
     series: set[bytes] = set()
     for name in names:
@@ -101,6 +103,8 @@ def _parts_of_slides(folder: Path, names: list[str]) -> set[str]:
             found = _series(_head(folder / name))
             parts |= {name} if found in series else set()
             series |= {found} if found else set()
+        elif name.lower().endswith(_OME) and name not in parts:
+            parts |= other_parts(folder / name)
     return parts
 
 

@@ -16,6 +16,7 @@ from fullfield.image.blob import filesystem, local_path, open_blob
 from fullfield.image.checks import interruptible, unreadable
 from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.numpy import MAGIC, open_numpy
+from fullfield.image.formats.ome_files import is_ome_xml
 from fullfield.image.formats.pillow import open_pillow
 from fullfield.image.formats.sidecars import has_sidecars
 from fullfield.image.formats.tiff import GEO_TAGS, open_tiff
@@ -228,8 +229,11 @@ def _opened(path: str, selection: Selection) -> Raster:
     try:
         head = blob.read(0, 16)
         tags = first_tags(blob) if tiff_format(head) is not None else None
+        described = is_ome_xml(blob.read(0, 4096))
     finally:
         blob.close()
+    if described:
+        return open_tiff(path, selection)
     if head.startswith(MAGIC):
         return open_numpy(path, selection)
     if tags is not None:

@@ -22,8 +22,9 @@ from fullfield.image.checks import check_region, damaged, thumbnail_of
 from fullfield.image.decode import DECODE_ERRORS
 from fullfield.image.formats.bits import bits_range
 from fullfield.image.formats.gdal_safety import is_remote
+from fullfield.image.formats.ome_files import OmeFiles, companion_files, is_ome_xml, tiff_files
 from fullfield.image.formats.tiff_check import check_structure
-from fullfield.image.formats.tiff_file import Series, companions, read_series
+from fullfield.image.formats.tiff_file import Series, read_series
 from fullfield.image.formats.tiff_mpp import is_trestle, trestle_overlaps
 from fullfield.image.formats.tiff_plane import Plane, read_region, split_bands
 from fullfield.image.nodata import check_nodata, data_mask, nodata_of
@@ -202,7 +203,7 @@ def open_tiff(path: str, selection: Selection) -> Raster:
     """
     try:
         import imagecodecs  # noqa: F401  tifffile reads no compressed tile without it
-        import tifffile
+        import tifffile  # noqa: F401
     except ModuleNotFoundError as error:
         raise ImageError(
             path, f"TIFF needs tifffile and imagecodecs ({error})", fix="pip install 'fullfield[tiff]'"
@@ -212,15 +213,8 @@ def open_tiff(path: str, selection: Selection) -> Raster:
         logger.addHandler(logging.NullHandler())  # else its messages go to stderr; errors are raised
     opened: dict[str, Blob] = {"": open_blob(path)}
     try:
-        tags = check_structure(opened[""])
         with ExitStack() as stack:
-            tif = stack.enter_context(tifffile.TiffFile(_source(path, opened[""], stack), _multifile=False))
-            _refuse_slides(tif, path)
-            if tif.is_ome and (parts := _companions(tif, path)):
-                for part in parts:
-                    opened[str(part.resolve())] = blob = open_blob(str(part))
-                    check_structure(blob)
-                tif = stack.enter_context(tifffile.TiffFile(path))
+            tif, tags = _tiff_file(path, opened, stack)
             series, page = read_series(tif, selection, lambda name: _blob(opened, name, tif.filehandle.path), path)
             return _raster(path, selection, series, page, opened, bool(tags & GEO_TAGS))
     except ImageError:
@@ -233,6 +227,37 @@ def open_tiff(path: str, selection: Selection) -> Raster:
             f"cannot be read as TIFF ({first_line(error)})",
             fix="it may be damaged or incomplete: copy or download it again",
         ) from error
+
+
+def _tiff_file(path: str, opened: dict[str, Blob], stack: ExitStack) -> tuple[Any, frozenset[int]]:
+    """The TIFF as tifffile opens it, and the codes of its first tags; all files of an OME-TIFF are opened."""
+    import tifffile
+
+    if is_ome_xml(opened[""].read(0, 4096)):
+        return _set_of_tiffs(companion_files(path), path, opened, stack)
+    tags = check_structure(opened[""])
+    tif = stack.enter_context(tifffile.TiffFile(_source(path, opened[""], stack), _multifile=False))
+    _refuse_slides(tif, path)
+    text = tif.ome_metadata
+    files = None if text is None else tiff_files(text, path)
+    return (tif, tags) if files is None else _set_of_tiffs(files, path, opened, stack)
+
+
+def _set_of_tiffs(files: OmeFiles, path: str, opened: dict[str, Blob], stack: ExitStack) -> tuple[Any, frozenset[int]]:
+    """An OME-TIFF of one or several files, as ``_tiff_file`` returns it."""
+    import tifffile
+
+    for part in files.parts:
+        opened[str(part.resolve())] = blob = open_blob(str(part))
+        check_structure(blob)
+    if files.companion is not None:
+        opened[str(files.companion.resolve())] = open_blob(str(files.companion))
+    if files.first is not None:
+        opened[""].close()
+        opened[""] = open_blob(str(files.first))
+    tags = check_structure(opened[""])
+    source = _source(path, opened[""], stack) if files.first is None else str(files.first)
+    return stack.enter_context(tifffile.TiffFile(source, omexml=files.metadata)), tags
 
 
 def _refuse_slides(tif: Any, path: str) -> None:
@@ -249,13 +274,6 @@ def _source(path: str, blob: Blob, stack: ExitStack) -> Any:
     """What tifffile opens: a local path, or a file object of a URL."""
     local = local_path(path)
     return local if local is not None else stack.enter_context(blob.file())
-
-
-def _companions(tif: Any, path: str) -> tuple[Path, ...]:
-    local = local_path(path)
-    if local is None or not tif.pages:
-        return ()
-    return companions(str(tif.pages.first.description), Path(local))
 
 
 def _blob(opened: dict[str, Blob], name: str, first: str) -> Blob:

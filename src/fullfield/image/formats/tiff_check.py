@@ -63,8 +63,8 @@ def first_tags(blob: Blob) -> frozenset[int]:
     return walk.first_tags
 
 
-def first_text(blob: Blob, code: int) -> str:
-    """The text of a tag in a TIFF's first directory, at most 1000 characters; empty if it has none.
+def first_text(blob: Blob, code: int, *, most: int = _MOST_TEXT) -> str:
+    """The text of a tag in a TIFF's first directory, at most ``most`` bytes; empty if it has none.
 
     Raises:
         ImageError: the directory cannot be read.
@@ -81,7 +81,7 @@ def first_text(blob: Blob, code: int) -> str:
             value = entry[struct.calcsize(walk.form.tag) :]
             if number > len(value):
                 (at,) = struct.unpack(walk.form.offset, value)
-                value = blob.read(at, min(at + number, at + _MOST_TEXT, blob.size))
+                value = blob.read(at, min(at + number, at + most, blob.size))
             return value[:number].split(b"\0")[0].decode("utf-8", "replace")
     return ""
 

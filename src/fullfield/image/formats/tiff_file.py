@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import unescape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -266,16 +263,3 @@ def _check_tile_size(tile: tuple[int, int], pixel_bytes: int, page: Any, where: 
             f"{page.imagelength}x{page.imagewidth} px (at most {most} bytes a tile)",
             fix="it is damaged, or save it in tiles of 512x512 px",
         )
-
-
-def companions(description: str, path: Path) -> tuple[Path, ...]:
-    """The other files that an OME-TIFF consists of, all in its folder.
-
-    Raises:
-        ImageError: it names a file outside its folder.
-    """
-    names = {unescape(name) for name in re.findall(r'\bFileName="([^"]*)"', description)}
-    for name in names:
-        if name != Path(name).name or name in ("", ".", "..") or "\\" in name:
-            raise ImageError(str(path), f"names a part outside its folder: {name!r}", fix="put all parts together")
-    return tuple(path.with_name(name) for name in sorted(names) if name.lower() != path.name.lower())
