@@ -28,24 +28,38 @@ def check_tile(data: bytes, compression: int, tile: Pair, samples: int) -> None:
     Raises:
         ValueError: the picture is larger, or declares no size.
     """
-    if compression in _JPEG:
-        sizes = list(_jpeg_sizes(data))
-    elif compression in _JPEG2000:
-        sizes = list(_jpeg2000_sizes(data))
-    elif compression in _PNG:
-        sizes = [_png_size(data)]
-    elif compression in _WEBP:
-        sizes = list(_webp_sizes(data))
-    elif compression in _LERC:
-        sizes = list(lerc_sizes(data, samples))
-    elif compression in _JPEGXL:
-        sizes = [jpegxl_size(data, samples)]
-    else:
-        return
-    for height, width in sizes:
+    for height, width in _declared_sizes(data, compression, samples):
         # Encoders pad the last blocks: JPEG by at most 64 px, two chroma blocks of 8 px at a quarter of the size.
         if height > tile[0] + 64 or width > tile[1] + 64:
             raise ValueError(f"a picture of {height}x{width} px in a tile of {tile[0]}x{tile[1]} px")
+
+
+def check_picture_values(data: bytes, compression: int, most_values: int) -> None:
+    """Raises if an encoded picture declares more values than a limit, counting one channel where it declares none.
+
+    Raises:
+        ValueError: it does, or declares no size.
+    """
+    for height, width in list(_declared_sizes(data, compression, most_values)):
+        if not 0 < height * width <= most_values:
+            raise ValueError(f"a picture of {height}x{width} px, where {most_values} values are expected")
+        list(_declared_sizes(data, compression, most_values // (height * width)))
+
+
+def _declared_sizes(data: bytes, compression: int, samples: int) -> Iterator[Pair]:
+    """Height and width of each picture in a tile; none for compressions without."""
+    if compression in _JPEG:
+        yield from _jpeg_sizes(data)
+    elif compression in _JPEG2000:
+        yield from _jpeg2000_sizes(data, samples)
+    elif compression in _PNG:
+        yield _png_size(data)
+    elif compression in _WEBP:
+        yield from _webp_sizes(data)
+    elif compression in _LERC:
+        yield from lerc_sizes(data, samples)
+    elif compression in _JPEGXL:
+        yield jpegxl_size(data, samples)
 
 
 def _jpeg_sizes(data: bytes) -> Iterator[Pair]:
@@ -69,13 +83,22 @@ def _jpeg_sizes(data: bytes) -> Iterator[Pair]:
         at += 2 + max(length, 2)
 
 
-def _jpeg2000_sizes(data: bytes) -> Iterator[Pair]:
-    """Height and width in each SIZ marker of a JPEG 2000 stream."""
+def _jpeg2000_sizes(data: bytes, samples: int) -> Iterator[Pair]:
+    """Height and width in each SIZ marker of a JPEG 2000 stream.
+
+    Raises:
+        ValueError: there is none, or it has more components than ``samples``.
+
+    Source: ISO/IEC 15444-1, annex A.5.1
+    """
     at = data.find(b"\xff\x4f\xff\x51")
     if at < 0 or at + 24 > len(data):
         raise ValueError("not a JPEG 2000 stream")
     while at >= 0 and at + 24 <= len(data):
         width, height, left, top = struct.unpack(">4I", data[at + 8 : at + 24])
+        components = int.from_bytes(data[at + 40 : at + 42], "big")
+        if components > samples:
+            raise ValueError(f"a JPEG 2000 picture of {components} components, {samples} values are a pixel")
         yield height - top, width - left
         at = data.find(b"\xff\x4f\xff\x51", at + 4)
 

@@ -21,6 +21,7 @@ from zarr.storage import FsspecStore, LocalStore, StorePath, WrapperStore, ZipSt
 from fullfield.errors import ImageError, first_line
 from fullfield.image.checks import check_block
 from fullfield.image.formats.zarr_codecs import COMPRESSORS, BoundedCodec, BoundedCompressor
+from fullfield.image.formats.zarr_pictures import FILTERS, PICTURES, PictureCodec, plain_name
 from fullfield.image.network import retried_async
 
 _SAME_SIZE = frozenset({
@@ -157,7 +158,7 @@ def _names(codecs: Sequence[Any]) -> list[str]:
 
 def _name(codec: Any) -> str:
     name: str = codec.to_dict()["name"]
-    return name.removeprefix("numcodecs.")
+    return plain_name(name)
 
 
 def _growth(names: Sequence[str], where: str) -> int:
@@ -167,12 +168,10 @@ def _growth(names: Sequence[str], where: str) -> int:
         ImageError: a codec is not supported.
     """
     for name in names:
-        if name not in COMPRESSORS | _SAME_SIZE | _RESIZING:
-            raise ImageError(
-                where,
-                f"is encoded with {name}, which is not supported",
-                fix=f"save it with one of {', '.join(sorted(COMPRESSORS))}",
-            )
+        if name not in COMPRESSORS | _SAME_SIZE | _RESIZING | FILTERS:
+            known = sorted(each for each in COMPRESSORS if not each.startswith("imagecodecs"))
+            what = f"is encoded with {name}, which is not supported"
+            raise ImageError(where, what, fix=f"save it with one of {', '.join(known)}")
     return 8 if _RESIZING.intersection(names) else 1
 
 
@@ -193,6 +192,8 @@ def _bounded_v3_codec(codec: Any, most_bytes: int, itemsize: int, where: str) ->
     if name not in COMPRESSORS:
         return codec
     facts = codec.to_dict()
+    if name in PICTURES:
+        return PictureCodec.from_dict(facts)
     configuration = facts.get("configuration", {}) if facts["name"].startswith("numcodecs.") else {}
     return BoundedCodec(codec, BoundedCompressor(numcodecs.get_codec({"id": name, **configuration}), most_bytes))
 

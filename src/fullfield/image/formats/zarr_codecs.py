@@ -13,6 +13,7 @@ from typing import Any
 from numcodecs.abc import Codec  # type: ignore[import-untyped]
 from zarr.abc.codec import BytesBytesCodec
 
+from fullfield.image.formats.zarr_pictures import PICTURES, SHORTENED, decode_picture, decode_shortened
 from fullfield.image.zstd import decoded_size
 
 Bytes = bytes | memoryview
@@ -78,6 +79,13 @@ class BoundedCompressor(Codec):  # type: ignore[misc]  # numcodecs has no types
             ValueError: they are more than the limit, or the chunk is damaged.
         """
         data = memoryview(buf).cast("B")
+        if self.codec_id in PICTURES:
+            return decode_picture(self.inner, data, self.most_bytes)
+        if self.codec_id in SHORTENED:
+            decoded = decode_shortened(self.codec_id, data, self.most_bytes)
+            if len(decoded) > self.most_bytes:
+                raise _too_long(f"more than {self.most_bytes}", self.most_bytes)
+            return decoded
         if self.codec_id in _DECOMPRESSORS:
             return _decompressed(data, self.most_bytes, lambda: _DECOMPRESSORS[self.codec_id](self.inner))
         size = declared_size(self.codec_id, data)
@@ -142,17 +150,26 @@ def _zstd_size(_: str, data: Bytes) -> int:
     return decoded_size(data)
 
 
+def _deflate(codec: Any) -> Any:
+    return zlib.decompressobj(wbits=-15 if getattr(codec, "raw", False) else 47)
+
+
 #: Compressors that stop at a limit while they decode: name -> decompressor of one stream.
 _DECOMPRESSORS: dict[str, Callable[[Any], Any]] = {
     "bz2": lambda codec: bz2.BZ2Decompressor(),
     "gzip": lambda codec: zlib.decompressobj(wbits=47),  # accepts the header of gzip or zlib
     "lzma": _lzma,
+    "imagecodecs_bz2": lambda codec: bz2.BZ2Decompressor(),
+    "imagecodecs_deflate": _deflate,
+    "imagecodecs_lzma": lambda codec: lzma.LZMADecompressor(memlimit=_DICTIONARY),
+    "imagecodecs_zlib": lambda codec: zlib.decompressobj(wbits=47),
     "zlib": lambda codec: zlib.decompressobj(wbits=47),
 }
 #: Compressors whose chunks declare their decoded size: name -> that size.
 _DECLARED_SIZES: dict[str, Callable[[str, Bytes], int]] = {
     "blosc": _header_size,
+    "imagecodecs_zstd": _zstd_size,
     "lz4": _header_size,
     "zstd": _zstd_size,
 }
-COMPRESSORS = frozenset({*_DECOMPRESSORS, *_DECLARED_SIZES})
+COMPRESSORS = frozenset({*_DECOMPRESSORS, *_DECLARED_SIZES, *PICTURES, *SHORTENED})

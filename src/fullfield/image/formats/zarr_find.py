@@ -85,7 +85,7 @@ def find_image(store: Any, path: str, selection: Selection, where: str, depth: i
     """
     if depth > _MOST_DEPTH:
         raise ImageError(where, f"groups are nested more than {_MOST_DEPTH} deep", fix="give the image's path")
-    node = open_node(store, path)
+    node = open_node(store, path, where)
     attributes = dict(node.attrs)
     if hasattr(node, "chunks"):
         select_index(selection.series, 1, what="series", where=where)
@@ -102,8 +102,23 @@ def find_image(store: Any, path: str, selection: Selection, where: str, depth: i
     return _lone_array(node, store, path, selection, where)
 
 
-def open_node(store: Any, path: str) -> Any:
-    """The group or array at a path; the store bounds its metadata."""
+def open_node(store: Any, path: str, where: str) -> Any:
+    """The group or array at a path; the store bounds its metadata.
+
+    Raises:
+        ImageError: a codec needs imagecodecs, which is not installed. zarr raises its own errors too.
+    """
+    from fullfield.image.formats.zarr_pictures import register_imagecodecs
+
+    try:
+        return _node(store, path)
+    except Exception as error:
+        if not register_imagecodecs(error, where):
+            raise
+    return _node(store, path)
+
+
+def _node(store: Any, path: str) -> Any:
     import zarr
 
     with _WARNINGS, warnings.catch_warnings():
@@ -126,7 +141,7 @@ def _multiscale(store: Any, path: str, attributes: Mapping[str, Any], selection:
     datasets = entry.get("datasets") if isinstance(entry, dict) else None
     if not isinstance(datasets, list) or not 1 <= len(datasets) <= _MOST_LEVELS:
         raise ImageError(where, "multiscales lists no levels", fix=f"write 1 to {_MOST_LEVELS} datasets in it")
-    levels = [open_node(store, _joined(path, dataset["path"], where)) for dataset in datasets]
+    levels = [open_node(store, _joined(path, dataset["path"], where), where) for dataset in datasets]
     if any(not hasattr(level, "chunks") or level.ndim != levels[0].ndim for level in levels):
         raise ImageError(where, "a level is not an array, or has other axes than the first", fix="check multiscales")
     return ZarrImage(tuple(levels), entry, tuple(datasets), attributes)
@@ -141,7 +156,7 @@ def _series(store: Any, path: str, attributes: Mapping[str, Any], where: str) ->
     if "bioformats2raw.layout" not in attributes:
         return None
     try:
-        inner = dict(open_node(store, _joined(path, "OME", where)).attrs)
+        inner = dict(open_node(store, _joined(path, "OME", where), where).attrs)
     except (FileNotFoundError, ValueError):
         inner = {}
     ome = inner.get("ome", inner)
@@ -156,7 +171,7 @@ def _numbered_images(store: Any, path: str, where: str) -> list[str]:
     found: list[str] = []
     while len(found) < 10_000:
         try:
-            open_node(store, _joined(path, str(len(found)), where))
+            open_node(store, _joined(path, str(len(found)), where), where)
         except (FileNotFoundError, ValueError):
             break
         found.append(str(len(found)))
@@ -175,7 +190,7 @@ def _lone_array(node: Any, store: Any, path: str, selection: Selection, where: s
             fix="give the path of the array in it",
         )
     select_index(selection.series, 1, what="series", where=where)
-    array = open_node(store, _joined(path, names[0], where))
+    array = open_node(store, _joined(path, names[0], where), where)
     return ZarrImage((array,), {}, ({},), dict(array.attrs))
 
 
