@@ -47,7 +47,9 @@ def test_values_of_32_mib_and_more_leave_no_pieces_of_the_heap_idle(rows: int, i
 
 @pytest.mark.parametrize("make", [padded, attentive, unpadded])
 @pytest.mark.parametrize("tile", [(3, 4), (5, 5)])
-def test_the_time_of_a_window_counts_arithmetic_bytes_calls_and_tiles(make: object, tile: tuple[int, int]) -> None:
+def test_the_time_of_a_window_counts_arithmetic_bytes_calls_tiles_and_the_first_tiles_memory(
+    make: object, tile: tuple[int, int]
+) -> None:
     network = make()  # type: ignore[operator]
     h, w = network.window
     plan = make_plan(network, image=(h + 4 * 9, w + 4 * 10), step=(4, 4), tile=tile)
@@ -55,7 +57,15 @@ def test_the_time_of_a_window_counts_arithmetic_bytes_calls_and_tiles(make: obje
     tiles, computed = {(3, 4): (4 * 3, 12 * 12), (5, 5): (2 * 3, 10 * 11)}[tile]  # 15 columns would be 4 too many
     cost, windows = plan.cost, tile[0] * tile[1]
     work = (cost.macs + 4 * cost.moved_bytes) * computed / windows
-    assert time_per_window(plan) == pytest.approx((work + (2e5 * cost.calls + 5e7) * tiles) / 110)
+    fresh = 10 * cost.peak_bytes
+    assert time_per_window(plan) == pytest.approx((work + (2e5 * cost.calls + 5e7) * tiles + fresh) / 110)
+
+
+def test_a_map_of_few_windows_gets_smaller_tiles_than_one_of_many() -> None:
+    network = padded()
+    few, many = (make_plan(network, image=(side, side), step=(4, 4)) for side in (160, 4000))
+    assert few.tile < many.tile
+    assert few.cost.peak_bytes < many.cost.peak_bytes
 
 
 def test_writing_a_number_takes_as_long_as_sixteen_multiply_adds() -> None:

@@ -120,7 +120,8 @@ def _time(cost: Cost, tile: Pair, shape: Pair) -> float:
     tiles = math.prod(tiles_along(count, side) for count, side in along)
     computed = math.prod(count + overlap(count, side) for count, side in along)
     each = CONSTANTS.macs_per_call * cost.calls + CONSTANTS.macs_per_tile
-    return (_work(cost, tile) * computed + each * tiles) / math.prod(shape)
+    once = CONSTANTS.macs_per_fresh_byte * cost.peak_bytes
+    return (_work(cost, tile) * computed + each * tiles + once) / math.prod(shape)
 
 
 @dataclass(frozen=True)
