@@ -158,6 +158,29 @@ def test_what_is_taken_over_the_map_slides_cell_by_cell_and_is_the_crop_s_on_one
     assert difference(form.graph(crop)[:, :, 0, 0], net(crop)) <= 1e-9
 
 
+def response_of_channels(n: Network, x: Tensor) -> Tensor:
+    """Woo et al. 2023, global response normalisation: the norm of each channel over that of all."""
+    norms = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
+    return x + x * norms / (norms.mean(1, keepdim=True) + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "channels"),
+    [
+        (lambda n, x: F.group_norm(x, 2), [2, 2]),  # of the mean and of the mean square
+        (lambda n, x: x - x.mean((1, 2, 3), keepdim=True), [1]),
+        (lambda n, x: x - x.amax((1, 2, 3), keepdim=True), [1]),
+        (response_of_channels, [8]),
+    ],
+    ids=["groups", "mean of everything", "largest of everything", "read twice"],
+)
+def test_pools_slide_once_and_over_the_fewest_channels(body: Body, channels: list[int]) -> None:
+    module = Network(body)
+    module(torch.zeros(2, 3, *WINDOW))
+    integers = network(canonical(captured(module, WINDOW), sliding=True), torch.float64)
+    assert [node.elements for node in integers if any(op.edge == "inside" for op in node.ops)] == channels
+
+
 NOT_SLIDING: dict[str, tuple[Body, str]] = {
     "laid over another map": (
         lambda n, x: F.max_pool2d(x, 2) * x.mean((2, 3), keepdim=True).expand(-1, -1, 5, 4),

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
+from fullfield.canonical.values import CanonicalValue
 from fullfield.graph.calls import op_name
 from fullfield.graph.shapes import PROBE_BATCH, propagate
 from fullfield.model.model import Model
@@ -27,6 +28,7 @@ class CanonicalBuilder:
         self.tensors = propagate(net.graph, (PROBE_BATCH, net.channels, *net.window), net.dtype)
         self.graph = Graph()
         self.root = nn.Module()
+        self.slid: dict[Node, CanonicalValue] = {}  # what nodes of one cell have become where they slide
         self._made: dict[tuple[object, ...], torch.Tensor] = {}
 
     def call(self, source: Node, target: Any, args: Sequence[Any], kind: str, **meta: Any) -> Node:

@@ -121,7 +121,8 @@ class Context:
     def slide(self, node: Node) -> Mapping[Node, CanonicalValue]:
         """The values in which ``node``, one cell for the window, is a map of such cells that slides with the window.
 
-        The operators from the pool on are rewritten once more, with the pool taken round every cell.
+        The operators from the pool on are rewritten once more, with the pool taken round every cell; once, however many
+        readers ask for it.
         """
         chain: list[Node] = []
         waiting = [node]
@@ -131,8 +132,11 @@ class Context:
                 chain.append(one)
                 waiting += one.all_input_nodes
         values = dict(self.values)
+        slid = self.builder.slid
         for one in sorted(chain):
-            values[one] = self.rewrite(replace(self, node=one, values=values, sliding=True))
+            if one not in slid:
+                slid[one] = self.rewrite(replace(self, node=one, values=values, sliding=True))
+            values[one] = slid[one]
         return values
 
 

@@ -164,15 +164,24 @@ def moments(
 def collapse(context: Context, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, sliding: bool) -> Mapped:
     """``mean``, ``sum`` or ``max`` over original dimensions: positions by a pool as large as the map, then channels.
 
+    A pool that slides comes last: it has a result at every cell, so that fewer channels make it cheaper.
+
     Exact: yes, other summation order
     """
     axes, places = _axes(x, dims), _channels(x, dims)
+    if places and sliding:
+        x = _over_channels(context, x, places, name)
     if axes:
         x = _over_map(context, x, axes, name, sliding=sliding)
-    node = x.node
-    if places:
-        node = context.emit(_OVER_CHANNELS[name], [x, [1 + i for i in places], True], kind="per_cell")
-    return _without(context, node, x, dims, keep=keep)
+    if places and not sliding:
+        x = _over_channels(context, x, places, name)
+    return _without(context, x.node, x, dims, keep=keep)
+
+
+def _over_channels(context: Context, x: Mapped, places: Sequence[int], name: str) -> Mapped:
+    node = context.emit(_OVER_CHANNELS[name], [x, [1 + i for i in places], True], kind="per_cell")
+    sizes = [1 if i in places else c for i, c in enumerate(x.layout.channels)]
+    return Mapped(node, x.layout.with_channels(sizes))
 
 
 def _over_map(context: Context, x: Mapped, axes: set[str], name: str, *, sliding: bool) -> Mapped:
