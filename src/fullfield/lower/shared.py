@@ -20,6 +20,7 @@ from fullfield.lower.calls import Calls, cells_last, module_of, windowed
 from fullfield.lower.fragments import on_fragments
 from fullfield.lower.inplace import SAME_SHAPE
 from fullfield.lower.rows import FamilyPair
+from fullfield.lower.window_pools import pool_of_windows
 from fullfield.operators.emitter import Strips
 from fullfield.operators.record import Windowed
 from fullfield.operators.registry import record_of
@@ -43,6 +44,7 @@ class _Shared:
         shapes = {n.name: n.shape[:-2] for n in network if n.kind != "whole"}
         self.to = Assembler(layout, shapes, fft=fft, inference=inference)
         self.calls = Calls(net, network, self.to)
+        self.pools: dict[tuple[object, ...], Node] = {}  # of windows, by node and whether they slide along y and x
 
     def run(self) -> GraphModule:
         for spec in self.network:
@@ -131,6 +133,8 @@ class _Shared:
     def _family(self, node: Node, family: FamilyPair) -> Node:
         strips = self._strips(node, family)
         operator = windowed(node)
+        if operator is not None and operator.reads_window and family != INTERIOR:
+            return self._pool_of_windows(node, family)
         fill = 0.0 if operator is None else operator.padding(bind(node))
         read = {s: self.to.strip(s, family, pair, fill) for s, pair in strips.items()}
         if operator is not None:
@@ -141,6 +145,16 @@ class _Shared:
             (value,) = read.values()
             return self.to.call(node.target, value, [-1, *self._shape(node.name, family)])
         return self._plain(node, read)
+
+    def _pool_of_windows(self, node: Node, family: FamilyPair) -> Node:
+        """A family of a pool whose border cells all read all of their window."""
+        ((source, strips),) = self._strips(node, family).items()
+        kind = node.name, *(f == "interior" for f in family)
+        if kind not in self.pools:
+            self.pools[kind] = pool_of_windows(self.to, self.calls.call(node), source, family, strips)
+        cells = self._shape(node.name, family)[-2:]
+        repeated = [-1 if f == "interior" else n for f, n in zip(family, cells, strict=True)]
+        return self.to.call(aten.expand.default, self.pools[kind], [-1, -1, *repeated])
 
     def _shape(self, name: str, family: FamilyPair) -> list[int]:
         """Channels, rows and columns of one family of a node."""

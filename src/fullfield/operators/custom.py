@@ -75,7 +75,7 @@ def _root_of_features(args: Args, read: int, written: int) -> Work:
 RECORDS = (
     Operator(
         (own.sliding_pool,),
-        windowed=Windowed(_sliding_pool, _emit_sliding_pool, scratch=_partial_sums),
+        windowed=Windowed(_sliding_pool, _emit_sliding_pool, reads_window=True, scratch=_partial_sums),
         independent="first",
     ),
     Operator(

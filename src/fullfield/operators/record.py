@@ -32,6 +32,8 @@ class Windowed:
         uniform: whether all cells of its result on a strip are computed alike, so that it may run on fragments.
         one_channel_dim: whether its emission takes maps of one channel dimension: others are merged before it.
         emit_head: writes it where its kernel is as large as the map, on every window's own cells.
+        reads_window: whether it is a pool, of the ``largest`` numbers or of means, in which every cell of a window's
+            border reads all of the window.
         scratch: memory that it needs besides what it reads and gives, by its integers and the multiply-adds of one
             number of its result.
     """
@@ -43,6 +45,7 @@ class Windowed:
     uniform: Callable[[Args, Strips], bool] = lambda args, strips: True
     one_channel_dim: bool = False
     emit_head: Callable[..., Any] | None = None
+    reads_window: bool = False
     scratch: Callable[[tuple[Op, Op], int], Scratch] = lambda ops, taps: Scratch()
 
 

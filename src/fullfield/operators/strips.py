@@ -69,10 +69,15 @@ def own_padding(
 def sums(to: Emitter, value: Any, strips: Strips, kernel: list[int]) -> Any:
     """Sums over kernels, one axis after the other, the taps of each apart by the strip's dilation."""
     for dim, strip, taps in zip((-2, -1), strips, kernel, strict=True):
-        out = strip.length - strip.slide.dilation * (taps - 1)
-        few = taps * (out // strip.slide.stride + 1) <= 2 * taps.bit_length() * strip.length
-        value = (_tap_by_tap if few else _doubled)(to, value, dim, strip, taps)
+        value = sums_along(to, value, dim, strip, taps)
     return value
+
+
+def sums_along(to: Emitter, value: Any, dim: int, strip: Strip, taps: int) -> Any:
+    """Sums over so many cells along one axis (-2 or -1), apart by the strip's dilation."""
+    out = strip.length - strip.slide.dilation * (taps - 1)
+    few = taps * (out // strip.slide.stride + 1) <= 2 * taps.bit_length() * strip.length
+    return (_tap_by_tap if few else _doubled)(to, value, dim, strip, taps)
 
 
 def _tap_by_tap(to: Emitter, value: Any, dim: int, strip: Strip, taps: int) -> Any:

@@ -113,8 +113,13 @@ def frontier(network: Network, places: Mapping[str, Place]) -> NodeSpec | None:
 
 
 def _gathered_cells(node: NodeSpec, layout: TileLayout) -> int:
-    """Cells that are gathered into strips for a node: all that its border cells read, where it reads neighbours."""
+    """Cells that are gathered into strips for a node: all that its border cells read, where it reads neighbours.
+
+    Pools that read whole windows add up sums of families instead.
+    """
     y, x = layout.y[node.name], layout.x[node.name]
+    if any(op.edge == "inside" for op in node.ops):
+        return 0
     if node.kind != "windowed" or y.families == x.families == ("interior",):
         return 0
     if all(op.kernel == 1 and op.stride == 1 and not (op.low or op.high) for op in node.ops):
