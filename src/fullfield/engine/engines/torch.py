@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.cache import ProgramCache, of_network
+from fullfield.engine.engines.channels_last import keep_channels_last
 from fullfield.engine.engines.cuda.graph import InputForm
 from fullfield.engine.engines.cuda.memory import clear_memory_errors
 from fullfield.engine.engines.cuda.tiles import cuda_tiles
@@ -96,7 +97,9 @@ class TorchEngine:
         return self.lowered.get(layout, plan.batch, make)
 
     def _finish(self, module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-        """A part of a program with merged operators, and such as write in place."""
+        """A part of a program with merged operators, and such as write in place; maps stay channels-last."""
+        if self.channels_last:
+            module = keep_channels_last(module)
         if self.fuses:
             module = self.fuser.fuse(module)
         elif self.on_gpu is not None and self.channels_last:
