@@ -115,6 +115,29 @@ def test_where_no_budget_is_set_one_window_may_take_more_than_the_default() -> N
         ask(tile=(2, 2))
 
 
+def test_where_windows_read_their_neighbours_pixels_single_ones_are_no_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single windows would take almost as much memory as tiles, and many times their time."""
+    monkeypatch.setattr("fullfield.planning.choose.DEFAULT_BUDGET_BYTES", 10**5)
+
+    def ask(**options: Any) -> Plan:
+        return make_plan(padded(), image=(200, 200), step=(4, 4), **options)
+
+    context, single = ask(borders=CONTEXT), ask(borders=CONTEXT, tile=(1, 1))
+    assert single.cost.region > padded().window
+    assert context.tile > (1, 1)
+    assert context.budget_bytes == 2 * single.memory.total_bytes > 10**5
+    assert ask().budget_bytes == ask(tile=(1, 1)).memory.total_bytes
+    with pytest.raises(BudgetError, match="a scan window by window takes"):
+        ask(borders=CONTEXT, budget_bytes=10**5)
+
+
+def test_engines_hold_the_values_of_programs_that_gathers_cut() -> None:
+    """Where no window has cells of its own there is one program, in which values take each other's place."""
+    context, exact = (make_plan(padded(), image=(200, 200), step=(4, 4), borders=b) for b in (CONTEXT, EXACT))
+    assert context.cost.held_bytes == 0 < context.cost.moved_bytes
+    assert exact.cost.held_bytes == exact.cost.moved_bytes > 0
+
+
 def _works(ask: Callable[[int], Plan], budget: int) -> bool:
     try:
         ask(budget)

@@ -44,7 +44,8 @@ def make_plan(
         borders: which cells are computed as in the crops; all by default.
         itemsize: bytes of one number.
         budget_bytes: memory allowed, for everything that ``Plan.memory`` counts; 2 GiB if none is given, or what a scan
-            by single windows takes if that is more.
+            by single windows takes if that is more. Where windows read pixels beyond their own, twice as much as that:
+            tiles of single windows would read almost all pixels of larger ones, each for one window.
         overhead: what the scan takes besides the computation; nothing by default.
         tile: rows and columns of windows computed together, if not to be chosen; all of a smaller map. They share all
             that can be shared if that fits the budget.
@@ -66,7 +67,16 @@ def make_plan(
         tile, batch = tile or (1, 1), 1
     budget = DEFAULT_BUDGET_BYTES if budget_bytes is None else budget_bytes
     task = _Task(costs, borders, image, step, overhead or Overhead(), budget, tile, batch)
+    if budget_bytes is None and borders.cells is not None:
+        task = replace(task, budget=max(budget, 2 * _single_window_bytes(task, method)))
     return _within_budget(task, method, strict=budget_bytes is not None)
+
+
+def _single_window_bytes(task: _Task, method: Method) -> int:
+    """The least budget for a scan by single windows; 0 where they read no pixels but their own."""
+    plans = _plans(replace(task, tile=(1, 1)), method, task.overhead.savings[-1])
+    reads_more = any(n > w for plan in plans for n, w in zip(plan.cost.region, task.network.window, strict=True))
+    return min(_least_budget(task.overhead, plan) for plan in plans) if reads_more else 0
 
 
 def _within_budget(task: _Task, method: Method, *, strict: bool) -> Plan:
@@ -218,7 +228,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
     def memory(tile: Pair, found: Cost) -> Memory:
         extent = (tile[0] * cell_stride[0], tile[1] * cell_stride[1])
         engine = task.overhead.engine
-        held = engine.values * found.moved_bytes + engine.packed * found.packed_bytes
+        held = engine.values * found.held_bytes + engine.packed * found.packed_bytes
         peak = int(engine.factor * found.peak_bytes + held)
         use = TileUse(peak, found.region, math.prod(tile), extent, task.map_shape(task.step))
         return memory_of(use, task.overhead, task.budget, savings)

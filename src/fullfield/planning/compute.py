@@ -22,7 +22,8 @@ class Compute:
     Args:
         budget: memory allowed, bytes or a text such as ``"2GB"``: everything that the scan takes besides an image given
             as array, the model's weights and scores kept in memory. By default 2 GiB, or what one window takes where
-            that is more. On a GPU the computation's share is memory of the device.
+            that is more; twice as much as that in ``context`` and between it and ``exact``. On a GPU the computation's
+            share is memory of the device.
         tile: rows and columns of windows computed together; chosen by the plan by default.
         method: how steps that the network's stride does not divide are run: ``atrous`` spreads operators over one fine
             map, ``fragments`` runs them on its interleaved parts, ``shifted`` scans the image several times. By default

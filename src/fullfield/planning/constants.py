@@ -14,6 +14,7 @@ class CostConstants:
         macs_per_fresh_byte: time to get a byte of the first tile's memory from the system: 0.07 ns in pages of 2 MB,
             0.35 in pages of 4 KB, 1 in a virtual machine (tensors of 64 MB filled, on fresh and on used memory).
         macs_per_call: time to call one operator (``benchmarks/scan.py``, steps of 1 to 8 px).
+        pool_calls: operators called for a pool over whole windows, for each of its families (EfficientNet-B0, mode 2).
         macs_per_tile: time to prepare, hand over and write one tile (``benchmarks/stream.py``, LeNet).
         idle_heap: bytes of the heap that lie idle over those in use there, at most (``tests/engine/test_memory.py``):
             pieces that smaller values leave and later ones do not fit into.
@@ -29,6 +30,7 @@ class CostConstants:
     macs_per_byte: float = 4.0
     macs_per_fresh_byte: float = 10.0
     macs_per_call: float = 2e5
+    pool_calls: int = 34
     macs_per_tile: float = 5e7
     idle_heap: float = 2.6
     heap_bytes: int = 32 << 20

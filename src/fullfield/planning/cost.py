@@ -25,6 +25,8 @@ class Cost:
         peak_bytes: most bytes in use at once.
         calls: operators called, counted for each family of cells and each batch of windows.
         region: height and width of the image's part that the tile reads, px.
+        held_bytes: ``moved_bytes`` of programs that are cut where cells are gathered: engines that compile hold the
+            values of every part; 0 where there is one part, in which values take each other's place.
         packed_bytes: weights, once for each family of cells and each size of batch that they are used for: engines
             that pack weights for every call hold so many.
     """
@@ -36,6 +38,7 @@ class Cost:
     calls: int = 0
     region: Pair = (0, 0)
     packed_bytes: int = 0
+    held_bytes: int = 0
 
     @property
     def macs(self) -> int:
@@ -58,7 +61,7 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     gathered = sum(window_size[name] for name in layout.frontier_inputs) if rest else 0
     cut = [n for n in shared if not all(_is_uncut(axis[n.name]) for axis in (layout.y, layout.x))]
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
-    families = sum(len(layout.y[n.name].families) * len(layout.x[n.name].families) for n in shared)
+    families = sum(_family_calls(n, layout) for n in shared)
     calls = families + len(rest) * -(-windows // batch)
     strips = {n.name: _gathered_cells(n, layout) for n in shared}
     taken = sum(windows * math.prod(network[name].shape[-2:]) for name in layout.frontier_inputs) if rest else 0
@@ -71,19 +74,29 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     batches = -(-windows // batch)
     weights = CONSTANTS.weight_moves * (packed + batches * convolved) + batches * linear
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
+    moved = rearranged + strip_bytes + weights + sum(size.values())
+    moved += windows * (gathered + sum(window_size[n.name] for n in rest))
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
-        moved_bytes=rearranged
-        + strip_bytes
-        + weights
-        + sum(size.values())
-        + windows * (gathered + sum(window_size[n.name] for n in rest)),
+        moved_bytes=moved,
         peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + programs,
         calls=calls,
         region=(bottom - top, right - left),
         packed_bytes=packed + 2 * convolved,
+        held_bytes=moved if strip_bytes or rest else 0,
     )
+
+
+def _family_calls(node: NodeSpec, layout: TileLayout) -> int:
+    """Operators that are called for a shared node: one for each of its families, several where it is a sum of sums."""
+    families = len(layout.y[node.name].families) * len(layout.x[node.name].families)
+    return families * (CONSTANTS.pool_calls if families > 1 and _pools_windows(node) else 1)
+
+
+def _pools_windows(node: NodeSpec) -> bool:
+    """Whether a node is a pool in which every cell of a window's border reads all of the window."""
+    return any(op.edge == "inside" for op in node.ops)
 
 
 def _weights(node: NodeSpec) -> int:
@@ -118,7 +131,7 @@ def _gathered_cells(node: NodeSpec, layout: TileLayout) -> int:
     Pools that read whole windows add up sums of families instead.
     """
     y, x = layout.y[node.name], layout.x[node.name]
-    if any(op.edge == "inside" for op in node.ops):
+    if _pools_windows(node):
         return 0
     if node.kind != "windowed" or y.families == x.families == ("interior",):
         return 0

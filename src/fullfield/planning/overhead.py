@@ -50,7 +50,8 @@ class EngineMemory:
 
     Args:
         factor: share of torch's peak that it takes too.
-        values: share of all values written that its programs hold at once: each keeps its buffers.
+        values: share of all values written that its programs hold at once where a tile has several: each keeps its
+            buffers.
         packed: copies of the weights that are packed for every family of cells and every size of batch.
         fixed_bytes: the library itself, once it is loaded.
     """
