@@ -15,8 +15,7 @@ from fullfield._version import __version__
 from fullfield.errors import ImageError, ResumeError
 from fullfield.exporters.table_file import TableCell, read_table, write_table
 from fullfield.file_locks import LockedError, file_lock
-from fullfield.image.blob import local_path
-from fullfield.image.opened import file_state
+from fullfield.image.open import opened_state
 from fullfield.planning.mode import mode_text
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def of_image(run: BatchRun, image: ListedImage, mask: Any) -> BatchRun:
     Args:
         mask: identity of its mask, as plain JSON.
     """
-    state = file_state(local_path(image.path))
+    state = opened_state(image.path, image.selection.stack)
     return BatchRun(run.model, run.settings, _hash({"state": state, "selection": repr(image.selection), "mask": mask}))
 
 

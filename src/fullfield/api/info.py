@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fullfield.arguments import checks_keywords
 from fullfield.errors import FullfieldError, ImageError
-from fullfield.image.open import open
+from fullfield.image.open import PathLike, open, parse_files
 from fullfield.importers.checkpoints.names import parse_network_name
 from fullfield.model.window_resize import Interpolation
 from fullfield.store.archive import read_npz_record
@@ -56,7 +56,7 @@ class FileInfo:
 
 @checks_keywords
 def info(
-    path: str | os.PathLike[str],
+    path: PathLike | Sequence[PathLike],
     *,
     check: bool = False,
     trust: bool = False,
@@ -71,7 +71,8 @@ def info(
     """What a file is and what it says of itself; its content decides, not its name.
 
     Args:
-        path: an image, a model's file or name, or a result that ``scan`` or ``export`` wrote (``.zarr``, ``.npz``).
+        path: an image, or several files that are one; a model's file or name; or a result that ``scan`` or ``export``
+            wrote (``.zarr``, ``.npz``).
         check: read all of it: of a result every checksum is compared, of an image every pixel is decoded.
         trust: allow a model file to run code, as ``.pt2`` files and pickles can.
         window, score, weights, arch, resize, interpolation, antialias: of a model, as for ``load``.
@@ -79,7 +80,9 @@ def info(
     Raises:
         FullfieldError: the file is none of these, or damaged.
     """
-    name = os.fspath(path)
+    name, *others = parse_files(path)
+    if others:
+        return _image_info(open([name, *others]), check=check)
     options = {"trust": trust, "window": window, "score": score, "weights": weights, "arch": arch}
     options |= {"resize": resize, "interpolation": interpolation, "antialias": antialias}
     if parse_network_name(name) is not None:
@@ -97,8 +100,13 @@ def info(
         raster = open(name)
     except ImageError as error:
         return FileInfo(name, "model", _model(_loaded(name, error, **options)))
+    return _image_info(raster, check=check)
+
+
+def _image_info(raster: Raster, *, check: bool) -> FileInfo:
     try:
-        return FileInfo(name, "image", _image(raster) | ({"checked": _decoded(raster)} if check else {}))
+        checked = {"checked": _decoded(raster)} if check else {}
+        return FileInfo(raster.name, "image", _image(raster) | checked)
     finally:
         raster.close()
 

@@ -88,7 +88,8 @@ def scan(
 
     Args:
         model: a ``Model``, an ``nn.Module`` or the path of a model file; ``load`` has more options.
-        image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, path, or what ``open`` gives.
+        image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, path, or what ``open`` gives;
+            several paths are one image, as for ``open``.
         step: px between windows, one number or ``(y, x)``; by default the network's stride.
         mode: ``"exact"`` gives the crops' scores. ``"context"`` gives those of the fully convolutional network: layers
             that pad see the neighbouring pixels, and gates slide with the window; it is cheaper, and differs. Between

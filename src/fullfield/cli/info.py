@@ -11,19 +11,22 @@ from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
 from fullfield.cli.files import check_file
 from fullfield.importers.checkpoints.names import parse_network_name
+from fullfield.text import number_of
 
 
 @click.command(
     cls=Command,
     examples=("fullfield info slide.svs", "fullfield info model.onnx", "fullfield info map.zarr --check"),
 )
-@click.argument("file")
+@click.argument("files", nargs=-1, required=True, metavar="FILE")
+@option("--stack", group="What", is_flag=True, help="The files are bands of one image.")
 @option("--check", group="What", is_flag=True, help="Read all of it: compare checksums, decode every pixel.")
 @options.as_json
 @options.model_options
 def command(
-    file: str,
     *,
+    files: tuple[str, ...],
+    stack: bool,
     check: bool,
     as_json: bool,
     loading: dict[str, Any],
@@ -33,11 +36,14 @@ def command(
     Of an image size, levels, resolution, bands and reader; of a model window, classes and preprocessing; of a result
     how it was made.
     """
-    if parse_network_name(file) is None:
-        check_file(file)
+    if (len(files) > 1) is not stack:
+        raise click.UsageError(f"one file is taken, or several with --stack; {number_of(len(files), 'file')} given")
+    for file in files:
+        if parse_network_name(file) is None:
+            check_file(file)
     from fullfield.api.info import info
 
-    found = info(file, check=check, **loading)
+    found = info(files if stack else files[0], check=check, **loading)
     if as_json:
         options.print_json(found.to_dict())
     else:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fullfield.cli import map_options, options
 from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
-from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
+
+if TYPE_CHECKING:
+    from fullfield.cli.records import PickedPart
 
 
 @click.command(
@@ -23,7 +24,7 @@ from fullfield.cli.records import apply
         "fullfield mask slide.svs -o tissue.png",
     ),
 )
-@click.argument("image")
+@options.image
 @options.picked
 @option("--budget", group="How", metavar="SIZE", help="Memory allowed, such as 2GB.")
 @option("-o", "--output", group="Output", metavar="FILE", help=".geojson, .gpkg, .fgb, .tif, .ome.tif, .png.")
@@ -31,8 +32,8 @@ from fullfield.cli.records import apply
 @apply(options.as_json, options.overwrite)
 def command(
     *,
-    image: str,
-    pick: Callable[[str], Any],
+    images: tuple[str, ...],
+    pick: PickedPart,
     budget: str | None,
     output: str | None,
     coordinates: Any,
@@ -43,7 +44,7 @@ def command(
 
     It is what scan --skip-background looks at. Polygons and rasters can be edited and given to --mask.
     """
-    check_file(image)
+    image = pick(images)
     if output is not None:
         from fullfield.exporters.foreground import SUFFIXES
         from fullfield.files import check_writable
@@ -52,7 +53,7 @@ def command(
     from fullfield.api.find_foreground import find_foreground, save_foreground
 
     with show_progress() as display:
-        found = find_foreground(pick(image), budget=budget, progress=display.of(image))
+        found = find_foreground(image, budget=budget, progress=display.of(images[0]))
         written = None
         if output is not None:
             written = save_foreground(found, output, coordinates=coordinates, overwrite=overwrite)

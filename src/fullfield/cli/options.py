@@ -36,14 +36,12 @@ step = option(
     group="What",
     type=positive_pair("step", "use 1 or more, such as 32"),
     metavar="PX[,PX]",
-    help="Px between windows, y before x. [default: the network's stride, often 32: 676 windows in 1024x1024 px; 16: "
-    "2601 windows. fullfield plan tells their time.]",
+    help="Px between windows, y before x. [default: the network's stride, often 32: 676 windows in 1024x1024 px; "
+    "16: 2601]",
 )
 scale = option("--scale", group="What", type=float, default=1.0, help="Resize the image by this factor first.")
-picked = collected(
-    "pick",
-    records.image,
-    ("level", "mpp", "bands", "series", "z", "t", "value_range", "pixel_size", "nodata", "valid", "scale_offset"),
+_PART = ("level", "mpp", "bands", "series", "z", "t", "value_range", "pixel_size", "nodata", "valid", "scale_offset")
+_PART_OPTIONS = (
     option("--mpp", group="What", type=float, metavar="UM", help="Scan at so many micrometres per px."),
     option(
         "--level", group="What", type=click.IntRange(min=0), metavar="N", help="Level of the pyramid; 0 is the finest."
@@ -53,7 +51,7 @@ picked = collected(
         group="What",
         type=class_keys,
         metavar="B,...",
-        help="Bands in this order, by name, or from 0: GDAL's band 1 is 0.",
+        help="Bands by name, or number: GDAL's band 1 is 0.",
     ),
     option(
         "--series",
@@ -105,6 +103,24 @@ picked = collected(
         help="Apply the scale and the offset that the file gives its bands.",
     ),
 )
+picked_file = collected("pick", records.image, _PART, *_PART_OPTIONS)
+picked = collected(
+    "pick",
+    records.image,
+    (*_PART, "stack", "resampling"),
+    option("--stack", group="What", is_flag=True, help="The files are bands of one image."),
+    *_PART_OPTIONS,
+    option(
+        "--resampling",
+        group="What",
+        rare=True,
+        type=click.Choice(["bilinear", "nearest"]),
+        default="bilinear",
+        show_default=True,
+        help="How --stack brings a file to another grid.",
+    ),
+)
+image = click.argument("images", nargs=-1, required=True, metavar="IMAGE")
 
 # -- Where -------------------------------------------------------------------------------------------------------------
 

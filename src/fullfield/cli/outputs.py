@@ -114,7 +114,8 @@ class ScanOutputs:
         if self.is_batch:
             self._check_batch()
             return
-        check_file(self.images[0].path)
+        for path in (self.images[0].path, *self.images[0].selection.stack):
+            check_file(path)
         if self.output is not None:
             check_scores(Path(self.output), overwrite=self.overwrite, restart=self.restart)
 

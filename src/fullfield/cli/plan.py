@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command
 from fullfield.cli.echo import echo
-from fullfield.cli.files import ModelFile, check_file
+from fullfield.cli.files import ModelFile
 from fullfield.cli.progress import duration, show_progress
 from fullfield.cli.records import apply
+
+if TYPE_CHECKING:
+    from fullfield.cli.records import PickedPart
 
 
 @click.command(
@@ -24,24 +26,24 @@ from fullfield.cli.records import apply
     ),
 )
 @options.model
-@click.argument("image")
+@options.image
 @apply(options.step, options.scale, options.picked, options.where, options.mode, options.compute)
 @options.as_json
 def command(
-    *, model: ModelFile, pick: Callable[[str], Any], image: str, mode: Any, as_json: bool, **settings: Any
+    *, model: ModelFile, pick: PickedPart, images: tuple[str, ...], mode: Any, as_json: bool, **settings: Any
 ) -> None:
     """Show how IMAGE would be scanned with MODEL: where each layer runs, what it costs, memory and time.
 
     One window is run to time the machine. The last lines compare steps: windows, and time of the whole scan.
     """
-    check_file(image)
+    image = pick(images)
     settings["mode"] = "exact" if mode is None else mode
     with show_progress() as display:
         net = display.reading(model.load)
         from fullfield.api.plan import compare_steps, plan
 
-        found = plan(net, pick(image), **settings)
-        steps = compare_steps(net, pick(image), **settings)
+        found = plan(net, image, **settings)
+        steps = compare_steps(net, image, **settings)
     this = next(each for each in steps if each.step == found.step)
     if as_json:
         facts = {"predicted_seconds": this.seconds, "predicted_crop_seconds": this.crop_seconds}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -117,27 +117,58 @@ def rule(**fields: Any) -> DecisionRule | None:
 
 @dataclass(frozen=True)
 class PickedPart:
-    """Turns a path into an image: into an ``ImageFile`` where a part of the file is picked.
+    """Turns paths into an image: into an ``ImageFile`` where a part of the file is picked.
 
     Args:
         selection: the part.
+        stacked: whether several files are one image.
     """
 
     selection: Selection
+    stacked: bool = False
 
-    def __call__(self, path: str) -> str | ImageFile:
-        """The image at a path."""
+    def __call__(self, paths: str | tuple[str, ...]) -> str | ImageFile:
+        """The image at a path, or at several; all of them exist.
+
+        Raises:
+            UsageError: several without ``--stack``, or one with it.
+            ImageError: a file is missing.
+        """
+        from fullfield.cli.files import check_file
         from fullfield.image.open import ImageFile
         from fullfield.image.selection import Selection
 
-        return path if self.selection == Selection() else ImageFile(path, self.selection)
+        files = (paths,) if isinstance(paths, str) else paths
+        if self.stacked:
+            return self.stack(files)
+        if len(files) > 1:
+            raise click.UsageError(f"one image is taken, {len(files)} are given: --stack makes one of several files")
+        check_file(files[0])
+        return files[0] if self.selection == Selection() else ImageFile(files[0], self.selection)
+
+    def stack(self, files: Sequence[str]) -> ImageFile:
+        """The files as the bands of one image; all of them exist.
+
+        Raises:
+            UsageError: there is one.
+            ImageError: a file is missing.
+        """
+        from fullfield.cli.files import check_file
+        from fullfield.image.open import ImageFile
+
+        if len(files) < 2:
+            raise click.UsageError("--stack makes one image of several files, one is given")
+        for each in files:
+            check_file(each)
+        return ImageFile(files[0], replace(self.selection, stack=tuple(files[1:])))
 
 
 def image(**fields: Any) -> PickedPart:
     """The part of a file that is picked."""
     from fullfield.image.selection import Selection, parse_value_range
 
-    return PickedPart(Selection(**parse_value_range(fields.pop("value_range")), **fields))
+    stacked = fields.pop("stack", False)
+    return PickedPart(Selection(**parse_value_range(fields.pop("value_range")), **fields), stacked)
 
 
 def model(**fields: Any) -> Any:

@@ -99,7 +99,9 @@ def command(
     from fullfield.api.list_images import is_several, list_images
 
     listed = tuple(list_images(images, recursive=recursive, selection=pick.selection))
-    several = len(images) > 1 or is_several(images[0])
+    if pick.stacked:
+        listed = tuple(list_images([pick.stack([each.path for each in listed])]))
+    several = not pick.stacked and (len(images) > 1 or is_several(images[0]))
     shown = suffix, overlay, cls, restart, overwrite, summary, thumbnails
     outputs = ScanOutputs(listed, several, output, *shown, rule, scales, views)
     outputs.check(encoding, world=settings["compute"].world)

@@ -69,7 +69,7 @@ from fullfield.text import number_of
 )
 @map_options.budget
 @map_options.coordinates("Polygons")
-@apply(map_options.geotiff, options.picked, options.as_json, options.overwrite)
+@apply(map_options.geotiff, options.picked_file, options.as_json, options.overwrite)
 def command(
     *,
     scores: str,
@@ -89,8 +89,7 @@ def command(
     .csv, .parquet: a row.
     """
     check_file(scores)
-    if image is not None:
-        check_file(image)
+    guide = None if image is None else pick(image)
     from fullfield.files import LAYERS, check_writable
 
     check_writable(Path(file), overwrite, suffixes=(".tif", ".tiff", ".npy", ".zarr", ".png", ".webp", *LAYERS))
@@ -101,7 +100,7 @@ def command(
     how = Segmentation(classes=classes or None, threshold=_thresholds(thresholds), **settings)
     with show_progress() as display:
         report = display.of(file)
-        found = open_scores(scores).segments(how, image=image and pick(image), budget=budget, progress=report)
+        found = open_scores(scores).segments(how, image=guide, budget=budget, progress=report)
         written = found.save(file, overwrite=overwrite, budget=budget, progress=report, **output)
     if as_json:
         counts = [

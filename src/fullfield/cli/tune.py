@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,13 +9,14 @@ import click
 from fullfield.cli import options, records
 from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
-from fullfield.cli.files import ModelFile, check_file, check_picture
+from fullfield.cli.files import ModelFile, check_picture
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply, collected
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from fullfield.cli.records import PickedPart
     from fullfield.jobs.candidates import Candidate, Tuning
     from fullfield.verification.target import Target
 
@@ -32,7 +32,7 @@ _FLOOR = 1e-6  # errors below are rounding
     ),
 )
 @options.model
-@click.argument("image")
+@options.image
 @apply(options.step, options.scale, options.picked, options.where)
 @collected(
     "labels",
@@ -50,8 +50,8 @@ _FLOOR = 1e-6  # errors below are rounding
 def command(
     *,
     model: ModelFile,
-    pick: Callable[[str], Any],
-    image: str,
+    pick: PickedPart,
+    images: tuple[str, ...],
     target: Target | None,
     output: str | None,
     as_json: bool,
@@ -64,7 +64,7 @@ def command(
     Names the fastest mode that meets the target; by default a tolerance of 0.02. With --labels also measures how
     accurate each mode is.
     """
-    check_file(image)
+    image = pick(images)
     check_picture(output, overwrite)
     from fullfield.drawing.chart import check_matplotlib
     from fullfield.verification.target import Target
@@ -78,7 +78,7 @@ def command(
         net = display.reading(model.load)
         from fullfield.api.tune import tune
 
-        tuning = tune(net, pick(image), progress=display.of(image), **settings)
+        tuning = tune(net, image, progress=display.of(images[0]), **settings)
     if output is not None:
         from fullfield.drawing.pictures import save_picture
 

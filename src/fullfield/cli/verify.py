@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +12,9 @@ from fullfield.cli.echo import echo
 from fullfield.cli.files import ModelFile, check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
+
+if TYPE_CHECKING:
+    from fullfield.cli.records import PickedPart
 
 
 @click.command(
@@ -24,7 +26,7 @@ from fullfield.cli.records import apply
     ),
 )
 @options.model
-@click.argument("image")
+@options.image
 @apply(options.step, options.scale, options.picked, options.where, options.mode, options.compute)
 @option(
     "--samples", group="How", type=int, default=64, show_default=True, help="Windows to run as crops, corners included."
@@ -38,8 +40,8 @@ def command(
     /,
     *,
     model: ModelFile,
-    pick: Callable[[str], Any],
-    image: str,
+    pick: PickedPart,
+    images: tuple[str, ...],
     mode: Any,
     scores: str | None,
     as_json: bool,
@@ -50,19 +52,19 @@ def command(
 
     Ends with 1 when exact scores were promised and are not.
     """
-    for path in (image, scores):
-        if path is not None:
-            check_file(path)
+    image = pick(images)
+    if scores is not None:
+        check_file(scores)
     with show_progress(as_json=json_progress) as display:
         net = display.reading(model.load)
         from fullfield.api.verify import verify
 
         certificate = verify(
             net,
-            pick(image),
+            image,
             mode="exact" if mode is None else mode,
             scores=scores,
-            progress=display.of(image),
+            progress=display.of(images[0]),
             **settings,
         )
     if as_json:

@@ -22,10 +22,12 @@ from fullfield.image.formats.sidecars import has_sidecars
 from fullfield.image.formats.tiff import GEO_TAGS, open_tiff
 from fullfield.image.formats.tiff_check import first_tags, tiff_format
 from fullfield.image.network import retried
-from fullfield.image.opened import Opened, file_state
+from fullfield.image.open_stack import open_stack
+from fullfield.image.opened import FileState, Opened, file_state
 from fullfield.image.percentiles import percentile_range
 from fullfield.image.raster import Raster, finest_level
 from fullfield.image.selection import (
+    Resampling,
     Selection,
     ValidBands,
     finer_level,
@@ -35,6 +37,7 @@ from fullfield.image.selection import (
     unknown_resolution,
 )
 
+PathLike = str | os.PathLike[str]
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 _NDPI = 65420
 _GDAL_METADATA = 42112
@@ -48,7 +51,7 @@ _NO_VENDOR = ("generic-tiff", None)  # OpenSlide's answers for TIFFs without a v
 
 @checks_keywords
 def open(
-    path: str | os.PathLike[str],
+    path: PathLike | Sequence[PathLike],
     *,
     level: int | None = None,
     mpp: float | None = None,
@@ -61,6 +64,7 @@ def open(
     nodata: float | None = None,
     valid: ValidBands = "any",
     scale_offset: bool = False,
+    resampling: Resampling = "bilinear",
 ) -> Raster:
     """Opens an image of any size; pixels are read by region, when they are needed.
 
@@ -68,7 +72,9 @@ def open(
     OME-Zarr, ``.npy``, PNG, JPEG and Pillow's other formats. Only MIRAX slides need their suffix, ``.mrxs``.
 
     Args:
-        path: file, folder of a Zarr, or URL; or an ``ImageFile``, which names the rest itself.
+        path: file, folder of a Zarr, or URL; or an ``ImageFile``, which names the rest itself. Several files are one
+            image, with the bands of all: on the grid of the one with the smallest pixels, of equal ones the first;
+            where a file does not reach, its bands hold nothing.
         level: index into the pyramid; 0, the finest, by default.
         mpp: micrometres per pixel, instead of a level: the nearest finer level is resampled once.
         bands: channels to read, in this order: counted from 0, or by name (a description, a colour, OME's channel).
@@ -82,9 +88,11 @@ def open(
         nodata: value of pixels that hold nothing, in place of the file's; of floats NaN always does.
         valid: whether a pixel is valid if ``any`` of its bands holds data, or only if ``all`` do.
         scale_offset: multiply stored numbers by the scale that the file gives their band, and add its offset: floats.
+        resampling: of those of several files that lie on another grid: ``"bilinear"`` or ``"nearest"``.
 
     Raises:
-        ImageError: it cannot be read, does not hold what is selected, or its reader is not installed.
+        ImageError: it cannot be read, does not hold what is selected, or its reader is not installed; or several files
+            do not lie on each other.
 
     Examples:
         >>> from importlib.resources import files
@@ -94,6 +102,7 @@ def open(
     """
     if isinstance(path, ImageFile):
         return path.open()
+    first, *others = parse_files(path)
     chosen = None if bands is None else parse_bands(bands)
     span = parse_value_range(value_range)
     selection = Selection(
@@ -107,9 +116,11 @@ def open(
         nodata=nodata,
         valid=valid,
         scale_offset=scale_offset,
+        stack=tuple(others),
+        resampling=resampling,
         **span,
     )
-    return open_raster(path, selection=selection)
+    return open_raster(first, selection=selection)
 
 
 @checks_fields
@@ -142,18 +153,23 @@ class ImageFile:
         return self.path
 
 
+def parse_files(path: PathLike | Sequence[PathLike]) -> list[str]:
+    """The files of an image, one or several.
+
+    Raises:
+        ImageError: none is named.
+    """
+    found = [os.fspath(each) for each in ([path] if isinstance(path, (str, os.PathLike)) else path)]
+    if not found:
+        raise ImageError("image", "no file is named", fix="give the path of one, or of several that are one image")
+    return found
+
+
 def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster:
     """Opens an image as ``open`` does, with the selection as one record."""
     name = os.fspath(path)
-    state = file_state(local_path(name))
-    try:
-        raster = _opened(name, selection) if selection.pixel_size is None else _of_pixel_size(name, selection)
-    except (OSError, EOFError) as error:  # of the system or the network, while the header is read
-        raise unreadable(name, error) from error
-    if selection.scale_offset and not raster.metadata.reader.startswith("gdal"):
-        raster.close()
-        what = f"is read by {raster.metadata.reader}, which finds no scale or offset of bands"
-        raise ImageError(name, what, fix="leave out scale_offset (--scale-offset)")
+    state = opened_state(name, selection.stack)
+    raster = _opened(name, selection) if selection.pixel_size is None else _of_pixel_size(name, selection)
     try:
         if selection.percentiles is not None:
             span = percentile_range(raster, *selection.percentiles)
@@ -219,7 +235,31 @@ def _at_resolution(raster: Raster, mpp: float, *, stated: bool) -> Raster:
     return raster if size == (height, width) else resampled(raster, size)
 
 
+def opened_state(path: str, stack: tuple[str, ...]) -> FileState | None:
+    """Size and time of change of a file; of several the sum and the last time, if all are files of this machine."""
+    states = [file_state(local_path(each)) for each in (path, *stack)]
+    known = [state for state in states if state is not None]
+    return (sum(size for size, _ in known), max(time for _, time in known)) if len(known) == len(states) else None
+
+
 def _opened(path: str, selection: Selection) -> Raster:
+    return open_stack(path, selection, _open_file) if selection.stack else _open_file(path, selection)
+
+
+def _open_file(path: str, selection: Selection) -> Raster:
+    """One level of a file, as it is stored."""
+    try:
+        raster = _of_format(path, selection)
+    except (OSError, EOFError) as error:  # of the system or the network, while the header is read
+        raise unreadable(path, error) from error
+    if selection.scale_offset and not raster.metadata.reader.startswith("gdal"):
+        raster.close()
+        what = f"is read by {raster.metadata.reader}, which finds no scale or offset of bands"
+        raise ImageError(path, what, fix="leave out scale_offset (--scale-offset)")
+    return raster
+
+
+def _of_format(path: str, selection: Selection) -> Raster:
     local = local_path(path)
     if local is not None and Path(local).is_dir():
         return _open_folder(local, selection)

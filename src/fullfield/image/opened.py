@@ -18,7 +18,7 @@ class Opened:
     Args:
         path: file, folder or URL.
         selection: the part.
-        state: of a single file on this machine, before it was opened; ``None`` for folders and URLs.
+        state: of its files on this machine, before they were opened; ``None`` for folders and URLs.
     """
 
     path: str

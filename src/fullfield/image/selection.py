@@ -12,6 +12,8 @@ from fullfield.errors import ImageError
 
 ValidBands = Literal["any", "all"]
 """Which bands of a valid pixel hold data."""
+Resampling = Literal["bilinear", "nearest"]
+"""How a file of a stack is brought to another grid."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Selection:
         nodata: value of pixels that hold nothing, in place of the file's; NaN always does.
         valid: whether a pixel is valid if ``any`` of its bands holds data, or only if ``all`` do.
         scale_offset: whether stored numbers are multiplied by the scale of their band, and its offset is added.
+        stack: further files, whose bands follow those of the first.
+        resampling: of files of a stack that lie on another grid than the finest: ``bilinear`` or ``nearest``.
 
     Raises:
         ImageError: both a level and a resolution, a number out of range, or an empty range of values.
@@ -48,6 +52,8 @@ class Selection:
     nodata: float | None = None
     valid: ValidBands = "any"
     scale_offset: bool = False
+    stack: tuple[str, ...] = ()
+    resampling: Resampling = "bilinear"
 
     def __post_init__(self) -> None:
         if self.level is not None and self.mpp is not None:
@@ -59,6 +65,9 @@ class Selection:
                 raise ImageError(name, f"{size:g} µm/px is not a positive number", fix="give one such as 0.5")
         if self.valid not in get_args(ValidBands):
             raise ImageError("valid", f"{self.valid!r} is not known", fix="use any or all")
+        if self.resampling not in get_args(Resampling):
+            fix = f"use {' or '.join(get_args(Resampling))}"
+            raise ImageError("resampling", f"{self.resampling!r} is not known", fix=fix)
         if self.bands == ():
             raise ImageError("bands", "none is selected", fix="give at least one, counted from 0, or leave it out")
         span = self.value_range

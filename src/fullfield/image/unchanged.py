@@ -8,8 +8,7 @@ from typing import Any
 
 from fullfield.image.blob import local_path
 from fullfield.image.checks import ChangedError
-from fullfield.image.open import open_raster
-from fullfield.image.opened import file_state
+from fullfield.image.open import open_raster, opened_state
 from fullfield.image.raster import ArrayRaster, Raster
 
 
@@ -26,10 +25,10 @@ def check_state(raster: Raster) -> None:
     if opened is None or isinstance(raster, ArrayRaster):  # whose pixels were read when it was opened
         return
     if opened.state is None:
-        if local_path(opened.path) is not None:
+        if any(local_path(each) is not None for each in (opened.path, *opened.selection.stack)):
             check_identity(raster)
         return
-    state = file_state(local_path(opened.path))
+    state = opened_state(opened.path, opened.selection.stack)
     if state != opened.state:
         now = "it is gone" if state is None else f"now it has {state[0]} bytes, changed at {state[1]} ns"
         raise _changed(raster, f"it had {opened.state[0]} bytes, changed at {opened.state[1]} ns; {now}")

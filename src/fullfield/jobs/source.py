@@ -10,7 +10,7 @@ import torch
 from fullfield.errors import ImageError
 from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair
-from fullfield.image.open import ImageFile, open_raster
+from fullfield.image.open import ImageFile, open, open_raster
 from fullfield.image.raster import Raster
 from fullfield.image.region import region_of
 from fullfield.image.selection import Selection
@@ -36,7 +36,7 @@ def open_source(
 
     Args:
         model: says what it takes.
-        image: array, tensor, PIL image, path, or what ``open`` gives.
+        image: array, tensor, PIL image, path, several paths of one image, or what ``open`` gives.
         step: px between windows (y, x).
         scale: factor on the image's size.
         where: of its fields, ``region`` and ``edge``.
@@ -53,6 +53,8 @@ def open_source(
         what = "is given, but the model takes pixel values as they are"
         raise ImageError("value range", what, fix="name a preprocessing that states its range, such as unit")
     edge = parse_edge(where.edge)
+    if isinstance(image, (list, tuple)) and image and all(isinstance(each, (str, os.PathLike)) for each in image):
+        image = open(image)
     source = open_image(
         _opened(image, model) if isinstance(image, (str, os.PathLike)) else image,
         preprocessing=model.preprocessing,
