@@ -15,6 +15,7 @@ import fullfield
 from fullfield import BatchOutput, FileResult, GeometryError, ImageError, ImageFile, ListedImage, ResumeError, Selection
 from fullfield.exporters.table_file import read_table
 from fullfield.files import remove
+from fullfield.jobs import passes
 
 MODEL = str(files("fullfield") / "data" / "rnet.onnx")
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 44, 3), dtype=np.uint8)
@@ -171,9 +172,12 @@ def test_a_decision_is_a_column_for_each_class_and_needs_no_map() -> None:
         scan(output=BatchOutput(summary="s.csv", decide="quantile:0.9", views="flips"))
 
 
-def test_sizes_and_views_are_decided_beside_the_map_of_the_image() -> None:
+def test_sizes_and_views_are_decided_beside_the_map_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     output = BatchOutput("m/{name}.zarr", summary="s.csv", decide="mean", scales=[1, 1.5], views="flips")
+    scans: list[object] = []
+    monkeypatch.setattr(passes, "_scanned", lambda *args, run=passes._scanned: scans.append(args) or run(*args))
     (result,) = scan(["in/a.png"], output, mode=("exact", "context"))
+    assert len(scans) == 2 * 4 * 2 - 1  # the stored map is one of them
     modes = ("exact", "context")
     wanted = fullfield.decide(MODEL, "in/a.png", "mean", step=4, scales=[1, 1.5], views="flips", mode=modes)
     assert isinstance(result.decision, fullfield.Decision)

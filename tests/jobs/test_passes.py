@@ -142,6 +142,20 @@ def test_maps_that_do_not_fit_are_stored_and_equal(model: fullfield.Model, monke
     assert not path.exists()
 
 
+def test_a_finished_map_is_not_scanned_again(model: fullfield.Model) -> None:
+    passes = Passes((0.5, 1.0), parse_views("flips"), parse_modes(["exact", "context"]))
+    every = scanned(model, passes)
+    request = ScanRequest.parse(model, PIXELS, step=STEP)
+    finished = fullfield.scan(model, PIXELS, step=STEP).map
+    prepared = prepare_passes(request, passes, finished=finished)
+    assert [len(size.scans) for size in prepared] == [8, 7]
+    with scanned_passes(prepared) as sizes:
+        assert sizes[1][0] is finished
+        for maps, arrays in zip(sizes, every, strict=True):
+            for scores, array in zip(maps, arrays, strict=True):
+                np.testing.assert_array_equal(whole(scores), array)
+
+
 def test_sizes_are_scans_at_that_scale(model: fullfield.Model) -> None:
     (half,), (double,) = scanned(model, Passes((0.5, 2.0)), scale=0.9)
     np.testing.assert_array_equal(half, fullfield.scan(model, PIXELS, step=STEP, scale=0.45).array)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fullfield.mask.where import Where
     from fullfield.model.model import Model
     from fullfield.planning.compute import Compute
+    from fullfield.store.maps import ScoreMap
 
 
 @overload
@@ -130,6 +131,7 @@ def decided_scans(
     mode: Modes | Target = "exact",
     verify: int = 0,
     progress: OnProgress | None = None,
+    finished: ScoreMap | None = None,
     **settings: Any,
 ) -> Iterator[tuple[Scores, Decision | tuple[Decision, ...]]]:
     """The decision of an image, and the scores of its first scan while they are needed.
@@ -138,6 +140,7 @@ def decided_scans(
         passes: the scans.
         mode, progress: as for ``decide``.
         verify: windows to run as crops, of a single scan.
+        finished: the map of the image in the first mode, if it was scanned with these settings already.
         settings: the others of ``ScanRequest.parse``.
     """
     if verify and not passes.single:
@@ -151,8 +154,8 @@ def decided_scans(
             yield Scores(scores), decide_scores(scores, rule)
         return
     if isinstance(mode, Target):
-        passes = replace(passes, modes=(tuned(request, mode, progress).borders,))
-    with scanned_passes(prepare_passes(request, passes, progress), progress) as sizes:
+        passes, finished = replace(passes, modes=(tuned(request, mode, progress).borders,)), None
+    with scanned_passes(prepare_passes(request, passes, progress, finished=finished), progress) as sizes:
         announce(progress, "deciding")
         every = (decide_maps(sizes, rule),) if rule.regions is None else decide_maps_regions(sizes, rule)
         combined = tuple(replace(each, combined=passes.texts) for each in every)

@@ -308,7 +308,8 @@ def scores_and_decision(
         yield scores, decide_scores(scores.map, rule)
     else:
         del settings["existing"]
-        with decided_scans(model, image.image, rule, passes, **settings | {"verify": 0}) as (_, decision):
+        more = {"verify": 0, "finished": scores.map}
+        with decided_scans(model, image.image, rule, passes, **settings | more) as (_, decision):
             yield scores, decision
 
 

@@ -58,15 +58,25 @@ class SizeScans:
 
     Args:
         image: the scan of the image itself.
-        scans: all of them, each with its view of the image.
+        scans: those to run, each with its view of the image.
+        finished: the maps of scans that are finished already.
     """
 
     image: ScanJob
     scans: tuple[tuple[ImageView, ScanJob], ...]
+    finished: tuple[ScoreMap, ...] = ()
 
 
-def prepare_passes(request: ScanRequest, passes: Passes, progress: OnProgress | None = None) -> tuple[SizeScans, ...]:
+def prepare_passes(
+    request: ScanRequest, passes: Passes, progress: OnProgress | None = None, *, finished: ScoreMap | None = None
+) -> tuple[SizeScans, ...]:
     """The scans of every size, ready to run.
+
+    Args:
+        request: what the scans have in common.
+        passes: the scans.
+        progress: called while engines are compared.
+        finished: the map of the image itself in the request's scale and the first mode, if it was scanned already.
 
     Raises:
         FullfieldError: as for ``prepare_job``, of any size: before the first scan.
@@ -83,8 +93,10 @@ def prepare_passes(request: ScanRequest, passes: Passes, progress: OnProgress | 
             job = prepare_scan(sized, progress=progress)
             request = replace(request, where=job.request.where)  # a background is found once
             jobs.append(job)
-        scans = [(view, turned_job(job, view)) for job in jobs for view in passes.views]
-        sizes.append(SizeScans(jobs[0], tuple(scans)))
+        known = () if finished is None or scale != 1 or passes.views[0] != ORIGINAL else (finished,)
+        pairs = [(view, job) for job in jobs for view in passes.views][len(known) :]
+        scans = [(view, turned_job(job, view)) for view, job in pairs]
+        sizes.append(SizeScans(jobs[0], tuple(scans), known))
     return tuple(sizes)
 
 
@@ -117,12 +129,12 @@ def scanned_passes(
         progress: called with the progress of all scans as one.
     """
     jobs = [job for size in sizes for _, job in size.scans]
-    free = min(job.plan.budget_bytes - job.plan.memory.total_bytes for job in jobs)
+    free = min((job.plan.budget_bytes - job.plan.memory.total_bytes for job in jobs), default=0)
     counted = _Counted(progress, sum(math.prod(job.plan.shape) for job in jobs))
     with TemporaryDirectory(prefix="fullfield-") as folder:
         found: list[tuple[ScoreMap, ...]] = []
         for size in sizes:
-            maps: list[ScoreMap] = []
+            maps = list(size.finished)
             for view, job in size.scans:
                 needed = map_bytes(job)
                 place = None if needed <= free else Path(folder) / f"{len(found)}-{len(maps)}.zarr"
