@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from fullfield.importers.caffe.reader import kind as caffe_file_kind
+from fullfield.importers.foreign import USE_ONNX, recognised, recognised_folder
 from fullfield.importers.torch7.reader import is_torch7
 
 FileKind = Literal[
     "onnx", "caffe", "torch7", "program", "pickle", "safetensors", "folder", "script", "foreign", "other"
 ]
-
-USE_ONNX = "export the network to ONNX and load that"
 
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"GGUF", "is a GGUF language model", USE_ONNX),
@@ -37,6 +36,8 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
             return "foreign", "is a TensorFlow SavedModel", _converted(path, "--saved-model")
         if (path / "config.json").is_file():
             return "folder", "", ""
+        if (words := recognised_folder(path)) is not None:
+            return "foreign", *words
         return "other", "is a directory, not a model file", "name the model file in it"
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         return "other", "is not a regular file", "copy its content to a file first"
@@ -62,6 +63,8 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
         return "safetensors", "", ""
     if is_torch7(head):
         return "torch7", "", ""
+    if (words := recognised(path, head)) is not None:
+        return "foreign", *words
     return ("onnx" if caffe_file_kind(path) is None else "caffe"), "", ""
 
 

@@ -15,7 +15,8 @@ from fullfield.arguments import checks_keywords
 from fullfield.errors import CaptureError
 from fullfield.importers.checkpoints.names import parse_network_name
 from fullfield.importers.class_names import read_class_names
-from fullfield.importers.detect import USE_ONNX, detect
+from fullfield.importers.detect import detect
+from fullfield.importers.foreign import USE_ONNX, recognised_pickle
 from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
 from fullfield.model.resized import resized
@@ -187,11 +188,15 @@ def _load_format(path: Path, kind: str, *, weights: Path | None, options: dict[s
 
 def _load_trusted(path: Path, kind: str, what: str, *, arch: str | None, trust: bool, options: dict[str, Any]) -> Model:
     """The model of a file that can run code."""
+    foreign = recognised_pickle(path) if kind == "pickle" else None
+    if foreign is not None and not foreign.holds_module:
+        raise CaptureError(str(path), foreign.what, fix=foreign.fix)
     if not trust:
+        what, fix = (what, USE_ONNX) if foreign is None else (foreign.what, foreign.fix)
         raise CaptureError(
             str(path),
             f"{what}: opening it can run code that its author put there",
-            fix=f"pass trust=True or --trust if you know where it is from; else {USE_ONNX}",
+            fix=f"pass trust=True or --trust if you know where it is from; else {fix}",
         )
     if kind == "script":
         return _load_script(path, options)

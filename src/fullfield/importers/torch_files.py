@@ -11,7 +11,7 @@ from torch import nn
 
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.checkpoints.state_dict import StateDict, state_in
-from fullfield.importers.detect import USE_ONNX
+from fullfield.importers.foreign import USE_ONNX, recognised_pickle
 
 
 def read_program(path: Path) -> tuple[nn.Module, tuple[int, int, int] | None]:
@@ -38,10 +38,9 @@ def read_pickle(path: Path) -> nn.Module | StateDict:
         return loaded
     if (state := state_in(path, loaded)) is not None:
         return state
-    if isinstance(loaded, dict):
-        found = [key for key in ("model", "state_dict", "module", "net") if isinstance(loaded.get(key), nn.Module)]
-        if found:
-            module: nn.Module = loaded[found[0]]
+    held = loaded if isinstance(loaded, dict) else {"model": getattr(loaded, "model", None)}  # of a Learner of fastai
+    for key in ("model", "state_dict", "module", "net"):
+        if isinstance(module := held.get(key), nn.Module):
             return module
     what = f"holds a {type(loaded).__name__}, neither a module nor weights"
     raise CaptureError(str(path), what, fix="save the module, or its state_dict()")
@@ -50,11 +49,10 @@ def read_pickle(path: Path) -> nn.Module | StateDict:
 def _unreadable(path: Path, error: Exception) -> CaptureError:
     missing = _missing_class(error)
     if missing is not None:
-        return CaptureError(
-            str(path),
-            f"needs {missing}, which cannot be imported here",
-            fix=f"install the package that defines it, or put its source on PYTHONPATH; or, where it runs, {USE_ONNX}",
-        )
+        fix = f"install the package that defines it, or put its source on PYTHONPATH; or, where it runs, {USE_ONNX}"
+        if (foreign := recognised_pickle(path)) is not None:
+            fix = f"pip install fastai; or, {foreign.fix}"
+        return CaptureError(str(path), f"needs {missing}, which cannot be imported here", fix=fix)
     why = f"{type(error).__name__}: {first_line(error)}"
     return CaptureError(str(path), f"cannot be read ({why})", fix="export it again with the torch installed here")
 

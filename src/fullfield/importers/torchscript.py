@@ -13,7 +13,7 @@ from torch import nn
 
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.checkpoints.network import listed_names
-from fullfield.importers.detect import USE_ONNX
+from fullfield.importers.foreign import USE_ONNX
 from fullfield.model.json_file import read_json
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.text import numbers_text

@@ -16,6 +16,7 @@ from fullfield.importers.caffe.fields import unknown_fields
 from fullfield.importers.caffe.schema import Message, message
 from fullfield.importers.caffe.upgrade import upgrade
 from fullfield.importers.limits import broken, read_bytes
+from fullfield.importers.protobuf_fields import top_fields
 
 TEXT_BYTES = 2**24
 """The most bytes of a ``.prototxt``."""
@@ -117,36 +118,15 @@ def _is_binary(stream: BinaryIO) -> bool:
 
     Both number their fields from 1, with different types: field 1 is the name in Caffe and a number in ONNX.
     """
-    size = stream.seek(0, 2)
-    stream.seek(0)
-    layers = False
-    for _ in range(10_000):
-        if stream.tell() >= size:
-            return layers
-        tag = _varint(stream)
-        if tag is None or (tag >> 3, tag & 7) not in _TOP:
+    layers, last = False, 0
+    for field in top_fields(stream):
+        if field is None:
+            return layers and last == 100
+        last = field[0]
+        if field[:2] not in _TOP:
             return False
-        length = _varint(stream)
-        if length is None:
-            return False
-        layers = layers or tag >> 3 in (2, 100)
-        if tag & 7 == 2:
-            if stream.tell() + length > size:
-                return layers and tag >> 3 == 100
-            stream.seek(length, 1)
+        layers = layers or last in (2, 100)
     return layers
 
 
 _TOP = frozenset({(1, 2), (2, 2), (3, 2), (4, 0), (4, 2), (5, 0), (6, 2), (7, 0), (8, 2), (100, 2)})
-
-
-def _varint(stream: BinaryIO) -> int | None:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = stream.read(1)
-        if not byte:
-            return None
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    return None
