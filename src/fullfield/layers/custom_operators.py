@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fullfield.layers.depth_to_space import depth_to_space as depth_to_space
+from fullfield.layers.fake_quantise import fake_quantise as fake_quantise
 from fullfield.layers.fft import fft_conv2d_operator as fft_conv2d
 from fullfield.layers.local_contraction import locally_connected2d as locally_connected2d
 from fullfield.layers.lrn import across as local_response_norm
@@ -15,6 +16,7 @@ from fullfield.layers.sliding_pool import sliding_pool as sliding_pool
 
 __all__ = [
     "depth_to_space",
+    "fake_quantise",
     "feature_l2_pool",
     "fft_conv2d",
     "l2_pool2d",

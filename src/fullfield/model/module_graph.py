@@ -18,6 +18,8 @@ from fullfield.model.quiet import quiet
 
 aten = torch.ops.aten
 
+_LIKE = (aten.zeros_like.default, aten.ones_like.default, aten.full_like.default)
+
 
 def graph_of(
     module: nn.Module, example: torch.Tensor, explain: Callable[[Exception], CaptureError]
@@ -75,8 +77,20 @@ def _functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
         assert isinstance(exported, torch.fx.GraphModule)
         _drop_checks(exported.graph)
     _keep_single_windows(exported.graph)
+    _follow_types(exported.graph)
     exported.graph.eliminate_dead_code()  # such as the indices of maxima
     return exported
+
+
+def _follow_types(graph: torch.fx.Graph) -> None:
+    """Lets tensors made like others take their type, also when the network is computed in another precision.
+
+    Exact: yes
+    """
+    for target in _LIKE:
+        for node in graph.find_nodes(op="call_function", target=target):
+            if node.kwargs.get("dtype") == node.args[0].meta["val"].dtype:
+                node.kwargs = {name: value for name, value in node.kwargs.items() if name != "dtype"}
 
 
 def _keep_single_windows(graph: torch.fx.Graph) -> None:

@@ -19,12 +19,14 @@ from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.batch_trials import noise
 from fullfield.model.cuda_arithmetic import cuda_arithmetic
 from fullfield.model.export_errors import Channels, explain
+from fullfield.model.fake_quantisation import READ_AS_FLOATS, as_floats
 from fullfield.model.features import ScoreChoice
 from fullfield.model.forks import compute_after_forks
 from fullfield.model.given_preprocessing import PreprocessingLike, from_timm, resolve
 from fullfield.model.model import Model
 from fullfield.model.module_check import check_against_module, unchanged
 from fullfield.model.module_graph import copy_paths, example_of, graph_of
+from fullfield.model.observers import refuse_integers, without_observers
 from fullfield.model.outputs import ScoreOutput
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.quiet import quiet
@@ -67,21 +69,25 @@ def capture_module(
             raise CaptureError("window", "is not given and the module does not state it", fix="pass window=224, say")
         window = (int(size[1]), int(size[2]))
     height, width = parse_window(window)
-    wrapped = ScoreOutput(module, score)
-    graph, channels, wrapped = _export_first(wrapped, _input_channels(module, cfg, channels), (height, width))
-    example = example_of(wrapped, (channels, height, width))
-    features = _features(wrapped, module, graph, example)
-    names = None if features is not None else _timm_names(cfg)
-    model = checked_model(
-        graph,
-        window=(height, width),
-        channels=channels,
-        preprocessing=resolve(preprocessing, channels=channels, stated=from_timm(cfg)),
-        class_names=names if class_names is None else tuple(class_names),
-        name=name or type(module).__name__,
-        features=features,
-    )
-    check_against_module(wrapped, graph, example, model.name)
+    name = name or type(module).__name__
+    refuse_integers(module, name)
+    with without_observers(module):
+        wrapped = ScoreOutput(module, score)
+        graph, channels, wrapped = _export_first(wrapped, _input_channels(module, cfg, channels), (height, width))
+        example = example_of(wrapped, (channels, height, width))
+        features = _features(wrapped, module, graph, example)
+        names = None if features is not None else _timm_names(cfg)
+        floats = as_floats(graph, example)
+        model = checked_model(
+            graph if floats is None else floats,
+            window=(height, width),
+            channels=channels,
+            preprocessing=resolve(preprocessing, channels=channels, stated=from_timm(cfg)),
+            class_names=names if class_names is None else tuple(class_names),
+            name=name if floats is None else f"{name} ({READ_AS_FLOATS})",
+            features=features,
+        )
+        check_against_module(wrapped, graph, example, name)
     return model
 
 

@@ -19,6 +19,7 @@ from fullfield.importers.onnx.metadata import Metadata, metadata
 from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, opset, read_model
 from fullfield.importers.onnx.values import OnnxValue, Traced
 from fullfield.model.batch_independence import check_batch_independence
+from fullfield.model.fake_quantisation import READ_AS_FLOATS
 from fullfield.model.features import parse_score, vector_rule
 from fullfield.model.given_preprocessing import PreprocessingLike, resolve
 from fullfield.model.model import Model
@@ -62,7 +63,7 @@ def load_onnx(
             preprocessing, channels=entry.channels, stated=stated.preprocessing or entry.preprocessing
         ),
         class_names=names if class_names is None else tuple(class_names),
-        name=name or (stated.name or path.stem) + (" (quantised, read as floats)" if read.quantised else ""),
+        name=name or (stated.name or path.stem) + (f" ({READ_AS_FLOATS})" if read.quantised else ""),
         features=network.features or stated.features,
         check=partial(_check_independence, path) if network.freed else check_batch_independence,
     )
