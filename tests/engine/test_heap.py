@@ -28,6 +28,25 @@ def test_free_memory_is_released_to_the_system() -> None:
     assert held[0].sum() + last.sum() == 16000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_values_that_are_freed_within_a_tile_leave_their_pages_to_the_next_ones() -> None:
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("not glibc")
+
+    def returned() -> int:
+        values = [np.ones(2_500_000) for _ in range(10)]  # 20 MB each: small enough to come from the heap
+        full = resident()
+        del values
+        return full - resident()
+
+    heap.keep_free(0)
+    assert returned() > 100e6  # all beyond 64 MB
+    heap.keep_free(2**30)
+    assert returned() < 20e6
+    heap.keep_free(0)
+    heap.trim()
+
+
 class Held:
     """A process's memory: what is in use, and what is held free until it is handed back."""
 

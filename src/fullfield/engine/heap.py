@@ -10,15 +10,20 @@ import sys
 from collections.abc import Callable
 
 from fullfield.planning import Plan
+from fullfield.planning.constants import CONSTANTS
 
 _PAGE = mmap.PAGESIZE
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, by malloc.h
+_MOST_OPTION = 2**31 - 1
 
 
 class Heap:
     """Limits the free memory that a scan's process holds between tiles.
 
     Trimming after every tile would take as long as a small tile: the next tile allocates the same memory again.
-    What malloc_trim cannot release is in use, and raises the limit.
+    What malloc_trim cannot release is in use, and raises the limit. Within a tile glibc keeps as much: by itself it
+    returns all beyond 64 MB whenever a value is freed, and the next value of that size gets fresh pages, which takes
+    longer than to write it.
 
     Args:
         plan: of the scan. A quarter of its predicted peak may be held free, and up to half of the peak more if the
@@ -29,6 +34,7 @@ class Heap:
         peak = plan.memory.tile_bytes
         self.most = peak // 4 + min(peak, plan.spare_bytes) // 2
         self.limit = held_bytes() + plan.memory.overhead_bytes + self.most
+        keep_free(self.most)
 
     def trim_excess(self) -> None:
         """Trims if the process holds more than the limit, or if its resident memory is unknown."""
@@ -64,6 +70,19 @@ def trim() -> None:
     tiles a process would come to hold several times what any tile needs.
     """
     _trimmer()(0)
+
+
+def keep_free(most: int) -> None:
+    """Lets glibc's heap hold so many free bytes at its end; values of 32 MB and more keep pages of their own.
+
+    Does nothing if the C library has no ``mallopt``.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    set_option(_MMAP_THRESHOLD, CONSTANTS.heap_bytes)
+    set_option(_TRIM_THRESHOLD, min(max(most, 2 * CONSTANTS.heap_bytes), _MOST_OPTION))
 
 
 @functools.cache
