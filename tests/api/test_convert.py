@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import GraphModule
 
 import fullfield
 from fullfield import Model, UnsupportedError
@@ -244,6 +245,27 @@ def test_what_was_exported_can_be_loaded_as_a_network_of_its_own(tmp_path: Path)
     x = torch.randn(1, 3, 40, 40)
     with torch.no_grad():
         assert difference(fullfield.convert(path)(x), fullfield.convert(net)(x)) <= 1e-4
+
+
+def test_the_means_of_a_gate_slide_over_its_few_channels() -> None:
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.squeeze = nn.Sequential(nn.Conv2d(16, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+            self.excite = nn.Conv2d(4, 16, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * torch.sigmoid(self.excite(self.squeeze(x.mean((2, 3), keepdim=True))))
+
+    layers = [nn.Conv2d(3, 16, 3), nn.ReLU(), Gate(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2)]
+    module = nn.Sequential(*layers).eval()
+    x = torch.rand(2, 3, 12, 12)
+    for fold in (False, True):
+        converted = fullfield.convert(module, window=12, fold_batch_norm=fold)
+        assert isinstance(converted, GraphModule)
+        (pool,) = converted.graph.find_nodes(op="call_function", target=torch.ops.fullfield.sliding_pool.default)
+        assert pool.args[0].target is torch.ops.aten.conv2d.default
+        assert torch.allclose(converted(x)[:, :, 0, 0], module(x), rtol=0, atol=1e-5)
 
 
 class Unshared(nn.Module):

@@ -12,6 +12,7 @@ from fullfield.arguments import checks_keywords
 from fullfield.canonical.align_branches import crop_to_common_size
 from fullfield.canonical.fold import fold_batch_norm as fold
 from fullfield.canonical.integers import network
+from fullfield.canonical.narrow_pools import narrow_pools
 from fullfield.canonical.pipeline import canonical
 from fullfield.errors import UnsupportedError
 from fullfield.importers.load import load
@@ -58,6 +59,7 @@ def convert(
     form = replace(form, graph=crop_to_common_size(form.graph, prepared.network))
     if fold_batch_norm:
         form = replace(form, graph=fold(form.graph)[0])
+    form = replace(form, graph=narrow_pools(form.graph))
     if fft == "auto":
         for node in form.graph.graph.nodes:
             if node.target is torch.ops.aten.conv2d.default:
