@@ -299,7 +299,6 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "irregular pool": (lambda n, x: F.adaptive_avg_pool2d(x, (3, 4)), "10x8 cells into 3x4 of unequal sizes"),
     "group norm": (lambda n, x: F.group_norm(x, 2), "normalises over the positions"),
     "instance norm": (lambda n, x: F.instance_norm(x), "normalises over the positions"),
-    "norm of the map": (lambda n, x: F.layer_norm(x, [10, 8]), "normalises over the positions"),
     "circular padding": (lambda n, x: F.pad(x, (1, 1, 1, 1), mode="circular"), "opposite edge \\(circular\\)"),
     "reflected tokens": (
         lambda n, x: F.pad(x.permute(0, 2, 3, 1), (1, 1, 1, 1), mode="reflect"),
@@ -313,8 +312,6 @@ REFUSED: dict[str, tuple[Body, str]] = {
         lambda n, x: torch.cat([n.place.expand(x.shape[0], -1, -1, -1), x], 1),
         "do not come from the image",
     ),
-    "variance of the map": (lambda n, x: x.var((2, 3), keepdim=True) + x, "variance of positions"),
-    "variance of everything": (lambda n, x: x + x.var((1, 2, 3), keepdim=True), "variance of positions"),
     "joined rows": (lambda n, x: torch.cat([x, x], 2), "joins positions"),
     "split tokens": (lambda n, x: torch.add(*x.flatten(2).chunk(2, 2)), "takes a part of dimensions"),
     "one number of the map": (lambda n, x: x.flatten(1)[:, 3:4] + x.flatten(1)[:, 5].unsqueeze(1), "picks one of"),
@@ -323,7 +320,6 @@ REFUSED: dict[str, tuple[Body, str]] = {
         lambda n, x: torch.slice_scatter(x, torch.ones(1, 1, 1, 1).expand_as(x[:, :1]), 1, 0, 1),
         "do not come",
     ),
-    "mean of everything": (lambda n, x: x - x.mean((1, 2, 3), keepdim=True), "a gate"),
     "rows that do not divide": (lambda n, x: x.reshape(-1, 8, 4, 20), "mixes positions"),
     "blocks as windows of a batch": (
         lambda n, x: blocks(x).permute(0, 2, 4, 1, 3, 5).reshape(-1, 8, 2, 2).relu().reshape(-1, 8, 10, 8),
@@ -357,7 +353,6 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "unshuffled tokens": (lambda n, x: F.pixel_unshuffle(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
     "unfolded tokens": (lambda n, x: F.unfold(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
     "convolution along positions": (lambda n, x: F.conv1d(x.flatten(2), n.kernel[:, :, 0]), "positions of the window"),
-    "norm of everything": (lambda n, x: x / x.norm(2, (1, 2, 3), keepdim=True), "a gate"),
     "norm of another order": (
         lambda n, x: x / (1 + x.norm(p=0, dim=2, keepdim=True)),
         "norm of order 0 over positions",

@@ -315,6 +315,21 @@ def group_norm(draw: Any, b: Builder, x: Node) -> Node | None:
     return b.call(aten.group_norm.default, x, draw(st.sampled_from([1, c])), b.tensor(c), b.tensor(c), 0.1)
 
 
+def standardised(draw: Any, b: Builder, x: Node) -> Node | None:
+    """Less the mean or the least, over the deviation or the range: of all numbers, or of each channel."""
+    dims = draw(st.sampled_from([[1, 2, 3], [2, 3]]))
+    if draw(st.booleans()):
+        low = b.call(aten.amin.default, x, dims, True)
+        size = b.call(aten.sub.Tensor, b.call(aten.amax.default, x, dims, True), low)
+    else:
+        low = b.call(aten.mean.dim, x, dims, True)
+        size = b.call(aten.std.correction, x, dims, correction=draw(st.integers(0, 1)), keepdim=True)
+    if size is None:
+        return None
+    size = b.call(draw(st.sampled_from([aten.add.Tensor, aten.clamp.default])), size, 0.1)
+    return b.call(aten.div.Tensor, b.call(aten.sub.Tensor, x, low), size)
+
+
 INTEGER_LAYERS = [
     conv,
     conv,
@@ -344,7 +359,7 @@ SHARED_LAYERS = [
     spanning,
     picked,
 ]
-GATES = [gate, channel_gate, response_norm, deviation, group_norm]
+GATES = [gate, channel_gate, response_norm, deviation, group_norm, standardised]
 ALL_LAYERS = [*SHARED_LAYERS, *GATES]
 EVERY_LAYER = [*ALL_LAYERS, attention, unshared]
 
@@ -372,12 +387,13 @@ def networks(
     heads: Any = (flat_head, mean_head, max_head),
     depth: int = 6,
     integers: bool = False,
+    first: Any = None,
 ) -> Model:
-    """A random checked_model on a random window."""
+    """A random checked_model on a random window, whose first layer may be given."""
     window = draw(st.tuples(st.integers(5, 21), st.integers(5, 21)))
     torch.manual_seed(draw(st.integers(0, 99)))
     b = Builder(window, integers=integers)
-    x = b.image
+    x = b.image if first is None else first(draw, b, b.image) or b.image
     for layer in draw(st.lists(st.sampled_from(layers), min_size=1, max_size=depth)):
         x = layer(draw, b, x) or x
     return b.finish(draw(st.sampled_from(heads))(draw, b, x))

@@ -85,3 +85,28 @@ def test_a_head_of_many_taps_rounds_as_the_linear_layer_of_the_crops() -> None:
     module = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 8, 1), nn.Flatten(), nn.Linear(8 * 48 * 48, 3)).eval()
     scan, crops = errors(module, 96, 2)
     assert scan <= 4 * crops + 1e-6
+
+
+class Standardised(nn.Module):
+    """A small network behind the window's own mean and deviation."""
+
+    def __init__(self, kernel: int, padding: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(3, 8, kernel, padding=padding), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x - x.mean((1, 2, 3), keepdim=True)
+        scores: Tensor = self.layers(y / (x.std((1, 2, 3), keepdim=True) + 1e-5)).flatten(1)
+        return scores
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 0), (7, 3), (11, 0)])
+def test_a_convolution_shared_before_the_mean_is_taken_off_rounds_as_those_of_the_crops(
+    kernel: int, padding: int
+) -> None:
+    torch.manual_seed(0)
+    scan, crops = errors(Standardised(kernel, padding).eval(), 40, 4)
+    assert scan <= 4 * crops + 1e-6

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
 from fullfield.canonical.values import CanonicalValue
-from fullfield.graph.calls import op_name
+from fullfield.graph.calls import bind, op_name
 from fullfield.graph.shapes import PROBE_BATCH, propagate
 from fullfield.model.model import Model
+
+
+class MapStatistic(NamedTuple):
+    """What a node is of another one: its ``max``, ``min`` or ``mean`` over the window's map and channels.
+
+    Args:
+        axes: spatial axes of several cells.
+        channels: canonical channel dimensions.
+    """
+
+    name: str
+    of: Node
+    axes: tuple[str, ...]
+    channels: tuple[int, ...]
 
 
 class CanonicalBuilder:
@@ -29,6 +43,8 @@ class CanonicalBuilder:
         self.graph = Graph()
         self.root = nn.Module()
         self.slid: dict[Node, CanonicalValue] = {}  # what nodes of one cell have become where they slide
+        self.statistics: dict[Node, MapStatistic] = {}
+        self._pads: dict[Node, bool] = {}
         self._made: dict[tuple[object, ...], torch.Tensor] = {}
 
     def call(self, source: Node, target: Any, args: Sequence[Any], kind: str, **meta: Any) -> Node:
@@ -36,6 +52,14 @@ class CanonicalBuilder:
         node = self.graph.call_function(target, tuple(args))
         self.describe(node, source, kind, **meta)
         return node
+
+    def pads(self, node: Node) -> bool:
+        """Whether a layer pads the map that a new node gives, or one that it is computed from."""
+        if node not in self._pads:
+            args = bind(node) if node.meta["kind"] == "windowed" else {}
+            own = any(any(args.get(name, ())) for name in ("padding", "pad"))
+            self._pads[node] = own or any(map(self.pads, node.all_input_nodes))
+        return self._pads[node]
 
     def describe(self, node: Node, source: Node, kind: str, **meta: Any) -> None:
         """Gives a new node the layer and the operator of the original node that it is made for."""

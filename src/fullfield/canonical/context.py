@@ -13,7 +13,7 @@ from torch.fx import Node
 from fullfield.canonical.builder import CanonicalBuilder
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.values import CanonicalValue, Const, Mapped, Outputs, Raw, Scalar, is_single
+from fullfield.canonical.values import CanonicalValue, Const, Mapped, Outputs, Raw, Scalar, Standardised, is_single
 from fullfield.graph.attributes import attribute_of
 
 aten = torch.ops.aten
@@ -103,6 +103,11 @@ class Context:
         made = self.builder.cached(key, lambda: tensor.to(self.builder.device, self.result.dtype))
         return Const(self.builder.attribute(f"{self.node.name}_fixed", made), tuple(made.shape))
 
+    def held(self, name: str, tensor: torch.Tensor) -> Const:
+        """A tensor of the rule's own as it is, under a name that no other of the operator's has."""
+        made = self.builder.cached((self.node.name, "held", name), lambda: tensor.to(self.builder.device))
+        return Const(self.builder.attribute(f"{self.node.name}_{name}", made), tuple(made.shape))
+
     def to_channels(self, mapped: Mapped, layout: Layout, order: Sequence[int]) -> Mapped:
         """``mapped`` with its canonical channel dimensions brought to ``order`` and then to ``layout.channels``."""
         node = mapped.node
@@ -140,4 +145,4 @@ class Context:
         return values
 
 
-Rule = Callable[[Context, dict[str, Any]], Mapped | Outputs | Refusal]
+Rule = Callable[[Context, dict[str, Any]], Mapped | Standardised | Outputs | Refusal]

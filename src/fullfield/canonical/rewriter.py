@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from fullfield.canonical.builder import CanonicalBuilder
 from fullfield.canonical.context import Context, Rule
 from fullfield.canonical.layout import Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.values import CanonicalValue, Const, Mapped, Outputs, Raw, Scalar
+from fullfield.canonical.rules import standardised
+from fullfield.canonical.values import CanonicalValue, Const, Mapped, Outputs, Raw, Scalar, Standardised
 from fullfield.graph.attributes import attribute_of
 from fullfield.graph.calls import bind, op_name
 from fullfield.graph.shapes import PROBE_BATCH, window_dims
@@ -49,6 +50,7 @@ class Rewriter:
         self.net, self.rules = net, rules
         self.builder = CanonicalBuilder(net, may_slide=may_slide)
         self.refused: list[Refused] = []
+        self.scaled: dict[Node, Node] = {}
 
     def run(self) -> GraphModule:
         """The canonical graph. Its output is ``(n, k, 1, 1)`` at the window, or ``(n, k)`` where that is refused."""
@@ -77,21 +79,26 @@ class Rewriter:
         if node.target is operator.getitem and isinstance(inputs[0], Outputs):
             item = inputs[0].items[int(node.args[1])]  # type: ignore[arg-type]
             return self._refuse(context, Refusal("asks for the indices of a pool")) if item is None else item
-        if not any(isinstance(v, (Mapped, Raw, Outputs)) for v in inputs):
+        if not any(isinstance(v, (Mapped, Standardised, Raw, Outputs)) for v in inputs):
             return self._without_image(context, inputs)
         raws = [v for v in inputs if isinstance(v, Raw)]
         if raws and all(v.fixed for v in raws):
-            if any(isinstance(v, (Mapped, Outputs)) for v in inputs):
+            if any(isinstance(v, (Mapped, Standardised, Outputs)) for v in inputs):
                 reason = "joins values that do not come from the image (a class token, say)"
                 return self._refuse(context, Refusal(reason))
             return Raw(self._copy(context, node).node, fixed=True)
         if raws:
             return self._copy(context, node)
+        if any(isinstance(v, Standardised) for v in inputs):
+            found = standardised.rewrite(context, bind(node), self.rules)
+            return self._copy(context, node) if isinstance(found, Refusal) else found
         rule = self.rules(node.target)
         if rule is None:
             reason = "is in no list of operators that act window by window or cell by cell"
             return self._refuse(context, Refusal(reason))
         result = rule(context, bind(node))
+        if isinstance(result, Refusal) and not self.builder.may_slide:
+            result = standardised.begin(context) or result
         return self._refuse(context, result) if isinstance(result, Refusal) else result
 
     def _size(self, context: Context) -> CanonicalValue:
@@ -143,9 +150,29 @@ class Rewriter:
         value = context.values[node]
         if isinstance(value, int):
             return value
+        if isinstance(value, Standardised):
+            return self._per_window(replace(context, node=node), value)
         if isinstance(value, Outputs) or (isinstance(value, Mapped) and value.replayed):
             return self._copy(context, node, reason).node
-        if not isinstance(value, Mapped) or value.layout.is_plain:
+        if not isinstance(value, Mapped):
+            return value.node
+        return self._in_shape(context, value, reason)
+
+    def _per_window(self, context: Context, value: Standardised) -> Node:
+        """The original tensor behind a map that is scaled by numbers of each window, computed for each once."""
+        if context.node not in self.scaled:
+            if value.replayed:
+                self.scaled[context.node] = self._refuse(context, Refusal(value.reason)).node
+            else:
+                result = standardised.computed(context, value, "whole")
+                reason = result.node.meta["reason"]
+                self.refused.append(Refused(context.node.meta["path"], op_name(context.node), reason))
+                self.scaled[context.node] = self._in_shape(context, result, reason)
+        return self.scaled[context.node]
+
+    def _in_shape(self, context: Context, value: Mapped, reason: str) -> Node:
+        """The original tensor behind a canonical one."""
+        if value.layout.is_plain:
             return value.node
         layout = value.layout
         rank = len(layout.channels)
@@ -160,8 +187,8 @@ class Rewriter:
     def _finish(self, context: Context, scores: Any) -> None:
         """The output, put back in shape where it is no map of one cell."""
         value = context.values[scores]
-        assert isinstance(value, (Mapped, Raw))
-        result = value.node
+        assert isinstance(value, (Mapped, Standardised, Raw))
+        result = self._restore(context, scores) if isinstance(value, Standardised) else value.node
         if isinstance(value, Mapped) and not (value.layout.single and len(value.layout.channels) == 1):
             self.refused.append(Refused("output", "flatten", "the scores are cells of a map, not one vector a window"))
             result = self._restore(context, scores, self.refused[-1].reason)

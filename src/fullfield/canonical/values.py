@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
 from torch.fx import Node
 
 from fullfield.canonical.layout import Layout
@@ -51,13 +52,56 @@ class Scalar:
 
 
 @dataclass(frozen=True)
+class Term:
+    """A pattern of cells, the same for all windows, times numbers of the window.
+
+    Args:
+        factors: nodes with one cell for the window, whose product is taken.
+        pattern: float64 ``(c, y, x)``, or ``(c, 1, 1)`` where all cells are alike.
+    """
+
+    factors: tuple[Node, ...]
+    pattern: Tensor
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all cells are alike."""
+        return self.pattern.shape[1:] == (1, 1)
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """A map that windows share, scaled and shifted by numbers of each window: ``a(factors * base + terms)``.
+
+    Args:
+        base: of one channel dimension; the value's own layout.
+        factors: nodes with one cell for the window, whose product is taken.
+        terms: what is added.
+        by_channel: whether factors or shifts differ between channels.
+        activations: pointwise operators of the original network that never fall, applied to the sum one by one.
+        squared: whether the square of it all is meant.
+        replayed: whether an operator that stays as it is reads what the original's operators give, not these.
+        reason: why these are not shared.
+    """
+
+    base: Mapped
+    factors: tuple[Node, ...] = ()
+    terms: tuple[Term, ...] = ()
+    by_channel: bool = False
+    activations: tuple[Node, ...] = ()
+    squared: bool = False
+    replayed: bool = True
+    reason: str = "combines a map with one value for the whole window (a gate)"
+
+
+@dataclass(frozen=True)
 class Outputs:
     """The results of an operator that has several; ``None`` for those that canonical form cannot give."""
 
-    items: tuple[Mapped | None, ...]
+    items: tuple[Mapped | Standardised | None, ...]
 
 
-CanonicalValue = Mapped | Raw | Const | Scalar | Outputs | int
+CanonicalValue = Mapped | Standardised | Raw | Const | Scalar | Outputs | int
 
 
 def is_single(value: CanonicalValue) -> bool:

@@ -13,6 +13,7 @@ from fullfield.layers.pool_operators import feature_l2_pool as feature_l2_pool
 from fullfield.layers.pool_operators import l2_pool2d as l2_pool2d
 from fullfield.layers.pool_operators import root as root
 from fullfield.layers.sliding_pool import sliding_pool as sliding_pool
+from fullfield.layers.variance_pool import variance_pool as variance_pool
 
 __all__ = [
     "depth_to_space",
@@ -26,4 +27,5 @@ __all__ = [
     "neighbourhood",
     "root",
     "sliding_pool",
+    "variance_pool",
 ]

@@ -39,6 +39,16 @@ def _emit_sliding_pool(to: Emitter, call: Call, strip: Any, strips: Strips) -> A
     return gathered(to, strip, strips)
 
 
+def _variance_pool(args: Args, shapes: Shapes) -> tuple[Op, Op]:
+    y, x = (Op(k, s) for k, s in zip(args["kernel_size"], args["stride"], strict=True))
+    return y, x
+
+
+def _emit_variance_pool(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
+    stride, dilation = [s.slide.stride for s in strips], [s.slide.dilation for s in strips]
+    return to.call(own.variance_pool.default, strip, call.args["kernel_size"], stride, dilation)
+
+
 def _partial_sums(ops: tuple[Op, Op], taps: int) -> Scratch:
     """The sums of 1, 2, 4, … neighbours, of which several are held at once."""
     return Scratch(results=max((op.kernel.bit_count() + 1 for op in ops if op.edge == "inside"), default=0))
@@ -76,6 +86,12 @@ RECORDS = (
     Operator(
         (own.sliding_pool,),
         windowed=Windowed(_sliding_pool, _emit_sliding_pool, reads_window=True, scratch=_partial_sums),
+        independent="first",
+    ),
+    Operator(
+        (own.variance_pool,),
+        windowed=Windowed(_variance_pool, _emit_variance_pool, scratch=lambda ops, taps: Scratch(results=5)),
+        new_memory=True,
         independent="first",
     ),
     Operator(

@@ -27,18 +27,19 @@ class EngineScan:
     make: MakeEngine
 
     @cached_property
-    def net(self) -> Canonical:
-        return in_float32(self.scan.canonical)
+    def single(self) -> Scan:
+        """The scan of the network in float32, whose canonical form casts to float32."""
+        return replace(self.scan, net=model_in_float32(self.scan.net))
 
     @cached_property
     def engine(self) -> Any:
-        return self.make(self.net)
+        return self.make(self.single.canonical)
 
     def __call__(self, image: torch.Tensor, step: Pair, tile: Pair | None = None) -> torch.Tensor:
         """Scores ``(rows, columns, k)`` of every window of an image in float64, tile by tile."""
-        plan: Any = SimpleNamespace(network=self.scan.network, batch=self.scan.batch)
+        plan: Any = SimpleNamespace(network=self.single.network, batch=self.single.batch)
         bands: dict[int, list[torch.Tensor]] = {}
-        for row, layout, pixels in self.scan.tiles(image, step, tile):
+        for row, layout, pixels in self.single.tiles(image, step, tile):
             scores = self.engine.compile(plan, layout)(pixels[0].float().numpy())
             bands.setdefault(row, []).append(torch.from_numpy(scores).permute(1, 2, 0))
         return torch.cat([torch.cat(band, 1) for band in bands.values()], 0).double()

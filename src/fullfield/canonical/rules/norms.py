@@ -8,13 +8,15 @@ from typing import Any
 import torch
 
 from fullfield.canonical.context import Context
+from fullfield.canonical.evaluate import evaluate
 from fullfield.canonical.layout import BATCH, CHANNEL
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rules.pointwise import as_type
-from fullfield.canonical.rules.reductions import collapse, moments, pointwise
-from fullfield.canonical.values import Mapped, Outputs
+from fullfield.canonical.rules.reductions import collapse, may_share, moments, pointwise
+from fullfield.canonical.values import Mapped, Outputs, Standardised, Term
 
 aten = torch.ops.aten
+_OVER_POSITIONS = "normalises over the positions of the window"
 
 
 def batch_norm(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
@@ -34,7 +36,7 @@ def batch_norm(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Ref
     return Outputs((result, None, None)) if isinstance(context.result, (tuple, list)) else result
 
 
-def layer_norm(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
+def layer_norm(context: Context, args: dict[str, Any]) -> Mapped | Standardised | Refusal:
     """Layer norm over channels, cell by cell: channels moved last, normalised, moved back.
 
     Exact: yes
@@ -56,31 +58,34 @@ def layer_norm(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     return Mapped(context.emit(aten.permute.default, [normed, back], kind="per_cell"), layout)
 
 
-def _layer_norm_of_map(context: Context, args: dict[str, Any], dims: list[int]) -> Mapped | Refusal:
+def _layer_norm_of_map(context: Context, args: dict[str, Any], dims: list[int]) -> Mapped | Standardised | Refusal:
     if args["weight"] is not None:
         return Refusal("scales positions of the window differently")
-    if not context.may_slide:
-        return Refusal("normalises over the positions of the window")
     x = context.value(args["input"])
+    if not context.may_slide:
+        return _standardised(context, args, x, dims) or Refusal(_OVER_POSITIONS)
     if context.node.target is aten.rms_norm.default:
         return _sliding_rms_norm(context, args, x, dims)
     return _sliding_norm(context, args, x, dims)
 
 
-def group_norm(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
+def group_norm(context: Context, args: dict[str, Any]) -> Mapped | Standardised | Outputs | Refusal:
     """Group and instance norm over the whole window; where they may slide, over a neighbourhood of each cell.
 
-    Exact: no, and only on request; yes with stored statistics
+    Exact: yes, other rounding; no where they slide
     """
     x = context.value(args["input"])
     if args.get("use_input_stats") is False:
         return batch_norm(context, args)
-    if not context.may_slide or not x.layout.is_plain or not isinstance(context.result, torch.Tensor):
-        return Refusal("normalises over the positions of the window")
+    if not x.layout.is_plain or not isinstance(context.result, torch.Tensor):
+        return Refusal(_OVER_POSITIONS)
     (channels,) = x.layout.channels
     groups = args.get("num_groups", channels)
-    dims = (BATCH, CHANNEL, CHANNEL, ("y",), ("x",))
-    grouped = replace(x.layout, dims=dims, channels=(groups, channels // groups))
+    if not context.may_slide:
+        dims = {1: [1, 2, 3], channels: [2, 3]}.get(groups, [])
+        return _standardised(context, args, x, dims) or Refusal(_OVER_POSITIONS)
+    split = (BATCH, CHANNEL, CHANNEL, ("y",), ("x",))
+    grouped = replace(x.layout, dims=split, channels=(groups, channels // groups))
     normed = _sliding_norm(context, args, context.to_channels(x, grouped, [0]), [2, 3, 4])
     result = context.to_channels(normed, x.layout, [0, 1]).node
     for name, target in (("weight", aten.mul.Tensor), ("bias", aten.add.Tensor)):
@@ -89,6 +94,46 @@ def group_norm(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Ref
             fitted = context.weight(context.value(args[name]), shape, range(4), shape)
             result = context.emit(target, [result, fitted], kind="pointwise")
     return Mapped(result, x.layout)
+
+
+def _standardised(context: Context, args: dict[str, Any], x: Mapped, dims: list[int]) -> Standardised | None:
+    """A norm over all positions, by the window's mean and deviation; ``None`` where windows cannot share these.
+
+    Exact: yes, other rounding
+    """
+    sizes, source = x.layout.channels, args["input"]
+    if len(sizes) != 1 or x.layout.single or x.replayed or not may_share(context, x, source, dims):
+        return None
+    if {s for d in dims for s in x.layout.dims[d]} < {"y", "x"}:
+        return None
+    ones = torch.ones(sizes[0], 1, 1, dtype=torch.float64)
+    shift: tuple[Term, ...] = ()
+    if context.node.target is aten.rms_norm.default:
+        wide = as_type(context, x, torch.float64, context.type_of(source))
+        variance = collapse(
+            context, pointwise(context, aten.mul.Tensor, wide, wide), dims, "mean", keep=True, sliding=False
+        )
+        eps = torch.finfo(context.type_of(source)).eps if args["eps"] is None else args["eps"]
+    else:
+        mean, variance = moments(context, x, source, dims, keep=True, sliding=False)
+        eps = args["eps"]
+    factor = pointwise(context, aten.rsqrt.default, pointwise(context, aten.add.Tensor, variance, eps)).node
+    if context.node.target is not aten.rms_norm.default:
+        shift = (Term((mean.node, factor), -ones),)
+    by_channel = variance.layout.channels != (1,)
+    result = Standardised(x, (factor,), shift, by_channel=by_channel, reason=_OVER_POSITIONS)
+    gain, bias = (context.value(args.get(name)) for name in ("weight", "bias"))
+    if gain is not None:
+        shape = [1, sizes[0], 1, 1]
+        scale = context.weight(gain, shape, range(4), shape)
+        numbers = evaluate(context.builder.root, scale.node)[0]
+        base = replace(x, node=context.emit(aten.mul.Tensor, [x, scale], kind="pointwise"))
+        terms = tuple(replace(term, pattern=term.pattern * numbers) for term in shift)
+        result = replace(result, base=base, terms=terms)
+    if bias is not None:
+        numbers = evaluate(context.builder.root, bias.node).reshape(-1, 1, 1)
+        result = replace(result, terms=(*result.terms, Term((), numbers)))
+    return result
 
 
 def _sliding_norm(context: Context, args: dict[str, Any], x: Mapped, dims: list[int]) -> Mapped:

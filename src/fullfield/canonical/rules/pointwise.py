@@ -46,7 +46,7 @@ def pointwise(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
         fitted = operand
         if isinstance(operand, Const):
             per_channel = node.target in (aten.prelu.default, aten._prelu_kernel.default)
-            fitted = _fit(context, operand, layout, per_channel=per_channel)
+            fitted = fit(context, operand, layout, per_channel=per_channel)
         if isinstance(fitted, Refusal):
             return fitted
         new.append(fitted)
@@ -109,7 +109,7 @@ def _common_layout(layouts: list[Layout]) -> Layout | Refusal:
     return first.with_channels(channels)
 
 
-def _fit(context: Context, const: Const, layout: Layout, *, per_channel: bool) -> Const | Refusal:
+def fit(context: Context, const: Const, layout: Layout, *, per_channel: bool) -> Const | Refusal:
     """A fixed tensor shaped to broadcast against the canonical map."""
     rank = len(layout.channels)
     if len(const.shape) == 0 or (per_channel and const.shape == (1,)):

@@ -79,7 +79,7 @@ def emit_pool(
     """The pool, and the cells of its canonical form where it slides instead of reducing the window's map to one cell.
 
     Args:
-        name: ``max``, ``mean`` or ``sum``.
+        name: ``max``, ``mean``, ``sum``, or ``variance``, which does not slide.
         sliding: whether a pool over the window's whole map slides with the window.
     """
     cells = (x.layout.height, x.layout.width)
@@ -105,6 +105,9 @@ def _pool_without_padding(context: Context, x: Mapped, kernel: list[int], name: 
     if name == "max":
         operands = [x, kernel, kernel, [0, 0], [1, 1], False]
         return context.emit(aten.max_pool2d.default, _with_unit_stride(operands, x, kernel), kind="windowed")
+    if name == "variance":
+        operands = [x, kernel, kernel, [1, 1]]
+        return context.emit(operators.variance_pool.default, _with_unit_stride(operands, x, kernel), kind="windowed")
     operands = [x, kernel, kernel, [0, 0], False, True, None]
     mean = context.emit(aten.avg_pool2d.default, _with_unit_stride(operands, x, kernel), kind="windowed")
     if name != "sum":

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from fullfield.canonical.builder import MapStatistic
 from fullfield.canonical.context import Context
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rules.pointwise import as_type, cast
@@ -22,19 +23,19 @@ _OVER_CHANNELS = {"mean": aten.mean.dim, "sum": aten.sum.dim_IntList, "max": ate
 
 
 def reduce(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """``mean``, ``sum`` or ``amax``: over the window's map a pool as large as the map, over channels per cell.
+    """``mean``, ``sum``, ``amax``, ``amin``: over the window's map a pool as large as the map, over channels per cell.
 
     Sums over the map in a narrower type than the network's stay as they are: in another order they round differently.
 
     Exact: yes, other summation order
     """
     x = context.value(args["self"])
-    dims = _dims(x, args.get("dim"))
+    dims = dims_of(x, args.get("dim"))
     if 0 in dims:
         return Refusal("reduces over the batch")
-    name = {"mean": "mean", "sum": "sum", "amax": "max"}[str(context.node.target).split(".")[1]]
+    name = {"mean": "mean", "sum": "sum", "amax": "max", "amin": "min"}[str(context.node.target).split(".")[1]]
     dtype = taken = context.result.dtype
-    if name != "max" and _axes(x, dims) and _is_narrower(dtype, context.dtype):
+    if name in ("mean", "sum") and _axes(x, dims) and _is_narrower(dtype, context.dtype):
         if not context.may_slide:
             reason = f"sums positions of the window in {str(dtype)[6:]}, where another order rounds differently"
             return Refusal(reason, in_order=True)
@@ -50,24 +51,25 @@ def _is_narrower(dtype: torch.dtype, other: torch.dtype) -> bool:
 
 
 def largest(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
-    """``max`` over one dimension, as ``amax``. Indices are not supported.
+    """``max`` or ``min`` over one dimension, as ``amax`` or ``amin``. Indices are not supported.
 
     Exact: yes
     """
     x = context.value(args["self"])
-    dims = _dims(x, args["dim"])
+    dims = dims_of(x, args["dim"])
+    name = str(context.node.target).split(".")[1]
     if 0 in dims:
-        return Refusal("takes the largest of the batch")
-    return Outputs((collapse(context, x, dims, "max", keep=bool(args["keepdim"]), sliding=context.sliding), None))
+        return Refusal(f"takes the {'largest' if name == 'max' else 'smallest'} of the batch")
+    return Outputs((collapse(context, x, dims, name, keep=bool(args["keepdim"]), sliding=context.sliding), None))
 
 
 def variance(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refusal:
-    """``var`` and ``std``, also with their mean: over channels per cell, over the window's map only if it may slide.
+    """``var`` and ``std``, also with their mean: over channels per cell, over the window's map if all windows share it.
 
-    Exact: yes; sliding only on one window
+    Exact: yes, other rounding; sliding only on one window
     """
     x = context.value(args["self"])
-    dims, keep = _dims(x, args["dim"]), bool(args["keepdim"])
+    dims, keep = dims_of(x, args["dim"]), bool(args["keepdim"])
     if 0 in dims:
         return Refusal("takes the variance over the batch")
     name = str(context.node.target).split(".")[1]
@@ -75,7 +77,7 @@ def variance(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Refus
     correction = 1 if correction is None else int(correction)
     if not _axes(x, dims):
         return _variance_of_channels(context, x, name, dims, correction, keep=keep)
-    if not context.may_slide:
+    if not context.may_slide and not may_share(context, x, args["self"], dims):
         return Refusal("takes the variance of positions of the window")
     count = math.prod(x.layout.shape(1)[d] for d in dims)
     if count <= correction:
@@ -122,7 +124,7 @@ def norm(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     x = context.value(args["self"])
     order = args["ord"] if "ord" in args else args["p"]
     order = 2 if order is None else order
-    dims, keep = _dims(x, args["dim"]), bool(args["keepdim"])
+    dims, keep = dims_of(x, args["dim"]), bool(args["keepdim"])
     if 0 in dims:
         return Refusal("takes a norm over the batch")
     x = cast(context, x, args["self"], context.result.dtype)
@@ -155,19 +157,69 @@ def moments(
     """
     wide = as_type(context, x, torch.float64, context.type_of(source))
     mean = collapse(context, wide, dims, "mean", keep=keep, sliding=sliding)
+    if not context.may_slide:
+        return mean, _variance_of_map(context, wide, dims, keep=keep)
     squares = pointwise(context, aten.mul.Tensor, wide, wide)
     square = collapse(context, squares, dims, "mean", keep=keep, sliding=sliding)
     off = pointwise(context, aten.sub.Tensor, square, pointwise(context, aten.mul.Tensor, mean, mean))
     return mean, pointwise(context, aten.clamp.default, off, 0.0)
 
 
+def may_share(context: Context, x: Mapped, source: Any, dims: Sequence[int]) -> bool:
+    """Whether windows can share the variance of ``x``, original value ``source``: no layer before it pads.
+
+    In a narrower type than the network's it would be rounded in another way.
+    """
+    narrow = _is_narrower(context.type_of(source), context.dtype)
+    return bool(_axes(x, dims)) and not narrow and not context.builder.pads(x.node)
+
+
+def _variance_of_map(context: Context, x: Mapped, dims: Sequence[int], *, keep: bool) -> Mapped:
+    """The variance over the window's map, divided by the count: within channels, and between their means.
+
+    Exact: yes, other summation order
+    Source: Chan, Golub & LeVeque 1983 (doi 10.1080/00031305.1983.10483115)
+    """
+    axes, places = _axes(x, dims), [1 + i for i in _channels(x, dims)]
+    within = _over_map(context, x, axes, "variance", sliding=False)
+    if not places:
+        return _without(context, within.node, within, dims, keep=keep)
+    means = _over_map(context, x, axes, "mean", sliding=False)
+    node = context.emit(aten.mean.dim, [within, places, True], kind="per_cell")
+    between = context.emit(aten.var.correction, [means], kind="per_cell")
+    between.kwargs = {"dim": places, "correction": 0, "keepdim": True}
+    total = context.emit(aten.add.Tensor, [node, between], kind="pointwise")
+    return _without(context, total, within, dims, keep=keep)
+
+
 def collapse(context: Context, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, sliding: bool) -> Mapped:
-    """``mean``, ``sum`` or ``max`` over original dimensions: positions by a pool as large as the map, then channels.
+    """``mean``, ``sum``, ``max`` or ``min`` over original dimensions: positions by a pool of the map, then channels.
 
     A pool that slides comes last: it has a result at every cell, so that fewer channels make it cheaper.
 
     Exact: yes, other summation order
     """
+    if name == "min":
+        opposite = pointwise(context, aten.neg.default, x)
+        least = pointwise(
+            context, aten.neg.default, collapse(context, opposite, dims, "max", keep=keep, sliding=sliding)
+        )
+        return _noted(context, least, reduction("min", x, dims))
+    return _noted(context, _collapsed(context, x, dims, name, keep=keep, sliding=sliding), reduction(name, x, dims))
+
+
+def reduction(name: str, x: Mapped, dims: Sequence[int]) -> MapStatistic:
+    """What a value is of ``x`` if it is its ``name`` over original dimensions."""
+    return MapStatistic(name, x.node, tuple(sorted(_axes(x, dims))), tuple(sorted(_channels(x, dims))))
+
+
+def _noted(context: Context, value: Mapped, what: MapStatistic) -> Mapped:
+    """``value``, known from now on to be ``what``."""
+    context.builder.statistics[value.node] = what
+    return value
+
+
+def _collapsed(context: Context, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, sliding: bool) -> Mapped:
     axes, places = _axes(x, dims), _channels(x, dims)
     if places and sliding:
         x = _over_channels(context, x, places, name)
@@ -211,7 +263,7 @@ def _without(context: Context, node: Node, x: Mapped, dims: Sequence[int], *, ke
     return context.to_channels(Mapped(node, layout), fewer, range(len(sizes)))
 
 
-def _dims(x: Mapped, given: Any) -> list[int]:
+def dims_of(x: Mapped, given: Any) -> list[int]:
     """Original dimensions, counted from 0; all of them if none is given."""
     rank = len(x.layout.dims)
     if given is None or given == []:
@@ -239,7 +291,9 @@ RULES: dict[Any, Any] = {
     aten.mean.dim: reduce,
     aten.sum.dim_IntList: reduce,
     aten.amax.default: reduce,
+    aten.amin.default: reduce,
     aten.max.dim: largest,
+    aten.min.dim: largest,
     **dict.fromkeys((op for packet in VARIANCES for op in (packet.dim, packet.correction)), variance),
     aten.linalg_vector_norm.default: norm,
     aten.norm.ScalarOpt_dim: norm,
