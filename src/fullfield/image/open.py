@@ -252,7 +252,7 @@ def _open_file(path: str, selection: Selection) -> Raster:
         raster = _of_format(path, selection)
     except (OSError, EOFError) as error:  # of the system or the network, while the header is read
         raise unreadable(path, error) from error
-    if selection.scale_offset and not raster.metadata.reader.startswith("gdal"):
+    if selection.scale_offset and not raster.metadata.reader.startswith(("gdal", "zarr")):
         raster.close()
         what = f"is read by {raster.metadata.reader}, which finds no scale or offset of bands"
         raise ImageError(path, what, fix="leave out scale_offset (--scale-offset)")

@@ -30,7 +30,6 @@ from fullfield.image.formats.gdal_metadata import (
     microns_per_pixel,
     palette_colours,
     reader_name,
-    scale_note,
     tag_microns,
 )
 from fullfield.image.formats.gdal_safety import (
@@ -47,6 +46,7 @@ from fullfield.image.formats.handles import Handles
 from fullfield.image.network import noticed
 from fullfield.image.nodata import check_nodata, empty_values, nodata_of
 from fullfield.image.raster import ImageMetadata, Origin, raster_text
+from fullfield.image.scaling import scale_note, scaled_numbers, scaled_type
 from fullfield.image.selection import Selection, check_single, level_mpp, select_bands, select_index, select_level
 
 _MOST_LEVELS = 32
@@ -199,7 +199,8 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
             placed = georeference_of(dataset) is not None
             origin = Origin() if placed else control_points(dataset)
             reader = reader_name(dataset, path, placed=placed) + scale_note(
-                dataset, plan.bands, plan.scaled is not None
+                [(dataset.scales[band - 1], dataset.offsets[band - 1]) for band in plan.bands],
+                applied=plan.scaled is not None,
             )
             first = microns_per_pixel(dataset.transform, dataset.crs) if placed else tag_microns(dataset)
             count = min(len(dataset.overviews(plan.bands[0])), _MOST_LEVELS - 1)
@@ -327,8 +328,7 @@ def _scaled(plan: _ReadPlan, dataset: Any) -> _ReadPlan:
         for b in plan.bands
     ]
     bands = tuple((scale, offset, nodata_of(nodata, plan.dtype)) for scale, offset, nodata in stored)
-    wide = np.dtype(np.float64 if plan.dtype.itemsize > 4 else np.float32)
-    return replace(plan, dtype=wide, scaled=bands)
+    return replace(plan, dtype=scaled_type(plan.dtype), scaled=bands)
 
 
 def _has_mask(dataset: Any, indexes: tuple[int, ...]) -> bool:
@@ -385,19 +385,12 @@ def _pixels(
     else:
         planes = np.stack([dataset.read(band, window=window).astype(plan.dtype) for band in plan.bands])
     if plan.scaled is not None:
-        return np.stack([_applied(one, *band) for one, band in zip(planes, plan.scaled, strict=True)], axis=2).astype(
-            plan.dtype
-        )
+        return np.stack(
+            [scaled_numbers(one, *band) for one, band in zip(planes, plan.scaled, strict=True)], axis=2
+        ).astype(plan.dtype)
     if plan.white is not None:
         planes = np.subtract(plan.white, planes, dtype=plan.dtype)
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
-
-
-def _applied(stored: NDArray[Any], scale: float, offset: float, nodata: float | None) -> NDArray[np.float64]:
-    """Stored numbers with scale and offset applied; NaN for nodata."""
-    numbers = stored * np.float64(scale) + offset
-    empty = empty_values(stored, nodata)
-    return numbers if empty is None else np.where(empty, np.nan, numbers)
 
 
 def _valid_pixels(dataset: Any, finest: Any, plan: _ReadPlan, region: tuple[int, int, int, int]) -> NDArray[np.bool_]:

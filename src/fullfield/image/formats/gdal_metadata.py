@@ -68,16 +68,6 @@ def reader_name(dataset: Any, path: str, *, placed: bool) -> str:
     return f"gdal ({dataset.driver}{notes})"
 
 
-def scale_note(dataset: Any, bands: tuple[int, ...], applied: bool) -> str:
-    """What is done with the scale and the offset of some bands, counted from 1; empty if they have none."""
-    found = {(dataset.scales[band - 1], dataset.offsets[band - 1]) for band in bands} - {(1.0, 0.0)}
-    if not found:
-        return ""
-    scale, offset = sorted(found)[0]
-    which = f"scale {scale:g} and offset {offset:g}" if len(found) == 1 else "scales and offsets of bands"
-    return f", {which} " + ("applied" if applied else "not applied: pass scale_offset= (--scale-offset)")
-
-
 def band_names(dataset: Any) -> list[tuple[str, ...]]:
     """Names of every band: its description, and the colour that it is."""
     from rasterio.enums import ColorInterp  # type: ignore[import-untyped]

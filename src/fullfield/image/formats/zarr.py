@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import math
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +15,12 @@ from fullfield.errors import ImageError
 from fullfield.image.checks import check_block, check_region, check_size, damaged, thumbnail_of
 from fullfield.image.formats.zarr_axes import Axes, axes_of, channel_names, ome_axes, ome_mpp, ome_origin
 from fullfield.image.formats.zarr_bounds import RangeRequestError, bounded
-from fullfield.image.formats.zarr_find import ZarrImage, find_image, open_store, zarr_errors
+from fullfield.image.formats.zarr_find import ZarrImage, dimension_names, find_image, open_store, zarr_errors
 from fullfield.image.formats.zarr_identity import zarr_identity
+from fullfield.image.formats.zarr_place import MapPlace, find_place, scale_and_offset
 from fullfield.image.nodata import check_nodata, data_mask, nodata_of
 from fullfield.image.raster import ImageMetadata, raster_text
+from fullfield.image.scaling import scale_note, scaled_numbers, scaled_type
 from fullfield.image.selection import Selection, select_bands, select_level
 
 _CHUNKS_PER_SHARD = 1 << 22  # whose index takes 64 MiB
@@ -34,6 +38,7 @@ class ZarrRaster:
         axes: of the array.
         bands: channels selected.
         level: index of the level.
+        scaled: scale, offset and nodata value of the stored numbers, where these are applied.
     """
 
     name: str
@@ -43,6 +48,7 @@ class ZarrRaster:
     level: int
     _levels: tuple[Any, ...] = field(repr=False)
     _store: Any = field(repr=False)
+    scaled: tuple[float, float, float | None] | None = None
 
     def __repr__(self) -> str:
         return raster_text(self)
@@ -56,6 +62,8 @@ class ZarrRaster:
     def dtype(self) -> np.dtype[Any]:
         """Of the pixels, in the machine's byte order; booleans become 0 and 255."""
         stored: np.dtype[Any] = np.dtype(self._levels[self.level].dtype).newbyteorder("=")
+        if self.scaled is not None:
+            return scaled_type(stored)
         return np.dtype(np.uint8) if stored == np.bool_ else stored
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
@@ -109,6 +117,8 @@ class ZarrRaster:
         wanted = [axes.y, axes.x] if axes.c is None else [axes.y, axes.x, axes.c]
         pixels = pixels.transpose([order.index(axis) for axis in wanted])
         pixels = pixels[:, :, None] if axes.c is None else pixels[:, :, order_back]
+        if self.scaled is not None:
+            pixels = scaled_numbers(pixels, *self.scaled)
         if pixels.dtype == np.bool_:
             return pixels.astype(np.uint8) * np.uint8(255)
         return np.ascontiguousarray(pixels, dtype=self.dtype)
@@ -117,9 +127,10 @@ class ZarrRaster:
 def open_zarr(path_or_url: str, selection: Selection) -> ZarrRaster:
     """Opens one level of a Zarr array or OME-Zarr image (0.1 to 0.5).
 
-    ``selection.series`` counts the images of a bioformats2raw file, the fields of a well, or the entries of
-    ``multiscales``. Axes are known by name, else by convention. The nodata value is the one of the attributes
-    ``_FillValue``, ``missing_value`` or ``nodata``, else NaN if the fill value is NaN.
+    ``selection.series`` counts the images of a bioformats2raw file, the fields of a well, the entries of
+    ``multiscales``, or the arrays of a group by name. Axes are known by name, else by convention. Attributes declare
+    the nodata value, ``_FillValue``, ``missing_value`` or ``nodata``, else it is NaN if the fill value is NaN; of Zarr
+    v2 with a grid mapping it is the fill value. The place is that of the grid mapping, or of GeoZarr's attributes.
 
     Args:
         path_or_url: folder of a group or array, a zip file of one, or a URL that fsspec reads.
@@ -140,7 +151,7 @@ def open_zarr(path_or_url: str, selection: Selection) -> ZarrRaster:
 
 def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> ZarrRaster:
     first = image.levels[0]
-    names = ome_axes(image.multiscale) if image.multiscale else _dimension_names(first, image)
+    names = ome_axes(image.multiscale) if image.multiscale else dimension_names(first)
     if names is not None and len(names) != first.ndim:
         raise ImageError(where, f"names {len(names)} axes of {first.ndim}", fix="check the metadata")
     axes = axes_of(names, first.shape, selection, where)
@@ -157,31 +168,30 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
     stored = np.dtype(array.dtype).newbyteorder("=")
     declared = check_nodata(selection.nodata, stored, where)
     nodata = nodata_of(_nodata(array, image), stored) if declared is None else declared
+    scale = scale_and_offset(image.attributes)
+    scaled = (*scale, nodata) if selection.scale_offset else None
+    if scaled is not None and nodata is not None:
+        nodata = math.nan
+    place = MapPlace() if image.group is None or names is None else find_place(first, names, axes, image.group)
     fixed = {"level": level, "bands": list(bands), "fixed": [list(pair) for pair in axes.fixed]}
     metadata = ImageMetadata(
         identity=zarr_identity(store, array, image, where) | fixed,
         tile=(min(array.chunks[axes.y], array.shape[axes.y]), min(array.chunks[axes.x], array.shape[axes.x])),
         levels=tuple((int(a.shape[axes.y]), int(a.shape[axes.x])) for a in image.levels),
         level=level,
-        mpp=mpps[level],
+        mpp=mpps[level] or place.mpp,
+        georeference=place.georeference,
         nodata=nodata,
-        masked=nodata is not None or stored.kind == "f",
+        masked=nodata is not None or stored.kind == "f" or scaled is not None,
         every_band=selection.valid == "all",
         value_range=selection.value_range,
         origin=ome_origin(image.multiscale, image.datasets[0], axes),
         band_names=tuple(labels[band] for band in bands) if any(labels) else (),
-        reader=f"zarr (v{array.metadata.zarr_format}{', OME' if image.multiscale else ''})",
+        reader=f"zarr (v{array.metadata.zarr_format}{', OME' if image.multiscale else ''}{place.note})"
+        + scale_note([scale], applied=scaled is not None),
     )
     levels = tuple(bounded(level, store, where) for level in image.levels)
-    return ZarrRaster(where, metadata, axes, bands, level, levels, store)
-
-
-def _dimension_names(array: Any, image: ZarrImage) -> list[str] | None:
-    """Names of the axes, from Zarr v3's metadata or as xarray writes them; ``None`` unless every axis has one."""
-    names = getattr(array.metadata, "dimension_names", None) or image.attributes.get("_ARRAY_DIMENSIONS")
-    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
-        return list(names)
-    return None
+    return ZarrRaster(where, metadata, axes, bands, level, levels, store, scaled)
 
 
 def _check_array(array: Any, axes: Axes, where: str) -> None:
@@ -207,17 +217,32 @@ def _check_array(array: Any, axes: Axes, where: str) -> None:
 
 
 def _nodata(array: Any, image: ZarrImage) -> float | None:
+    """The nodata value that attributes declare, as CF and xarray mean it."""
     attributes = {**image.attributes, **dict(array.attrs)}
+    kind = np.dtype(array.dtype).kind
     for name in _NODATA_NAMES:
         value = attributes.get(name)
         if isinstance(value, str) and value.lower() == "nan":
             return math.nan
+        if isinstance(value, str) and kind == "f":
+            value = _packed_float(value)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
     fill = array.fill_value
-    if np.dtype(array.dtype).kind == "f" and fill is not None and np.isnan(fill):
+    if kind == "f" and fill is not None and np.isnan(fill):
         return math.nan
+    if array.metadata.zarr_format == 2 and "grid_mapping" in attributes and fill is not None:
+        return float(fill)  # xarray's way to write _FillValue in Zarr v2
     return None
+
+
+def _packed_float(text: str) -> float | None:
+    """A number of 8 bytes in base 64, as xarray writes ``_FillValue`` in Zarr v3; ``None`` if it is none."""
+    try:
+        found: float = struct.unpack("<d", base64.b64decode(text, validate=True))[0]
+    except (ValueError, struct.error):
+        return None
+    return found
 
 
 def _channel_index(bands: tuple[int, ...]) -> tuple[Any, Any]:

@@ -14,8 +14,8 @@ from fullfield.image.selection import Selection, select_index
 ZarrMetadata = Mapping[str, Any]
 
 _MEANINGS = {
-    "y": "y", "lat": "y", "latitude": "y", "row": "y", "height": "y",
-    "x": "x", "lon": "x", "longitude": "x", "column": "x", "col": "x", "width": "x",
+    "y": "y", "northing": "y", "lat": "y", "latitude": "y", "row": "y", "height": "y",
+    "x": "x", "easting": "x", "lon": "x", "longitude": "x", "column": "x", "col": "x", "width": "x",
     "c": "c", "channel": "c", "channels": "c", "band": "c", "bands": "c", "s": "c", "class": "c", "classes": "c",
     "z": "z", "depth": "z",
     "t": "t", "time": "t",
@@ -60,7 +60,7 @@ def axes_of(names: Sequence[str] | None, shape: Sequence[int], selection: Select
         >>> axes_of(None, (7, 60, 70), Selection(), "a.zarr")
         Axes(y=1, x=2, c=0, fixed=())
     """
-    found = _by_convention(shape, where) if names is None else [_MEANINGS.get(name.lower(), name) for name in names]
+    found = _by_convention(shape, where) if names is None else [axis_meaning(name) for name in names]
     for axis in _AXES:
         if found.count(axis) > 1 or (axis in ("y", "x") and axis not in found):
             listed = ", ".join(name or "(no name)" for name in names or found)
@@ -74,6 +74,16 @@ def axes_of(names: Sequence[str] | None, shape: Sequence[int], selection: Select
         if axis not in found:
             select_index(index, 1, what=axis, where=where)
     return Axes(found.index("y"), found.index("x"), found.index("c") if "c" in found else None, fixed)
+
+
+def axis_meaning(name: str) -> str:
+    """The axis that a name means: ``y``, ``x``, ``c``, ``z``, ``t``, or the name itself.
+
+    Examples:
+        >>> axis_meaning("Latitude"), axis_meaning("angle")
+        ('y', 'angle')
+    """
+    return _MEANINGS.get(name.lower(), name)
 
 
 def _position(name: str, count: int, selection: Selection, where: str) -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fullfield.errors import ImageError, first_line
+from fullfield.image.formats.zarr_axes import axis_meaning
+from fullfield.image.formats.zarr_place import ZarrGroup
 from fullfield.image.network import storage_options
 from fullfield.image.selection import Selection, select_index
 
@@ -31,12 +33,14 @@ class ZarrImage:
         multiscale: its entry in ``multiscales``; empty for an array without OME metadata.
         datasets: the entries of the levels in ``multiscale``.
         attributes: of the group or array (those in ``ome`` for OME-Zarr 0.5).
+        group: that an array without OME metadata is in, if it is in one.
     """
 
     levels: tuple[Any, ...]
     multiscale: Mapping[str, Any]
     datasets: tuple[Mapping[str, Any], ...]
     attributes: Mapping[str, Any]
+    group: ZarrGroup | None = None
 
 
 @contextmanager
@@ -89,7 +93,8 @@ def find_image(store: Any, path: str, selection: Selection, where: str, depth: i
     attributes = dict(node.attrs)
     if hasattr(node, "chunks"):
         select_index(selection.series, 1, what="series", where=where)
-        return ZarrImage((node,), {}, ({},), attributes)
+        group = _group_around(where) if "grid_mapping" in attributes and not path else None
+        return ZarrImage((node,), {}, ({},), attributes, group)
     ome = attributes.get("ome")
     attributes = ome if isinstance(ome, dict) else attributes
     if "multiscales" in attributes:
@@ -99,7 +104,7 @@ def find_image(store: Any, path: str, selection: Selection, where: str, depth: i
         chosen = series[select_index(selection.series, len(series), what="series", where=where)]
         inner = Selection(selection.level, selection.mpp, selection.bands, None, selection.z, selection.t)
         return find_image(store, _joined(path, chosen, where), inner, where, depth + 1)
-    return _lone_array(node, store, path, selection, where)
+    return _array_of_group(node, store, path, selection, where)
 
 
 def open_node(store: Any, path: str, where: str) -> Any:
@@ -178,20 +183,55 @@ def _numbered_images(store: Any, path: str, where: str) -> list[str]:
     return found
 
 
-def _lone_array(node: Any, store: Any, path: str, selection: Selection, where: str) -> ZarrImage:
+def _array_of_group(node: Any, store: Any, path: str, selection: Selection, where: str) -> ZarrImage:
+    """The only array of a group, or number ``selection.series`` of those with axes y and x, by name."""
     names = sorted(name for name, _ in zip(node.array_keys(), range(1000), strict=False))
-    if len(names) != 1:
-        shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    arrays = {name: open_node(store, _joined(path, name, where), where) for name in names}
+    images = {name: array for name, array in arrays.items() if _has_y_and_x(array)} or arrays
+    if not images:
+        raise ImageError(where, "is a group without arrays", fix="give the path of the array in it")
+    if len(images) > 1 and selection.series is None:
+        shown = ", ".join(list(images)[:10]) + (", …" if len(images) > 10 else "")
         raise ImageError(
             where,
-            f"is a group with {len(names)} arrays ({shown}) and no multiscales"
-            if names
-            else "is a group without arrays",
-            fix="give the path of the array in it",
+            f"is a group with {len(images)} arrays ({shown}) and no multiscales",
+            fix=f"choose one by series= (--series), 0..{len(images) - 1} in this order, or give the path of the array",
         )
-    select_index(selection.series, 1, what="series", where=where)
-    array = open_node(store, _joined(path, names[0], where), where)
-    return ZarrImage((array,), {}, ({},), dict(array.attrs))
+    array = list(images.values())[select_index(selection.series, len(images), what="series", where=where)]
+    group = ZarrGroup(dict(node.attrs), arrays.get)
+    return ZarrImage((array,), {}, ({},), dict(array.attrs), group)
+
+
+def _has_y_and_x(array: Any) -> bool:
+    """Whether the names of an array's axes, if they have any, say that it is an image."""
+    found = [axis_meaning(name) for name in dimension_names(array) or ()]
+    return array.ndim > 1 and "y" in found and "x" in found
+
+
+def dimension_names(array: Any) -> list[str] | None:
+    """Names of the axes, from Zarr v3's metadata or as xarray writes them; ``None`` unless every axis has one."""
+    names = getattr(array.metadata, "dimension_names", None) or dict(array.attrs).get("_ARRAY_DIMENSIONS")
+    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+        return list(names)
+    return None
+
+
+def _group_around(where: str) -> ZarrGroup | None:
+    """The group in whose folder, or below whose URL, an array is."""
+    parent = where.rstrip("/").rpartition("/")[0]
+    try:
+        store, path = open_store(parent)
+        node = _node(store, path)
+    except Exception:  # noqa: BLE001  every store raises its own; the array is not in a group then
+        return None
+
+    def array(name: str) -> Any:
+        try:
+            return open_node(store, _joined(path, name, where), where)
+        except (FileNotFoundError, KeyError):
+            return None
+
+    return None if hasattr(node, "chunks") else ZarrGroup(dict(node.attrs), array)
 
 
 def _joined(path: str, name: object, where: str) -> str:
