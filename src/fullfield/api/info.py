@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fullfield.arguments import checks_keywords
 from fullfield.errors import FullfieldError, ImageError
+from fullfield.image.colour_profile import profile_name
 from fullfield.image.open import PathLike, open, parse_files
 from fullfield.importers.checkpoints.names import parse_network_name
 from fullfield.model.window_resize import Interpolation
@@ -163,6 +164,7 @@ def _image(raster: Raster) -> dict[str, Any]:
         "tile": list(metadata.tile),
         "nodata": metadata.nodata,
         "alpha": "is no band: says which pixels are shown" if metadata.alpha else None,
+        "colour_profile": None if metadata.profile is None else profile_name(metadata.profile),
         "value_range": None if metadata.value_range is None else list(metadata.value_range),
         "origin": metadata.origin.text,
         "crs": None if place is None else place.crs,

@@ -40,7 +40,20 @@ step = option(
     "16: 2601]",
 )
 scale = option("--scale", group="What", type=float, default=1.0, help="Resize the image by this factor first.")
-_PART = ("level", "mpp", "bands", "series", "z", "t", "value_range", "pixel_size", "nodata", "valid", "scale_offset")
+_PART = (
+    "level",
+    "mpp",
+    "bands",
+    "series",
+    "z",
+    "t",
+    "value_range",
+    "pixel_size",
+    "nodata",
+    "valid",
+    "scale_offset",
+    "icc",
+)
 _PART_OPTIONS = (
     option("--mpp", group="What", type=float, metavar="UM", help="Scan at so many micrometres per px."),
     option(
@@ -102,6 +115,7 @@ _PART_OPTIONS = (
         is_flag=True,
         help="Apply the scale and the offset that the file gives its bands.",
     ),
+    option("--icc", group="What", rare=True, is_flag=True, help="Convert the file's colours (ICC profile) to sRGB."),
 )
 picked_file = collected("pick", records.image, _PART, *_PART_OPTIONS)
 picked = collected(

@@ -38,6 +38,7 @@ class InputSummary:
         from_file: whether the image is a file, whose range ``value_range`` can declare.
         alpha: whether the image has opacity, by which windows that are fully transparent hold nothing.
         resize: how windows are resized; ``None`` where they are not.
+        profile: from which the colours were converted to sRGB.
     """
 
     preprocessing: Preprocessing
@@ -49,6 +50,7 @@ class InputSummary:
     from_file: bool = True
     alpha: bool = False
     resize: WindowResize | None = None
+    profile: str | None = None
 
     @property
     def suspect(self) -> bool:
@@ -66,6 +68,8 @@ class InputSummary:
 
     def __str__(self) -> str:
         parts = [self._values(), *self._numbers()]
+        if self.profile is not None:
+            parts.append(f"colours converted from {self.profile} to sRGB")
         if self.nodata is not None:
             parts.append(f"nodata {self.nodata:g} replaced")
         if self.alpha:
@@ -116,6 +120,7 @@ class InputSummary:
             "nodata": self.nodata,
             **({"alpha": True} if self.alpha else {}),
             **({"resize": asdict(self.resize)} if self.resize is not None else {}),
+            **({} if self.profile is None else {"profile": self.profile}),
         }
 
 
@@ -142,6 +147,7 @@ def input_summary(source: ImageSource, resize: WindowResize | None = None) -> In
         metadata.reader != "array",
         metadata.alpha and metadata.masked,
         resize,
+        metadata.converted_from,
     )
 
 

@@ -14,6 +14,7 @@ from fullfield.arguments import checks_fields, checks_keywords
 from fullfield.errors import ImageError
 from fullfield.image.blob import filesystem, local_path, open_blob
 from fullfield.image.checks import interruptible, unreadable
+from fullfield.image.colour_profile import to_srgb
 from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.numpy import MAGIC, open_numpy
 from fullfield.image.formats.ome_files import is_ome_xml
@@ -65,6 +66,7 @@ def open(
     valid: ValidBands = "any",
     scale_offset: bool = False,
     resampling: Resampling = "bilinear",
+    icc: bool = False,
 ) -> Raster:
     """Opens an image of any size; pixels are read by region, when they are needed.
 
@@ -89,6 +91,7 @@ def open(
         valid: whether a pixel is valid if ``any`` of its bands holds data, or only if ``all`` do.
         scale_offset: multiply stored numbers by the scale that the file gives their band, and add its offset: floats.
         resampling: of those of several files that lie on another grid: ``"bilinear"`` or ``"nearest"``.
+        icc: convert red, green and blue of 8 bits from the file's ICC profile to sRGB.
 
     Raises:
         ImageError: it cannot be read, does not hold what is selected, or its reader is not installed; or several files
@@ -118,6 +121,7 @@ def open(
         scale_offset=scale_offset,
         stack=tuple(others),
         resampling=resampling,
+        icc=icc,
         **span,
     )
     return open_raster(first, selection=selection)
@@ -169,8 +173,11 @@ def open_raster(path: str | os.PathLike[str], *, selection: Selection) -> Raster
     """Opens an image as ``open`` does, with the selection as one record."""
     name = os.fspath(path)
     state = opened_state(name, selection.stack)
-    raster = _opened(name, selection) if selection.pixel_size is None else _of_pixel_size(name, selection)
+    wanted = replace(selection, bands=None) if selection.icc else selection  # profiles convert all three colours
+    raster = _opened(name, wanted) if selection.pixel_size is None else _of_pixel_size(name, wanted)
     try:
+        if selection.icc:
+            raster = to_srgb(raster, selection.bands)
         if selection.percentiles is not None:
             span = percentile_range(raster, *selection.percentiles)
             raster = replace(raster, metadata=replace(raster.metadata, value_range=span))  # type: ignore[type-var]

@@ -102,6 +102,8 @@ class ImageMetadata:
         background: colour of invalid pixels, one value per channel, if the file has one.
         band_names: one per channel, or empty.
         origin: where other programs see the finest level.
+        profile: ICC profile of the colours, if the file has one that was not applied.
+        converted_from: name of the profile from which the colours were converted to sRGB.
         reader: name of the reader, for reports.
         held_bytes: most bytes of decoded tiles that the reader's library caches.
         opened: what was opened, of an image in a file.
@@ -121,6 +123,8 @@ class ImageMetadata:
     background: tuple[float, ...] | None = None
     band_names: tuple[str, ...] = ()
     origin: Origin = Origin()
+    profile: bytes | None = field(default=None, repr=False)
+    converted_from: str | None = None
     reader: str = "array"
     held_bytes: int = 0
     opened: Opened | None = field(default=None, repr=False, compare=False)

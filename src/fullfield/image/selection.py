@@ -35,6 +35,7 @@ class Selection:
         scale_offset: whether stored numbers are multiplied by the scale of their band, and its offset is added.
         stack: further files, whose bands follow those of the first.
         resampling: of files of a stack that lie on another grid than the finest: ``bilinear`` or ``nearest``.
+        icc: whether colours are converted from the file's ICC profile to sRGB.
 
     Raises:
         ImageError: both a level and a resolution, a number out of range, or an empty range of values.
@@ -54,6 +55,7 @@ class Selection:
     scale_offset: bool = False
     stack: tuple[str, ...] = ()
     resampling: Resampling = "bilinear"
+    icc: bool = False
 
     def __post_init__(self) -> None:
         if self.level is not None and self.mpp is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def dataset_metadata(
         georeference=georeference,
         nodata=nodata[0] if same else None,
         band_names=names,
+        profile=_profile(dataset),
         held_bytes=_held_bytes(dataset),
     )
 
@@ -85,6 +87,15 @@ def palette_colours(dataset: Any) -> NDArray[np.uint8]:
         if 0 <= index < len(table):
             table[index] = colour
     return table
+
+
+def _profile(dataset: Any) -> bytes | None:
+    """The ICC profile of a raster."""
+    text = dataset.tags(ns="COLOR_PROFILE").get("SOURCE_ICC_PROFILE", "")
+    try:
+        return base64.b64decode(text, validate=True) or None
+    except ValueError:
+        return None
 
 
 def _held_bytes(dataset: Any) -> int:

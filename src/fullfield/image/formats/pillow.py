@@ -38,6 +38,7 @@ class _Frame(NamedTuple):
         bands: those selected, by their numbers.
         reader: the reader's name.
         orientation: EXIF's, which was applied.
+        profile: ICC profile.
     """
 
     pixels: NDArray[Any]
@@ -46,6 +47,7 @@ class _Frame(NamedTuple):
     bands: tuple[int, ...]
     reader: str
     orientation: object
+    profile: bytes | None
 
 
 def open_pillow(path: str, selection: Selection) -> Raster | None:
@@ -67,7 +69,7 @@ def open_pillow(path: str, selection: Selection) -> Raster | None:
             found = _pixels(file, path, blob.size, selection)
         if found is None:
             return None
-        pixels, shown, alpha, bands, reader, orientation = found
+        pixels, shown, alpha, bands, reader, orientation, profile = found
         names = _NAMES.get(pixels.shape[2], ())
         select_level(selection, 1, None, where=path)
         check_single(selection, ("z", "t"), where=path)
@@ -89,6 +91,7 @@ def open_pillow(path: str, selection: Selection) -> Raster | None:
             value_range=selection.value_range,
             background=clear,
             band_names=tuple(names[band][0] for band in bands) if names else (),
+            profile=profile,
             reader=reader,
         )
         raster = ArrayRaster(pixels, path, metadata, shown)
@@ -139,7 +142,8 @@ def _pixels(file: BinaryIO, path: str, size: int, selection: Selection) -> _Fram
             bands = select_bands(selection.bands, last + 1, where=path, names=_NAMES.get(last + 1, ()))
             fed = alpha and selection.bands is not None and last in (1, 3) and last in bands  # alpha is one of them
             shown = None if fed else shown_pixels(picture)
-            return _Frame(pixels, shown, alpha, bands, reader, orientation_of(picture))
+            profile = picture.info.get("icc_profile") or None
+            return _Frame(pixels, shown, alpha, bands, reader, orientation_of(picture), profile)
         except ImageError as error:
             raise ImageError(path, error.what, fix=error.fix) from error
 

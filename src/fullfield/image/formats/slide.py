@@ -183,6 +183,7 @@ def open_slide(path: str, selection: Selection) -> SlideRaster:
         try:
             sizes = tuple((height, width) for width, height in slide.level_dimensions)
             downsamples, properties = tuple(slide.level_downsamples), dict(slide.properties)
+            profile = slide.color_profile
         finally:
             slide.close()
         cache = openslide.OpenSlideCache(_CACHE_BYTES)
@@ -207,6 +208,7 @@ def open_slide(path: str, selection: Selection) -> SlideRaster:
             background=tuple(level.background[band] for band in bands),
             band_names=tuple(_RGB[band] for band in bands),
             held_bytes=min(_CACHE_BYTES, 4 * sizes[index][0] * sizes[index][1]),
+            profile=None if profile is None else profile.tobytes(),
             origin=Origin(_corner(properties)),
             reader=f"openslide ({properties.get('openslide.vendor', 'unknown vendor')})",
         )

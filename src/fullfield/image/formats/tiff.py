@@ -318,6 +318,7 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
         alpha=alpha is not None,
         background=(opaque_value(photometric.dtype),) * len(bands) if alpha is not None and alpha.blended else None,
         value_range=selection.value_range or bits_range(photometric.bits(series.bits), photometric.dtype),
+        profile=page.iccprofile or None,
         origin=Origin() if series.stage is None else Origin(first=series.stage),
         band_names=tuple((*names[band], "")[0] for band in bands) if any(names) else (),
         reader="tifffile" + (f" (without georeference: {_georeference_fix(path)})" if geo else ""),
