@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import fullfield
 from fullfield.errors import GeometryError, ImageError
 from fullfield.image.sources import ImageSource, open_image
 from fullfield.model.preprocessing import PRESETS, Preprocessing
@@ -127,9 +128,9 @@ def test_other_alpha_of_an_array_is_refused(level: int) -> None:
             np.zeros((3, 480, 640), np.uint8),
             BYTES,
             3,
-            r"640 channels, the network takes 3\n  fix: .*transpose\(1, 2, 0\)",
+            r"640 channels, the network takes 3\n  fix: .*np.moveaxis\(image, 0, -1\)",
         ),
-        (np.zeros((1, 480, 640), np.uint8), GREY_BYTES, 1, r"transpose\(1, 2, 0\)"),
+        (np.zeros((1, 480, 640), np.uint8), GREY_BYTES, 1, r"moveaxis\(image, 0, -1\)"),
         (np.zeros((480, 640, 6), np.uint8), BYTES, 3, "6 channels, the network takes 3"),
         (np.zeros((480, 640), np.uint8), NONE, 3, "1 channels, the network takes 3\n  fix: name .*'RGB'"),
         (np.zeros((480, 640, 3), np.uint8), NONE, 1, "3 channels, the network takes 1\n  fix: name .*'grey'"),
@@ -256,3 +257,16 @@ def test_a_photo_is_opened_from_its_path(tmp_path: Path) -> None:
 def test_an_rgba_photo_keeps_alpha_for_a_network_of_four_channels() -> None:
     rgba = RNG.integers(0, 256, (4, 4, 4), dtype=np.uint8)
     np.testing.assert_array_equal(whole(opened(Image.fromarray(rgba), NONE, 4)), rgba.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("channels", [3, 13])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_channels_that_come_first_are_named_with_the_way_round(tmp_path: Path, channels: int, in_file: bool) -> None:
+    image = np.zeros((channels, 64, 96), np.uint8)
+    np.save(tmp_path / "a.npy", image)
+    given = fullfield.open(tmp_path / "a.npy") if in_file else image
+    preprocessing = BYTES if channels == 3 else NONE
+    with pytest.raises(ImageError, match=f"has 96 channels, the network takes {channels}") as caught:
+        opened(given, preprocessing, channels, window=(32, 32))
+    assert caught.value.fix == f"shape ({channels}, 64, 96) looks like (c, y, x): give np.moveaxis(image, 0, -1)"
+    assert opened(np.moveaxis(image, 0, -1), preprocessing, channels, window=(32, 32)).shape == (channels, 64, 96)

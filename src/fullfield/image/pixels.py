@@ -15,10 +15,19 @@ _ROWS = 256  # rows checked together: bounds the memory of a check
 _MARGIN = 0.1  # of the value range: sharpened and enlarged images overshoot a little
 
 
-def match_channels(pixels: NDArray[Any], *, order: str, channels: int, where: str) -> NDArray[Any]:
+def match_channels(
+    pixels: NDArray[Any], *, order: str, channels: int, where: str, whole: tuple[int, ...] | None = None
+) -> NDArray[Any]:
     """The image ``(y, x, c)`` with 1 or ``channels`` channels: opaque alpha is dropped, RGB becomes grey if needed.
 
     Grey is ITU-R 601-2 luma, in 8 bits equal to Pillow's ``convert("L")``.
+
+    Args:
+        pixels: of the image, or of a part of it.
+        order: of the network's channels.
+        channels: of the network.
+        where: the image, for errors.
+        whole: shape of the image, of which the pixels are a part.
 
     Raises:
         ImageError: the channels cannot be converted to those of the network.
@@ -38,13 +47,15 @@ def match_channels(pixels: NDArray[Any], *, order: str, channels: int, where: st
         return match_channels(pixels[:, :, :-1], order=order, channels=channels, where=where)
     if found == 3 and order == "grey":
         return luma(pixels)
-    raise ImageError(where, f"has {found} channels, the network takes {channels}", fix=_channels_fix(pixels, channels))
+    raise ImageError(
+        where, f"has {found} channels, the network takes {channels}", fix=_channels_fix(whole or pixels.shape, channels)
+    )
 
 
-def _channels_fix(pixels: NDArray[Any], channels: int) -> str:
-    if pixels.shape[0] in {channels, 1, 3, 4} and pixels.shape[2] > 4:
-        return f"shape {pixels.shape} looks like (c, y, x): give image.transpose(1, 2, 0)"
-    if (pixels.shape[2], channels) in {(1, 3), (3, 1)}:
+def _channels_fix(shape: tuple[int, ...], channels: int) -> str:
+    if shape[0] in {channels, 1, 3, 4} and shape[2] > 4:
+        return f"shape {shape} looks like (c, y, x): give np.moveaxis(image, 0, -1)"
+    if (shape[2], channels) in {(1, 3), (3, 1)}:
         order = "RGB" if channels == 3 else "grey"
         return f"name a preprocessing of order {order!r}, which converts grey and colour"
     return f"give an image of {channels} channels (y, x, {channels})"

@@ -203,11 +203,12 @@ def _by_region(
     """A raster whose pixels are read and checked by region."""
     original, span = (raster.shape[0], raster.shape[1]), target.preprocessing.value_range
     scanned = scanned_size(original, scale=scale, max_pixels=2**62)
-    if window is not None:
-        _check_window(original, scanned, window, raster.name)
     pixel = np.full((1, 1, raster.shape[2]), opaque_value(raster.dtype), raster.dtype)
     if raster.shape[2] not in (2, 4):
-        match_channels(pixel, order=target.preprocessing.order, channels=target.channels, where=raster.name)
+        order, channels = target.preprocessing.order, target.channels
+        match_channels(pixel, order=order, channels=channels, where=raster.name, whole=raster.shape)
+    if window is not None:
+        _check_window(original, scanned, window, raster.name)
     whole = raster.dtype.kind in "ui"
     sized = resampled(raster, scanned, clip=None if whole else raster.metadata.value_range or span)
     return ImageSource(sized, target.preprocessing, target.dtype, target.channels, raster)
