@@ -112,6 +112,46 @@ def test_qupath_counts_from_the_corner_of_the_scanned_part(model: Model, tmp_pat
     assert scores.decide("mean", regions=tmp_path / "roi.geojson")[0].windows == scores.valid().sum()
 
 
+@pytest.mark.parametrize("rows", ["windows", "points"])
+@pytest.mark.parametrize("suffix", [".geojson", ".fgb"])
+def test_points_and_windows_of_files_for_qupath_count_from_its_corner(
+    model: Model, tmp_path: Path, rows: Any, suffix: str
+) -> None:
+    geopandas = pytest.importorskip("geopandas")
+    scores = fullfield.scan(model, bounded((16, 24)), step=4, where=Where(region="20:28,32:44"))
+    path = tmp_path / f"out{suffix}"
+    scores.save(path, classes=[0], detections=Detections(threshold=-1.0, rows=rows))
+    low = geopandas.read_file(path).total_bounds
+    half = 2 if rows == "points" else 0  # of a cell, whose centre is the point
+    assert tuple(low) == (8 + half, 4 + half, 20 - half, 12 - half)
+
+
+def test_tables_points_in_python_and_cells_count_from_the_first_pixel(model: Model, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    scores = fullfield.scan(model, bounded((16, 24)), step=4, where=Where(region="20:28,32:44"))
+    scores.save(tmp_path / "out.csv", classes=[0])
+    table = pandas.read_csv(tmp_path / "out.csv")
+    assert (table["y"].min(), table["x"].min()) == (22, 34)
+    np.testing.assert_array_equal(scores.at(22, 34), scores[:, 0, 0])
+    frame = scores.to_frame()
+    assert (frame["y"].min(), frame["x"].min()) == (22, 34)
+
+
+def test_labels_that_are_points_of_qupath_count_from_its_corner_and_those_of_tables_do_not(
+    model: Model, tmp_path: Path
+) -> None:
+    scores = fullfield.scan(model, bounded((16, 24)), step=4, where=Where(region="20:28,32:44"))
+    top = int(scores.top()[1, 2])
+    feature = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [18, 10]}, "properties": {"class": "a"}}
+    (tmp_path / "a.geojson").write_text(json.dumps(feature))
+    (tmp_path / "a.csv").write_text("y,x,class\n26,42,a\n")
+    for name in ("a.geojson", "a.csv"):
+        labels = fullfield.Labels(tmp_path / name, rename={"a": top})
+        found = fullfield.evaluate(scores, labels)
+        assert found.accuracy == 1.0
+        assert found.samples == 1
+
+
 def scene(path: Path, **place: Any) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)

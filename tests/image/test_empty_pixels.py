@@ -200,6 +200,10 @@ def test_a_pixel_with_nodata_in_one_band_is_valid_or_not_as_asked(tmp_path: Path
     path = geotiff(tmp_path / "a.tif", pixels, nodata=declared)
     assert fullfield.open(path).valid(0, HEIGHT, 0, WIDTH) is None
     np.testing.assert_array_equal(valid_of(fullfield.open(path, valid="all")), ~empty_left())
+    if declared is not None:
+        with rasterio.open(path) as file:
+            assert (file.dataset_mask() != 0).all()
+            np.testing.assert_array_equal((file.read_masks() != 0).all(axis=0), ~empty_left())
     tifffile.imwrite(tmp_path / "p.tif", np.moveaxis(pixels, 0, 2), photometric="rgb")
     np.testing.assert_array_equal(
         valid_of(fullfield.open(tmp_path / "p.tif", valid="all", nodata=nodata)), ~empty_left()

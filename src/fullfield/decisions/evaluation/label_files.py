@@ -72,7 +72,8 @@ def _of_table(path: Path, labels: Labels, codes: ClassCodes, outside: int | None
         raise ImageError(str(path), f"has a y or x that is no number ({error})", fix="give px of the image") from error
     if not np.isfinite(points).all():
         raise ImageError(str(path), "has a y or x that is not finite", fix="give px of the image")
-    return _points(points, _codes(names, codes), None, labels, codes, outside)
+    every = _places(points)
+    return _points(_placed(every, None, labels, codes, in_table=True), _codes(names, codes), labels, codes, outside)
 
 
 def _of_geojson(path: Path, labels: Labels, codes: ClassCodes, outside: int | None) -> CellLabels:
@@ -91,29 +92,29 @@ def _of_geojson(path: Path, labels: Labels, codes: ClassCodes, outside: int | No
     if points:
         counts = [len(found) for _, found in points]
         together = np.concatenate([found for _, found in points])
-        return _points(together, np.repeat(numbers, counts), declared, labels, codes, outside)
+        placed = _placed(_places(together), declared, labels, codes)
+        return _points(placed, np.repeat(numbers, counts), labels, codes, outside)
     polygons = _joined([rings for _, rings in areas])
     return AreaLabels(codes.spec.placement, _placed(polygons, declared, labels, codes), numbers, outside)
 
 
+def _places(points: NDArray[np.float64]) -> Rings:
+    """Points ``(n, 2)`` (x, y) as rings of one point, each its own owner."""
+    return Rings(points, np.ones(len(points), np.intp), np.arange(len(points)))
+
+
 def _points(
-    points: NDArray[np.float64],
-    numbers: NDArray[np.intp],
-    declared: str | None,
-    labels: Labels,
-    codes: ClassCodes,
-    outside: int | None,
+    placed: Rings, numbers: NDArray[np.intp], labels: Labels, codes: ClassCodes, outside: int | None
 ) -> PointLabels:
     placement = codes.spec.placement
-    every = Rings(points, np.ones(len(points), np.intp), np.arange(len(points)))
-    placed = _placed(every, declared, labels, codes)
     return PointLabels(placement, placed.points, numbers[placed.owners], labels.hit_distance(placement), outside)
 
 
-def _placed(shapes: Rings, declared: str | None, labels: Labels, codes: ClassCodes) -> Rings:
-    """Shapes in px of the image's finest level."""
+def _placed(shapes: Rings, declared: str | None, labels: Labels, codes: ClassCodes, *, in_table: bool = False) -> Rings:
+    """Shapes in px of the image's finest level; tables count from its first pixel, as those of results do."""
     frame = Frame.of_map(codes.spec.placement.image, codes.spec.provenance, codes.spec.georeference, codes.spec.origin)
     frame = replace(frame, counted=labels.image_size or frame.counted)
+    frame = replace(frame, corner=(0.0, 0.0)) if in_table else frame
     return place_shapes(shapes, declared, frame, parse_coordinates(labels.coordinates), codes.where)
 
 
