@@ -15,6 +15,7 @@ from fullfield.errors import ImageError
 from fullfield.image.blob import filesystem, local_path, open_blob
 from fullfield.image.checks import interruptible, unreadable
 from fullfield.image.colour_profile import to_srgb
+from fullfield.image.formats.dicom import is_dicom, no_slide
 from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.numpy import MAGIC, open_numpy
 from fullfield.image.formats.ome_files import is_ome_xml
@@ -276,7 +277,7 @@ def _of_format(path: str, selection: Selection) -> Raster:
     try:
         head = blob.read(0, 16)
         tags = first_tags(blob) if tiff_format(head) is not None else None
-        described = is_ome_xml(blob.read(0, 4096))
+        described, dicom = is_ome_xml(blob.read(0, 4096)), is_dicom(blob)
     finally:
         blob.close()
     if described:
@@ -290,6 +291,8 @@ def _of_format(path: str, selection: Selection) -> Raster:
         return _reader("gdal")(local or path, selection)
     if local is not None and _vendor(local) not in _NO_VENDOR:
         return _reader("slide")(local, selection)
+    if dicom:
+        raise no_slide(path)
     if path.split("?")[0].lower().endswith(MIRAX):
         raise _mirax_error(path, local)  # by its suffix: the file itself is an ordinary small picture
     raster = open_pillow(path, selection)

@@ -6,12 +6,14 @@ import io
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 import torch
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, generate_uid
 from torch import nn
 
 import fullfield
@@ -145,3 +147,45 @@ def test_a_scan_of_a_slide_is_that_of_its_pixels(slide: Path, tmp_path: Path) ->
     scores = fullfield.scan(net, image.read(0, H, 0, W), step=16).array
     np.testing.assert_allclose(found.array, scores, atol=1e-5)
     assert found.mpp == pytest.approx((0.5, 0.5))
+
+
+def single_frame(path: Path, kind: str) -> Path:
+    """A picture of 40 x 50 px of 12 bits."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = of(
+        SOPClassUID=kind, SOPInstanceUID=meta.MediaStorageSOPInstanceUID, Modality="CT", Rows=40, Columns=50,
+        SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2", BitsAllocated=16, BitsStored=12, HighBit=11,
+        PixelRepresentation=0, PixelData=np.arange(2000, dtype="<u2").tobytes(),
+    )  # fmt: skip
+    data.file_meta = meta
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_a_slide_that_openslide_refuses_says_so_with_its_reason(tmp_path: Path) -> None:
+    path = single_frame(tmp_path / "a.dcm", VLWholeSlideMicroscopyImageStorage)
+    with pytest.raises(openslide.OpenSlideError) as reason:
+        openslide.OpenSlide(path)
+    with pytest.raises(ImageError) as caught:
+        fullfield.open(path)
+    assert caught.value.what == f"OpenSlide cannot read this DICOM ({reason.value})"
+    assert caught.value.fix.startswith("convert it with Bio-Formats (bfconvert")
+
+
+def test_a_dicom_that_is_no_slide_names_the_way_round_which_works(tmp_path: Path) -> None:
+    path = single_frame(tmp_path / "a.dcm", "1.2.840.10008.5.1.4.1.1.2")
+    with pytest.raises(ImageError, match="OpenSlide cannot read this DICOM: it is not that of a slide") as caught:
+        fullfield.open(path)
+    assert "pydicom.dcmread(path).pixel_array" in caught.value.fix
+    assert dcmread(path).pixel_array.shape == (40, 50)
+
+
+def test_without_openslide_a_dicom_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = single_frame(tmp_path / "a.dcm", "1.2.840.10008.5.1.4.1.1.2")
+    for module in ("fullfield.image.open", "fullfield.image.formats.dicom"):
+        monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
+    with pytest.raises(ImageError, match="which is not installed") as caught:
+        fullfield.open(path)
+    assert "fullfield[slide]" in caught.value.fix

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import ImageError, first_line
 from fullfield.geometry.region import Region
+from fullfield.image.blob import open_blob
 from fullfield.image.checks import (
     check_region,
     check_size,
@@ -34,6 +35,7 @@ from fullfield.image.checks import (
     thumbnail_of,
     unreadable,
 )
+from fullfield.image.formats.dicom import is_dicom, refused_slide
 from fullfield.image.formats.handles import Handles
 from fullfield.image.identity import file_identity
 from fullfield.image.raster import ImageMetadata, Origin, raster_text
@@ -323,4 +325,13 @@ def _errors(where: str, region: Region | None) -> Iterator[None]:
     except ImageError:
         raise
     except Exception as error:
-        raise (unreadable(where, error) if region is None else damaged(where, region, error)) from error
+        raise (_refused(where, error) if region is None else damaged(where, region, error)) from error
+
+
+def _refused(where: str, error: BaseException) -> ImageError:
+    """The error for a slide that OpenSlide does not open."""
+    blob = open_blob(where)
+    try:
+        return refused_slide(where, error) if is_dicom(blob) else unreadable(where, error)
+    finally:
+        blob.close()
