@@ -6,12 +6,11 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from PIL import Image
 
-from fullfield.errors import ImageError
+from fullfield.packages import import_packages
 
 _INK, _PALE, _GRID = "#222222", "#787878", "#e4e4e4"
 _BEST, _OTHER, _LINE, _CHOSEN, _GOOD = "#21918c", "#b9bec3", "#a0cdc8", "#b41e5a", "#f0f8f3"
@@ -167,7 +166,4 @@ def matplotlib_part(part: str) -> Any:
     Raises:
         ImageError: matplotlib is not installed.
     """
-    try:
-        return import_module(f"matplotlib.{part}")
-    except ImportError as error:
-        raise ImageError("chart", "needs the package matplotlib", fix="pip install 'fullfield[plot]'") from error
+    return import_packages(f"matplotlib.{part}", extra="plot", where="chart")[0]

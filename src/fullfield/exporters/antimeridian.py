@@ -6,13 +6,12 @@ Source: RFC 7946, section 3.1.9
 from __future__ import annotations
 
 import math
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import ImageError
+from fullfield.packages import import_packages
 
 Floats = NDArray[np.float64]
 _SAME = 1e-9  # degrees, a tenth of a millimetre: a corner nearer to the antimeridian is moved onto it
@@ -83,8 +82,5 @@ def _corners(ring: Any) -> Floats:
 
 
 def _shapely() -> Any:
-    try:
-        return import_module("shapely")
-    except ImportError as error:
-        what = "a region crosses longitude 180, where the package shapely cuts it"
-        raise ImageError("coordinates", what, fix="pip install 'fullfield[geo]'") from error
+    what = "a region crosses longitude 180, where the package shapely cuts it"
+    return import_packages("shapely", extra="geo", where="coordinates", what=what)[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from fullfield.exporters.degrees import polygons_in_degrees
 from fullfield.exporters.objects import Objects, Polygons
 from fullfield.mask.geojson import Frame, holds_shapes, parse_file, placed_polygons
 from fullfield.mask.polygons import Rings
+from fullfield.packages import import_packages
 from fullfield.store.maps import MapSpec
 
 
@@ -76,11 +76,8 @@ def read_clip(path: str | os.PathLike[str], spec: MapSpec, frame: OutputFrame) -
         ImageError: it has no polygons, they lie outside the image, or shapely is not installed.
     """
     file = Path(path)
-    try:
-        shapely = import_module("shapely")
-    except ImportError as error:
-        what = "objects are cut by the package shapely, which is not installed"
-        raise ImageError("clip", what, fix="pip install 'fullfield[vector]'") from error
+    what = "objects are cut by the package shapely, which is not installed"
+    (shapely,) = import_packages("shapely", extra="vector", where="clip", what=what)
     if not holds_shapes(file):
         raise ImageError(str(path), "is no GeoJSON or vector file", fix="give polygons to cut the objects to")
     image = Frame.of_map(spec.placement.image, spec.provenance, spec.georeference, spec.origin)

@@ -19,6 +19,7 @@ from fullfield.exporters.grid import ExportGrid, blocks, with_progress, without_
 from fullfield.exporters.quiet import without_stderr
 from fullfield.exporters.tiff_complete import gdal_errors_logged, missing_tiles
 from fullfield.files import replacing, system_error
+from fullfield.packages import import_packages
 
 Compression = Literal["deflate", "zstd", "lzw", "none"]
 _TILE = 512
@@ -237,12 +238,8 @@ def rasterio_or_error(what: str) -> Any:
     Raises:
         ImageError: it is not installed.
     """
-    try:
-        for part in ("control", "crs", "enums", "errors", "shutil", "warp", "windows"):
-            import_module(f"rasterio.{part}")
-        return import_module("rasterio")
-    except ImportError as error:
-        raise ImageError(what, "needs the package rasterio", fix="pip install 'fullfield[geo]'") from error
+    parts = [f"rasterio.{part}" for part in ("control", "crs", "enums", "errors", "shutil", "warp", "windows")]
+    return import_packages("rasterio", *parts, extra="geo", where=what)[0]
 
 
 def _gdal_errors() -> tuple[type[BaseException], ...]:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from fullfield._version import __version__
 from fullfield.engine.progress import OnProgress
-from fullfield.errors import ImageError
 from fullfield.exporters.grid import ExportGrid, without_float16
 from fullfield.exporters.npy import fill_file
 from fullfield.files import replacing
+from fullfield.packages import import_packages
 from fullfield.store.halving import halved
 
 _TILE = 512
@@ -148,11 +148,6 @@ def _software() -> str:
 
 
 def _tifffile() -> Any:
-    try:
-        import imagecodecs  # noqa: F401 (tifffile compresses floats with it)
-        import tifffile
-    except ImportError as error:
-        raise ImageError(
-            "OME-TIFF", "needs the packages tifffile and imagecodecs", fix="pip install 'fullfield[tiff]'"
-        ) from error
-    return tifffile
+    names = ("tifffile", "imagecodecs")  # tifffile compresses floats with it
+    what = "needs the packages tifffile and imagecodecs"
+    return import_packages(*names, extra="tiff", where="OME-TIFF", what=what)[0]

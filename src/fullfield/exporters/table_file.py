@@ -9,6 +9,7 @@ from typing import Any
 
 from fullfield.errors import ImageError
 from fullfield.files import TABLES, replacing
+from fullfield.packages import import_packages
 
 TableCell = str | int | float | None
 TableRow = Mapping[str, TableCell]
@@ -88,8 +89,4 @@ def _type(cells: Sequence[TableCell], number: bool, pa: Any) -> Any:
 
 
 def _parquet() -> Any:
-    try:
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        raise ImageError("Parquet", "needs the package pyarrow", fix="pip install 'fullfield[table]'") from error
-    return pq
+    return import_packages("pyarrow.parquet", extra="table", where="Parquet")[0]

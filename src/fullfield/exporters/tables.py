@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from fullfield.errors import ImageError
 from fullfield.exporters.objects import Layer, Objects, columns
+from fullfield.packages import import_packages
 
 
 def write_csv(path: Path, layer: Layer, batches: Iterator[Objects]) -> int:
@@ -80,8 +80,5 @@ def arrow_or_error(where: str, extra: str) -> Any:
     Raises:
         ImageError: it is not installed.
     """
-    try:
-        return import_module("pyarrow")
-    except ImportError as error:
-        what = "it is written by the package pyarrow, which is not installed"
-        raise ImageError(where, what, fix=f"pip install 'fullfield[{extra}]'") from error
+    what = "it is written by the package pyarrow, which is not installed"
+    return import_packages("pyarrow", extra=extra, where=where, what=what)[0]

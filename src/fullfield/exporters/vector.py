@@ -5,16 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fullfield.errors import ImageError, first_line
+from fullfield.errors import first_line
 from fullfield.exporters.geotiff import gdal_refused
 from fullfield.exporters.objects import Layer, Objects, Polygons, columns
 from fullfield.exporters.tables import arrow_or_error, record_batch
+from fullfield.packages import import_packages
 
 _DRIVERS = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
 _INDEXED = 1_000_000  # objects at most whose spatial index, which is made in memory, takes no more than 0.1 GB
@@ -52,11 +52,9 @@ def write_vector(path: Path, layer: Layer, batches: Iterator[Objects]) -> int:
 
 
 def _packages(where: str) -> tuple[Any, Any]:
-    try:
-        return import_module("pyogrio"), import_module("shapely")
-    except ImportError as error:
-        what = "vector files are written by the packages pyogrio and shapely, which are not installed"
-        raise ImageError(where, what, fix="pip install 'fullfield[vector]'") from error
+    what = "vector files are written by the packages pyogrio and shapely, which are not installed"
+    pyogrio, shapely = import_packages("pyogrio", "shapely", extra="vector", where=where, what=what)
+    return pyogrio, shapely
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.handover.packages import package
+from fullfield.packages import import_packages
 from fullfield.store.maps import ScoreMap, decoded
 from fullfield.store.reading import span
 from fullfield.store.stored_map import StoredMap
@@ -58,7 +58,7 @@ def dask_array(scores: ScoreMap) -> Any:
     Raises:
         ImageError: dask is not installed.
     """
-    array = package("dask.array", "to_dask", "dask")
+    array = import_packages("dask.array", extra="dask", where="to_dask")[0]
     cells = MapCells(scores)
     bands, rows, columns = cells.shape
     height, width = scores.spec.shard
@@ -66,7 +66,9 @@ def dask_array(scores: ScoreMap) -> Any:
     name: str | bool = False  # a new one for each call
     if isinstance(scores, StoredMap):
         state = (scores.path / "zarr.json").stat().st_mtime_ns
-        token = package("dask.base", "to_dask", "dask").tokenize(str(scores.path.resolve()), scores.number, state)
+        token = import_packages("dask.base", extra="dask", where="to_dask")[0].tokenize(
+            str(scores.path.resolve()), scores.number, state
+        )
         name = f"fullfield-{token}"
     meta = np.empty((0, 0, 0), cells.dtype)
     return array.from_array(cells, chunks, name=name, asarray=False, fancy=False, meta=meta)

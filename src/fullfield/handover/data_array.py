@@ -10,7 +10,7 @@ import numpy as np
 from fullfield.exporters.grid import class_names
 from fullfield.handover.cell_coordinates import CellCoordinates, cell_axes, is_straight
 from fullfield.handover.dask_array import MapCells, dask_array
-from fullfield.handover.packages import package
+from fullfield.packages import import_packages
 from fullfield.store.array_map import ArrayMap
 from fullfield.store.maps import MapSpec, ScoreMap
 from fullfield.store.record import plain_json
@@ -25,7 +25,7 @@ def data_array(scores: ScoreMap, coordinates: CellCoordinates) -> Any:
     Raises:
         ImageError: xarray, or for a map on disk dask, is not installed; or coordinates that the image does not have.
     """
-    xarray = package("xarray", "to_xarray", "xarray")
+    xarray = import_packages("xarray", extra="xarray", where="to_xarray")[0]
     spec, axes = scores.spec, cell_axes(scores.spec, coordinates)
     data = MapCells(scores)[:, :, :] if isinstance(scores, ArrayMap) else dask_array(scores)
     coords: dict[str, Any] = {"y": ("y", axes.y, axes.y_attributes), "x": ("x", axes.x, axes.x_attributes)}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fullfield.errors import BudgetError, ImageError
 from fullfield.exporters.grid import Classes, band_indices, class_names
 from fullfield.handover.cell_coordinates import coordinate_system, image_axes
-from fullfield.handover.packages import package
+from fullfield.packages import import_packages
 from fullfield.store.levels import level_grid
 from fullfield.store.maps import MapSpec, ScoreMap, decoded
 from fullfield.store.reading import argmax_bands
@@ -31,7 +31,7 @@ def frame(scores: ScoreMap, classes: Classes, *, budget_bytes: int) -> Any:
         ImageError: pandas is not installed, or no such class.
         BudgetError: the table needs more memory.
     """
-    pandas = package("pandas", "to_frame", "pandas")
+    (pandas,) = import_packages("pandas", extra="pandas", where="to_frame")
     spec = scores.spec
     labels = spec.kind == "labels"
     bands = [] if labels and classes is None else band_indices(scores, classes)
@@ -60,8 +60,9 @@ def geo_frame(
     for name, value, kind in (("geometry", geometry, WindowShapes), ("coordinates", coordinates, FrameCoordinates)):
         if value not in get_args(kind):
             raise ImageError(name, f"{value!r} is not known", fix=f"use one of {', '.join(get_args(kind))}")
-    geopandas = package("geopandas", "to_geodataframe", "geopandas")
-    shapely = package("shapely", "to_geodataframe", "geopandas")
+    where = "to_geodataframe"
+    (geopandas,) = import_packages("geopandas", extra="geopandas", where=where)
+    (shapely,) = import_packages("shapely", extra="geopandas", where=where)
     spec = scores.spec
     if coordinates == "map" and spec.georeference is None:
         raise ImageError("coordinates", "the image has no georeference", fix='pass coordinates="image"')

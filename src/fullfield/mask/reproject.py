@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.image.raster import Georeference
 from fullfield.mask.grid import MOST_CELLS, MaskGrid
+from fullfield.packages import import_packages
 
 LONGITUDE_LATITUDE = "OGC:CRS84"  # RFC 7946, section 4
 MOST_REPROJECTED = MOST_CELLS // 4  # most cells of a grid that is converted between coordinate systems point by point
@@ -39,10 +39,8 @@ def _geo(where: str = "map coordinates") -> Any:
     Raises:
         ImageError: it is not installed.
     """
-    try:
-        return importlib.import_module("rasterio"), importlib.import_module("rasterio.warp")
-    except ImportError as error:
-        raise ImageError(where, "need rasterio", fix="pip install 'fullfield[geo]'") from error
+    rasterio, warp = import_packages("rasterio", "rasterio.warp", extra="geo", where=where, what="need rasterio")
+    return rasterio, warp
 
 
 def parse_crs(name: str, where: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from fullfield.errors import ImageError, first_line
 from fullfield.mask.geojson_polygons import PackedPolygons
+from fullfield.packages import import_packages
 
 _SQLITE, _FLATGEOBUF, _SHAPEFILE = b"SQLite format 3\0", b"fgb\x03", b"\x00\x00\x27\x0a"
 _POLYGONS, _POINTS, _COLLECTION = (3, 6), (0, 4), 7  # type numbers of shapely; of a shape and of several
@@ -88,11 +88,9 @@ def _geometry(shapely: Any, shape: Any) -> dict[str, Any] | None:
 
 
 def _packages(path: Path) -> tuple[Any, Any]:
-    try:
-        return import_module("pyogrio"), import_module("shapely")
-    except ImportError as error:
-        what = "is a vector file, which the packages pyogrio and shapely read, and they are not installed"
-        raise ImageError(str(path), what, fix="pip install 'fullfield[vector]'") from error
+    what = "is a vector file, which the packages pyogrio and shapely read, and they are not installed"
+    pyogrio, shapely = import_packages("pyogrio", "shapely", extra="vector", where=str(path), what=what)
+    return pyogrio, shapely
 
 
 def _unreadable(path: Path, error: BaseException) -> ImageError:

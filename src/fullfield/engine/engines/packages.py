@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from fullfield.errors import UnsupportedError
+from fullfield.packages import raise_interrupt
 
 
 def import_engine(name: str) -> Any:
@@ -18,10 +19,6 @@ def import_engine(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, KeyboardInterrupt):
-                raise cause from error
-            cause = cause.__cause__ or cause.__context__
+        raise_interrupt(error)
         fix = f'pip install "fullfield[{name}]", or use another engine'
         raise UnsupportedError(name, f"cannot be imported ({error})", fix=fix) from error

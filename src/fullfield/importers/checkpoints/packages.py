@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from fullfield.errors import CaptureError, first_line
+from fullfield.packages import raise_interrupt
 
 _CANNOT_IMPORT = (ImportError, RuntimeError, OSError, AttributeError)  # a build for another torch raises any of them
 _TOUCHED = ("torchvision", "torchvision.datasets", "torchvision.ops", "torchvision.ops.misc", "torchvision.transforms")
@@ -27,6 +28,7 @@ def package(name: str, where: str) -> Any:
     try:
         return import_module(name)
     except _CANNOT_IMPORT as error:
+        raise_interrupt(error)
         extra = name.partition(".")[0].replace("huggingface_hub", "safetensors")
         if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
             raise CaptureError(
