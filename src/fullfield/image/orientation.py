@@ -28,7 +28,20 @@ def oriented(raster: Raster, orientation: object) -> Raster:
         orientation: value of TIFF's tag 274; unknown values are ignored.
     """
     steps = _STEPS.get(orientation) if isinstance(orientation, int) else None
-    return raster if steps is None else OrientedRaster(raster, *steps)
+    return raster if steps is None else OrientedRaster(raster, *steps, _metadata_as_shown(raster.metadata, steps[0]))
+
+
+def _metadata_as_shown(metadata: ImageMetadata, transpose: bool) -> ImageMetadata:
+    """The metadata of a turned image; a georeference is dropped."""
+    changed = replace(metadata, georeference=None, origin=Origin())
+    if not transpose:
+        return changed
+    return replace(
+        changed,
+        tile=metadata.tile[::-1],
+        levels=tuple((width, height) for height, width in metadata.levels),
+        mpp=None if metadata.mpp is None else metadata.mpp[::-1],
+    )
 
 
 def orientation_of(picture: Image.Image) -> object:
@@ -81,12 +94,14 @@ class OrientedRaster:
         transpose: exchange rows and columns.
         flip_y: then reverse the rows.
         flip_x: then reverse the columns.
+        metadata: of the image as shown.
     """
 
     inner: Raster
     transpose: bool
     flip_y: bool
     flip_x: bool
+    metadata: ImageMetadata
 
     def __repr__(self) -> str:
         return raster_text(self)
@@ -106,21 +121,6 @@ class OrientedRaster:
     def dtype(self) -> np.dtype[Any]:
         """Of the pixels."""
         return self.inner.dtype
-
-    @property
-    def metadata(self) -> ImageMetadata:
-        """The metadata of the image as shown; a georeference is dropped."""
-        metadata = self.inner.metadata
-        if not self.transpose:
-            return replace(metadata, georeference=None, origin=Origin())
-        return replace(
-            metadata,
-            tile=metadata.tile[::-1],
-            levels=tuple((width, height) for height, width in metadata.levels),
-            mpp=None if metadata.mpp is None else metadata.mpp[::-1],
-            georeference=None,
-            origin=Origin(),
-        )
 
     def read(self, top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
         """Pixels ``(y, x, c)`` of a region."""

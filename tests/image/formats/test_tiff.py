@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import fullfield
 from fullfield.errors import ImageError
 from fullfield.image.formats.tiff import TiffRaster, open_tiff
 from fullfield.image.raster import Raster
@@ -327,6 +328,9 @@ def test_an_image_stored_rotated_is_read_in_its_orientation(tmp_path: Path, orie
     assert raster.metadata.tile == ((32, 16) if orientation < 5 else (16, 32))
     assert raster.metadata.levels == (expected.shape[:2],)
     assert raster.mask(expected) is None
+    again: Any = fullfield.open(path, pixel_size=0.5, value_range="p1,p99")
+    check_regions(again, expected, 3)
+    assert again.metadata.mpp == (0.5, 0.5)
 
 
 def test_the_mask_of_an_image_stored_rotated_is_rotated_with_it(tmp_path: Path) -> None:
