@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,12 +36,12 @@ from fullfield.image.checks import (
 from fullfield.image.formats.dicom import is_dicom, refused_slide
 from fullfield.image.formats.handles import Handles
 from fullfield.image.identity import file_identity
+from fullfield.image.mask_cache import MaskCache
 from fullfield.image.raster import ImageMetadata, Origin, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
 
 _BLOCK = 1024  # px a side, about, of fixed blocks
 _CACHE_BYTES = 64 << 20  # OpenSlide's decoded tiles, shared by all handles of a slide
-_MASKS = 64  # regions whose mask is cached for the ``valid`` that follows a ``read``
 _MOST_PARTS = 4096  # files of one slide
 _ONE_FILE = {".svs", ".tif", ".tiff", ".btf", ".ndpi", ".scn", ".bif", ".svslide", ".czi", ".isyntax"}
 _RGB = ("red", "green", "blue")
@@ -84,8 +82,7 @@ class SlideRaster:
     metadata: ImageMetadata
     level: _Level
     _handles: Handles[Any] = field(repr=False)
-    _masks: OrderedDict[Region, NDArray[np.uint8] | None] = field(default_factory=OrderedDict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _masks: MaskCache = field(default_factory=MaskCache, repr=False)
 
     def __repr__(self) -> str:
         return raster_text(self)
@@ -104,23 +101,14 @@ class SlideRaster:
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
         colours, alpha = self._rgba(region)
-        self._cache_mask(region, alpha)
+        self._masks.put(region, alpha)
         return np.ascontiguousarray(colours[:, :, list(self.level.bands)]) if self.level.bands != (0, 1, 2) else colours
 
     def valid(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_] | None:
         """Mask ``(y, x)`` of the pixels that were scanned, i.e. are not fully transparent."""
         region = (top, bottom, left, right)
         check_region(region, self.shape, self.name)
-        with self._lock:
-            cached = region in self._masks
-            packed = self._masks.get(region)
-        if not cached:
-            _, alpha = self._rgba(region)
-            packed = self._cache_mask(region, alpha)
-        if packed is None:
-            return None
-        shape = (bottom - top, right - left)
-        return np.unpackbits(packed, count=shape[0] * shape[1]).reshape(shape).astype(np.bool_)
+        return self._masks.fetch(region, (bottom - top, right - left), lambda: self._rgba(region)[1])
 
     def thumbnail(self, side: int) -> NDArray[Any] | None:
         """The whole image from a coarse level; ``None`` if the slide has none."""
@@ -136,15 +124,6 @@ class SlideRaster:
     def close(self) -> None:
         """Closes the file."""
         self._handles.close()
-
-    def _cache_mask(self, region: Region, alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
-        """Caches a region's mask of valid pixels, one bit each, and returns it; ``None`` if all are valid."""
-        packed = None if alpha is None or alpha.all() else np.packbits(alpha != 0)
-        with self._lock:
-            self._masks[region] = packed
-            while len(self._masks) > _MASKS:
-                self._masks.popitem(last=False)
-        return packed
 
     def _rgba(self, region: Region) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         """Colours ``(y, x, 3)`` blended with the background, and alpha ``(y, x)``; ``None`` if all is opaque."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -27,6 +25,7 @@ from fullfield.image.formats.tiff_check import check_structure
 from fullfield.image.formats.tiff_file import Series, read_series
 from fullfield.image.formats.tiff_mpp import is_trestle, trestle_overlaps
 from fullfield.image.formats.tiff_plane import Plane, read_region, split_bands
+from fullfield.image.mask_cache import MaskCache
 from fullfield.image.nodata import check_nodata, data_mask, nodata_of
 from fullfield.image.orientation import oriented
 from fullfield.image.photometric import Photometric, photometric_of
@@ -35,7 +34,6 @@ from fullfield.image.selection import Selection, level_mpp, select_bands, select
 
 GEO_TAGS = frozenset({33550, 33922, 34264, 34735, 50844})
 _ERRORS = (*DECODE_ERRORS, AssertionError)
-_SHOWN_BYTES = 16 << 20  # of opacity, a bit a pixel, that is cached for the ``valid`` that follows a ``read``
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,7 @@ class TiffRaster:
     alpha: _Alpha | None
     metadata: ImageMetadata
     close_files: Callable[[], None]
-    _shown: OrderedDict[tuple[int, ...], NDArray[np.uint8]] = field(default_factory=OrderedDict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _shown: MaskCache = field(default_factory=MaskCache, repr=False)
 
     def __repr__(self) -> str:
         return raster_text(self)
@@ -105,10 +102,7 @@ class TiffRaster:
             return self._stored(level, region, self.bands)
         pixels = self._stored(level, region, (*self.bands, self.alpha.band))
         colours, alpha = np.ascontiguousarray(pixels[:, :, :-1]), pixels[:, :, -1]
-        with self._lock:
-            self._shown[level, *region] = np.packbits(alpha != 0)
-            while sum(bits.nbytes for bits in self._shown.values()) > _SHOWN_BYTES:
-                self._shown.popitem(last=False)
+        self._shown.put((level, *region), alpha)
         return on_white(colours, alpha, premultiplied=self.alpha.premultiplied) if self.alpha.blended else colours
 
     def _stored(self, level: int, region: Region, wanted: tuple[int, ...]) -> NDArray[Any]:
@@ -132,17 +126,12 @@ class TiffRaster:
         if not metadata.masked:
             return None
         valid = self._data(self.read(*region)) if self.alpha is None or self._has_nodata else None
-        if self.alpha is None:
-            return None if valid is None or valid.all() else valid
-        with self._lock:
-            bits = self._shown.get((metadata.level, *region))
-        if bits is not None:
+        if self.alpha is not None:
+            level, band = metadata.level, self.alpha.band
             shape = bottom - top, right - left
-            shown = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(np.bool_)
-        else:
-            shown = self._stored(metadata.level, region, (self.alpha.band,))[:, :, 0] != 0
-        valid = shown if valid is None else shown & valid
-        return None if valid.all() else valid
+            shown = self._shown.fetch((level, *region), shape, lambda: self._stored(level, region, (band,))[:, :, 0])
+            valid = shown if valid is None else valid if shown is None else shown & valid
+        return None if valid is None or valid.all() else valid
 
     @property
     def mask(self) -> Callable[[NDArray[Any]], NDArray[np.bool_] | None] | None:
