@@ -328,6 +328,29 @@ def test_outputs_keep_the_folders_in_which_images_were_found() -> None:
     assert [path.as_posix() for path in found] == ["out/a.png.tif", "out/b/a.png.tif"]
 
 
+@pytest.mark.parametrize(
+    ("images", "folders", "found"),
+    [
+        (["p/x/a.tif", "q/x/a.tif", "p/x/b.tif"], [], ["p/x/a", "q/x/a", "b"]),
+        (["p/x/a.tif", "q/x/a.tif"], ["x", "x"], ["p/x/a", "q/x/a"]),
+        (["../p/a.tif", "../q/../r/a.tif"], [], ["p/a", "r/a"]),
+        (["https://host/p/a.tif?k=1", "https://host/q/a.tif"], [], ["p/a", "q/a"]),
+        (["a/s.tif", "b/s.tif", "a/s.png"], [], None),
+        (["a/s.tif", "./a/s.tif"], [], None),
+    ],
+)
+def test_images_of_one_name_lie_in_folders_that_tell_them_apart(
+    images: list[str], folders: list[str], found: list[str] | None
+) -> None:
+    if found is None:
+        with pytest.raises(GeometryError, match="would both go to"):
+            output_paths(images, "out/{folder}/{name}.zarr", folders)
+        return
+    places = output_paths(images, "out/{folder}/{name}.zarr", folders)
+    assert [path.as_posix() for path in places] == [f"out/{name}.zarr" for name in found]
+    assert output_paths(images[::-1], "out/{folder}/{name}.zarr", folders[::-1]) == places[::-1]
+
+
 def test_words_in_braces_in_an_images_own_name_are_not_replaced() -> None:
     (found,) = output_paths(["in/{parent}.png"], "out/{name}.tif")
     assert found.as_posix() == "out/{parent}.tif"

@@ -275,11 +275,12 @@ _PLACEHOLDERS = ("name", "suffix", "parent", "folder")
 
 
 def output_paths(images: Iterable[str], output: str, folders: Sequence[str] = ()) -> list[Path]:
-    """The output of every image, which depends on this image alone: another image in the batch changes none.
+    """The output of every image, which depends on this image alone, as long as no two would have one output.
 
     Of ``{name}``, ``{suffix}``, ``{parent}`` and ``{folder}`` in ``output``, the first three are the image's name
     without its suffix, the suffix with its dot, and the name of the folder that the image is in. ``{folder}/`` is the
-    path of that folder below the one that was searched, and empty for an image that was named by itself.
+    path of that folder below the one that was searched, and empty for an image that was named by itself; where several
+    images would have one output, it is as much of the ends of their folders' paths as tells them apart.
 
     Args:
         images: paths.
@@ -294,6 +295,8 @@ def output_paths(images: Iterable[str], output: str, folders: Sequence[str] = ()
         ['maps/a.zarr', 'maps/b.zarr']
         >>> [path.as_posix() for path in output_paths(["x/a.tif", "y/a.tif"], "maps/{parent}-{name}.zarr")]
         ['maps/x-a.zarr', 'maps/y-a.zarr']
+        >>> [path.as_posix() for path in output_paths(["x/a.tif", "y/a.tif", "b.tif"], "maps/{folder}/{name}.zarr")]
+        ['maps/x/a.zarr', 'maps/y/a.zarr', 'maps/b.zarr']
     """
     if "{name}" not in output:
         raise GeometryError("output", f"{output!r} has no {{name}}", fix='write "maps/{name}.zarr", say')
@@ -301,14 +304,38 @@ def output_paths(images: Iterable[str], output: str, folders: Sequence[str] = ()
         if word not in _PLACEHOLDERS:
             known = ", ".join(f"{{{each}}}" for each in _PLACEHOLDERS)
             raise GeometryError("output", f"{{{word}}} in {output!r} is not known", fix=f"use {known}")
-    places: dict[Path, str] = {}
-    for number, image in enumerate(images):
-        place = _output_path(image, output, folders[number] if folders else "")
+    listed, places = list(images), dict[Path, str]()
+    for image, folder in zip(listed, _told_apart(listed, output, folders or [""] * len(listed)), strict=True):
+        place = _output_path(image, output, folder)
         if place in places:
             both = f"{places[place]} and {image} would both go to {place}"
             raise GeometryError("output", both, fix=_apart(places[place], image, output))
         places[place] = image
     return list(places)
+
+
+def _told_apart(images: Sequence[str], output: str, folders: Sequence[str]) -> list[str]:
+    """The ``{folder}`` of every image: that given, or for images of one output the part of the path that differs."""
+    found = list(folders)
+    together: dict[Path, list[int]] = {}
+    for number, (image, folder) in enumerate(zip(images, folders, strict=True)):
+        together.setdefault(_output_path(image, output, folder), []).append(number)
+    for group in together.values():
+        paths = {number: _folder_parts(images[number]) for number in group} if len(group) > 1 else {}
+        for depth in range(1, max(map(len, paths.values()), default=0) + 1):
+            tried = {number: "/".join(parts[-depth:]) for number, parts in paths.items()}
+            if len({_output_path(images[number], output, folder) for number, folder in tried.items()}) == len(group):
+                for number, folder in tried.items():
+                    found[number] = folder
+                break
+    return found
+
+
+def _folder_parts(image: str) -> list[str]:
+    """The names of the folders that an image is in, from the outermost."""
+    plain = _plain(image)
+    path = plain.partition("://")[2] if "://" in plain else Path(os.path.abspath(plain)).as_posix()  # noqa: PTH100
+    return [part for part in path.split("/")[:-1] if part not in ("", ".", "..") and ":" not in part]
 
 
 def _output_path(image: str, output: str, folder: str) -> Path:

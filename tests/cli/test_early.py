@@ -49,7 +49,7 @@ finally:
         (("scan", MODEL, "a.npy", "--overlay", "there.png"), 1, "there.png: exists already"),
         (("scan", MODEL, "none.npy"), 1, "none.npy: there is no such file"),
         (("scan", "none.onnx", "a.npy"), 1, "none.onnx: there is no such file"),
-        (("scan", MODEL, "a.npy", "b/a.npy", "-o", "out"), 1, "would both go to"),
+        (("scan", MODEL, "a.npy", "b/a.npy", "-o", "out/{name}.tif"), 1, "would both go to"),
         (("tune", MODEL, "none.npy"), 1, "none.npy: there is no such file"),
         (("tune", MODEL, "a.npy", "-o", "there.png"), 1, "there.png: exists already"),
         (("verify", MODEL, "a.npy", "--scores", "none.zarr"), 1, "none.zarr: there is no such file"),

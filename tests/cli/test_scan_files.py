@@ -296,7 +296,7 @@ def test_an_overlay_shows_the_image_and_a_legend_beside_it() -> None:
         (("plain.tif", "-o", "a.png", "--classes", "0,face"), 1, "a picture shows one class, 2 are given"),
         (("plain.tif", "-o", "a.zarr", "--mode", "nearly"), 2, "not exact, context, or a number of border cells"),
         (("plain.tif", "plain.tif"), 2, "several images need -o FOLDER"),
-        (("plain.tif", "in/plain.tif", "-o", "out"), 1, "would both go to out/plain.zarr"),
+        (("plain.tif", "in/plain.tif", "-o", "out/{name}.tif"), 1, "would both go to out/plain.tif"),
         (("plain.tif", "-o", "a.zarr", "--range", "1"), 2, "two numbers"),
     ],
 )
