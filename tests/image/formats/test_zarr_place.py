@@ -71,6 +71,14 @@ def test_the_coordinates_of_a_part_that_was_cut_out_win(tmp_path: Path, form: in
 
 
 @FORMS
+def test_bands_have_the_names_that_rioxarray_gives_them(tmp_path: Path, form: int) -> None:
+    path = write(tmp_path, form, refl=grid().assign_attrs(long_name=["red", "nir"]))
+    raster = fullfield.open(path, bands=["nir"])
+    assert raster.metadata.band_names == ("nir",)
+    np.testing.assert_array_equal(raster.read(0, 30, 0, 40)[:, :, 0], VALUES[1])
+
+
+@FORMS
 def test_a_turned_transform_is_read(tmp_path: Path, form: int) -> None:
     turned = Affine.translation(500_000, 4_000_000) @ Affine.rotation(30) @ Affine.scale(10, -10)
     data = grid().drop_vars(["x", "y"]).rio.write_transform(turned)

@@ -176,7 +176,10 @@ def _transformed(holder: ZarrMetadata, axis: int, kind: str, default: float) -> 
 
 
 def channel_names(attributes: ZarrMetadata, bands: Sequence[int]) -> tuple[str, ...]:
-    """Labels of the selected channels, from the ``omero`` metadata; empty if it has none."""
+    """Labels of the channels: one ``long_name`` each, as rioxarray writes, or of the ``omero`` metadata; else none."""
+    names = attributes.get("long_name")
+    if isinstance(names, (list, tuple)) and len(names) == len(bands) and all(isinstance(name, str) for name in names):
+        return tuple(names)
     omero = attributes.get("omero")
     channels = omero.get("channels") if isinstance(omero, dict) else None
     if not isinstance(channels, list):
