@@ -78,3 +78,35 @@ def test_work_counts_cells_of_a_map_or_values_of_a_window() -> None:
 def test_a_network_says_whether_it_upsamples() -> None:
     assert net(node("up", "windowed", "image", op=Op(1, up=2))).upsamples
     assert not net(node("conv", "windowed", "image", op=Op(3))).upsamples
+
+
+def resized_chain(*, step_of: int = 2) -> Network:
+    """Windows of 48 px made 21, and a convolution with a stride: blocks of 16 px become 7 cells."""
+    up = (Op(1, up=7), Op(1, up=7))
+    blocks, stride = Op(20, 16, 2, 2), Op(3, step_of, 1, 1)
+    nodes = (
+        NodeSpec("x", "x", "image", "input", (), shape=(1, 48, 48)),
+        NodeSpec("blocks", "resize", "conv2d", "windowed", ("x",), (blocks, blocks), (49, 3, 3)),
+        NodeSpec("cells", "resize", "pixel_shuffle", "windowed", ("blocks",), up, (1, 21, 21)),
+        NodeSpec("conv", "conv", "conv2d", "windowed", ("cells",), (stride, stride), (1, 11, 11)),
+    )
+    return Network(nodes, (48, 48))
+
+
+def test_cells_that_lie_between_pixels_are_counted_in_parts_of_a_pixel() -> None:
+    net = resized_chain()
+    assert net.units == (7, 7)
+    places = net.places()
+    jumps = {name: place.axes[0].to_dict()["jump"] for name, place in places.items() if place.axes is not None}
+    assert jumps == {"x": 1, "blocks": 16, "cells": 16 / 7, "conv": 32 / 7}
+    assert places["cells"].axes is not None
+    assert (places["cells"].axes[0].low, places["cells"].axes[0].count) == (7, 21)
+    assert all(net.places(step=(32, 16))[name].shared for name in ("cells", "conv"))
+    assert "cells every 16 px are upsampled, which a step of 24 px" in net.places(step=(32, 24))["cells"].reason
+
+
+def test_the_stride_of_resized_windows_is_whole_and_a_multiple_of_their_blocks() -> None:
+    """A stride of 2 cells is less than a block of 16 px, one of 16 cells is 36.6 px."""
+    for step_of, stride in ((2, 16), (16, 32)):
+        net = resized_chain(step_of=step_of)
+        assert net.stride(net.places(cap=0)) == (stride, stride)

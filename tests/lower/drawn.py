@@ -17,6 +17,10 @@ from fullfield.model.torch_export import checked_model
 
 aten = torch.ops.aten
 CHANNELS = 2
+_RESIZES = (
+    *(aten.upsample_bilinear2d, aten.upsample_bicubic2d, aten.upsample_nearest2d),
+    *(aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa),
+)
 
 
 class Builder:
@@ -209,6 +213,20 @@ def mixed_upsample(draw: Any, b: Builder, x: Node) -> Node | None:
     return b.call(mode.vec, pooled, None, False, [float(fy), float(fx)]) if pooled else None
 
 
+def resampled(draw: Any, b: Builder, x: Node) -> Node | None:
+    """A map, cut to whole blocks of cells, each of which is resized to a block of others."""
+    shape = x.meta["val"].shape[2:]
+    ratios = [draw(st.sampled_from([(1, 1), (2, 3), (3, 2), (3, 4), (4, 3), (5, 3), (2, 5)])) for _ in shape]
+    blocks = [n // q for n, (_, q) in zip(shape, ratios, strict=True)]
+    sizes = [g * p for g, (p, _) in zip(blocks, ratios, strict=True)]
+    cut = x
+    for dim, (g, (_, q)) in enumerate(zip(blocks, ratios, strict=True)):
+        cut = b.call(aten.slice.Tensor, cut, 2 + dim, 0, g * q) or cut
+    mode = draw(st.sampled_from(_RESIZES))
+    options = [None] if mode is aten.upsample_nearest2d else [False, None]
+    return b.call(mode.vec, cut, sizes, *options)
+
+
 def transposed(draw: Any, b: Builder, x: Node) -> Node | None:
     """A convolution and a transposed one of the same stride."""
     stride = draw(st.sampled_from([[1, 1], [2, 2], [1, 2]]))
@@ -354,6 +372,7 @@ SHARED_LAYERS = [
     channel_norm,
     vector_norm,
     mixed_upsample,
+    resampled,
     transposed,
     products,
     spanning,

@@ -27,13 +27,14 @@ CROPPING = (
     drawn.blocks,
     drawn.upsample,
     drawn.mixed_upsample,
+    drawn.resampled,
     drawn.transposed,
     drawn.picked,
 )
 
 
 def strides(scan: Scan) -> Pair:
-    """Px between neighbouring scores of the converted network."""
+    """Parts of a pixel between neighbouring scores of the converted network."""
     axes = scan.places[scan.network.output.name].axes
     assert axes is not None
     return axes[0].jump, axes[1].jump
@@ -42,7 +43,8 @@ def strides(scan: Scan) -> Pair:
 def coarsest(scan: Scan) -> Pair:
     """Px that the jump of every map divides: that of an upsampled map is less than that of the map before."""
     axes = [p.axes for p in scan.places.values() if p.axes is not None]
-    return math.lcm(*(a[0].jump for a in axes)), math.lcm(*(a[1].jump for a in axes))
+    y, x = (math.lcm(unit, *(a[k].jump for a in axes)) // unit for k, unit in enumerate(scan.network.units))
+    return y, x
 
 
 def image_for(data: Any, scan: Scan, step: Pair) -> torch.Tensor:
@@ -69,7 +71,8 @@ def test_at_multiples_of_the_stride_it_is_one_pass_over_the_image(data: Any) -> 
     image = image_for(data, scan, step)
     with torch.no_grad():
         rows, columns = score_grid(image, scan.net.window, step)
-        wanted = whole(scan.canonical, image)[:: step[0] // jy, :: step[1] // jx][:rows, :columns]
+        uy, ux = scan.network.units
+        wanted = whole(scan.canonical, image)[:: step[0] * uy // jy, :: step[1] * ux // jx][:rows, :columns]
         assert difference(scan(image, step), wanted) <= 1e-9
         assert difference(scan(image, step, data.draw(tiles)), wanted) <= 1e-9
 

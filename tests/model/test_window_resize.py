@@ -89,6 +89,14 @@ def test_bilinear_and_bicubic_are_torchs_own(
     )
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+def test_a_window_of_one_row_or_column_is_resized_as_any_other(interpolation: str) -> None:
+    line = window_of((64, 1))
+    expected = np.asarray(Image.fromarray(line).resize((1, 28), PIL[interpolation]))
+    assert np.abs(resized(line, (28, 1), interpolation=interpolation) - expected).max() < 1e-5
+    assert np.abs(resized(line.T.copy(), (1, 28), interpolation=interpolation) - expected.T).max() < 1e-5
+
+
 def test_a_resize_is_read_back_from_its_json() -> None:
     resize = WindowResize((512, 400), (224, 200), "lanczos", antialias=True)
     assert WindowResize.from_json(resize.to_json()) == resize

@@ -43,11 +43,11 @@ def crop_to_common_size(module: GraphModule, network: Network) -> GraphModule:
 def _sizes(network: Network, axis: int) -> Mapping[str, Sequence[int]]:
     """Cells of every node along an axis, on images from the window's length up to where the differences repeat."""
     jumps = [place.axes[axis].jump for place in network.places(cap=0).values() if place.axes is not None]
-    first = network.window[axis]
+    first, unit = network.window[axis], network.units[axis]
     sizes: dict[str, Sequence[int]] = {}
     for spec in network:
         if not spec.inputs:
-            sizes[spec.name] = range(first, first + math.lcm(*jumps))
+            sizes[spec.name] = range(first, first + math.lcm(*jumps, unit) // unit)
         else:
             common = map(min, zip(*(sizes[name] for name in spec.inputs), strict=True))
             sizes[spec.name] = [spec.ops[axis].cells(count) for count in common]

@@ -80,5 +80,6 @@ def _reach(plan: Plan, k: int) -> int:
     """
     axes = [p.axes[k] for p in plan.places.values() if p.axes is not None]
     window = plan.network.window[k]
-    over = max(a.start + (a.count - 1) * a.jump + a.size - window for a in axes)
-    return 2 * (max(abs(a.start) for a in axes) + max(a.size + a.jump for a in axes)) + max(0, over)
+    unit = plan.network.units[k]
+    over = max(a.start + (a.count - 1) * a.jump + a.size - window * unit for a in axes)
+    return -(-(2 * (max(abs(a.start) for a in axes) + max(a.size + a.jump for a in axes)) + max(0, over)) // unit)

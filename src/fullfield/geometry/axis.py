@@ -6,9 +6,31 @@ Sources: Dumoulin & Visin 2016 (arXiv 1603.07285); Araujo, Norris & Sim 2019 (do
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from fullfield.errors import GeometryError
+
+
+def px(length: int, unit: int) -> int | float:
+    """A length in parts of a pixel, ``unit`` to each, as px.
+
+    Examples:
+        >>> px(32, 1), px(112, 7), px(3, 2)
+        (32, 16, 1.5)
+    """
+    return length / unit if length % unit else length // unit
+
+
+def px_text(length: int, unit: int) -> str:
+    """A length in parts of a pixel as px, to two decimals.
+
+    Examples:
+        >>> px_text(32, 1), px_text(16, 7), px_text(112, 7)
+        ('32', '2.29', '16')
+    """
+    found = px(length, unit)
+    return str(found) if isinstance(found, int) else f"{found:.2f}"
 
 
 @dataclass(frozen=True)
@@ -121,7 +143,8 @@ class Axis:
 
     Cell ``y`` reads the pixels ``[start + y*jump, start + y*jump + size)`` of the window (those outside are padding).
     Of its ``count`` cells the first ``low`` and the last ``high`` depend on padding. ``closed`` marks the single
-    cell of a head, which reads a whole unpadded map: it is computed at window positions only.
+    cell of a head, which reads a whole unpadded map: it is computed at window positions only. ``size``, ``jump`` and
+    ``start`` count parts of a pixel, ``unit`` to each: 1 unless maps are made finer, so that all stay integers.
 
     Examples:
         >>> Axis.window(224).through(Op(7, stride=2, low=3, high=3))
@@ -135,11 +158,12 @@ class Axis:
     low: int = 0
     high: int = 0
     closed: bool = False
+    unit: int = field(default=1, repr=False)
 
     @classmethod
-    def window(cls, pixels: int) -> Axis:
-        """The axis of the window: every pixel is a cell."""
-        return cls(size=1, jump=1, start=0, count=pixels)
+    def window(cls, pixels: int, unit: int = 1) -> Axis:
+        """The axis of the window: every pixel is a cell, of ``unit`` parts."""
+        return cls(size=unit, jump=unit, start=0, count=pixels, unit=unit)
 
     @property
     def shared(self) -> bool:
@@ -180,6 +204,7 @@ class Axis:
             low=low,
             high=high,
             closed=count == 1 and op.low == op.high == 0 and (self.closed or op.extent == self.count),
+            unit=self.unit,
         )
 
     def _upsampled(self, up: int, cap: int | None) -> Axis:
@@ -187,13 +212,18 @@ class Axis:
         if self.jump % up or self.closed:
             raise GeometryError(
                 "upsampling",
-                f"each of the cells every {self.jump} px becomes {up}",
+                f"each of the cells every {px_text(self.jump, self.unit)} px becomes {up}",
                 fix="exact scanning still works: it runs these layers per window",
             )
         jump = self.jump // up
         low, high = (n * up if cap is None else min(n * up, cap) for n in (self.low, self.high))
         reach = (up - 1) * jump
-        return Axis(self.size + reach, jump, self.start - reach, self.count * up, low, high)
+        return Axis(self.size + reach, jump, self.start - reach, self.count * up, low, high, unit=self.unit)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, lengths in px."""
+        lengths = {name: px(getattr(self, name), self.unit) for name in ("size", "jump", "start")}
+        return {name: value for name, value in asdict(self).items() if name != "unit"} | lengths
 
     def union(self, other: Axis) -> Axis:
         """The axis where two branches meet: the larger receptive field, the larger borders.
@@ -205,7 +235,8 @@ class Axis:
         if self.count != other.count or not meet:
             raise GeometryError(
                 "branches",
-                f"{self.count} cells every {self.jump} px meet {other.count} cells every {other.jump} px",
+                f"{self.count} cells every {px_text(self.jump, self.unit)} px meet {other.count} cells every "
+                f"{px_text(other.jump, other.unit)} px",
                 fix="exact scanning still works: it runs these layers per window",
             )
         start = min(self.start, other.start)
@@ -218,6 +249,7 @@ class Axis:
             low=max(self.low, other.low),
             high=max(self.high, other.high),
             closed=self.closed or other.closed,
+            unit=self.unit,
         )
 
     def aligned(self, other: Axis) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 from fullfield.errors import GeometryError
-from fullfield.geometry.axis import Axis, Op
+from fullfield.geometry.axis import Axis, Op, px_text
 
 NodeKind = Literal["input", "windowed", "cell", "whole"]
 IDENTITY = (Op(1), Op(1))
@@ -159,11 +162,36 @@ class Network:
                 places[node.name] = found if step is None else _at_step(found, node, step)
         return places
 
+    @cached_property
+    def units(self) -> tuple[int, int]:
+        """Parts of a pixel, along y and x, in which the distances between the cells of all shared maps are whole."""
+        y, x = (_unit(self.nodes, k) for k in (0, 1))
+        return y, x
+
+    def stride(self, places: Mapping[str, Place]) -> tuple[int, int]:
+        """Px between the cells of the coarsest shared map, along y and x.
+
+        Where that is no multiple of the px after which upsampled cells lie alike, the next smaller multiple, or one.
+        """
+        y, x = (self._stride(places, k) for k in (0, 1))
+        return y, x
+
+    def _stride(self, places: Mapping[str, Place], k: int) -> int:
+        unit, coarsest, period = self.units[k], 1, 1
+        for node in self.nodes:
+            axes = places[node.name].axes
+            if axes is not None:
+                coarsest = max(coarsest, axes[k].jump)
+                period = math.lcm(period, axes[k].jump * node.ops[k].up) if node.ops[k].up > 1 else period
+        period = math.lcm(period, unit) // unit
+        return max(1, coarsest // (unit * period)) * period
+
     def _place(self, node: NodeSpec, inputs: list[Place], cap: int | None, small: int) -> Place:
         if node.kind == "whole":
             return Place(None, node.reason or "follows a layer that runs per window")
         if node.kind == "input":
-            return Place((Axis.window(self.window[0]), Axis.window(self.window[1])))
+            y, x = (Axis.window(pixels, unit) for pixels, unit in zip(self.window, self.units, strict=True))
+            return Place((y, x))
         if not all(p.shared for p in inputs):
             return Place(None, "follows a layer that runs per window")
         pairs = [p.axes for p in inputs if p.axes is not None]
@@ -176,11 +204,23 @@ class Network:
         return Place((axes[0], axes[1]))
 
 
+def _unit(nodes: tuple[NodeSpec, ...], k: int) -> int:
+    """The least common denominator of the distances, px, between cells along an axis."""
+    jumps: dict[str, Fraction] = {}
+    for node in nodes:
+        before = [jumps[name] for name in node.inputs if name in jumps]
+        if node.kind == "input":
+            jumps[node.name] = Fraction(1)
+        elif node.kind != "whole" and before and len(before) == len(node.inputs):
+            jumps[node.name] = max(before) * node.ops[k].stride / node.ops[k].up
+    return math.lcm(*(jump.denominator for jump in jumps.values()))
+
+
 def _at_step(place: Place, node: NodeSpec, step: tuple[int, int]) -> Place:
     """The place of a node, given how far windows are apart."""
     for axis, op, s in zip(place.axes or (), node.ops, step, strict=False):
-        if op.up > 1 and s % (axis.jump * op.up):
-            cells = f"cells every {axis.jump * op.up} px are upsampled"
+        if op.up > 1 and s * axis.unit % (axis.jump * op.up):
+            cells = f"cells every {px_text(axis.jump * op.up, axis.unit)} px are upsampled"
             return Place(None, f"{cells}, which a step of {s} px puts elsewhere in each window")
     return place
 

@@ -28,7 +28,7 @@ class AxisCells:
 
     Args:
         axis: its receptive field, count and borders within a window.
-        grid: px between cells of the interior map.
+        grid: parts of a pixel, ``axis.unit`` to each, between cells of the interior map.
         ratio: cells of the interior map between neighbouring cells of one window.
         hop: cells of the interior map between neighbouring windows.
         region: the part of the interior map that the tile needs.
@@ -134,6 +134,10 @@ class AxisTile:
         """Px from the image's edge to the tile's first window."""
         return self.offset + self.first * self.step
 
+    def in_parts(self, unit: int) -> AxisTile:
+        """The same in parts of a pixel, ``unit`` to each."""
+        return AxisTile(self.step * unit, self.windows, self.first, self.pixels * unit, self.offset * unit)
+
 
 def lay_out(
     network: Network, places: Mapping[str, Place], y: AxisTile, x: AxisTile, *, fragments: bool = False
@@ -160,6 +164,7 @@ def lay_out_axis(
     """The cells along one axis (0 for y, 1 for x): forward for the maps, then backward for what is needed of each."""
     maps: dict[str, _Map] = {}
     shared = [node for node in network if places[node.name].shared]
+    tile = tile.in_parts(network.units[index])
     for node in shared:
         axes = places[node.name].axes
         assert axes is not None
@@ -186,12 +191,12 @@ class _Map:
 
     Args:
         axis: of one window.
-        grid: px between cells.
+        grid: parts of a pixel between cells.
         hop: cells between neighbouring windows.
         line: the cells that exist.
-        end: where cells end on the image: they lie at multiples of their grid below it, in every phase. Px from the
-            image's first pixel to a cell's own, receptive field left aside: pixel ``p`` is the image's cell at ``p``,
-            and a layer's first cell is at 0.
+        end: where cells end on the image: they lie at multiples of their grid below it, in every phase. Parts of a
+            pixel from the image's first pixel to a cell's own, receptive field left aside: pixel ``p`` is the image's
+            cell at ``p``, and a layer's first cell is at 0.
     """
 
     axis: Axis
@@ -211,7 +216,7 @@ def _map(node: NodeSpec, op: Op, axis: Axis, maps: Mapping[str, _Map], tile: Axi
     grid = tile.step if axis.closed else math.gcd(tile.step, axis.jump)
     sources = [maps[name] for name in node.inputs]
     if node.kind == "input":
-        first, end = -tile.start, tile.pixels
+        first, end = -(tile.start // grid), tile.pixels
     elif op.up > 1:
         first, end = sources[0].line.first * op.up, min(_end(op, s, tile) for s in sources)
     else:

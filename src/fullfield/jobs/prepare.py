@@ -31,8 +31,7 @@ class PreparedModel:
         nodes = self.network
         if self.canonical.refused:  # gates and norms over the window hide what lies behind them
             nodes = network(canonical(self.model, sliding=True), self.model.dtype)
-        axes = [p.axes for p in nodes.places(cap=0).values() if p.axes is not None]
-        return max(a[0].jump for a in axes), max(a[1].jump for a in axes)
+        return nodes.stride(nodes.places(cap=0))
 
     @cached_property
     def hash(self) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 _LOBES = 3
-_LEAST = 1e-9  # part of a px below which it is rounding
 
 
 def resize_matrix(interpolation: Literal["area", "lanczos"], count: int, cells: int) -> NDArray[np.float64]:
@@ -24,22 +22,18 @@ def resize_matrix(interpolation: Literal["area", "lanczos"], count: int, cells: 
 
 def _area(count: int, cells: int) -> NDArray[np.float64]:
     """The part of each result that each px covers."""
-    scale = count / cells
-    low = np.arange(cells)[:, None] * scale
-    px = np.arange(count)
-    covered = np.minimum(low + scale, px + 1) - np.maximum(low, px)
-    return np.where(covered > _LEAST, covered, 0) / scale
+    first, scale = np.arange(cells)[:, None] * count, 1 / count  # in parts of a px, as many as there are cells
+    px = np.arange(count) * cells
+    covered = np.minimum(first + count, px + cells) - np.maximum(first, px)
+    weights: NDArray[np.float64] = np.maximum(0, covered) * scale
+    return weights
 
 
 def _lanczos(count: int, cells: int) -> NDArray[np.float64]:
     """The kernel over the px within its reach, the weights of px beyond the edge given to the others."""
-    ratio = count / cells
-    widened = max(1.0, ratio)
-    weights = np.zeros((cells, count))
-    for cell in range(cells):
-        centre, reach = (cell + 0.5) * ratio, _LOBES * widened
-        first, stop = max(0, math.floor(centre - reach + 0.5)), min(count, math.floor(centre + reach + 0.5))
-        away = (np.arange(first, stop) + 0.5 - centre) / widened
-        line = np.sinc(away) * np.sinc(away / _LOBES)
-        weights[cell, first:stop] = line / line.sum()
+    widened = max(1.0, count / cells)
+    twice = (2 * np.arange(count) + 1) * cells - (2 * np.arange(cells)[:, None] + 1) * count  # in parts of half a px
+    away = twice / (2 * cells) / widened
+    weights: NDArray[np.float64] = np.where(np.abs(away) < _LOBES, np.sinc(away) * np.sinc(away / _LOBES), 0.0)
+    weights /= weights.sum(1, keepdims=True)
     return weights

@@ -14,7 +14,7 @@ from fullfield.errors import CaptureError
 from fullfield.graph.attributes import free_name
 from fullfield.model.model import Model
 from fullfield.model.resize_matrix import resize_matrix
-from fullfield.model.window_resize import Interpolation, WindowResize
+from fullfield.model.window_resize import WindowResize
 
 aten = torch.ops.aten
 PATH = "resize"
@@ -71,13 +71,14 @@ def _shared_weights(module: nn.Module) -> nn.Module:
 
 def _emit(graph: Graph, root: nn.Module, x: Node, resize: WindowResize, dtype: torch.dtype) -> Node:
     """The resizing of ``x``; matrices that it needs are added to ``root``."""
-    if (target := _BY_TORCH.get((resize.interpolation, resize.antialias))) is not None:
+    target = _BY_TORCH.get((resize.interpolation, resize.antialias))
+    if target is not None and min(resize.window) > 1:  # torch 2.13 errs where one column is antialiased
         return _call(graph, target, x, list(resize.size), False, None)
     for axis in (1, 0):
         count, cells = resize.window[axis], resize.size[axis]
         if count == cells:
             continue
-        matrix = _matrix(resize.interpolation, count, cells, dtype)
+        matrix = _matrix(resize, count, cells, dtype).to(dtype)
         name = free_name(f"resize_{'yx'[axis]}", dict(root.named_children()) | root._buffers | root._parameters)
         root.register_buffer(name, matrix)
         weight = graph.get_attr(name)
@@ -88,13 +89,16 @@ def _emit(graph: Graph, root: nn.Module, x: Node, resize: WindowResize, dtype: t
     return x
 
 
-def _matrix(interpolation: Interpolation, count: int, cells: int, dtype: torch.dtype) -> Tensor:
+def _matrix(resize: WindowResize, count: int, cells: int, dtype: torch.dtype) -> Tensor:
     """Weights of one axis. Shape: ``(cells, count)``"""
-    if interpolation in ("area", "lanczos"):
-        return torch.from_numpy(resize_matrix(interpolation, count, cells)).to(dtype)
-    index = torch.arange(count, dtype=dtype)[None, None]
-    nearest = F.interpolate(index, cells, mode="nearest")[0, 0].long()
-    return F.one_hot(nearest, count).to(dtype)
+    kernel = resize.interpolation
+    if kernel == "area" or kernel == "lanczos":
+        return torch.from_numpy(resize_matrix(kernel, count, cells))
+    if kernel == "nearest":
+        index = torch.arange(count, dtype=dtype)[None, None]
+        return F.one_hot(F.interpolate(index, cells, mode="nearest")[0, 0].long(), count)
+    lines = torch.eye(count, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, 2)
+    return F.interpolate(lines, (cells, 2), mode=kernel, antialias=resize.antialias)[:, 0, :, 0].T.contiguous()
 
 
 def _call(graph: Graph, target: Any, *args: Any) -> Node:

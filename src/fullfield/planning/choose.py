@@ -167,8 +167,8 @@ def _plans(task: _Task, method: Method, savings: Savings) -> list[Plan]:
     shifts = _shifts(task)
     if method == "auto":
         methods: tuple[Method, ...] = ("atrous", "fragments", "shifted") if max(shifts) > 1 else ("atrous",)
-        return [plan for m in methods if _is_defined(task, plan := _plan(task, m, shifts, savings))]
-    chosen = _plan(task, method, shifts, savings)
+        return [plan for m in methods if _is_defined(task, plan := _cheapest(task, m, shifts, savings))]
+    chosen = _cheapest(task, method, shifts, savings)
     if not _is_defined(task, chosen):
         reason = next(place.reason for place in chosen.places.values() if not place.shared)
         fix = 'use method="shifted" or "auto", or another step'
@@ -192,8 +192,33 @@ def _shifts(task: _Task) -> Pair:
     """Passes along y and x whose common step every shared layer's stride divides."""
     axes = [p.axes for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
     along = ([a[k].jump for a in axes if not a[k].closed] for k in (0, 1))
-    y, x = (math.lcm(s, *strides) // s for s, strides in zip(task.step, along, strict=True))
+    parts = [step * unit for step, unit in zip(task.step, task.network.units, strict=True)]
+    y, x = (math.lcm(s, *strides) // s for s, strides in zip(parts, along, strict=True))
     return y, x
+
+
+def _coinciding(task: _Task) -> Pair:
+    """Passes along y and x whose common step puts all upsampled cells at the same places in each window."""
+    places, (height, width) = task.costs.shared_places(task.borders), task.network.units
+    periods = ([1], [1])
+    for node in task.network:
+        for axis, op, along in zip(places[node.name].axes or (), node.ops, periods, strict=False):
+            along.append(axis.jump * op.up if op.up > 1 else 1)
+    (y, x), (sy, sx) = (math.lcm(*along) for along in periods), (task.step[0] * height, task.step[1] * width)
+    return math.lcm(sy, y) // sy, math.lcm(sx, x) // sx
+
+
+def _cheapest(task: _Task, method: Method, shifts: Pair, savings: Savings) -> Plan:
+    """The plan of one method; by shifted passes the cheaper of those that share upsampled maps and those that share
+    all maps without spreading any.
+    """
+    plan = _plan(task, method, shifts, savings)
+    fewer = _coinciding(task)
+    if method != "shifted" or fewer in ((1, 1), shifts):
+        return plan
+    plans = [plan, _plan(task, method, fewer, savings)]
+    fitting = [p for p in plans if p.memory.total_bytes <= task.budget]
+    return min(fitting or plans, key=time_per_window)
 
 
 def _plan(task: _Task, method: Method, shifts: Pair, savings: Savings) -> Plan:
@@ -238,13 +263,12 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         total = memory(tile, found).total_bytes
         return TileOption(tile, batch, stop, _work(found, tile), _time(found, tile, shape), total)
 
-    axes = [p.axes for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
     search = TileSearch(
         option,
         task.budget,
         shape,
         step,
-        stride=(max(a[0].jump for a in axes), max(a[1].jump for a in axes)),
+        stride=task.network.stride(task.costs.shared_places(task.borders)),
         value_bytes=partial(task.costs.largest_value, grid),
         nodes=len(task.network.nodes) if task.borders.cells is None else 0,  # elsewhere scores would depend on it
         batch=task.batch,

@@ -82,7 +82,7 @@ class LayerCosts:
 
     def to_dict(self) -> dict[str, Any]:
         """The layer as JSON-able values."""
-        axes = None if self.axes is None else {k: asdict(a) for k, a in zip("yx", self.axes, strict=True)}
+        axes = None if self.axes is None else {k: a.to_dict() for k, a in zip("yx", self.axes, strict=True)}
         return {
             "layer": self.name,
             "operators": list(self.ops),

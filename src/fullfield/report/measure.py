@@ -12,7 +12,7 @@ from fullfield.canonical.form import Canonical
 from fullfield.canonical.integers import network
 from fullfield.canonical.pipeline import canonical
 from fullfield.errors import GeometryError
-from fullfield.geometry.axis import Axis, Op
+from fullfield.geometry.axis import Axis, Op, px
 from fullfield.geometry.network import IDENTITY, Network, NodeSpec
 from fullfield.graph.attributes import attribute_of
 from fullfield.graph.calls import op_name
@@ -62,7 +62,7 @@ class _Measure:
         self.ops: dict[str, tuple[Op, Op]] = {}
         self.axes: dict[str, tuple[Axis, Axis] | None] = {}
         self.cells: dict[str, tuple[int, int] | None] = {}
-        self.jumps: dict[str, tuple[int, int] | None] = {}
+        self.jumps: dict[str, tuple[float, float] | None] = {}
         self.spatial: set[str] = set()
         self.counted: set[str] = set()
 
@@ -106,7 +106,8 @@ class _Measure:
     def _axes(self, spec: NodeSpec) -> tuple[Axis, Axis] | None:
         """The receptive field, also beyond where borders meet; none after a node that reads the whole window."""
         if spec.kind == "input":
-            return Axis.window(self.net.window[0]), Axis.window(self.net.window[1])
+            y, x = map(Axis.window, self.net.window, self.network.units)
+            return y, x
         inputs = [pair for pair in (self.axes[i] for i in spec.inputs) if pair is not None]
         if spec.kind == "whole" or len(inputs) < len(spec.inputs):
             return None
@@ -155,11 +156,11 @@ class _Measure:
         follows = not moved and any(i in self.spatial for i in spec.inputs)
         return first.dim() == 4 and (follows or any(part in name for part in _ON_MAPS))
 
-    def _jump(self, spec: NodeSpec) -> tuple[int, int] | None:
+    def _jump(self, spec: NodeSpec) -> tuple[float, float] | None:
         """Px between neighbouring cells of a map, also where its nodes run per window."""
         axes = self.axes[spec.name]
         if axes is not None:
-            return axes[0].jump, axes[1].jump
+            return px(axes[0].jump, axes[0].unit), px(axes[1].jump, axes[1].unit)
         if spec.name not in self.spatial:
             return None
         found = {self.jumps[i]: self._map_size(i) for i in spec.inputs if self._map_size(i) not in (None, (1, 1))}

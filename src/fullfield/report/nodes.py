@@ -43,7 +43,7 @@ def weights_of(node: Node) -> set[str]:
 
 def centre(axis: Axis) -> float:
     """The middle of the receptive field of cell 0, px."""
-    return axis.start + axis.size / 2
+    return (axis.start + axis.size / 2) / axis.unit
 
 
 def joined(ops: list[tuple[Op, Op]]) -> tuple[Op, Op]:

@@ -121,7 +121,7 @@ class Report:
         return next((row for row in reversed(maps) if max(row.shape[-2:]) > 1), maps[0])
 
     @property
-    def stride(self) -> tuple[int, int]:
+    def stride(self) -> tuple[float, float]:
         """Px between neighbouring cells of ``features`` along y and x: the network's own step."""
         jump = self.features.jump
         assert jump is not None

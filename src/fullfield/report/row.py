@@ -50,7 +50,7 @@ class Row:
     shared: bool
     reason: str = ""
     spatial: bool = True
-    jump: tuple[int, int] | None = None
+    jump: tuple[float, float] | None = None
 
     @property
     def macs(self) -> int:
@@ -97,7 +97,7 @@ class Row:
         }
         plain |= {"jump": None if self.jump is None else list(self.jump)}
         plain |= {**self.work.to_dict(), "activation_bytes": self.activation_bytes}
-        fields = None if self.axes is None else {a: asdict(axis) for a, axis in zip("yx", self.axes, strict=True)}
+        fields = None if self.axes is None else {a: axis.to_dict() for a, axis in zip("yx", self.axes, strict=True)}
         return plain | {"receptive_field": fields}
 
 

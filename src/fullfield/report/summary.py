@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from fullfield.geometry.axis import px, px_text
 from fullfield.report.report import Report
 from fullfield.report.row import Row
 
@@ -27,8 +28,8 @@ def _field(report: Report) -> str:
     axes = report.features.axes
     if axes is None:
         return "Receptive field: each of these cells sees the whole window (below)."
-    field = _pair(axes[0].size, axes[1].size)
-    larger = any(a.size > w for a, w in zip(axes, report.window, strict=True))
+    field = _pair(*(px(a.size, a.unit) for a in axes))
+    larger = any(a.size > w * a.unit for a, w in zip(axes, report.window, strict=True))
     note = ", more than the window holds: the rest is padding" if larger else ""
     return f"Receptive field: each of these cells sees {field} px{note}; every score sees the whole window." + (
         "" if _sees_all(report) else " (Here the scores see less: " + _less(report) + ".)"
@@ -37,13 +38,15 @@ def _field(report: Report) -> str:
 
 def _sees_all(report: Report) -> bool:
     axes = report.rows[-1].axes
-    return axes is None or all(a.start <= 0 and a.start + a.size >= w for a, w in zip(axes, report.window, strict=True))
+    return axes is None or all(
+        a.start <= 0 and a.start + a.size >= w * a.unit for a, w in zip(axes, report.window, strict=True)
+    )
 
 
 def _less(report: Report) -> str:
     assert report.rows[-1].axes is not None
-    y, x = report.rows[-1].axes
-    return f"px {y.start} to {y.start + y.size} along y and {x.start} to {x.start + x.size} along x"
+    spans = [[px_text(end, a.unit) for end in (a.start, a.start + a.size)] for a in report.rows[-1].axes]
+    return "px {} to {} along y and {} to {} along x".format(*spans[0], *spans[1])
 
 
 def _padding(report: Report) -> str:
@@ -112,8 +115,9 @@ def _cells(number: int) -> str:
     return f"{number} cell{'' if number == 1 else 's'}"
 
 
-def _pair(y: object, x: object) -> str:
-    return f"{y}" if y == x else f"{y} (y) and {x} (x)"
+def _pair(y: float | str, x: float | str) -> str:
+    shown = [end if isinstance(end, str) else f"{end:g}" for end in (y, x)]
+    return shown[0] if y == x else f"{shown[0]} (y) and {shown[1]} (x)"
 
 
 def _list(names: Iterable[str], comma: str = ", ") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fullfield.geometry.axis import Axis
+from fullfield.geometry.axis import Axis, px_text
 from fullfield.report.row import Row, volume
 from fullfield.text import WIDTH, short_count, shortened, table_lines
 
@@ -104,8 +104,12 @@ def _padding(row: Row, k: int) -> str:
 
 def _field(row: Row) -> str:
     if row.axes is None:
-        return "window" if row.jump is None else f"window/{axes_text(*map(str, row.jump))}"
-    return "" if _repeats(row) else axes_text(*(f"{a.size}/{a.jump}/{a.start}" for a in row.axes))
+        return "window" if row.jump is None else f"window/{axes_text(*(f'{jump:.4g}' for jump in row.jump))}"
+    return "" if _repeats(row) else axes_text(*map(_lengths, row.axes))
+
+
+def _lengths(axis: Axis) -> str:
+    return "/".join(px_text(length, axis.unit) for length in (axis.size, axis.jump, axis.start))
 
 
 def _borders(row: Row) -> str:

@@ -15,7 +15,7 @@ from torch.fx import Node
 from fullfield.canonical.context import Context
 from fullfield.canonical.layout import BATCH, CHANNEL, Layout
 from fullfield.canonical.refusal import Refusal
-from fullfield.canonical.rules.upsampling import emit_blocks
+from fullfield.canonical.rules.resampling import emit_blocks
 from fullfield.canonical.values import Const, Mapped
 from fullfield.graph.calls import pair
 from fullfield.graph.shapes import PROBE_BATCH

@@ -12,7 +12,9 @@ from torch.fx import Node
 from fullfield.canonical.context import Context
 from fullfield.canonical.layout import CHANNEL
 from fullfield.canonical.refusal import Refusal
+from fullfield.canonical.rules.resampling import resample_axis
 from fullfield.canonical.values import Const, Mapped
+from fullfield.graph.attributes import attribute_of
 
 aten = torch.ops.aten
 
@@ -25,6 +27,9 @@ def linear(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     x, weight = context.value(args["input"]), context.value(args["weight"])
     if not isinstance(x, Mapped) or not isinstance(weight, Const):
         return Refusal("has weights that depend on the image")
+    if x.layout.dims[-1] in (("y",), ("x",)) and args["bias"] is None and weight.node.op == "get_attr":
+        matrix = attribute_of(context.builder.root, str(weight.node.target)).detach()
+        return resample_axis(context, x, x.layout.dims[-1][0], matrix)
     return as_convolution(context, x, weight, context.value(args["bias"]))
 
 

@@ -22,6 +22,14 @@ aten = torch.ops.aten
 
 _LARGEST = 2**13  # cells along an axis of a matrix
 _FACTORS = 3  # decimals to which the factors of nearest upsampling are whole
+_SAME_SIZE = 1e-4  # cells: factors have 32 bits
+_MIXING = {
+    ("linear", None, False, False): aten.upsample_bilinear2d.vec,
+    ("cubic", -0.75, False, False): aten.upsample_bicubic2d.vec,
+    ("linear", None, True, True): aten._upsample_bilinear2d_aa.vec,
+    ("cubic", -0.5, True, True): aten._upsample_bicubic2d_aa.vec,
+}
+"""torch's operators: of the mode, the coefficient of cubes, and whether antialiased and without cells outside."""
 
 _COORDINATES: dict[str, Callable[[np.float32, np.float32, int, int], np.float32 | float]] = {
     "half_pixel": lambda x, s, n, m: (x + 0.5) / s - 0.5,
@@ -159,13 +167,11 @@ def _by_torch(b: AtenBuilder, x: OnnxValue, how: Resizing, factors: list[float],
         return None
     corners = how.coordinates == "align_corners"
     centred = how.coordinates == "half_pixel" or (how.coordinates == "pytorch_half_pixel" and min(sizes) > 1)
-    exact = all(size == n * s for size, n, s in zip(sizes, shape, scales, strict=True))
-    if how.antialias or how.exclude_outside or not (corners or (centred and exact)):
+    exact = all(abs(size - n * s) < _SAME_SIZE for size, n, s in zip(sizes, shape, scales, strict=True))
+    target = _MIXING.get((how.mode, how.cubic if how.mode == "cubic" else None, how.antialias, how.exclude_outside))
+    if target is None or not (corners or (centred and exact)) or (corners and how.antialias):
         return None
-    if how.mode == "cubic" and how.cubic != -0.75:
-        return None
-    target = aten.upsample_bilinear2d.vec if how.mode == "linear" else aten.upsample_bicubic2d.vec
-    if corners or not whole:
+    if corners or not whole or how.antialias:
         return b.call(target, x, sizes, corners, None)
     return b.call(target, x, None, False, [float(s) for s in scales])
 
