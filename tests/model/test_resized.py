@@ -128,3 +128,20 @@ def test_a_size_that_the_network_does_not_take_is_refused(tmp_path: Path) -> Non
         load(path, window=32)
     assert "--resize 16" in caught.value.fix
     assert load(path, window=32, resize=16).window == (32, 32)
+
+
+@pytest.mark.parametrize("window", [(32, 28), (19, 22)], ids=["in blocks", "window by window"])
+def test_antialiased_resizing_of_16_bits_is_computed_in_32(window: tuple[int, int]) -> None:
+    single = load(network().float(), window=window, resize=14, preprocessing="none")
+    half = single.to(torch.bfloat16)
+    windows = torch.rand(2, 3, *window)
+    with torch.no_grad():
+        expected = single(windows)
+        assert float((half(windows.bfloat16()).float() - expected).abs().max()) < 0.02
+        assert torch.equal(half.to(torch.float32)(windows), single.to(torch.bfloat16).to(torch.float32)(windows))
+    image = IMAGE.astype(np.float32)
+    exact, found = (
+        np.asarray(scan(single, image, step=7, compute=Compute(precision=kind, engine="torch")).array[:])
+        for kind in (None, "bfloat16")
+    )
+    assert np.abs(found - exact).max() < 0.02

@@ -16,6 +16,7 @@ from fullfield.layers.checksum import checksum, raw_bytes
 from fullfield.model.final_activation import FinalActivation, final_activation
 from fullfield.model.given_preprocessing import PreprocessingLike, resolve
 from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.wide_resizing import resize_in_float32
 from fullfield.model.window_resize import WindowResize
 
 T = TypeVar("T")
@@ -81,7 +82,10 @@ class Model:
         """The same network in another floating type or on another device; this one is not changed."""
         import copy
 
-        return replace(self, graph=copy.deepcopy(self.graph).to(target))
+        graph = copy.deepcopy(self.graph).to(target)
+        if isinstance(target, torch.dtype):
+            resize_in_float32(graph, target)
+        return replace(self, graph=graph)
 
     def on(self, device: str) -> Model:
         """The same network on a device; itself if its weights lie there. It is kept until the weights change.

@@ -14,6 +14,7 @@ from fullfield.errors import CaptureError
 from fullfield.graph.attributes import free_name
 from fullfield.model.model import Model
 from fullfield.model.resize_matrix import resize_matrix
+from fullfield.model.wide_resizing import resize_in_float32
 from fullfield.model.window_resize import WindowResize
 
 aten = torch.ops.aten
@@ -54,6 +55,7 @@ def resized(model: Model, resize: WindowResize) -> Model:
             env[node] = graph.node_copy(node, env.__getitem__)
     graph.lint()
     whole = GraphModule(root, graph, "Network")
+    resize_in_float32(whole, model.dtype)
     return replace(model, graph=whole.to(model.device), window=resize.window, resize=resize)
 
 
