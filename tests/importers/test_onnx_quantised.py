@@ -14,7 +14,7 @@ from onnx import helper
 from fullfield.errors import CaptureError
 from fullfield.importers.onnx import load_onnx
 
-from .onnx_models import model, oracle, stored, windows  # noqa: TID252 - tests are no package
+from .onnx_models import check, model, oracle, stored, windows  # noqa: TID252 - tests are no package
 
 quantization = pytest.importorskip("onnxruntime.quantization")
 NODE = helper.make_node
@@ -108,8 +108,141 @@ def test_integers_of_the_input_are_brought_to_real_numbers(tmp_path: Path) -> No
     np.testing.assert_allclose(found, oracle(made, x), rtol=0, atol=1e-5)
 
 
-def test_a_scale_for_each_channel_of_a_map_is_refused(tmp_path: Path) -> None:
-    nodes = [NODE("QuantizeLinear", ["x", "s", "z"], ["q"], axis=1), NODE("DequantizeLinear", ["q", "s", "z"], ["y"])]
-    made = model(nodes, {"s": np.full(3, 0.01, np.float32), "z": np.zeros(3, np.uint8)}, opset=13)
-    with pytest.raises(CaptureError, match="has a scale for each channel of a map"):
+@pytest.mark.parametrize("sizes", ["channels", "blocks"])
+def test_scales_of_each_channel_and_block_of_a_map_clamp_it(sizes: str, tmp_path: Path) -> None:
+    more = {"axis": 1} if sizes == "channels" else {"axis": 2, "block_size": 4}
+    nodes = [
+        NODE("QuantizeLinear", ["x", "s", "z"], ["q"], **more),
+        NODE("DequantizeLinear", ["q", "s", "z"], ["d"], **more),
+        NODE("Flatten", ["d"], ["y"]),
+    ]
+    shape = (3,) if sizes == "channels" else (1, 3, 3, 10)
+    scale = np.random.default_rng(1).uniform(0.002, 0.01, shape).astype(np.float32)
+    zero = np.random.default_rng(2).integers(40, 200, shape).astype(np.uint8)
+    made = model(nodes, {"s": scale, "z": zero}, opset=21, shape=(1, 3, 9, 10))
+    x = windows(1, (3, 9, 10))
+    found, wanted = load_onnx(stored(made, tmp_path))(torch.from_numpy(x)).numpy(), oracle(made, x)
+    assert np.abs(found - x.reshape(1, -1)).max() > 0.5  # much is clamped
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=0.0051)
+
+
+def constant(name: str, kind: int, values: np.ndarray, *, raw: bool = True) -> onnx.TensorProto:
+    if raw:
+        return onnx.numpy_helper.from_array(values.astype(onnx.helper.tensor_dtype_to_np_dtype(kind)), name)
+    return onnx.helper.make_tensor(name, kind, values.shape, values.reshape(-1).tolist())
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("kind", ["INT4", "UINT4", "INT8", "UINT16", "FLOAT8E4M3FN", "FLOAT8E5M2"])
+@pytest.mark.parametrize("sizes", ["one", "channels", "blocks"])
+def test_weights_of_every_type_and_scale_are_dequantised(sizes: str, kind: str, raw: bool, tmp_path: Path) -> None:
+    number = getattr(onnx.TensorProto, kind)
+    low, high = {"INT4": (-8, 8), "UINT4": (0, 16), "INT8": (-128, 128), "UINT16": (0, 2**16)}.get(kind, (-8, 9))
+    draw = np.random.default_rng(3)
+    shape = {"one": (), "channels": (7,), "blocks": (6, 7)}[sizes]
+    more = {"one": {}, "channels": {"axis": 1}, "blocks": {"axis": 0, "block_size": 5}}[sizes]
+    tensors = [constant("w", number, draw.integers(low, high, (30, 7)), raw=raw)]
+    if not kind.startswith("FLOAT"):
+        tensors.append(constant("z", number, draw.integers(low, high, shape), raw=raw))
+    nodes = [
+        NODE("Flatten", ["x"], ["f"]),
+        NODE("DequantizeLinear", ["w", "s", *(["z"] if len(tensors) > 1 else [])], ["d"], **more),
+        NODE("MatMul", ["f", "d"], ["y"]),
+    ]  # fmt: skip
+    made = model(nodes, {"s": draw.uniform(0.001, 0.01, shape).astype(np.float32)}, opset=21, shape=("n", 3, 2, 5))
+    made.graph.initializer.extend(tensors)
+    loaded = check(made, tmp_path, atol=2e-5 if kind != "UINT16" else 2e-2)
+    assert loaded.name.endswith("(quantised, read as floats)")
+
+
+@pytest.mark.parametrize(
+    ("bits", "zeros"), [(4, "none"), (4, "packed"), (4, "floats"), (8, "none"), (8, "packed"), (2, "packed")]
+)
+def test_products_with_blocks_of_a_few_bits(bits: int, zeros: str, tmp_path: Path) -> None:
+    draw = np.random.default_rng(4)
+    blocks, features = 6, 6  # the last block has 10 of 16 inputs
+    weights: dict[str, Any] = {
+        "w": draw.integers(0, 256, (features, blocks, 16 * bits // 8)).astype(np.uint8),
+        "s": draw.uniform(0.01, 0.1, features * blocks).astype(np.float32),
+        "z": draw.integers(0, 256, (features, -(-blocks * bits // 8))).astype(np.uint8),
+        "b": draw.standard_normal(features).astype(np.float32),
+    }
+    if zeros == "floats":
+        weights["z"] = draw.uniform(0, 2**bits, (features, blocks)).astype(np.float32)
+    nodes = [
+        NODE("Flatten", ["x"], ["f"]),
+        NODE("MatMulNBits", ["f", "w", "s", "" if zeros == "none" else "z", "", "b"], ["y"], domain="com.microsoft",
+             K=90, N=features, bits=bits, block_size=16),
+    ]  # fmt: skip
+    made = model(nodes, weights, shape=("n", 3, 3, 10))
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    loaded = check(made, tmp_path, atol=2e-4)
+    assert loaded.name.endswith("(quantised, read as floats)")
+
+
+@pytest.mark.parametrize("op", ["DynamicQuantizeMatMul", "MatMulIntegerToFloat"])
+def test_merged_dynamic_products(op: str, tmp_path: Path) -> None:
+    draw = np.random.default_rng(5)
+    weights = {
+        "w": draw.integers(-128, 128, (90, 6)).astype(np.int8),
+        "s": draw.uniform(0.001, 0.01, 6).astype(np.float32),
+        "b": draw.standard_normal(6).astype(np.float32),
+    }
+    nodes = [NODE("Flatten", ["x"], ["f"])]
+    if op == "DynamicQuantizeMatMul":
+        nodes += [NODE(op, ["f", "w", "s", "", "b"], ["y"], domain="com.microsoft")]
+    else:
+        nodes += [NODE("DynamicQuantizeLinear", ["f"], ["q", "qs", "qz"]),
+                  NODE(op, ["q", "w", "qs", "s", "qz", "", "b"], ["y"], domain="com.microsoft")]  # fmt: skip
+    made = model(nodes, weights, shape=("n", 3, 3, 10))
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    x = windows(3, (3, 3, 10))
+    found, wanted = load_onnx(stored(made, tmp_path))(torch.from_numpy(x)).detach().numpy(), oracle(made, x)
+    real = x.reshape(3, 90) @ (weights["w"] * weights["s"]) + weights["b"]
+    np.testing.assert_allclose(found, real, rtol=0, atol=1e-4)
+    assert 0 < np.abs(wanted - real).max() < 0.03 * np.ptp(real)  # rounding of the input
+
+
+def test_an_input_of_integers_may_be_read_by_integer_operators(tmp_path: Path) -> None:
+    draw = np.random.default_rng(6)
+    weights = {
+        "s": np.float32(0.02), "z": np.uint8(120), "w": draw.integers(-100, 100, (4, 3, 3, 3)).astype(np.int8),
+        "ws": np.float32(0.01), "wz": np.int8(0), "ys": np.float32(0.08), "yz": np.uint8(128),
+    }  # fmt: skip
+    direct = [
+        NODE("QLinearConv", ["x", "s", "z", "w", "ws", "wz", "ys", "yz"], ["q"]),
+        NODE("DequantizeLinear", ["q", "ys", "yz"], ["d"]), NODE("Flatten", ["d"], ["y"]),
+    ]  # fmt: skip
+    plain = [
+        NODE("ConvInteger", ["x", "w", "z"], ["c"]), NODE("Cast", ["c"], ["f"], to=1), NODE("Mul", ["f", "ys"], ["d"]),
+        NODE("Flatten", ["d"], ["y"]),
+    ]  # fmt: skip
+    x = draw.integers(0, 256, (2, 3, 9, 10)).astype(np.uint8)
+    for nodes, atol in ((direct, 0.041), (plain, 1e-2)):
+        made = model(nodes, weights, opset=13, dtype=2, out_dtype=1)
+        found = load_onnx(stored(made, tmp_path))(torch.from_numpy(x.astype(np.float32))).detach().numpy()
+        np.testing.assert_allclose(found, oracle(made, x), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_padding_of_integers_is_the_number_that_they_mean(given: bool, tmp_path: Path) -> None:
+    nodes = [
+        NODE("QuantizeLinear", ["x", "s", "z"], ["q"]), NODE("Pad", ["q", "p", *(["v"] if given else [])], ["r"]),
+        NODE("DequantizeLinear", ["r", "s", "z"], ["d"]), NODE("Flatten", ["d"], ["y"]),
+    ]  # fmt: skip
+    weights = {"s": np.float32(0.03), "z": np.uint8(100), "p": np.array([0, 0, 1, 1, 0, 0, 2, 0]), "v": np.uint8(150)}
+    made = model(nodes, weights if given else {k: v for k, v in weights.items() if k != "v"}, opset=13)
+    x = windows(2, (3, 9, 10))
+    found = load_onnx(stored(made, tmp_path))(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, oracle(made, x), rtol=0, atol=0.0151)
+
+
+@pytest.mark.parametrize("op", ["Cast", "ConvInteger"])
+def test_what_computes_with_the_integers_of_a_quantised_value_is_refused(op: str, tmp_path: Path) -> None:
+    reader = NODE("Cast", ["q"], ["f"], to=1) if op == "Cast" else NODE("ConvInteger", ["q", "w", "z"], ["c"])
+    nodes = [NODE("QuantizeLinear", ["x", "s", "z"], ["q"]), reader]
+    nodes += [NODE("Cast", ["c"], ["f"], to=1)] if op == "ConvInteger" else []
+    weights = {"s": np.float32(0.02), "z": np.uint8(0), "w": np.ones((4, 3, 3, 3), np.int8)}
+    made = model([*nodes, NODE("Flatten", ["f"], ["y"])], weights, opset=13)
+    with pytest.raises(CaptureError, match=rf"\({op}\): computes with the integers of the quantised value 'q'"):
         load_onnx(stored(made, tmp_path))

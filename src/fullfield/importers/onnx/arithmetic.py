@@ -149,8 +149,8 @@ def _operands(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, OnnxValue]:
 
 
 def _to(b: AtenBuilder, x: OnnxValue, dtype: torch.dtype | None) -> OnnxValue:
-    if dtype is None:
-        raise LayerRefused("casts to a type that torch lacks")
+    if dtype is None or (dtype.is_floating_point and dtype.itemsize == 1):
+        raise LayerRefused("casts to a type that torch does not compute in")
     return x if x.dtype == dtype else b.call(aten.to.dtype, x, dtype)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -86,9 +87,14 @@ def flatten(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 
 @operator("Transpose")
 def transpose(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """A permutation of axes; consecutive ones are merged, and the identity is left out."""
+    """A permutation of axes."""
     x = call.input(0)
-    order = call.ints("perm", list(range(len(x.shapes[0])))[::-1]) or []
+    return permuted(b, x, call.ints("perm", list(range(len(x.shapes[0])))[::-1]) or [])
+
+
+def permuted(b: AtenBuilder, x: OnnxValue, order: Sequence[int]) -> OnnxValue:
+    """Axes in another order; consecutive permutations are merged, and the identity is left out."""
+    order = list(order)
     if isinstance(x, Traced) and x.node.target is aten.permute.default:
         first: list[int] = list(x.node.args[1])  # type: ignore[arg-type]  # an fx argument: the list given below
         inner, together = x.node.args[0], [first[i] for i in order]
@@ -99,6 +105,15 @@ def transpose(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if order == list(range(len(order))):
         return x
     return b.call(aten.permute.default, x, order)
+
+
+def by_channels_first(
+    b: AtenBuilder, call: OnnxCall, mapping: Callable[[AtenBuilder, OnnxCall], OnnxValue]
+) -> OnnxValue:
+    """An operator on maps ``(n, y, x, c)``, computed on ``(n, c, y, x)``."""
+    inputs = [call.inputs[0] and permuted(b, call.input(0), [0, 3, 1, 2]), *call.inputs[1:]]
+    attributes = {**call.attributes, "channels_last": 0}
+    return permuted(b, mapping(b, replace(call, inputs=tuple(inputs), attributes=attributes)), [0, 2, 3, 1])
 
 
 @operator("Squeeze")
@@ -170,6 +185,8 @@ def depth_to_space(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 def space_to_depth(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Moves blocks of cells into channels."""
     x, size = call.input(0), call.integer("blocksize", 1)
+    if call.text("mode", "DCR") == "CRD":
+        return b.call(aten.pixel_unshuffle.default, x, size)
     split = [(n, c, h // size, size, w // size, size) for n, c, h, w in x.shapes]
     joined = [(n, c * size**2, h // size, w // size) for n, c, h, w in x.shapes]
     blocks = b.call(aten.permute.default, b.reshape(x, (split[0], split[1])), [0, 3, 5, 1, 2, 4])

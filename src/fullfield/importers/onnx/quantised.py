@@ -6,66 +6,44 @@ the integers can hold, which is how quantised networks often write a ReLU.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import onnx
 import torch
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
-from fullfield.importers.onnx.linear import gemm
-from fullfield.importers.onnx.pooling import average_pool, global_average_pool
+from fullfield.importers.onnx.layout import by_channels_first
 from fullfield.importers.onnx.registry import OnnxCall, operator
-from fullfield.importers.onnx.subgraphs import inner_graphs
 from fullfield.importers.onnx.values import Known, OnnxValue
 from fullfield.importers.onnx.windowed import conv
 
 aten = torch.ops.aten
 
-_MAKERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm")
-_KEEPS = frozenset({
-    "Concat", "DepthToSpace", "Flatten", "Gather", "Identity", "MaxPool", "Relu", "Reshape", "Slice", "Split",
-    "Squeeze", "Transpose", "Unsqueeze",
-})  # fmt: skip
-
-
-def keep_real(graph: onnx.GraphProto) -> bool:
-    """Leaves out the conversions of values that are kept as real numbers; returns whether the network is quantised."""
-    return _keep_real(graph, set())
-
-
-def _keep_real(graph: onnx.GraphProto, real: set[str]) -> bool:
-    found = False
-    for node in graph.node:
-        if node.op_type.startswith(_MAKERS):
-            found = True
-            real.update(node.output[:1])
-        elif node.op_type == "DequantizeLinear":
-            found = True
-            if node.input[0] in real:
-                node.op_type = "Identity"
-                del node.attribute[:], node.input[1:]
-        elif node.op_type in ("ConvInteger", "MatMulInteger"):
-            found = True
-        elif node.op_type in _KEEPS and not real.isdisjoint(node.input):
-            real.update(node.output)
-        for inner in inner_graphs(node):
-            found |= _keep_real(inner, real)
-    return found
+_KINDS = onnx.TensorProto
+_SPANS: dict[int, tuple[float, float]] = {
+    _KINDS.UINT2: (0, 3),
+    _KINDS.INT2: (-2, 1),
+    _KINDS.UINT4: (0, 15),
+    _KINDS.INT4: (-8, 7),
+    _KINDS.FLOAT4E2M1: (-6, 6),
+}
+"""The least and the greatest number of types that torch lacks."""
 
 
 @operator("QuantizeLinear")
 def quantise(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The real numbers, clamped to those that the integers hold."""
-    return _clamped(b, call.input(0), call.known(1), call.optional(2))
+    x, axis, block = call.input(0), call.integer("axis", 1), call.integer("block_size", 0)
+    span = span_of(call.integer("output_dtype", 0), call.optional(2))
+    return clamped(b, x, call.known(1), call.optional(2), Along(axis, block, span))
 
 
 @operator("DequantizeLinear")
 def dequantise(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``(x - zero point) * scale`` of integers in the file, or of an input of integers."""
-    if call.integer("block_size", 0):
-        raise LayerRefused("has a scale for each block")
-    return _real(b, call.input(0), call.known(1), call.optional(2), call.integer("axis", 1))
+    place = Along(call.integer("axis", 1), call.integer("block_size", 0))
+    return real_numbers(b, call.input(0), call.known(1), call.optional(2), place)
 
 
 @operator("DynamicQuantizeLinear")
@@ -79,122 +57,116 @@ def integer_product(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The product of real numbers and the weights less their zero point."""
     x, weight, zero = call.input(0), call.known(1), call.optional(3)
     first = call.optional(2)
-    if first is not None and _numbers(first).any():
+    if first is not None and numbers(first).any():
         raise LayerRefused("takes integers with a zero point of their own")
     one = Known.constant(torch.ones(1))
     axis = 0 if call.op == "ConvInteger" else -1
-    plain = _real(b, weight, one, zero, axis)
+    plain = real_numbers(b, weight, one, zero, Along(axis))
     if call.op == "MatMulInteger":
         return b.call(aten.matmul.default, x, plain)
     return conv(b, replace(call, op="Conv", inputs=(x, plain)))
 
 
-@operator("QLinearConv")
+@operator("QLinearConv", "com.microsoft.QLinearConv")
 def quantised_conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A convolution; its bias is in units of both scales."""
-    weight = _real(b, call.known(3), call.known(4), call.optional(5), 0)
+    if call.integer("channels_last", 0):
+        return by_channels_first(b, call, quantised_conv)
+    weight = real_numbers(b, call.known(3), call.known(4), call.optional(5), Along(0))
     inputs: list[OnnxValue | None] = [call.input(0), weight]
     if call.optional(8) is not None:
-        inputs.append(_bias(b, call, 8))
+        inputs.append(scaled_bias(b, call, 8))
     y = conv(b, replace(call, op="Conv", inputs=tuple(inputs)))
-    return _clamped(b, y, call.known(6), call.optional(7))
+    return clamped(b, y, call.known(6), call.optional(7))
 
 
 @operator("QLinearMatMul")
 def quantised_product(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A matrix product."""
-    sides = [_operand(b, call, at, -1) for at in (0, 3)]
-    return _clamped(b, b.call(aten.matmul.default, *sides), call.known(6), call.optional(7))
+    sides = [operand(b, call, at, -1) for at in (0, 3)]
+    return clamped(b, b.call(aten.matmul.default, *sides), call.known(6), call.optional(7))
 
 
-@operator("com.microsoft.QLinearAdd", "com.microsoft.QLinearMul")
-def quantised_arithmetic(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """A sum or a product, number by number."""
-    target = aten.add.Tensor if call.op == "QLinearAdd" else aten.mul.Tensor
-    return _clamped(b, b.call(target, *(_operand(b, call, at, 1) for at in (0, 3))), call.known(6), call.optional(7))
-
-
-@operator("com.microsoft.QGemm")
-def quantised_gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """A matrix product with its bias, in units of both scales."""
-    features = 0 if call.integer("transB", 0) else 1
-    inputs: list[OnnxValue | None] = [call.input(0), _real(b, call.known(3), call.known(4), call.optional(5), features)]
-    if call.optional(6) is not None:
-        inputs.append(_bias(b, call, 6))
-    y = gemm(b, replace(call, op="Gemm", inputs=tuple(inputs)))
-    return y if call.optional(7) is None else _clamped(b, y, call.known(7), call.optional(8))
-
-
-@operator("com.microsoft.QLinearGlobalAveragePool", "com.microsoft.QLinearAveragePool")
-def quantised_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """The mean under a kernel, or over the whole map."""
-    if call.integer("channels_last", 0):
-        raise LayerRefused("takes its channels last")
-    pool = average_pool if call.op == "QLinearAveragePool" else global_average_pool
-    y = pool(b, replace(call, inputs=call.inputs[:1]))
-    return _clamped(b, y, call.known(3), call.optional(4))
-
-
-@operator("com.microsoft.QLinearSigmoid", "com.microsoft.QLinearLeakyRelu")
-def quantised_activation(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """An activation."""
-    if call.op == "QLinearSigmoid":
-        y = b.call(aten.sigmoid.default, call.input(0))
-    else:
-        y = b.call(aten.leaky_relu.default, call.input(0), call.real("alpha", 0.01))
-    return _clamped(b, y, call.known(3), call.optional(4))
-
-
-@operator("com.microsoft.QLinearConcat")
-def quantised_concat(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """A concatenation; the scale of the result comes first."""
-    values = [_operand(b, call, at, 1) for at in range(2, len(call.inputs), 3)]
-    return _clamped(b, b.call(aten.cat.default, values, call.integer("axis", 1)), call.known(0), call.optional(1))
-
-
-def _operand(b: AtenBuilder, call: OnnxCall, at: int, axis: int) -> OnnxValue:
+def operand(b: AtenBuilder, call: OnnxCall, at: int, axis: int) -> OnnxValue:
     """An input as real numbers: as it is, or of integers in the file; its scale and zero point follow it."""
     value = call.input(at)
-    return _real(b, value, call.known(at + 1), call.optional(at + 2), axis) if isinstance(value, Known) else value
+    return (
+        real_numbers(b, value, call.known(at + 1), call.optional(at + 2), Along(axis))
+        if isinstance(value, Known)
+        else value
+    )
 
 
-def _bias(b: AtenBuilder, call: OnnxCall, at: int) -> OnnxValue:
+def scaled_bias(b: AtenBuilder, call: OnnxCall, at: int) -> OnnxValue:
     """A bias as real numbers: its unit is the product of the scales of the first operand and of the weights."""
     scale = b.call(aten.mul.Tensor, call.known(1), call.known(4))
     return b.call(aten.mul.Tensor, b.call(aten.to.dtype, call.known(at), torch.float32), scale)
 
 
-def _real(b: AtenBuilder, x: OnnxValue, scale: Known, zero: OnnxValue | None, axis: int) -> OnnxValue:
-    """``(x - zero point) * scale``, both along an axis where they are vectors."""
-    rank, name = len(x.shapes[0]), x.name if isinstance(x, Known) else ""
+def real_numbers(b: AtenBuilder, x: OnnxValue, scale: Known, zero: OnnxValue | None, place: Along) -> OnnxValue:
+    """``(x - zero point) * scale``, each one number, one for each place along an axis, or for each block of places."""
+    name = x.name if isinstance(x, Known) else ""
     y = b.call(aten.to.dtype, x, torch.float32)
-    if zero is not None and _numbers(zero).any():
-        y = b.call(aten.sub.Tensor, y, Known.constant(_along(_numbers(zero), rank, axis)))
-    y = b.call(aten.mul.Tensor, y, Known.constant(_along(_numbers(scale), rank, axis)))
+    if zero is not None and numbers(zero).any():
+        y = b.call(aten.sub.Tensor, y, Known.constant(place.spread(numbers(zero), x)))
+    y = b.call(aten.mul.Tensor, y, Known.constant(place.spread(numbers(scale), x)))
+    if scale.dtype != torch.float32:
+        y = b.call(aten.to.dtype, y, scale.dtype)
     return replace(y, name=name, learned=bool(name)) if isinstance(y, Known) else y
 
 
-def _along(numbers: torch.Tensor, rank: int, axis: int) -> torch.Tensor:
-    if numbers.numel() == 1 or not rank:
-        return numbers.reshape(())
-    shape = [1] * rank
-    shape[axis] = numbers.numel()
-    return numbers.reshape(shape)
+@dataclass(frozen=True)
+class Along:
+    """Where the scales of a value are: one for each place along an axis, or for each block of them.
+
+    Args:
+        block: places in a block; 0 where each place has a scale.
+        span: the least and the greatest integer.
+    """
+
+    axis: int
+    block: int = 0
+    span: tuple[float, float] = (0, 255)
+
+    def spread(self, given: torch.Tensor, x: OnnxValue) -> torch.Tensor:
+        """Scales or zero points in a shape that is broadcast to the value."""
+        rank = len(x.shapes[0])
+        if self.block:
+            if given.dim() != rank or x.shapes[0][self.axis] != x.shapes[1][self.axis]:
+                raise LayerRefused(f"has scales of shape {tuple(given.shape)} for blocks of a value of {rank} axes")
+            return given.repeat_interleave(self.block, self.axis).narrow(self.axis, 0, x.shapes[0][self.axis])
+        if given.numel() == 1 or not rank:
+            return given.reshape(())
+        shape = [1] * rank
+        shape[self.axis] = given.numel()
+        return given.reshape(shape)
 
 
-def _clamped(b: AtenBuilder, x: OnnxValue, scale: Known, zero: OnnxValue | None) -> OnnxValue:
+def span_of(kind: int, zero: OnnxValue | None) -> tuple[float, float]:
+    """The least and the greatest number of a type that values are quantised to, by its number or its zero point."""
+    if kind in _SPANS:
+        return _SPANS[kind]
+    dtype = torch.uint8 if zero is None else zero.dtype
+    info = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    return info.min, info.max
+
+
+def clamped(
+    b: AtenBuilder, x: OnnxValue, scale: Known, zero: OnnxValue | None, place: Along | None = None
+) -> OnnxValue:
     """Real numbers, clamped to those that integers of a scale and a zero point hold; weights as they are."""
     if isinstance(x, Known):
         return x
-    span = torch.iinfo(torch.uint8 if zero is None else zero.dtype)
-    numbers, middle = _numbers(scale), torch.zeros(1) if zero is None else _numbers(zero)
-    if numbers.numel() != 1 or middle.numel() != 1:
-        raise LayerRefused("has a scale for each channel of a map")
-    low, high = ((float(end) - float(middle)) * float(numbers) for end in (span.min, span.max))
-    return b.call(aten.clamp.default, x, low, high)
+    place = place or Along(1, span=span_of(0, zero))
+    factor, middle = numbers(scale), torch.zeros(1) if zero is None else numbers(zero)
+    ends = [(end - middle.double()) * factor.double() for end in place.span]
+    if factor.numel() == middle.numel() == 1:
+        return b.call(aten.clamp.default, x, *(float(end) for end in ends))
+    low, high = (Known.constant(place.spread(end, x).to(x.dtype)) for end in ends)
+    return b.call(aten.minimum.default, b.call(aten.maximum.default, x, low), high)
 
 
-def _numbers(value: OnnxValue) -> torch.Tensor:
+def numbers(value: OnnxValue) -> torch.Tensor:
     """A constant as float32.
 
     Raises:

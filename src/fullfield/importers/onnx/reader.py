@@ -17,8 +17,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from fullfield.errors import CaptureError
 from fullfield.importers.limits import LayerRefused, broken, read_bytes
 from fullfield.importers.onnx.functions import drop_dead_nodes, inline
+from fullfield.importers.onnx.kept_real import keep_real
 from fullfield.importers.onnx.outputs import ChosenValue, choose_value
-from fullfield.importers.onnx.quantised import keep_real
 from fullfield.importers.onnx.registry import REGISTRY
 from fullfield.importers.onnx.subgraphs import all_graphs, inner_graphs, read_names
 from fullfield.importers.onnx.tensors import declared_bytes
@@ -65,7 +65,7 @@ def read_model(path: Path, score: ScoreChoice, *, cap_bytes: int = CAP_BYTES) ->
     external = _check_weights(model, path, cap_bytes)
     file_bytes = path.stat().st_size + external
     model = inline(model, path, cap_bytes=cap_bytes)
-    quantised = keep_real(model.graph)
+    quantised = keep_real(model.graph, path)
     drop_dead_nodes(model.graph, chosen.name)
     check_operators(model.graph.node, path)
     return ReadModel(model, chosen, score, file_bytes, quantised)

@@ -24,11 +24,30 @@ _DTYPES: dict[int, torch.dtype] = {
     TensorProto.INT8: torch.int8,
     TensorProto.UINT8: torch.uint8,
     TensorProto.BOOL: torch.bool,
+    TensorProto.UINT16: torch.uint16,
+    TensorProto.UINT32: torch.uint32,
+    TensorProto.UINT64: torch.uint64,
+    TensorProto.FLOAT8E4M3FN: torch.float8_e4m3fn,
+    TensorProto.FLOAT8E4M3FNUZ: torch.float8_e4m3fnuz,
+    TensorProto.FLOAT8E5M2: torch.float8_e5m2,
+    TensorProto.FLOAT8E5M2FNUZ: torch.float8_e5m2fnuz,
 }
+_PACKED: dict[int, tuple[int, torch.dtype]] = {
+    TensorProto.INT4: (4, torch.int8),
+    TensorProto.UINT4: (4, torch.uint8),
+    TensorProto.INT2: (2, torch.int8),
+    TensorProto.UINT2: (2, torch.uint8),
+    TensorProto.FLOAT4E2M1: (4, torch.float32),
+}
+"""Types of which several numbers share a byte: their bits, and the type that they are read as."""
+_FLOATS_OF_4_BITS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
+_FLOATS_OF_8_BITS = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
 _FIELDS: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
     TensorProto.INT64: "int64_data",
+    TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
 }
 
 
@@ -43,13 +62,13 @@ def declared_bytes(proto: onnx.TensorProto) -> int:
     Raises:
         LayerRefused: a negative size, or an element type that torch lacks.
     """
-    dtype = torch_dtype(proto.data_type)
+    bits, dtype = _PACKED.get(proto.data_type, (0, torch_dtype(proto.data_type)))
     if dtype is None:
         raise LayerRefused(f"element type {proto.data_type} is not one that torch computes in")
     if any(size < 0 for size in proto.dims):
         raise LayerRefused(f"shape {list(proto.dims)} has a negative size")
     count: int = math.prod(proto.dims)
-    return count * dtype.itemsize
+    return -(-count * bits // 8) if bits else count * dtype.itemsize
 
 
 def to_torch(proto: onnx.TensorProto, *, folder: Path | None) -> torch.Tensor:
@@ -61,29 +80,57 @@ def to_torch(proto: onnx.TensorProto, *, folder: Path | None) -> torch.Tensor:
     Raises:
         LayerRefused: the data are missing, too short, too long, or outside the folder.
     """
-    size, dtype = declared_bytes(proto), _DTYPES[proto.data_type]
+    size, packed = declared_bytes(proto), proto.data_type in _PACKED
+    dtype = torch.uint8 if packed else _DTYPES[proto.data_type]
     if proto.data_location == TensorProto.EXTERNAL:
         raw = _external(proto, size, folder)
     elif not (raw := proto.raw_data) and size:
-        return _from_fields(proto, dtype)
+        tensor = _from_fields(proto, dtype, size if packed else None)
+        return _unpacked(proto, tensor) if packed else tensor
     if len(raw) != size:
         raise LayerRefused(f"shape {list(proto.dims)} takes {size} bytes, the file has {len(raw)}")
-    tensor = torch.empty(tuple(proto.dims), dtype=dtype)  # torch aligns its memory for vector instructions
+    shape = (size,) if packed else tuple(proto.dims)
+    tensor = torch.empty(shape, dtype=dtype)  # torch aligns its memory for vector instructions
     if size:
         tensor.reshape(-1).view(torch.uint8).numpy()[:] = np.frombuffer(raw, np.uint8)
-    return tensor
+    return _unpacked(proto, tensor) if packed else tensor
 
 
-def _from_fields(proto: onnx.TensorProto, dtype: torch.dtype) -> torch.Tensor:
-    """Numbers from the list field of the element type."""
+def _unpacked(proto: onnx.TensorProto, packed: torch.Tensor) -> torch.Tensor:
+    """The numbers in bytes, the first one in the lowest bits."""
+    bits, dtype = _PACKED[proto.data_type]
+    numbers = unpacked(packed, bits)[: math.prod(proto.dims)].to(dtype)
+    if dtype.is_floating_point:
+        numbers = torch.tensor(_FLOATS_OF_4_BITS)[numbers.long()]
+    elif dtype.is_signed:
+        numbers = torch.where(numbers >= 2 ** (bits - 1), numbers - 2**bits, numbers)
+    return numbers.reshape(tuple(proto.dims))
+
+
+def unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
+    """The numbers of a few bits each along the last axis of bytes, the first one in the lowest bits.
+
+    Examples:
+        >>> unpacked(torch.tensor([0x21, 0x43], dtype=torch.uint8), 4)
+        tensor([1, 2, 3, 4], dtype=torch.uint8)
+    """
+    shifts = torch.arange(0, 8, bits, dtype=torch.uint8)
+    numbers: torch.Tensor = packed[..., None] >> shifts & 2**bits - 1
+    return numbers.flatten(-2)
+
+
+def _from_fields(proto: onnx.TensorProto, dtype: torch.dtype, packed: int | None) -> torch.Tensor:
+    """Numbers from the list field of the element type, or as many bytes as they are packed in."""
     field = getattr(proto, _FIELDS.get(proto.data_type, "int32_data"))
-    count = math.prod(proto.dims)
+    count = math.prod(proto.dims) if packed is None else packed
     if len(field) != count:
         raise LayerRefused(f"shape {list(proto.dims)} takes {count} numbers, the file has {len(field)}")
     if dtype in (torch.float16, torch.bfloat16):
         bits = np.array(field, dtype=np.int64).astype(np.uint16).view(np.int16)
         return torch.from_numpy(bits).view(dtype).reshape(tuple(proto.dims))
-    return torch.tensor(list(field), dtype=dtype).reshape(tuple(proto.dims))
+    if dtype in _FLOATS_OF_8_BITS:
+        return torch.tensor(list(field), dtype=torch.uint8).view(dtype).reshape(tuple(proto.dims))
+    return torch.tensor(list(field), dtype=dtype).reshape((packed,) if packed is not None else tuple(proto.dims))
 
 
 def _external(proto: onnx.TensorProto, size: int, folder: Path | None) -> bytes:
