@@ -14,6 +14,7 @@ from fullfield.importers.limits import LayerRefused, broken
 from fullfield.importers.onnx import (
     activations,
     arithmetic,
+    attention,
     constants,
     control,
     layout,
@@ -39,6 +40,7 @@ from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced
 FAMILIES = (
     activations,
     arithmetic,
+    attention,
     constants,
     control,
     layout,

@@ -53,6 +53,12 @@ def einsum(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return b.call(aten.einsum.default, call.text("equation", "").replace(" ", ""), list(call.inputs))
 
 
+@operator("Det")
+def determinant(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The determinants of matrices in the last two axes."""
+    return b.call(aten.linalg_det.default, call.input(0))
+
+
 def _is_vector(tensor: torch.Tensor, features: int) -> bool:
     return tensor.numel() == 1 or (tensor.numel() == features and tensor.shape[-1] == features)
 
@@ -93,7 +99,7 @@ def fused_gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return fused_activation(b, call, gemm(b, call))
 
 
-@operator("com.microsoft.FusedMatMul")
+@operator("com.microsoft.FusedMatMul", "com.microsoft.TransposeMatMul")
 def fused_matmul(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``alpha * A @ B`` of matrices in the last two axes, each transposed or not."""
     if call.integer("transBatchA", 0) or call.integer("transBatchB", 0):

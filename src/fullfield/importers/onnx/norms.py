@@ -9,6 +9,7 @@ import torch
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.layout import by_channels_first
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue, flat_from
 from fullfield.layers import custom_operators as operators
@@ -45,20 +46,30 @@ def group_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return b.call(aten.group_norm.default, x, groups, scale, shift, call.real("epsilon", 1e-5))
 
 
+@operator("com.microsoft.GroupNorm")
+def group_norm_of_runtime(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """Normalises each group of channels, then an activation; channels are last by default."""
+    if call.integer("channels_last", 1):
+        return by_channels_first(b, call, group_norm_of_runtime)
+    eps, scale, shift = call.real("epsilon", 1e-5), call.weight(1), call.weight(2)
+    y = b.call(aten.group_norm.default, call.input(0), call.integer("groups", 1), scale, shift, eps)
+    return b.call(aten.silu.default, y) if call.integer("activation", 0) else y
+
+
 @operator("LayerNormalization")
-def layer_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """Normalises over the last axes."""
-    if call.outputs > 1:
-        raise LayerRefused("its mean or deviation is used")
+def layer_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue | tuple[OnnxValue, ...]:
+    """Normalises over the last axes; the other outputs are the mean, and one over the deviation."""
     x, axis = call.input(0), call.integer("axis", -1)
     shape = list(x.shapes[0][axis:])
     if list(x.shapes[1][axis:]) != shape:
         raise LayerRefused("normalises over the batch")
     scale, shift = (_shaped(b, v, shape) for v in (call.weight(1), call.weight(2)))
-    return b.call(aten.layer_norm.default, x, shape, scale, shift, call.real("epsilon", 1e-5))
+    target = aten.layer_norm.default if call.outputs == 1 else aten.native_layer_norm.default
+    arguments = (x, shape, scale, shift, call.real("epsilon", 1e-5))
+    return b.call(target, *arguments) if call.outputs == 1 else b.calls(target, *arguments)
 
 
-@operator("RMSNormalization")
+@operator("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Divides by the root of the mean square over the last axes."""
     x, axis = call.input(0), call.integer("axis", -1)

@@ -6,6 +6,7 @@ import torch
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.layout import by_channels_first
 from fullfield.importers.onnx.padding import WindowGeometry, pad, window_geometry
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
@@ -30,6 +31,12 @@ def max_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
         x, padding, ceil = pad(b, x, low, high, _least(x)), [0] * len(f.kernel), False
     kernel, strides, dilations = list(f.kernel), list(f.strides), list(f.dilations)
     return b.call(_MAX[len(kernel)], x, kernel, strides, padding, dilations, ceil)
+
+
+@operator("com.microsoft.NhwcMaxPool")
+def max_pool_of_last(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The same of maps whose channels are last."""
+    return by_channels_first(b, call, max_pool)
 
 
 @operator("AveragePool")

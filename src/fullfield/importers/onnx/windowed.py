@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.activations import fused_activation
 from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.layout import by_channels_first, permuted
 from fullfield.importers.onnx.padding import pad, window_geometry
 from fullfield.importers.onnx.registry import OnnxCall, operator
-from fullfield.importers.onnx.values import Known, OnnxValue
+from fullfield.importers.onnx.values import Known, OnnxValue, listed
 
 aten = torch.ops.aten
 
@@ -88,6 +91,15 @@ def _transposed_pads(call: OnnxCall, sizes: tuple[int, ...], kernel: tuple[int, 
     return low, high, extra
 
 
+@operator("com.microsoft.NhwcFusedConv")
+def fused_conv_of_last(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The same of maps whose channels are last; only the weights have them first."""
+    inputs = list(call.inputs)
+    if call.optional(3) is not None:
+        inputs[3] = permuted(b, call.input(3), [0, 3, 1, 2])
+    return by_channels_first(b, replace(call, inputs=tuple(inputs)), fused_conv)
+
+
 @operator("com.microsoft.FusedConv")
 def fused_conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A convolution, then the sum with another map if there is one, then an activation."""
@@ -95,3 +107,16 @@ def fused_conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if call.optional(3) is not None:
         x = b.call(aten.add.Tensor, x, call.input(3))
     return fused_activation(b, call, x)
+
+
+@operator("Col2Im")
+def columns_to_map(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """Sums the columns ``(n, channels * kernel, places)`` to the map that they were cut from."""
+    size, kernel = listed(call.known(1).tensors[0]), listed(call.known(2).tensors[0])
+    if len(size) != 2 or len(kernel) != 2:
+        raise LayerRefused(f"a map of {len(size)} axes")
+    strides, dilations = call.ints("strides", [1, 1]), call.ints("dilations", [1, 1])
+    top, left, bottom, right = call.ints("pads", [0] * 4) or []
+    padded = [size[0] + top + bottom, size[1] + left + right]
+    whole = b.call(aten.col2im.default, call.input(0), padded, kernel, dilations, [0, 0], strides)
+    return pad(b, whole, [-top, -left], [-bottom, -right], 0.0)
