@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
-from onnx import TensorProto, helper
+from onnx import helper
 
 from fullfield.errors import CaptureError
 from fullfield.importers.onnx import load_onnx
 
-from .onnx_models import check, flat, model, oracle, stored, windows  # noqa: TID252 - tests are no package
+from .onnx_models import check, flat, model, stored, windows  # noqa: TID252 - tests are no package
 
 RNG = np.random.default_rng(9)
 NODE = helper.make_node
@@ -116,6 +115,36 @@ def test_resize_to_a_size_in_every_mode(mode: str, how: str, nearest: str, size:
 def test_resize_with_other_kernels(mode: str, more: Any, tmp_path: Path) -> None:
     made = flat("Resize", {"s": np.array([0.5, 0.45], np.float32)}, inputs=["", "s"], opset=18, axes=[2, 3],
                 **resize(mode, "half_pixel", "", **more))  # fmt: skip
+    check(made, tmp_path, atol=3e-5)
+
+
+PART = np.array([0.2, -0.1, 0.7, 1.3], np.float32)  # from the first to the last cell of two axes
+
+
+@pytest.mark.parametrize(("mode", "nearest"), [("linear", ""), ("cubic", ""), ("nearest", "round_prefer_floor")])
+@pytest.mark.parametrize("size", [(6, 8), (18, 1), (8, 7)], ids=str)
+def test_a_part_of_a_map_is_resized(mode: str, nearest: str, size: Any, tmp_path: Path) -> None:
+    attributes = resize(mode, "tf_crop_and_resize", nearest, extrapolation_value=0.25)
+    every = np.array([0, 0, *PART[:2], 1, 1, *PART[2:]], np.float32)
+    made = flat("Resize", {"r": every, "z2": ints(1, 3, *size)}, inputs=["r", "", "z2"], opset=13,
+                shape=(1, 3, 9, 10), **attributes)  # fmt: skip
+    check(made, tmp_path, atol=3e-5, x=windows(1, (3, 9, 10)))
+
+
+@pytest.mark.parametrize("policy", ["stretch", "not_larger", "not_smaller"])
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("size", [(12, 7), (20, 31), (4, 5)], ids=str)
+def test_resize_that_keeps_the_aspect_ratio(policy: str, mode: str, size: Any, tmp_path: Path) -> None:
+    made = flat("Resize", {"z2": ints(*size)}, inputs=["", "", "z2"], opset=19, axes=[2, 3], mode=mode,
+                keep_aspect_ratio_policy=policy)  # fmt: skip
+    check(made, tmp_path, atol=3e-5)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("scales", [(1.5, 0.7), (2.0, 2.3)], ids=str)
+def test_resize_about_the_middle(mode: str, scales: Any, tmp_path: Path) -> None:
+    made = flat("Resize", {"s": np.array([1, 1, *scales], np.float32)}, inputs=["", "s"], opset=19, mode=mode,
+                coordinate_transformation_mode="half_pixel_symmetric")  # fmt: skip
     check(made, tmp_path, atol=3e-5)
 
 
@@ -272,13 +301,3 @@ def test_what_works_along_the_batch_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(CaptureError, match="batch"):
             load_onnx(stored(made, tmp_path))
-
-
-def test_oracles_are_needed() -> None:
-    """The tests above would find another kernel: torch's own cubic is not ONNX's with another coefficient."""
-    made = flat("Resize", {"s": np.array([1, 1, 2, 2], np.float32)}, inputs=["", "s"], opset=13, mode="cubic",
-                cubic_coeff_a=-0.5)  # fmt: skip
-    x = windows(1, (3, 9, 10))
-    other = torch.nn.functional.interpolate(torch.from_numpy(x), scale_factor=2, mode="bicubic").flatten(1).numpy()
-    assert np.abs(oracle(made, x) - other).max() > 1e-2
-    assert TensorProto.FLOAT == 1

@@ -57,6 +57,11 @@ def plain(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 def identity(b: AtenBuilder, call: OnnxCall) -> OnnxValue | tuple[OnnxValue, ...]:
     """The input unchanged; dropout does nothing in evaluation mode, and its mask is all true."""
     x = call.input(0)
+    training = call.optional(2)
+    if training is not None and (not isinstance(training, Known) or any(bool(t.any()) for t in training.tensors)):
+        ratio = call.constant(1)
+        if call.optional(1) is None or ratio is None or bool(ratio.tensors[0].any()):
+            raise LayerRefused("is in training mode: it drops other numbers in every run; export in evaluation mode")
     if call.op == "Identity" or call.outputs < 2:
         return x
     return x, b.full(x.shapes, 1, torch.bool)

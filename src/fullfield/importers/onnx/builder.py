@@ -6,6 +6,7 @@ import keyword
 import operator
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -59,16 +60,16 @@ class AtenBuilder:
             return self._fold(target, args, kwargs, values, results)
         return self._emit(target, args, kwargs, results)
 
-    def calls(self, target: AtenOperator, *args: Any) -> tuple[OnnxValue, ...]:
+    def calls(self, target: AtenOperator, *args: Any, **kwargs: Any) -> tuple[OnnxValue, ...]:
         """``call`` for operators that return several tensors."""
-        values = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, (Known, Traced))]
-        results = [self._dry(target, index, args, {}) for index in (0, 1)]
+        values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, (Known, Traced))]
+        results = [self._dry(target, index, args, kwargs) for index in (0, 1)]
         if all(isinstance(v, Known) for v in values):
             parts = range(len(results[0]))
             return tuple(
-                self._fold(_part(target, i), args, {}, values, [result[i] for result in results]) for i in parts
+                self._fold(_part(target, i), args, kwargs, values, [result[i] for result in results]) for i in parts
             )
-        whole = self._node(target, args, {})
+        whole = self._node(target, args, kwargs)
         return tuple(
             Traced(self._node(operator.getitem, (whole, i), {}), (a, b))
             for i, (a, b) in enumerate(zip(*results, strict=True))
@@ -110,9 +111,15 @@ class AtenBuilder:
         if (low, high) == x.shapes:
             return x
         self.allowance.check(low, x.dtype, windows=1 if low == high else BATCHES[0])
-        if isinstance(x, Known) and low == high:
-            self.allowance.fold(low, x.dtype)
+        if isinstance(x, Known) and (low == high or not x.fixed or not x.dtype.is_floating_point):
+            for shape in {low, high}:
+                self.allowance.fold(shape, x.dtype)
             return Known.of(x.tensors[0].expand(low), x.tensors[1].expand(high), x.name)
+        return self._expanded(x, (low, high))
+
+    def _expanded(self, x: OnnxValue, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> Traced:
+        """A node that repeats ``x``."""
+        low, high = shapes
         target = self.sizes(list(zip(low, high, strict=True)))
         at = (x.tensors[0].to("meta").expand(low), x.tensors[1].to("meta").expand(high))
         return Traced(self._node(aten.expand.default, (x, target), {}), at)
@@ -204,7 +211,7 @@ class AtenBuilder:
     def _attribute(self, known: Known) -> fx.Node:
         """The node that reads a constant; registers the constant on the root at its first use."""
         if not known.fixed:
-            raise LayerRefused("uses the batch size as data, not only as a size")
+            return self._repeated(known).node
         tensor = known.tensors[0]
         learned = (bool(known.name) if known.learned is None else known.learned) and tensor.is_floating_point()
         key = (id(tensor), learned)
@@ -221,6 +228,20 @@ class AtenBuilder:
             node.meta = {"path": self.path}
             self._attributes[key] = self._last_attribute = node
         return self._attributes[key]
+
+    def _repeated(self, known: Known) -> Traced:
+        """A constant that is the same for every window, repeated for each.
+
+        Raises:
+            LayerRefused: it differs from window to window.
+        """
+        low, high = known.tensors
+        free = [i for i, (a, c) in enumerate(zip(low.shape, high.shape, strict=False)) if a != c]
+        if low.dim() == high.dim() and len(free) == 1:
+            one = low.narrow(free[0], 0, 1)
+            if bool((low == one).all()) and bool((high == one).all()):
+                return self._expanded(replace(known, tensors=(kept := one.clone(), kept)), known.shapes)
+        raise LayerRefused("uses the batch size as data, not only as a size")
 
     def _own(self, tensor: torch.Tensor) -> torch.Tensor:
         """The constant in order and in memory that no other attribute has; copied if need be."""

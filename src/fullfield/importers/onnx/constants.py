@@ -10,7 +10,7 @@ import torch
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
-from fullfield.importers.onnx.tensors import to_torch
+from fullfield.importers.onnx.tensors import to_torch, torch_dtype
 from fullfield.importers.onnx.values import Known, OnnxValue, listed
 
 aten = torch.ops.aten
@@ -36,6 +36,19 @@ def constant_of_shape(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if min((*low, *high), default=0) < 0:
         raise LayerRefused(f"shape {low} has a negative size")
     return b.full((low, high), number.item(), number.dtype)
+
+
+@operator("EyeLike")
+def eye_like(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """Ones on a diagonal of a matrix as large as another one."""
+    x, shift = call.input(0), call.integer("k", 0)
+    kind = torch_dtype(call.integer("dtype", 0)) or x.dtype
+    both = []
+    for rows, columns in x.shapes:
+        b.allowance.fold((rows, columns), kind)
+        places = torch.arange(columns) - torch.arange(rows)[:, None]
+        both.append((places == shift).to(kind))
+    return Known.of(both[0], both[1])
 
 
 @operator("Shape")

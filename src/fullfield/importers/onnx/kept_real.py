@@ -29,7 +29,7 @@ _PAIRS = {"QLinearConv": (0,), "QLinearMatMul": (0, 3), "QLinearAdd": (0, 3), "Q
 
 
 @dataclass(frozen=True)
-class Scaled:
+class IntegerScale:
     """How integers are related to the real numbers that they mean: the names of a scale and of a zero point."""
 
     scale: str
@@ -53,7 +53,7 @@ class _Kept:
 
     path: Path
     constants: set[str]
-    real: dict[str, Scaled | None] = field(default_factory=dict)
+    real: dict[str, IntegerScale | None] = field(default_factory=dict)
     found: bool = False
 
     def rewrite(self, graph: onnx.GraphProto) -> None:
@@ -74,7 +74,7 @@ class _Kept:
         op = node.op_type
         if op == "QuantizeLinear":
             _state_type(node, graph)
-            self._make(node, Scaled(node.input[1], _at(node, 2)))
+            self._make(node, IntegerScale(node.input[1], _at(node, 2)))
         elif op == "DynamicQuantizeLinear":
             self._make(node, None)
         elif op.startswith("QLinear") or op == "QGemm":
@@ -93,7 +93,7 @@ class _Kept:
         else:
             self._others(node)
 
-    def _make(self, node: onnx.NodeProto, *scaled: Scaled | None) -> None:
+    def _make(self, node: onnx.NodeProto, *scaled: IntegerScale | None) -> None:
         self.found = True
         self.real.update(dict.fromkeys(node.output[:1], scaled[0]) if scaled else {})
 
@@ -155,12 +155,12 @@ def _at(node: onnx.NodeProto, index: int) -> str:
     return str(node.input[index]) if index < len(node.input) else ""
 
 
-def _result(node: onnx.NodeProto) -> Iterable[Scaled | None]:
+def _result(node: onnx.NodeProto) -> Iterable[IntegerScale | None]:
     """The scale and zero point of the result, by its operator; none where the result is a float."""
     if node.op_type == "QLinearConcat":
-        return [Scaled(node.input[0], node.input[1])]
+        return [IntegerScale(node.input[0], node.input[1])]
     first = {"QGemm": 7, "QLinearWhere": 7}.get(node.op_type, 6 if node.op_type in _PAIRS else 3)
-    return [Scaled(node.input[first], _at(node, first + 1))] if _at(node, first) else []
+    return [IntegerScale(node.input[first], _at(node, first + 1))] if _at(node, first) else []
 
 
 def _dequantise(name: str, scale: str, zero: str, result: str = "") -> onnx.NodeProto:

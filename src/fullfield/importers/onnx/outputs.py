@@ -66,6 +66,7 @@ class _Values:
         self.graph, self.path = graph, path
         self.makers = {name: node for node in graph.node for name in node.output if name}
         self.infos = {value.name: value for value in graph.output}
+        self.inputs = {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
 
     def default(self) -> str:
         """The output that holds the scores where none is chosen."""
@@ -139,8 +140,15 @@ class _Values:
             place = 0 if node.op_type in _MOVES else _LOOKUPS.get(node.op_type, -1)
             if node.op_type == "ZipMap" or not 0 <= place < len(node.input):
                 return ""
+            if place and self._is_computed(node.input[0]):
+                return ""  # numbers are looked up, no names
             value = node.input[place]
         return ""
+
+    def _is_computed(self, value: str) -> bool:
+        """Whether a value is the input of the network or depends on it, for all that one node tells."""
+        node = self.makers.get(value)
+        return value in self.inputs if node is None else node.op_type != "Constant"
 
     def unknown(self, name: int | str) -> CaptureError:
         """The error for a name that no output, value, node and layer has; names similar ones."""

@@ -49,6 +49,26 @@ _ROUND: dict[str, Callable[[float], float]] = {
 }
 
 
+_CROP = "tf_crop_and_resize"
+
+
+@dataclass(frozen=True)
+class ResizedAxis:
+    """An axis that is resized.
+
+    Args:
+        count: cells of the input.
+        cells: cells of the output.
+        factor: by which they grow.
+        part: of the input that is resized, 0 … 1 from its first to its last cell.
+    """
+
+    count: int
+    cells: int
+    factor: float
+    part: tuple[float, float] = (0.0, 1.0)
+
+
 @dataclass(frozen=True)
 class Resizing:
     """How ONNX resizes: the attributes of ``Resize``."""
@@ -59,20 +79,40 @@ class Resizing:
     cubic: float
     antialias: bool
     exclude_outside: bool
+    outside: float = 0.0
 
-    def matrix(self, count: int, cells: int, factor: float) -> torch.Tensor:
-        """The weights of the input's cells in the output's along one axis.
+    def matrix(self, axis: ResizedAxis) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weights of the input's cells in the output's along one axis, and what is added to each of these.
 
-        Shape: ``(cells, count)``
+        Shape: ``(cells, count)`` and ``(cells,)``
         Source: ONNX operator Resize-19, reference implementation.
         """
-        weights = torch.zeros(cells, count, dtype=torch.float64)
-        for out in range(cells):
-            # in float32, as ONNX Runtime: places half between two cells are rounded
-            place = float(_COORDINATES[self.coordinates](np.float32(out), np.float32(factor), count, cells))
-            for cell, weight in self._taps(place, factor, count):
-                weights[out, min(max(cell, 0), count - 1)] += weight
-        return weights
+        weights = torch.zeros(axis.cells, axis.count, dtype=torch.float64)
+        added = torch.zeros(axis.cells, dtype=torch.float64)
+        for out in range(axis.cells):
+            place = self._place(out, axis)
+            if self.crops and not 0 <= place <= axis.count - 1:
+                added[out] = self.outside
+                continue
+            for cell, weight in self._taps(place, axis.factor, axis.count):
+                weights[out, min(max(cell, 0), axis.count - 1)] += weight
+        return weights, added
+
+    @property
+    def crops(self) -> bool:
+        """Whether a part of the map is resized, which may reach beyond it."""
+        return self.coordinates == _CROP
+
+    def _place(self, out: int, axis: ResizedAxis) -> float:
+        """Where an output cell is in the input; in float32, as ONNX Runtime: it rounds places half between two."""
+        if not self.crops:
+            numbers = np.float32(out), np.float32(axis.factor)
+            return float(_COORDINATES[self.coordinates](*numbers, axis.count, axis.cells))
+        start, end = (np.float32(each) for each in axis.part)
+        last = np.float32(axis.count - 1)
+        if axis.cells == 1:
+            return float(np.float32(0.5) * (start + end) * last)
+        return float(start * last + np.float32(out) * ((end - start) * last / np.float32(axis.cells - 1)))
 
     def _taps(self, place: float, factor: float, count: int) -> list[tuple[int, float]]:
         """The input's cells, which may be outside, that an output cell reads, and their weights."""
@@ -105,7 +145,9 @@ def resize(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     x, how = call.input(0), _how(call)
     rank = len(x.shapes[0])
     factors, sizes = _sizes(call, rank)
-    changed = [axis for axis in range(rank) if sizes[axis] != x.shapes[0][axis] or factors[axis] != 1]
+    parts = _parts(call, rank) if how.crops else [(0.0, 1.0)] * rank
+    axes = [ResizedAxis(*each) for each in zip(x.shapes[0], sizes, factors, parts, strict=True)]
+    changed = [i for i, axis in enumerate(axes) if axis != ResizedAxis(axis.count, axis.count, 1.0)]
     if any(x.shapes[0][axis] != x.shapes[1][axis] for axis in changed):
         raise LayerRefused("resizes the batch")
     if not changed:
@@ -114,7 +156,7 @@ def resize(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if found is not None:
         return found
     for axis in changed:
-        x = _along(b, x, axis, how, factors[axis], sizes[axis])
+        x = _along(b, x, axis, how, axes[axis])
     return x
 
 
@@ -127,8 +169,9 @@ def _how(call: OnnxCall) -> Resizing:
         cubic=call.real("cubic_coeff_a", -0.75),
         antialias=bool(call.integer("antialias", 0)) and call.text("mode", "nearest") != "nearest",
         exclude_outside=bool(call.integer("exclude_outside", 0)),
+        outside=call.real("extrapolation_value", 0.0),
     )
-    if how.mode not in ("nearest", "linear", "cubic") or how.coordinates not in _COORDINATES:
+    if how.mode not in ("nearest", "linear", "cubic") or how.coordinates not in {*_COORDINATES, _CROP}:
         raise LayerRefused(f"mode {how.mode!r} with coordinates {how.coordinates!r}")
     return how
 
@@ -146,17 +189,41 @@ def _sizes(call: OnnxCall, rank: int) -> tuple[list[float], list[int]]:
         for axis, factor in zip(axes, numbers, strict=True):
             factors[axis], cells[axis] = float(factor), math.floor(shape[axis] * float(factor) + 1e-6)
         return factors, cells
-    if call.optional(3) is None or call.text("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise LayerRefused("its factors and sizes are not known, or keep the aspect ratio")
-    for axis, size in zip(axes, listed(call.known(3).tensors[0]), strict=True):
-        if shape[axis] != call.input(0).shapes[1][axis]:  # the batch keeps its size
-            continue
-        factors[axis], cells[axis] = size / shape[axis], size
+    if call.optional(3) is None:
+        raise LayerRefused("its factors and sizes are not known")
+    wanted = {
+        axis: size
+        for axis, size in zip(axes, listed(call.known(3).tensors[0]), strict=True)
+        if shape[axis] == call.input(0).shapes[1][axis]  # the batch keeps its size
+    }
+    policy = call.text("keep_aspect_ratio_policy", "stretch")
+    if policy not in ("stretch", "not_larger", "not_smaller"):
+        raise LayerRefused(f"keep_aspect_ratio_policy {policy!r}")
+    ratios = [size / shape[axis] for axis, size in wanted.items()]
+    common = None if policy == "stretch" else (min if policy == "not_larger" else max)(ratios)
+    for axis, size in wanted.items():
+        factors[axis] = size / shape[axis] if common is None else common
+        cells[axis] = size if common is None else math.floor(shape[axis] * common + 0.5)
     return factors, cells
+
+
+def _parts(call: OnnxCall, rank: int) -> list[tuple[float, float]]:
+    """The part of each axis that is resized."""
+    parts = [(0.0, 1.0)] * rank
+    axes = [axis % rank for axis in call.ints("axes", range(rank)) or []]
+    given = call.known(1)
+    if not given.fixed or given.tensors[0].numel() != 2 * len(axes):
+        raise LayerRefused(f"a part of {given.tensors[0].numel()} numbers for {len(axes)} axes")
+    starts, ends = given.tensors[0].reshape(2, -1).tolist()
+    for axis, start, end in zip(axes, starts, ends, strict=True):
+        parts[axis] = (start, end)
+    return parts
 
 
 def _by_torch(b: AtenBuilder, x: OnnxValue, how: Resizing, factors: list[float], cells: list[int]) -> OnnxValue | None:
     """torch's operator where it computes the same numbers; ``None`` where there is none."""
+    if how.crops:
+        return None
     scales, sizes, shape = factors[2:], cells[2:], x.shapes[0][2:]
     whole = all(abs(s - round(s)) < 10**-_FACTORS and s >= 1 for s in scales)
     if how.mode == "nearest":
@@ -176,18 +243,21 @@ def _by_torch(b: AtenBuilder, x: OnnxValue, how: Resizing, factors: list[float],
     return b.call(target, x, None, False, [float(s) for s in scales])
 
 
-def _along(b: AtenBuilder, x: OnnxValue, axis: int, how: Resizing, factor: float, cells: int) -> OnnxValue:
+def _along(b: AtenBuilder, x: OnnxValue, axis: int, how: Resizing, resized: ResizedAxis) -> OnnxValue:
     """The map resized along one axis, by a product with a matrix."""
-    count, rank = x.shapes[0][axis], len(x.shapes[0])
-    if not 0 < cells <= _LARGEST or count > _LARGEST:
-        raise LayerRefused(f"resizes {count} cells to {cells}")
-    b.allowance.fold((cells, count), torch.float64)
-    matrix = Known.constant(how.matrix(count, cells, factor).to(x.dtype))
+    rank = len(x.shapes[0])
+    if not 0 < resized.cells <= _LARGEST or resized.count > _LARGEST:
+        raise LayerRefused(f"resizes {resized.count} cells to {resized.cells}")
+    b.allowance.fold((resized.cells, resized.count), torch.float64)
+    weights, added = how.matrix(resized)
+    arguments = [Known.constant(weights.to(x.dtype))]
+    if bool(added.any()):
+        arguments.append(Known.constant(added.to(x.dtype)))
     if axis == rank - 1:
-        return b.call(aten.linear.default, x, matrix)
+        return b.call(aten.linear.default, x, *arguments)
     order = [*range(axis), *range(axis + 1, rank), axis]
     back = [order.index(i) for i in range(rank)]
-    turned = b.call(aten.linear.default, b.call(aten.permute.default, x, order), matrix)
+    turned = b.call(aten.linear.default, b.call(aten.permute.default, x, order), *arguments)
     return b.call(aten.permute.default, turned, back)
 
 
@@ -198,10 +268,12 @@ def grid_sample(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     paddings = {"zeros": 0, "border": 1, "reflection": 2}
     mode, padding = call.text("mode", "linear"), call.text("padding_mode", "zeros")
     x, grid = call.input(0), call.buffer(1)
-    if mode not in modes or padding not in paddings or len(x.shapes[0]) != 4:
+    rank = len(x.shapes[0])
+    if mode not in modes or padding not in paddings or rank not in (4, 5) or (rank == 5 and modes[mode] == 2):
         raise LayerRefused(f"mode {mode!r} and padding {padding!r} of {len(x.shapes[0])} dimensions")
     low, high = ([shape[0], *place[1:]] for shape, place in zip(x.shapes, grid.shapes, strict=True))
     if grid.shapes[0][0] == 1:
         grid = b.expand(grid, (low, high))
     corners = bool(call.integer("align_corners", 0))
-    return b.call(aten.grid_sampler_2d.default, x, grid, modes[mode], paddings[padding], corners)
+    target = aten.grid_sampler_2d.default if rank == 4 else aten.grid_sampler_3d.default
+    return b.call(target, x, grid, modes[mode], paddings[padding], corners)

@@ -7,6 +7,7 @@ import torch
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
+from fullfield.importers.onnx.scattering import counted_from_start
 from fullfield.importers.onnx.values import Known, OnnxValue, flat_from, listed
 
 aten = torch.ops.aten
@@ -26,13 +27,13 @@ def arg_extreme(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 
 @operator("TopK")
 def top_k(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
-    """The greatest or least numbers along an axis, sorted, and their indices."""
+    """The greatest or least numbers along an axis, sorted, and their indices; of equal numbers the first come first."""
     x, axis = call.input(0), _axis(call, -1)
     count = call.integer("k", 0) if "k" in call.attributes else listed(call.known(1).tensors[0])[0]
     if not 0 < count <= x.shapes[0][axis]:
         raise LayerRefused(f"{count} of {x.shapes[0][axis]} numbers")
-    largest, ordered = bool(call.integer("largest", 1)), bool(call.integer("sorted", 1))
-    return b.calls(aten.topk.default, x, count, axis, largest, ordered)
+    numbers, places = b.calls(aten.sort.stable, x, stable=True, dim=axis, descending=bool(call.integer("largest", 1)))
+    return (b.call(aten.slice.Tensor, numbers, axis, 0, count), b.call(aten.slice.Tensor, places, axis, 0, count))
 
 
 @operator("Hardmax")
@@ -53,34 +54,28 @@ def hardmax(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 @operator("GatherElements")
 def gather_elements(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The numbers at given indices along an axis, one index for each number of the result."""
-    x, indices, axis = call.input(0), call.buffer(1), _axis(call, 0)
-    size = x.shapes[0][axis]
-    if isinstance(indices, Known):
-        if not indices.fixed:
-            raise LayerRefused("its indices depend on the batch")
-        tensor = indices.tensors[0].long()
-        indices = Known.constant(torch.where(tensor < 0, tensor + size, tensor))
+    x, axis = call.input(0), _axis(call, 0)
+    indices = counted_from_start(b, call.buffer(1), x.shapes[0][axis])
+    if axis and indices.shapes[0][0] == indices.shapes[1][0] == 1:
         low, high = ([shape[0], *indices.shapes[0][1:]] for shape in x.shapes)
-        if axis and indices.shapes[0][0] == 1:
-            indices = b.expand(indices, (low, high))
-    else:
-        below = b.call(aten.lt.Scalar, indices, 0)
-        indices = b.call(aten.where.self, below, b.call(aten.add.Tensor, indices, size), indices)
+        indices = b.expand(indices, (low, high))
     return b.call(aten.gather.default, x, axis, indices)
 
 
-@operator("CumSum")
-def cumulative_sum(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """Sums of all numbers up to each along an axis, from either end, each counted or not."""
-    x = call.input(0)
+@operator("CumSum", "CumProd")
+def cumulative(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """Sums or products of all numbers up to each along an axis, from either end, each counted or not."""
+    x, sums = call.input(0), call.op == "CumSum"
     axis = listed(call.known(1).tensors[0])[0] % len(x.shapes[0])
     if x.shapes[0][axis] != x.shapes[1][axis]:
-        raise LayerRefused("sums along the batch")
+        raise LayerRefused(f"{'sums' if sums else 'multiplies'} along the batch")
     backwards = bool(call.integer("reverse", 0))
     turned = b.call(aten.flip.default, x, [axis]) if backwards else x
-    found = b.call(aten.cumsum.default, turned, axis)
     if call.integer("exclusive", 0):
-        found = b.call(aten.sub.Tensor, found, turned)
+        size = turned.shapes[0][axis]
+        first = b.call(aten.slice.Tensor, b.call(aten.full_like.default, turned, 0 if sums else 1), axis, 0, 1)
+        turned = b.call(aten.cat.default, [first, b.call(aten.slice.Tensor, turned, axis, 0, size - 1)], axis)
+    found = b.call((aten.cumsum if sums else aten.cumprod).default, turned, axis, dtype=x.dtype)
     return b.call(aten.flip.default, found, [axis]) if backwards else found
 
 

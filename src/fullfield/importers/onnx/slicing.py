@@ -80,19 +80,6 @@ def gather(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return b.reshape(flat, (shapes[0], shapes[1]))
 
 
-@operator("GatherND")
-def gather_nd(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """The elements or blocks at constant indices along the first axes."""
-    x, indices = call.input(0), call.known(1)
-    if call.integer("batch_dims", 0) or not indices.fixed or not indices.tensors[0].dim():
-        raise LayerRefused("its indices depend on the batch")
-    axes = indices.tensors[0].shape[-1]
-    if any(x.shapes[0][i] != x.shapes[1][i] for i in range(axes)):
-        raise LayerRefused("picks single windows out of a batch")
-    index = [Known.constant(part.long().contiguous()) for part in indices.tensors[0].unbind(-1)]
-    return b.call(aten.index.Tensor, x, index)
-
-
 def _whole(b: AtenBuilder, x: Traced, indices: Known) -> OnnxValue:
     """All elements of a flat tensor in order, in the shape of the indices: how exporters write ``as_strided``."""
     if indices.fixed and _in_order(indices.tensors[0], at_batch(x.shapes, b.batch)[0]):
