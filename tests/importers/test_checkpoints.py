@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import fullfield
+from fullfield.cli import main
 from fullfield.errors import CaptureError
 from fullfield.importers.checkpoints.fit import under_prefix
 from fullfield.importers.checkpoints.names import parse_architecture, parse_network_name
@@ -225,6 +228,93 @@ def test_one_channel_is_summed_and_six_are_repeated_as_timm_does(tmp_path: Path)
         own.load_state_dict(state)
         assert loaded.channels == channels
         assert _same(loaded, own)
+
+
+def test_the_command_line_takes_other_numbers_of_channels(tmp_path: Path) -> None:
+    torch.save(_timm(num_classes=4).state_dict(), tmp_path / "w.pth")
+    for command in ("inspect", "info"):
+        given = [command, f"timm:{NET}", "--weights", str(tmp_path / "w.pth"), "--channels", "1"]
+        result = CliRunner().invoke(main, given)
+        assert result.exit_code == 0, result.output
+        assert re.search(r"\b1 channel|channels +1\b", result.output)
+
+
+def _of_the_authors(name: str) -> str:
+    """A name of a weight of timm's ConvNeXt as its authors wrote it."""
+    name = re.sub(r"stages\.(\d)\.downsample\.", r"downsample_layers.\1.", name).replace(
+        "stem.", "downsample_layers.0."
+    )
+    name = name.replace(".blocks.", ".").replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv")
+    return name.replace("head.norm.", "norm.").replace("head.fc.", "head.")
+
+
+OLD: dict[str, tuple[str, Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]]] = {
+    "ConvNeXt of its authors": (
+        "test_convnext",
+        lambda state: {_of_the_authors(name): value for name, value in state.items()},
+    ),
+    "ConvNeXt of its authors, in parallel": (
+        "test_convnext",
+        lambda state: {f"module.{_of_the_authors(name)}": value for name, value in state.items()},
+    ),
+    "ViT with linear patches": (
+        "test_vit",
+        lambda state: state | {"patch_embed.proj.weight": state["patch_embed.proj.weight"].flatten(1)},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OLD)
+def test_weights_of_an_earlier_layout_are_renamed_as_timm_does(kind: str, tmp_path: Path) -> None:
+    name, change = OLD[kind]
+    net = _timm(name, num_classes=5)
+    old = change(net.state_dict())
+    assert old.keys() != net.state_dict().keys() or name == "test_vit"
+    torch.save(old, tmp_path / "w.pth")
+    loaded = load(f"timm:{name}", weights=tmp_path / "w.pth")
+    assert "renamed as timm does" in dict(loaded.about)["weights"]
+    assert _same(loaded, net)
+
+
+def test_weights_that_timm_would_resample_or_leave_out_are_refused_by_name(tmp_path: Path) -> None:
+    torch.save(_timm("test_vit", img_size=192).state_dict(), tmp_path / "large.pth")
+    with pytest.raises(CaptureError, match=r"1 of another size: pos_embed 1x\d+x\d+, not 1x\d+x\d+"):
+        load("timm:test_vit", weights=tmp_path / "large.pth")
+    state = _timm("test_vit").state_dict()
+    torch.save(state | {"pre_logits.fc.weight": torch.ones(64, 64)}, tmp_path / "more.pth")
+    with pytest.raises(CaptureError, match=r"1 unexpected: pre_logits\.fc\.weight"):
+        load("timm:test_vit", weights=tmp_path / "more.pth")
+
+
+def test_a_networks_buffers_that_no_file_holds_are_computed(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"img_size": 64, "embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2), "window_size": 4}
+    net = _timm("swin_tiny_patch4_window7_224", num_classes=3, **options)
+    held = net.state_dict()
+    assert [name for name, _ in net.named_buffers() if name not in held]
+    (tmp_path / "hub").mkdir()
+    save_safetensors(held, tmp_path / "hub" / "model.safetensors")
+    config = {"architecture": "swin_tiny_patch4_window7_224", "num_classes": 3, "model_args": options}
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config))
+    assert _same(load(tmp_path / "hub", window=64), net)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "bin"])
+def test_weights_in_several_files_are_read_by_their_index(form: str, tmp_path: Path) -> None:
+    net = _timm(num_classes=4)
+    path = _folder(tmp_path / "hub", net)
+    whole = "model.safetensors" if form == "safetensors" else "pytorch_model.bin"
+    (path / "model.safetensors").unlink()
+    names = list(net.state_dict())
+    parts = {f"{whole.split('.')[0]}-0000{k + 1}-of-00002.{form}": names[k::2] for k in range(2)}
+    for part, own in parts.items():
+        tensors = {name: net.state_dict()[name].contiguous() for name in own}
+        save_safetensors(tensors, path / part) if form == "safetensors" else torch.save(tensors, path / part)
+    index = {"weight_map": {name: part for part, own in parts.items() for name in own}}
+    (path / f"{whole}.index.json").write_text(json.dumps(index))
+    assert _same(load(path), net)
+    (path / next(iter(parts))).unlink()
+    with pytest.raises(CaptureError, match="00001-of-00002"):
+        load(path)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def info(
     score: int | str | None = None,
     weights: str | os.PathLike[str] | None = None,
     arch: str | None = None,
+    channels: int | None = None,
     resize: int | tuple[int, int] | None = None,
     interpolation: Interpolation | None = None,
     antialias: bool | None = None,
@@ -76,7 +77,7 @@ def info(
             wrote (``.zarr``, ``.npz``).
         check: read all of it: of a result every checksum is compared, of an image every pixel is decoded.
         trust: allow a model file to run code, as ``.pt2`` files and pickles can.
-        window, score, weights, arch, resize, interpolation, antialias: of a model, as for ``load``.
+        window, score, weights, arch, channels, resize, interpolation, antialias: of a model, as for ``load``.
 
     Raises:
         FullfieldError: the file is none of these, or damaged.
@@ -84,7 +85,7 @@ def info(
     name, *others = parse_files(path)
     if others:
         return _image_info(open([name, *others]), check=check)
-    options = {"trust": trust, "window": window, "score": score, "weights": weights, "arch": arch}
+    options = {"trust": trust, "window": window, "score": score, "weights": weights, "arch": arch, "channels": channels}
     options |= {"resize": resize, "interpolation": interpolation, "antialias": antialias}
     if parse_network_name(name) is not None:
         from fullfield.importers.load import load

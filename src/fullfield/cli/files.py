@@ -18,7 +18,7 @@ class ModelFile:
     """A model as the command line names it; the file exists.
 
     Args:
-        model, window, preprocessing, score, weights, arch, trust, resize, interpolation, antialias: as for
+        model, window, preprocessing, score, weights, arch, channels, trust, resize, interpolation, antialias: as for
             ``fullfield.load``.
         class_names: a text file with one name a line.
         pixels: fields of ``Preprocessing`` that are given by themselves; ``None`` for those that are not.
@@ -31,6 +31,7 @@ class ModelFile:
     class_names: str | None = None
     weights: str | None = None
     arch: str | None = None
+    channels: int | None = None
     trust: bool = False
     resize: tuple[int, int] | None = None
     interpolation: Interpolation | None = None
@@ -78,6 +79,7 @@ class ModelFile:
             score=self.score,
             weights=self.weights,
             arch=self.arch,
+            channels=self.channels,
             trust=self.trust,
             resize=self.resize,
             interpolation=self.interpolation,

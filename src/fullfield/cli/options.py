@@ -494,6 +494,14 @@ _weights = option(
     metavar="FILE",
     help="Of MODEL by its name, or the .caffemodel of a .prototxt.",
 )
+_channels = option(
+    "--channels",
+    group="Model",
+    rare=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Input channels of a timm network whose weights have others: summed or repeated as timm does; or of a module.",
+)
 _arch = option(
     "--arch",
     group="Model",
@@ -505,7 +513,19 @@ trust = option("--trust", group="Model", is_flag=True, help="Read files that can
 model = collected(
     "model",
     records.model,
-    ("model", "window", *_RESIZE, "preprocessing", *records.PIXELS, "score", "class_names", "weights", "arch", "trust"),
+    (
+        "model",
+        "window",
+        *_RESIZE,
+        "preprocessing",
+        *records.PIXELS,
+        "score",
+        "class_names",
+        "weights",
+        "arch",
+        "channels",
+        "trust",
+    ),
     click.argument("model", metavar="MODEL"),
     _window,
     _preprocessing,
@@ -514,18 +534,20 @@ model = collected(
     _class_names,
     _weights,
     _arch,
+    _channels,
     *_resize,
     *_pixels,
 )
 model_options = collected(
     "loading",
     dict,
-    ("window", *_RESIZE, "trust", "score", "weights", "arch"),
+    ("window", *_RESIZE, "trust", "score", "weights", "arch", "channels"),
     _window,
     trust,
     _score,
     _weights,
     _arch,
+    _channels,
     *_resize,
 )
 

@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from fullfield.arguments import nearest
 from fullfield.errors import CaptureError, first_line
-from fullfield.importers.checkpoints.fit import fill, head_size, under_prefix
+from fullfield.importers.checkpoints.fit import fill, head_size, misfit, under_prefix
 from fullfield.importers.checkpoints.network import CheckpointNetwork, listed_names, resize_text
 from fullfield.importers.checkpoints.packages import timm_package
 from fullfield.importers.checkpoints.state_dict import StateDict, remade
+from fullfield.importers.checkpoints.timm_layouts import in_todays_layout
 from fullfield.model.torch_export import parse_window
 
 
@@ -43,8 +46,11 @@ def build_timm(
     arguments = dict(_mapping(config, "model_args"))
     stated = {key: config[key] for key in ("num_classes", "global_pool") if key in config}
     make = _maker(timm, architecture, cfg)
-    with_default_head = make({**stated, **arguments})
-    state = under_prefix(state, with_default_head.state_dict())
+    with_default_head = _without_numbers(make, {**stated, **arguments})
+    expected = with_default_head.state_dict()
+    state = under_prefix(state, expected)
+    if misfit(state, expected):
+        state = in_todays_layout(timm, architecture, state, with_default_head)
     if "num_classes" not in stated | arguments and (classes := head_size(state, cfg.get("classifier"))):
         arguments["num_classes"] = classes
     first = cfg.get("first_conv")
@@ -82,6 +88,15 @@ def _maker(timm: Any, architecture: str, cfg: Mapping[str, Any]) -> Any:
             raise CaptureError(f"timm:{architecture}", what, fix="check model_args of its config.json") from error
 
     return make
+
+
+def _without_numbers(make: Any, arguments: Mapping[str, Any]) -> Any:
+    """The network without memory for its weights, where its constructor needs no numbers of them."""
+    try:
+        with torch.device("meta"):
+            return make(arguments)
+    except CaptureError:
+        return make(arguments)
 
 
 def _mapping(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
