@@ -35,7 +35,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import fullfield
-from benchmarks.sweep_networks import available, built, family
+from benchmarks.sweep_networks import available, built, family, parameters
 from benchmarks.sweep_results import Result, append_result, read_results, table, write_results
 from fullfield.canonical.pipeline import canonical
 from fullfield.jobs.in_memory import compute_scores
@@ -146,11 +146,13 @@ def examine(name: str, most_parameters: float, facts: dict[str, Any]) -> None:
     noise = torch.Generator().manual_seed(1)
     torch.manual_seed(0)
     facts["doing"] = "built"
-    module, window = built(name, noise)
-    facts["parameters"] = sum(p.numel() for p in module.parameters())
-    if facts["parameters"] > most_parameters:
+    count = parameters(name)
+    made = None if count is not None and count > most_parameters else built(name, noise)
+    facts["parameters"] = count if made is None else sum(p.numel() for p in made[0].parameters())
+    if made is None or facts["parameters"] > most_parameters:
         facts["verdict"] = "large"
         return
+    module, window = made
     facts["doing"] = "captured"
     score = "logits" if name.startswith("hf:") else None
     net = fullfield.load(module, window=window, preprocessing="imagenet", score=score)

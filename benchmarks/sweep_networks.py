@@ -43,12 +43,25 @@ def family(name: str) -> str:
 
 def built(name: str, noise: torch.Generator) -> tuple[nn.Module, int]:
     """A model in float64 with moderate weights, and the smallest window that it takes."""
-    library, _, own = name.rpartition(":")
-    build = {"tv": _of_torchvision, "hf": _of_transformers}.get(library, _of_timm)
-    module, window = build(own)
+    module, window = _built(name)
     module = module.double().eval()
     _draw(module, noise)
     return module, window
+
+
+def parameters(name: str) -> int | None:
+    """How many parameters a model has, without memory for them; ``None`` where its constructor needs their numbers."""
+    try:
+        with torch.device("meta"):
+            return sum(p.numel() for p in _built(name)[0].parameters())
+    except Exception:  # noqa: BLE001 - constructors raise anything for tensors without numbers
+        return None
+
+
+def _built(name: str) -> tuple[nn.Module, int]:
+    """A model and its window, as its library makes it."""
+    library, _, own = name.rpartition(":")
+    return {"tv": _of_torchvision, "hf": _of_transformers}.get(library, _of_timm)(own)
 
 
 def _draw(module: nn.Module, noise: torch.Generator) -> None:
