@@ -127,7 +127,7 @@ def test_a_region_is_read_from_text_and_tuples(given_: object, wanted: Region) -
 
 @pytest.mark.parametrize(
     "given_",
-    ["1:9", "a:b,c:d", "-1:5,0:3", "1:9,2:8,0:1", "10%:20%,0:5", (1, 2, 3), (1.5, 2, 3, 4), (-1, 5, 0, 3), 7, None,
+    ["1:9:2", "a:b,c:d", "-1:5,0:3", "1:9,2:8,0:1", "10%:20%,0:5", (1, 2, 3), (1.5, 2, 3, 4), (-1, 5, 0, 3), 7, None,
      (True, 5, 0, 3), (slice(0, 9, 2), slice(None)), "1" * 40 + ":,:"],
 )  # fmt: skip
 def test_what_is_no_region_is_refused(given_: object) -> None:

@@ -154,6 +154,15 @@ def _loaded(path: str, no_image: ImageError, **options: Any) -> Model:
 
 def _image(raster: Raster) -> dict[str, Any]:
     metadata, (height, width, bands) = raster.metadata, raster.shape
+    if metadata.sample_rate is not None:
+        return {
+            "channels": bands,
+            "samples": width,
+            "sample_rate_hz": metadata.sample_rate,
+            "duration_s": width / metadata.sample_rate,
+            "dtype": str(raster.dtype),
+            "reader": metadata.reader,
+        }
     place = metadata.georeference
     return {
         "size": [height, width],

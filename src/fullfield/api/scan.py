@@ -89,8 +89,9 @@ def scan(
     Args:
         model: a ``Model``, an ``nn.Module`` or the path of a model file; ``load`` has more options.
         image: array ``(y, x)`` or ``(y, x, c)``, tensor ``(c, y, x)``, PIL image, path, or what ``open`` gives;
-            several paths are one image, as for ``open``.
-        step: px between windows, one number or ``(y, x)``; by default the network's stride.
+            several paths are one image, as for ``open``. Of a model of signals array or tensor ``(c, t)`` or ``(t,)``,
+            or a file of samples.
+        step: px between windows, one number or ``(y, x)``; by default the network's stride. Of signals samples.
         mode: ``"exact"`` gives the crops' scores. ``"context"`` gives those of the fully convolutional network: layers
             that pad see the neighbouring pixels, and gates slide with the window; it is cheaper, and differs. Between
             the two, ``b`` computes at most ``b`` cells at each edge of a window's map as the crop would, in every

@@ -43,4 +43,6 @@ def _facts(scores: Scores) -> list[tuple[str, str]]:
     height, width = scores.placement.image
     facts = [("scores", what), ("mode", scores.mode), ("step", f"step {sy}" if sy == sx else f"step {sy}x{sx}")]
     facts += [("window", f"window {h}x{w}"), ("image", f"image {height}x{width}")]
+    if scores.map.spec.of_signal:
+        facts[2:] = [("step", f"step {sx}"), ("window", f"window {w}"), ("signal", f"signal {width}")]
     return facts if scores.path is None else [*facts, ("file", f"on disk {scores.path}")]

@@ -199,7 +199,8 @@ def _split(atoms: Sequence[_Atom], shape: Sequence[int]) -> list[list[_Atom]] | 
 def _named(groups: Sequence[list[_Atom]]) -> list[list[_Atom]]:
     """The groups, where dimensions of one hold the axes that no other holds, else a channel."""
     used = {symbol for group in groups for symbol, _ in group}
-    missing = [s for s in ("c", "y", "x") if s not in used]
+    axes = ("c", "x", "y") if len(groups) == 3 else ("c", "y", "x")  # of a signal (n, c, x), x comes first
+    missing = [s for s in axes if s not in used]
     named = [group or [(missing.pop(0) if missing else "c", 1)] for group in groups]
     flat = next((k for k, group in enumerate(named) if len(merged_channels([s for s, _ in group])) > 1), None)
     if flat is not None and "c" in missing:  # the one channel of a flattened grey map

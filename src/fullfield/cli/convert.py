@@ -72,7 +72,7 @@ def command(
 
 
 def _net_surgery(
-    paths: tuple[str, ...], prototxt: str, *, window: tuple[int, int] | None, as_json: bool, overwrite: bool
+    paths: tuple[str, ...], prototxt: str, *, window: int | tuple[int, int] | None, as_json: bool, overwrite: bool
 ) -> None:
     """Writes the network in the first path or two as a definition and weights; the last path is that of the weights."""
     if len(paths) not in (2, 3):

@@ -25,7 +25,7 @@ class ModelFile:
     """
 
     model: str
-    window: tuple[int, int] | None = None
+    window: int | tuple[int, int] | None = None
     preprocessing: str | None = None
     score: int | str | None = None
     class_names: str | None = None

@@ -23,6 +23,7 @@ from fullfield.cli.values import (
     pair,
     pixel_range,
     positive_pair,
+    positive_sizes,
     renamed,
     score_key,
     view_names,
@@ -34,7 +35,7 @@ from fullfield.model.window_resize import INTERPOLATIONS
 step = option(
     "--step",
     group="What",
-    type=positive_pair("step", "use 1 or more, such as 32"),
+    type=positive_sizes("step", "use 1 or more, such as 32"),
     metavar="PX[,PX]",
     help="Px between windows, y before x. [default: the network's stride, often 32: 676 windows in 1024x1024 px; "
     "16: 2601]",
@@ -142,7 +143,7 @@ where = collected(
     "where",
     records.where,
     ("region", "mask", "coordinates", "skip_background", "min_coverage", "edge"),
-    option("--region", group="Where", metavar="Y0:Y1,X0:X1", help="Part of the image to scan, px."),
+    option("--region", group="Where", metavar="Y0:Y1,X0:X1", help="Part to scan, px; of a signal START:STOP."),
     option("--mask", group="Where", metavar="FILE", help="Where to look: a picture (not 0 there) or polygons."),
     option(
         "--coordinates",
@@ -405,7 +406,7 @@ overwrite = option("--overwrite", group="Output", is_flag=True, help="Replace an
 _window = option(
     "--window",
     group="Model",
-    type=positive_pair("window", "use 1 or more, such as 224"),
+    type=positive_sizes("window", "use 1 or more, such as 224"),
     metavar="PX[xPX]",
     help="Window, y before x, if the model does not say it.",
 )

@@ -107,6 +107,7 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
     place = scores.placement
     facts: dict[str, Any] = {
         "shape": list(scores.shape),
+        "signal": scores.provenance.get("signal"),
         "input": scores.provenance.get("input"),
         "kind": scores.kind,
         "features": scores.features,
@@ -179,9 +180,12 @@ def text(facts: dict[str, Any]) -> str:
     lines = [
         f"map      {rows}x{columns} cells, {what}, {facts['dtype']}, {mode}",
         *([f"features {facts['features']}"] if facts["features"] else []),
-        f"image    {height}x{width} px{scanned}, window {h}x{w} px, step {step} px{own}",
+        f"image    {height}x{width} px{scanned}, window {h}x{w} px, step {step} px{own}"
+        if facts.get("signal") is None
+        else f"signal   {_signal(facts, width)}, window {w} samples, step {facts['step'][1]} samples{own}",
         *([f"input    {facts['input']['text']}"] if facts.get("input") else []),
-        f"time     {facts['seconds']:.2f} s, {facts['megapixels_per_s']:.3g} megapixels/s",
+        f"time     {facts['seconds']:.2f} s, {facts['megapixels_per_s']:.3g} "
+        + ("megapixels/s" if facts.get("signal") is None else "megasamples/s"),
         *(["engine   {name} {version}, {precision}".format(**facts["engine"])] if facts.get("engine") else []),
     ]
     if facts.get("top"):
@@ -192,6 +196,9 @@ def text(facts: dict[str, Any]) -> str:
     if facts.get("highest") is not None:
         highest = facts["highest"]
         where = f"y {highest['y']:.0f}, x {highest['x']:.0f}"
+        if facts.get("signal") is not None:
+            rate = facts["signal"]["sample_rate_hz"]
+            where = f"sample {highest['x']:.0f}" + (f", {highest['x'] / rate:.4g} s" if rate else "")
         lines.append(f"highest  {highest['class']}: {highest['score']:.4g} at {where}")
     if facts.get("activation_left_out"):
         lines.append(left_out_text(facts["activation_left_out"]))
@@ -199,6 +206,12 @@ def text(facts: dict[str, Any]) -> str:
     if facts["certificate"] is not None:
         lines.append(f"verified {facts['certificate']['samples']} windows: {facts['certificate']['verdict']}")
     return "\n".join([*lines, *(f"wrote    {path}" for path in facts["written"])])
+
+
+def _signal(facts: dict[str, Any], samples: int) -> str:
+    """The length of a signal, in seconds too where its rate is known."""
+    rate = facts["signal"]["sample_rate_hz"]
+    return f"{samples} samples" + (f" at {rate:g} Hz, {samples / rate:.4g} s" if rate else "")
 
 
 def _counted(facts: dict[str, Any]) -> list[str]:

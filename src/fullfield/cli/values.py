@@ -39,6 +39,23 @@ def positive_pair(name: str, fix: str) -> Callable[[str], tuple[int, int]]:
     return parsed
 
 
+def positive_sizes(name: str, fix: str) -> Callable[[str], int | tuple[int, int]]:
+    """A function that parses one positive integer, or two, and tells which: a signal has one axis.
+
+    Args:
+        name: of the option, for errors.
+        fix: what to write instead.
+    """
+    both = positive_pair(name, fix)
+
+    def parsed(text: str) -> int | tuple[int, int]:
+        found = both(text)
+        return found[0] if text.strip().isdecimal() else found
+
+    parsed.__name__ = both.__name__
+    return parsed
+
+
 def any_mode(text: str) -> str | int | tuple[int, int]:
     """A mode as ``fullfield.scan`` takes it.
 

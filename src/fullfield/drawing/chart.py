@@ -12,7 +12,7 @@ from PIL import Image
 
 from fullfield.packages import import_packages
 
-_INK, _PALE, _GRID = "#222222", "#787878", "#e4e4e4"
+INK, PALE, GRID = "#222222", "#787878", "#e4e4e4"
 _BEST, _OTHER, _LINE, _CHOSEN, _GOOD = "#21918c", "#b9bec3", "#a0cdc8", "#b41e5a", "#f0f8f3"
 _INCHES, _DPI = (12.0, 7.6), 100
 
@@ -66,9 +66,9 @@ def draw_chart(
     lines = []
     if limit is not None:
         axes.axhspan(axes.get_ylim()[0], max(limit, floor), color=_GOOD, zorder=0)
-        lines.append(axes.axhline(max(limit, floor), color=_PALE, linestyle=(0, (4, 4)), linewidth=1.5, zorder=1))
+        lines.append(axes.axhline(max(limit, floor), color=PALE, linestyle=(0, (4, 4)), linewidth=1.5, zorder=1))
         place, text = axes.get_yaxis_transform(), f"target: {limit:g} or less"
-        lines.append(axes.text(0.01, max(limit, floor), text, transform=place, color=_PALE, fontsize=11, va="bottom"))
+        lines.append(axes.text(0.01, max(limit, floor), text, transform=place, color=PALE, fontsize=11, va="bottom"))
     front = best(points)
     axes.plot([p.x for p in front], [max(p.y, floor) for p in front], color=_LINE, linewidth=2.5, zorder=2)
     colours = [_CHOSEN if p.chosen else _BEST if p in front else _OTHER for p in points]
@@ -79,7 +79,7 @@ def draw_chart(
     taken = [line.get_window_extent() for line in lines]
     taken += [_box_around(axes.transData.transform((p.x, max(p.y, floor)))) for p in points]
     for point in sorted(points, key=lambda p: (not p.chosen, p not in front)):
-        colour = _CHOSEN if point.chosen else _INK if point in front else _PALE
+        colour = _CHOSEN if point.chosen else INK if point in front else PALE
         _write_name(axes, point, max(point.y, floor), colour, taken)
     file = io.BytesIO()
     figure.savefig(file, format="png")
@@ -98,20 +98,20 @@ def check_matplotlib() -> None:
 def _style(axes: Any, floor: float, *, title: str, x_title: str, y_title: str) -> None:
     """Titles, grid, and plain numbers at the ticks: powers of ten, or 1, 2 and 5 times these on short axes."""
     ticker = matplotlib_part("ticker")
-    axes.set_title(title, loc="left", fontsize=16, color=_INK, pad=14)
-    axes.set_xlabel(x_title, fontsize=13, color=_INK)
-    axes.set_ylabel(y_title, fontsize=13, color=_INK)
+    axes.set_title(title, loc="left", fontsize=16, color=INK, pad=14)
+    axes.set_xlabel(x_title, fontsize=13, color=INK)
+    axes.set_ylabel(y_title, fontsize=13, color=INK)
     for axis, ends in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         wide = math.log10(ends[1] / ends[0]) > 1.8
         axis.set_major_locator(ticker.LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=20))
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"≤ {v:g}" if v <= floor * 1.001 else f"{v:g}"))
-    axes.tick_params(labelsize=11, colors=_PALE, which="both")
-    axes.grid(color=_GRID, zorder=0)
+    axes.tick_params(labelsize=11, colors=PALE, which="both")
+    axes.grid(color=GRID, zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_PALE)
+    axes.spines[["left", "bottom"]].set_color(PALE)
 
 
 def _box_around(place: Any) -> Any:

@@ -124,6 +124,9 @@ def _overlay(
 ) -> tuple[StripPicture, Photo]:
     """The map over the image, with its legend; and the image alone."""
     check_alpha(style.alpha)
+    if scores.spec.of_signal:
+        what = "there is no picture of a signal that scores could lie over"
+        raise ImageError("overlay", what, fix='write a plot of the scores: scores.save("plot.png"), or -o plot.png')
     photo = photo_of(image, side=style.side, most_pixels=most_pixels, always=style.thumbnail)
     check_same_image(photo.image, scores.spec.placement)
     longest = max(photo.size)

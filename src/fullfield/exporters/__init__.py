@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from fullfield.drawing.chart import check_matplotlib
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters.detections import Detections
@@ -17,9 +18,10 @@ from fullfield.exporters.layers import write_rows
 from fullfield.exporters.npy import write_npy
 from fullfield.exporters.ometiff import write_ometiff
 from fullfield.exporters.picture import legend_path, write_picture
+from fullfield.exporters.plot import write_plot
 from fullfield.exporters.resample import ResampleMethod, resampled
 from fullfield.exporters.store import write_archive, write_store
-from fullfield.files import LAYERS, PICTURES, check_writable
+from fullfield.files import LAYERS, PICTURES, TABLES, check_writable
 from fullfield.store.maps import ScoreMap
 from fullfield.text import number_of
 
@@ -110,6 +112,8 @@ def export(
     options = options or Options()
     kind = format_of(target)
     _check_options(kind, options)
+    if scores.spec.of_signal:
+        check_signal_format(target)
     detections = None
     if f".{kind}" in LAYERS:
         wanted = options.detections or Detections()
@@ -139,6 +143,20 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     if format_of(target) == "picture":
         check_writable(legend_path(target), overwrite, suffixes=(".json",))
     return target
+
+
+def check_signal_format(path: Path) -> None:
+    """Passes if the scores of a signal can be written in the format of a suffix; those of maps are for images.
+
+    Raises:
+        ImageError: they cannot, or what draws a plot is not installed.
+    """
+    kind = format_of(path)
+    if f".{kind}" not in (".zarr", ".npz", ".npy", ".picture", *TABLES):
+        what = f"a signal has no place on a map or image, which {path.suffix} needs"
+        raise ImageError(str(path), what, fix="write .csv, .parquet, .npy, .npz or .zarr, or a plot: .png")
+    if kind == "picture":
+        check_matplotlib()
 
 
 def _size(path: Path) -> int:
@@ -195,7 +213,8 @@ def _write_grid(
             grid, target, overwrite=overwrite, progress=progress, cog=options.cog, compression=options.compression
         )
         return
-    write = {"ometiff": write_ometiff, "npy": write_npy, "picture": write_picture}[kind]
+    draw = write_picture if grid.signal is None else write_plot
+    write = {"ometiff": write_ometiff, "npy": write_npy, "picture": draw}[kind]
     write(grid, target, overwrite=overwrite, progress=progress)
 
 

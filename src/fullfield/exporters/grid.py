@@ -29,6 +29,19 @@ BUDGET_BYTES = 300 * 10**6
 
 
 @dataclass(frozen=True)
+class SignalAxis:
+    """The columns of a map as windows of a signal.
+
+    Args:
+        sample_rate: samples per second, if known.
+        window: samples of a window.
+    """
+
+    sample_rate: float | None
+    window: float
+
+
+@dataclass(frozen=True)
 class ExportGrid:
     """Bands of numbers over an image. Cell ``(i, j)`` covers ``spacing`` px, starting at ``origin + (i, j) * spacing``.
 
@@ -51,6 +64,7 @@ class ExportGrid:
         image: its name.
         image_origin: where other programs see it.
         budget_bytes: memory that an export may take; by default 0.3 GB.
+        signal: of the map of a signal, its axis.
     """
 
     shape: tuple[int, int, int]
@@ -72,6 +86,7 @@ class ExportGrid:
     image: str = ""
     image_origin: Origin = field(default_factory=Origin)
     budget_bytes: int | None = None
+    signal: SignalAxis | None = None
 
     def within_budget(self, most: int) -> int:
         """Bytes of a buffer that has ``most`` without a budget: as much less as the budget is."""
@@ -131,6 +146,9 @@ def cells(scores: ScoreMap, classes: Classes = None) -> ExportGrid:
         metadata=_metadata_text(scores),
         image=str(spec.provenance.get("image") or ""),
         image_origin=spec.origin,
+        signal=SignalAxis(spec.sample_rate, spec.placement.window[1] / spec.placement.scale[1])
+        if spec.of_signal
+        else None,
     )
 
 

@@ -167,13 +167,13 @@ def _windows(
     (height, width) = grid.spacing
     shapes = rectangles(frame, y - height / 2, x - width / 2, y + height / 2, x + width / 2)
     if grid.colours is not None:
-        return Objects(shapes, numbers[0].astype(np.int64), {}, places(grid, y, x))
+        return Objects(shapes, numbers[0].astype(np.int64), {}, _window_places(grid, y, x))
     scores = grid.decoded(numbers)
     known = ~np.isnan(scores).any(axis=0)
     top = np.where(known, np.array(grid.classes)[scores.argmax(axis=0)], -1)
     greatest = np.where(known, scores.max(axis=0), np.nan).astype(scores.dtype)
     measured = dict(zip(names, [greatest, *scores[bands]], strict=True))
-    return Objects(shapes, top, measured, places(grid, y, x))
+    return Objects(shapes, top, measured, _window_places(grid, y, x))
 
 
 def centres(grid: ExportGrid, rows: NDArray[Any], columns: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -182,8 +182,29 @@ def centres(grid: ExportGrid, rows: NDArray[Any], columns: NDArray[Any]) -> tupl
     return top + (rows + 0.5) * height, left + (columns + 0.5) * width
 
 
+def _window_places(grid: ExportGrid, y: Floats, x: Floats) -> dict[str, NDArray[Any]]:
+    """Centres of windows as ``places``; of a signal also the first sample, and the first after the window."""
+    if grid.signal is None:
+        return places(grid, y, x)
+    half = grid.signal.window / 2
+    return _interval(grid, x - half, x + half) | places(grid, y, x)
+
+
+def _interval(grid: ExportGrid, start: Floats, stop: Floats) -> dict[str, NDArray[Any]]:
+    """Parts of a signal in samples, and in seconds where its rate is known."""
+    found = {"start": start, "stop": stop}
+    rate = None if grid.signal is None else grid.signal.sample_rate
+    return found if rate is None else found | {"start_s": start / rate, "stop_s": stop / rate}
+
+
 def places(grid: ExportGrid, y: Floats, x: Floats) -> dict[str, NDArray[Any]]:
-    """Points in px of the image, and in micrometres and map coordinates as far as they are known."""
+    """Points in px of the image, and in micrometres and map coordinates as far as they are known.
+
+    Of a signal in samples, and in seconds where its rate is known.
+    """
+    if grid.signal is not None:
+        rate = grid.signal.sample_rate
+        return {"sample": x} if rate is None else {"sample": x, "time_s": x / rate}
     found = {"y": y, "x": x}
     if grid.mpp is not None:
         found |= {"y_um": y * grid.mpp[0], "x_um": x * grid.mpp[1]}
@@ -196,7 +217,9 @@ def places(grid: ExportGrid, y: Floats, x: Floats) -> dict[str, NDArray[Any]]:
 def rectangle_places(
     grid: ExportGrid, top: Floats, left: Floats, bottom: Floats, right: Floats
 ) -> dict[str, NDArray[Any]]:
-    """Edges of rectangles in px of the image, and their centres as ``places``."""
+    """Edges of rectangles in px of the image, and their centres as ``places``; of a signal both along its axis."""
+    if grid.signal is not None:
+        return _interval(grid, left, right) | places(grid, (top + bottom) / 2, (left + right) / 2)
     edges = {"top": top, "left": left, "bottom": bottom, "right": right}
     return edges | places(grid, (top + bottom) / 2, (left + right) / 2)
 

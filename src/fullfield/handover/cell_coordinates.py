@@ -60,6 +60,8 @@ def cell_axes(spec: MapSpec, coordinates: CellCoordinates) -> CellAxes:
         if spec.mpp is None:
             raise ImageError("coordinates", "the size of a pixel is not known", fix='pass coordinates="image"')
         return CellAxes(y * spec.mpp[0], x * spec.mpp[1], *_texts("µm from the {} edge of the image", "um"))
+    if spec.of_signal:
+        return CellAxes(y, x, {}, {"long_name": "samples from the start of the signal"})
     return CellAxes(y, x, *_texts("px from the {} edge of the image", "px"))
 
 

@@ -29,6 +29,8 @@ def data_array(scores: ScoreMap, coordinates: CellCoordinates) -> Any:
     spec, axes = scores.spec, cell_axes(scores.spec, coordinates)
     data = MapCells(scores)[:, :, :] if isinstance(scores, ArrayMap) else dask_array(scores)
     coords: dict[str, Any] = {"y": ("y", axes.y, axes.y_attributes), "x": ("x", axes.x, axes.x_attributes)}
+    if spec.sample_rate is not None:
+        coords["time_s"] = ("x", axes.x / spec.sample_rate, {"long_name": "time", "units": "s"})
     if axes.crs is not None:
         coords["spatial_ref"] = ((), 0, _spatial_reference(spec, axes.crs))
     attributes = _attributes(scores)

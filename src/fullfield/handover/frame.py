@@ -21,7 +21,7 @@ WindowShapes = Literal["boxes", "centres"]
 FrameCoordinates = Literal["auto", "image", "map"]
 _STRIP_BYTES = 64 << 20
 _PLACE_BYTES = 8 * 6 + 4 + 8  # of a row without scores: six coordinates, the top class and its score
-_RESERVED = ("row", "column", "y", "x", "y_um", "x_um", "map_y", "map_x", "top", "top_score")
+_RESERVED = ("row", "column", "y", "x", "y_um", "x_um", "map_y", "map_x", "top", "top_score", "sample", "time_s")
 
 
 def frame(scores: ScoreMap, classes: Classes, *, budget_bytes: int) -> Any:
@@ -43,8 +43,7 @@ def frame(scores: ScoreMap, classes: Classes, *, budget_bytes: int) -> Any:
     names = list(class_names(scores))
     shown = names if len(set(names)) == len(names) else list(map(str, spec.classes))
     columns["top"] = pandas.Categorical.from_codes(codes, categories=shown)
-    place = 2 + sum(name in columns for name in _RESERVED[2:8])
-    order.insert(place, "top")
+    order.insert(order.index("top_score") if "top_score" in order else len(order), "top")
     return pandas.DataFrame({name: columns[name] for name in order}, copy=False)
 
 
@@ -61,6 +60,8 @@ def geo_frame(
         if value not in get_args(kind):
             raise ImageError(name, f"{value!r} is not known", fix=f"use one of {', '.join(get_args(kind))}")
     where = "to_geodataframe"
+    if scores.spec.of_signal:
+        raise ImageError(where, "windows of a signal have no shapes", fix="use to_frame()")
     (geopandas,) = import_packages("geopandas", extra="geopandas", where=where)
     (shapely,) = import_packages("shapely", extra="geopandas", where=where)
     spec = scores.spec
@@ -109,6 +110,11 @@ def _rows(scores: ScoreMap, bands: list[int], top: int, bottom: int) -> dict[str
     i, j = np.nonzero(valid & ~np.isnan(values).all(axis=0))
     y, x = image_axes(spec)
     found: dict[str, NDArray[Any]] = {"row": i + top, "column": j, "y": y[i + top], "x": x[j]}
+    if spec.of_signal:
+        del found["row"], found["y"]
+        found["sample"] = found.pop("x")
+        if spec.sample_rate is not None:
+            found["time_s"] = found["sample"] / spec.sample_rate
     if spec.mpp is not None:
         found |= {"y_um": found["y"] * spec.mpp[0], "x_um": found["x"] * spec.mpp[1]}
     if spec.georeference is not None:

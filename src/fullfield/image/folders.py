@@ -11,7 +11,7 @@ from fullfield.errors import ImageError
 from fullfield.image.formats.ome_files import other_parts
 from fullfield.image.open import MIRAX, MIRAX_INDEX, ZARR_FILES
 
-# What the readers open, Pillow, tifffile, OpenSlide, GDAL and NumPy in this order. Sidecars (.tfw, .ovr, .msk,
+# What the readers open, Pillow, tifffile, OpenSlide, GDAL, NumPy and our own in this order. Sidecars (.tfw, .ovr, .msk,
 # .aux.xml, .hdr) and documents are not among them.
 IMAGE_SUFFIXES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga",
@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = frozenset((
     ".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".qptiff",
     ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm",
     ".vrt", ".img", ".nitf", ".ntf", ".bil", ".bip", ".bsq", ".kea", ".ecw", ".sid",
-    ".npy",
+    ".npy", ".wav",
 ))  # fmt: skip
 _OME = (".ome.tif", ".ome.tiff", ".ome.btf", ".ome.tf8", ".ome.tf2")
 _HEAD = 1 << 16  # bytes in which a DICOM file names its series, or a .vms file its parts

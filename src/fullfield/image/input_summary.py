@@ -168,8 +168,12 @@ def _parts(raster: Raster) -> list[NDArray[Any]]:
     small = raster.thumbnail(_SIDE)
     if small is not None:
         return [small]
-    tops, lefts = (np.linspace(0, max(0, n - _PART), _PARTS).astype(int).tolist() for n in (height, width))
-    return [raster.read(y, min(height, y + _PART), x, min(width, x + _PART)) for y in tops for x in lefts]
+    sides = (1, _PART * _PART) if height == 1 else (_PART, _PART)
+    tops, lefts = (
+        np.unique(np.linspace(0, max(0, n - side), _PARTS).astype(int)).tolist()
+        for n, side in zip((height, width), sides, strict=True)
+    )
+    return [raster.read(y, min(height, y + sides[0]), x, min(width, x + sides[1])) for y in tops for x in lefts]
 
 
 def _extremes(pixels: NDArray[Any], nodata: float | None) -> Range | None:

@@ -23,6 +23,7 @@ from fullfield.image.formats.pillow import open_pillow
 from fullfield.image.formats.sidecars import has_sidecars
 from fullfield.image.formats.tiff import GEO_TAGS, open_tiff
 from fullfield.image.formats.tiff_check import first_tags, tiff_format
+from fullfield.image.formats.wave import is_wave, open_wave
 from fullfield.image.network import retried
 from fullfield.image.open_stack import open_stack
 from fullfield.image.opened import FileState, Opened, file_state
@@ -72,7 +73,7 @@ def open(
     """Opens an image of any size; pixels are read by region, when they are needed.
 
     The format is detected by content: TIFF and OME-TIFF, GeoTIFF and GDAL's other formats, whole-slide images, Zarr and
-    OME-Zarr, ``.npy``, PNG, JPEG and Pillow's other formats. Only MIRAX slides need their suffix, ``.mrxs``.
+    OME-Zarr, ``.npy``, WAV, PNG, JPEG and Pillow's other formats. Only MIRAX slides need their suffix, ``.mrxs``.
 
     Args:
         path: file, folder of a Zarr, or URL; or an ``ImageFile``, which names the rest itself. Several files are one
@@ -284,6 +285,8 @@ def _of_format(path: str, selection: Selection) -> Raster:
         return open_tiff(path, selection)
     if head.startswith(MAGIC):
         return open_numpy(path, selection)
+    if is_wave(head):
+        return open_wave(path, selection)
     if tags is not None:
         return _open_tiff(path, local, tags, selection)
     if head.startswith(_JPEG2000) and _gdal_reads(path, local):

@@ -107,6 +107,7 @@ class ImageMetadata:
         reader: name of the reader, for reports.
         held_bytes: most bytes of decoded tiles that the reader's library caches.
         opened: what was opened, of an image in a file.
+        sample_rate: samples per second, of a signal: an image of height one.
     """
 
     identity: dict[str, Any]
@@ -128,6 +129,7 @@ class ImageMetadata:
     reader: str = "array"
     held_bytes: int = 0
     opened: Opened | None = field(default=None, repr=False, compare=False)
+    sample_rate: float | None = None
 
 
 class Raster(Protocol):

@@ -11,10 +11,17 @@ from fullfield.errors import GeometryError
 from fullfield.geometry.region import Region
 
 _End = int | None
-RegionLike = str | tuple[_End, _End, _End, _End] | tuple[tuple[_End, _End], tuple[_End, _End]] | tuple[slice, slice]
-"""A region as users write it: ``region_ends`` parses it."""
+RegionLike = (
+    str
+    | tuple[_End, _End, _End, _End]
+    | tuple[tuple[_End, _End], tuple[_End, _End]]
+    | tuple[slice, slice]
+    | tuple[_End, _End]
+    | tuple[slice]
+)
+"""A region as users write it: ``region_ends`` parses it. Two ends are those of a signal, samples."""
 
-_TEXT = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*,\s*(\d*)\s*:\s*(\d*)\s*")
+_TEXT = re.compile(r"\s*(?:(\d*)\s*:\s*(\d*)\s*,\s*)?(\d*)\s*:\s*(\d*)\s*")
 _FIX = "write y0:y1,x0:x1 in px of the image, such as 0:2000,500:1500; an end left out is the image's"
 
 
@@ -23,7 +30,8 @@ def region_of(region: object, size: tuple[int, int]) -> Region:
 
     Args:
         region: ``"y0:y1,x0:x1"``; or ``(y0, y1, x0, x1)``, or ``((y0, y1), (x0, x1))``, or two slices. An end that is
-            left out, or ``None``, is the image's.
+            left out, or ``None``, is the image's. Of a signal, an image of height one, also ``"start:stop"`` or
+            ``(start, stop)``, samples.
         size: height and width of the image, px.
 
     Raises:
@@ -35,7 +43,10 @@ def region_of(region: object, size: tuple[int, int]) -> Region:
         >>> region_of(((10, 20), (30, None)), (100, 200))
         (10, 20, 30, 200)
     """
-    ends = _ends(region)
+    given = _ends(region)
+    if len(given) == 2 and size[0] > 1:
+        raise GeometryError("region", f"{region!r} has one axis, the image has two", fix=_FIX)
+    ends = [None, None, *given][-4:]
     wanted = [length if end is None else end for end, length in zip(ends, (0, size[0], 0, size[1]), strict=True)]
     top, bottom, left, right = wanted
     for name, low, high, length in (("y", top, bottom, size[0]), ("x", left, right, size[1])):
@@ -60,7 +71,7 @@ def region_ends(region: object) -> tuple[int | None, int | None, int | None, int
         >>> region_ends((slice(10, 20), slice(30, None)))
         (10, 20, 30, None)
     """
-    top, bottom, left, right = _ends(region)
+    top, bottom, left, right = [None, None, *_ends(region)][-4:]
     for name, low, high in (("y", top, bottom), ("x", left, right)):
         if high is not None and (low or 0) >= high:
             raise GeometryError("region", f"{name} {low or 0}:{high} is empty", fix=_FIX)
@@ -68,13 +79,14 @@ def region_ends(region: object) -> tuple[int | None, int | None, int | None, int
 
 
 def _ends(region: object) -> list[int | None]:
+    """The four ends of a region as they were given; of one axis, the two of it."""
     if isinstance(region, str):
         found = _TEXT.fullmatch(region)
-        if found and all(len(end) <= 18 for end in found.groups()):
-            return [int(end) if end else None for end in found.groups()]
+        if found and all(len(end or "") <= 18 for end in found.groups()):
+            return [int(end) if end else None for end in found.groups() if end is not None]
     elif isinstance(region, (tuple, list)):
         ends = _flat(region)
-        if len(ends) == 4 and all(end is None or _whole(end) for end in ends):
+        if len(ends) in (2, 4) and all(end is None or _whole(end) for end in ends):
             return [None if end is None else int(end) for end in ends]
     raise GeometryError("region", f"{region!r} is not a region of whole pixels from 0 up", fix=_FIX)
 

@@ -61,9 +61,10 @@ def load(
         source: path of a file, or of a folder of timm or of Hugging Face's transformers (``config.json`` and weights);
             a name such as ``timm:resnet18`` or ``torchvision:resnet18``, with ``weights``, or ``hf:owner/name`` for the
             Hugging Face Hub, whose library caches it; a module that maps ``(n, c, h, w)`` to ``(n,)``, ``(n, k)``,
-            ``(n, k, 1, 1)`` or another shape with one vector a window, in tuples, dicts or records or not; or a
-            ``Model``.
+            ``(n, k, 1, 1)`` or another shape with one vector a window, in tuples, dicts or records or not; or signals
+            ``(n, c, t)``, ``(n, t, c)`` or ``(n, t)`` to that; or a ``Model``.
         window: height and width, px; by default those that the file, or timm's ``pretrained_cfg`` of a module, states.
+            Of a module that takes signals one number, samples.
         channels: input channels of a module; by default those of its first convolution, or of timm's
             ``pretrained_cfg`` where the network rearranges its pixels before that.
         preprocessing: a preset's name or a value; also a dict, torchvision's ``Normalize`` or ``weights.transforms()``,
@@ -272,7 +273,8 @@ def _carries_network(where: str) -> CaptureError:
 def _check_unchanged(model: Model, window: WindowSize | None, channels: int | None, score: int | str | None) -> None:
     """Raises where an option asks for what a finished model cannot change."""
     fix = "load its file or module again with the other"
-    if window is not None and parse_window(window) != model.window:
+    given = (1, window) if model.of_signals and isinstance(window, int) else window
+    if given is not None and parse_window(given) != model.window:
         own = f"{model.window[0]}x{model.window[1]} px"
         raise CaptureError("window", f"{window} is not the {own} of {model.name}", fix=f"{fix} window")
     if channels is not None and channels != model.channels:

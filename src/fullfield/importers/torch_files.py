@@ -15,7 +15,10 @@ from fullfield.importers.foreign import USE_ONNX, recognised_pickle
 
 
 def read_program(path: Path) -> tuple[nn.Module, tuple[int, int, int] | None]:
-    """The module in a ``.pt2`` file, and its input's channels, height and width where the file fixes them."""
+    """The module in a ``.pt2`` file, and its input's channels, height and width where the file fixes them.
+
+    Of a signal ``(n, c, t)`` the height is one.
+    """
     try:
         program = torch.export.load(path)
         module = program.module(check_guards=False)
@@ -24,8 +27,11 @@ def read_program(path: Path) -> tuple[nn.Module, tuple[int, int, int] | None]:
     inputs = set(program.graph_signature.user_inputs)
     shapes = [n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder" and n.name in inputs]
     plain = torch.fx.GraphModule(module, module.graph)
-    fixed = len(shapes) == 1 and len(shapes[0]) == 4 and all(isinstance(size, int) for size in shapes[0][1:])
-    return plain, tuple(shapes[0][1:]) if fixed else None
+    fixed = len(shapes) == 1 and len(shapes[0]) in (3, 4) and all(isinstance(size, int) for size in shapes[0][1:])
+    if not fixed:
+        return plain, None
+    channels, *sides = shapes[0][1:]
+    return plain, (channels, *([1, *sides][-2:]))
 
 
 def read_pickle(path: Path) -> nn.Module | StateDict:

@@ -103,6 +103,7 @@ class ScanJob:
             "image": self.source.image.name,
             "input": input_summary(self.source.image, model.resize).to_dict(),
             **self._background,
+            **self._signal,
             "settings": {
                 "step": list(plan.step),
                 "mode": mode_text(plan.borders),
@@ -131,6 +132,12 @@ class ScanJob:
         """Share of the image that is background, where that was to be found."""
         found = self.request.where.skip_background
         return {"background": round(1 - found.share, 6)} if isinstance(found, Foreground) else {}
+
+    @property
+    def _signal(self) -> dict[str, Any]:
+        """The signal's sample rate, if known; nothing of an image."""
+        rate = self.source.image.original.metadata.sample_rate
+        return {"signal": {"sample_rate_hz": rate}} if self.request.model.of_signals else {}
 
     @cached_property
     def identity(self) -> dict[str, Any]:

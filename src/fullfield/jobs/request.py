@@ -95,18 +95,34 @@ class ScanRequest:
         """
         if samples:
             check_samples("verify", samples)
-        compute = parse_record("compute", compute, Compute)
+        compute, where = parse_record("compute", compute, Compute), parse_record("where", where, Where)
+        if model.of_signals:
+            _check_signals(scale, where)
         return cls(
             model if compute.device is None else model.on(compute.device),
             image,
-            None if step is None else parse_step(step),
+            None if step is None else parse_step(step, model),
             parse_mode(mode),
             scale,
-            parse_record("where", where, Where),
+            where,
             parse_record("encoding", encoding, Encoding),
             compute,
             samples,
         )
+
+
+def _check_signals(scale: float, where: Where) -> None:
+    """Raises where an argument is for images alone.
+
+    Raises:
+        GeometryError: one is.
+    """
+    if scale != 1:
+        what, fix = f"{scale:g}: signals are not resampled", "resample it first, with torchaudio or soxr, say"
+        raise GeometryError("scale", what, fix=fix)
+    if where.skip_background is not False:
+        what, fix = "a signal has no background that is found", "give a mask (1, t) of the samples to look at"
+        raise GeometryError("skip_background", what, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -160,10 +176,15 @@ def check_existing(existing: str) -> None:
         raise GeometryError("existing", f"{existing!r} is not known", fix=f"use one of {words}")
 
 
-def parse_step(step: StepLike) -> Pair:
-    """The step along y and x, px.
+def parse_step(step: StepLike, model: Model) -> Pair:
+    """The step along y and x, px; of a model of signals one number, samples.
 
     Raises:
-        GeometryError: not one or two positive integers.
+        GeometryError: not one or two positive integers; of a model of signals, not one.
     """
-    return parse_pair("step", step, fix="use 1 or more, such as 32")
+    if not model.of_signals:
+        return parse_pair("step", step, fix="use 1 or more, such as 32")
+    rows, samples = parse_pair("step", (1, step) if isinstance(step, int) else step, fix="use 1 or more, such as 100")
+    if rows != 1:
+        raise GeometryError("step", f"{step} are two numbers, a signal has one axis", fix=f"write step={samples}")
+    return rows, samples

@@ -14,6 +14,7 @@ from fullfield.image.open import ImageFile, open, open_raster
 from fullfield.image.raster import Raster
 from fullfield.image.region import region_of
 from fullfield.image.selection import Selection
+from fullfield.image.signals import signal_image
 from fullfield.image.sources import open_image, with_cache
 from fullfield.image.turned import ScannedSource
 from fullfield.image.windowed import WindowedSource, parse_edge, windowed
@@ -36,7 +37,8 @@ def open_source(
 
     Args:
         model: says what it takes.
-        image: array, tensor, PIL image, path, several paths of one image, or what ``open`` gives.
+        image: array, tensor, PIL image, path, several paths of one image, or what ``open`` gives; of a model of signals
+            ``(c, t)`` or ``(t,)``.
         step: px between windows (y, x).
         scale: factor on the image's size.
         where: of its fields, ``region`` and ``edge``.
@@ -55,8 +57,9 @@ def open_source(
     edge = parse_edge(where.edge)
     if isinstance(image, (list, tuple)) and image and all(isinstance(each, (str, os.PathLike)) for each in image):
         image = open(image)
+    opened = _opened(image, model) if isinstance(image, (str, os.PathLike)) else image
     source = open_image(
-        _opened(image, model) if isinstance(image, (str, os.PathLike)) else image,
+        signal_image(opened, model.channels) if model.of_signals else opened,
         preprocessing=model.preprocessing,
         channels=model.channels,
         dtype="float64" if model.dtype == torch.float64 else "float32",

@@ -8,7 +8,7 @@ from pathlib import Path
 from fullfield.drawing.score_pictures import widest_band
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.errors import ImageError
-from fullfield.exporters import export, format_of
+from fullfield.exporters import check_signal_format, export, format_of
 from fullfield.files import LAYERS
 from fullfield.jobs.job import encoder_of
 from fullfield.jobs.request import OutputRequest, ScanRequest
@@ -19,8 +19,9 @@ from fullfield.store.stored_map import StoredMap
 def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgress | None = None) -> StoredMap | None:
     """The scores of every window in a file.
 
-    A picture shows one class, by default the one whose scores span the widest range. Objects (GeoJSON, tables, vector
-    files) are those of the encoding's classes; the top class of a cell is that of all classes of the model.
+    A picture shows one class, by default the one whose scores span the widest range; of a signal all. Objects (GeoJSON,
+    tables, vector files) are those of the encoding's classes; the top class of a cell is that of all classes of the
+    model.
 
     Returns:
         The finished map in the store next to the file, which the caller removes; ``None`` where other processes have
@@ -32,7 +33,10 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
     kind, encoder = format_of(output.path), encoder_of(request)
     objects = output.path.suffix.lower() in LAYERS
     classes = request.encoding.classes
-    if kind == "picture" and classes is not None and encoder.bands != 1:
+    signals = request.model.of_signals
+    if signals:
+        check_signal_format(output.path)
+    if kind == "picture" and not signals and classes is not None and encoder.bands != 1:
         what = f"a picture shows one class, {encoder.bands} are given"
         raise ImageError("classes", what, fix="give one class, or write labels")
     stored = request
@@ -44,7 +48,7 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
     found = scan_to_store(stored, intermediate, progress, name=output.path)
     if found is None:
         return None
-    if kind == "picture" and found.spec.kind == "scores":
+    if kind == "picture" and not signals and found.spec.kind == "scores":
         classes = (found.spec.classes[widest_band(found)],)
     elif not objects:
         classes = None

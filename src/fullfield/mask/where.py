@@ -27,7 +27,7 @@ class Where:
     Args:
         region: part of the image to scan: ``"y0:y1,x0:x1"``, ``(y0, y1, x0, x1)``, ``((y0, y1), (x0, x1))`` or two
             slices, px of the image's finest level; windows lie inside. An end that is left out, or ``None``, is the
-            image's.
+            image's. Of a signal ``"start:stop"`` or ``(start, stop)``, samples.
         mask: marks where to look: a file (a picture that is not 0 there, or polygons as GeoJSON, ``.gpkg``, ``.fgb`` or
             ``.shp``), an array ``(y, x)``, a PIL image or a ``Raster``. Windows that touch none of it are not computed;
             their scores are NaN.

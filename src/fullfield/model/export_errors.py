@@ -11,11 +11,7 @@ from fullfield.errors import CaptureError, first_line
 from fullfield.model.module_check import unchanged
 from fullfield.model.outputs import ScoreOutput
 from fullfield.model.quiet import quiet
-
-_OTHER_INPUT = {
-    nn.Conv1d: "sequences (n, c, x)",
-    nn.Conv3d: "volumes (n, c, z, y, x)",
-}
+from fullfield.model.signals import only_signals, takes_signals_first
 
 
 @dataclass(frozen=True)
@@ -54,14 +50,26 @@ def explain(module: ScoreOutput, example: torch.Tensor, channels: Channels, erro
             f"cannot be exported: {first_line(error)}",
             fix="remove Python control flow that depends on the data or the batch, or export to ONNX and load that",
         )
-    if other := _first_other_convolution(module.module):
-        return CaptureError(name, other, fix="wrap it in a module that takes images (n, c, y, x)")
+    if volumes := _convolution_of_volumes(module.module):
+        what = f"takes volumes (n, c, z, y, x): its first convolution, {volumes}, is a Conv3d"
+        return CaptureError(
+            name, what, fix="fullfield scans images and signals; scan planes, in a module that takes them"
+        )
     height, width = example.shape[2:]
+    if height != 1 and only_signals(module.module):
+        what = f"takes signals, and the window is {height}x{width} px"
+        return CaptureError(name, what, fix=f"give its samples: window={width}, or --window {width}")
     return CaptureError(
         name,
-        f"does not run on windows of {height}x{width} px with {channels}: {first_line(failed)}",
+        f"does not run on {_windows(module.module, height, width)} with {channels}: {first_line(failed)}",
         fix="pass the window= and the channels= that the network was trained with",
     )
+
+
+def _windows(module: nn.Module, height: int, width: int) -> str:
+    """The windows that were tried, in words."""
+    signals = height == 1 and takes_signals_first(module)
+    return f"signals of {width} samples" if signals else f"windows of {height}x{width} px"
 
 
 def _failure(module: nn.Module, example: torch.Tensor) -> Exception | None:
@@ -74,12 +82,11 @@ def _failure(module: nn.Module, example: torch.Tensor) -> Exception | None:
     return None
 
 
-def _first_other_convolution(module: nn.Module) -> str:
-    """What the first convolution takes, if not images."""
+def _convolution_of_volumes(module: nn.Module) -> str:
+    """The name of the first convolution, if that takes volumes."""
     for path, part in module.named_modules():
-        if isinstance(part, nn.Conv2d):
+        if isinstance(part, (nn.Conv1d, nn.Conv2d)):
             return ""
-        for kind, taken in _OTHER_INPUT.items():
-            if isinstance(part, kind):
-                return f"takes no images: its first convolution, {path}, is a {kind.__name__}, which takes {taken}"
+        if isinstance(part, nn.Conv3d):
+            return path or "itself"
     return ""

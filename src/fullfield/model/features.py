@@ -3,6 +3,7 @@
     layer's output for a window      vector
     (k,), (k, 1, 1), ...             as it is
     (c, h, w), a map                 the mean over its cells, (c,)
+    (c, t), a map of a signal        the mean over its cells, (c,)
     (h, w, c), a map                 the mean over its cells, (c,): where the first two are nearer to the window's sides
     (tokens, c)                      the mean over all tokens, (c,)
 
@@ -100,13 +101,15 @@ def index_or_name(choice: int | str, is_name: Callable[[str], bool]) -> int | st
     return int(choice) if isinstance(choice, str) and _INDEX.fullmatch(choice) and not is_name(choice) else choice
 
 
-def vector_rule(shape: Sequence[int], pooling: Pooling | None, window: tuple[int, int], where: str) -> VectorRule:
+def vector_rule(
+    shape: Sequence[int], pooling: Pooling | None, window: tuple[int, int] | None, where: str
+) -> VectorRule:
     """How an output of this shape for one window becomes a vector.
 
     Args:
         shape: without the windows.
         pooling: chosen by the user.
-        window: height and width, px.
+        window: height and width, px; ``None`` of a signal, of which ``(c, t)`` is a map.
         where: name of the output, for errors.
 
     Raises:
@@ -126,12 +129,14 @@ def vector_rule(shape: Sequence[int], pooling: Pooling | None, window: tuple[int
         return VectorRule(flat)
     if pooling == "map":
         return VectorRule(flat, f"all {sizes} numbers")
+    if len(shape) == 2 and window is None and pooling != "first":
+        return VectorRule(((aten.mean.dim, ([2],)),), f"mean over {shape[1]} cells")
     if len(shape) == 2:
         if pooling == "first":
             return VectorRule(((aten.select.int, (1, 0)),), f"first of {shape[0]} tokens")
         return VectorRule(((aten.mean.dim, ([1],)),), f"mean over {shape[0]} tokens")
     if len(shape) == 3 and pooling != "first":
-        first = 1 if _channels_last(shape, window) else 2
+        first = 1 if window is not None and _channels_last(shape, window) else 2
         cells = f"{shape[first - 1]}x{shape[first]}"
         return VectorRule(((aten.mean.dim, ([first, first + 1],)),), f"mean over {cells} cells")
     raise CaptureError(where, f"gives {sizes} numbers a window, no {_WANTED[pooling]}", fix=f"write {where}:map")

@@ -37,6 +37,7 @@ class Model:
     were resized in training.
 
     ``resize`` says how the graph resizes windows before the network, where they were given to be resized.
+    ``of_signals`` says that windows are parts of signals ``(c, t)``, which are taken as images of height one.
 
     Shape: graph ``(n, c, h, w)`` -> ``(n, k)``
     """
@@ -51,11 +52,18 @@ class Model:
     features: str | None = None
     about: tuple[tuple[str, str], ...] = ()
     resize: WindowResize | None = None
+    of_signals: bool = False
 
     @property
     def numbers(self) -> Literal["scores", "features"]:
         """What it gives for a window, in a word."""
         return "scores" if self.features is None else "features"
+
+    @property
+    def window_text(self) -> str:
+        """The size of the window, in words."""
+        height, width = self.window
+        return f"window {width} samples" if self.of_signals else f"window {height}x{width}"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -152,7 +160,8 @@ class Model:
         return {name: value for name, value in self.__dict__.items() if name != _CACHE}
 
     def __repr__(self) -> str:
-        (h, w), k = self.window, self.classes
+        size = self.window_text
+        if self.resize is not None:
+            size += " as {}x{}".format(*self.resize.size)
         kind = str(self.dtype).removeprefix("torch.")
-        size = f"{h}x{w}" if self.resize is None else "{}x{} as {}x{}".format(h, w, *self.resize.size)
-        return f"Model({self.name!r}, window {size}, {self.channels} channels -> {k} {self.numbers}, {kind})"
+        return f"Model({self.name!r}, {size}, {self.channels} channels -> {self.classes} {self.numbers}, {kind})"

@@ -42,11 +42,12 @@ class ScoreOutput(nn.Module):
         module: the other.
         score: index or name of the output with the scores; names of nested outputs are joined by dots. Or the name of
             a module in it, of which the last run counts. It may be left out where there is one tensor.
+        of_signals: whether the windows are images of height one in place of signals.
     """
 
-    def __init__(self, module: nn.Module, score: int | str | ScoreChoice | None) -> None:
+    def __init__(self, module: nn.Module, score: int | str | ScoreChoice | None, *, of_signals: bool = False) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.of_signals = module, of_signals
         self.choice = parse_score(score)
         self.layer = _innermost(module, self.choice.name)
 
@@ -151,7 +152,7 @@ class ScoreOutput(nn.Module):
         if not sizes or not _same(sizes[0], x.shape[0]) or not all(isinstance(size, int) for size in sizes[1:]):
             what = f"gives {_shape(chosen.tensor)} for n windows, not one row a window"
             raise CaptureError(chosen.name, what, fix="choose a layer before or after it")
-        window = int(x.shape[2]), int(x.shape[3])
+        window = None if self.of_signals else (int(x.shape[2]), int(x.shape[3]))
         return vector_rule([int(size) for size in sizes[1:]], self.choice.pooling, window, chosen.name)
 
 

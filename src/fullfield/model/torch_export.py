@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,9 +30,20 @@ from fullfield.model.observers import refuse_integers, without_observers
 from fullfield.model.outputs import ScoreOutput
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.quiet import quiet
+from fullfield.model.signals import SignalAxes, fed_with_images, signal_axes, signal_channels, takes_signals_first
 from fullfield.model.state import drop_writes
 
 WindowSize = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the user says of a module, as ``capture_module`` takes it."""
+
+    preprocessing: PreprocessingLike | None
+    class_names: tuple[str, ...] | None
+    score: int | str | ScoreChoice | None
+    name: str
 
 
 def capture_module(
@@ -50,8 +61,8 @@ def capture_module(
     The module is not changed, training flags included; the model shares its parameters.
 
     Args:
-        module: maps ``(n, c, h, w)`` to what ``load`` takes.
-        window: height and width of the window, px; by default that of timm's ``pretrained_cfg``.
+        module: maps ``(n, c, h, w)`` to what ``load`` takes; or signals ``(n, c, t)``, ``(n, t, c)`` or ``(n, t)``.
+        window: height and width of the window, px; by default that of timm's ``pretrained_cfg``. Of signals samples.
         channels: input channels; by default those of the first convolution, or of timm's ``pretrained_cfg`` where
             the network rearranges its pixels before that.
         preprocessing: a preset's name or a value; by default that of timm's ``pretrained_cfg``, else ``none``.
@@ -68,26 +79,65 @@ def capture_module(
         if size is None:
             raise CaptureError("window", "is not given and the module does not state it", fix="pass window=224, say")
         window = (int(size[1]), int(size[2]))
-    height, width = parse_window(window)
     name = name or type(module).__name__
     refuse_integers(module, name)
+    given = _Given(preprocessing, None if class_names is None else tuple(class_names), score, name)
     with without_observers(module):
-        wrapped = ScoreOutput(module, score)
-        graph, channels, wrapped = _export_first(wrapped, _input_channels(module, cfg, channels), (height, width))
-        example = example_of(wrapped, (channels, height, width))
-        features = _features(wrapped, module, graph, example)
-        names = None if features is not None else _timm_names(cfg)
-        floats = as_floats(graph, example)
-        model = checked_model(
-            graph if floats is None else floats,
-            window=(height, width),
-            channels=channels,
-            preprocessing=resolve(preprocessing, channels=channels, stated=from_timm(cfg)),
-            class_names=names if class_names is None else tuple(class_names),
-            name=name if floats is None else f"{name} ({READ_AS_FLOATS})",
-            features=features,
-        )
-        check_against_module(wrapped, graph, example, name)
+        return _of_images_or_signals(module, window, channels, given)
+
+
+def _of_images_or_signals(module: nn.Module, window: WindowSize, channels: int | None, given: _Given) -> Model:
+    """The model of a module that takes images, or else signals; of one whose first layer is of these the other way."""
+    signal = _signal(module, window, channels) if takes_signals_first(module) else None
+    if signal is None:
+        found = _input_channels(module, _timm_config(module), channels)
+        try:
+            return _captured(module, parse_window(window), found, None, given)
+        except CaptureError:
+            signal = _signal(module, window, channels)
+            if signal is None:
+                raise
+    axes, length, count = signal
+    with fed_with_images(module, axes):
+        return _captured(module, (1, length), [count], axes, given)
+
+
+def _signal(module: nn.Module, window: WindowSize, channels: int | None) -> tuple[SignalAxes, int, Channels] | None:
+    """The axes, the window's samples and the channels with which a module takes signals; ``None`` if it takes none."""
+    height, length = parse_window((1, window) if isinstance(window, int) else window)
+    if height != 1:
+        return None
+    found = Channels(channels) if channels else Channels(signal_channels(module), "those of its first layer")
+    axes = signal_axes(module, example_of(module, (found.count, 1, length)))
+    return None if axes is None else (axes, length, found)
+
+
+def _captured(
+    module: nn.Module,
+    window: tuple[int, int],
+    channels: list[Channels],
+    axes: SignalAxes | None,
+    given: _Given,
+) -> Model:
+    """The model of a module that takes images, or images of height one in place of signals."""
+    cfg = _timm_config(module)
+    wrapped = ScoreOutput(module, given.score, of_signals=axes is not None)
+    graph, count, wrapped = _export_first(wrapped, channels, window)
+    example = example_of(wrapped, (count, *window))
+    features = _features(wrapped, module, graph, example)
+    names = None if features is not None else _timm_names(cfg)
+    floats = as_floats(graph, example)
+    model = checked_model(
+        graph if floats is None else floats,
+        window=window,
+        channels=count,
+        preprocessing=resolve(given.preprocessing, channels=count, stated=from_timm(cfg)),
+        class_names=names if given.class_names is None else given.class_names,
+        name=given.name if floats is None else f"{given.name} ({READ_AS_FLOATS})",
+        features=features,
+        of_signals=axes is not None,
+    )
+    check_against_module(wrapped, graph, example, given.name)
     return model
 
 
@@ -109,12 +159,13 @@ def checked_model(
     class_names: tuple[str, ...] | None,
     name: str,
     features: str | None = None,
+    of_signals: bool = False,
     check: Callable[[torch.fx.GraphModule, torch.Tensor, str], None] = check_batch_independence,
 ) -> Model:
     """Checks a graph of an importer and makes a ``Model`` of it.
 
     Args:
-        graph, window, channels, preprocessing, class_names, name, features: as of ``Model``.
+        graph, window, channels, preprocessing, class_names, name, features, of_signals: as of ``Model``.
         check: raises if the windows of a batch affect one another; called with the graph, two windows and the name.
 
     Raises:
@@ -135,7 +186,8 @@ def checked_model(
         raise CaptureError(
             "class names", f"{len(class_names)} names for {shape[1]} scores", fix="give one name a score"
         )
-    return Model(graph, window, channels, shape[1], preprocessing, class_names, name, features)
+    about = (preprocessing, class_names, name, features)
+    return Model(graph, window, channels, shape[1], *about, of_signals=of_signals)
 
 
 def _scores_shape(graph: torch.fx.GraphModule, probe: torch.Tensor, name: str) -> tuple[int, ...]:
@@ -194,12 +246,15 @@ def _ended_at_layer(module: ScoreOutput, example: torch.Tensor, channels: Channe
         if module.eval().finds(example):
             return module
     graph = module.module
-    if not isinstance(graph, torch.fx.GraphModule) or not any(map(layer_paths, graph.graph.nodes)):
+    named = isinstance(graph, torch.fx.GraphModule) and any(map(layer_paths, graph.graph.nodes))
+    if not named or module.of_signals:
         graph = graph_of(graph, example, partial(explain, ScoreOutput(graph, None), example, channels))
+    assert isinstance(graph, torch.fx.GraphModule)
     node = layer_node(graph.graph, name)
     if node is None:
         raise module.unknown(example, layer_names(graph.graph))
-    return ScoreOutput(ended_at(graph, node), replace(module.choice, name=None, layer=name))
+    choice = replace(module.choice, name=None, layer=name)
+    return ScoreOutput(ended_at(graph, node), choice, of_signals=module.of_signals)
 
 
 def _features(module: ScoreOutput, whole: nn.Module, graph: torch.fx.GraphModule, example: torch.Tensor) -> str | None:

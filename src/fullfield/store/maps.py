@@ -76,6 +76,17 @@ class MapSpec:
         found: str | None = self.provenance.get("features")
         return found
 
+    @property
+    def of_signal(self) -> bool:
+        """Whether its columns are windows of a signal, an image of height one, instead of an image."""
+        return self.provenance.get("signal") is not None
+
+    @property
+    def sample_rate(self) -> float | None:
+        """Samples per second of the signal, if known."""
+        found: float | None = (self.provenance.get("signal") or {}).get("sample_rate_hz")
+        return found
+
     def title(self, band: int) -> str:
         """What a band is called: its class by name or number, of features the number of the channel."""
         if self.class_names:

@@ -12,30 +12,36 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from fullfield.canonical.channel_rows import channel_rows, convolve_rows
 from fullfield.canonical.context import Context
-from fullfield.canonical.layout import BATCH, CHANNEL, Layout
+from fullfield.canonical.layout import BATCH, CHANNEL
+from fullfield.canonical.orientation import on_map
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rules.resampling import emit_blocks
 from fullfield.canonical.values import Const, Mapped
-from fullfield.graph.calls import pair
 from fullfield.graph.shapes import PROBE_BATCH
 
 aten = torch.ops.aten
 
 
 def convolve(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """``conv2d`` on the canonical map.
+    """``conv2d`` on the canonical map; ``conv1d`` as one with a kernel of one row or column.
 
     Exact: yes
-    Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``
+    Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``; ``(n, c, x)`` -> ``(n, k, x')``
     """
     x, weight = context.value(args["input"]), context.value(args["weight"])
     if not isinstance(x, Mapped) or not isinstance(weight, Const):
         return Refusal("has a kernel that depends on the image")
-    if not x.layout.is_plain or len(weight.shape) != 4:
-        return Refusal("convolves dimensions that are not (channels, y, x)")
-    bias = context.value(args["bias"])
-    stride, dilation = pair(args["stride"]), pair(args["dilation"])
+    rows = channel_rows(context, x)
+    if rows is not None:
+        return convolve_rows(context, rows, args, weight)
+    found = on_map(x, "convolves")
+    if isinstance(found, Refusal):
+        return found
+    x, axes = found
+    weight, bias = axes.kernel(context, weight), context.value(args["bias"])
+    stride, dilation = axes.numbers(args["stride"], 1), axes.numbers(args["dilation"], 1)
     padding = args["padding"]
     if isinstance(padding, str):
         total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, weight.shape[2:], strict=True)]
@@ -44,12 +50,13 @@ def convolve(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
             x = _padded(context, x, low, high)
             low = [0, 0]
         padding = low
-    operands = [x, weight, bias, stride, pair(padding), dilation, args["groups"]]
+    else:
+        padding = axes.numbers(padding, 0)
+    operands = [x, weight, bias, stride, padding, dilation, args["groups"]]
     if x.layout.sliding_cells and any(k != 1 for k in weight.shape[2:]):
         return Refusal("reads neighbours of the one value of a window")
     result = context.emit(aten.conv2d.default, operands, kind="windowed")
-    _, channels, height, width = context.shape
-    return Mapped(result, replace(Layout.plain(channels, height, width), sliding_cells=x.layout.sliding_cells))
+    return Mapped(result, replace(axes.layout(context.shape), sliding_cells=x.layout.sliding_cells))
 
 
 def _padded(context: Context, x: Mapped, low: list[int], high: list[int]) -> Mapped:
@@ -58,6 +65,13 @@ def _padded(context: Context, x: Mapped, low: list[int], high: list[int]) -> Map
     node = context.emit(aten.constant_pad_nd.default, [x, pads, 0.0], kind="windowed")
     cells = x.layout.height + low[0] + high[0], x.layout.width + low[1] + high[1]
     return Mapped(node, x.layout.with_cells(*cells))
+
+
+def convolve_line(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
+    """``conv1d`` along an axis of the map, or along channels."""
+    x = context.value(args["input"])
+    along_channels = isinstance(x, Mapped) and len(x.layout.dims) == 3 and x.layout.channel_index(2) is not None
+    return (convolve_channels if along_channels else convolve)(context, args)
 
 
 def convolve_channels(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
@@ -70,8 +84,6 @@ def convolve_channels(context: Context, args: dict[str, Any]) -> Mapped | Refusa
     if not isinstance(x, Mapped) or not isinstance(weight, Const):
         return Refusal("has a kernel that depends on the image")
     dims = (BATCH, CHANNEL, CHANNEL)
-    if len(x.layout.dims) != 3 or x.layout.channel_index(2) is None:
-        return Refusal("convolves the positions of the window")
     sizes = x.layout.shape(PROBE_BATCH)[1:]
     if math.prod(sizes) != math.prod(x.layout.channels):
         return Refusal("has positions of the window as its channels")
@@ -97,18 +109,23 @@ def transposed(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     first, then moved to their positions; what the padding removes is cropped.
 
     Exact: yes, other summation order
-    Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``
+    Shape: ``(n, c, y, x)`` -> ``(n, k, y', x')``; ``(n, c, x)`` -> ``(n, k, x')``
     Source: Shi et al. 2016 (arXiv 1609.07009), section 3
     """
     x, weight = context.value(args["input"]), context.value(args["weight"])
     if not isinstance(x, Mapped) or not isinstance(weight, Const):
         return Refusal("has a kernel that depends on the image")
-    if not x.layout.is_plain or len(weight.shape) != 4:
-        return Refusal("convolves dimensions that are not (channels, y, x)")
+    found = on_map(x, "convolves")
+    if isinstance(found, Refusal):
+        return found
+    x, axes = found
     if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
-    _, kernels, height, width = context.shape
-    stride, dilation, padding = (pair(args[name]) for name in ("stride", "dilation", "padding"))
+    weight = axes.kernel(context, weight)
+    _, height, width = axes.map_shape(context.shape)
+    stride, dilation, padding = (
+        axes.numbers(args[name], n) for name, n in (("stride", 1), ("dilation", 1), ("padding", 0))
+    )
     before, after = (x.layout.height, x.layout.width), (height, width)
     # in blocks: cells of the kernel, or more where the result is larger
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
@@ -128,7 +145,7 @@ def transposed(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     crop = [-padding[1], -ends[1], -padding[0], -ends[0]]
     if any(crop):
         result = context.emit(aten.constant_pad_nd.default, [result, crop, 0.0], kind="windowed")
-    return Mapped(result, Layout.plain(kernels, height, width))
+    return Mapped(result, axes.layout(context.shape))
 
 
 def _flipped(
@@ -160,7 +177,8 @@ def _flipped(
 RULES: dict[Any, Any] = {
     aten.conv2d.default: convolve,
     aten.conv2d.padding: convolve,
-    aten.conv1d.default: convolve_channels,
-    aten.conv1d.padding: convolve_channels,
+    aten.conv1d.default: convolve_line,
+    aten.conv1d.padding: convolve_line,
+    aten.conv_transpose1d.default: transposed,
     aten.conv_transpose2d.input: transposed,
 }

@@ -10,6 +10,7 @@ import torch
 from fullfield.canonical.context import Context
 from fullfield.canonical.evaluate import evaluate
 from fullfield.canonical.layout import BATCH, CHANNEL
+from fullfield.canonical.orientation import on_map
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rules.pointwise import as_type
 from fullfield.canonical.rules.reductions import collapse, may_share, moments, pointwise
@@ -27,7 +28,7 @@ def batch_norm(context: Context, args: dict[str, Any]) -> Mapped | Outputs | Ref
     x = context.value(args["input"])
     if args.get("training"):
         return Refusal("normalises over the batch; load the network in evaluation mode")
-    if len(x.layout.channels) != 1 or x.layout.channel_index(1) != 0:
+    if x.layout.channel_index(1) != 0:
         return Refusal("scales positions of the window differently")
     names = ("weight", "bias", "running_mean", "running_var")
     moments = [context.value(args[name]) for name in names]
@@ -77,8 +78,12 @@ def group_norm(context: Context, args: dict[str, Any]) -> Mapped | Standardised 
     x = context.value(args["input"])
     if args.get("use_input_stats") is False:
         return batch_norm(context, args)
-    if not x.layout.is_plain or not isinstance(context.result, torch.Tensor):
+    found = on_map(x, "normalises")
+    if not isinstance(found, tuple) or not isinstance(context.result, torch.Tensor):
         return Refusal(_OVER_POSITIONS)
+    if not context.may_slide and not x.layout.is_plain:
+        return Refusal(_OVER_POSITIONS)
+    x, axes = found
     (channels,) = x.layout.channels
     groups = args.get("num_groups", channels)
     if not context.may_slide:
@@ -93,7 +98,7 @@ def group_norm(context: Context, args: dict[str, Any]) -> Mapped | Standardised 
             shape = [1, channels, 1, 1]
             fitted = context.weight(context.value(args[name]), shape, range(4), shape)
             result = context.emit(target, [result, fitted], kind="pointwise")
-    return Mapped(result, x.layout)
+    return Mapped(result, axes.of_plain(x.layout))
 
 
 def _standardised(context: Context, args: dict[str, Any], x: Mapped, dims: list[int]) -> Standardised | None:

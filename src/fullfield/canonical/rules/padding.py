@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fullfield.canonical.context import Context
+from fullfield.canonical.orientation import on_map
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.values import Mapped
 
@@ -61,18 +62,19 @@ def _edges(context: Context, x: Mapped, pads: list[int], mode: str) -> Mapped | 
     """Reflection and replication: of the window's edge in ``exact`` mode, of the image's edge in ``context`` mode."""
     if mode not in ("reflect", "replicate"):
         return Refusal(f"pads with cells from the window's opposite edge ({mode})")
-    if not x.layout.is_plain or x.layout.sliding_cells or len(pads) > 4 or min(pads) < 0:
+    found = on_map(x, "pads")
+    if isinstance(found, Refusal) or x.layout.sliding_cells or len(pads) > 2 * len(found[1].axes) or min(pads) < 0:
         return Refusal(f"pads dimensions that are not (y, x) with their own edge ({mode})")
-    pads = pads + [0] * (4 - len(pads))
+    given, axes = found
     if not any(pads):
         return x
-    left, right, top, bottom = pads
-    result = context.emit(aten.pad.default, [x, pads, mode], kind="windowed")
+    (top, bottom), (left, right) = axes.pads(pads)
+    result = context.emit(aten.pad.default, [given, [left, right, top, bottom], mode], kind="windowed")
     return Mapped(result, x.layout.with_cells(x.layout.height + top + bottom, x.layout.width + left + right))
 
 
 def reflect(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
-    """``reflection_pad2d`` and ``replication_pad2d``.
+    """``reflection_pad2d`` and ``replication_pad2d``, and those of one axis.
 
     Exact: yes
     """
@@ -83,6 +85,6 @@ def reflect(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 RULES: dict[Any, Any] = {
     aten.pad.default: pad,
     aten.constant_pad_nd.default: pad,
-    aten.reflection_pad2d.default: reflect,
-    aten.replication_pad2d.default: reflect,
+    **dict.fromkeys((aten.reflection_pad1d.default, aten.reflection_pad2d.default), reflect),
+    **dict.fromkeys((aten.replication_pad1d.default, aten.replication_pad2d.default), reflect),
 }

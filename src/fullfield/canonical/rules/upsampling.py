@@ -12,6 +12,7 @@ from torch.fx import Node
 
 from fullfield.canonical.context import Context
 from fullfield.canonical.layout import Layout
+from fullfield.canonical.orientation import Orientation, on_map
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rules.pointwise import broadcast_over_map
 from fullfield.canonical.rules.resampling import POSITION, AxisTaps, axis_taps, emit_blocks, has_blocks, resample
@@ -30,14 +31,20 @@ class _Resize:
 
     target: Any
     args: dict[str, Any]
+    axes: Orientation
 
     def __call__(self, cells: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Its result on one map; at another size, if that is given."""
-        named = {**self.args, next(iter(self.args)): cells}
+        axes = self.axes.axes
+        left_out = [axis for axis in "yx" if axis not in axes]  # each of its cells is resized alone, as a channel is
+        order = [0, 1, *(2 + "yx".index(axis) for axis in (*left_out, *axes))]
+        apart = cells.permute(order)
+        named = {**self.args, next(iter(self.args)): apart.flatten(1, 1 + len(left_out))}
         if size is not None:
-            named |= {name: None for name in named if name.startswith("scale")} | {"output_size": size}
-        result: Tensor = self.target(**named)
-        return result
+            own = [size["yx".index(axis)] for axis in axes]
+            named |= {name: None for name in named if name.startswith("scale")} | {"output_size": own}
+        resized: Tensor = self.target(**named).unflatten(1, apart.shape[1 : 2 + len(left_out)])
+        return resized.permute([order.index(k) for k in range(4)])
 
     def matrix(self, axis: int, before: int, after: int) -> Tensor:
         """The weights of an axis' cells in those of the result. Shape: ``(after, before)``"""
@@ -69,15 +76,16 @@ def interpolate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
     Shape: ``(n, c, y, x)`` -> ``(n, c, y', x')``
     """
     node = context.node
-    x = context.first
-    if not x.layout.is_plain:
-        return Refusal("resizes dimensions that are not (channels, y, x)")
+    found = on_map(context.first, "resizes")
+    if isinstance(found, Refusal):
+        return found
+    x, axes = found
     if x.layout.sliding_cells:
         return Refusal("spreads the one value of a window over a map")
-    before, (height, width) = (x.layout.height, x.layout.width), context.shape[2:]
+    before, (_, height, width) = (x.layout.height, x.layout.width), axes.map_shape(context.shape)
     after = (height, width)
     if before == after:  # torch copies, at any scale
-        return x  # type: ignore[no-any-return]
+        return context.first  # type: ignore[no-any-return]
     if x.layout.single:
         broadcast = broadcast_over_map(context, node.args[0])
         if isinstance(broadcast, Mapped) and (broadcast.layout.height, broadcast.layout.width) == after:
@@ -91,9 +99,9 @@ def interpolate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
             aten.upsample_nearest2d.vec, [x, None, [float(f) for f in up]], kind="windowed"
         )
     else:
-        taps = _taps(x, _Resize(node.target, args), (before, after))
+        taps = _taps(x, _Resize(node.target, args, axes), (before, after))
         result = taps if isinstance(taps, Refusal) else resample(context, x, taps)
-    return Mapped(result, Layout.plain(*context.shape[1:])) if isinstance(result, Node) else result
+    return Mapped(result, axes.layout(context.shape)) if isinstance(result, Node) else result
 
 
 def _taps(x: Mapped, resize: _Resize, sizes: tuple[_Cells, _Cells]) -> tuple[AxisTaps, AxisTaps] | Refusal:
@@ -128,6 +136,9 @@ def depth_to_space(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
 
 
 _MODES = (
+    aten.upsample_nearest1d,
+    aten._upsample_nearest_exact1d,
+    aten.upsample_linear1d,
     aten.upsample_nearest2d,
     aten._upsample_nearest_exact2d,
     aten.upsample_bilinear2d,

@@ -29,7 +29,7 @@ _TILE = (256, 512)  # px read at once; the format has no tiles
 
 @dataclass(frozen=True, eq=False)
 class NumpyRaster:
-    """An array ``(y, x)`` or ``(y, x, c)`` in a file, in C or Fortran order.
+    """An array ``(y, x)``, ``(y, x, c)`` or ``(x,)``, an image of height one, in a file, in C or Fortran order.
 
     Args:
         blob: the file.
@@ -192,6 +192,8 @@ def _size(shape: tuple[int, ...], kind: np.dtype[Any], where: str) -> tuple[int,
         raise ImageError(
             where, f"pixels of type {kind} are not numbers on one scale", fix="save integers, or floats of 64 bits"
         )
+    if len(shape) == 1:
+        shape = (1, *shape)
     if len(shape) not in (2, 3):
         raise ImageError(
             where, f"shape {shape} has {len(shape)} axes, an image is (y, x) or (y, x, c)", fix="save one image a file"

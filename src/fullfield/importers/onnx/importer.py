@@ -52,7 +52,12 @@ def load_onnx(
     model = read.proto
     stated = metadata(model, path)
     entry = find_input(model.graph, path)
-    size = parse_window(window if window is not None else _own_window(stated, entry, path))
+    of_signals = entry.axes is not None or stated.of_signals
+    given = (1, window) if of_signals and isinstance(window, int) else window
+    size = parse_window(given if given is not None else _own_window(stated, entry, path))
+    if of_signals and size[0] != 1:
+        what = f"takes signals, and the window is {size[0]}x{size[1]} px"
+        raise CaptureError(str(path), what, fix=f"give its samples: window={size[1]}, or --window {size[1]}")
     network = _network(read, path, entry, size, fix=_other_window(stated, entry, size))
     names = None if network.features else stated.names_of(network.classes, read.chosen.labels)
     loaded = checked_model(
@@ -65,6 +70,7 @@ def load_onnx(
         class_names=names if class_names is None else tuple(class_names),
         name=name or (stated.name or path.stem) + (f" ({READ_AS_FLOATS})" if read.quantised else ""),
         features=network.features or stated.features,
+        of_signals=of_signals,
         check=partial(_check_independence, path) if network.freed else check_batch_independence,
     )
     return replace(loaded, resize=stated.resize)
@@ -113,7 +119,7 @@ def _network(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, 
     if not isinstance(score, Traced):
         raise broken(path, f"output {read.chosen.name!r} does not depend on the input")
     b.path = "output"
-    scores, features = _flat(b, score, read, path, window)
+    scores, features = _flat(b, score, read, path, None if entry.axes else window)
     b.graph.output(scores.node).meta = {"path": "output"}
     b.graph.eliminate_dead_code()
     b.graph.lint()
@@ -132,14 +138,20 @@ def _builder(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, 
 
 
 def _first_value(b: AtenBuilder, entry: ImageInput) -> OnnxValue:
-    """The input in the file's order of axes: transposed for a file that takes ``(n, h, w, c)``."""
+    """The input in the file's order of axes: transposed for a file that takes ``(n, h, w, c)``, or a signal."""
+    if entry.axes is not None:
+        b.path = entry.name
+        signal = b.call(aten.squeeze.dims, b.input, [2])
+        return signal if entry.axes == "nct" else b.call(aten.permute.default, signal, [0, 2, 1])
     if not entry.channels_last:
         return b.input
     b.path = entry.name
     return b.call(aten.permute.default, b.input, [0, 2, 3, 1])
 
 
-def _flat(b: AtenBuilder, score: Traced, read: ReadModel, path: Path, window: tuple[int, int]) -> tuple[Traced, str]:
+def _flat(
+    b: AtenBuilder, score: Traced, read: ReadModel, path: Path, window: tuple[int, int] | None
+) -> tuple[Traced, str]:
     """Scores ``(n,)`` and ``(n, k, 1, 1)``, in any order of axes, as ``(n, k)``; chosen maps and tokens pooled.
 
     Also what the numbers are, where they are no scores of classes.

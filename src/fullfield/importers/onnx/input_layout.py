@@ -9,6 +9,7 @@ import onnx
 import onnx.numpy_helper
 
 from fullfield.errors import CaptureError
+from fullfield.model.signals import SignalAxes
 
 _CHANNELS = (1, 3, 4)
 _KEEPS = frozenset({
@@ -17,6 +18,7 @@ _KEEPS = frozenset({
 })  # fmt: skip
 """Operators that compute number by number; other operands are broadcast to the last axes."""
 _MOVES = frozenset({"Concat", "Gather", "Pad", "Slice", "Split"})
+_VIEWS = frozenset({"BatchNormalization", "Reshape", "Squeeze", "Unsqueeze"})
 _LAST, _FIRST = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
@@ -37,13 +39,43 @@ def channels_last(graph: onnx.GraphProto, name: str, sizes: Sequence[int | None]
 
 
 def first_channels(graph: onnx.GraphProto) -> int | None:
-    """Input channels of the first convolution."""
+    """Input channels of the first convolution of two axes."""
+    return _first_channels(graph, 4)
+
+
+def _first_channels(graph: onnx.GraphProto, rank: int) -> int | None:
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Conv" and len(node.input) > 1 and len(shapes.get(node.input[1], ())) == 4:
+        if node.op_type == "Conv" and len(node.input) > 1 and len(shapes.get(node.input[1], ())) == rank:
             groups = next((a.i for a in node.attribute if a.name == "group"), 1)
             return int(shapes[node.input[1]][1] * groups)
     return None
+
+
+def signal_axes(graph: onnx.GraphProto, name: str) -> SignalAxes | None:
+    """The order of axes of an input that is a signal: ``nct`` or ``ntc``; ``None`` where it is none.
+
+    The first convolution behind arithmetic, transposes and changes of rank tells: it has one axis.
+    """
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    axes: SignalAxes = "nct"
+    same = {name}
+    for node in graph.node:
+        if same.isdisjoint(node.input):
+            continue
+        if node.op_type == "Conv":
+            return axes if len(node.input) > 1 and len(shapes.get(node.input[1], ())) == 3 else None
+        if node.op_type == "Transpose" and _ints(node, "perm") == [0, 2, 1]:
+            axes = "ntc" if axes == "nct" else "nct"
+        elif node.op_type not in _KEEPS | _MOVES | _VIEWS:
+            return None
+        same.update(node.output)
+    return None
+
+
+def signal_channels(graph: onnx.GraphProto) -> int | None:
+    """Input channels of the first convolution of one axis."""
+    return _first_channels(graph, 3)
 
 
 def _told(graph: onnx.GraphProto, name: str) -> Iterator[bool]:

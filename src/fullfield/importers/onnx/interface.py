@@ -10,13 +10,22 @@ import torch
 
 from fullfield.errors import CaptureError
 from fullfield.importers.limits import broken
-from fullfield.importers.onnx.input_layout import add_batch, channels_last, first_channels
+from fullfield.importers.onnx.input_layout import (
+    add_batch,
+    channels_last,
+    first_channels,
+    signal_axes,
+    signal_channels,
+)
 from fullfield.importers.onnx.subgraphs import read_names
 from fullfield.importers.onnx.tensors import torch_dtype
 from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.signals import SignalAxes
 
 LARGEST_WINDOW = 2**15
 """The most pixels along an axis of a window; more mean a damaged file."""
+LONGEST_SIGNAL = 2**24
+"""The most samples of a window of a signal."""
 
 _INTEGER_RANGES = {torch.uint8: (0.0, 255.0), torch.int8: (-128.0, 127.0)}
 
@@ -25,7 +34,8 @@ _INTEGER_RANGES = {torch.uint8: (0.0, 255.0), torch.int8: (-128.0, 127.0)}
 class ImageInput:
     """The image input. ``batch``, ``height`` and ``width`` are ``None`` where they are free.
 
-    ``value_range`` is that of a type of 8 bits, ``None`` for other types.
+    ``value_range`` is that of a type of 8 bits, ``None`` for other types. A signal, an image of height one here, has
+    ``axes``.
     """
 
     name: str
@@ -36,6 +46,7 @@ class ImageInput:
     width: int | None
     channels_last: bool
     value_range: tuple[float, float] | None
+    axes: SignalAxes | None = None
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -57,21 +68,34 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
         what = f"has {len(inputs)} inputs ({listed}), not one image"
         raise CaptureError(str(path), what, fix="export the part with one")
     tensor = inputs[0].type.tensor_type
-    if len(tensor.shape.dim) == 3:
+    axes = signal_axes(graph, inputs[0].name) if len(tensor.shape.dim) == 3 else None
+    if axes is not None:
+        _to_image(inputs[0], axes)
+    elif len(tensor.shape.dim) == 3:
         add_batch(graph, inputs[0], path)
     sizes = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
     dtype = torch_dtype(tensor.elem_type)
     if len(sizes) != 4 or dtype is None:
         what = f"input {inputs[0].name!r} has {len(sizes)} dimensions, not (n, c, h, w)"
         raise CaptureError(str(path), what, fix="export an image classifier")
-    last = channels_last(graph, inputs[0].name, sizes)
+    last = axes is None and channels_last(graph, inputs[0].name, sizes)
     height, width, channels = (sizes[1], sizes[2], sizes[3]) if last else (sizes[2], sizes[3], sizes[1])
-    channels = channels or first_channels(graph)
+    channels = channels or (first_channels(graph) if axes is None else signal_channels(graph))
     if channels is None:
         raise CaptureError(str(path), "does not state its number of input channels", fix="export with fixed channels")
-    if max(channels, height or 0, width or 0) > LARGEST_WINDOW:
+    longest = LARGEST_WINDOW if axes is None else LONGEST_SIGNAL
+    if max(channels, height or 0) > LARGEST_WINDOW or (width or 0) > longest:
         raise broken(path, f"input {inputs[0].name!r} has sizes {sizes}")
     span = _INTEGER_RANGES.get(dtype)
     if not dtype.is_floating_point:
         dtype = torch.float32
-    return ImageInput(inputs[0].name, dtype, sizes[0], channels, height, width, last, span)
+    return ImageInput(inputs[0].name, dtype, sizes[0], channels, height, width, last, span, axes)
+
+
+def _to_image(entry: onnx.ValueInfoProto, axes: SignalAxes) -> None:
+    """Declares the input of a signal as an image of height one: ``(n, c, 1, t)``."""
+    dims = list(entry.type.tensor_type.shape.dim)
+    batch, channels, samples = dims if axes == "nct" else (dims[0], dims[2], dims[1])
+    shape = [batch, channels, onnx.TensorShapeProto.Dimension(dim_value=1), samples]
+    del entry.type.tensor_type.shape.dim[:]
+    entry.type.tensor_type.shape.dim.extend(shape)

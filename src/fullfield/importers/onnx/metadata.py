@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 
 from fullfield.importers.limits import broken
-from fullfield.importers.onnx.interface import LARGEST_WINDOW
+from fullfield.importers.onnx.interface import LARGEST_WINDOW, LONGEST_SIGNAL
 from fullfield.model.onnx_scopes import literal
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.window_resize import WindowResize
@@ -39,6 +39,7 @@ class Metadata:
         name: of the network.
         features: of which layer the vectors are.
         resize: how its graph resizes windows first.
+        of_signals: whether windows are parts of signals, as images of height one.
     """
 
     window: tuple[int, int] | None = None
@@ -48,6 +49,7 @@ class Metadata:
     name: str | None = None
     features: str | None = None
     resize: WindowResize | None = None
+    of_signals: bool = False
 
     @property
     def is_own(self) -> bool:
@@ -100,6 +102,7 @@ def _own(entries: Mapping[str, str], path: Path) -> Metadata:
         name=entries.get("fullfield.name"),
         features=entries.get("fullfield.features"),
         resize=resize,
+        of_signals=entries.get("fullfield.signals") == "true",
     )
 
 
@@ -111,7 +114,8 @@ def _sides(value: Any) -> tuple[int, int]:
     """
     height, width = value
     size = (int(height), int(width))
-    if not all(0 < side <= LARGEST_WINDOW for side in size):
+    longest = LONGEST_SIGNAL if height == 1 else LARGEST_WINDOW
+    if not all(0 < side <= longest for side in size):
         raise ValueError(f"window {value}")
     return size
 
