@@ -23,6 +23,7 @@ REFUSED = {
     r"training|bernoulli|randomuniformlike": "random, or of training",
     r"cast.*(FLOAT8|FLOAT4|U?INT[24])": "types that torch does not compute in",
     r"uint16|bitwise_not_3d": "no arithmetic of this type in torch",
+    r"reversesequence": "other lengths in other windows",
     r"gru": "another form than torch's",
     r"lstm_with_peepholes": "another form than torch's",
     r"scatternd_(multiply|max|min)": "no operator of torch",
@@ -37,7 +38,7 @@ REFUSED = {
 
 UNREAD = {
     *("BitCast", "DFT", "DeformConv", "MaxUnpool", "MelWeightMatrix", "NonMaxSuppression", "OptionalGetElement"),
-    *("OptionalHasElement", "ReverseSequence", "RoiAlign", "STFT", "TensorScatter", "TfIdfVectorizer", "Unique"),
+    *("OptionalHasElement", "RoiAlign", "STFT", "TensorScatter", "TfIdfVectorizer", "Unique"),
     *("ImageDecoder", "ai.onnx.ml.ArrayFeatureExtractor", "ai.onnx.ml.Binarizer", "ai.onnx.ml.TreeEnsemble"),
     *("ai.onnx.preview.FlexAttention", "ai.onnx.preview.training.Adagrad", "ai.onnx.preview.training.Adam"),
     "ai.onnx.preview.training.Momentum",

@@ -168,6 +168,18 @@ def test_recurrent_layers(op: str, gates: int, more: Any, direction: str, tmp_pa
     check(model(nodes, weights, opset=14), tmp_path, atol=2e-6)
 
 
+@pytest.mark.parametrize("count", [10, 4])
+def test_sequences_of_one_length_are_reversed(count: int, tmp_path: Path) -> None:
+    """As Keras' bidirectional layers are written: the length is repeated for every window."""
+    nodes = [
+        NODE("Shape", ["x"], ["n"], end=1), NODE("Expand", ["count", "n"], ["lengths"]),
+        NODE("Transpose", ["x"], ["t"], perm=[3, 0, 1, 2]),
+        NODE("ReverseSequence", ["t", "lengths"], ["r"], time_axis=0, batch_axis=1),
+        NODE("Transpose", ["r"], ["z"], perm=[1, 2, 3, 0]), NODE("Flatten", ["z"], ["y"]),
+    ]  # fmt: skip
+    check(model(nodes, {"count": ints(count)}, opset=15), tmp_path, atol=0)
+
+
 @pytest.mark.parametrize(
     ("op", "more", "reason"),
     [

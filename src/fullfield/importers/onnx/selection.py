@@ -98,6 +98,23 @@ def tile(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return b.call(aten.repeat.default, x, low)
 
 
+@operator("ReverseSequence")
+def reverse_sequence(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The first steps of an axis in the other order, as many in every window; the others as they are."""
+    x, lengths = call.input(0), call.known(1)
+    axis = call.integer("time_axis", 0) % len(x.shapes[0])
+    count = int(lengths.tensors[0].reshape(-1)[0]) if lengths.tensors[0].numel() else 0
+    if not all(bool((tensor == count).all()) for tensor in lengths.tensors):
+        raise LayerRefused("reverses sequences of different lengths")
+    size = x.shapes[0][axis]
+    if size != x.shapes[1][axis] or not 0 <= count <= size:
+        raise LayerRefused(f"reverses {count} steps of an axis of {size}, or the batch")
+    first = b.call(aten.flip.default, b.call(aten.slice.Tensor, x, axis, 0, count), [axis])
+    if count == size:
+        return first
+    return b.call(aten.cat.default, [first, b.call(aten.slice.Tensor, x, axis, count, size)], axis)
+
+
 @operator("Trilu")
 def triangle(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The upper or lower triangle of matrices, zero elsewhere."""
