@@ -140,6 +140,20 @@ def test_a_linear_classifier_of_standardised_windows_is_shared_to_its_end(form: 
     assert all(place.shared for place in scan.places.values())
 
 
+@pytest.mark.parametrize("by", ["product", "sum"])
+def test_a_map_of_one_channel_may_meet_numbers_of_several(by: str) -> None:
+    """As tf2onnx writes a layer norm over channels."""
+    numbers = torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64).reshape(1, 3, 1, 1)
+
+    def spread(x: Tensor) -> Tensor:
+        mean = x.mean(1, keepdim=True)
+        return x + (mean * numbers if by == "product" else mean + numbers)
+
+    torch.manual_seed(0)
+    _, error = scanned(Patches(spread))
+    assert error <= 1e-9
+
+
 def test_a_largest_cell_is_not_taken_before_a_factor_that_may_be_below_zero() -> None:
     torch.manual_seed(0)
     image = torch.randn(1, 3, 23, 25, dtype=torch.float64)

@@ -107,6 +107,8 @@ def _with_constant(context: Context, value: Standardised, other: Any, target: An
     if not isinstance(other, (Const, int, float)):
         return None
     number = torch.tensor(float(other)) if not isinstance(other, Const) else _numbers(context, other.node)
+    if number.numel() not in (1, channels):  # one channel becomes several
+        return None
     pattern = number.double().reshape(-1, 1, 1).expand(channels, 1, 1)
     if target in _SUMS:
         term = Term((), pattern if target is aten.add.Tensor else -pattern)
