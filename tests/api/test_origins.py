@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from torch import nn
 
 import fullfield
 from fullfield import Where
+from fullfield.cli import main
 from fullfield.exporters.detections import Detections
 from fullfield.image.raster import ArrayRaster, ImageMetadata, Origin
 from fullfield.importers.load import load
@@ -245,3 +248,48 @@ def test_results_without_an_origin_are_read_as_before(model: Model, tmp_path: Pa
     assert from_record(record, "a").origin == Origin((1, 2), (3, 4), (5, 6))
     del record["origin"]
     assert from_record(record, "a").origin == Origin()
+
+
+@pytest.mark.parametrize(
+    ("world", "text"),
+    [
+        (None, "EPSG:32633, by geotags"),
+        ("1\n0\n0\n-1\n0.5\n0.5\n", "EPSG:32633, by geotags, not by a.tfw"),
+    ],
+)
+def test_info_and_provenance_say_that_geotags_place_an_image(
+    model: Model, tmp_path: Path, world: str | None, text: str
+) -> None:
+    path = scene(tmp_path / "a.tif", transform=rasterio.Affine(2, 0, 5e5, 0, -2, 4e6), crs="EPSG:32633")
+    if world is not None:
+        (tmp_path / "a.tfw").write_text(world)
+    assert fullfield.info(path).facts["place"] == text
+    assert fullfield.scan(model, path, step=16).provenance["place"] == text
+
+
+def test_info_names_the_file_beside_an_image_that_places_it(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, photometric="rgb")
+    assert fullfield.info(tmp_path / "a.tif").facts["place"] is None
+    (tmp_path / "a.tfw").write_text("2\n0\n0\n-2\n500001\n3999999\n")
+    assert fullfield.info(tmp_path / "a.tif").facts["place"] == "no coordinate system, by a.tfw"
+    place = "<SRS>EPSG:32633</SRS><GeoTransform>500000,2,0,4000000,0,-2</GeoTransform>"
+    (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{place}</PAMDataset>")
+    assert fullfield.info(tmp_path / "a.tif").facts["place"] == "EPSG:32633, by a.tif.aux.xml, not by a.tfw"
+
+
+def test_info_and_the_summary_of_a_scan_say_that_points_are_kept_and_a_sensor_model_is_not(tmp_path: Path) -> None:
+    points = [(0, 0, 0, 10, 50, 0), (96, 0, 0, 11, 50, 0), (0, 64, 0, 10, 49, 0)]
+    tags = [(33922, "d", 18, tuple(float(n) for point in points for n in point), True)]
+    tifffile.imwrite(tmp_path / "points.tif", PIXELS, photometric="rgb", extratags=tags)
+    numbers = [0.0] * 5 + [1.0] * 5 + [1.0] * 80
+    tags = [(50844, "d", 92, (0.0, 0.0, *numbers), True)]
+    tifffile.imwrite(tmp_path / "rpc.tif", PIXELS, photometric="rgb", extratags=tags)
+    told = {
+        "points.tif": "3 control points in an unknown coordinate system, which a GeoTIFF of the scores keeps",
+        "rpc.tif": "a sensor model (RPC), which is dropped",
+    }
+    for name, text in told.items():
+        assert fullfield.info(tmp_path / name).facts["place"] == text
+        network = str(files("fullfield") / "data" / "rnet.onnx")
+        done = CliRunner().invoke(main, ["scan", network, str(tmp_path / name), "--step", "16"])
+        assert f"place    {text}\n" in done.output, done.output

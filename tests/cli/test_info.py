@@ -106,3 +106,52 @@ def test_a_file_that_can_run_code_needs_trust(tmp_path: Path) -> None:
     torch.export.save(exported, tmp_path / "a.pt2")
     assert "--trust" in run(tmp_path / "a.pt2").stderr
     assert facts(tmp_path / "a.pt2", "--trust")["window"] == [8, 8]
+
+
+def test_the_range_of_each_band_is_that_of_its_pixels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(1, 4000, (2, 40, 50)).astype(np.uint16)
+    pixels[1, :30] = 0
+    profile = {"height": 40, "width": 50, "count": 2, "dtype": "uint16", "nodata": 0, "crs": "EPSG:32633"}
+    place = rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)
+    path = tmp_path / "scene.tif"
+    with rasterio.open(path, "w", driver="GTiff", transform=place, **profile) as file:
+        file.write(pixels)
+        file.set_band_description(1, "B04")
+        file.set_band_description(2, "B08")
+    held = [plane[plane > 0] for plane in pixels]
+    found = facts(path)
+    assert found["ranges"] == [[float(each.min()), float(each.max())] for each in held]
+    assert found["ranges_of"] == "all pixels"
+    assert found["place"] == "EPSG:32633, by geotags"
+    low, high = held[0].min(), held[0].max()
+    assert f"B04 {low}..{high}, B08 {held[1].min()}..{held[1].max()} (all pixels)\n" in run(path).stdout
+
+
+def test_stored_statistics_count_before_pixels_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "scene.tif"
+    pixels = np.random.default_rng(0).integers(5, 200, (1, 600, 700)).astype(np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=600, width=700, count=1, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6),
+    ) as file:  # fmt: skip
+        file.write(pixels)
+        file.update_tags(1, STATISTICS_MINIMUM=3, STATISTICS_MAXIMUM=222)
+    assert (facts(path)["ranges"], facts(path)["ranges_of"]) == ([[3.0, 222.0]], "statistics")
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(1, STATISTICS_APPROXIMATE="YES")
+    assert re.search(r"^ranges +about 3\.\.222 \(approximate statistics\)$", run(path).stdout, re.MULTILINE)
+
+
+def test_the_range_of_a_large_image_is_about_that_of_an_overview(tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"
+    ramp = np.broadcast_to(np.linspace(0, 4000, 4096).astype(np.uint16), (1, 4096, 4096))
+    with rasterio.open(
+        path, "w", driver="GTiff", height=4096, width=4096, count=1, dtype="uint16", crs="EPSG:32633", tiled=True,
+        transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6), compress="deflate",
+    ) as file:  # fmt: skip
+        file.write(ramp)
+        file.build_overviews([8])
+    found = facts(path)
+    ((low, high),) = found["ranges"]  # type: ignore[misc, has-type]
+    assert (found["ranges_of"], 0 <= low < 10, 3990 < high <= 4000) == ("a thumbnail", True, True)
+    assert "about" in run(path).stdout

@@ -12,6 +12,7 @@ from fullfield.arguments import checks_keywords
 from fullfield.errors import FullfieldError, ImageError
 from fullfield.image.colour_profile import profile_name
 from fullfield.image.open import PathLike, open, parse_files
+from fullfield.image.ranges import band_ranges
 from fullfield.importers.checkpoints.names import parse_network_name
 from fullfield.model.window_resize import Interpolation
 from fullfield.store.archive import read_npz_record
@@ -163,7 +164,7 @@ def _image(raster: Raster) -> dict[str, Any]:
             "dtype": str(raster.dtype),
             "reader": metadata.reader,
         }
-    place = metadata.georeference
+    place, ranges = metadata.georeference, band_ranges(raster)
     return {
         "size": [height, width],
         "bands": bands,
@@ -175,7 +176,10 @@ def _image(raster: Raster) -> dict[str, Any]:
         "nodata": metadata.nodata,
         "alpha": "is no band: says which pixels are shown" if metadata.alpha else None,
         "colour_profile": None if metadata.profile is None else profile_name(metadata.profile),
+        "ranges": None if ranges is None else [None if span is None else list(span) for span in ranges.ranges],
+        "ranges_of": None if ranges is None else ranges.source,
         "value_range": None if metadata.value_range is None else list(metadata.value_range),
+        "place": metadata.place,
         "origin": metadata.origin.text,
         "crs": None if place is None else place.crs,
         "transform": None if place is None else list(place.transform),
@@ -241,11 +245,26 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield title, " x ".join(map(str, value))
         elif title == "levels" and value:
             yield title, ", ".join(" x ".join(map(str, size)) for size in value)
+        elif title == "ranges" and value:
+            yield title, _ranges_text(facts, value)
+        elif title == "ranges_of":
+            pass
         elif isinstance(value, list) and value:
             more = f", ... ({len(value)})" if len(value) > _SHOWN else ""
             yield title, ", ".join(map(_text, value[:_SHOWN])) + more
         elif value is not None and value != []:
             yield title, _text(value)
+
+
+def _ranges_text(facts: Mapping[str, Any], ranges: list[Any]) -> str:
+    """The range of each band by its name; said to be about that where it is not of all pixels."""
+    names = facts.get("band_names") or [str(number) for number in range(len(ranges))]
+    spans = ["no data" if span is None else f"{span[0]:g}..{span[1]:g}" for span in ranges[:_SHOWN]]
+    told = spans[:1] if len(ranges) == 1 else [" ".join(filter(None, pair)) for pair in zip(names, spans, strict=False)]
+    more = f", ... ({len(ranges)})" if len(ranges) > _SHOWN else ""
+    source = facts["ranges_of"]
+    about = "" if source in ("statistics", "all pixels") else "about "
+    return f"{about}{', '.join(told)}{more} ({source})"
 
 
 def _text(value: Any) -> str:

@@ -109,6 +109,7 @@ def summary(scores: Scores, shown: int | str | None, seconds: float, written: li
         "shape": list(scores.shape),
         "signal": scores.provenance.get("signal"),
         "input": scores.provenance.get("input"),
+        "place": scores.provenance.get("place"),
         "kind": scores.kind,
         "features": scores.features,
         "dtype": str(scores.dtype),
@@ -183,6 +184,7 @@ def text(facts: dict[str, Any]) -> str:
         f"image    {height}x{width} px{scanned}, window {h}x{w} px, step {step} px{own}"
         if facts.get("signal") is None
         else f"signal   {_signal(facts, width)}, window {w} samples, step {facts['step'][1]} samples{own}",
+        *([f"place    {facts['place']}"] if facts.get("place") else []),
         *([f"input    {facts['input']['text']}"] if facts.get("input") else []),
         f"time     {facts['seconds']:.2f} s, {facts['megapixels_per_s']:.3g} "
         + ("megapixels/s" if facts.get("signal") is None else "megasamples/s"),

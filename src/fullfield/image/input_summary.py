@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fullfield.errors import ImageError
 from fullfield.image.pixels import pixel_range
-from fullfield.image.raster import ArrayRaster, Raster
+from fullfield.image.ranges import Range, found_range
 from fullfield.image.sources import ImageSource
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.window_resize import WindowResize
 from fullfield.text import numbers_text
 
-Range = tuple[float, float]
-_SIDE = 1024  # px of the thumbnail in which the range of pixel values is found
-_PARTS = 4  # rows and columns of parts that are read instead where a large image has no pyramid
-_PART = 256  # px a side of these
 _SUSPECT = 4  # a range whose top is so many times above the greatest pixel found is probably not the camera's
 
 
@@ -135,7 +128,7 @@ def input_summary(source: ImageSource, resize: WindowResize | None = None) -> In
     declared = raster.metadata.value_range
     used = None if pre.value_range is None else pixel_range(raster.dtype, declared)
     few = raster.dtype in (np.uint8, np.bool_)
-    found = None if few else _found_range(raster)
+    found = None if few else found_range(raster)
     metadata = raster.metadata
     return InputSummary(
         pre,
@@ -149,38 +142,6 @@ def input_summary(source: ImageSource, resize: WindowResize | None = None) -> In
         resize,
         metadata.converted_from,
     )
-
-
-def _found_range(raster: Raster) -> Range | None:
-    """Least and greatest finite pixel value of a thumbnail, or of parts of an image that has none."""
-    with contextlib.suppress(ImageError):  # damaged there; the scan may not come there
-        spans = [_extremes(part, raster.metadata.nodata) for part in _parts(raster)]
-        there = [span for span in spans if span is not None]
-        return (min(low for low, _ in there), max(high for _, high in there)) if there else None
-    return None
-
-
-def _parts(raster: Raster) -> list[NDArray[Any]]:
-    height, width, _ = raster.shape
-    if isinstance(raster, ArrayRaster):
-        hop = max(1, max(height, width) // _SIDE)
-        return [raster.pixels[::hop, ::hop]]
-    small = raster.thumbnail(_SIDE)
-    if small is not None:
-        return [small]
-    sides = (1, _PART * _PART) if height == 1 else (_PART, _PART)
-    tops, lefts = (
-        np.unique(np.linspace(0, max(0, n - side), _PARTS).astype(int)).tolist()
-        for n, side in zip((height, width), sides, strict=True)
-    )
-    return [raster.read(y, min(height, y + sides[0]), x, min(width, x + sides[1])) for y in tops for x in lefts]
-
-
-def _extremes(pixels: NDArray[Any], nodata: float | None) -> Range | None:
-    if nodata is None and pixels.size and np.isfinite(low := pixels.min()) and np.isfinite(high := pixels.max()):
-        return float(low), float(high)
-    there = np.isfinite(pixels) & (pixels != nodata)
-    return (float(pixels[there].min()), float(pixels[there].max())) if there.any() else None
 
 
 def _whole_range(dtype: str) -> Range | None:

@@ -20,13 +20,14 @@ from fullfield.image.formats.gdal_safety import is_remote
 from fullfield.image.formats.numpy import MAGIC, open_numpy
 from fullfield.image.formats.ome_files import is_ome_xml
 from fullfield.image.formats.pillow import open_pillow
-from fullfield.image.formats.sidecars import has_sidecars
+from fullfield.image.formats.sidecars import has_sidecars, with_place
 from fullfield.image.formats.tiff import GEO_TAGS, open_tiff
 from fullfield.image.formats.tiff_check import first_tags, tiff_format
 from fullfield.image.formats.wave import is_wave, open_wave
 from fullfield.image.network import retried
 from fullfield.image.open_stack import open_stack
 from fullfield.image.opened import FileState, Opened, file_state
+from fullfield.image.orientation import OrientedRaster
 from fullfield.image.percentiles import percentile_range
 from fullfield.image.raster import Raster, finest_level
 from fullfield.image.selection import (
@@ -313,7 +314,9 @@ def _open_tiff(path: str, local: str | None, tags: frozenset[int], selection: Se
     placed = scaled or tags & GEO_TAGS or (local is not None and has_sidecars(local))
     if placed and _gdal_reads(path, local):
         return _reader("gdal")(local or path, selection)
-    return open_tiff(path, selection)
+    raster = open_tiff(path, selection)
+    beside = local is not None and not tags & GEO_TAGS and not isinstance(raster, OrientedRaster)
+    return with_place(raster) if beside and has_sidecars(path) else raster
 
 
 def _gdal_reads(path: str, local: str | None) -> bool:

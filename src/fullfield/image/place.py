@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +47,29 @@ def crs_name(crs: str | None) -> str:
     except Exception:  # noqa: BLE001  rasterio is not installed, or does not know it: its name is enough
         found = None
     return ":".join(found) if found else [*crs.split('"'), crs][1]
+
+
+def projected_unit(crs: str) -> float | None:
+    """Metres of a unit of a projected coordinate system; ``None`` of others, or where nothing installed knows it.
+
+    Examples:
+        >>> projected_unit('PROJCS["UTM",GEOGCS["WGS 84",UNIT["degree",0.0174]],UNIT["metre",1]]')
+        1.0
+    """
+    text = crs.lstrip().upper()
+    if text.startswith(("PROJCS[", "PROJCRS[", "PROJECTEDCRS[")):
+        units = re.findall(r'(?:LENGTH)?UNIT\s*\[\s*"[^"]*"\s*,\s*([0-9.E+-]+)', text)
+        return float(units[-1]) if units else None
+    if find_spec("pyproj") is None:
+        return None
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        found = CRS.from_user_input(crs)
+    except CRSError:
+        return None
+    return float(found.axis_info[0].unit_conversion_factor) if found.is_projected else None
 
 
 def between(target: AffineTransform, source: AffineTransform) -> AffineTransform:

@@ -83,6 +83,19 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """The least and greatest values that a file stores of its bands.
+
+    Args:
+        ranges: of each band.
+        approximate: whether they are of some of the pixels only.
+    """
+
+    ranges: tuple[tuple[float, float], ...]
+    approximate: bool = False
+
+
+@dataclass(frozen=True)
 class ImageMetadata:
     """The metadata of an image.
 
@@ -104,6 +117,8 @@ class ImageMetadata:
         origin: where other programs see the finest level.
         profile: ICC profile of the colours, if the file has one that was not applied.
         converted_from: name of the profile from which the colours were converted to sRGB.
+        place: what places the image and on which map, for reports; ``None`` where nothing does.
+        statistics: least and greatest value of every band, where the file stores them.
         reader: name of the reader, for reports.
         held_bytes: most bytes of decoded tiles that the reader's library caches.
         opened: what was opened, of an image in a file.
@@ -126,6 +141,8 @@ class ImageMetadata:
     origin: Origin = Origin()
     profile: bytes | None = field(default=None, repr=False)
     converted_from: str | None = None
+    place: str | None = None
+    statistics: Statistics | None = None
     reader: str = "array"
     held_bytes: int = 0
     opened: Opened | None = field(default=None, repr=False, compare=False)

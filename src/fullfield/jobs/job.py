@@ -101,6 +101,7 @@ class ScanJob:
             "ends_in": model.ends_in,
             "features": model.features,
             "image": self.source.image.name,
+            **({"place": place} if (place := self.source.image.original.metadata.place) else {}),
             "input": input_summary(self.source.image, model.resize).to_dict(),
             **self._background,
             **self._signal,

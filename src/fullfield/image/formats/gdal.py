@@ -24,12 +24,15 @@ from fullfield.image.decoded_size import block_bytes
 from fullfield.image.formats.bits import bits_range, gdal_bits
 from fullfield.image.formats.gdal_metadata import (
     band_names,
+    common_type,
     control_points,
     dataset_metadata,
     georeference_of,
     microns_per_pixel,
     palette_colours,
+    place_text,
     reader_name,
+    statistics_of,
     tag_microns,
 )
 from fullfield.image.formats.gdal_safety import (
@@ -202,6 +205,7 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
                 [(dataset.scales[band - 1], dataset.offsets[band - 1]) for band in plan.bands],
                 applied=plan.scaled is not None,
             )
+            place = place_text(dataset, path, placed=placed)
             first = microns_per_pixel(dataset.transform, dataset.crs) if placed else tag_microns(dataset)
             count = min(len(dataset.overviews(plan.bands[0])), _MOST_LEVELS - 1)
         levels = tuple(_size(target, level, path) for level in range(count + 1))
@@ -211,6 +215,7 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
             metadata = dataset_metadata(
                 dataset, path, bands=plan.bands, channels=channels, names=names, levels=levels, level=level
             )
+            stored = statistics_of(dataset, plan.bands) if plan.colours is None and plan.scaled is None else None
             bits = gdal_bits(dataset, plan.bands) if plan.colours is None else None
             span = selection.value_range or (bits_range(bits, plan.dtype) if plan.scaled is None else None)
     metadata = replace(
@@ -219,6 +224,8 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
         georeference=metadata.georeference if placed else None,  # of an overview GDAL makes one
         origin=origin,
         reader=reader,
+        place=place,
+        statistics=stored,
         mpp=metadata.mpp if placed or first is None else level_mpp(first, levels, level),
         nodata=_shown_nodata(metadata.nodata if plan.nodata is None else plan.nodata, plan),
         masked=plan.masked,
@@ -295,7 +302,7 @@ def _read_plan(
     bands = (
         opaque if selection.bands is None else select_bands(selection.bands, dataset.count, where=where, names=known)
     )
-    dtype = _common_type([dataset.dtypes[b] for b in bands], where)
+    dtype = common_type([dataset.dtypes[b] for b in bands], where)
     indexes = tuple(b + 1 for b in bands)
     names = tuple((*known[b], "")[0] for b in bands)
     alphas = [i for i, kind in enumerate(kinds, 1) if kind is ColorInterp.alpha and i not in indexes]
@@ -351,19 +358,6 @@ def _white(dataset: Any, dtype: np.dtype[Any]) -> int | None:
         return None
     bits = gdal_bits(dataset, (1,)) or 8 * dtype.itemsize
     return int(2 ** min(bits, 8 * dtype.itemsize)) - 1
-
-
-def _common_type(names: list[str], where: str) -> np.dtype[Any]:
-    """The smallest type that holds all bands.
-
-    Raises:
-        ImageError: bands are complex.
-    """
-    if any(name.startswith("complex") for name in names):
-        raise ImageError(
-            where, f"bands are {names[0]}, a network takes real numbers", fix="write amplitude or phase to a file"
-        )
-    return np.result_type(*(np.dtype(name) for name in names))
 
 
 def _size(target: str, level: int, path: str) -> tuple[int, int]:

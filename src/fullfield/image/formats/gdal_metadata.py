@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.image.blob import open_blob
 from fullfield.image.formats.gdal_safety import CACHE_BYTES
+from fullfield.image.formats.sidecar_files import read_sidecars, world_file
 from fullfield.image.identity import file_identity
-from fullfield.image.raster import Georeference, ImageMetadata, Origin
+from fullfield.image.place import crs_name
+from fullfield.image.raster import Georeference, ImageMetadata, Origin, Statistics
 
 _MOST_FILES = 256  # of one dataset whose bytes are sampled; of longer lists the number of files is part of the identity
 
@@ -61,13 +63,54 @@ def dataset_metadata(
 def reader_name(dataset: Any, path: str, *, placed: bool) -> str:
     """The reader's name, and what it makes of several or unusual places."""
     world, notes = world_file(path), ""
-    if placed and world is not None and not any(Path(name).name == world.name for name in dataset.files):
-        notes = f"; {world.name} is not used: the file has a place of its own"
+    if placed and (unused := _unused_world_file(dataset, path)):
+        notes = f"; {unused} is not used: the file has a place of its own"
+    elif not placed and world is not None:
+        notes = f"; {world.name} is not used: it holds no six numbers, or gives pixels without an area"
     elif not placed and dataset.gcps[0]:
         notes = "; placed only by control points, which a GeoTIFF of its scores keeps: gdalwarp it first for a map"
     elif not placed and dataset.rpcs is not None:
         notes = "; placed only by a sensor model (RPC), which is dropped: gdalwarp it first for a map"
     return f"gdal ({dataset.driver}{notes})"
+
+
+def _unused_world_file(dataset: Any, path: str) -> str | None:
+    """The name of a world file beside a raster that has a place of its own."""
+    world = world_file(path)
+    unused = world is not None and not any(Path(name).name == world.name for name in dataset.files)
+    return world.name if world is not None and unused else None
+
+
+def place_text(dataset: Any, path: str, *, placed: bool) -> str | None:
+    """What places a raster, open at its finest level, and on which map; ``None`` where nothing does."""
+    if placed:
+        unused = _unused_world_file(dataset, path)
+        by = _placed_by(dataset, path) + (f", not by {unused}" if unused else "")
+        return f"{crs_name(dataset.crs.to_wkt() if dataset.crs else None)}, by {by}"
+    points, crs = dataset.gcps
+    if points:
+        known = crs_name(crs.to_wkt()) if crs else "an unknown coordinate system"
+        return f"{len(points)} control points in {known}, which a GeoTIFF of the scores keeps"
+    return None if dataset.rpcs is None else "a sensor model (RPC), which is dropped"
+
+
+def _placed_by(dataset: Any, path: str) -> str:
+    """What gives the transform: a file beside the image, geotags, or the format itself."""
+    beside = read_sidecars(path) if Path(path).is_file() else None
+    at = None if beside is None else beside.georeference
+    if beside is not None and at is not None and np.allclose(at.transform, tuple(dataset.transform)[:6], rtol=1e-12):
+        return " and ".join(beside.names)
+    return "geotags" if dataset.driver == "GTiff" else f"the file ({dataset.driver})"
+
+
+def statistics_of(dataset: Any, bands: tuple[int, ...]) -> Statistics | None:
+    """The range of some bands, counted from 1, that the file or one beside it states; ``None`` unless of all."""
+    tags = [dataset.tags(band) for band in bands]
+    try:
+        ranges = tuple((float(tag["STATISTICS_MINIMUM"]), float(tag["STATISTICS_MAXIMUM"])) for tag in tags)
+    except (KeyError, ValueError):
+        return None
+    return Statistics(ranges, any(tag.get("STATISTICS_APPROXIMATE") == "YES" for tag in tags))
 
 
 def band_names(dataset: Any) -> list[tuple[str, ...]]:
@@ -98,6 +141,19 @@ def _profile(dataset: Any) -> bytes | None:
         return None
 
 
+def common_type(names: list[str], where: str) -> np.dtype[Any]:
+    """The smallest type that holds all bands.
+
+    Raises:
+        ImageError: bands are complex.
+    """
+    if any(name.startswith("complex") for name in names):
+        raise ImageError(
+            where, f"bands are {names[0]}, a network takes real numbers", fix="write amplitude or phase to a file"
+        )
+    return np.result_type(*(np.dtype(name) for name in names))
+
+
 def _held_bytes(dataset: Any) -> int:
     """Most bytes of decoded blocks that GDAL caches: its limit, or all of a small image."""
     pixel: int = sum(np.dtype(name).itemsize for name in dataset.dtypes)
@@ -111,19 +167,6 @@ def microns_per_pixel(transform: Any, crs: Any) -> tuple[float, float] | None:
         return None
     _, metres = crs.linear_units_factor
     return math.hypot(transform.b, transform.e) * metres * 1e6, math.hypot(transform.a, transform.d) * metres * 1e6
-
-
-def world_file(path: str) -> Path | None:
-    """The world file beside a file: ``.tfw`` or ``.tifw`` beside ``.tif``, ``.jgw``, ``.pgw`` …, or ``.wld``."""
-    file = Path(path)
-    kind = file.suffix.removeprefix(".")
-    names = ([f"{kind[0]}{kind[-1]}w", f"{kind}w"] if len(kind) > 1 else []) + ["wld"]
-    for name in names:
-        for spelled in (name.lower(), name.upper(), name):
-            beside = file.with_suffix(f".{spelled}")
-            if beside.is_file():
-                return beside
-    return None
 
 
 def control_points(dataset: Any) -> Origin:

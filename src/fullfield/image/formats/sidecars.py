@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from fullfield.image.formats.gdal import opened_dataset
-from fullfield.image.formats.gdal_metadata import georeference_of, microns_per_pixel, world_file
+from fullfield.image.formats.gdal_metadata import control_points, georeference_of, microns_per_pixel, place_text
+from fullfield.image.formats.sidecar_files import MOST_BYTES, Sidecars, read_sidecars, world_file
+from fullfield.image.identity import file_identity
 from fullfield.image.nodata import nodata_of
 from fullfield.image.orientation import oriented_array, oriented_georeference
-from fullfield.image.raster import ArrayRaster
+from fullfield.image.place import crs_name
+from fullfield.image.raster import ArrayRaster, Raster, finest_level
 
+_R = TypeVar("_R", bound=Raster)
 _AUXILIARY = (b"<GeoTransform", b"<SRS", b"<NoDataValue", b"<GCPList", b"<GCP ")
-_AUXILIARY_BYTES = 16 << 20  # of an .aux.xml, most of which are histograms
 
 
 def has_sidecars(path: str) -> bool:
@@ -24,7 +28,7 @@ def has_sidecars(path: str) -> bool:
     if not auxiliary.is_file():
         return False
     with auxiliary.open("rb") as file:
-        text = file.read(_AUXILIARY_BYTES)
+        text = file.read(MOST_BYTES)
     return any(name in text for name in _AUXILIARY)
 
 
@@ -40,10 +44,10 @@ def with_sidecars(raster: ArrayRaster, orientation: object) -> ArrayRaster:
     """
     metadata = raster.metadata
     if find_spec("rasterio") is None:
-        reader = f"{metadata.reader} (without the files beside it: pip install 'fullfield[geo]')"
-        return replace(raster, metadata=replace(metadata, reader=reader))
+        return with_place(raster, orientation)
     with opened_dataset(raster.name) as dataset:
         at, mpp = georeference_of(dataset), microns_per_pixel(dataset.transform, dataset.crs)
+        place, origin = place_text(dataset, raster.name, placed=at is not None), control_points(dataset)
         values = set(dataset.nodatavals) if dataset.count == raster.shape[2] else {None}
         masks = Path(raster.name + ".msk").is_file()
         held = oriented_array((dataset.dataset_mask() != 0)[:, :, None], orientation)[:, :, 0] if masks else None
@@ -55,8 +59,54 @@ def with_sidecars(raster: ArrayRaster, orientation: object) -> ArrayRaster:
         metadata,
         georeference=oriented_georeference(at, orientation, raster.shape[:2]),
         mpp=None if at is None else mpp,
+        origin=origin if at is None and orientation in (None, 1) else metadata.origin,
+        place=place,
         nodata=nodata,
         masked=metadata.masked or nodata is not None or masks,
         reader=metadata.reader if at is None else f"{metadata.reader}, placed by GDAL",
     )
     return replace(raster, metadata=changed, shown=shown)
+
+
+def with_place(raster: _R, orientation: object = None) -> _R:
+    """An image with the place and the nodata value that files beside it give, without GDAL.
+
+    Args:
+        raster: of any level; its name is the path.
+        orientation: as it was applied to the image's pixels.
+    """
+    metadata, beside = raster.metadata, read_sidecars(raster.name)
+    finest = finest_level(raster)
+    at = oriented_georeference(beside.georeference, orientation, finest.size)
+    mpp, scale = beside.mpp, [whole / part for whole, part in zip(finest.size, raster.shape[:2], strict=True)]
+    nodata = metadata.nodata
+    if nodata is None and len(set(map(str, beside.nodata))) == 1 and len(beside.nodata) == raster.shape[2]:
+        nodata = nodata_of(beside.nodata[0], raster.dtype)
+    missing = [suffix for suffix in (".ovr", ".msk") if Path(raster.name + suffix).is_file()]
+    notes = [f"placed by {' and '.join(beside.names)}"] if at is not None else []
+    notes += beside.notes
+    notes += [f"without {' and '.join(missing)} beside it: pip install 'fullfield[geo]'"] if missing else []
+    changed = replace(
+        metadata,
+        georeference=None if at is None else at.moved(0, 0, (scale[0], scale[1])),
+        place=_place_text(beside),
+        mpp=metadata.mpp if at is None else None if mpp is None else (mpp[0] * scale[0], mpp[1] * scale[1]),
+        nodata=nodata,
+        masked=metadata.masked or nodata is not None,
+        origin=beside.origin if beside.origin.points else metadata.origin,
+        reader=metadata.reader + (f" ({'; '.join(notes)})" if notes else ""),
+        identity=metadata.identity | {"beside": {name: _state(raster.name, name) for name in beside.names}},
+    )
+    return replace(raster, metadata=changed)  # type: ignore[type-var]  # all readers' are dataclasses
+
+
+def _place_text(beside: Sidecars) -> str | None:
+    at, points = beside.georeference, beside.origin.points
+    if at is not None:
+        return f"{crs_name(at.crs)}, by {' and '.join(beside.names)}"
+    known = crs_name(beside.origin.points_crs) if beside.origin.points_crs else "an unknown coordinate system"
+    return f"{len(points)} control points in {known}, which a GeoTIFF of the scores keeps" if points else None
+
+
+def _state(path: str, name: str) -> dict[str, object]:
+    return file_identity(Path(path).with_name(name))

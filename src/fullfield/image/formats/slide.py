@@ -191,6 +191,7 @@ def open_slide(path: str, selection: Selection) -> SlideRaster:
             held_bytes=min(_CACHE_BYTES, 4 * sizes[index][0] * sizes[index][1]),
             profile=None if profile is None else profile.tobytes(),
             origin=Origin(_corner(properties)),
+            place=None if _corner(properties) == (0, 0) else "the bounds of what was scanned",
             reader=f"openslide ({properties.get('openslide.vendor', 'unknown vendor')})",
         )
     return SlideRaster(path, (*sizes[index], len(bands)), metadata, level, Handles(partial(_open, path, cache), path))

@@ -309,6 +309,7 @@ def _raster(path: str, selection: Selection, series: Series, page: Any, opened: 
         value_range=selection.value_range or bits_range(photometric.bits(series.bits), photometric.dtype),
         profile=page.iccprofile or None,
         origin=Origin() if series.stage is None else Origin(first=series.stage),
+        place=None if series.stage is None else "the position of the stage",
         band_names=tuple((*names[band], "")[0] for band in bands) if any(names) else (),
         reader="tifffile" + (f" (without georeference: {_georeference_fix(path)})" if geo else ""),
     )

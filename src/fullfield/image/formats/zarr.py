@@ -19,7 +19,8 @@ from fullfield.image.formats.zarr_find import ZarrImage, dimension_names, find_i
 from fullfield.image.formats.zarr_identity import zarr_identity
 from fullfield.image.formats.zarr_place import MapPlace, find_place, scale_and_offset
 from fullfield.image.nodata import check_nodata, data_mask, nodata_of
-from fullfield.image.raster import ImageMetadata, raster_text
+from fullfield.image.place import crs_name
+from fullfield.image.raster import Georeference, ImageMetadata, Origin, raster_text
 from fullfield.image.scaling import scale_note, scaled_numbers, scaled_type
 from fullfield.image.selection import Selection, select_bands, select_level
 
@@ -173,6 +174,7 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
     if scaled is not None and nodata is not None:
         nodata = math.nan
     place = MapPlace() if image.group is None or names is None else find_place(first, names, axes, image.group)
+    origin = ome_origin(image.multiscale, image.datasets[0], axes)
     fixed = {"level": level, "bands": list(bands), "fixed": [list(pair) for pair in axes.fixed]}
     metadata = ImageMetadata(
         identity=zarr_identity(store, array, image, where) | fixed,
@@ -185,7 +187,8 @@ def _opened(store: Any, image: ZarrImage, selection: Selection, where: str) -> Z
         masked=nodata is not None or stored.kind == "f" or scaled is not None,
         every_band=selection.valid == "all",
         value_range=selection.value_range,
-        origin=ome_origin(image.multiscale, image.datasets[0], axes),
+        origin=origin,
+        place=_place_text(place.georeference, origin),
         band_names=tuple(labels[band] for band in bands) if any(labels) else (),
         reader=f"zarr (v{array.metadata.zarr_format}{', OME' if image.multiscale else ''}{place.note})"
         + scale_note([scale], applied=scaled is not None),
@@ -243,6 +246,13 @@ def _packed_float(text: str) -> float | None:
     except (ValueError, struct.error):
         return None
     return found
+
+
+def _place_text(at: Georeference | None, origin: Origin) -> str | None:
+    """What places an image and on which map, for reports."""
+    if at is not None:
+        return f"{crs_name(at.crs)}, by the coordinates of the Zarr"
+    return None if origin.first == (0, 0) else "the translation of OME-Zarr"
 
 
 def _channel_index(bands: tuple[int, ...]) -> tuple[Any, Any]:
