@@ -41,7 +41,7 @@ _ELSEWHERE = {
 }
 # Fields of the records that verbs take: their argument, and the record's name.
 _RECORDS = {
-    "where": ("Where", ("region", "mask", "coordinates", "skip_background", "min_coverage", "edge")),
+    "where": ("Where", ("region", "mask", "coordinates", "skip_background", "min_coverage", "edge", "clip")),
     "encoding": ("Encoding", ("classes", "labels", "activation", "dtype", "range")),
     "compute": ("Compute", ("budget", "tile", "method", "device", "rank", "world")),
 }

@@ -14,7 +14,7 @@ from fullfield.files import remove
 from fullfield.importers.load import load
 from fullfield.jobs.in_memory import scan_in_memory
 from fullfield.jobs.request import Existing, OutputRequest, ScanRequest, StepLike, check_existing
-from fullfield.jobs.to_file import scan_to_file
+from fullfield.jobs.to_file import clip_file, scan_to_file
 from fullfield.jobs.to_store import scan_to_store
 from fullfield.jobs.tuning import tuned
 from fullfield.verification.target import Target
@@ -137,6 +137,8 @@ def scan(
     )
     if isinstance(mode, Target):
         request = tuned(request, mode, progress)
+    if place is None or place.is_store:
+        clip_file(request.where, None if place is None else place.path)
     if place is None:
         if request.compute.world > 1:
             raise GeometryError("world", "scores in memory are not shared by processes", fix="give an output")

@@ -210,7 +210,8 @@ class _Batch:
         given = {name: self.settings[name] for name in ("step", "scale", "encoding", "compute")}
         where = replace(self.where, mask=None)
         request = ScanRequest.parse(self.model, None, mode=mode_of(self.passes.modes[0]), where=where, **given)
-        more = {"verify": self.settings["verify"], "decide": repr(self.files.rule), **self.passes.texts}
+        clip = {"clip": True} if where.clip else {}
+        more = clip | {"verify": self.settings["verify"], "decide": repr(self.files.rule), **self.passes.texts}
         return run_of(request, target, more=more)
 
     def _results(

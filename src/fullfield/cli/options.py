@@ -139,10 +139,8 @@ image = click.argument("images", nargs=-1, required=True, metavar="IMAGE")
 
 # -- Where -------------------------------------------------------------------------------------------------------------
 
-where = collected(
-    "where",
-    records.where,
-    ("region", "mask", "coordinates", "skip_background", "min_coverage", "edge"),
+_WHERE = ("region", "mask", "coordinates", "skip_background", "min_coverage", "edge")
+_WHERE_OPTIONS = (
     option("--region", group="Where", metavar="Y0:Y1,X0:X1", help="Part to scan, px; of a signal START:STOP."),
     option("--mask", group="Where", metavar="FILE", help="Where to look: a picture (not 0 there) or polygons."),
     option(
@@ -171,6 +169,20 @@ where = collected(
         metavar="HOW",
         default="valid",
         help="valid, or continued by reflect, replicate, constant.",
+    ),
+)
+where = collected("where", records.where, _WHERE, *_WHERE_OPTIONS)
+clipped_where = collected(
+    "where",
+    records.where,
+    (*_WHERE, "clip"),
+    *_WHERE_OPTIONS,
+    option(
+        "--clip",
+        group="Where",
+        rare=True,
+        is_flag=True,
+        help="Cut the objects of .geojson, .gpkg, .fgb, .csv, .parquet to the polygons of --mask.",
     ),
 )
 

@@ -41,7 +41,7 @@ _SUFFIXES = (".zarr", ".tif", ".ome.tif", ".npy", ".npz", ".png", ".geojson", ".
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @apply(options.step, options.scale, options.picked)
 @option("--recursive", group="What", is_flag=True, help="Search the folders in a folder for images, too.")
-@options.where
+@options.clipped_where
 @apply(options.modes, options.target, options.shared_compute)
 @option("--verify", group="How", type=click.IntRange(min=0), default=0, metavar="N", help="Run N windows as crops too.")
 @option("-o", "--output", group="Output", metavar="PATH", help=".zarr, .tif, .png, .geojson, .csv, ...: see --format.")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from fullfield.drawing.score_pictures import widest_band
 from fullfield.engine.progress import OnProgress, announce
-from fullfield.errors import ImageError
-from fullfield.exporters import check_signal_format, export, format_of
+from fullfield.errors import GeometryError, ImageError
+from fullfield.exporters import Options, check_signal_format, export, format_of
+from fullfield.exporters.detections import Detections
 from fullfield.files import LAYERS
 from fullfield.jobs.job import encoder_of
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.jobs.to_store import scan_to_store
+from fullfield.mask.geojson import holds_shapes
+from fullfield.mask.where import Where
 from fullfield.store.stored_map import StoredMap
 
 
@@ -39,6 +43,7 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
     if kind == "picture" and not signals and classes is not None and encoder.bands != 1:
         what = f"a picture shows one class, {encoder.bands} are given"
         raise ImageError("classes", what, fix="give one class, or write labels")
+    options = Options(detections=Detections(clip=clip_file(request.where, output.path)))
     stored = request
     if objects:
         stored = replace(request, encoding=replace(request.encoding, classes=None))
@@ -54,11 +59,40 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
         classes = None
     budget = request.compute.budget_bytes
     written = export(
-        found, output.path, classes=classes, overwrite=output.overwrite, budget_bytes=budget, progress=progress
+        found,
+        output.path,
+        classes=classes,
+        overwrite=output.overwrite,
+        options=options if objects else None,
+        budget_bytes=budget,
+        progress=progress,
     )
     if written.detections is not None:
         announce(progress, "exporting", str(written))
     return found
+
+
+def clip_file(where: Where, output: Path | None) -> str | None:
+    """The file of polygons that objects are cut to; ``None`` where they are not cut.
+
+    Args:
+        where: of the scan; its mask's file has the polygons.
+        output: that is written, if any.
+
+    Raises:
+        GeometryError: the output holds no objects, or the mask is no file of polygons.
+    """
+    if not where.clip:
+        return None
+    if output is None or output.suffix.lower() not in LAYERS:
+        what = "cuts objects, " + ("and no file is written" if output is None else f"and {output} holds none")
+        raise GeometryError("clip", what, fix=f"write {', '.join(LAYERS)}, or leave it out")
+    mask = where.mask
+    if not isinstance(mask, (str, os.PathLike)) or not holds_shapes(Path(mask)):
+        found = "and no mask is given" if mask is None else "and this mask has none"
+        what = f"cuts objects to the polygons of the mask, {found}"
+        raise GeometryError("clip", what, fix="give mask= (--mask) a GeoJSON or vector file")
+    return os.fspath(mask)
 
 
 def intermediate_store(path: Path) -> Path:

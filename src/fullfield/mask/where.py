@@ -38,6 +38,8 @@ class Where:
             window is scanned if it touches them at all.
         edge: ``valid`` scores windows inside the image; ``reflect``, ``replicate`` and ``constant`` (black) continue
             the image, so that a window is centred on every step of it, corner to corner.
+        clip: cut the objects of a scan's output (GeoJSON, vector files, tables) to the polygons of the mask's file,
+            beyond which windows at its edge reach otherwise. Their scores stay those of the whole.
 
     Raises:
         GeometryError: a region of another form or an empty one, unknown ``coordinates`` or ``edge``, or a coverage
@@ -54,6 +56,7 @@ class Where:
     skip_background: bool | Foreground = False
     min_coverage: float = 0.0
     edge: str = "valid"
+    clip: bool = False
 
     def __post_init__(self) -> None:
         if self.region is not None:
@@ -71,7 +74,7 @@ class Where:
     def to_json(self) -> dict[str, Any]:
         """What decides which windows of a map are computed, as plain JSON that differs when any of it does.
 
-        ``edge`` is not part of it: it decides which windows the map has.
+        ``edge`` and ``clip`` are not part of it: they decide which windows the map has, and what is written of them.
 
         Raises:
             OSError: the mask's file cannot be read.
