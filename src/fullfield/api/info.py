@@ -77,7 +77,7 @@ def info(
         path: an image, or several files that are one; a model's file or name; or a result that ``scan`` or ``export``
             wrote (``.zarr``, ``.npz``).
         check: read all of it: of a result every checksum is compared, of an image every pixel is decoded.
-        trust: allow a model file to run code, as ``.pt2`` files and pickles can.
+        trust: allow a model file to run code, as ``.pt2`` files and pickles can, and a VRT to name any file.
         window, score, weights, arch, channels, resize, interpolation, antialias: of a model, as for ``load``.
 
     Raises:
@@ -85,7 +85,7 @@ def info(
     """
     name, *others = parse_files(path)
     if others:
-        return _image_info(open([name, *others]), check=check)
+        return _image_info(open([name, *others], trust=trust), check=check)
     options = {"trust": trust, "window": window, "score": score, "weights": weights, "arch": arch, "channels": channels}
     options |= {"resize": resize, "interpolation": interpolation, "antialias": antialias}
     if parse_network_name(name) is not None:
@@ -100,7 +100,7 @@ def info(
     else:
         return FileInfo(name, "result", found | ({"checked": str(check_result(Path(name)))} if check else {}))
     try:
-        raster = open(name)
+        raster = open(name, trust=trust)
     except ImageError as error:
         return FileInfo(name, "model", _model(_loaded(name, error, **options)))
     return _image_info(raster, check=check)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     ),
 )
 @options.image
-@options.picked
+@apply(options.picked, options.trust)
 @option("--budget", group="How", metavar="SIZE", help="Memory allowed, such as 2GB.")
 @option("-o", "--output", group="Output", metavar="FILE", help=".geojson, .gpkg, .fgb, .tif, .ome.tif, .png.")
 @map_options.coordinates("Polygons")
@@ -34,6 +34,7 @@ def command(
     *,
     images: tuple[str, ...],
     pick: PickedPart,
+    trust: bool,
     budget: str | None,
     output: str | None,
     coordinates: Any,
@@ -44,7 +45,7 @@ def command(
 
     It is what scan --skip-background looks at. Polygons and rasters can be edited and given to --mask.
     """
-    image = pick(images)
+    image = pick.trusted(trust)(images)
     if output is not None:
         from fullfield.exporters.foreground import SUFFIXES
         from fullfield.files import check_writable

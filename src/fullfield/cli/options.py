@@ -522,7 +522,9 @@ _arch = option(
     metavar="NAME",
     help="Network of a file of weights: timm:NAME, torchvision:NAME.",
 )
-trust = option("--trust", group="Model", is_flag=True, help="Read files that can run code (.pt, .pt2, pickles).")
+trust = option(
+    "--trust", group="Model", is_flag=True, help="Read files that can run code (.pt, .pt2), VRTs that name any file."
+)
 model = collected(
     "model",
     records.model,

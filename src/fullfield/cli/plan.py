@@ -36,7 +36,7 @@ def command(
 
     One window is run to time the machine. The last lines compare steps: windows, and time of the whole scan.
     """
-    image = pick(images)
+    image = pick.trusted(model.trust)(images)
     settings["mode"] = "exact" if mode is None else mode
     with show_progress() as display:
         net = display.reading(model.load)

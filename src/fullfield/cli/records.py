@@ -127,6 +127,10 @@ class PickedPart:
     selection: Selection
     stacked: bool = False
 
+    def trusted(self, trust: bool) -> PickedPart:
+        """The same, of files that may name others in any folder."""
+        return replace(self, selection=replace(self.selection, trust=trust))
+
     def __call__(self, paths: str | tuple[str, ...]) -> str | ImageFile:
         """The image at a path, or at several; all of them exist.
 

@@ -98,6 +98,7 @@ def command(
         raise click.UsageError("--tolerance and --agreement choose the mode: leave out --mode")
     from fullfield.api.list_images import is_several, list_images
 
+    pick = pick.trusted(model.trust)
     listed = tuple(list_images(images, recursive=recursive, selection=pick.selection))
     if pick.stacked:
         listed = tuple(list_images([pick.stack([each.path for each in listed])]))

@@ -64,7 +64,7 @@ def command(
     Names the fastest mode that meets the target; by default a tolerance of 0.02. With --labels also measures how
     accurate each mode is.
     """
-    image = pick(images)
+    image = pick.trusted(model.trust)(images)
     check_picture(output, overwrite)
     from fullfield.drawing.chart import check_matplotlib
     from fullfield.verification.target import Target

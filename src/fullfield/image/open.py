@@ -70,6 +70,7 @@ def open(
     scale_offset: bool = False,
     resampling: Resampling = "bilinear",
     icc: bool = False,
+    trust: bool = False,
 ) -> Raster:
     """Opens an image of any size; pixels are read by region, when they are needed.
 
@@ -95,6 +96,7 @@ def open(
         scale_offset: multiply stored numbers by the scale that the file gives their band, and add its offset: floats.
         resampling: of those of several files that lie on another grid: ``"bilinear"`` or ``"nearest"``.
         icc: convert red, green and blue of 8 bits from the file's ICC profile to sRGB.
+        trust: let the file, such as a VRT, name files in any folder of this machine, not only below its own.
 
     Raises:
         ImageError: it cannot be read, does not hold what is selected, or its reader is not installed; or several files
@@ -125,6 +127,7 @@ def open(
         stack=tuple(others),
         resampling=resampling,
         icc=icc,
+        trust=trust,
         **span,
     )
     return open_raster(first, selection=selection)
@@ -394,6 +397,8 @@ def _open_with_gdal(path: str, local: str | None, head: bytes, selection: Select
     try:
         return _reader("gdal")(local or path, selection)
     except ImageError as error:
+        if b"<VRTDataset" in head:
+            raise
         raise ImageError(
             path,
             f"is not an image of a known format (it begins {begins}); GDAL reports: {error.what}",

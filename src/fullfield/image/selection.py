@@ -36,6 +36,7 @@ class Selection:
         stack: further files, whose bands follow those of the first.
         resampling: of files of a stack that lie on another grid than the finest: ``bilinear`` or ``nearest``.
         icc: whether colours are converted from the file's ICC profile to sRGB.
+        trust: whether a file, such as a VRT, may name files in any folder of this machine.
 
     Raises:
         ImageError: both a level and a resolution, a number out of range, or an empty range of values.
@@ -56,6 +57,7 @@ class Selection:
     stack: tuple[str, ...] = ()
     resampling: Resampling = "bilinear"
     icc: bool = False
+    trust: bool = False
 
     def __post_init__(self) -> None:
         if self.level is not None and self.mpp is not None:

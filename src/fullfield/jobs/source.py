@@ -73,14 +73,15 @@ def open_source(
 
 def _opened(path: str | os.PathLike[str], model: Model) -> Raster:
     """The file; of one with alpha all bands, where the model takes that many of any kind."""
-    if isinstance(path, ImageFile):
-        return path.open()
-    raster = open_raster(path, selection=Selection())
+    selection = path.selection if isinstance(path, ImageFile) else Selection()
+    raster = open_raster(path, selection=selection)
+    if selection.bands is not None or selection.stack:
+        return raster
     found, wanted = raster.shape[2], model.channels
     if model.preprocessing.order != "any" or not raster.metadata.alpha or found == wanted:
         return raster
     try:
-        return open_raster(path, selection=Selection(bands=tuple(range(wanted))))
+        return open_raster(path, selection=replace(selection, bands=tuple(range(wanted))))
     except ImageError:  # the picture has no alpha
         return raster
 

@@ -194,10 +194,10 @@ def open_gdal(path: str, selection: Selection) -> GdalRaster:
         ImageError: rasterio is not installed, the file is not a raster, or does not hold what is selected.
     """
     with _errors(path, None), _settings(path):
-        check_path(path)
+        check_path(path, trust=selection.trust)
         target = _subdataset(path, selection)
         with _opened(target, 0, path) as dataset:
-            check_files(path, dataset)
+            check_files(path, dataset, trust=selection.trust)
             plan, channels, names = _read_plan(dataset, target, selection, path)
             placed = georeference_of(dataset) is not None
             origin = Origin() if placed else control_points(dataset)

@@ -46,25 +46,32 @@ def gdal_path(path: str) -> str:
     return path if is_remote(path) else str(Path(path).absolute())
 
 
-def check_path(path: str) -> None:
-    """Raises an ImageError if the file does not exist, or names files outside its own folder."""
+def check_path(path: str, *, trust: bool = False) -> None:
+    """Raises an ImageError if the file does not exist, or names others than files in its own folder.
+
+    Args:
+        path: given by the user.
+        trust: whether the file may name files in any folder of this machine.
+    """
     if is_remote(path):
         return
     file = Path(path)
     if not file.exists():
         raise ImageError(path, "there is no such file", fix="check the path; subdatasets are chosen with series=")
     if file.is_file():
-        _check_vrt(file.resolve(), file.resolve().parent, path, _VRT_DEPTH)
+        _check_vrt(file.resolve(), None if trust else file.resolve().parent, path, _VRT_DEPTH)
 
 
-def check_files(path: str, dataset: Any) -> None:
-    """Raises an ImageError if an open dataset reads files outside its own folder."""
+def check_files(path: str, dataset: Any, *, trust: bool = False) -> None:
+    """Raises an ImageError if an open dataset reads files outside its own folder, and is not trusted."""
     overview = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
     if is_remote(path):
         base = dataset.files[0].rsplit("/", 1)[0] if dataset.files else ""
         for name in (*dataset.files, *([overview] if overview else [])):
             if not base or not name.startswith(f"{base}/") or "/../" in name:
                 raise _outside(path, name, base)
+        return
+    if trust:
         return
     folder = Path(path).resolve().parent
     if overview is not None:
@@ -79,8 +86,15 @@ def _below(file: Path, folder: Path) -> bool:
     return file.resolve().is_relative_to(folder.resolve())
 
 
-def _check_vrt(file: Path, folder: Path, where: str, depth: int) -> None:
-    """Checks a VRT's sources, recursively; other kinds of files name none that GDAL opens by itself."""
+def _check_vrt(file: Path, folder: Path | None, where: str, depth: int) -> None:
+    """Checks a VRT's sources, recursively; other kinds of files name none that GDAL opens by itself.
+
+    Args:
+        file: which may be one.
+        folder: in which or below which the sources must lie; ``None`` for anywhere on this machine.
+        where: the file that the user gave, for errors.
+        depth: of VRTs that may still be named.
+    """
     text = _vrt_text(file, where)
     if text is None:
         return
@@ -136,7 +150,7 @@ def _sources(text: str, where: str) -> Iterator[tuple[str, bool]]:
                 yield value, relative
 
 
-def _source_file(source: str, base: Path, where: str, folder: Path) -> Path:
+def _source_file(source: str, base: Path, where: str, folder: Path | None) -> Path:
     """The path of a VRT's source.
 
     Raises:
@@ -146,7 +160,7 @@ def _source_file(source: str, base: Path, where: str, folder: Path) -> Path:
     name = (inner[1] or inner[2]) if inner else source
     try:
         target = base / name
-        fine = not is_remote(name) and _below(target, folder) and target.is_file()
+        fine = not is_remote(name) and (folder is None or _below(target, folder)) and target.is_file()
     except (OSError, ValueError):
         fine = False
     if not fine:
@@ -158,12 +172,16 @@ def _source_file(source: str, base: Path, where: str, folder: Path) -> Path:
     return target
 
 
-def _outside(where: str, source: str, folder: Path | str) -> ImageError:
+def _outside(where: str, source: str, folder: Path | str | None) -> ImageError:
     shown = source if len(source) <= 120 else f"{source[:117]}..."
+    if folder is None:
+        fix = "check the name, or gdal_translate it to a GeoTIFF where the sources are"
+        return ImageError(where, f"names {shown}, which is not a file of this machine", fix=fix)
     return ImageError(
         where,
         f"names {shown}, which is not a file in {folder} or below",
-        fix="move the named files to its folder or below, or gdal_translate it to a GeoTIFF first",
+        fix="pass trust=True (--trust) if you trust the file; or move it to a folder above those that it names, or "
+        "gdal_translate it to a GeoTIFF",
     )
 
 
