@@ -14,7 +14,14 @@ from fullfield.exporters.antimeridian import Floats
 from fullfield.exporters.coordinates import OutputFrame
 from fullfield.exporters.degrees import polygons_in_degrees
 from fullfield.exporters.objects import Objects, Polygons
-from fullfield.mask.geojson import Frame, holds_shapes, parse_file, placed_polygons
+from fullfield.mask.geojson import (
+    Frame,
+    MaskCoordinates,
+    holds_shapes,
+    parse_coordinates,
+    parse_file,
+    placed_polygons,
+)
 from fullfield.mask.polygons import Rings
 from fullfield.packages import import_packages
 from fullfield.store.maps import MapSpec
@@ -64,13 +71,16 @@ def _chosen(objects: Objects, kept: Any, shapes: Any) -> Objects:
     return Objects(shapes, objects.classes[kept], measured, places)
 
 
-def read_clip(path: str | os.PathLike[str], spec: MapSpec, frame: OutputFrame) -> Clip:
+def read_clip(
+    path: str | os.PathLike[str], spec: MapSpec, frame: OutputFrame, coordinates: MaskCoordinates = "auto"
+) -> Clip:
     """The polygons of a file, GeoJSON or a vector file, in the coordinates of another one.
 
     Args:
-        path: of the file; its coordinates are found out as a mask's.
+        path: of the file.
         spec: of the map.
         frame: of the file that is written.
+        coordinates: of the polygons, as of a mask.
 
     Raises:
         ImageError: it has no polygons, they lie outside the image, or shapely is not installed.
@@ -81,7 +91,7 @@ def read_clip(path: str | os.PathLike[str], spec: MapSpec, frame: OutputFrame) -
     if not holds_shapes(file):
         raise ImageError(str(path), "is no GeoJSON or vector file", fix="give polygons to cut the objects to")
     image = Frame.of_map(spec.placement.image, spec.provenance, spec.georeference, spec.origin)
-    placed = placed_polygons(parse_file(file), str(path), image, "auto")
+    placed = placed_polygons(parse_file(file), str(path), image, parse_coordinates(coordinates))
     areas: list[Any] = []
     for rings in _each_polygon(placed):
         for polygon in _converted(rings, frame):

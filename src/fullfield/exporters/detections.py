@@ -17,6 +17,7 @@ from fullfield.errors import ImageError
 from fullfield.exporters.coordinates import Coordinates
 from fullfield.exporters.grid import ExportGrid
 from fullfield.exporters.maxima import CellIndices, Maxima, Plateaus, local_maxima, reach_of
+from fullfield.mask.geojson import MaskCoordinates
 
 Rows = Literal["windows", "regions", "points"]
 _STRIP_BYTES = 32 << 20
@@ -41,6 +42,7 @@ class Detections:
             equal ones, linked in a chain of such distances, the first in reading order.
         clip: cut objects to the polygons of this file (GeoJSON, ``.gpkg``, ``.fgb``, ``.shp``), whose coordinates are
             found out as those of a mask; their scores stay those of the whole.
+        clip_coordinates: of these polygons: ``image``, ``map``, or ``auto``, which finds out.
     """
 
     threshold: float | None = None
@@ -48,6 +50,7 @@ class Detections:
     coordinates: Coordinates = "auto"
     min_distance: float | None = None
     clip: str | os.PathLike[str] | None = None
+    clip_coordinates: MaskCoordinates = "auto"
 
 
 def check_detections(grid: ExportGrid, detections: Detections, rows: str) -> None:

@@ -56,7 +56,11 @@ def write_rows(
     rows: Rows = detections.rows or ("windows" if path.suffix.lower() in TABLES else "regions")
     check_detections(grid, detections, rows)
     frame = frame_of(grid, detections.coordinates)
-    clip = None if detections.clip is None or spec is None else read_clip(detections.clip, spec, frame)
+    clip = (
+        None
+        if detections.clip is None or spec is None
+        else read_clip(detections.clip, spec, frame, detections.clip_coordinates)
+    )
     made = {"windows": windows, "regions": regions, "points": points}[rows](grid, wanted, detections, frame, progress)
     most = grid.shape[1] * grid.shape[2]
     layer = layer_of(grid, frame, path, points=rows == "points", annotations=rows == "regions", most=most)

@@ -15,7 +15,7 @@ from fullfield.files import LAYERS
 from fullfield.jobs.job import encoder_of
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.jobs.to_store import scan_to_store
-from fullfield.mask.geojson import holds_shapes
+from fullfield.mask.geojson import holds_shapes, parse_coordinates
 from fullfield.mask.where import Where
 from fullfield.store.stored_map import StoredMap
 
@@ -43,7 +43,9 @@ def scan_to_file(request: ScanRequest, output: OutputRequest, progress: OnProgre
     if kind == "picture" and not signals and classes is not None and encoder.bands != 1:
         what = f"a picture shows one class, {encoder.bands} are given"
         raise ImageError("classes", what, fix="give one class, or write labels")
-    options = Options(detections=Detections(clip=clip_file(request.where, output.path)))
+    clip = clip_file(request.where, output.path)
+    coordinates = parse_coordinates(request.where.coordinates)
+    options = Options(detections=Detections(clip=clip, clip_coordinates=coordinates))
     stored = request
     if objects:
         stored = replace(request, encoding=replace(request.encoding, classes=None))
