@@ -245,6 +245,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield title, " x ".join(map(str, value))
         elif title == "levels" and value:
             yield title, ", ".join(" x ".join(map(str, size)) for size in value)
+        elif title == "transform" and value:
+            yield title, ", ".join(f"{number:.12g}" for number in value)
         elif title == "ranges" and value:
             yield title, _ranges_text(facts, value)
         elif title == "ranges_of":

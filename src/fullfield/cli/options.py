@@ -522,9 +522,7 @@ _arch = option(
     metavar="NAME",
     help="Network of a file of weights: timm:NAME, torchvision:NAME.",
 )
-trust = option(
-    "--trust", group="Model", is_flag=True, help="Read files that can run code (.pt, .pt2), VRTs that name any file."
-)
+trust = option("--trust", group="Model", is_flag=True, help="Trust a file that runs code, or names others.")
 model = collected(
     "model",
     records.model,

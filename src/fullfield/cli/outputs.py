@@ -97,7 +97,8 @@ class ScanOutputs:
         if self.is_batch and (self.overlay is not None or nothing):
             names = ", ".join(Path(image.path).name for image in self.images[:3]) + ", …" * (len(self.images) > 3)
             what = "several images need -o FOLDER, --summary, --thumbnails or --decide, and no --overlay"
-            raise click.UsageError(f"{what} (images: {names})")
+            stack = "" if len(self.images) == 1 else "; if they are bands of one image, add --stack"
+            raise click.UsageError(f"{what} (images: {names}){stack}")
         if self.is_batch and self.output is not None and _is_one_file(self.output):
             fix = f"give a folder, or a path with {{name}} in it, such as {{name}}{Path(self.output).suffix}"
             raise click.UsageError(f"-o {self.output} is one file: {fix}")
