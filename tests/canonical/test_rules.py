@@ -352,7 +352,7 @@ REFUSED: dict[str, tuple[Body, str]] = {
     "shuffled tokens": (lambda n, x: F.pixel_shuffle(x.permute(0, 3, 2, 1), 2), "not \\(channels, y, x\\)"),
     "unshuffled tokens": (lambda n, x: F.pixel_unshuffle(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
     "unfolded tokens": (lambda n, x: F.unfold(x.permute(0, 2, 1, 3), 2), "not \\(channels, y, x\\)"),
-    "convolution along positions": (lambda n, x: F.conv1d(x.flatten(2), n.kernel[:, :, 0]), "positions of the window"),
+    "convolution along positions": (lambda n, x: F.conv1d(x.flatten(2), n.kernel[:, :, 0]), "not \\(channels, y, x\\)"),
     "norm of another order": (
         lambda n, x: x / (1 + x.norm(p=0, dim=2, keepdim=True)),
         "norm of order 0 over positions",

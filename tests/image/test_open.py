@@ -227,7 +227,7 @@ def test_an_npy_file_of_any_layout_has_the_bits_of_the_array(
 @pytest.mark.parametrize(
     ("array", "text"),
     [
-        (np.zeros(4), "1 axes"),
+        (np.zeros(()), "0 axes"),
         (np.zeros((2, 3, 4, 5)), "4 axes"),
         (np.zeros((2, 3), complex), "type complex128"),
         (np.zeros((0, 3)), "0x3 px"),
