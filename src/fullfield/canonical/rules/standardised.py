@@ -311,7 +311,9 @@ def computed(context: Context, value: Standardised, kind: str) -> Mapped:
         return found
 
     factor = product(value.factors)
-    even = None if factor is None else call(aten.mul.Tensor, factor, 0.0)  # no number where the factor is none
+    even = None  # what is added to all cells alike; no number where the factor is none
+    if factor is not None and value.terms:
+        even = call(aten.mul.Tensor, factor, 0.0)
     maps: list[Node] = []
     for k, term in enumerate(_merged(value.terms)):
         size, wide = product(term.factors), term.uniform and even is not None
@@ -326,7 +328,8 @@ def computed(context: Context, value: Standardised, kind: str) -> Mapped:
                 maps.append(added)
     result = value.base.node
     if factor is not None:
-        result = call(aten.mul.Tensor, result, call(aten._to_copy.default, factor, to=dtype))
+        narrow = value.factors[0] if len(value.factors) == 1 else call(aten._to_copy.default, factor, to=dtype)
+        result = call(aten.mul.Tensor, result, narrow)
     if even is not None:
         maps.append(call(aten._to_copy.default, even, to=dtype))
     for added in maps:
