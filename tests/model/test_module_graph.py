@@ -54,6 +54,24 @@ def test_a_reserved_name_and_its_substitute_may_both_be_taken() -> None:
     assert torch.equal(capture_module(module, window=7)(windows), module(windows))
 
 
+def test_code_that_names_a_device_does_not_keep_a_network_there_or_in_its_type() -> None:
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.to(self.head.weight.device)
+            return self.head(x.mean((2, 3)))
+
+    module = Placed().eval()
+    net = capture_module(module, window=7)
+    windows = torch.randn(2, 3, 7, 7)
+    assert torch.equal(net(windows), module(windows))
+    assert not any(isinstance(value, torch.device) for n in net.graph.graph.nodes for value in n.args)
+    assert net.in_type(torch.float64)(windows.double()).dtype == torch.float64
+
+
 def test_tensors_made_in_forward_are_kept() -> None:
     class Made(nn.Module):
         def __init__(self) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from fullfield.errors import CaptureError
 from fullfield.graph.attributes import free_name, is_reserved
+from fullfield.graph.calls import bind
 from fullfield.graph.layers import layer_paths
 from fullfield.model.functionalize import functionalise
 from fullfield.model.module_check import unchanged
@@ -71,11 +72,13 @@ def _functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
     exported = program.module(check_guards=False)
     assert isinstance(exported, torch.fx.GraphModule)
     _drop_checks(exported.graph)
+    _drop_devices(exported.graph)
     if functionalise(exported.graph):
         # an empty table decomposes few: in-place operators, views of their results, and operators that may be either
         exported = program.run_decompositions({}).module(check_guards=False)
         assert isinstance(exported, torch.fx.GraphModule)
         _drop_checks(exported.graph)
+        _drop_devices(exported.graph)
     _keep_single_windows(exported.graph)
     _follow_types(exported.graph)
     exported.graph.eliminate_dead_code()  # such as the indices of maxima
@@ -91,6 +94,22 @@ def _follow_types(graph: torch.fx.Graph) -> None:
         for node in graph.find_nodes(op="call_function", target=target):
             if node.kwargs.get("dtype") == node.args[0].meta["val"].dtype:
                 node.kwargs = {name: value for name, value in node.kwargs.items() if name != "dtype"}
+
+
+def _drop_devices(graph: torch.fx.Graph) -> None:
+    """Lets tensors stay on the network's device, whichever that is, where code names the one of the export.
+
+    Exact: yes
+    """
+    for target in (aten.to.device, aten.to.dtype_layout):
+        for node in graph.find_nodes(op="call_function", target=target):
+            given, x = bind(node), node.args[0]
+            dtype = given["dtype"] or x.meta["val"].dtype
+            if dtype == x.meta["val"].dtype and not given["copy"]:
+                node.replace_all_uses_with(x)
+                graph.erase_node(node)
+            else:
+                node.target, node.args, node.kwargs = aten.to.dtype, (x, dtype, False, given["copy"]), {}
 
 
 def _keep_single_windows(graph: torch.fx.Graph) -> None:
