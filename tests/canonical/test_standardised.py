@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -184,6 +185,24 @@ def test_windows_without_contrast_have_the_numbers_of_the_crops_or_none() -> Non
             found, wanted = scan(image, (2, 3)), crops(scan.net, image, (2, 3))
         assert torch.equal(found.isnan(), wanted.isnan())
         assert difference(found.nan_to_num(), wanted.nan_to_num()) <= 1e-9
+
+
+@pytest.mark.parametrize("name", ["mean and deviation", "least and largest", "layer norm"])
+def test_equal_numbers_leave_nothing_in_single_precision_either(name: str) -> None:
+    torch.manual_seed(0)
+    module = Patches(WHOLE[name]).eval()
+    model = fullfield.load(module, window=WINDOW, preprocessing="unit")
+    pixels = np.full((40, 40, 3), 255, np.uint8)
+    pixels[28:] = np.random.default_rng(0).integers(0, 255, (12, 40, 3))
+    scores = fullfield.scan(model, pixels, step=3).array
+    with torch.no_grad():
+        wanted = module.layers(torch.zeros(1, 3, *WINDOW)).numpy()[0]
+    assert np.abs(scores[:, :5] - wanted[:, None, None]).max() <= 1e-6
+
+
+def test_a_statistic_that_is_written_twice_is_taken_once() -> None:
+    scan = Scan(captured(Patches(WHOLE["least and largest"]), WINDOW))
+    assert [node.target for node in scan.canonical.graph.graph.nodes].count(torch.ops.aten.max_pool2d.default) == 3
 
 
 def test_only_what_follows_the_first_pool_is_multiplied_per_window() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
-from fullfield.canonical.values import CanonicalValue
+from fullfield.canonical.values import CanonicalValue, Mapped
 from fullfield.graph.calls import bind, op_name
 from fullfield.graph.shapes import PROBE_BATCH, propagate
 from fullfield.model.model import Model
@@ -44,6 +44,7 @@ class CanonicalBuilder:
         self.root = nn.Module()
         self.slid: dict[Node, CanonicalValue] = {}  # what nodes of one cell have become where they slide
         self.statistics: dict[Node, MapStatistic] = {}
+        self.collapsed: dict[Hashable, Mapped] = {}  # what statistics of a map have become
         self._pads: dict[Node, bool] = {}
         self._made: dict[tuple[object, ...], torch.Tensor] = {}
 

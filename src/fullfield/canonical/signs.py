@@ -19,7 +19,7 @@ _NEVER = (  # below zero, whatever they read
 )
 _AS_READ = (
     *(aten.reciprocal, aten._to_copy, aten.permute, aten.reshape, aten.max_pool2d, aten.avg_pool2d),
-    *(aten.mean, aten.sum, aten.amax),
+    *(aten.mean, aten.sum, aten.amax, aten.sign),
 )
 _ALL = (aten.add, aten.mul, aten.div, aten.minimum)
 
@@ -53,7 +53,14 @@ def is_nonnegative(module: nn.Module, node: Any, statistics: dict[Node, MapStati
         return known(args[0]) or (len(args) > 1 and args[1] is not None and known(args[1]))
     if packet is aten.pow:
         return bool(args[1] == 2) or known(args[0])
-    if packet is aten.sub and not node.kwargs:
-        high, low = (statistics.get(arg) if isinstance(arg, Node) else None for arg in args)
-        return high is not None and low is not None and high == MapStatistic("max", *low[1:]) and low.name == "min"
-    return False
+    return is_range(node, statistics)
+
+
+def is_range(node: Node, statistics: dict[Node, MapStatistic], of: Node | None = None) -> bool:
+    """Whether a node is the largest less the smallest number of a map, of the map ``of`` if it is given."""
+    if node.target is not aten.sub.Tensor or node.kwargs:
+        return False
+    high, low = (statistics.get(arg) if isinstance(arg, Node) else None for arg in node.args)
+    if high is None or low is None or (of is not None and low.of is not of):
+        return False
+    return high == MapStatistic("max", *low[1:]) and low.name == "min"

@@ -82,6 +82,7 @@ class Standardised:
         squared: whether the square of it all is meant.
         replayed: whether an operator that stays as it is reads what the original's operators give, not these.
         reason: why these are not shared.
+        origin: the map that was scaled or shifted first.
     """
 
     base: Mapped
@@ -92,6 +93,7 @@ class Standardised:
     squared: bool = False
     replayed: bool = True
     reason: str = "combines a map with one value for the whole window (a gate)"
+    origin: Node | None = None
 
 
 @dataclass(frozen=True)

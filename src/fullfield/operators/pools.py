@@ -17,7 +17,7 @@ from fullfield.operators.work import Work
 aten = torch.ops.aten
 # torch's average pool adds all taps of every cell one after the other, which rounds worst.
 _NATIVE = 16  # taps up to which it is taken
-_BY_AXIS = 64  # taps up to which it is taken for each axis; beyond, sums in pairs are faster
+_BY_AXIS = 64  # taps up to which it is taken for each axis; beyond, sums in pairs are faster, and maxima axis by axis
 
 
 def _largest(args: Args, read: int, written: int) -> Work:
@@ -49,7 +49,11 @@ def _emit_largest(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
     stride, dilation = [s.slide.stride for s in strips], [s.slide.dilation for s in strips]
     kernel = call.args["kernel_size"]
     strip, padding = own_padding(to, strip, strips, kernel, stride, -math.inf, [k // 2 for k in kernel])
-    return to.call(aten.max_pool2d.default, strip, kernel, stride, padding, dilation, False)
+    if math.prod(kernel) <= _BY_AXIS or min(kernel) == 1:
+        return to.call(aten.max_pool2d.default, strip, kernel, stride, padding, dilation, False)
+    (ky, kx), (sy, sx), (py, px), (dy, dx) = kernel, stride, padding, dilation
+    strip = to.call(aten.max_pool2d.default, strip, [ky, 1], [sy, 1], [py, 0], [dy, 1], False)
+    return to.call(aten.max_pool2d.default, strip, [1, kx], [1, sx], [0, px], [1, dx], False)
 
 
 def _emit_average(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:

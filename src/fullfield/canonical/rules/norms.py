@@ -14,6 +14,7 @@ from fullfield.canonical.orientation import on_map
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rules.pointwise import as_type
 from fullfield.canonical.rules.reductions import collapse, may_share, moments, pointwise
+from fullfield.canonical.rules.standardised import with_contrast
 from fullfield.canonical.values import Mapped, Outputs, Standardised, Term
 
 aten = torch.ops.aten
@@ -124,9 +125,12 @@ def _standardised(context: Context, args: dict[str, Any], x: Mapped, dims: list[
         eps = args["eps"]
     factor = pointwise(context, aten.rsqrt.default, pointwise(context, aten.add.Tensor, variance, eps)).node
     if context.node.target is not aten.rms_norm.default:
+        factor = with_contrast(context, factor, x.node)
         shift = (Term((mean.node, factor), -ones),)
+    else:
+        factor = as_type(context, replace(variance, node=factor), context.type_of(source), torch.float64).node
     by_channel = variance.layout.channels != (1,)
-    result = Standardised(x, (factor,), shift, by_channel=by_channel, reason=_OVER_POSITIONS)
+    result = Standardised(x, (factor,), shift, by_channel=by_channel, reason=_OVER_POSITIONS, origin=x.node)
     gain, bias = (context.value(args.get(name)) for name in ("weight", "bias"))
     if gain is not None:
         shape = [1, sizes[0], 1, 1]

@@ -158,7 +158,9 @@ def moments(
     wide = as_type(context, x, torch.float64, context.type_of(source))
     mean = collapse(context, wide, dims, "mean", keep=keep, sliding=sliding)
     if not context.may_slide:
-        return mean, _variance_of_map(context, wide, dims, keep=keep)
+        variance = _variance_of_map(context, wide, dims, keep=keep)
+        context.builder.statistics[variance.node] = reduction("variance", x, dims)
+        return mean, variance
     squares = pointwise(context, aten.mul.Tensor, wide, wide)
     square = collapse(context, squares, dims, "mean", keep=keep, sliding=sliding)
     off = pointwise(context, aten.sub.Tensor, square, pointwise(context, aten.mul.Tensor, mean, mean))
@@ -186,10 +188,21 @@ def _variance_of_map(context: Context, x: Mapped, dims: Sequence[int], *, keep: 
         return _without(context, within.node, within, dims, keep=keep)
     means = _over_map(context, x, axes, "mean", sliding=False)
     node = context.emit(aten.mean.dim, [within, places, True], kind="per_cell")
-    between = context.emit(aten.var.correction, [means], kind="per_cell")
-    between.kwargs = {"dim": places, "correction": 0, "keepdim": True}
-    total = context.emit(aten.add.Tensor, [node, between], kind="pointwise")
+    total = context.emit(aten.add.Tensor, [node, _between(context, means, places)], kind="pointwise")
     return _without(context, total, within, dims, keep=keep)
+
+
+def _between(context: Context, means: Mapped, places: Sequence[int]) -> Node:
+    """The variance of channels, of their differences from the first: equal numbers have none, whatever they are."""
+    first = means.node
+    for place in places:
+        first = context.emit(aten.slice.Tensor, [first, place, 0, 1], kind="per_cell")
+    off = context.emit(aten.sub.Tensor, [means, first], kind="pointwise")
+    square = context.emit(aten.mul.Tensor, [off, off], kind="pointwise")
+    square, shift = (context.emit(aten.mean.dim, [node, places, True], kind="per_cell") for node in (square, off))
+    shift = context.emit(aten.mul.Tensor, [shift, shift], kind="pointwise")
+    between = context.emit(aten.sub.Tensor, [square, shift], kind="pointwise")
+    return context.emit(aten.clamp.default, [between, 0.0], kind="pointwise")
 
 
 def collapse(context: Context, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, sliding: bool) -> Mapped:
@@ -199,13 +212,13 @@ def collapse(context: Context, x: Mapped, dims: Sequence[int], name: str, *, kee
 
     Exact: yes, other summation order
     """
-    if name == "min":
-        opposite = pointwise(context, aten.neg.default, x)
-        least = pointwise(
-            context, aten.neg.default, collapse(context, opposite, dims, "max", keep=keep, sliding=sliding)
-        )
-        return _noted(context, least, reduction("min", x, dims))
-    return _noted(context, _collapsed(context, x, dims, name, keep=keep, sliding=sliding), reduction(name, x, dims))
+    what = reduction(name, x, dims)
+    key = what, tuple(dims), keep, sliding, x.layout
+    if key not in context.builder.collapsed:
+        found = _collapsed(context, x, dims, name, keep=keep, sliding=sliding)
+        context.builder.statistics[found.node] = what
+        context.builder.collapsed[key] = found
+    return context.builder.collapsed[key]
 
 
 def reduction(name: str, x: Mapped, dims: Sequence[int]) -> MapStatistic:
@@ -213,13 +226,11 @@ def reduction(name: str, x: Mapped, dims: Sequence[int]) -> MapStatistic:
     return MapStatistic(name, x.node, tuple(sorted(_axes(x, dims))), tuple(sorted(_channels(x, dims))))
 
 
-def _noted(context: Context, value: Mapped, what: MapStatistic) -> Mapped:
-    """``value``, known from now on to be ``what``."""
-    context.builder.statistics[value.node] = what
-    return value
-
-
 def _collapsed(context: Context, x: Mapped, dims: Sequence[int], name: str, *, keep: bool, sliding: bool) -> Mapped:
+    if name == "min":
+        opposite = pointwise(context, aten.neg.default, x)
+        largest = collapse(context, opposite, dims, "max", keep=keep, sliding=sliding)
+        return pointwise(context, aten.neg.default, largest)
     axes, places = _axes(x, dims), _channels(x, dims)
     if places and sliding:
         x = _over_channels(context, x, places, name)

@@ -21,7 +21,7 @@ from fullfield.canonical.evaluate import depends_on, evaluate
 from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rules import padding, reductions, removed
 from fullfield.canonical.rules.pointwise import ALIASES, as_type, fit
-from fullfield.canonical.signs import is_nonnegative
+from fullfield.canonical.signs import is_nonnegative, is_range
 from fullfield.canonical.values import CanonicalValue, Const, Mapped, Outputs, Standardised, Term
 
 aten = torch.ops.aten
@@ -63,7 +63,7 @@ def begin(context: Context) -> Standardised | None:
     left, right = (context.value(arg) for arg in context.node.args)
     if target in (aten.add.Tensor, aten.mul.Tensor) and _is_number_of_window(left):
         left, right = right, left
-    value = Standardised(left) if isinstance(left, Mapped) else left
+    value = Standardised(left, origin=left.node) if isinstance(left, Mapped) else left
     if not isinstance(value, Standardised) or value.activations or value.squared or not _is_open(context, value):
         return None
     if _is_number_of_window(right):
@@ -95,8 +95,38 @@ def _with_number(context: Context, value: Standardised, number: Mapped, target: 
     node = number.node
     if target is aten.div.Tensor:
         node = context.emit(aten.reciprocal.default, [number], kind="pointwise")
+    node = with_contrast(context, node, value.origin)
     terms = tuple(replace(term, factors=(*term.factors, node)) for term in value.terms)
     return replace(value, factors=(*value.factors, node), terms=terms, by_channel=by_channel)
+
+
+def with_contrast(context: Context, factor: Node, origin: Node | None) -> Node:
+    """A factor over the window's deviation or range, zero where all its numbers are equal.
+
+    There the crop multiplies by zero, and the scan what is left of two equal numbers by rounding.
+    """
+    spread = _spread(context, factor, origin)
+    if spread is None:
+        return factor
+    contrast = context.emit(aten.sign.default, [spread], kind="pointwise")
+    contrast = context.emit(aten._to_copy.default, [contrast], kind="pointwise")
+    contrast.kwargs = {"dtype": context.result.dtype}
+    return context.emit(aten.mul.Tensor, [factor, contrast], kind="pointwise")
+
+
+def _spread(context: Context, factor: Node, origin: Node | None) -> Node | None:
+    """The variance or the range of the map ``origin`` from which a factor is computed."""
+    waiting, seen = [factor], set[Node]()
+    while waiting:
+        node = waiting.pop()
+        seen.add(node)
+        found = context.builder.statistics.get(node)
+        if found is not None and found.of is origin and found.name == "variance":
+            return node
+        if is_range(node, context.builder.statistics, origin):
+            return node
+        waiting += [n for n in node.all_input_nodes if n not in seen and n.meta["kind"] in ("pointwise", "per_cell")]
+    return None
 
 
 def _with_constant(context: Context, value: Standardised, other: Any, target: Any) -> Standardised | None:
@@ -296,7 +326,9 @@ def computed(context: Context, value: Standardised, kind: str) -> Mapped:
 
     Numbers of the window are multiplied and added in float64, as what is left of two large ones may be small.
     """
-    dtype, reason = context.result.dtype, "scales and shifts each window by numbers of its own"
+    result = context.result
+    dtype: torch.dtype = (result[0] if isinstance(result, (tuple, list)) else result).dtype
+    reason = "scales and shifts each window by numbers of its own"
 
     def call(target: Any, *operands: Any, to: torch.dtype | None = None) -> Node:
         node = context.emit(target, operands, kind=kind, **({"reason": reason} if kind == "whole" else {}))
@@ -326,14 +358,15 @@ def computed(context: Context, value: Standardised, kind: str) -> Mapped:
                 even = call(aten.add.Tensor, even, added)
             else:
                 maps.append(added)
-    result = value.base.node
+    node = value.base.node
     if factor is not None:
-        narrow = value.factors[0] if len(value.factors) == 1 else call(aten._to_copy.default, factor, to=dtype)
-        result = call(aten.mul.Tensor, result, narrow)
+        plain = len(value.factors) == 1 and not value.terms  # a gate
+        narrow = value.factors[0] if plain else call(aten._to_copy.default, factor, to=dtype)
+        node = call(aten.mul.Tensor, node, narrow)
     if even is not None:
         maps.append(call(aten._to_copy.default, even, to=dtype))
     for added in maps:
-        result = call(aten.add.Tensor, result, added)
-    for node in value.activations:
-        result = call(node.target, result, *(context.value(arg) for arg in node.args[1:]))
-    return Mapped(result, value.base.layout)
+        node = call(aten.add.Tensor, node, added)
+    for activation in value.activations:
+        node = call(activation.target, node, *(context.value(arg) for arg in activation.args[1:]))
+    return Mapped(node, value.base.layout)
