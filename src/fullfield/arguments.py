@@ -84,8 +84,9 @@ def option_suggestion(name: str, known: list[str]) -> str:
     option, text = _OPTIONS_ELSEWHERE.get(name.lstrip("-").replace("_", "-"), (None, ""))
     if option in known:
         return f"write {text}"
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else "see --help-all for all options"
+    words = {option.lstrip("-"): option for option in known}  # two dashes alone make no option like another
+    near = difflib.get_close_matches(name.lstrip("-"), words, 1)
+    return f"did you mean {words[near[0]]}?" if near else "see --help-all for all options"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:

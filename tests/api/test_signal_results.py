@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from torch import nn
 
 import fullfield
 from fullfield import Detections, Encoding
+from fullfield.cli import main
 from fullfield.errors import FullfieldError, ImageError
 from fullfield.exporters import plot
 from fullfield.exporters.grid import cells
@@ -169,3 +171,31 @@ def test_stereo_files_name_the_cure(tmp_path: Path) -> None:
         fullfield.scan(model, tmp_path / "stereo.wav")
     chosen = fullfield.open(tmp_path / "stereo.wav", bands=[1])
     assert fullfield.scan(model, chosen, step=100).shape == (2, 1, 7)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fullfield.save(
+        fullfield.load(Loud(), window=400, class_names=["sound", "silence"]), tmp_path_factory.mktemp("m") / "m.onnx"
+    )
+
+
+def test_samples_of_audio_are_fed_as_they_are_without_a_warning(network: Path, recording: Path) -> None:
+    found = CliRunner().invoke(main, ["scan", str(network), str(recording), "--step", "100"])
+    assert found.exit_code == 0, found.output
+    assert "as they are, -0.999969..0.999969: the model says nothing; full scale is -1..1" in found.output
+    assert "WARNING" not in found.output
+
+
+@pytest.mark.parametrize(
+    ("option", "picture", "scores"), [("--overlay", "a.png", "a.zarr"), ("--thumbnails", "t/", "m/")]
+)
+def test_a_picture_over_a_signal_is_refused_before_the_scan(
+    network: Path, recording: Path, tmp_path: Path, option: str, picture: str, scores: str
+) -> None:
+    places = ["-o", f"{tmp_path}/{scores}", option, f"{tmp_path}/{picture}"]
+    found = CliRunner().invoke(main, ["scan", str(network), str(recording), "--step", "100", *places])
+    assert found.exit_code == 1
+    assert "there is no picture of a signal" in found.output
+    assert "-o plot.png" in found.output
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -106,7 +106,6 @@ def test_the_pixel_size_is_stated_for_all_or_in_a_list() -> None:
             "several images need -o FOLDER, --summary, --thumbnails or --decide, and no --overlay (images: a.png)",
         ),
         (("in", "-o", "maps", "--overlay", "a.png"), 2, "no --overlay"),
-        (("in/x", "in/a.png", "-o", "maps"), 1, 'or write "maps/{folder}/{parent}/{name}.zarr"'),
         (("none/*.png", "-o", "maps"), 1, "none/*.png: matches no file"),
         (("in", "-o", "maps", "--summary", "s.txt"), 1, "names no table"),
         (("in", "--summary", "s.csv", "--views", "all"), 2, "--views needs --decide"),

@@ -140,12 +140,16 @@ class ScanOutputs:
                 what = f"cannot be made ({error.strerror})"
                 raise ImageError(str(folder), what, fix="write to another folder") from error
 
-    def check_classes(self, encoding: Encoding, model: Model) -> None:
-        """Passes if the model has the classes that are named.
+    def check_model(self, encoding: Encoding, model: Model) -> None:
+        """Passes if the model has the classes that are named, and scores that pictures over the image can show.
 
         Raises:
             ImageError: it does not, or the class of a picture is not among those stored.
         """
+        pictures = self.overlay is not None or self.thumbnails is not None
+        if model.of_signals and pictures:
+            what = "there is no picture of a signal that scores could lie over"
+            raise ImageError("overlay" if self.overlay else "thumbnails", what, fix="write a plot: -o plot.png")
         from fullfield.store.classes import find_class
         from fullfield.store.encoding import score_encoder
 

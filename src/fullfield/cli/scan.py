@@ -120,7 +120,7 @@ def command(
         raise click.UsageError("--mode of several modes needs --decide")
     with show_progress([image.path for image in listed], as_json=json_progress) as display:
         net = display.reading(model.load)
-        outputs.check_classes(encoding, net)
+        outputs.check_model(encoding, net)
         if rule is not None:
             check_decidable(net, settings["encoding"], rule)
         step = settings["step"] is not None

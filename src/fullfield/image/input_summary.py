@@ -32,6 +32,7 @@ class InputSummary:
         alpha: whether the image has opacity, by which windows that are fully transparent hold nothing.
         resize: how windows are resized; ``None`` where they are not.
         profile: from which the colours were converted to sRGB.
+        audio: whether these are samples of an audio file, which networks mostly take as they are read: from -1 to 1.
     """
 
     preprocessing: Preprocessing
@@ -44,6 +45,7 @@ class InputSummary:
     alpha: bool = False
     resize: WindowResize | None = None
     profile: str | None = None
+    audio: bool = False
 
     @property
     def suspect(self) -> bool:
@@ -57,7 +59,7 @@ class InputSummary:
     @property
     def warns(self) -> bool:
         """Whether the network may be fed what it was not trained on."""
-        return not self.preprocessing.known or self.suspect
+        return (not self.preprocessing.known and not self.audio) or self.suspect
 
     def __str__(self) -> str:
         parts = [self._values(), *self._numbers()]
@@ -71,7 +73,8 @@ class InputSummary:
             parts.append(f"windows resized from {self.resize}")
         text = ", ".join(parts)
         if not self.preprocessing.known:
-            text += ": the model says nothing; pass preprocessing= or --preprocessing"
+            text += ": the model says nothing; "
+            text += "full scale is -1..1" if self.audio else "pass preprocessing= or --preprocessing"
         if self.found is not None and self.used is not None and (self.suspect or not self.declared):
             text += f"; the thumbnail holds {_span(self.found)}: {self._remedy()} if that is the whole range"
         return f"WARNING: {text}" if self.warns else text
@@ -141,6 +144,7 @@ def input_summary(source: ImageSource, resize: WindowResize | None = None) -> In
         metadata.alpha and metadata.masked,
         resize,
         metadata.converted_from,
+        metadata.sample_rate is not None,
     )
 
 
