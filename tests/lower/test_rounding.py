@@ -47,9 +47,9 @@ def bright(side: int) -> NDArray[np.uint8]:
     return np.clip(waves, 0, 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
 
 
-def errors(module: nn.Module, window: int, step: int) -> tuple[float, float]:
+def errors(module: nn.Module, window: int, step: int, image: NDArray[np.uint8] | None = None) -> tuple[float, float]:
     """The largest errors of scan and crops, by the crops in float64, over the range of the scores."""
-    image = bright(window + 96)
+    image = bright(window + 96) if image is None else image
     single = fullfield.load(module, window=window, channels=3, preprocessing="unit")
     double = fullfield.load(copy.deepcopy(module).double(), window=window, channels=3, preprocessing="unit")
     scan = fullfield.scan(single, image, step=step).array
@@ -110,3 +110,16 @@ def test_a_convolution_shared_before_the_mean_is_taken_off_rounds_as_those_of_th
     torch.manual_seed(0)
     scan, crops = errors(Standardised(kernel, padding).eval(), 40, 4)
     assert scan <= 4 * crops + 1e-6
+
+
+def test_windows_of_little_contrast_are_computed_by_the_network_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """White but for one number, which is smaller by one: the mean is 5,000 deviations."""
+    image = bright(100)
+    image[:60] = 255
+    image[20, 20, 0] = image[40, 70, 2] = 254
+    torch.manual_seed(0)
+    module = Standardised(5, 0).eval()
+    scan, crops = errors(module, 32, 4, image)
+    assert scan <= 4 * crops + 1e-6
+    monkeypatch.setattr("fullfield.lower.program.low_contrast", lambda *args: None)
+    assert errors(module, 32, 4, image)[0] > 4 * crops + 1e-6

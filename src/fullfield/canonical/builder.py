@@ -45,6 +45,7 @@ class CanonicalBuilder:
         self.slid: dict[Node, CanonicalValue] = {}  # what nodes of one cell have become where they slide
         self.statistics: dict[Node, MapStatistic] = {}
         self.collapsed: dict[Hashable, Mapped] = {}  # what statistics of a map have become
+        self.standardises = False  # whether a map is scaled and shifted by numbers of the window after it was shared
         self._pads: dict[Node, bool] = {}
         self._made: dict[tuple[object, ...], torch.Tensor] = {}
 

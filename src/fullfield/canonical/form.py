@@ -21,12 +21,14 @@ class Canonical:
     Args:
         graph: one placeholder ``(n, c, y, x)``; shares the memory of the network's parameters.
         refused: operators that stay whole-window, with the reason; empty for a fully convolutional network.
+        standardised: the original network, if windows share what is linear before their own mean is taken off.
     """
 
     graph: GraphModule
     window: tuple[int, int]
     channels: int
     refused: tuple[Refused, ...]
+    standardised: GraphModule | None = None
 
     def __str__(self) -> str:
         """One line a node: its name, its kind, what it calls, what it reads and its layer."""

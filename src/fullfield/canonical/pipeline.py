@@ -72,7 +72,8 @@ def canonical(net: Model, *, sliding: bool = False) -> Canonical:
     """
     rewriter = Rewriter(net, find, may_slide=sliding)
     graph = rewriter.run()
-    form = Canonical(graph, net.window, net.channels, tuple(rewriter.refused))
+    original = net.graph if rewriter.builder.standardises else None
+    form = Canonical(graph, net.window, net.channels, tuple(rewriter.refused), original)
     check_form(form, "canonical form")
     return form
 

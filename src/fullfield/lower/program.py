@@ -18,6 +18,7 @@ from fullfield.canonical.form import Canonical
 from fullfield.geometry.network import Network
 from fullfield.geometry.strip import Strip
 from fullfield.geometry.tile import TileLayout
+from fullfield.lower.contrast import LowContrast, low_contrast
 from fullfield.lower.rows import Table, WindowBox
 from fullfield.lower.shared import lower_shared
 from fullfield.lower.windows import WindowInput, lower_windows
@@ -35,6 +36,7 @@ class TileProgram(nn.Module):
         inputs: what is taken of each frontier input; empty if all layers are shared.
         boxes: the batches.
         shape: rows and columns of windows.
+        low_contrast: recomputes windows whose standardisation is not exact enough.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class TileProgram(nn.Module):
         inputs: list[WindowInput],
         boxes: list[WindowBox],
         shape: tuple[int, int],
+        low_contrast: LowContrast | None = None,
     ) -> None:
         super().__init__()
+        self.low_contrast = low_contrast
         self.shared = shared
         self.windows = nn.ModuleDict({str(count): module for count, module in windows.items()})
         self.inputs, self.boxes, self.shape = inputs, boxes, shape
@@ -54,6 +58,13 @@ class TileProgram(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scores ``(rows, columns, k)``."""
+        scores = self._scores(pixels)
+        if self.low_contrast is not None:
+            scores = self.low_contrast(pixels, scores)
+        return scores
+
+    def _scores(self, pixels: Tensor) -> Tensor:
+        """Those of the shared program, and of windows in batches."""
         tables = self.shared(pixels)
         if not self.inputs:
             scores: Tensor = tables
@@ -99,14 +110,15 @@ def lower(
     """
     finish = finish or (lambda module: module)
     shared = finish(lower_shared(net, network, layout, fft=fft, inference=inference))
+    low = low_contrast(net, network, layout, batch)
     if network.output.name in layout.y:
-        return TileProgram(shared, {}, [], [], layout.windows)
+        return TileProgram(shared, {}, [], [], layout.windows, low)
     boxes = list(_boxes(layout.windows, batch))
     counts = sorted({box.count for box in boxes})
     windows = {n: finish(lower_windows(net, network, layout, n, fft=fft)) for n in counts}
     inputs = [_input(layout, name) for name in layout.frontier_inputs]
     device = next(net.graph.parameters(), torch.empty(0)).device
-    return TileProgram(shared, windows, inputs, boxes, layout.windows).to(device)
+    return TileProgram(shared, windows, inputs, boxes, layout.windows, low).to(device)
 
 
 def _input(layout: TileLayout, name: str) -> WindowInput:

@@ -342,6 +342,8 @@ def computed(context: Context, value: Standardised, kind: str) -> Mapped:
             found = wide if found is None else call(aten.mul.Tensor, found, wide)
         return found
 
+    shifted = any(set(term.factors) - set(value.factors) for term in value.terms)
+    context.builder.standardises |= shifted and bool(value.factors)
     factor = product(value.factors)
     even = None  # what is added to all cells alike; no number where the factor is none
     if factor is not None and value.terms:
