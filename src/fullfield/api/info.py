@@ -15,6 +15,7 @@ from fullfield.image.open import PathLike, open, parse_files
 from fullfield.image.ranges import band_ranges
 from fullfield.importers.checkpoints.names import parse_network_name
 from fullfield.model.window_resize import Interpolation
+from fullfield.model.window_standardise import STANDARDISED, Standardise
 from fullfield.store.archive import read_npz_record
 from fullfield.store.check import check_result, is_result
 from fullfield.store.ome_zarr import read_record
@@ -70,6 +71,7 @@ def info(
     resize: int | tuple[int, int] | None = None,
     interpolation: Interpolation | None = None,
     antialias: bool | None = None,
+    standardise: Standardise | None = None,
 ) -> FileInfo:
     """What a file is and what it says of itself; its content decides, not its name.
 
@@ -78,7 +80,8 @@ def info(
             wrote (``.zarr``, ``.npz``).
         check: read all of it: of a result every checksum is compared, of an image every pixel is decoded.
         trust: allow a model file to run code, as ``.pt2`` files and pickles can, and a VRT to name any file.
-        window, score, weights, arch, channels, resize, interpolation, antialias: of a model, as for ``load``.
+        window, score, weights, arch, channels, resize, interpolation, antialias, standardise: of a model, as
+            for ``load``.
 
     Raises:
         FullfieldError: the file is none of these, or damaged.
@@ -87,7 +90,7 @@ def info(
     if others:
         return _image_info(open([name, *others], trust=trust), check=check)
     options = {"trust": trust, "window": window, "score": score, "weights": weights, "arch": arch, "channels": channels}
-    options |= {"resize": resize, "interpolation": interpolation, "antialias": antialias}
+    options |= {"resize": resize, "interpolation": interpolation, "antialias": antialias, "standardise": standardise}
     if parse_network_name(name) is not None:
         from fullfield.importers.load import load
 
@@ -199,6 +202,7 @@ def _model(model: Model) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in model.graph.parameters()),
         "preprocessing": plain_json(model.preprocessing.to_dict()),
+        **({} if model.standardise is None else {"windows_standardised": STANDARDISED[model.standardise]}),
         **({} if model.resize is None else {"windows_resized": f"from {model.resize}"}),
         **dict(model.about),
         "hash": model.hash,

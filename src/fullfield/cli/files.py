@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fullfield.errors import CaptureError, ImageError
 from fullfield.model.window_resize import Interpolation, parse_window_resize
+from fullfield.model.window_standardise import Standardise
 
 if TYPE_CHECKING:
     from fullfield.model.model import Model
@@ -18,8 +19,8 @@ class ModelFile:
     """A model as the command line names it; the file exists.
 
     Args:
-        model, window, preprocessing, score, weights, arch, channels, trust, resize, interpolation, antialias: as for
-            ``fullfield.load``.
+        model, window, preprocessing, score, weights, arch, channels, trust, resize, interpolation, antialias,
+            standardise: as for ``fullfield.load``.
         class_names: a text file with one name a line.
         pixels: fields of ``Preprocessing`` that are given by themselves; ``None`` for those that are not.
     """
@@ -36,6 +37,7 @@ class ModelFile:
     resize: tuple[int, int] | None = None
     interpolation: Interpolation | None = None
     antialias: bool | None = None
+    standardise: Standardise | None = None
     pixels: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,6 +86,7 @@ class ModelFile:
             resize=self.resize,
             interpolation=self.interpolation,
             antialias=self.antialias,
+            standardise=self.standardise,
         )
 
 

@@ -29,6 +29,7 @@ from fullfield.cli.values import (
     view_names,
 )
 from fullfield.model.window_resize import INTERPOLATIONS
+from fullfield.model.window_standardise import STANDARDISE
 
 # -- What --------------------------------------------------------------------------------------------------------------
 
@@ -422,7 +423,7 @@ _window = option(
     metavar="PX[xPX]",
     help="Window, y before x, if the model does not say it.",
 )
-_RESIZE = ("resize", "interpolation", "antialias")
+_RESIZE = ("resize", "interpolation", "antialias", "standardise")
 _resize = (
     option(
         "--resize",
@@ -446,6 +447,13 @@ _resize = (
         rare=True,
         default=None,
         help="Whether bilinear and bicubic leave no pixel out where windows become smaller. [default: they do]",
+    ),
+    option(
+        "--standardise",
+        group="Model",
+        rare=True,
+        type=click.Choice(STANDARDISE),
+        help="Bring each window to one scale by its own numbers: less its mean over its deviation, or from 0 to 1.",
     ),
 )
 _preprocessing = option(

@@ -12,6 +12,7 @@ from fullfield.image.ranges import Range, found_range
 from fullfield.image.sources import ImageSource
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.window_resize import WindowResize
+from fullfield.model.window_standardise import STANDARDISED, Standardise
 from fullfield.text import numbers_text
 
 _SUSPECT = 4  # a range whose top is so many times above the greatest pixel found is probably not the camera's
@@ -32,6 +33,7 @@ class InputSummary:
         alpha: whether the image has opacity, by which windows that are fully transparent hold nothing.
         resize: how windows are resized; ``None`` where they are not.
         profile: from which the colours were converted to sRGB.
+        standardise: how windows are brought to one scale; ``None`` where they are not.
         audio: whether these are samples of an audio file, which networks mostly take as they are read: from -1 to 1.
     """
 
@@ -46,6 +48,7 @@ class InputSummary:
     resize: WindowResize | None = None
     profile: str | None = None
     audio: bool = False
+    standardise: Standardise | None = None
 
     @property
     def suspect(self) -> bool:
@@ -71,6 +74,8 @@ class InputSummary:
             parts.append("transparent pixels replaced")
         if self.resize is not None:
             parts.append(f"windows resized from {self.resize}")
+        if self.standardise is not None:
+            parts.append(f"windows standardised, {STANDARDISED[self.standardise]}")
         text = ", ".join(parts)
         if not self.preprocessing.known:
             text += ": the model says nothing; "
@@ -116,16 +121,20 @@ class InputSummary:
             "nodata": self.nodata,
             **({"alpha": True} if self.alpha else {}),
             **({"resize": asdict(self.resize)} if self.resize is not None else {}),
+            **({} if self.standardise is None else {"standardise": self.standardise}),
             **({} if self.profile is None else {"profile": self.profile}),
         }
 
 
-def input_summary(source: ImageSource, resize: WindowResize | None = None) -> InputSummary:
+def input_summary(
+    source: ImageSource, resize: WindowResize | None = None, standardise: Standardise | None = None
+) -> InputSummary:
     """How an image becomes network input; of more than 8 bits, a thumbnail is read to find their range.
 
     Args:
         source: the image.
         resize: how the network resizes windows first.
+        standardise: how it brings each to one scale.
     """
     raster, pre = source.original, source.preprocessing
     declared = raster.metadata.value_range
@@ -145,6 +154,7 @@ def input_summary(source: ImageSource, resize: WindowResize | None = None) -> In
         resize,
         metadata.converted_from,
         metadata.sample_rate is not None,
+        standardise,
     )
 
 

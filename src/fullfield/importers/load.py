@@ -20,8 +20,10 @@ from fullfield.importers.foreign import USE_ONNX, recognised_pickle
 from fullfield.model.given_preprocessing import PreprocessingLike
 from fullfield.model.model import Model
 from fullfield.model.resized import resized
+from fullfield.model.standardised import standardised
 from fullfield.model.torch_export import WindowSize, capture_module, parse_window
 from fullfield.model.window_resize import Interpolation, parse_window_resize
+from fullfield.model.window_standardise import Standardise, parse_standardise
 
 if TYPE_CHECKING:
     from fullfield.importers.checkpoints.state_dict import StateDict
@@ -48,6 +50,7 @@ def load(
     resize: WindowSize | None = None,
     interpolation: Interpolation | None = None,
     antialias: bool | None = None,
+    standardise: Standardise | None = None,
 ) -> Model:
     """The model in a file, or made of a module.
 
@@ -86,6 +89,9 @@ def load(
         interpolation: how; ``"bilinear"`` by default. ``WindowResize`` says whose definition each is.
         antialias: whether ``"bilinear"`` and ``"bicubic"`` leave no pixel out where windows become smaller; by default
             they do.
+        standardise: brings each window, after its resizing, to one scale by its own numbers, as part of the network:
+            ``"window"`` less its mean over its deviation, ``"minmax"`` from 0 to 1; ``"channels"`` and
+            ``"minmax-channels"`` each channel by itself.
 
     Raises:
         CaptureError: a file is missing, damaged, of a format that is not read, or needs ``trust``; a module cannot be
@@ -99,6 +105,7 @@ def load(
     whole = parse_window_resize(window, resize, interpolation=interpolation, antialias=antialias)
     if whole is not None:
         window = whole.size
+    scaled = parse_standardise(standardise)
     names = None if class_names is None else tuple(class_names)
     options = {
         "window": window,
@@ -117,6 +124,7 @@ def load(
         if arch is not None:
             raise _carries_network(type(source).__name__)
         model = _load_object(source, options)
+    model = model if scaled is None else standardised(model, scaled)
     return model if whole is None else resized(model, whole)
 
 

@@ -77,7 +77,7 @@ def certify(
     check = None if target is None else TargetCheck.of(target, found, crops, features=features)
     if features:
         certificate = replace(certificate, top1_agreement=None)
-    return replace(certificate, check=check, input=str(input_summary(source.image, model.resize)))
+    return replace(certificate, check=check, input=str(input_summary(source.image, model.resize, model.standardise)))
 
 
 def certify_scan(job: ScanJob, scores: ScoreMap, progress: OnProgress | None = None) -> Certificate:

@@ -102,7 +102,7 @@ class ScanJob:
             "features": model.features,
             "image": self.source.image.name,
             **({"place": place} if (place := self.source.image.original.metadata.place) else {}),
-            "input": input_summary(self.source.image, model.resize).to_dict(),
+            "input": input_summary(self.source.image, model.resize, model.standardise).to_dict(),
             **self._background,
             **self._signal,
             "settings": {

@@ -108,7 +108,7 @@ def tune_modes(
         spread=score_spread(sample.crops),
         crop_macs=exact.crops,
         crop_seconds=sample.crop_seconds * exact.windows,
-        input=str(input_summary(scan.source.image, request.model.resize)),
+        input=str(input_summary(scan.source.image, request.model.resize, request.model.standardise)),
         labelled=None if labelled is None else (labelled.drawn.samples, labelled.drawn.labelled),
         crop_labels=None if labelled is None else labelled.figures(labelled.sample.crops),
     )

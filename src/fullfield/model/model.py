@@ -18,6 +18,7 @@ from fullfield.model.given_preprocessing import PreprocessingLike, resolve
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.wide_resizing import resize_in_float32
 from fullfield.model.window_resize import WindowResize
+from fullfield.model.window_standardise import Standardise
 
 T = TypeVar("T")
 _CACHE = "_cache"  # attribute, not a field: what was derived from the network
@@ -37,6 +38,8 @@ class Model:
     were resized in training.
 
     ``resize`` says how the graph resizes windows before the network, where they were given to be resized.
+    ``standardise`` says how the graph brings each window to one scale first, where that was asked for.
+
     ``of_signals`` says that windows are parts of signals ``(c, t)``, which are taken as images of height one.
 
     Shape: graph ``(n, c, h, w)`` -> ``(n, k)``
@@ -53,6 +56,7 @@ class Model:
     about: tuple[tuple[str, str], ...] = ()
     resize: WindowResize | None = None
     of_signals: bool = False
+    standardise: Standardise | None = None
 
     @property
     def numbers(self) -> Literal["scores", "features"]:

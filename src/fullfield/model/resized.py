@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Graph, Node
 from torch.nn import functional as F
 
 from fullfield.errors import CaptureError
 from fullfield.graph.attributes import free_name
 from fullfield.model.model import Model
+from fullfield.model.prefix import call, with_prefix
 from fullfield.model.resize_matrix import resize_matrix
 from fullfield.model.wide_resizing import resize_in_float32
 from fullfield.model.window_resize import WindowResize
@@ -45,37 +46,16 @@ def resized(model: Model, resize: WindowResize) -> Model:
         raise CaptureError("resize", f"{model.name} resizes {model.resize} already", fix="leave it out")
     if resize.window == resize.size:
         return model
-    graph, root = Graph(), _shared_weights(model.graph)
-    old = model.graph.graph.find_nodes(op="placeholder")[0]
-    x = graph.node_copy(old)
-    with torch.no_grad():
-        env = {old: _emit(graph, root, x, resize, model.dtype)}
-    for node in model.graph.graph.nodes:
-        if node is not old:
-            env[node] = graph.node_copy(node, env.__getitem__)
-    graph.lint()
-    whole = GraphModule(root, graph, "Network")
+    whole = with_prefix(model, lambda graph, root, x: _emit(graph, root, x, resize, model.dtype))
     resize_in_float32(whole, model.dtype)
-    return replace(model, graph=whole.to(model.device), window=resize.window, resize=resize)
-
-
-def _shared_weights(module: nn.Module) -> nn.Module:
-    """A module with the same submodules, parameters and buffers, to which others can be added."""
-    root = nn.Module()
-    for name, part in module.named_children():
-        root.add_module(name, part)
-    for name, parameter in module.named_parameters(recurse=False):
-        root.register_parameter(name, parameter)
-    for name, buffer in module.named_buffers(recurse=False):
-        root.register_buffer(name, buffer)
-    return root
+    return replace(model, graph=whole, window=resize.window, resize=resize)
 
 
 def _emit(graph: Graph, root: nn.Module, x: Node, resize: WindowResize, dtype: torch.dtype) -> Node:
     """The resizing of ``x``; matrices that it needs are added to ``root``."""
     target = _BY_TORCH.get((resize.interpolation, resize.antialias))
     if target is not None and min(resize.window) > 1:  # torch 2.13 errs where one column is antialiased
-        return _call(graph, target, x, list(resize.size), False, None)
+        return call(graph, PATH, target, x, list(resize.size), False, None)
     for axis in (1, 0):
         count, cells = resize.window[axis], resize.size[axis]
         if count == cells:
@@ -85,9 +65,9 @@ def _emit(graph: Graph, root: nn.Module, x: Node, resize: WindowResize, dtype: t
         root.register_buffer(name, matrix)
         weight = graph.get_attr(name)
         weight.meta = {"path": PATH}
-        turned = x if axis else _call(graph, aten.transpose.int, x, 2, 3)
-        x = _call(graph, aten.linear.default, turned, weight)
-        x = x if axis else _call(graph, aten.transpose.int, x, 2, 3)
+        turned = x if axis else call(graph, PATH, aten.transpose.int, x, 2, 3)
+        x = call(graph, PATH, aten.linear.default, turned, weight)
+        x = x if axis else call(graph, PATH, aten.transpose.int, x, 2, 3)
     return x
 
 
@@ -101,9 +81,3 @@ def _matrix(resize: WindowResize, count: int, cells: int, dtype: torch.dtype) ->
         return F.one_hot(F.interpolate(index, cells, mode="nearest")[0, 0].long(), count)
     lines = torch.eye(count, dtype=torch.float64)[:, None, :, None].expand(-1, -1, -1, 2)
     return F.interpolate(lines, (cells, 2), mode=kernel, antialias=resize.antialias)[:, 0, :, 0].T.contiguous()
-
-
-def _call(graph: Graph, target: Any, *args: Any) -> Node:
-    node = graph.call_function(target, args)
-    node.meta = {"path": PATH}
-    return node

@@ -94,6 +94,8 @@ def describe(model: Model) -> dict[str, str]:
         entries["fullfield.preprocessing"] = model.preprocessing.to_json()
     if model.resize is not None:
         entries["fullfield.resize"] = model.resize.to_json()
+    if model.standardise is not None:
+        entries["fullfield.standardise"] = model.standardise
     if model.of_signals:
         entries["fullfield.signals"] = "true"
     if model.features is not None:

@@ -93,6 +93,7 @@ class _Measure:
             scores_of=self.net.features,
             about=self.net.about,
             resize=self.net.resize,
+            standardise=self.net.standardise,
             convertible=all(p.shared for p in self.network.places(cap=0).values()),
         )
         return summarise(report)

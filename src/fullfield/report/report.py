@@ -10,6 +10,7 @@ from typing import Any
 from fullfield.image.input_summary import InputSummary
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.window_resize import WindowResize
+from fullfield.model.window_standardise import Standardise
 from fullfield.operators.work import Work
 from fullfield.report.row import Row
 from fullfield.report.table import render
@@ -41,6 +42,7 @@ class Report:
         scores_of: the layer whose features it gives for a window, and how they are made of its output.
         about: what else the network's files say, as title and text.
         resize: how windows are resized before the network; ``None`` where they are not.
+        standardise: how each is brought to one scale; ``None`` where they are not.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Report:
     scores_of: str | None = None
     about: tuple[tuple[str, str], ...] = ()
     resize: WindowResize | None = None
+    standardise: Standardise | None = None
 
     def __getitem__(self, name: str) -> Row:
         """The row of the layer called ``name``.
@@ -112,7 +115,7 @@ class Report:
     @property
     def input(self) -> str:
         """How pixels become network input, with a warning where that is not known."""
-        return str(InputSummary(self.preprocessing, resize=self.resize))
+        return str(InputSummary(self.preprocessing, resize=self.resize, standardise=self.standardise))
 
     @property
     def features(self) -> Row:

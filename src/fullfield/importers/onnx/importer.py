@@ -73,7 +73,7 @@ def load_onnx(
         of_signals=of_signals,
         check=partial(_check_independence, path) if network.freed else check_batch_independence,
     )
-    return replace(loaded, resize=stated.resize)
+    return replace(loaded, resize=stated.resize, standardise=stated.standardise)
 
 
 @dataclass(frozen=True)

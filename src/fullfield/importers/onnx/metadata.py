@@ -10,11 +10,13 @@ from typing import Any
 
 import onnx
 
+from fullfield.errors import CaptureError
 from fullfield.importers.limits import broken
 from fullfield.importers.onnx.interface import LARGEST_WINDOW, LONGEST_SIGNAL
 from fullfield.model.onnx_scopes import literal
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.window_resize import WindowResize
+from fullfield.model.window_standardise import Standardise, parse_standardise
 
 _LONGEST = 2**22  # characters of a text in Python's syntax
 
@@ -39,6 +41,7 @@ class Metadata:
         name: of the network.
         features: of which layer the vectors are.
         resize: how its graph resizes windows first.
+        standardise: how it brings each to one scale.
         of_signals: whether windows are parts of signals, as images of height one.
     """
 
@@ -49,6 +52,7 @@ class Metadata:
     name: str | None = None
     features: str | None = None
     resize: WindowResize | None = None
+    standardise: Standardise | None = None
     of_signals: bool = False
 
     @property
@@ -92,7 +96,8 @@ def _own(entries: Mapping[str, str], path: Path) -> Metadata:
         size = None if window is None else _sides(json.loads(window))
         names = None if classes is None else tuple(str(name) for name in json.loads(classes))
         resize = WindowResize.from_json(entries["fullfield.resize"]) if "fullfield.resize" in entries else None
-    except (ValueError, TypeError, KeyError) as error:
+        standardise = parse_standardise(entries.get("fullfield.standardise"))
+    except (ValueError, TypeError, KeyError, CaptureError) as error:
         raise broken(path, f"has damaged metadata ({error})") from error
     prepared = entries.get("fullfield.preprocessing")
     return Metadata(
@@ -103,6 +108,7 @@ def _own(entries: Mapping[str, str], path: Path) -> Metadata:
         features=entries.get("fullfield.features"),
         resize=resize,
         of_signals=entries.get("fullfield.signals") == "true",
+        standardise=standardise,
     )
 
 
