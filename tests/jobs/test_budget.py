@@ -31,14 +31,14 @@ def test_the_computation_takes_what_the_rest_of_the_budget_leaves_it(megabytes: 
 
 
 def test_where_no_budget_is_set_one_window_may_take_more_than_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(10**9, tile=(1, 1)).plan.memory.total_bytes
     monkeypatch.setattr("fullfield.planning.choose.DEFAULT_BUDGET_BYTES", 10**6)
     found = job(None)
-    assert found.plan.tile == (1, 1)
-    assert found.plan.memory.total_bytes > 10**6
+    assert one < found.plan.memory.total_bytes <= 2 * one  # in context, where single windows read nearly all of a tile
     with pytest.raises(BudgetError, match="a scan window by window takes"):
         job(10**6)
-    with pytest.raises(BudgetError, match="a scan in tiles of 2x2 windows takes"):
-        job(None, tile=(2, 2))
+    with pytest.raises(BudgetError, match="a scan in tiles of 40x40 windows takes"):
+        job(None, tile=(40, 40))
 
 
 def test_an_image_continued_beyond_its_edges_is_predicted_to_take_more() -> None:

@@ -394,10 +394,14 @@ def _open_with_gdal(path: str, local: str | None, head: bytes, selection: Select
             f"is not an image of a known format: it begins {begins}",
             fix="more formats are read after pip install 'fullfield[geo,slide]'",
         )
+    names_files = b"<VRTDataset" in head
+    if names_files and local is None:
+        what = "is a VRT behind an address: the files that it names are not read"
+        raise ImageError(path, what, fix="download it with its files, or gdal_translate it to a GeoTIFF")
     try:
         return _reader("gdal")(local or path, selection)
     except ImageError as error:
-        if b"<VRTDataset" in head:
+        if names_files:
             raise
         raise ImageError(
             path,

@@ -127,8 +127,9 @@ def test_behind_an_address_no_file_of_this_machine_is_read(
         '<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
         f"<SourceFilename>{secret}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
     )
-    with pytest.raises(ImageError, match="is not an image of a known format"):
-        fullfield.open(f"{address}/ranges/a.vrt")
+    for trust in (False, True):
+        with pytest.raises(ImageError, match="is a VRT behind an address: the files that it names are not read"):
+            fullfield.open(f"{address}/ranges/a.vrt", trust=trust)
     with rasterio.open(write(folder / "a.tif", np.zeros((1, 64, 64), np.uint8)), "r+") as file:
         file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(secret))
     with pytest.raises(ImageError, match=rf"names {secret}, which is not a file in /vsicurl/{address}/ranges or below"):

@@ -17,11 +17,13 @@ from fullfield.importers.onnx.layer_names import layer_path
 from fullfield.importers.onnx.subgraphs import inner_graphs
 
 _KEEPS = frozenset({
-    "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Relu", "Reshape", "Slice",
-    "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+    "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "MaxPool",
+    "NhwcMaxPool", "ReduceMax", "ReduceMin", "Relu", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze",
+    "Tile", "Transpose", "Unsqueeze", "Upsample",
 })  # fmt: skip
-"""Operators that compute the same from integers and from the real numbers that these mean."""
-_READS_SHAPE = frozenset({"Shape", "Size"})
+"""Operators that compute the same from integers and from the real numbers that these mean, but for rounding."""
+_READS_ORDER = frozenset({"ArgMax", "ArgMin", "Shape", "Size"})
+"""Operators whose result says nothing of the numbers but their order or shape."""
 _INTEGER = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention"})
 _ZERO_POINTS = {"ConvInteger": 2, "MatMulInteger": 2}
 _FLOATS = frozenset({"DynamicQuantizeMatMul", "MatMulNBits"})
@@ -138,7 +140,7 @@ class _Kept:
         names = [name for name in node.input if name in self.real]
         if node.op_type in _KEEPS and names:
             self.real.update(dict.fromkeys(node.output, self.real[names[0]]))
-        elif node.op_type not in _READS_SHAPE:
+        elif node.op_type not in _READS_ORDER:
             for name in names:
                 if self.real[name] is not None:
                     raise self._refused(node, name)
