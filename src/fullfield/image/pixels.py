@@ -71,7 +71,8 @@ def _check_opaque(pixels: NDArray[Any], channels: int, where: str) -> None:
     raise ImageError(
         where,
         f"has {found} channels, the last not opaque; the network takes {channels}",
-        fix=f"drop transparency yourself: image[:, :, :{found - 1}], or blend it with a background",
+        fix=f"drop transparency yourself: image[:, :, :{found - 1}], or blend it with a background; if the last is no "
+        f"opacity, select {channels} bands",
     )
 
 
