@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import TileLayout
-from fullfield.layers import custom_operators as operators
 from fullfield.lower.rows import Table, WindowBox
 
 _ERROR = 1e-4  # of a standardised number, that rounding may make
+_EQUAL = 1e-13  # of the mean square, that rounding leaves of a variance of equal numbers; one of 8 bits has 1e-10
 
 
 class LowContrast(nn.Module):
@@ -58,16 +58,22 @@ class LowContrast(nn.Module):
         return scores
 
     def _low(self, pixels: Tensor) -> Tensor:
-        """Whether a window's numbers are not all equal, and their deviation is small beside them."""
-        (h, w), (sy, sx) = self.window, self.step
+        """Whether a window's numbers are not all equal, and their deviation is small beside them.
+
+        By differences of squares: what rounding leaves of equal numbers is 1e-15 of these, and counts as nothing.
+        """
         wide = pixels.double()
-        means = F.avg_pool2d(F.avg_pool2d(wide, (h, 1), (sy, 1)), (1, w), (1, sx))[0]
-        within = operators.variance_pool(wide, (h, w), (sy, sx), (1, 1))[0]
-        off = means - means[:1]
-        variance = within.mean(0) + (off * off).mean(0) - off.mean(0).square()
+        mean, square = self._means(wide), self._means(wide * wide)
+        variance = square - mean * mean
         limit = _ERROR / torch.finfo(pixels.dtype).eps
-        low: Tensor = (variance > 0) & (variance * limit**2 < (means * means).mean(0))
+        low: Tensor = (variance > _EQUAL * square) & (variance * limit**2 < square)
         return low
+
+    def _means(self, numbers: Tensor) -> Tensor:
+        """The mean of all numbers of each window. Shape: ``(1, c, y, x)`` -> ``(rows, columns)``"""
+        (h, w), (sy, sx) = self.window, self.step
+        along = F.avg_pool2d(numbers.mean(1, keepdim=True), (h, 1), (sy, 1))
+        return F.avg_pool2d(along, (1, w), (1, sx))[0, 0]
 
 
 def low_contrast(net: Canonical, network: Network, layout: TileLayout, batch: int) -> LowContrast | None:
