@@ -15,6 +15,9 @@ import fullfield
 from fullfield import BudgetError, Compute, FullfieldError, UnsupportedError, Where
 from fullfield.api.plan import plan
 from fullfield.api.scan import scan
+from fullfield.jobs.prepare import prepare
+from fullfield.planning.cost_cache import CostCache, TileGrid
+from fullfield.planning.plan import EXACT
 from tests.api import networks
 from tests.api.networks import Attention, Branches, made, picture
 from tests.requests import grouped
@@ -131,3 +134,13 @@ def test_steps_that_do_not_fit_the_budget_are_left_out(monkeypatch: pytest.Monke
     monkeypatch.setattr("fullfield.api.plan.prepare_job", limited)
     costs = fullfield.compare_steps(made(networks.padded), picture(90, 100), step=8)
     assert [cost.step for cost in costs] == [(8, 8), (2, 2)]
+
+
+def test_convolutions_per_window_move_their_weights_once_a_batch() -> None:
+    """Behind a norm over the window, which leaves nothing to share: read, written in another order, read."""
+    layers = [nn.InstanceNorm2d(3), nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU()]
+    net = fullfield.load(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), window=16, channels=3)
+    costs = CostCache(prepare(net, sliding=False).network, 4)
+    grid = TileGrid((112, 112), (8, 8), EXACT)
+    one, four = (costs.cost(grid, (4, 4), (0, 0), batch=batch).moved_bytes for batch in (16, 4))
+    assert four - one == 3 * 3 * 4 * (8 * 3 * 9 + 16 * 8 * 9)

@@ -20,6 +20,7 @@ from tests.oracle import Scan, captured, crops, difference
 
 WINDOW = (14, 13)
 ALL = (1, 2, 3)
+ONES = torch.ones(3, *WINDOW, dtype=torch.float64)
 Form = Callable[[Tensor], Tensor]
 
 
@@ -57,6 +58,7 @@ WHOLE: dict[str, Form] = {
     "length": lambda x: x / torch.linalg.vector_norm(x, 2, ALL, keepdim=True),
     "layer norm": lambda x: F.layer_norm(x, x.shape[1:]),
     "group norm": lambda x: F.group_norm(x, 1),
+    "layer norm as exported": lambda x: F.layer_norm(x, x.shape[1:], ONES, 0 * ONES),
     "rms norm": lambda x: F.rms_norm(x, x.shape[1:], eps=0.01),
     "mean of squares": image_standardisation,
     "flattened": flattened,

@@ -69,7 +69,7 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     pairs = ((strips[n.name], network[i]) for n in shared for i in n.inputs)
     strip_bytes = sum(cells * i.elements * i.itemsize_factor * itemsize for cells, i in pairs)
     packed = itemsize * _packed(shared, layout)
-    convolved = itemsize * sum(_weights(n) for n in rest if n.scratch.weights)
+    convolved = itemsize * sum(_weights(n) for n in rest if n.scratch.weights or _is_whole_convolution(n))
     linear = itemsize * sum(_weights(n) for n in rest if n.op == "linear")
     batches = -(-windows // batch)
     weights = CONSTANTS.weight_moves * (packed + batches * convolved) + batches * linear
@@ -99,10 +99,17 @@ def _pools_windows(node: NodeSpec) -> bool:
     return any(op.edge == "inside" for op in node.ops)
 
 
+def _is_whole_convolution(node: NodeSpec) -> bool:
+    """Whether a node is a convolution behind one that works on the whole window."""
+    return node.kind == "whole" and node.op == "conv2d"
+
+
 def _weights(node: NodeSpec) -> int:
     """Numbers of the weights of a convolution or a linear layer."""
     if node.kind != "whole":
         return node.macs * node.itemsize_factor
+    if _is_whole_convolution(node):
+        return node.macs * node.itemsize_factor // math.prod(node.shape[-2:])
     return node.macs * node.itemsize_factor * node.shape[-1] // max(1, math.prod(node.shape))
 
 

@@ -15,7 +15,7 @@ from fullfield.canonical.refusal import Refusal
 from fullfield.canonical.rules.pointwise import as_type
 from fullfield.canonical.rules.reductions import collapse, may_share, moments, pointwise
 from fullfield.canonical.rules.standardised import with_contrast
-from fullfield.canonical.values import Mapped, Outputs, Standardised, Term
+from fullfield.canonical.values import Const, Mapped, Outputs, Standardised, Term
 
 aten = torch.ops.aten
 _OVER_POSITIONS = "normalises over the positions of the window"
@@ -61,7 +61,8 @@ def layer_norm(context: Context, args: dict[str, Any]) -> Mapped | Standardised 
 
 
 def _layer_norm_of_map(context: Context, args: dict[str, Any], dims: list[int]) -> Mapped | Standardised | Refusal:
-    if args["weight"] is not None:
+    args = args | {"weight": _unless(context, args["weight"], 1.0), "bias": _unless(context, args.get("bias"), 0.0)}
+    if args["weight"] is not None or args["bias"] is not None:
         return Refusal("scales positions of the window differently")
     x = context.value(args["input"])
     if not context.may_slide:
@@ -69,6 +70,14 @@ def _layer_norm_of_map(context: Context, args: dict[str, Any], dims: list[int]) 
     if context.node.target is aten.rms_norm.default:
         return _sliding_rms_norm(context, args, x, dims)
     return _sliding_norm(context, args, x, dims)
+
+
+def _unless(context: Context, weight: Any, neutral: float) -> Any:
+    """A norm's weight, or ``None`` where all its numbers are ``neutral``, as exporters write one that has none."""
+    value = context.value(weight)
+    if not isinstance(value, Const) or not (evaluate(context.builder.root, value.node) == neutral).all():
+        return weight
+    return None
 
 
 def group_norm(context: Context, args: dict[str, Any]) -> Mapped | Standardised | Outputs | Refusal:
