@@ -56,10 +56,7 @@ def draw_chart(
     Raises:
         ImageError: matplotlib is not installed.
     """
-    figure = matplotlib_part("figure").Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.25, h_pad=0.25)
-    matplotlib_part("backends.backend_agg").FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = new_figure(_INCHES, _DPI, pad=0.25)
     heights = [max(p.y, floor) for p in points] + ([] if limit is None else [max(limit, floor)])
     axes.set(xscale="log", yscale="log", xlim=_around([p.x for p in points]), ylim=_around(heights))
     _style(axes, floor, title=title, x_title=x_title, y_title=y_title)
@@ -95,6 +92,32 @@ def check_matplotlib() -> None:
     matplotlib_part("figure")
 
 
+def new_figure(inches: tuple[float, float], dpi: int, *, pad: float) -> tuple[Any, Any]:
+    """A figure without a window, and its axes.
+
+    Args:
+        inches: width and height.
+        dpi: px of an inch.
+        pad: around the axes, inches.
+
+    Raises:
+        ImageError: matplotlib is not installed.
+    """
+    figure = matplotlib_part("figure").Figure(figsize=inches, dpi=dpi, layout="constrained")
+    figure.get_layout_engine().set(w_pad=pad, h_pad=pad)
+    matplotlib_part("backends.backend_agg").FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def draw_frame(axes: Any) -> None:
+    """Ticks, grid and the two axes in pale colours."""
+    axes.tick_params(labelsize=11, colors=PALE, which="both")
+    axes.grid(color=GRID, zorder=0)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+
+
 def _style(axes: Any, floor: float, *, title: str, x_title: str, y_title: str) -> None:
     """Titles, grid, and plain numbers at the ticks: powers of ten, or 1, 2 and 5 times these on short axes."""
     ticker = matplotlib_part("ticker")
@@ -107,11 +130,7 @@ def _style(axes: Any, floor: float, *, title: str, x_title: str, y_title: str) -
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"≤ {v:g}" if v <= floor * 1.001 else f"{v:g}"))
-    axes.tick_params(labelsize=11, colors=PALE, which="both")
-    axes.grid(color=GRID, zorder=0)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(PALE)
+    draw_frame(axes)
 
 
 def _box_around(place: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fullfield.drawing.chart import GRID, INK, PALE, matplotlib_part
+from fullfield.drawing.chart import INK, draw_frame, matplotlib_part, new_figure
 from fullfield.store.palette import Colour
 
 _INCHES, _DPI = (12.0, 5.0), 100
@@ -50,10 +50,7 @@ def draw_lines(
     Raises:
         ImageError: matplotlib is not installed.
     """
-    figure = matplotlib_part("figure").Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-    matplotlib_part("backends.backend_agg").FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = new_figure(_INCHES, _DPI, pad=0.15)
     dots = {"marker": "o", "markersize": 3} if len(x) <= _POINTS else {}
     for line in lines:
         colour = tuple(_DARK * value / 255 for value in line.colour)
@@ -79,8 +76,4 @@ def _style(axes: Any, *, title: str, x_title: str, y_title: str) -> None:
     axes.set_xlabel(x_title, fontsize=12, color=INK)
     axes.set_ylabel(y_title, fontsize=12, color=INK)
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axes.tick_params(labelsize=11, colors=PALE)
-    axes.grid(color=GRID, zorder=0)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(PALE)
+    draw_frame(axes)
