@@ -3,7 +3,7 @@
     python -m benchmarks.rivals [--only NETWORK ...] [--threads 1 2] [--engines torch openvino] [--minutes 4.5]
     python -m benchmarks.rivals --tables rivals.jsonl > tables.md
 
-Crops are computed by torch (channels-last), ONNX Runtime and OpenVINO, each in the fastest of batches of 8 to 64
+Crops are computed by torch (channels-last), ONNX Runtime and OpenVINO, each in the fastest of batches of 1 to 64
 windows, in full batches and the precision that is named; at least 64 windows a turn. Scans are calls of
 ``fullfield.scan`` on the same ONNX file. Weights are random, of the published shapes. All sides have the same number of
 threads, and torch gets its memory in pages of 2 MB, as on fullfield's command line.

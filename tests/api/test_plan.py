@@ -142,5 +142,5 @@ def test_convolutions_per_window_move_their_weights_once_a_batch() -> None:
     net = fullfield.load(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), window=16, channels=3)
     costs = CostCache(prepare(net, sliding=False).network, 4)
     grid = TileGrid((112, 112), (8, 8), EXACT)
-    one, four = (costs.cost(grid, (4, 4), (0, 0), batch=batch).moved_bytes for batch in (16, 4))
-    assert four - one == 3 * 3 * 4 * (8 * 3 * 9 + 16 * 8 * 9)
+    one, four = (costs.cost(grid, (4, 4), (0, 0), batch=batch).weight_bytes for batch in (16, 4))
+    assert four - one == 3 * 4 * (8 * 3 * 9 + 16 * 8 * 9)

@@ -29,11 +29,12 @@ def test_the_cost_of_a_convolution_is_that_of_a_count_by_hand() -> None:
     assert one_window(draft.done()) == Cost(
         shared_macs=6 * 6 * 4 * 3 * 9,
         window_macs=0,
-        moved_bytes=values + 3 * weights,
+        moved_bytes=values,
         peak_bytes=in_use + int(2.6 * in_use) + 2 * 40_000 + weights,
         calls=2,
         region=(8, 8),
         packed_bytes=weights,
+        weight_bytes=weights,
     )
 
 
@@ -56,7 +57,7 @@ def test_the_time_of_a_window_counts_arithmetic_bytes_calls_tiles_and_the_first_
     assert plan.shape == (10, 11)
     tiles, computed = {(3, 4): (4 * 3, 12 * 12), (5, 5): (2 * 3, 10 * 11)}[tile]  # 15 columns would be 4 too many
     cost, windows = plan.cost, tile[0] * tile[1]
-    work = (cost.macs + 4 * cost.moved_bytes) * computed / windows
+    work = (cost.macs + 4 * (cost.moved_bytes + 3 * cost.weight_bytes)) * computed / windows
     fresh = 10 * cost.peak_bytes
     assert time_per_window(plan) == pytest.approx((work + (2e5 * cost.calls + 5e7) * tiles + fresh) / 110)
 

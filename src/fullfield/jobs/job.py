@@ -26,6 +26,7 @@ from fullfield.jobs.source import open_source, placement_of
 from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.wanted import wanted_cells
 from fullfield.planning import Plan, make_plan
+from fullfield.planning.constants import ENGINE_CONSTANTS
 from fullfield.planning.mode import mode_text
 from fullfield.store.encoding import ScoreEncoder, score_encoder
 from fullfield.store.maps import MapSpec
@@ -221,6 +222,7 @@ def plan_scan(
         tile=request.compute.tile_shape,
         method=request.compute.method,
         costs=prepared.costs,
+        constants=ENGINE_CONSTANTS[request.engine.name],
     )
     check_device_memory(plan, model.device)
     return replace(plan, engine=request.engine.text)

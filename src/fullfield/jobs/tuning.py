@@ -32,6 +32,7 @@ from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.source import open_source, placement_of
 from fullfield.mask.wanted import wanted_cells
 from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan
+from fullfield.planning.constants import ENGINE_CONSTANTS
 from fullfield.planning.mode import mode_of, parse_mode
 from fullfield.planning.table import PlanTable
 from fullfield.store.maps import MapSpec
@@ -201,6 +202,7 @@ class _Scan:
             tile=tile,
             method=method,
             costs=prepared.costs,
+            constants=ENGINE_CONSTANTS[self.request.engine.name],
         )
 
     def prepared(self, borders: Borders) -> PreparedModel:

@@ -54,7 +54,8 @@ class TileProgram(nn.Module):
         self.windows = nn.ModuleDict({str(count): module for count, module in windows.items()})
         self.inputs, self.boxes, self.shape = inputs, boxes, shape
         for k, taken in enumerate(inputs):
-            self.register_buffer(f"index_{k}", torch.from_numpy(taken.index), persistent=False)
+            index = torch.from_numpy(taken.index) if taken.strides is None else None
+            self.register_buffer(f"index_{k}", index, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scores ``(rows, columns, k)``."""
@@ -77,8 +78,15 @@ class TileProgram(nn.Module):
         """The cells of a batch of windows of each frontier input. Shape: ``(windows, y, x, channels)``"""
         found = []
         for k, (taken, table) in enumerate(zip(self.inputs, tables, strict=True)):
-            index = self.get_buffer(f"index_{k}")[box.top : box.bottom, box.left : box.right].reshape(-1)
-            found.append(torch.index_select(table, 0, index).view(box.count, *taken.cells, -1))
+            if taken.strides is None:
+                index = self.get_buffer(f"index_{k}")[box.top : box.bottom, box.left : box.right].reshape(-1)
+                cells = torch.index_select(table, 0, index)
+            else:
+                row, column = table.stride()
+                first = table.storage_offset() + int(taken.index[box.top, box.left, 0, 0]) * row
+                size = (box.bottom - box.top, box.right - box.left, *taken.cells, table.shape[1])
+                cells = table.as_strided(size, (*(row * n for n in taken.strides), column), first)
+            found.append(cells.reshape(box.count, *taken.cells, -1))
         return found
 
     @property
@@ -125,9 +133,7 @@ def _input(layout: TileLayout, name: str) -> WindowInput:
     """Every window's own cells of a shared node."""
     strips: tuple[Strip, Strip] = layout.y[name].whole(), layout.x[name].whole()
     every = WindowBox(0, layout.windows[0], 0, layout.windows[1])
-    index = Table(layout, name).index(("window", "window"), strips, every)
-    rows, columns, height, width = index.shape
-    return WindowInput(index.reshape(rows, columns, height * width), (height, width))
+    return WindowInput(Table(layout, name).index(("window", "window"), strips, every))
 
 
 def _boxes(shape: tuple[int, int], batch: int) -> Iterator[WindowBox]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
@@ -27,12 +29,26 @@ class WindowInput:
     """Each window's own cells of a shared node.
 
     Args:
-        index: rows of the node's table ``(rows, columns, y * x)`` of windows.
-        cells: rows and columns of a window's map.
+        index: rows of the node's table ``(rows, columns, y, x)`` of windows.
     """
 
     index: Index
-    cells: tuple[int, int]
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of a window's map."""
+        return self.index.shape[2], self.index.shape[3]
+
+    @cached_property
+    def strides(self) -> tuple[int, ...] | None:
+        """By how many rows of the table neighbours lie apart along each axis of ``index``; ``None`` if unevenly."""
+        apart = []
+        for axis, count in enumerate(self.index.shape):
+            steps = np.diff(self.index, axis=axis)
+            if steps.size and steps.min() != steps.max():
+                return None
+            apart.append(int(steps.flat[0]) if count > 1 else 0)
+        return tuple(apart)
 
 
 def lower_windows(net: Canonical, network: Network, layout: TileLayout, count: int, *, fft: bool) -> GraphModule:

@@ -10,7 +10,7 @@ from typing import get_args
 from fullfield.errors import BudgetError, GeometryError
 from fullfield.geometry.network import Network
 from fullfield.geometry.region import Pair
-from fullfield.planning.constants import CONSTANTS
+from fullfield.planning.constants import CONSTANTS, CostConstants
 from fullfield.planning.cost import Cost
 from fullfield.planning.cost_cache import CostCache, TileGrid
 from fullfield.planning.overhead import Memory, Overhead, Savings, TileUse, memory_of
@@ -34,6 +34,7 @@ def make_plan(
     batch: int | None = None,
     method: Method = "auto",
     costs: CostCache | None = None,
+    constants: CostConstants = CONSTANTS,
 ) -> Plan:
     """The plan that should scan ``image`` in the least time within the budget.
 
@@ -52,6 +53,7 @@ def make_plan(
         batch: windows at a time where the network runs per window, if not to be chosen.
         method: how steps finer than the network's stride are run; the cheapest by default.
         costs: cached costs of this network for numbers of ``itemsize``; new ones are added.
+        constants: of the engine that computes.
 
     Raises:
         BudgetError: single windows, or tiles of the size asked for, take more than the budget, and how much they take.
@@ -66,7 +68,7 @@ def make_plan(
     if network.needs_batch_of_one:
         tile, batch = tile or (1, 1), 1
     budget = DEFAULT_BUDGET_BYTES if budget_bytes is None else budget_bytes
-    task = _Task(costs, borders, image, step, overhead or Overhead(), budget, tile, batch)
+    task = _Task(costs, borders, image, step, overhead or Overhead(), budget, tile, batch, constants)
     if budget_bytes is None and borders.cells is not None:
         task = replace(task, budget=max(budget, 2 * _single_window_bytes(task, method)))
     return _within_budget(task, method, strict=budget_bytes is not None)
@@ -116,22 +118,23 @@ def choose_method(plans: list[Plan]) -> Plan:
 
 def time_per_window(plan: Plan) -> float:
     """Predicted time of one window of a plan, in multiply-adds."""
-    return _time(plan.cost, plan.tile, plan.all_passes[0].shape)
+    return _time(plan.cost, plan.tile, plan.all_passes[0].shape, plan.constants)
 
 
-def _work(cost: Cost, tile: Pair) -> float:
+def _work(cost: Cost, tile: Pair, constants: CostConstants) -> float:
     """Time a window, in multiply-adds, without what each tile takes whatever its size: the limit as tiles grow."""
-    return (cost.macs + CONSTANTS.macs_per_byte * cost.moved_bytes) / math.prod(tile)
+    moved = cost.moved_bytes + constants.weight_moves * cost.weight_bytes
+    return (cost.macs + constants.macs_per_byte * moved) / math.prod(tile)
 
 
-def _time(cost: Cost, tile: Pair, shape: Pair) -> float:
+def _time(cost: Cost, tile: Pair, shape: Pair, constants: CostConstants) -> float:
     """Time a window, in multiply-adds, of all tiles of a map: where it is a row too long for one, it takes two."""
     along = list(zip(shape, tile, strict=True))
     tiles = math.prod(tiles_along(count, side) for count, side in along)
     computed = math.prod(count + overlap(count, side) for count, side in along)
-    each = CONSTANTS.macs_per_call * cost.calls + CONSTANTS.macs_per_tile
-    once = CONSTANTS.macs_per_fresh_byte * cost.peak_bytes
-    return (_work(cost, tile) * computed + each * tiles + once) / math.prod(shape)
+    each = constants.macs_per_call * cost.calls + constants.macs_per_tile
+    once = constants.macs_per_fresh_byte * cost.peak_bytes
+    return (_work(cost, tile, constants) * computed + each * tiles + once) / math.prod(shape)
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ class _Task:
     budget: int
     tile: Pair | None
     batch: int | None
+    constants: CostConstants
 
     @property
     def network(self) -> Network:
@@ -261,7 +265,8 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
     def option(tile: Pair, batch: int, stop: int | None) -> TileOption:
         found = cost(tile, batch, stop)
         total = memory(tile, found).total_bytes
-        return TileOption(tile, batch, stop, _work(found, tile), _time(found, tile, shape), total)
+        work, time = _work(found, tile, task.constants), _time(found, tile, shape, task.constants)
+        return TileOption(tile, batch, stop, work, time, total)
 
     search = TileSearch(
         option,
@@ -273,6 +278,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         nodes=len(task.network.nodes) if task.borders.cells is None else 0,  # elsewhere scores would depend on it
         batch=task.batch,
         every=cell_stride,
+        constants=task.constants,
     )
     if task.tile is None:
         best = search_tile(search)
@@ -294,4 +300,5 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         method,
         "asked for" if spread else "every layer's stride divides the step",
         cell_stride=cell_stride,
+        constants=task.constants,
     )

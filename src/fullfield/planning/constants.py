@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class CostConstants:
         call_bytes: bytes of one operator in the programs of four kinds of tile (``tests/engine/test_memory.py``).
         batch_bytes: largest value of a batch of windows: larger ones than ``heap_bytes`` get fresh pages in every call,
             which take longer than a convolution of few channels (``benchmarks/rivals.py``, MobileNetV2, no overlap).
+        least_batch: windows of a batch whatever its values take, if a tile has so many.
         weight_moves: times that a convolution moves its weights in every call: read, written in another order, read
             (ResNet-18 without overlap: 57 ms in tiles of one window, 35 in tiles of 4x2, the fastest crops 29).
         batches: most batches in one program: each repeats the operators that run per window.
@@ -36,8 +38,16 @@ class CostConstants:
     heap_bytes: int = 32 << 20
     call_bytes: int = 40_000
     batch_bytes: int = 31 << 20
-    weight_moves: int = 3
+    least_batch: int = 1
+    weight_moves: float = 3
     batches: int = 64
 
 
 CONSTANTS = CostConstants()
+
+# Engines that compile order weights once, and are fastest with values that stay in the processor's caches: crops in
+# batches of 1, 2, 4, 8, 16 and 32, OpenVINO: MobileNetV2 7.5, 7.1, 7.7, 9.1, 9.4, 10.0 ms a window, EfficientNet-B0
+# 12.9, 12.0, 12.4, 14.1, 15.0, 15.9, ResNet-18 within 4 %; ONNX Runtime alike. A tile passes through several programs
+# (EfficientNet-B0, ONNX Runtime: 12.8 ms in tiles of 2x2 windows, 12.1 in tiles of 4x4).
+_COMPILED = replace(CONSTANTS, batch_bytes=6 << 20, least_batch=2, weight_moves=0.5, macs_per_tile=2e8)
+ENGINE_CONSTANTS: Mapping[str, CostConstants] = {"torch": CONSTANTS, "openvino": _COMPILED, "onnxruntime": _COMPILED}

@@ -21,12 +21,14 @@ class Cost:
     Args:
         shared_macs: multiply-adds of cells that windows share, borders included.
         window_macs: multiply-adds of what runs per window.
-        moved_bytes: bytes of all values written once, and of the weights for every call, the measure of memory traffic.
+        moved_bytes: bytes of all values written once, and of linear layers' weights for every call, the measure of
+            memory traffic.
+        weight_bytes: weights of convolutions, once for every call.
         peak_bytes: most bytes in use at once.
         calls: operators called, counted for each family of cells and each batch of windows.
         region: height and width of the image's part that the tile reads, px.
-        held_bytes: ``moved_bytes`` of programs that are cut where cells are gathered: engines that compile hold the
-            values of every part; 0 where there is one part, in which values take each other's place.
+        held_bytes: all that programs move that are cut where cells are gathered: engines that compile hold the values
+            of every part; 0 where there is one part, in which values take each other's place.
         packed_bytes: weights, once for each family of cells and each size of batch that they are used for: engines
             that pack weights for every call hold so many.
     """
@@ -39,6 +41,7 @@ class Cost:
     region: Pair = (0, 0)
     packed_bytes: int = 0
     held_bytes: int = 0
+    weight_bytes: int = 0
 
     @property
     def macs(self) -> int:
@@ -72,9 +75,9 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     convolved = itemsize * sum(_weights(n) for n in rest if n.scratch.weights or _is_whole_convolution(n))
     linear = itemsize * sum(_weights(n) for n in rest if n.op == "linear")
     batches = -(-windows // batch)
-    weights = CONSTANTS.weight_moves * (packed + batches * convolved) + batches * linear
+    weights = packed + batches * convolved
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
-    moved = rearranged + strip_bytes + weights + sum(size.values())
+    moved = rearranged + strip_bytes + batches * linear + sum(size.values())
     moved += windows * (gathered + sum(window_size[n.name] for n in rest))
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
@@ -84,7 +87,8 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
         calls=calls,
         region=(bottom - top, right - left),
         packed_bytes=packed + 2 * convolved,
-        held_bytes=moved if strip_bytes or rest else 0,
+        held_bytes=moved + int(CONSTANTS.weight_moves * weights) if strip_bytes or rest else 0,
+        weight_bytes=weights,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from fullfield.geometry.network import Network, Place
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
+from fullfield.planning.constants import CONSTANTS, CostConstants
 from fullfield.planning.cost import Cost, crop_macs, frontier
 from fullfield.planning.overhead import Memory
 from fullfield.planning.sides import overlap, tiles_along
@@ -80,6 +81,7 @@ class Plan:
         cell_stride: cells of the whole map between this plan's rows and columns.
         passes: the plans of a ``shifted`` scan, one a shift.
         engine: what runs it, in words.
+        constants: of the engine, by which the plan was chosen.
     """
 
     network: Network
@@ -99,6 +101,7 @@ class Plan:
     cell_stride: Pair = (1, 1)
     passes: tuple[Plan, ...] = ()
     engine: str = ""
+    constants: CostConstants = CONSTANTS
 
     @property
     def all_passes(self) -> tuple[Plan, ...]:

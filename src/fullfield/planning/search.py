@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from fullfield.geometry.region import Pair
-from fullfield.planning.constants import CONSTANTS
+from fullfield.planning.constants import CONSTANTS, CostConstants
 from fullfield.planning.sides import even_side
 
 PARTS = 8  # of the network, after each of which the frontier is tried
 QUARTERS = 7  # by which a tile's sides are grown, one after the other, to almost twice as much
 GAIN = 0.97  # a larger tile must take at most this share of the time a window, or of the work
 MISSES = 3  # larger tiles in a row without that gain end the search
+CROPS = 1  # index of the first node behind the image
+FEW = 32  # windows along an axis up to which tiles are tried that divide it: the last of others computes windows twice
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class TileSearch:
         nodes: of the network, between which the frontier may move; 0 if it must stay where it is.
         batch: windows at a time, if given.
         every: cells of the map between neighbouring windows of a tile (y, x).
+        constants: of the engine that computes.
     """
 
     cost: TileCost
@@ -66,6 +70,7 @@ class TileSearch:
     nodes: int = 0
     batch: int | None = None
     every: Pair = (1, 1)
+    constants: CostConstants = CONSTANTS
 
     def fits(self, option: TileOption) -> bool:
         """Whether an option fits the budget."""
@@ -99,6 +104,7 @@ def search_tile(search: TileSearch) -> TileOption:
             misses += 1
     if misses < MISSES and shared.tile != search.largest:
         best = _between(search, shared, best)
+    best = _dividing(search, best)
     return _within_budget(search, best.tile, parts=PARTS)
 
 
@@ -111,7 +117,8 @@ def evaluate_tile(search: TileSearch, tile: Pair) -> TileOption:
 def batch_size(search: TileSearch, tile: Pair, stop: int | None = None) -> int:
     """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
     rows, columns = tile
-    wanted = max(CONSTANTS.batch_bytes // search.value_bytes(stop), rows * columns // CONSTANTS.batches, 1)
+    limits, windows = search.constants, rows * columns
+    wanted = max(limits.batch_bytes // search.value_bytes(stop), windows // limits.batches, limits.least_batch)
     if wanted < columns:
         return even_side(columns, wanted)
     return columns * even_side(rows, wanted // columns)
@@ -136,6 +143,23 @@ def _between(search: TileSearch, shared: TileOption, best: TileOption) -> TileOp
         if option.time < best.time * GAIN:
             best = option
     return best
+
+
+def _dividing(search: TileSearch, best: TileOption) -> TileOption:
+    """``best``, or a cheaper tile within the budget that divides a small map, such as one of whole rows."""
+    for rows, columns in itertools.product(*map(_dividing_sides, search.largest, best.tile)):
+        if (rows, columns) != best.tile:
+            option = _within_budget(search, (rows, columns), parts=1)
+            if search.fits(option) and option.time < best.time * GAIN:
+                best = option
+    return best
+
+
+def _dividing_sides(count: int, side: int) -> list[int]:
+    """A tile's side, the next larger one that divides the axis, and the whole axis."""
+    if count > FEW:
+        return [side]
+    return sorted({side, next(n for n in range(side, count + 1) if count % n == 0), count})
 
 
 def _grown(search: TileSearch, tile: Pair, by: Pair) -> Pair:
@@ -167,13 +191,16 @@ def _within_budget(search: TileSearch, tile: Pair, *, parts: int) -> TileOption:
 def _move_frontier(search: TileSearch, option: TileOption, parts: int) -> TileOption:
     """The same tile with the frontier moved earlier where gathering and borders cost more than sharing saves.
 
-    It is tried after every ``1 / parts`` of the nodes, and at the image itself, which makes the windows crops. What
-    fits the budget is preferred to what does not.
+    It is tried after every ``1 / parts`` of the nodes, and at the image itself, which makes the windows crops: these
+    are taken unless sharing is clearly cheaper. What fits the budget is preferred to what does not.
     """
-    stops = sorted({max(1, search.nodes * k // parts) for k in range(parts)}) if search.nodes else []
+    stops = sorted({max(CROPS, search.nodes * k // parts) for k in range(parts)}) if search.nodes else []
     sizes = (search.batch or min(option.batch, batch_size(search, option.tile, stop)) for stop in stops)
     options = [option, *(search.cost(option.tile, size, stop) for size, stop in zip(sizes, stops, strict=True))]
     fitting = [o for o in options if search.fits(o)]
     if search.nodes and not fitting and parts < PARTS:
         return _move_frontier(search, option, PARTS)
-    return min(fitting, key=lambda o: o.work) if fitting else min(options, key=lambda o: o.total_bytes)
+    if not fitting:
+        return min(options, key=lambda o: o.total_bytes)
+    best = min(fitting, key=lambda o: o.work)
+    return next((o for o in fitting if o.stop == CROPS and best.work > GAIN * o.work), best)

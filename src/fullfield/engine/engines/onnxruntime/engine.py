@@ -95,9 +95,13 @@ def compile_part(source: UncompiledPart, threads: int) -> Run:
 
 
 def _options(threads: int) -> Any:
-    """How sessions compute: no memory is kept between tiles, and no thread waits for the next part by spinning."""
+    """How sessions compute: no memory is kept between tiles, and no thread waits for the next part by spinning.
+
+    Values take memory of the heap one by one: all in one piece would get fresh pages of the system in every call.
+    """
     options = onnxruntime().SessionOptions()
     options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
