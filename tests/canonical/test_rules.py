@@ -251,6 +251,8 @@ CONVERTED: dict[str, Body] = {
     "upsampled by one": lambda n, x: F.interpolate(x, scale_factor=1),
     "mixed to its own size": lambda n, x: F.interpolate(x, scale_factor=1.05, mode="bilinear"),
     "pixel shuffle": lambda n, x: F.pixel_shuffle(F.avg_pool2d(x, 2), 2),
+    "max pool beyond the map": lambda n, x: F.max_pool2d(x, (64, 3), ceil_mode=True),
+    "average pool beyond the map": lambda n, x: F.avg_pool2d(x, 64, ceil_mode=True, divisor_override=7),
     "average pool": lambda n, x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
 }
 

@@ -44,6 +44,18 @@ def test_gates_that_are_parts_of_a_vector_slide() -> None:
         assert difference(form.graph(image), wanted) <= 1e-12
 
 
+@pytest.mark.parametrize("kernel", [10, 1280, (64, 8)], ids=str)
+def test_a_pool_that_may_reach_beyond_the_map_spans_a_window_of_a_larger_one(kernel: int | Pair) -> None:
+    """As transformers' EfficientNet pools: a kernel of 1280 cells, rounded up."""
+    module = Network(lambda n, x: F.avg_pool2d(x, kernel, ceil_mode=True), flat=False)
+    form = canonical(captured(module, WINDOW), sliding=True)
+    assert form.refused == ()
+    image = torch.randn(1, 3, 17, 19, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = F.avg_pool2d(torch.tanh(module.stem(image)), (10, 8), 1)
+        assert difference(form.graph(image), wanted) <= 1e-12
+
+
 def evo(n: Network, x: Tensor) -> Tensor:
     """Liu et al. 2020, EvoNorm-S0 as timm defines it: the deviation of a group, computed in float32 and expanded."""
     grouped = x.reshape(x.shape[0], 2, 4, *x.shape[2:])

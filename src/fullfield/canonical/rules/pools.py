@@ -172,10 +172,15 @@ def _with_unit_stride(operands: list[Any], x: Mapped, kernel: list[int]) -> list
 
 
 def _window(args: dict[str, Any], axes: Orientation, x: Mapped) -> tuple[list[int], list[int], list[int]]:
-    """Kernel, stride and padding along y and x; a stride of one along axes where the kernel spans the whole map."""
+    """Kernel, stride and padding along y and x; a stride of one along axes where the kernel spans the whole map.
+
+    A kernel that reaches beyond the map, as ``ceil_mode`` allows, spans it too.
+    """
     kernel = axes.numbers(args["kernel_size"], 1)
     stride = axes.numbers(args["stride"], 1) if args["stride"] else kernel
     cells, padding = (x.layout.height, x.layout.width), axes.numbers(args["padding"], 0)
+    if args["ceil_mode"] and set(axes.numbers(args.get("dilation", 1), 1)) == {1}:
+        kernel = [k if p else min(k, n) for k, n, p in zip(kernel, cells, padding, strict=True)]
     spans = [k == n and not p for k, n, p in zip(kernel, cells, padding, strict=True)]
     return kernel, [1 if whole else s for whole, s in zip(spans, stride, strict=True)], padding
 
