@@ -30,6 +30,7 @@ from fullfield.cli import HUGE_PAGES
 
 SIZE, STEP = 1000, 32  # px
 SCRIPT = Path(__file__).with_name("crops_script.py")
+_NOT_USERS = ("OMP_NUM_THREADS", HUGE_PAGES, "PYTHONDONTWRITEBYTECODE")  # settings that users' shells do not have
 
 
 def main() -> None:
@@ -76,7 +77,7 @@ def _commands(model: Path, photo: Path, window: int, engines: list[str]) -> dict
 
 def compared(name: str, commands: dict[str, list[str]], rounds: int) -> list[str]:
     """Lines of the table, after one round that fills the caches of files."""
-    env = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", HUGE_PAGES)}
+    env = {name: value for name, value in os.environ.items() if name not in _NOT_USERS}
     found: dict[str, list[Spent]] = {label: [] for label in commands}
     for each in range(rounds + 1):
         for label, command in commands.items():

@@ -18,7 +18,9 @@ _TORCHVISION: Mapping[str, dict[str, bool]] = {
     "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": False},
     "inception_v3": {"aux_logits": False, "init_weights": False},
 }
-_TRANSFORMERS: Mapping[str, dict[str, Any]] = {  # settings of small networks, where those by default are large, or do not run
+_TRANSFORMERS: Mapping[
+    str, dict[str, Any]
+] = {  # settings of small networks, where those by default are large, or do not run
     "efficientnet": {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280, "image_size": 224},
     "perceiver": {"num_cross_attention_heads": 1, "num_latents": 128},
     "textnet": {"image_size": (224, 224)},
