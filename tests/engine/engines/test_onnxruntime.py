@@ -14,6 +14,7 @@ from torch import nn
 import fullfield
 from fullfield import Compute
 from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.chain import EnginePart
 from fullfield.engine.engines.onnxruntime import engine as module
 from fullfield.engine.engines.onnxruntime.engine import OnnxRuntimeEngine
 from fullfield.errors import FullfieldError, UnsupportedError
@@ -35,15 +36,18 @@ def net(scan: Scan) -> Canonical:
 
 
 def program_of(scan: Scan, engine: OnnxRuntimeEngine) -> tuple[Any, Any]:
-    """The program of a tile, and its pixels."""
+    """The program of a tile, which has run once, and its pixels."""
     image = torch.randn(1, 3, 24, 24, dtype=torch.float64)
     ((_, layout, pixels),) = scan.tiles(image, (4, 4), None)
     plan: Any = SimpleNamespace(network=scan.network, batch=4)
-    return engine.compile(plan, layout), pixels[0].float().numpy()
+    program, read = engine.compile(plan, layout), pixels[0].float().numpy()
+    program(read)
+    return program, read
 
 
 def sessions_of(program: Any) -> list[Any]:
-    return [part.run.__self__ for part in program.args[0].modules() if hasattr(part, "run")]
+    parts = [part for part in program.args[0].modules() if isinstance(part, EnginePart)]
+    return [part.compiled.__self__ for part in parts]  # type: ignore[union-attr]
 
 
 def test_sessions_keep_no_arena_and_have_the_threads_asked_for(scan: Scan, net: Canonical) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.chain import EnginePart
 from fullfield.engine.engines.openvino import package
 from fullfield.engine.engines.openvino.engine import OpenVinoEngine
 from fullfield.errors import FullfieldError, UnsupportedError
@@ -47,11 +48,13 @@ def net(scan: Scan) -> Canonical:
 
 
 def program_of(scan: Scan, engine: OpenVinoEngine) -> tuple[Any, Any]:
-    """The program of a tile, and its pixels."""
+    """The program of a tile, which has run once, and its pixels."""
     image = torch.randn(1, 3, 40, 40, dtype=torch.float64)
     ((_, layout, pixels),) = scan.tiles(image, (8, 8), None)
     plan: Any = SimpleNamespace(network=scan.network, batch=4)
-    return engine.compile(plan, layout), pixels[0].float().numpy()
+    program, read = engine.compile(plan, layout), pixels[0].float().numpy()
+    program(read)
+    return program, read
 
 
 def test_float32_stays_float32_and_threads_are_the_engines_own(net: Canonical, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,8 +105,8 @@ def test_a_program_leaves_its_inputs_and_the_weights_as_they_are(scan: Scan, net
 def test_programs_read_the_weights_where_they_lie(scan: Scan, net: Canonical, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULLFIELD_CACHE", "")
     program, _ = program_of(scan, OpenVinoEngine(net))
-    parts = [m for m in program.args[0].modules() if hasattr(m, "run")]
-    held = {tensor.data_ptr() for part in parts for tensor in part.run.__self__.held}
+    parts = [m for m in program.args[0].modules() if isinstance(m, EnginePart)]
+    held = {tensor.data_ptr() for part in parts for tensor in part.compiled.__self__.held}  # type: ignore[union-attr]
     weights = {weight.data_ptr() for weight in net.graph.state_dict().values() if weight.dim() > 1}
     assert len(weights) == 3
     assert weights <= held

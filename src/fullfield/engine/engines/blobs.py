@@ -96,7 +96,8 @@ class Blobs:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as file:
-                file.write(_HEADER.pack(_MAGIC, key, len(blob), google_crc32c.extend(0, bytes(blob))))
+                checksum = google_crc32c.extend(0, np.frombuffer(blob, np.uint8))  # of the memory itself: no copy
+                file.write(_HEADER.pack(_MAGIC, key, len(blob), checksum))
                 file.write(blob)
             temporary.replace(self._path(key))
             self._limit()

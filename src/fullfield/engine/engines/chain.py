@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import getitem
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from fullfield.engine.engines.emission.table import TO_CELLS_LAST, TO_CHANNELS_FIRST, memory_shape, supports
 from fullfield.engine.engines.split import Part, fixed_nodes, split
+from fullfield.engine.heap import trim
 from fullfield.graph.calls import held_tensor, op_name
 from fullfield.graph.shapes import signature
 
@@ -39,14 +42,29 @@ class UncompiledPart:
 class EnginePart(nn.Module):
     """One program of an engine. Maps come and go as ``(n, c, y, x)``, in channels-last memory.
 
+    It is compiled when it first runs, and what that took is handed back to the system: until it has run OpenVINO holds
+    memory for its inputs, of which all parts of a tile together have several times what is in use at once.
+
     Args:
-        run: runs it.
+        compile_part: makes the program.
         shapes: of the outputs, as the engine writes them.
     """
 
-    def __init__(self, run: Run, shapes: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, compile_part: Callable[[], Run], shapes: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
-        self.run, self.shapes = run, tuple(shapes)
+        self.compile_part, self.shapes = compile_part, tuple(shapes)
+        self.lock = threading.Lock()
+        self.compiled: Run | None = None
+
+    def run(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        """Computes the outputs, in their memory."""
+        with self.lock:
+            if first := self.compiled is None:
+                self.compiled = self.compile_part()
+                del self.compile_part
+        self.compiled(inputs, outputs)
+        if first:
+            trim()
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The outputs."""
@@ -81,8 +99,8 @@ def chained(
     for part, number in zip(parts, itertools.count()):
         if part.engine:
             name = f"part_{number}"
-            run = compile_part(UncompiledPart(part, values, constants))
-            root.add_module(name, EnginePart(run, [memory_shape(tuple(values[n].shape)) for n in part.outputs]))
+            compiled = partial(compile_part, UncompiledPart(part, values, constants))
+            root.add_module(name, EnginePart(compiled, [memory_shape(tuple(values[n].shape)) for n in part.outputs]))
             call = graph.call_module(name, tuple(known(n) for n in part.inputs))
             new |= {n: graph.call_function(getitem, (call, k)) for k, n in enumerate(part.outputs)}
         else:

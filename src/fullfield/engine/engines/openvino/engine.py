@@ -95,7 +95,8 @@ def compile_part(source: UncompiledPart, settings: Mapping[str, Any]) -> Run:
     write(source.part, source.values, source.constants, writer)
     try:
         compiled = core().compile_model(writer.model(), "CPU", settings)
-        blobs.write(key, compiled.export_model().getbuffer())
+        if blobs.folder is not None:
+            blobs.write(key, compiled.export_model().getbuffer())
         return Request(compiled, writer.held).run
     except (RuntimeError, MemoryError) as error:
         fix = "use a smaller tile or budget, or another engine"
