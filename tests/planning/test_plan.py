@@ -475,6 +475,21 @@ def test_the_cheapest_method_is_taken_and_the_others_are_compared_with_it() -> N
     assert "divides the step" in make_plan(padded(), image=(90, 90), step=(8, 8)).why
 
 
+def test_fewer_passes_than_all_strides_ask_for_are_taken_where_they_are_cheaper() -> None:
+    draft = Draft((224, 224))
+    for k in range(5):
+        for stride in (2, 1, 1):
+            draft.conv(16 << k, 3, stride=stride, padding=1)
+            draft.add("cell", 16 << k)
+    draft.head(5)
+    options: dict[str, Any] = {"image": (674, 674), "step": (7, 7)}
+    plan = make_plan(draft.done(), **options)
+    every_stride = make_plan(draft.done(), method="shifted", **options)
+    assert (plan.method, len(every_stride.all_passes)) == ("shifted", 32**2)
+    assert 1 < len(plan.all_passes) < 32**2
+    assert time_per_window(plan) < 0.9 * time_per_window(every_stride)
+
+
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(GeometryError, match="'best' is not known") as caught:
         make_plan(padded(), image=(90, 90), step=(1, 1), method="best")  # type: ignore[arg-type]

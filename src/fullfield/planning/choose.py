@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import get_args
@@ -171,8 +172,9 @@ def _plans(task: _Task, method: Method, savings: Savings) -> list[Plan]:
     shifts = _shifts(task)
     if method == "auto":
         methods: tuple[Method, ...] = ("atrous", "fragments", "shifted") if max(shifts) > 1 else ("atrous",)
-        return [plan for m in methods if _is_defined(task, plan := _cheapest(task, m, shifts, savings))]
-    chosen = _cheapest(task, method, shifts, savings)
+        counts = _pass_counts(task, shifts, spread=True)
+        return [plan for m in methods if _is_defined(task, plan := _cheapest(task, m, counts, savings))]
+    chosen = _cheapest(task, method, _pass_counts(task, shifts, spread=False), savings)
     if not _is_defined(task, chosen):
         reason = next(place.reason for place in chosen.places.values() if not place.shared)
         fix = 'use method="shifted" or "auto", or another step'
@@ -194,33 +196,58 @@ def _is_defined(task: _Task, plan: Plan) -> bool:
 
 def _shifts(task: _Task) -> Pair:
     """Passes along y and x whose common step every shared layer's stride divides."""
-    axes = [p.axes for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
-    along = ([a[k].jump for a in axes if not a[k].closed] for k in (0, 1))
-    parts = [step * unit for step, unit in zip(task.step, task.network.units, strict=True)]
-    y, x = (math.lcm(s, *strides) // s for s, strides in zip(parts, along, strict=True))
-    return y, x
+    return _passes(task, _strides(task))
 
 
-def _coinciding(task: _Task) -> Pair:
-    """Passes along y and x whose common step puts all upsampled cells at the same places in each window."""
-    places, (height, width) = task.costs.shared_places(task.borders), task.network.units
-    periods = ([1], [1])
+def _strides(task: _Task) -> list[Pair]:
+    """The strides of shared layers along y and x, parts of a pixel; 1 where a head has closed an axis."""
+    axes = (p.axes for p in task.costs.shared_places(task.borders).values())
+    pairs = [(1 if y.closed else y.jump, 1 if x.closed else x.jump) for y, x in filter(None, axes)]
+    return sorted(set(pairs))
+
+
+def _is_within(pair: Pair, most: Pair) -> bool:
+    return pair[0] <= most[0] and pair[1] <= most[1]
+
+
+def _passes(task: _Task, strides: Iterable[Pair]) -> Pair:
+    """Passes along y and x whose common step so many parts of a pixel divide."""
+    (y, x), units = task.step, task.network.units
+    sy, sx = y * units[0], x * units[1]
+    along = list(strides)
+    return math.lcm(sy, *(y for y, _ in along)) // sy, math.lcm(sx, *(x for _, x in along)) // sx
+
+
+def _coinciding(task: _Task) -> list[Pair]:
+    """The distances, parts of a pixel along y and x, after which the cells of each upsampled map lie alike."""
+    places = task.costs.shared_places(task.borders)
+    found: list[Pair] = []
     for node in task.network:
-        for axis, op, along in zip(places[node.name].axes or (), node.ops, periods, strict=False):
-            along.append(axis.jump * op.up if op.up > 1 else 1)
-    (y, x), (sy, sx) = (math.lcm(*along) for along in periods), (task.step[0] * height, task.step[1] * width)
-    return math.lcm(sy, y) // sy, math.lcm(sx, x) // sx
+        axes = places[node.name].axes
+        if axes is not None:
+            y, x = (axis.jump * op.up if op.up > 1 else 1 for axis, op in zip(axes, node.ops, strict=True))
+            found.append((y, x))
+    return found
 
 
-def _cheapest(task: _Task, method: Method, shifts: Pair, savings: Savings) -> Plan:
-    """The plan of one method; by shifted passes the cheaper of those that share upsampled maps and those that share
-    all maps without spreading any.
+def _pass_counts(task: _Task, shifts: Pair, *, spread: bool) -> list[Pair]:
+    """Passes along y and x that shifted passes may be: ``shifts``, and fewer that share all upsampled maps.
+
+    Args:
+        shifts: so many that every shared layer's stride divides their common step.
+        spread: try as well those of which some layers' strides divide the step: the others are spread, or run per
+            window. Where not all borders are recomputed, no layer runs per window, and that saves nothing.
     """
-    plan = _plan(task, method, shifts, savings)
-    fewer = _coinciding(task)
-    if method != "shifted" or fewer in ((1, 1), shifts):
-        return plan
-    plans = [plan, _plan(task, method, fewer, savings)]
+    upsampled, strides = _coinciding(task), _strides(task)
+    counts = [shifts, _passes(task, upsampled)]
+    if spread and task.borders.cells is None:
+        counts += [_passes(task, [*upsampled, *(s for s in strides if _is_within(s, most))]) for most in strides]
+    return [shifts, *(count for count in dict.fromkeys(counts) if count not in ((1, 1), shifts))]
+
+
+def _cheapest(task: _Task, method: Method, counts: list[Pair], savings: Savings) -> Plan:
+    """The plan of one method; of shifted passes the cheapest of several counts of them."""
+    plans = [_plan(task, method, count, savings) for count in (counts if method == "shifted" else counts[:1])]
     fitting = [p for p in plans if p.memory.total_bytes <= task.budget]
     return min(fitting or plans, key=time_per_window)
 
