@@ -160,10 +160,10 @@ class Plan:
     @property
     def table(self) -> PlanTable:
         """Layer by layer: where each runs, what each part of it costs in the whole scan, against crop by crop."""
-        passes = [_spans(part) for part in self.all_passes]
-        layers = layer_costs(self.network, self.places, passes, self.windows)
-        beyond = halo(self.network, passes[0], self.all_passes[0].step)
-        numbers = numbers_written(self.network, passes), self.windows * sum(n.window_elements for n in self.network)
+        first, scan = _spans(self.all_passes[:1]), _spans(self.all_passes)
+        layers = layer_costs(self.network, self.places, first, scan, self.windows)
+        beyond = halo(self.network, first, self.all_passes[0].step)
+        numbers = numbers_written(self.network, scan), self.windows * sum(n.window_elements for n in self.network)
         table = PlanTable(layers, beyond, numbers, self.windows, self.to_dict())
         return replace(table, notes=_notes(self, table))
 
@@ -208,14 +208,28 @@ class Plan:
         return f"<Plan: {self}>"
 
 
-def _spans(plan: Plan) -> TileSpans:
-    """The rows and the columns of a pass's tiles."""
+def _spans(passes: tuple[Plan, ...]) -> TileSpans:
+    """The rows and the columns of the tiles of passes, which are every shift along y with every shift along x."""
+    top, left = passes[0].offset
+    rows = [span for part in passes if part.offset[1] == left for span in _rows(part)]
+    columns = [span for part in passes if part.offset[0] == top for span in _columns(part)]
+    return rows, columns
+
+
+def _rows(plan: Plan) -> Iterator[TileSpan]:
+    """The rows of a pass's tiles."""
     first = next(iter(plan.tiles()))
     rows = {t.row: t.rows for t in plan.tiles()}
+    layouts = (plan.layout(Tile(i, first.column, n, first.columns)) for i, n in rows.items())
+    return (TileSpan(each.windows[0], each.y) for each in layouts)
+
+
+def _columns(plan: Plan) -> Iterator[TileSpan]:
+    """The columns of a pass's tiles."""
+    first = next(iter(plan.tiles()))
     columns = {t.column: t.columns for t in plan.tiles()}
-    down = (plan.layout(Tile(i, first.column, n, first.columns)) for i, n in rows.items())
-    across = (plan.layout(Tile(first.row, j, first.rows, n)) for j, n in columns.items())
-    return [TileSpan(each.windows[0], each.y) for each in down], [TileSpan(each.windows[1], each.x) for each in across]
+    layouts = (plan.layout(Tile(first.row, j, first.rows, n)) for j, n in columns.items())
+    return (TileSpan(each.windows[1], each.x) for each in layouts)
 
 
 def _notes(plan: Plan, table: PlanTable) -> tuple[str, ...]:

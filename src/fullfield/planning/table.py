@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -178,26 +178,26 @@ class TileSpan:
     cells: Mapping[str, AxisCells]
 
 
-TileSpans = tuple[list[TileSpan], list[TileSpan]]  # rows and columns of tiles of one pass
+TileSpans = tuple[list[TileSpan], list[TileSpan]]  # rows and columns of tiles, of one pass or of all
 
 
 def layer_costs(
-    network: Network, places: Mapping[str, Place], passes: Sequence[TileSpans], windows: int
+    network: Network, places: Mapping[str, Place], first: TileSpans, whole: TileSpans, windows: int
 ) -> tuple[LayerCosts, ...]:
-    """The layers of a network, their costs summed over all tiles of all passes; crop by crop of ``windows``.
+    """The layers of a network, their costs summed over all tiles of the ``whole`` scan; crop by crop of ``windows``.
+
+    One full tile is of the ``first`` pass.
 
     Cells of a tile are a product over the axes, and so is their sum over all tiles:
 
         sum of cells = (sum over tile rows of interior + border) * (sum over tile columns of interior + border)
     """
-    rows, columns = passes[0]
+    rows, columns = first
     middle = rows[(len(rows) - 1) // 2], columns[(len(columns) - 1) // 2]  # not the last of several: that is smaller
     one_tile: TileSpans = [middle[0]], [middle[1]]
     layers = []
     for nodes in _grouped(network, places):
-        tile, scan = (
-            sum((_counts(n, spans) for n in nodes for spans in each), FamilyCounts()) for each in ([one_tile], passes)
-        )
+        tile, scan = (sum((_counts(n, spans) for n in nodes), FamilyCounts()) for spans in (one_tile, whole))
         place = places[nodes[-1].name]
         ops = tuple(dict.fromkeys(n.op for n in nodes))
         crops = windows * sum(n.window_macs for n in nodes)
@@ -205,9 +205,14 @@ def layer_costs(
     return tuple(layers)
 
 
-def numbers_written(network: Network, passes: Sequence[TileSpans]) -> int:
+def numbers_written(network: Network, spans: TileSpans) -> int:
     """Values that a scan writes: cells of every node, and what is gathered for layers per window."""
-    return sum(_numbers(network, spans) for spans in passes)
+    shared = spans[0][0].cells
+    cells = sum(_cells(n.name, spans).total * n.elements for n in network if n.name in shared)
+    rest = [n for n in network if n.name not in shared]
+    gathered = {i for n in rest for i in n.inputs if i in shared}
+    each = sum(n.window_elements for n in [*rest, *(network[i] for i in sorted(gathered))])
+    return cells + _windows(spans) * each
 
 
 def halo(network: Network, spans: TileSpans, step: Pair) -> tuple[int, int, int, int]:
@@ -234,7 +239,7 @@ def _grouped(network: Network, places: Mapping[str, Place]) -> Iterator[list[Nod
 
 
 def _cells(name: str, spans: TileSpans) -> FamilyCounts:
-    """Cells of a shared node over all tiles of a pass."""
+    """Cells of a shared node over all tiles."""
     (inner_y, edge_y), (inner_x, edge_x) = (
         (
             sum(s.cells[name].computed("interior") for s in axis),
@@ -250,20 +255,10 @@ def _windows(spans: TileSpans) -> int:
 
 
 def _counts(node: NodeSpec, spans: TileSpans) -> FamilyCounts:
-    """Multiply-adds of a node over all tiles of a pass."""
+    """Multiply-adds of a node over all tiles."""
     if node.name in spans[0][0].cells:
         return _cells(node.name, spans) * node.macs
     return FamilyCounts(windows=_windows(spans) * node.window_macs)
-
-
-def _numbers(network: Network, spans: TileSpans) -> int:
-    """Values written by one pass."""
-    shared = spans[0][0].cells
-    cells = sum(_cells(n.name, spans).total * n.elements for n in network if n.name in shared)
-    rest = [n for n in network if n.name not in shared]
-    gathered = {i for n in rest for i in n.inputs if i in shared}
-    each = sum(n.window_elements for n in [*rest, *(network[i] for i in sorted(gathered))])
-    return cells + _windows(spans) * each
 
 
 _Column = tuple[str, Callable[[LayerCosts], str]]
