@@ -153,6 +153,17 @@ def test_cells_too_close_to_each_other_are_not_upsampled() -> None:
         Axis.window(8).through(Op(8)).through(Op(1, up=2))  # a head
 
 
+def test_of_border_blocks_the_cells_inside_are_no_border() -> None:
+    blocks = Axis.window(32, 7).through(Op(1, low=1, high=1)).through(Op(18, 16))
+    assert (blocks.count, blocks.low, blocks.high, blocks.shared, blocks.touch) == (2, 1, 1, False, True)
+    cells = blocks.through(Op(1, up=7, inside=(6, 5)))
+    assert (cells.count, cells.low, cells.high) == (14, 1, 2)
+    capped = blocks.through(Op(1, up=7, inside=(6, 5)), cap=1)
+    assert (capped.low, capped.high) == (1, 1)
+    none = Axis.window(32, 7).through(Op(16, 16)).through(Op(1, up=7, inside=(6, 5)))
+    assert (none.low, none.high) == (0, 0)
+
+
 def test_upsampling_leaves_no_cell_over() -> None:
     assert Op(1, up=3).leftover(7) == 0
 

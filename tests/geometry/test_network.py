@@ -68,6 +68,20 @@ def test_nothing_reads_beside_the_one_cell_of_a_head() -> None:
     assert net(head, node("next", "windowed", "head", op=Op(1, 2))).places()["next"].shared
 
 
+def test_blocks_of_border_cells_alone_are_shared_if_their_cells_are() -> None:
+    nodes = (
+        node("blocks", "windowed", "image", op=Op(6, 4, low=1, high=1)),
+        node("cells", "windowed", "blocks", op=Op(1, up=2, inside=(1, 1))),
+        node("next", "cell", "cells"),
+    )
+    assert all(place.shared for place in net(*nodes).places().values())
+    for places in (net(*nodes).places(stop=2), net(*nodes).places(step=(2, 2))):
+        assert [places[name].shared for name in ("image", "blocks", "cells")] == [True, False, False]
+        assert places["blocks"].reason == places["cells"].reason
+    alone = net(nodes[0], node("cells", "windowed", "blocks", op=Op(1, up=2))).places()
+    assert alone["blocks"].reason.startswith("borders meet")
+
+
 def test_work_counts_cells_of_a_map_or_values_of_a_window() -> None:
     cells = node("conv", "windowed", "image", shape=(4, 3, 2))
     assert (cells.elements, cells.window_elements, cells.window_macs) == (4, 24, 30)

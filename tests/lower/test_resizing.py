@@ -83,6 +83,20 @@ def test_windows_of_any_shape_become_smaller_and_larger(window: Any, size: Any, 
         assert difference(scan(image, step), crops(scan.net, image, step)) <= 1e-9
 
 
+@kernels
+@torch.no_grad()
+def test_two_blocks_are_shared_too_and_borders_are_as_few_cells_as_read_the_edge(how: dict[str, Any]) -> None:
+    scan = Scan(resized((32, 50), (14, 28), **how))
+    image = image_of(32 + 34, 50 + 25)
+    assert difference(scan(image, (16, 25), (2, 2)), crops(scan.net, image, (16, 25))) <= 1e-9
+    assert scan.executed == scan.predicted
+    last = [n for n in scan.network if n.path == "resize"][-1]
+    axes = scan.network.places(step=(16, 25))[last.name].axes
+    reach = {"bilinear": 1, "bicubic": 2, "lanczos": 3}.get(how["interpolation"], 0) - (how.get("antialias") is False)
+    assert axes is not None
+    assert [(axis.low, axis.high) for axis in axes] == [(reach, reach)] * 2
+
+
 @pytest.mark.parametrize("method", ["auto", "atrous", "fragments", "shifted"])
 @torch.no_grad()
 def test_every_method_is_exact_at_steps_between(method: str) -> None:
@@ -92,10 +106,11 @@ def test_every_method_is_exact_at_steps_between(method: str) -> None:
     assert difference(found, crops(net, image, (8, 3))) <= 1e-9
 
 
+@pytest.mark.parametrize("window", [((48, 40), (21, 24)), ((32, 10), (14, 6))], ids=["blocks", "two blocks"])
 @pytest.mark.parametrize("how", [HOW[0], HOW[3], HOW[4]], ids=["antialiased", "cubes", "area"])
 @torch.no_grad()
-def test_in_context_it_is_the_convolutional_network_on_the_resized_image(how: dict[str, Any]) -> None:
-    net = resized(**how)
+def test_in_context_it_is_the_convolutional_network_on_the_resized_image(how: dict[str, Any], window: Any) -> None:
+    net = resized(*window, **how)
     image = image_of(48 + 96, 40 + 50)
     found = scores(net, image, step=(32, 10), mode="context", tile=(2, 2))
     wanted = whole(prepare(net, sliding=True).canonical, image)  # strides of 2 cells of 16/7 and 5/3 px

@@ -10,7 +10,7 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
 from fullfield.canonical.values import CanonicalValue, Mapped
-from fullfield.graph.calls import bind, op_name
+from fullfield.graph.calls import bind, op_name, pair
 from fullfield.graph.shapes import PROBE_BATCH, propagate
 from fullfield.model.model import Model
 
@@ -46,7 +46,7 @@ class CanonicalBuilder:
         self.statistics: dict[Node, MapStatistic] = {}
         self.collapsed: dict[Hashable, Mapped] = {}  # what statistics of a map have become
         self.standardises = False  # whether a map is scaled and shifted by numbers of the window after it was shared
-        self._pads: dict[Node, bool] = {}
+        self._pads: dict[Node, frozenset[str]] = {}
         self._made: dict[tuple[object, ...], torch.Tensor] = {}
 
     def call(self, source: Node, target: Any, args: Sequence[Any], kind: str, **meta: Any) -> Node:
@@ -55,13 +55,18 @@ class CanonicalBuilder:
         self.describe(node, source, kind, **meta)
         return node
 
-    def pads(self, node: Node) -> bool:
-        """Whether a layer pads the map that a new node gives, or one that it is computed from."""
-        if node not in self._pads:
-            args = bind(node) if node.meta["kind"] == "windowed" else {}
-            own = any(any(args.get(name, ())) for name in ("padding", "pad"))
-            self._pads[node] = own or any(map(self.pads, node.all_input_nodes))
-        return self._pads[node]
+    def pads(self, node: Node, axes: str = "yx") -> bool:
+        """Whether a layer pads the map that a new node gives, or one before it, along one of ``axes``."""
+        waiting = [node]
+        while waiting:
+            before = waiting[-1].all_input_nodes
+            unknown = [n for n in before if n not in self._pads]
+            if unknown:
+                waiting += unknown
+            else:
+                one = waiting.pop()
+                self._pads[one] = _own_pads(one).union(*(self._pads[n] for n in before))
+        return any(axis in self._pads[node] for axis in axes)
 
     def describe(self, node: Node, source: Node, kind: str, **meta: Any) -> None:
         """Gives a new node the layer and the operator of the original node that it is made for."""
@@ -103,3 +108,10 @@ class CanonicalBuilder:
                 holder, _, leaf = target.rpartition(".")
                 delattr(self.root.get_submodule(holder), leaf)
         return GraphModule(self.root, self.graph, name)
+
+
+def _own_pads(node: Node) -> frozenset[str]:
+    """The axes along which an operator itself pads."""
+    args = bind(node) if node.meta["kind"] == "windowed" else {}
+    (y, x), (left, right, top, bottom) = pair(args.get("padding") or 0), (*args.get("pad", ()), 0, 0, 0, 0)[:4]
+    return frozenset(axis for axis, cells in (("y", (y, top, bottom)), ("x", (x, left, right))) if any(cells))

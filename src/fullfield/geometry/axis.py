@@ -39,8 +39,9 @@ class Op:
 
     Negative padding crops, so an ``Op`` also describes a slice. ``ceil`` rounds the count of cells up as
     pools with ``ceil_mode`` do; a last cell that would start beyond the low padding and the data is dropped.
-    ``up`` is the factor of an upsampling, whose other fields are neutral. ``edge`` is ``reflect`` or ``replicate`` if
-    padding repeats cells (the kernel is 1), and ``inside`` if a kernel that would read padding is moved inside the map.
+    ``edge`` is ``reflect`` or ``replicate`` if padding repeats cells (the kernel is 1), and ``inside`` if a kernel that
+    would read padding is moved inside the map. ``up`` is the factor of an upsampling, of whose other fields only
+    ``inside`` is not neutral: cells, of the blocks that depend on padding at either end, which do not themselves.
 
     Examples:
         >>> Op(3, stride=2).cells(7), Op(3).cells(7)
@@ -55,6 +56,7 @@ class Op:
     ceil: bool = False
     up: int = 1
     edge: str = ""
+    inside: tuple[int, int] = (0, 0)
 
     @property
     def extent(self) -> int:
@@ -170,6 +172,11 @@ class Axis:
         """Whether any cell is free of padding, so that neighbouring windows can share it."""
         return self.low + self.high < self.count
 
+    @property
+    def touch(self) -> bool:
+        """Whether each cell belongs to one border: blocks of which some cells may yet be free of padding."""
+        return self.low + self.high == self.count
+
     def through(self, op: Op, *, cap: int | None = None) -> Axis:
         """The axis after ``op``; ``low`` and ``high`` are at most ``cap`` cells each.
 
@@ -181,7 +188,7 @@ class Axis:
             GeometryError: the kernel does not fit the padded axis even once; cells are too close to be upsampled.
         """
         if op.up > 1:
-            return self._upsampled(op.up, cap)
+            return self._upsampled(op, cap)
         count = op.cells(self.count)
         if count < 1:
             padded = self.count + op.low + op.high
@@ -207,8 +214,9 @@ class Axis:
             unit=self.unit,
         )
 
-    def _upsampled(self, up: int, cap: int | None) -> Axis:
-        """Each cell becomes ``up`` cells with the receptive field of all of them."""
+    def _upsampled(self, op: Op, cap: int | None) -> Axis:
+        """Each cell becomes ``op.up`` cells with the receptive field of all of them."""
+        up = op.up
         if self.jump % up or self.closed:
             raise GeometryError(
                 "upsampling",
@@ -216,7 +224,9 @@ class Axis:
                 fix="exact scanning still works: it runs these layers per window",
             )
         jump = self.jump // up
-        low, high = (n * up if cap is None else min(n * up, cap) for n in (self.low, self.high))
+        low, high = (max(0, n * up - inside) for n, inside in zip((self.low, self.high), op.inside, strict=True))
+        if cap is not None:
+            low, high = min(low, cap), min(high, cap)
         reach = (up - 1) * jump
         return Axis(self.size + reach, jump, self.start - reach, self.count * up, low, high, unit=self.unit)
 

@@ -14,6 +14,7 @@ from fullfield.geometry.axis import Axis, Op, px_text
 
 NodeKind = Literal["input", "windowed", "cell", "whole"]
 IDENTITY = (Op(1), Op(1))
+_MEET = "borders meet: every cell depends on padding"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,27 @@ class Network:
             else:
                 found = self._place(node, [places[i] for i in node.inputs], cap, small)
                 places[node.name] = found if step is None else _at_step(found, node, step)
+        return self._without_empty(places)
+
+    def _without_empty(self, places: dict[str, Place]) -> dict[str, Place]:
+        """Places where maps of border cells alone are shared only if all that read them are."""
+        reasons: dict[str, str] = {}  # why what reads a node runs per window
+        for node in reversed(self.nodes):
+            place = places[node.name]
+            if place.axes is not None and node.name in reasons and not all(axis.shared for axis in place.axes):
+                place = places[node.name] = Place(None, reasons[node.name])
+            if not place.shared:
+                reasons |= dict.fromkeys(node.inputs, place.reason)
         return places
+
+    @cached_property
+    def _before_blocks(self) -> frozenset[str]:
+        """Nodes whose cells become blocks of which some cells depend on padding and others do not."""
+        found: set[str] = set()
+        for node in reversed(self.nodes):
+            if node.name in found or any(any(op.inside) for op in node.ops):
+                found.update(node.inputs)
+        return frozenset(found)
 
     @cached_property
     def units(self) -> tuple[int, int]:
@@ -199,8 +220,8 @@ class Network:
             axes = [_along([pair[k] for pair in pairs], node.ops[k], cap, small) for k in (0, 1)]
         except GeometryError as error:
             return Place(None, error.what)
-        if not all(axis.shared for axis in axes):
-            return Place(None, "borders meet: every cell depends on padding")
+        if not all(axis.shared or (node.name in self._before_blocks and axis.touch) for axis in axes):
+            return Place(None, _MEET)
         return Place((axes[0], axes[1]))
 
 

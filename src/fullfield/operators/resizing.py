@@ -26,7 +26,8 @@ def _pixel_shuffle(args: Args, shapes: Shapes) -> tuple[Op, Op]:
 
 def _depth_to_space(args: Args, shapes: Shapes) -> tuple[Op, Op]:
     y, x = args["factors"]
-    return Op(1, up=y), Op(1, up=x)
+    top, bottom, left, right = args["inside"]
+    return Op(1, up=y, inside=(top, bottom)), Op(1, up=x, inside=(left, right))
 
 
 def _emit_nearest(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
@@ -42,6 +43,8 @@ def _emit_pixel_shuffle(to: Emitter, call: Call, strip: Any, strips: Strips) -> 
 
 def _emit_depth_to_space(to: Emitter, call: Call, strip: Any, strips: Strips) -> Any:
     fy, fx = (s.factor for s in strips)
+    if fy == fx:
+        return _emit_pixel_shuffle(to, call, strip, strips)
     apart = to.call(aten.unflatten.int, strip, 1, [-1, fy, fx])
     moved = to.call(aten.permute.default, apart, [0, 1, 4, 2, 5, 3])
     rows = to.call(aten.flatten.using_ints, to.call(aten.flatten.using_ints, moved, 4, 5), 2, 3)

@@ -99,15 +99,17 @@ def interpolate(context: Context, args: dict[str, Any]) -> Mapped | Refusal:
             aten.upsample_nearest2d.vec, [x, None, [float(f) for f in up]], kind="windowed"
         )
     else:
-        taps = _taps(x, _Resize(node.target, args, axes), (before, after))
+        taps = _taps(context, x, _Resize(node.target, args, axes), (before, after))
         result = taps if isinstance(taps, Refusal) else resample(context, x, taps)
     return Mapped(result, axes.layout(context.shape)) if isinstance(result, Node) else result
 
 
-def _taps(x: Mapped, resize: _Resize, sizes: tuple[_Cells, _Cells]) -> tuple[AxisTaps, AxisTaps] | Refusal:
+def _taps(
+    context: Context, x: Mapped, resize: _Resize, sizes: tuple[_Cells, _Cells]
+) -> tuple[AxisTaps, AxisTaps] | Refusal:
     """What a resizing reads along y and x, found by running it on the cells of each axis one by one."""
     shown = "{}x{} cells to {}x{}".format(*sizes[0], *sizes[1])
-    if not all(map(has_blocks, *sizes)):
+    if not all(has_blocks(context, x, *each) for each in zip("yx", *sizes, strict=True)):
         return Refusal(f"resizes {shown} unevenly: {POSITION}")
     if max(*sizes[0], *sizes[1]) > _MOST_CELLS:
         return Refusal(f"resizes {shown}: more than {_MOST_CELLS} along an axis")
