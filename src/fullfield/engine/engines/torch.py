@@ -17,6 +17,7 @@ from fullfield.engine.engines.cuda.graph import InputForm
 from fullfield.engine.engines.cuda.memory import clear_memory_errors
 from fullfield.engine.engines.cuda.tiles import cuda_tiles
 from fullfield.engine.engines.fusion import Fuser, can_fuse
+from fullfield.engine.engines.max_pools import pool_by_axes
 from fullfield.engine.protocols import Program
 from fullfield.geometry.tile import TileLayout
 from fullfield.layers.spectrum_cache import SpectrumCache, use_spectra
@@ -100,6 +101,8 @@ class TorchEngine:
         """A part of a program with merged operators, and such as write in place; maps stay channels-last."""
         if self.channels_last:
             module = keep_channels_last(module)
+            if self.device.type == "cpu":
+                module = pool_by_axes(module)
         if self.fuses:
             module = self.fuser.fuse(module)
         elif self.on_gpu is not None and self.channels_last:
