@@ -11,7 +11,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from fullfield.canonical.form import Canonical
+from fullfield.canonical.form import ACTIVE_KINDS, Canonical
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import TileLayout
 from fullfield.graph.calls import bind
@@ -22,6 +22,22 @@ from fullfield.lower.writer import Writer
 from fullfield.operators.registry import record_of
 
 aten = torch.ops.aten
+SCALED = "scaled"  # in a node's ``meta``: ``ScaledMap`` where it is one
+
+
+@dataclass(frozen=True)
+class ScaledMap:
+    """A map of each window and one number for each of its channels, added or multiplied.
+
+    Args:
+        channels, rows, columns: of the map.
+        maps: which of the two arguments is the map.
+    """
+
+    channels: int
+    rows: int
+    columns: int
+    maps: tuple[bool, bool]
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,20 @@ class _Windows:
             return
         result = self._written(node) or self.to.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
         result.meta[SAME_SHAPE] = self.calls.same_shape(node)
+        result.meta[SCALED] = self._scaled(node)
         self.env[node] = result
+
+    def _scaled(self, node: Node) -> ScaledMap | None:
+        """A sum or product of a map and one number for each of its channels; ``None`` for any other node."""
+        if node.target not in (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor):
+            return None
+        read = [a.name for a in node.args if isinstance(a, Node) and a.meta["kind"] in ACTIVE_KINDS]
+        if node.kwargs or len(node.args) != 2 or len(read) != 2:
+            return None
+        shape, first, second = (self.network[name].shape for name in (node.name, *read))
+        if len(shape) != 3 or {first, second} != {shape, (shape[0], 1, 1)} or shape[1:] == (1, 1):
+            return None
+        return ScaledMap(*shape, (first == shape, second == shape))
 
     def _written(self, node: Node) -> Node | None:
         """A node as its record writes it on windows; ``None`` where it is called as it is."""

@@ -18,6 +18,7 @@ from fullfield.engine.engines.cuda.memory import clear_memory_errors
 from fullfield.engine.engines.cuda.tiles import cuda_tiles
 from fullfield.engine.engines.fusion import Fuser, can_fuse
 from fullfield.engine.engines.max_pools import pool_by_axes
+from fullfield.engine.engines.narrow_maps import scale_rows
 from fullfield.engine.protocols import Program
 from fullfield.geometry.tile import TileLayout
 from fullfield.layers.spectrum_cache import SpectrumCache, use_spectra
@@ -102,7 +103,7 @@ class TorchEngine:
         if self.channels_last:
             module = keep_channels_last(module)
             if self.device.type == "cpu":
-                module = pool_by_axes(module)
+                module = scale_rows(pool_by_axes(module))
         if self.fuses:
             module = self.fuser.fuse(module)
         elif self.on_gpu is not None and self.channels_last:
