@@ -8,7 +8,10 @@ import torch
 from fullfield.layers import custom_operators as operators
 
 
-@pytest.mark.parametrize(("kernel", "stride", "dilation"), [((3, 4), (1, 1), (1, 1)), ((2, 3), (2, 3), (3, 1))])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"),
+    [((3, 4), (1, 1), (1, 1)), ((2, 3), (2, 3), (3, 1)), ((4, 6), (2, 4), (1, 1)), ((4, 3), (2, 3), (1, 2))],
+)
 @pytest.mark.parametrize("mean", [0.0, 1e6])
 def test_every_kernel_has_the_variance_of_its_cells(
     kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], mean: float

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from fullfield.layers.registry import register_composite
@@ -21,14 +23,23 @@ def _variance_pool(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dila
     Source: Chan, Golub & LeVeque 1983 (doi 10.1080/00031305.1983.10483115)
     """
     within = None
-    for dim, *along in zip((-2, -1), kernel, stride, dilation, strict=True):
-        between, mean = _along(x, dim, *along)
-        if within is not None:
-            parts = list(_taps(within, dim, *along))
-            between = between + sum(parts[1:], parts[0]) / len(parts)
-        x, within = mean, between
+    for dim, *axis in zip((-2, -1), kernel, stride, dilation, strict=True):
+        for along in _in_blocks(*axis):
+            between, mean = _along(x, dim, *along)
+            if within is not None:
+                parts = list(_taps(within, dim, *along))
+                between = between + sum(parts[1:], parts[0]) / len(parts)
+            x, within = mean, between
     assert within is not None
     return within
+
+
+def _in_blocks(kernel: int, stride: int, dilation: int) -> list[tuple[int, int, int]]:
+    """Kernels along one axis, to be taken one after the other: blocks that neighbours share, then these."""
+    size = math.gcd(kernel, stride) if dilation == 1 else 1
+    if not 1 < size < kernel:
+        return [(kernel, stride, dilation)]
+    return [(size, size, 1), (kernel // size, stride // size, 1)]
 
 
 def _along(x: Tensor, dim: int, kernel: int, stride: int, dilation: int) -> tuple[Tensor, Tensor]:
@@ -37,7 +48,7 @@ def _along(x: Tensor, dim: int, kernel: int, stride: int, dilation: int) -> tupl
     total = squares = first - first  # zeros, but for infinities and what is no number
     for tap in others:
         off = tap - first
-        total, squares = total + off, squares + off * off
+        total, squares = total + off, torch.addcmul(squares, off, off)
     shift = total / kernel
     return (squares / kernel - shift * shift).clamp_min(0), first + shift
 
