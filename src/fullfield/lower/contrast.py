@@ -6,9 +6,10 @@ deviation thousands of times smaller. The crop takes the mean off first and keep
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.network import Network
@@ -62,18 +63,21 @@ class LowContrast(nn.Module):
 
         By differences of squares: what rounding leaves of equal numbers is 1e-15 of these, and counts as nothing.
         """
-        wide = pixels.double()
-        mean, square = self._means(wide), self._means(wide * wide)
+        planes = [plane.double() for plane in pixels.unbind(1)]
+        mean = self._means(functools.reduce(torch.add, planes)) / len(planes)
+        squares = functools.reduce(
+            lambda total, plane: torch.addcmul(total, plane, plane), planes, torch.zeros_like(planes[0])
+        )
+        square = self._means(squares) / len(planes)
         variance = square - mean * mean
         limit = _ERROR / torch.finfo(pixels.dtype).eps
         low: Tensor = (variance > _EQUAL * square) & (variance * limit**2 < square)
         return low
 
     def _means(self, numbers: Tensor) -> Tensor:
-        """The mean of all numbers of each window. Shape: ``(1, c, y, x)`` -> ``(rows, columns)``"""
+        """The mean of the numbers of each window. Shape: ``(1, y, x)`` -> ``(rows, columns)``"""
         (h, w), (sy, sx) = self.window, self.step
-        along = F.avg_pool2d(numbers.mean(1, keepdim=True), (h, 1), (sy, 1))
-        return F.avg_pool2d(along, (1, w), (1, sx))[0, 0]
+        return numbers[0].unfold(0, h, sy).sum(-1).unfold(1, w, sx).sum(-1) / (h * w)
 
 
 def low_contrast(net: Canonical, network: Network, layout: TileLayout, batch: int) -> LowContrast | None:
