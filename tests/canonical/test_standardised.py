@@ -157,6 +157,45 @@ def test_a_map_of_one_channel_may_meet_numbers_of_several(by: str) -> None:
     assert error <= 1e-9
 
 
+class Signal(nn.Module):
+    """A network of signals behind a standardisation over all samples, or those of each channel."""
+
+    def __init__(self, form: Form, *, padding: int, mean: bool) -> None:
+        super().__init__()
+        self.form = form
+        pool = nn.AvgPool1d(2) if mean else nn.MaxPool1d(3, 2)
+        first = [nn.Conv1d(2, 4, 5, stride=2, padding=padding, dilation=2), nn.BatchNorm1d(4), nn.ReLU()]
+        first = first[:2] if mean else first
+        self.layers = nn.Sequential(*first, pool, nn.Conv1d(4, 5, 3), nn.Tanh(), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.layers(self.form(x))
+        return scores
+
+
+SIGNALS: dict[str, Form] = {
+    "mean and deviation": lambda x: (x - x.mean((1, 2), keepdim=True)) / (x.std((1, 2), keepdim=True) + 1e-5),
+    "least and largest": lambda x: (
+        (x - x.amin((1, 2), keepdim=True)) / (x.amax((1, 2), keepdim=True) - x.amin((1, 2), keepdim=True) + 1e-5)
+    ),
+    "layer norm": lambda x: F.layer_norm(x, x.shape[1:]),
+}
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("name", list(SIGNALS))
+def test_signals_share_what_images_do(name: str, padding: int, mean: bool) -> None:
+    torch.manual_seed(0)
+    scan = Scan(captured(Signal(SIGNALS[name], padding=padding, mean=mean), (1, 41), 2))
+    signal = torch.rand(1, 2, 1, 90, dtype=torch.float64)
+    signal[..., :45] = 0.7843137
+    with torch.no_grad():
+        assert difference(scan(signal, (1, 3)), crops(scan.net, signal, (1, 3))) <= 1e-9
+    pool = "avg_pool1d" if mean else "max_pool1d"
+    assert {"conv1d", *([pool] if mean or not padding else [])} <= shared(scan)
+
+
 def test_a_largest_cell_is_not_taken_before_a_factor_that_may_be_below_zero() -> None:
     torch.manual_seed(0)
     image = torch.randn(1, 3, 23, 25, dtype=torch.float64)

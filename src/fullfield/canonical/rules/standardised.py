@@ -29,17 +29,22 @@ Rules = Callable[[Any], Rule | None]
 
 _BY_CHANNEL = (  # linear, each channel by itself
     *(aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default),
+    *(aten.avg_pool1d.default, aten.adaptive_avg_pool1d.default),
     *(aten.batch_norm.default, aten._native_batch_norm_legit_no_training.default),
     *(*padding.RULES, *removed.RULES),
 )
 _LINEAR = (
     *(aten.conv2d.default, aten.conv2d.padding, aten.conv_transpose2d.input, aten.linear.default),
+    *(aten.conv1d.default, aten.conv1d.padding, aten.conv_transpose1d.default),
     *(aten.mean.dim, aten.sum.dim_IntList, aten.slice.Tensor, aten.select.int, aten.flip.default),
     *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.flatten.using_ints),
     *(aten.squeeze.dim, aten.squeeze.dims, aten.squeeze.default, aten.unsqueeze.default),
     *(aten.permute.default, aten.transpose.int),
 )
-_LARGEST = (aten.max_pool2d.default, aten.max_pool2d_with_indices.default, aten.adaptive_max_pool2d.default)
+_LARGEST = (
+    *(aten.max_pool2d.default, aten.max_pool2d_with_indices.default, aten.adaptive_max_pool2d.default),
+    *(aten.max_pool1d.default, aten.max_pool1d_with_indices.default, aten.adaptive_max_pool1d.default),
+)
 _RISING = (
     *(aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.sigmoid.default, aten.tanh.default),
     *(aten.selu.default, aten.softplus.default, aten.hardsigmoid.default, aten.clamp.default, aten.clamp_min.default),
