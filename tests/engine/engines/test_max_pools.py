@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from torch import nn
 
 import fullfield
-from fullfield.engine.engines.max_pools import largest
+from fullfield.engine.engines.max_pools import largest, pool_by_axes
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.lower.program import lower
 from tests.oracle import difference
@@ -65,3 +65,22 @@ def test_scans_pool_so_and_keep_the_scores(step: int) -> None:
     targets = {n.target for part in [pooled.shared, *pooled.windows.values()] for n in part.graph.nodes}
     assert largest in targets
     assert torch.ops.aten.max_pool2d.default not in targets
+
+
+@pytest.mark.parametrize(("slope", "twice", "moved"), [(0.25, False, True), (-0.25, False, False), (0.25, True, False)])
+def test_a_prelu_that_never_falls_and_is_read_once_follows_the_pool(slope: float, twice: bool, moved: bool) -> None:
+    aten, graph, root = torch.ops.aten, torch.fx.Graph(), nn.Module()
+    root.register_buffer("slopes", torch.full((3,), slope))
+    x = graph.placeholder("x")
+    rising = graph.call_function(aten.prelu.default, (x, graph.get_attr("slopes")))
+    pool = graph.call_function(aten.max_pool2d.default, (rising, [3, 3], [2, 2], [0, 0], [1, 1], True))
+    total = graph.call_function(aten.add.Tensor, (pool, graph.call_function(aten.mean.default, (rising,))))
+    graph.output(total if twice else pool)
+    if not twice:
+        graph.eliminate_dead_code()
+    module = torch.fx.GraphModule(root, graph)
+    pixels = torch.randn(2, 3, 10, 8)
+    wanted = module(pixels)
+    assert torch.equal(pool_by_axes(module)(pixels), wanted)
+    targets = [n.target for n in module.graph.nodes]
+    assert (targets.index(largest) < targets.index(aten.prelu.default)) == moved
