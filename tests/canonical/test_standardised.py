@@ -77,12 +77,12 @@ CHANNELS: dict[str, Form] = {
 class Patches(nn.Module):
     """A small network of patches behind a standardisation."""
 
-    def __init__(self, form: Form, *, padding: int = 0, head: int = 5 * 4 * 3) -> None:
+    def __init__(self, form: Form, *, kernel: int = 3, padding: int = 0, head: int = 5 * 4 * 3) -> None:
         super().__init__()
         self.form = form
         self.layers = nn.Sequential(
-            *(nn.Conv2d(3, 4, 3, padding=padding), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(4, 5, 3, padding=padding), nn.Tanh(), nn.Flatten(), nn.Linear(head, 3)),
+            *(nn.Conv2d(3, 4, kernel, padding=padding), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(4, 5, 3, padding=min(1, padding)), nn.Tanh(), nn.Flatten(), nn.Linear(head, 3)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,9 +113,18 @@ def test_the_first_convolution_and_pool_behind_it_are_shared(name: str) -> None:
 @pytest.mark.parametrize("name", list(WHOLE))
 def test_borders_that_pad_are_those_of_the_standardised_window(name: str) -> None:
     torch.manual_seed(0)
-    scan, error = scanned(Patches(WHOLE[name], padding=1, head=5 * 7 * 6))
+    scan, error = scanned(Patches(WHOLE[name], kernel=7, padding=3, head=5 * 7 * 6))
     assert error <= 1e-9
     assert "conv2d" in shared(scan)
+
+
+@pytest.mark.parametrize("name", ["mean and deviation", "layer norm"])
+def test_a_convolution_that_takes_less_than_scaling_its_result_runs_per_window(name: str) -> None:
+    torch.manual_seed(0)
+    scan, error = scanned(Patches(WHOLE[name], padding=1, head=5 * 7 * 6))
+    assert error <= 1e-9
+    assert "conv2d" not in shared(scan)
+    assert scan.canonical.standardised is None  # nothing is scaled after it was shared
 
 
 @pytest.mark.parametrize("name", list(CHANNELS))
@@ -164,7 +173,7 @@ class Signal(nn.Module):
         super().__init__()
         self.form = form
         pool = nn.AvgPool1d(2) if mean else nn.MaxPool1d(3, 2)
-        first = [nn.Conv1d(2, 4, 5, stride=2, padding=padding, dilation=2), nn.BatchNorm1d(4), nn.ReLU()]
+        first = [nn.Conv1d(4, 4, 15, stride=2, padding=padding, dilation=2), nn.BatchNorm1d(4), nn.ReLU()]
         first = first[:2] if mean else first
         self.layers = nn.Sequential(*first, pool, nn.Conv1d(4, 5, 3), nn.Tanh(), nn.AdaptiveAvgPool1d(1), nn.Flatten())
 
@@ -183,12 +192,12 @@ SIGNALS: dict[str, Form] = {
 
 
 @pytest.mark.parametrize("mean", [False, True])
-@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("padding", [0, 7])
 @pytest.mark.parametrize("name", list(SIGNALS))
 def test_signals_share_what_images_do(name: str, padding: int, mean: bool) -> None:
     torch.manual_seed(0)
-    scan = Scan(captured(Signal(SIGNALS[name], padding=padding, mean=mean), (1, 41), 2))
-    signal = torch.rand(1, 2, 1, 90, dtype=torch.float64)
+    scan = Scan(captured(Signal(SIGNALS[name], padding=padding, mean=mean), (1, 41), 4))
+    signal = torch.rand(1, 4, 1, 90, dtype=torch.float64)
     signal[..., :45] = 0.7843137
     with torch.no_grad():
         assert difference(scan(signal, (1, 3)), crops(scan.net, signal, (1, 3))) <= 1e-9

@@ -161,7 +161,7 @@ class Rewriter:
     def _per_window(self, context: Context, value: Standardised) -> Node:
         """The original tensor behind a map that is scaled by numbers of each window, computed for each once."""
         if context.node not in self.scaled:
-            if value.replayed:
+            if value.replayed or not standardised.is_scaled_cheaper(context, value):
                 self.scaled[context.node] = self._refuse(context, Refusal(value.reason)).node
             else:
                 result = standardised.computed(context, value, "whole")

@@ -7,6 +7,7 @@ Activations that never fall and largest cells follow the same way: the largest o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -54,6 +55,7 @@ _SUMS = (aten.add.Tensor, aten.sub.Tensor)
 _PRODUCTS = (aten.mul.Tensor, aten.div.Tensor)
 _VARIANCES = tuple(op for packet in reductions.VARIANCES for op in (packet.dim, packet.correction))
 _EXTREMES = (aten.amax.default, aten.amin.default)
+_WRITTEN = 16  # multiply-adds in the time that a number takes to be read and written, as the planner counts
 _UNCHANGED = 1e-12  # a pattern whose cells differ by less, over its largest number, is one of equal cells
 
 
@@ -309,6 +311,38 @@ def _mean_of_squares(context: Context, value: Standardised, args: dict[str, Any]
     source = context.node.args[0]
     _, variance = reductions.moments(context, value.base, source, dims, keep=bool(args["keepdim"]), sliding=False)
     return as_type(context, variance, context.result.dtype, torch.float64)
+
+
+def is_scaled_cheaper(context: Context, value: Standardised) -> bool:
+    """Whether scaling what windows share takes less, for each window, than its operators on the scaled window.
+
+    Counted in multiply-adds. A number that is read and written takes as long as ``_WRITTEN`` of them: each is gathered
+    and scaled, each pattern of different cells is scaled and added, and what all cells of a channel share is added.
+    """
+    numbers = math.prod(value.base.layout.channels) * value.base.layout.height * value.base.layout.width
+    patterns = sum(not term.uniform for term in _merged(value.terms))
+    passes = 2 + 2 * patterns + any(term.uniform for term in value.terms) + len(value.activations)
+    again, node = 0, context.node
+    while not _scaled(context, node).replayed:
+        given = context.builder.tensors[node]
+        count = math.prod((given[0] if isinstance(given, (tuple, list)) else given).shape[1:])
+        again += count * (_WRITTEN + _taps(context, node))
+        node = next(n for n in node.all_input_nodes if isinstance(context.values[n], (Standardised, Outputs)))
+    return passes * numbers * _WRITTEN < again
+
+
+def _scaled(context: Context, node: Node) -> Standardised:
+    """The scaled map that a node has become, or the first of its results."""
+    value = context.values[node]
+    found = value.items[0] if isinstance(value, Outputs) else value
+    assert isinstance(found, Standardised)
+    return found
+
+
+def _taps(context: Context, node: Node) -> int:
+    """Multiply-adds of one number of a convolution or linear layer; none of other operators."""
+    weight = context.value(node.args[1]) if len(node.args) > 1 else None
+    return math.prod(weight.shape[1:]) if isinstance(weight, Const) and len(weight.shape) > 1 else 0
 
 
 def _merged(terms: tuple[Term, ...]) -> list[Term]:
