@@ -1,9 +1,8 @@
-"""Replaces in-place operators by functional ones where it is certain which values share their memory."""
+"""Replaces in-place operators by functional ones."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Hashable, Iterator
 from typing import Any, cast
 
 import torch
@@ -12,19 +11,11 @@ from torch._ops import OperatorBase, OpOverload
 from torch.fx import Graph, Node
 
 from fullfield.graph.calls import bind
+from fullfield.model.overwrites import replace_writes
+from fullfield.model.views import storage
 
 aten = torch.ops.aten
 
-# Composite operators that return new memory; the result of any other may share memory with its inputs.
-_NEW = frozenset(
-    (
-        *(aten.conv1d.default, aten.conv2d.default, aten.conv2d.padding, aten.conv3d.default, aten.linear.default),
-        *(aten.conv_transpose2d.input, aten.matmul.default, aten.scaled_dot_product_attention.default),
-        *(aten.batch_norm.default, aten.instance_norm.default, aten.layer_norm.default, aten.group_norm.default),
-        *(aten.max_pool2d.default, aten.adaptive_avg_pool2d.default, aten.upsample_nearest2d.vec),
-        *(aten.upsample_bilinear2d.vec, aten.softmax.int, aten.relu6.default, aten.selu.default, aten.prelu.default),
-    )
-)
 # Operators that torch decomposes when it functionalises, but that the rules of the canonical form support.
 _READ = frozenset(
     (
@@ -36,6 +27,15 @@ _READ = frozenset(
 )
 # Pointwise operators that torch does not tag as such.
 _CELLS = frozenset((aten.hardswish.default, aten.relu6.default, aten.dropout.default, aten.feature_dropout.default))
+# Operators that put numbers of its type into a tensor, at positions or where a mask says.
+_ARRANGED = frozenset(
+    (
+        *(aten.index_put.default, aten.index_fill.int_Scalar, aten.index_fill.int_Tensor, aten.index_copy.default),
+        *(aten.index_add.default, aten.scatter.value, aten.scatter.src, aten.scatter_add.default),
+        *(aten.scatter_reduce.two, aten.masked_scatter.default, aten.masked_fill.Tensor, aten.masked_fill.Scalar),
+        *(aten.triu.default, aten.tril.default),
+    )
+)
 _UNSURE = torch.Tag.maybe_aliasing_or_mutating
 _NUMBERS = (int, float, torch.SymInt, torch.SymFloat, torch.SymBool)
 _RANDOM = (
@@ -46,28 +46,27 @@ _RANDOM = (
 
 
 def functionalise(graph: Graph) -> str:
-    """Replaces every in-place operator by its functional twin, also for all later readers of the overwritten value.
+    """Replaces every in-place operator by its functional twin, and all that is read of the same memory afterwards.
 
-    That is exact if, of all values that may share memory with the operator's first argument, only this argument is
-    read afterwards, and none is an input or a weight. If that fails for one operator, or if the graph contains
-    operators that the canonical form does not support, the graph is not changed.
+    A tensor that is a view of the overwritten one is taken anew; one that the overwritten one is a view of becomes
+    itself with the new numbers in their place. Which values share memory is read from the exported values' storages.
 
     Exact: yes
 
     Args:
-        graph: of ``torch.export``, with a tensor's shape and type in ``meta["val"]``.
+        graph: of ``torch.export``, with a tensor's shape, type and storage in ``meta["val"]``.
 
     Returns:
-        The reason why the graph is not changed; empty if it is.
+        The reason why operators remain in place, and the graph is of no use; empty if none does. There is one where
+        an input or a weight is overwritten, or the graph contains operators that the canonical form does not support.
     """
+    for node in graph.find_nodes(op="call_function", target=aten.detach_.default):  # of constants; it writes no numbers
+        node.replace_all_uses_with(node.args[0])
+        graph.erase_node(node)
     why = next((reason for reason in map(_unsupported, graph.nodes) if reason), "")
-    twins: dict[Node, OpOverload] = {}
-    if not why:
-        why = next((reason for reason in _refusals(graph, twins) if reason), "")
-    if not why:
-        for node, twin in twins.items():
-            _replace(graph, node, twin)
-    return why
+    if why or not any(map(_writes, graph.nodes)):
+        return why
+    return _unclear_memory(graph) or replace_writes(graph, _written)
 
 
 def _unsupported(node: Node) -> str:
@@ -86,43 +85,25 @@ def _unsupported(node: Node) -> str:
     return f"{target} is decomposed" if _aliases(target) or _UNSURE in target.tags else ""
 
 
-def _refusals(graph: Graph, twins: dict[Node, OpOverload]) -> Iterator[str]:
-    """Reasons why in-place operators cannot be replaced; those that can are added to ``twins``."""
-    position = {node: k for k, node in enumerate(graph.nodes)}
-    shared: dict[Node, set[Node]] = {}  # the values that may share memory with each value, itself included
-    known: dict[Hashable, bool] = {}
+def _unclear_memory(graph: Graph) -> str:
+    """The reason why storages do not tell which values share memory; empty if they do. Parts follow their list."""
     for node in graph.nodes:
-        shared[node] = {node}
-        for other in _sharing(node):
-            shared[node] |= shared[other]
-        for other in shared[node]:
-            shared[other] = shared[node]
-        if isinstance(node.target, OpOverload) and node.target._schema.is_mutable:
-            twin = _twin(node.target)
-            if twin is None or not isinstance(node.args[0], Node):
-                yield f"{node.target} has no functional twin"
-                return
-            others = shared[node] - {node, node.args[0]}
-            read_later = (user for other in others for user in other.users if position[user] > position[node])
-            if any(other.op in ("placeholder", "get_attr") for other in shared[node]) or any(read_later):
-                yield f"{node.name} overwrites memory that something else may read"
-            elif not _same_type(node, twin, known):
-                yield f"{node.target} keeps a type that {twin} does not"
-            twins[node] = twin
+        target, value = node.target, node.meta.get("val")
+        if not isinstance(target, OpOverload):
+            continue
+        if isinstance(value, (list, tuple)) and _aliases(target):
+            if any(user.target is not operator.getitem for user in node.users):
+                return f"{node.name} is read as a list"
+            for part in reversed(node.users):
+                node.append(part)
+        shares = isinstance(value, Tensor) and any(storage(read) == storage(node) for read in node.all_input_nodes)
+        if isinstance(value, Tensor) and _aliases(target) and not _composite(target) and not shares:
+            return f"{node.name} shares memory with an unknown value"
+    return ""
 
 
-def _sharing(node: Node) -> list[Node]:
-    """The inputs of a node that its result may share memory with."""
-    target = node.target
-    if node.op != "call_function" or target in _NEW or isinstance(node.meta.get("val"), _NUMBERS):
-        return []
-    if not isinstance(target, OpOverload) or (_composite(target) and not _aliases(target)):
-        return node.all_input_nodes
-    found: list[Node] = []
-    for argument in target._schema.arguments:
-        if argument.alias_info is not None:
-            torch.fx.node.map_arg(bind(node).get(argument.name), found.append)
-    return found
+def _writes(node: Node) -> bool:
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
 
 
 def _composite(target: OpOverload) -> bool:
@@ -135,8 +116,37 @@ def _aliases(target: OpOverload) -> bool:
     return any(a.alias_info is not None for a in (*schema.arguments, *schema.returns))
 
 
+def _written(graph: Graph, node: Node) -> Node | str:
+    """What the first argument of an in-place operator is afterwards; the reason if no functional operator tells."""
+    target, x = node.target, node.args[0]
+    assert isinstance(target, OpOverload)
+    if target in (aten.copy_.default, aten.fill_.Tensor):
+        return _copied(graph, x, node.args[1])
+    if target in (aten.fill_.Scalar, aten.zero_.default):
+        return graph.call_function(aten.full_like.default, (x, bind(node).get("value", 0)))
+    twin = _twin(target)
+    if twin is None or not isinstance(x, Node):
+        return f"{target} has no functional twin"
+    if twin not in _ARRANGED and not _same_type(node, twin):
+        return f"{target} keeps a type that {twin} does not"
+    return graph.create_node("call_function", twin, node.args, node.kwargs, name=twin._schema.name.split("::")[1])
+
+
+def _copied(graph: Graph, x: Any, source: Any) -> Node | str:
+    """The numbers of ``source`` in the shape and the type of ``x``."""
+    if not isinstance(source, Node):
+        return f"{x} is overwritten with no tensor"
+    before, after = source.meta["val"], x.meta["val"]
+    if before.dtype != after.dtype:
+        source = graph.call_function(aten.to.dtype, (source, after.dtype))
+        source.meta["val"] = after
+    if str(before.shape) != str(after.shape):
+        return graph.call_function(aten.expand_as.default, (source, x))
+    return graph.call_function(aten.clone.default, (source,))
+
+
 def _twin(target: OpOverload) -> OpOverload | None:
-    """The pointwise operator that returns as a new tensor what ``target`` writes into its first argument."""
+    """The operator that returns as a new tensor what ``target`` writes into its first argument."""
     schema = target._schema
     written = [k for k, a in enumerate(schema.arguments) if a.alias_info is not None and a.alias_info.is_write]
     name = str(schema.name).removeprefix("aten::").removesuffix("_")
@@ -144,33 +154,17 @@ def _twin(target: OpOverload) -> OpOverload | None:
     if written != [0] or not str(schema.name).endswith("_") or not isinstance(twin, OpOverload):
         return None
     options, others = ([(a.name, str(a.type)) for a in s.arguments[1:]] for s in (schema, twin._schema))
-    cells = torch.Tag.pointwise in twin.tags or twin in _CELLS
+    cells = torch.Tag.pointwise in twin.tags or twin in _CELLS or twin in _ARRANGED
     return (
         twin if options == others and cells and not twin._schema.is_mutable and len(twin._schema.returns) == 1 else None
     )
 
 
-def _same_type(node: Node, twin: OpOverload, known: dict[Hashable, bool]) -> bool:
+def _same_type(node: Node, twin: OpOverload) -> bool:
     """Whether the twin's result has the type of its first argument; computed for tensors of one element."""
     values: dict[Node, Any] = {read: read.meta.get("val") for read in node.all_input_nodes}
     if not all(isinstance(value, Tensor) for value in values.values()):
         return False
-    key = (twin, repr(node.args[1:]), repr(node.kwargs), *((v.dtype, v.dim()) for v in values.values()))
-    if key not in known:
-        single = {read: torch.ones([1] * v.dim(), dtype=v.dtype) for read, v in values.items()}
-        args, kwargs = cast(Any, torch.fx.node.map_arg((node.args, node.kwargs), single.__getitem__))
-        known[key] = twin(*args, **kwargs).dtype == args[0].dtype
-    return known[key]
-
-
-def _replace(graph: Graph, node: Node, twin: OpOverload) -> None:
-    """Replaces the node by the twin, also for all later readers of the overwritten value."""
-    written = node.args[0]
-    assert isinstance(written, Node)
-    with graph.inserting_before(node):
-        new = graph.create_node("call_function", twin, node.args, node.kwargs, name=twin._schema.name.split("::")[1])
-    new.meta = dict(node.meta)
-    later = {user for user in written.users if user > new}
-    written.replace_all_uses_with(new, lambda user: user in later)
-    node.replace_all_uses_with(new)
-    graph.erase_node(node)
+    single = {read: torch.ones([1] * v.dim(), dtype=v.dtype) for read, v in values.items()}
+    args, kwargs = cast(Any, torch.fx.node.map_arg((node.args, node.kwargs), single.__getitem__))
+    return bool(twin(*args, **kwargs).dtype == args[0].dtype)
