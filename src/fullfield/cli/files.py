@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fullfield.cli.imports import without_collections
 from fullfield.errors import CaptureError, ImageError
 from fullfield.model.window_resize import Interpolation, parse_window_resize
 from fullfield.model.window_standardise import Standardise
@@ -70,8 +71,9 @@ class ModelFile:
 
     def load(self) -> Model:
         """The model."""
-        from fullfield.importers.class_names import read_class_names
-        from fullfield.importers.load import load
+        with without_collections():
+            from fullfield.importers.class_names import read_class_names
+            from fullfield.importers.load import load
 
         return load(
             self.model,

@@ -12,6 +12,7 @@ import click
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
+from fullfield.cli.imports import without_collections
 from fullfield.cli.outputs import ScanOutputs
 from fullfield.cli.progress import Display, show_progress
 from fullfield.cli.records import apply
@@ -111,9 +112,10 @@ def command(
         "encoding": outputs.encoding(encoding),
         "existing": "overwrite" if overwrite else "restart" if restart else "resume",
     }
-    from fullfield.cli.results import described
-    from fullfield.jobs.parse_passes import parse_passes
-    from fullfield.jobs.to_decision import check_decidable
+    with without_collections():
+        from fullfield.cli.results import described
+        from fullfield.jobs.parse_passes import parse_passes
+        from fullfield.jobs.to_decision import check_decidable
 
     passes = parse_passes(scales, views, settings["mode"])
     if len(passes.modes) > 1 and rule is None:
@@ -156,7 +158,8 @@ def _scan(
     model: Model, outputs: ScanOutputs, passes: Passes, display: Display, settings: dict[str, Any]
 ) -> Iterator[FileResult]:
     """The images one after the other; scores that are not kept last until the next result is asked for."""
-    from fullfield.api.scan_files import FileResult, scan_files, scores_and_decision
+    with without_collections():
+        from fullfield.api.scan_files import FileResult, scan_files, scores_and_decision
 
     finished = 0
     try:
