@@ -69,7 +69,7 @@ def places_of(batch: int) -> np.ndarray:
     return np.stack(np.meshgrid(range(batch), range(3), (2, -6), range(10), indexing="ij"), -1)
 
 
-@pytest.mark.parametrize("reduction", ["none", "add"])
+@pytest.mark.parametrize("reduction", ["none", "add", "mul", "max", "min"])
 def test_blocks_are_written_in_files_of_a_fixed_batch(reduction: str, tmp_path: Path) -> None:
     for batch in (1, 2):
         made = assigned(batch, [NODE("Constant", [], ["i"], value=onnx.numpy_helper.from_array(places_of(batch)))],
@@ -94,6 +94,19 @@ def test_blocks_are_written_at_the_same_places_of_every_window(tmp_path: Path) -
         NODE("Concat", ["a", "b"], ["i"], axis=-1),
     ]  # fmt: skip
     check(assigned("n", index), tmp_path, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["add", "mul", "max", "min"])
+def test_blocks_are_reduced_into_places_along_one_axis_first(reduction: str, tmp_path: Path) -> None:
+    """The windows are no axis of the places; one place is written twice, one counted from the end."""
+    nodes = [
+        NODE("Transpose", ["x"], ["t"], perm=[1, 2, 3, 0]), NODE("Transpose", ["x"], ["s"], perm=[2, 3, 1, 0]),
+        NODE("Gather", ["s", "first"], ["u"]), NODE("ScatterND", ["t", "i", "u"], ["w"], reduction=reduction),
+        NODE("Transpose", ["w"], ["z"], perm=[3, 0, 1, 2]), NODE("Flatten", ["z"], ["y"]),
+    ]  # fmt: skip
+    made = model(nodes, {"i": np.array([[1], [0], [-2]]), "first": ints(0, 1, 2)}, shape=("n", 3, 10, 3), opset=18)
+    made.graph.node[1].attribute[0].ints[:] = [1, 2, 3, 0]
+    check(made, tmp_path, atol=1e-5)
 
 
 def test_places_of_single_windows_are_refused(tmp_path: Path) -> None:

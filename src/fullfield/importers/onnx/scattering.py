@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -44,13 +45,32 @@ def scatter_elements(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 def scatter_nd(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """The input with numbers or blocks written to constant places along its first axes."""
     x, updates, how = call.input(0), call.input(2), call.text("reduction", "none")
-    if how not in ("none", "add"):
+    if how not in ("none", *_REDUCTIONS):
         raise LayerRefused(f"reduction {how!r}")
     places = columns(b, x, call.known(1))
     wanted = None if places[0] is not None else updates.shapes
     if wanted is not None:
         x = _batched(b, x, wanted)
-    return b.call(aten.index_put.default, x, places, updates, how == "add")
+    if how in ("none", "add"):
+        return b.call(aten.index_put.default, x, places, updates, how == "add")
+    return _reduced(b, x, places, updates, _REDUCTIONS[how])
+
+
+def _reduced(b: AtenBuilder, x: OnnxValue, places: Columns, updates: OnnxValue, how: str) -> OnnxValue:
+    """``x`` with numbers or blocks reduced into it, by places along its first axes as one axis."""
+    first, count = int(places[0] is None), len(places)
+    place = torch.zeros((), dtype=torch.int64)
+    for column, size in zip(places[first:], x.shapes[0][first:count], strict=True):
+        assert isinstance(column, Known)
+        place = place * size + column.tensors[0]
+    rest = len(x.shapes[0]) - count
+    joined, written = (
+        ([*x.shapes[0][:first], number, *x.shapes[0][count:]], [*x.shapes[1][:first], number, *x.shapes[1][count:]])
+        for number in (math.prod(x.shapes[0][first:count]), place.numel())
+    )
+    index = b.expand(Known.constant(place.reshape([1] * first + [-1] + [1] * rest)), written)
+    parts = b.reshape(x, joined), first, index, b.reshape(updates, written)
+    return b.reshape(b.call(aten.scatter_reduce.two, *parts, how), x.shapes)
 
 
 @operator("GatherND")
