@@ -193,22 +193,66 @@ def test_sequences_of_one_length_are_reversed(count: int, tmp_path: Path) -> Non
     check(model(nodes, {"count": ints(count)}, opset=15), tmp_path, atol=0)
 
 
+FORMS: list[tuple[str, dict[str, Any]]] = [
+    ("GRU", {}),
+    ("GRU", {"clip": 0.4}),
+    ("GRU", {"linear_before_reset": 1, "activations": ["HardSigmoid", "Softsign"], "activation_alpha": [0.3]}),
+    ("GRU", {"activations": ["Affine", "ScaledTanh"], "activation_alpha": [0.1, 1.2], "activation_beta": [0.4, 0.6]}),
+    ("LSTM", {"peepholes": True}),
+    ("LSTM", {"clip": 0.3}),
+    ("LSTM", {"input_forget": 1}),
+    ("LSTM", {"activations": ["HardSigmoid", "LeakyRelu", "Elu"], "activation_alpha": [0.25, 0.05, 0.7]}),
+    ("LSTM", {"activations": ["Sigmoid", "ThresholdedRelu", "Tanh"], "activation_alpha": [0.1]}),
+    ("RNN", {"activations": ["Softplus"]}),
+    ("RNN", {"length": 6}),
+    ("LSTM", {"length": 6}),
+    ("GRU", {"length": 4}),
+]
+
+
+def recurrent(op: str, more: dict[str, Any], direction: str) -> onnx.ModelProto:
+    """A recurrent layer over columns, with its states; its attributes are repeated for both directions."""
+    gates, both = {"LSTM": 4, "GRU": 3, "RNN": 1}[op], 2 if direction == "bidirectional" else 1
+    options = {key: value * both if isinstance(value, list) else value for key, value in more.items()}
+    length, peepholes = options.pop("length", None), options.pop("peepholes", False)
+    inputs = ["t", "w", "r", "b", "lengths" if length else "", "", "", "p"][: 8 if peepholes else 5]
+    nodes = [
+        NODE("ReduceMean", ["x"], ["m"], axes=[2], keepdims=0), NODE("Transpose", ["m"], ["t"], perm=[2, 0, 1]),
+        NODE("Shape", ["x"], ["n"], end=1), NODE("Expand", ["length", "n"], ["lengths"]),
+        NODE(op, inputs, ["steps", "last"], direction=direction, hidden_size=5, **options),
+        NODE("Transpose", ["steps"], ["s"], perm=[2, 0, 1, 3]), NODE("Flatten", ["s"], ["f"]),
+        NODE("Transpose", ["last"], ["l"], perm=[1, 0, 2]), NODE("Flatten", ["l"], ["g"]),
+        NODE("Concat", ["f", "g"], ["y"], axis=1),
+    ]  # fmt: skip
+    shapes = {"w": (both, gates * 5, 3), "r": (both, gates * 5, 5), "b": (both, gates * 10), "p": (both, 15)}
+    weights = {name: numbers(*shape) * np.float32(0.4) for name, shape in shapes.items()}
+    return model(nodes, {**weights, "length": np.array(length or 10, np.int32)}, opset=15)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("op", "more"), FORMS, ids=str)
+def test_recurrent_layers_of_other_forms(op: str, more: dict[str, Any], direction: str, tmp_path: Path) -> None:
+    check(recurrent(op, more, direction), tmp_path, atol=2e-6)
+
+
 @pytest.mark.parametrize(
     ("op", "more", "reason"),
     [
-        ("GRU", {}, r"resets before its product \(linear_before_reset=0\)"),
-        ("LSTM", {"clip": 2.0}, "has clipped or coupled gates, or peepholes"),
-        ("LSTM", {"activations": ["Relu", "Tanh", "Tanh"]}, "activations Relu, Tanh, Tanh"),
+        ("RNN", {"activations": ["Swish"]}, "activation Swish"),
+        ("RNN", {"activations": ["Affine"]}, "activation Affine without alpha and beta"),
+        ("LSTM", {"activations": ["Relu"]}, "has 1 activations, not 3"),
+        ("GRU", {"length": 11}, "has sequences of different lengths"),
     ],
 )
-def test_recurrent_layers_of_other_forms_are_refused(op: str, more: Any, reason: str, tmp_path: Path) -> None:
-    gates = 4 if op == "LSTM" else 3
-    nodes = [
-        NODE("ReduceMean", ["x"], ["m"], axes=[2], keepdims=0),
-        NODE(op, ["m", "w", "r"], ["y"], hidden_size=5, **more),
-    ]
-    made = model(nodes, {"w": numbers(1, gates * 5, 10), "r": numbers(1, gates * 5, 5)}, opset=14)
+def test_recurrent_layers_without_a_meaning_are_refused(op: str, more: Any, reason: str, tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=reason):
+        load_onnx(stored(recurrent(op, more, "forward"), tmp_path))
+
+
+def test_very_many_steps_of_a_cell_that_torch_lacks_are_refused(tmp_path: Path) -> None:
+    made = recurrent("GRU", {}, "forward")
+    made.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 1025
+    with pytest.raises(CaptureError, match="takes 1025 steps one by one, more than 1024"):
         load_onnx(stored(made, tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Maps recurrent ONNX operators: torch computes them with the same gates in another order."""
+"""Maps recurrent ONNX operators: torch computes most of them, with the same gates in another order."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder, AtenOperator
+from fullfield.importers.onnx.recurrent_steps import unrolled
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.values import Known, OnnxValue
 
@@ -43,46 +44,59 @@ def recurrent(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
 
     Source: ONNX operators LSTM-22, GRU-22, RNN-22; ``W`` is ``(directions, gates * hidden, inputs)``.
     """
-    rectified = _check(call)
     batch_first = bool(call.integer("layout", 0))
     x = _turned(b, call.input(0), batch_first)
     directions, hidden = call.known(1).shapes[0][0], call.known(2).shapes[0][2]
+    whole, length = x.shapes[0][0], _length(call, x.shapes[0][0])
+    if length < whole:
+        x = b.call(aten.slice.Tensor, x, 0, 0, length)
     backwards = call.text("direction", "forward") == "reverse"
     if backwards:
         x = b.call(aten.flip.default, x, [0])
     states = [_state(b, call, x, index, (directions, hidden)) for index in ((5, 6) if call.op == "LSTM" else (5,))]
-    options = (call.optional(3) is not None, 1, 0.0, False, directions == 2, False)
-    target = aten.rnn_relu.input if rectified else _CELLS[call.op].target
-    state = states if call.op == "LSTM" else states[0]
-    steps, *last = b.calls(target, x, state, _weights(b, call, directions), *options)
+    target = _target(call)
+    if target is None:
+        steps, last = unrolled(b, call, x, states)
+    else:
+        options = (call.optional(3) is not None, 1, 0.0, False, directions == 2, False)
+        state = states if call.op == "LSTM" else states[0]
+        steps, *rest = b.calls(target, x, state, _weights(b, call, directions), *options)
+        last = tuple(rest)
     if backwards:
         steps = b.call(aten.flip.default, steps, [0])
+    if length < whole:
+        steps = b.call(aten.constant_pad_nd.default, steps, [0, 0, 0, 0, 0, whole - length])
     low, high = ([*shape[:2], directions, hidden] for shape in steps.shapes)
     steps = b.call(aten.permute.default, b.reshape(steps, (low, high)), [1, 0, 2, 3] if batch_first else [0, 2, 1, 3])
     return (steps, *(_turned(b, each, batch_first) for each in last))
 
 
-def _check(call: OnnxCall) -> bool:
-    """Whether a plain cell uses ReLU.
-
-    Raises:
-        LayerRefused: it is of a form that torch lacks.
-    """
+def _target(call: OnnxCall) -> AtenOperator | None:
+    """torch's operator of the cell; None if it has none, and every step becomes nodes of its own."""
     cell, directions = _CELLS[call.op], call.known(1).shapes[0][0]
     given = tuple(each.decode() if isinstance(each, bytes) else each for each in call.attributes.get("activations", ()))
-    rectified = call.op == "RNN" and given == ("Relu",) * directions
-    if given and not rectified and given != cell.activations * directions:
-        raise LayerRefused(f"activations {', '.join(given)}")
     if "clip" in call.attributes or call.integer("input_forget", 0) or call.optional(7) is not None:
-        raise LayerRefused("has clipped or coupled gates, or peepholes")
+        return None
     if call.op == "GRU" and not call.integer("linear_before_reset", 0):
-        raise LayerRefused("resets before its product (linear_before_reset=0)")
-    lengths, steps = call.optional(4), call.input(0).shapes[0][1 if call.integer("layout", 0) else 0]
-    if lengths is not None and not (
-        isinstance(lengths, Known) and all(bool((t == steps).all()) for t in lengths.tensors)
-    ):
+        return None
+    if call.op == "RNN" and given == ("Relu",) * directions:
+        return aten.rnn_relu.input
+    return None if given and given != cell.activations * directions else cell.target
+
+
+def _length(call: OnnxCall, steps: int) -> int:
+    """The number of steps that sequences have.
+
+    Raises:
+        LayerRefused: it is not the same for all.
+    """
+    lengths = call.optional(4)
+    if lengths is None:
+        return steps
+    found = {int(n) for t in lengths.tensors for n in t.reshape(-1)} if isinstance(lengths, Known) else set()
+    if len(found) != 1 or not 0 < min(found) <= steps:
         raise LayerRefused("has sequences of different lengths")
-    return rectified
+    return min(found)
 
 
 def _state(b: AtenBuilder, call: OnnxCall, x: OnnxValue, index: int, sizes: tuple[int, int]) -> OnnxValue:
