@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import helper
@@ -185,3 +186,25 @@ def test_attention_with_integer_weights(tmp_path: Path) -> None:
     ]  # fmt: skip
     made = runtime(nodes, weights, shape=("n", 3, 9, 8))
     assert difference(made, made, tmp_path, (3, 9, 8)) <= 0.05  # the input's integers: 256 of them
+
+
+def test_files_optimised_for_one_processor_are_refused_with_the_level_that_is_read(tmp_path: Path) -> None:
+    weights = {"w": numbers(16, 3, 3, 3), "v": numbers(16, 16, 3, 3)}
+    nodes = [
+        NODE("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]), NODE("Relu", ["a"], ["b"]), NODE("Conv", ["b", "v"], ["c"]),
+        NODE("GlobalAveragePool", ["c"], ["u"]), NODE("Flatten", ["u"], ["y"]),
+    ]  # fmt: skip
+    made = model(nodes, weights)
+    levels = onnxruntime.GraphOptimizationLevel
+    for name, level in (("all", levels.ORT_ENABLE_ALL), ("extended", levels.ORT_ENABLE_EXTENDED)):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level, options.optimized_model_filepath = level, str(tmp_path / f"{name}.onnx")
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    with pytest.raises(CaptureError, match=r"com\.microsoft\.nchwc\.Conv \(2\)") as caught:
+        load_onnx(tmp_path / "all.onnx")
+    assert "ORT_ENABLE_EXTENDED" in str(caught.value)
+    x = windows(3, (3, 9, 10))
+    with torch.no_grad():
+        found = load_onnx(tmp_path / "extended.onnx")(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, oracle(made, x), rtol=0, atol=1e-4)

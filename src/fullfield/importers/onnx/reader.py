@@ -27,6 +27,13 @@ from fullfield.model.features import ScoreChoice
 CAP_BYTES = 4 * 2**30
 """The default limit for the bytes of a file, and of all its weights together."""
 
+_FOR_ONE_PROCESSOR = "com.microsoft.nchwc."
+_WITHOUT = "export the network without them"
+_UNOPTIMISED = (
+    "load the file that ONNX Runtime optimised, or write it again with "
+    "graph_optimization_level = ORT_ENABLE_EXTENDED: these operators are for one kind of processor"
+)
+
 
 @dataclass(frozen=True)
 class ReadModel:
@@ -125,10 +132,10 @@ def check_operators(nodes: Iterable[onnx.NodeProto], path: Path) -> None:
     """
     unknown = Counter(full_name(node) for node in nodes if full_name(node) not in REGISTRY)
     if unknown:
+        bound = any(name.startswith(_FOR_ONE_PROCESSOR) for name in unknown)
         listed = ", ".join(f"{name} ({count})" for name, count in sorted(unknown.items()))
-        raise CaptureError(
-            str(path), f"uses operators that fullfield cannot read: {listed}", fix="export the network without them"
-        )
+        what = f"uses operators that fullfield cannot read: {listed}"
+        raise CaptureError(str(path), what, fix=_UNOPTIMISED if bound else _WITHOUT)
 
 
 def full_name(node: onnx.NodeProto) -> str:
