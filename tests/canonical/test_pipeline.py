@@ -42,7 +42,8 @@ def node(form: Canonical, target: object) -> Node:
 
 def test_the_network_is_shown_after_each_pass() -> None:
     texts = {stage.name: str(stage) for stage in stages(net())}
-    names = ["canonical form", "fold constants", "fold batch norms", "merge activations", "narrow pools", "to integers"]
+    names = ["canonical form", "fold constants", "fold batch norms", "merge activations"]
+    names += ["narrow pools", "early pools", "to integers"]
     assert list(texts) == names
     assert "const mean(" in texts["canonical form"]
     assert "const mean(" not in texts["fold constants"]

@@ -41,14 +41,14 @@ def wide_pools(module: GraphModule) -> Iterator[Node]:
     for node in module.graph.nodes:
         if node.target is not operators.sliding_pool.default or bind(node)["largest"]:
             continue
-        weights = [_weight_of_cells(module, reader) for reader in node.users]
+        weights = [weight_of_cells(module, reader) for reader in node.users]
         kernels = sum(weight[0] for weight in weights if weight)
         before = max((weight[1] for weight in weights if weight), default=0)
         if weights and all(weights) and kernels < before:
             yield node
 
 
-def _weight_of_cells(module: GraphModule, node: Node) -> tuple[int, int] | None:
+def weight_of_cells(module: GraphModule, node: Node) -> tuple[int, int] | None:
     """Channels after and before a convolution that reads one cell for each of its own; ``None`` for all else."""
     if node.target is not aten.conv2d.default:
         return None

@@ -5,6 +5,7 @@
     fold batch norms    they become part of the convolutions before them          fold
     merge activations   what is written as several operators becomes one          activations
     narrow pools        sliding means are taken where channels are fewest         narrow_pools
+    early pools         average pools run before the 1x1 convolutions they read   early_pools
     to integers         shapes, kernels, multiply-adds, memory of every node      integers
 
 ``print(*stages(model), sep="\\n\\n")`` shows the network after each of them.
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from fullfield.canonical.activations import merge_activations
+from fullfield.canonical.early_pools import early_pools
 from fullfield.canonical.fold import fold_batch_norm, fold_constants
 from fullfield.canonical.form import Canonical
 from fullfield.canonical.integers import network
@@ -25,6 +27,7 @@ from fullfield.canonical.rules import find
 from fullfield.canonical.specification import (
     check_activations,
     check_constants,
+    check_early_pools,
     check_form,
     check_network,
     check_norms,
@@ -61,6 +64,7 @@ PASSES = (
     Pass("fold batch norms", lambda form: replace(form, graph=fold_batch_norm(form.graph)[0]), check_norms),
     Pass("merge activations", lambda form: replace(form, graph=merge_activations(form.graph)), check_activations),
     Pass("narrow pools", lambda form: replace(form, graph=narrow_pools(form.graph)), check_pools),
+    Pass("early pools", lambda form: replace(form, graph=early_pools(form.graph)), check_early_pools),
 )
 
 

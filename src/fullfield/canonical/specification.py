@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fullfield.canonical.activations import unmerged
+from fullfield.canonical.early_pools import late_pools
 from fullfield.canonical.fold import foldable
 from fullfield.canonical.form import ACTIVE_KINDS, KINDS, SHARED_KINDS, Canonical
 from fullfield.canonical.narrow_pools import wide_pools
@@ -88,6 +89,16 @@ def check_pools(form: Canonical, after: str) -> None:
     """
     for node in wide_pools(form.graph):
         raise _wrong(after, node.name, "slides over more channels than its readers have")
+
+
+def check_early_pools(form: Canonical, after: str) -> None:
+    """No convolution of single cells is left whose readers are fewer cells, the means of its own.
+
+    Raises:
+        InternalError: one is.
+    """
+    for node in late_pools(form.graph):
+        raise _wrong(after, node.name, "pools what a convolution of single cells computes")
 
 
 def check_network(network: Network, after: str) -> None:
