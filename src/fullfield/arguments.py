@@ -103,6 +103,24 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     return near + inside[:count]
 
 
+def check_choice(name: str, value: object, known: Iterable[str], error: type[FullfieldError] = GeometryError) -> None:
+    """Passes if an argument is one of the known words.
+
+    Raises:
+        FullfieldError: it is not, as ``error``.
+
+    Examples:
+        >>> check_choice("order", "zyx", ("cyx", "yxc"))
+        Traceback (most recent call last):
+        ...
+        fullfield.errors.GeometryError: order: 'zyx' is not known
+          fix: use one of cyx, yxc
+    """
+    words = list(known)
+    if value not in words:
+        raise error(name, f"{value!r} is not known", fix=f"use one of {', '.join(words)}")
+
+
 def checks_keywords(function: F) -> F:
     """A function that refuses a keyword which it does not take and names the one that was probably meant.
 

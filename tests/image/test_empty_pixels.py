@@ -208,7 +208,7 @@ def test_a_pixel_with_nodata_in_one_band_is_valid_or_not_as_asked(tmp_path: Path
     np.testing.assert_array_equal(
         valid_of(fullfield.open(tmp_path / "p.tif", valid="all", nodata=nodata)), ~empty_left()
     )
-    with pytest.raises(ImageError, match="use any or all"):
+    with pytest.raises(ImageError, match="use one of any, all"):
         fullfield.open(path, valid="some")  # type: ignore[arg-type]
 
 

@@ -180,7 +180,7 @@ def test_files_that_do_not_lie_on_each_other_are_refused_by_name(scene: list[Pat
         fullfield.open([*scene, tmp_path / "plain.png"])
     with pytest.raises(ImageError, match=r"gone.tif: there is no such file"):
         fullfield.open([*scene, tmp_path / "gone.tif"])
-    with pytest.raises(ImageError, match=r"resampling: 'cubic' is not known\n  fix: use bilinear or nearest"):
+    with pytest.raises(ImageError, match=r"resampling: 'cubic' is not known\n  fix: use one of bilinear, nearest"):
         fullfield.open(scene, resampling="cubic")  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="image: no file is named"):
         fullfield.open([])

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from fullfield.arguments import check_choice
 from fullfield.errors import ImageError
 from fullfield.exporters.antimeridian import Floats
 from fullfield.exporters.geotiff import rasterio_or_error
@@ -41,9 +42,7 @@ def frame_of(grid: ExportGrid, coordinates: Coordinates) -> OutputFrame:
     Raises:
         ImageError: an unknown name, the image has no georeference, or rasterio is not installed.
     """
-    if coordinates not in get_args(Coordinates):
-        known = ", ".join(get_args(Coordinates))
-        raise ImageError("coordinates", f"{coordinates!r} is not known", fix=f"use one of {known}")
+    check_choice("coordinates", coordinates, get_args(Coordinates), ImageError)
     georeference, header = grid.georeference, {"fullfield": grid.metadata}
     if coordinates == "image" or (coordinates == "auto" and georeference is None):
         top, left = grid.image_origin.corner  # QuPath's

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.arguments import checks_fields
+from fullfield.arguments import check_choice, checks_fields
 from fullfield.engine.progress import OnProgress, StageReporter
 from fullfield.errors import ImageError
 from fullfield.exporters.coordinates import Coordinates
@@ -59,8 +59,7 @@ def check_detections(grid: ExportGrid, detections: Detections, rows: str) -> Non
     Raises:
         ImageError: one of these.
     """
-    if rows not in get_args(Rows):
-        raise ImageError("rows", f"{rows!r} is not known", fix=f"use one of {', '.join(get_args(Rows))}")
+    check_choice("rows", rows, get_args(Rows), ImageError)
     check_threshold(detections.threshold, labels=grid.colours is not None)
     distance = detections.min_distance
     if distance is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fullfield._version import __version__
+from fullfield.arguments import check_choice
 from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
 from fullfield.exporters import cog as cog_file
@@ -62,8 +63,7 @@ def write_geotiff(
         ImageError: rasterio is missing, an unknown compression, no space, or a coordinate system that GDAL refuses.
     """
     rasterio = rasterio_or_error("GeoTIFF")
-    if compression not in ("deflate", "zstd", "lzw", "none"):
-        raise ImageError("compression", f"{compression!r} is not known", fix="use deflate, zstd, lzw or none")
+    check_choice("compression", compression, ("deflate", "zstd", "lzw", "none"), ImageError)
     grid = without_float16(grid)
     cloud = cog and (grid.shape[0] <= _MIXED or _orders_bands(rasterio))
     needed = math.prod(grid.shape) * grid.dtype.itemsize * (2 if cloud else 1)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.arguments import check_choice
 from fullfield.errors import ImageError
 from fullfield.exporters.grid import ExportGrid
 from fullfield.exporters.labels import labelled
@@ -162,10 +163,7 @@ class ResampledGrid:
 
 
 def _check(grid: ExportGrid, size: tuple[int, int], method: str) -> None:
-    if method not in get_args(ResampleMethod):
-        raise ImageError(
-            "resample", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(ResampleMethod))}"
-        )
+    check_choice("resample", method, get_args(ResampleMethod), ImageError)
     if min(size) < 1:
         raise ImageError("size", f"{size} has a side below 1 px", fix="give height and width in px")
     if grid.colours is not None and method != "nearest":

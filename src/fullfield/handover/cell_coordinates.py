@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.arguments import check_choice
 from fullfield.errors import ImageError
 from fullfield.exporters.geotiff import rasterio_or_error
 from fullfield.image.raster import Georeference
@@ -47,9 +48,7 @@ def cell_axes(spec: MapSpec, coordinates: CellCoordinates) -> CellAxes:
     Raises:
         ImageError: unknown coordinates, or ones that the image does not have along its axes.
     """
-    if coordinates not in get_args(CellCoordinates):
-        known = ", ".join(get_args(CellCoordinates))
-        raise ImageError("coordinates", f"{coordinates!r} is not known", fix=f"use one of {known}")
+    check_choice("coordinates", coordinates, get_args(CellCoordinates), ImageError)
     if coordinates == "auto":
         straight = spec.georeference is not None and is_straight(spec.georeference)
         coordinates = "map" if straight else "micrometres" if spec.mpp else "image"

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.arguments import check_choice
 from fullfield.errors import BudgetError, ImageError
 from fullfield.exporters.grid import Classes, band_indices, class_names
 from fullfield.handover.cell_coordinates import coordinate_system, image_axes
@@ -57,8 +58,7 @@ def geo_frame(
         BudgetError: the table needs more memory.
     """
     for name, value, kind in (("geometry", geometry, WindowShapes), ("coordinates", coordinates, FrameCoordinates)):
-        if value not in get_args(kind):
-            raise ImageError(name, f"{value!r} is not known", fix=f"use one of {', '.join(get_args(kind))}")
+        check_choice(name, value, get_args(kind), ImageError)
     where = "to_geodataframe"
     if scores.spec.of_signal:
         raise ImageError(where, "windows of a signal have no shapes", fix="use to_frame()")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from fullfield.arguments import check_choice
 from fullfield.errors import ImageError
 
 ValidBands = Literal["any", "all"]
@@ -67,11 +68,8 @@ class Selection:
         for name, size in (("mpp", self.mpp), ("pixel_size", self.pixel_size)):
             if size is not None and not 0 < size < float("inf"):
                 raise ImageError(name, f"{size:g} µm/px is not a positive number", fix="give one such as 0.5")
-        if self.valid not in get_args(ValidBands):
-            raise ImageError("valid", f"{self.valid!r} is not known", fix="use any or all")
-        if self.resampling not in get_args(Resampling):
-            fix = f"use {' or '.join(get_args(Resampling))}"
-            raise ImageError("resampling", f"{self.resampling!r} is not known", fix=fix)
+        check_choice("valid", self.valid, get_args(ValidBands), ImageError)
+        check_choice("resampling", self.resampling, get_args(Resampling), ImageError)
         if self.bands == ():
             raise ImageError("bands", "none is selected", fix="give at least one, counted from 0, or leave it out")
         span = self.value_range

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fullfield.arguments import check_choice
 from fullfield.errors import GeometryError
 from fullfield.geometry.region import Pair, Region
 from fullfield.image.region import scanned_region
@@ -94,8 +95,7 @@ def parse_edge(edge: str) -> Edge:
     Raises:
         GeometryError: an unknown name.
     """
-    if edge not in get_args(Edge):
-        raise GeometryError("edge", f"{edge!r} is not known", fix=f"use one of {', '.join(get_args(Edge))}")
+    check_choice("edge", edge, get_args(Edge))
     return edge  # type: ignore[return-value]
 
 

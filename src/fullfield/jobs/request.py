@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from fullfield.arguments import parse_pair, parse_record
+from fullfield.arguments import check_choice, parse_pair, parse_record
 from fullfield.engine.engines.choose import EngineChoice, choose_engine
 from fullfield.errors import ArgumentError, GeometryError
 from fullfield.exporters import check_output
@@ -171,9 +171,7 @@ def check_existing(existing: str) -> None:
     Raises:
         GeometryError: it is not.
     """
-    if existing not in get_args(Existing):
-        words = ", ".join(get_args(Existing))
-        raise GeometryError("existing", f"{existing!r} is not known", fix=f"use one of {words}")
+    check_choice("existing", existing, get_args(Existing))
 
 
 def parse_step(step: StepLike, model: Model) -> Pair:

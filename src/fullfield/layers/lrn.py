@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fullfield.arguments import check_choice
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.layers.registry import register
 from fullfield.layers.sizes import positive
@@ -106,8 +107,7 @@ class LocalResponseNorm2d(nn.Module):
         self, size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, region: str = "across"
     ) -> None:
         super().__init__()
-        if region not in ("across", "within"):
-            raise UnsupportedError("region", f"{region!r} is not known", fix='use "across" or "within"')
+        check_choice("region", region, ("across", "within"), UnsupportedError)
         if k <= 0:
             raise GeometryError("k", f"{k} is not positive, so that the divisor can be zero", fix="use 1 or 2")
         self.size, self.alpha, self.beta, self.k = positive(size, "size"), float(alpha), float(beta), float(k)

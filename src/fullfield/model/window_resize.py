@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from fullfield.arguments import parse_pair
+from fullfield.arguments import check_choice, parse_pair
 from fullfield.errors import CaptureError
 
 Interpolation = Literal["bilinear", "bicubic", "area", "lanczos", "nearest"]
@@ -90,8 +90,7 @@ def parse_window_resize(
 
 
 def _parse_interpolation(name: str) -> Interpolation:
-    if name not in INTERPOLATIONS:
-        raise CaptureError("interpolation", f"{name!r} is not known", fix=f"use one of {', '.join(INTERPOLATIONS)}")
+    check_choice("interpolation", name, INTERPOLATIONS, CaptureError)
     return name  # type: ignore[return-value]
 
 

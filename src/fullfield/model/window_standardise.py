@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from fullfield.arguments import check_choice
 from fullfield.errors import CaptureError
 
 Standardise = Literal["window", "channels", "minmax", "minmax-channels"]
@@ -24,6 +25,6 @@ def parse_standardise(name: str | None) -> Standardise | None:
     Raises:
         CaptureError: an unknown name.
     """
-    if name is not None and name not in STANDARDISE:
-        raise CaptureError("standardise", f"{name!r} is not known", fix=f"use one of {', '.join(STANDARDISE)}")
+    if name is not None:
+        check_choice("standardise", name, STANDARDISE, CaptureError)
     return name  # type: ignore[return-value]

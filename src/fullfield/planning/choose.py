@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import get_args
 
+from fullfield.arguments import check_choice
 from fullfield.errors import BudgetError, GeometryError
 from fullfield.geometry.network import Network
 from fullfield.geometry.region import Pair
@@ -63,8 +64,7 @@ def make_plan(
     for name, pair in (("step", step), ("tile", tile or (1, 1)), ("batch", (batch or 1, 1))):
         if min(pair) < 1:
             raise GeometryError(name, f"{pair} is not positive", fix="use 1 or more")
-    if method not in get_args(Method):
-        raise GeometryError("method", f"{method!r} is not known", fix=f"use one of {', '.join(get_args(Method))}")
+    check_choice("method", method, get_args(Method))
     costs = costs or CostCache(network, itemsize)
     if network.needs_batch_of_one:
         tile, batch = tile or (1, 1), 1

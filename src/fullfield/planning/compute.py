@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from fullfield.arguments import checks_fields, parse_bytes, parse_pair
+from fullfield.arguments import check_choice, checks_fields, parse_bytes, parse_pair
 from fullfield.errors import GeometryError
 from fullfield.planning.plan import Method
 from fullfield.text import record_text
@@ -65,8 +65,8 @@ class Compute:
         choices = {"method": Method, "engine": EngineName, "precision": Precision}
         for name, words in choices.items():
             value = getattr(self, name)
-            if value not in get_args(words) and not (name == "precision" and value is None):
-                raise GeometryError(name, f"{value!r} is not known", fix=f"use {', '.join(get_args(words))}")
+            if not (name == "precision" and value is None):
+                check_choice(name, value, get_args(words))
         if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
             raise GeometryError("threads", f"{self.threads!r} is not a number of threads", fix="use 1 or more")
         if not 0 <= self.rank < self.world:

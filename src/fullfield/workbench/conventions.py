@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fullfield.arguments import check_choice
 from fullfield.errors import GeometryError, UnsupportedError
 
 CONVENTIONS = ("flipped", "centred", "correlation")
@@ -47,8 +48,7 @@ def convolve(x: Tensor, kernel: Tensor, *, convention: str = "correlation") -> T
         centred [[12.0, 23.0, 30.0]]
         correlation [[21.0, 32.0]]
     """
-    if convention not in CONVENTIONS:
-        raise UnsupportedError("convention", f"{convention!r} is not known", fix=f"use one of {', '.join(CONVENTIONS)}")
+    check_choice("convention", convention, CONVENTIONS, UnsupportedError)
     if kernel.dim() != 2 or x.dim() < 2:
         shapes = f"a kernel {tuple(kernel.shape)} on a map {tuple(x.shape)}"
         raise GeometryError("convolve", f"{shapes} is not a matrix on (…, y, x)", fix="give a kernel (kH, kW)")

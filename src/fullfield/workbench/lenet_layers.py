@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fullfield.arguments import parse_pair
+from fullfield.arguments import check_choice, parse_pair
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.layers.sizes import Size, positive
 
@@ -207,8 +207,7 @@ class RadialBasis(nn.Module):
 def _table(table: str | Sequence[Sequence[int]], inputs: int, outputs: int) -> ConnectionTable:
     """The table, checked against the numbers of maps."""
     if isinstance(table, str):
-        if table not in TABLES:
-            raise UnsupportedError("table", f"{table!r} is not known", fix=f"use one of {', '.join(TABLES)}")
+        check_choice("table", table, TABLES, UnsupportedError)
         found = TABLES[table]
         reads = 1 + max(map(max, found))
         if (inputs, outputs) != (reads, len(found)):

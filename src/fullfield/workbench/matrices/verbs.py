@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fullfield.arguments import parse_bytes
+from fullfield.arguments import check_choice, parse_bytes
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
 from fullfield.workbench.matrices.index_tables import Reach
 from fullfield.workbench.matrices.layers import linear_map, shape_after
@@ -59,8 +59,7 @@ def unroll(
         raise UnsupportedError(
             "unroll", "sparse matrices need the package scipy", fix="pip install 'fullfield[matrix]'"
         )
-    if format not in ("csr", "bsr"):
-        raise UnsupportedError("format", f"{format!r} is not known", fix='use "csr" or "bsr"')
+    check_choice("format", format, ("csr", "bsr"), UnsupportedError)
     shape = _input_shape(layer, input_size)
     maps, outputs = _linear_maps(layer, shape, at)
     dtype = _dtype(layer, at)
@@ -146,8 +145,7 @@ def to_conv(linear: nn.Linear, volume: tuple[int, int, int], *, order: FlattenOr
 
 
 def _check_flatten_order(order: str) -> None:
-    if order not in ("cyx", "yxc"):
-        raise UnsupportedError("order", f"{order!r} is not known", fix='use "cyx" or "yxc"')
+    check_choice("order", order, ("cyx", "yxc"), UnsupportedError)
 
 
 def _indices(shape: tuple[int, ...], order: FlattenOrder) -> torch.Tensor:
