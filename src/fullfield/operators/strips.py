@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
-from fullfield.geometry.strip import Gather, Strip, Upsample
+from fullfield.geometry.strip import Gather, Piece, Slide, Strip, Upsample
 from fullfield.operators.emitter import Emitter, Strips
 
 aten = torch.ops.aten
@@ -74,10 +75,24 @@ def sums(to: Emitter, value: Any, strips: Strips, kernel: list[int]) -> Any:
 
 
 def sums_along(to: Emitter, value: Any, dim: int, strip: Strip, taps: int) -> Any:
-    """Sums over so many cells along one axis (-2 or -1), apart by the strip's dilation."""
+    """Sums over so many cells along one axis (-2 or -1), apart by the strip's dilation.
+
+    Kernels that begin a multiple of some cells apart share the sums of blocks of these.
+    """
+    stride = strip.slide.stride
+    size = math.gcd(taps, stride) if strip.slide.dilation == 1 else 1
+    if 1 < size < taps:
+        blocks = (strip.length - taps) // stride * (stride // size) + taps // size
+        value = _tap_by_tap(to, value, dim, _line(blocks * size, size), size)
+        strip, taps = _line(blocks, stride // size), taps // size
     out = strip.length - strip.slide.dilation * (taps - 1)
     few = taps * (out // strip.slide.stride + 1) <= 2 * taps.bit_length() * strip.length
     return (_tap_by_tap if few else _doubled)(to, value, dim, strip, taps)
+
+
+def _line(length: int, stride: int) -> Strip:
+    """So many cells, and how far kernels on them lie apart."""
+    return Strip((Piece("interior", 0, length),), Slide(stride=stride))
 
 
 def _tap_by_tap(to: Emitter, value: Any, dim: int, strip: Strip, taps: int) -> Any:
