@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks import networks as benchmarked
 from fullfield.importers.load import load
 from fullfield.jobs.in_memory import compute_scores
 from tests.requests import job_of
@@ -90,6 +91,7 @@ NETWORKS = {
     "group-norm": (lambda: resnet(32, lambda channels: nn.GroupNorm(8, channels)), 224),
     "spread": (lambda: Spread(32), 96),
     "unpadded": (lambda: vgg(32, padding=0), 212),
+    **{name: benchmarked.NETWORKS[name] for name in ("ResNet-18", "MobileNetV2", "EfficientNet-B0", "ViT-S")},
 }
 
 
@@ -149,7 +151,6 @@ def measure(network: str, step: int, mode: str, budget: str, side: int, engine: 
         "predicted": work.plan.memory.total_bytes,
         "budget": work.plan.budget_bytes,
         "measured": watch.taken,
-        "packed": work.plan.cost.packed_bytes,
         "torch": work.plan.cost.peak_bytes,
         "seconds": round(seconds, 1),
     }

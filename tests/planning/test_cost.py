@@ -33,7 +33,6 @@ def test_the_cost_of_a_convolution_is_that_of_a_count_by_hand() -> None:
         peak_bytes=in_use + int(2.6 * in_use) + 2 * 40_000 + weights,
         calls=2,
         region=(8, 8),
-        packed_bytes=weights,
         weight_bytes=weights,
     )
 

@@ -19,6 +19,7 @@ from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Plan, Tile, m
 from fullfield.planning.choose import DEFAULT_BUDGET_BYTES, time_per_window
 from fullfield.planning.constants import ENGINE_CONSTANTS
 from fullfield.planning.cost import Cost, crop_macs, frontier, tile_cost
+from fullfield.planning.overhead import EngineMemory, Overhead
 from tests.planning.networks import Draft, attentive, padded, unpadded
 
 MAKERS: list[Callable[[], Network]] = [unpadded, padded, attentive]
@@ -132,11 +133,19 @@ def test_where_windows_read_their_neighbours_pixels_single_ones_are_no_tile(monk
         ask(borders=CONTEXT, budget_bytes=10**5)
 
 
-def test_engines_hold_the_values_of_programs_that_gathers_cut() -> None:
-    """Where no window has cells of its own there is one program, in which values take each other's place."""
-    context, exact = (make_plan(padded(), image=(200, 200), step=(4, 4), borders=b) for b in (CONTEXT, EXACT))
-    assert context.cost.held_bytes == 0 < context.cost.moved_bytes
-    assert exact.cost.held_bytes == exact.cost.moved_bytes + 3 * exact.cost.weight_bytes > 0
+def test_every_kind_of_tile_has_programs_of_its_own_where_windows_read_their_neighbours() -> None:
+    """In exact mode all tiles are of one kind; else those near the edges differ from each other and from inner ones."""
+    engine = EngineMemory(compiles=True, operator_bytes=1000)
+
+    def peak(image: tuple[int, int], borders: Borders) -> int:
+        overhead = Overhead(engine=engine)
+        options: dict[str, Any] = {"overhead": overhead, "tile": (4, 4), "budget_bytes": 10**9}
+        return make_plan(padded(), image=image, step=(8, 8), borders=borders, **options).memory.tile_bytes // 1000
+
+    one, four, many = ((32 + 8 * (n - 1), 32 + 8 * (n - 1)) for n in (4, 8, 40))
+    assert peak(four, EXACT) == peak(one, EXACT) > 0
+    assert peak(four, CONTEXT) == 4 * peak(one, CONTEXT)
+    assert peak(many, CONTEXT) == 9 * peak(one, CONTEXT)
 
 
 def _works(ask: Callable[[int], Plan], budget: int) -> bool:

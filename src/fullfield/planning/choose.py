@@ -17,6 +17,7 @@ from fullfield.planning.cost import Cost
 from fullfield.planning.cost_cache import CostCache, TileGrid
 from fullfield.planning.overhead import Memory, Overhead, Savings, TileUse, memory_of
 from fullfield.planning.plan import EXACT, Borders, Method, Plan
+from fullfield.planning.programs import CACHED_PROGRAMS
 from fullfield.planning.search import TileOption, TileSearch, evaluate_tile, search_tile
 from fullfield.planning.sides import overlap, tiles_along
 
@@ -230,6 +231,20 @@ def _coinciding(task: _Task) -> list[Pair]:
     return found
 
 
+def _kinds(task: _Task, tile: Pair, shape: Pair, step: Pair) -> int:
+    """Kinds of tiles whose programs are cached: where pixels beyond windows are read, those near edges differ."""
+    count = 1
+    for k in (0, 1):
+        tiles = tiles_along(shape[k], tile[k])
+        if task.borders.cells is None:
+            count *= 1 if tile[k] * tiles == shape[k] or overlap(shape[k], tile[k]) else min(2, tiles)
+            continue
+        starts = [p.axes[k].start for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
+        reach = max(0, -min(starts, default=0)) // task.network.units[k]
+        count *= min(tiles, 1 + 2 * -(-reach // (tile[k] * step[k])))
+    return min(count, CACHED_PROGRAMS)
+
+
 def _pass_counts(task: _Task, shifts: Pair, *, spread: bool) -> list[Pair]:
     """Passes along y and x that shifted passes may be: ``shifts``, and fewer that share all upsampled maps.
 
@@ -276,22 +291,25 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
     shape = task.map_shape(step)
     grid = TileGrid(task.image, step, task.borders, method == "fragments")
 
-    def cost(tile: Pair, batch: int, stop: int | None) -> Cost:
-        """Of a tile in the middle of the map."""
-        first = (shape[0] - tile[0]) // 2, (shape[1] - tile[1]) // 2
-        return task.costs.cost(grid, tile, first, batch=batch, stop=stop)
+    def middle(tile: Pair) -> Pair:
+        """The first window of a tile in the middle of the map."""
+        return (shape[0] - tile[0]) // 2, (shape[1] - tile[1]) // 2
 
-    def memory(tile: Pair, found: Cost) -> Memory:
+    def cost(tile: Pair, batch: int, stop: int | None) -> Cost:
+        return task.costs.cost(grid, tile, middle(tile), batch=batch, stop=stop)
+
+    def memory(tile: Pair, batch: int, stop: int | None, found: Cost) -> Memory:
+        engine, peak = task.overhead.engine, found.peak_bytes
+        if engine.compiles:
+            programs = task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
+            peak = engine.tile_bytes(programs, _kinds(task, tile, shape, step))
         extent = (tile[0] * cell_stride[0], tile[1] * cell_stride[1])
-        engine = task.overhead.engine
-        held = engine.values * found.held_bytes + engine.packed * found.packed_bytes
-        peak = int(engine.factor * found.peak_bytes + held)
         use = TileUse(peak, found.region, math.prod(tile), extent, task.map_shape(task.step))
         return memory_of(use, task.overhead, task.budget, savings)
 
     def option(tile: Pair, batch: int, stop: int | None) -> TileOption:
         found = cost(tile, batch, stop)
-        total = memory(tile, found).total_bytes
+        total = memory(tile, batch, stop, found).total_bytes
         work, time = _work(found, tile, task.constants), _time(found, tile, shape, task.constants)
         return TileOption(tile, batch, stop, work, time, total)
 
@@ -322,7 +340,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         best.tile,
         best.batch,
         found,
-        memory(best.tile, found),
+        memory(best.tile, best.batch, best.stop, found),
         task.budget,
         method,
         "asked for" if spread else "every layer's stride divides the step",

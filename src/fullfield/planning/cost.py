@@ -12,6 +12,7 @@ from fullfield.geometry.region import Pair
 from fullfield.geometry.strip import Slide
 from fullfield.geometry.tile import AxisCells, TileLayout
 from fullfield.planning.constants import CONSTANTS
+from fullfield.planning.programs import pools_windows, strip_cells, weights_of
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,6 @@ class Cost:
         peak_bytes: most bytes in use at once.
         calls: operators called, counted for each family of cells and each batch of windows.
         region: height and width of the image's part that the tile reads, px.
-        held_bytes: all that programs move that are cut where cells are gathered: engines that compile hold the values
-            of every part; 0 where there is one part, in which values take each other's place.
-        packed_bytes: weights, once for each family of cells and each size of batch that they are used for: engines
-            that pack weights for every call hold so many.
     """
 
     shared_macs: int
@@ -39,8 +36,6 @@ class Cost:
     peak_bytes: int
     calls: int = 0
     region: Pair = (0, 0)
-    packed_bytes: int = 0
-    held_bytes: int = 0
     weight_bytes: int = 0
 
     @property
@@ -66,14 +61,14 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
     families = sum(_family_calls(n, layout) for n in shared)
     calls = families + len(rest) * -(-windows // batch)
-    strips = {n.name: _gathered_cells(n, layout) for n in shared}
+    strips = {n.name: sum(strip_cells(n, layout)[1:]) for n in shared if n.inputs}
     taken = sum(windows * math.prod(network[name].shape[-2:]) for name in layout.frontier_inputs) if rest else 0
     programs = _program_bytes(families + 2 * len(rest), sum(strips.values()) + taken, network, itemsize)
     pairs = ((strips[n.name], network[i]) for n in shared for i in n.inputs)
     strip_bytes = sum(cells * i.elements * i.itemsize_factor * itemsize for cells, i in pairs)
     packed = itemsize * _packed(shared, layout)
-    convolved = itemsize * sum(_weights(n) for n in rest if n.scratch.weights or _is_whole_convolution(n))
-    linear = itemsize * sum(_weights(n) for n in rest if n.op == "linear")
+    convolved = itemsize * sum(weights_of(n) for n in rest if n.scratch.weights or _is_whole_convolution(n))
+    linear = itemsize * sum(weights_of(n) for n in rest if n.op == "linear")
     batches = -(-windows // batch)
     weights = packed + batches * convolved
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
@@ -86,8 +81,6 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
         peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + programs,
         calls=calls,
         region=(bottom - top, right - left),
-        packed_bytes=packed + 2 * convolved,
-        held_bytes=moved + int(CONSTANTS.weight_moves * weights) if strip_bytes or rest else 0,
         weight_bytes=weights,
     )
 
@@ -95,26 +88,12 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
 def _family_calls(node: NodeSpec, layout: TileLayout) -> int:
     """Operators that are called for a shared node: one for each of its families, several where it is a sum of sums."""
     families = len(layout.y[node.name].families) * len(layout.x[node.name].families)
-    return families * (CONSTANTS.pool_calls if families > 1 and _pools_windows(node) else 1)
-
-
-def _pools_windows(node: NodeSpec) -> bool:
-    """Whether a node is a pool in which every cell of a window's border reads all of the window."""
-    return any(op.edge == "inside" for op in node.ops)
+    return families * (CONSTANTS.pool_calls if families > 1 and pools_windows(node) else 1)
 
 
 def _is_whole_convolution(node: NodeSpec) -> bool:
     """Whether a node is a convolution behind one that works on the whole window."""
     return node.kind == "whole" and node.op == "conv2d"
-
-
-def _weights(node: NodeSpec) -> int:
-    """Numbers of the weights of a convolution or a linear layer."""
-    if node.kind != "whole":
-        return node.macs * node.itemsize_factor
-    if _is_whole_convolution(node):
-        return node.macs * node.itemsize_factor // math.prod(node.shape[-2:])
-    return node.macs * node.itemsize_factor * node.shape[-1] // max(1, math.prod(node.shape))
 
 
 def _packed(shared: list[NodeSpec], layout: TileLayout) -> int:
@@ -134,27 +113,6 @@ def crop_macs(network: Network) -> int:
 def frontier(network: Network, places: Mapping[str, Place]) -> NodeSpec | None:
     """The first node that runs per window, if any."""
     return next((n for n in network if not places[n.name].shared), None)
-
-
-def _gathered_cells(node: NodeSpec, layout: TileLayout) -> int:
-    """Cells that are gathered into strips for a node: all that its border cells read, where it reads neighbours.
-
-    Pools that read whole windows add up sums of families instead.
-    """
-    y, x = layout.y[node.name], layout.x[node.name]
-    if _pools_windows(node):
-        return 0
-    if node.kind != "windowed" or y.families == x.families == ("interior",):
-        return 0
-    if all(op.kernel == 1 and op.stride == 1 and not (op.low or op.high) for op in node.ops):
-        return 0
-    (source,) = node.inputs
-    all_cells, interior = 1, 1
-    for axis, windows in ((y, layout.windows[0]), (x, layout.windows[1])):
-        length = {f: axis.strips[f][source].length for f in axis.families}
-        all_cells *= sum(n * (1 if f == "interior" else windows) for f, n in length.items())
-        interior *= length.get("interior", 0)
-    return all_cells - interior
 
 
 def _program_bytes(calls: int, gathered: int, network: Network, itemsize: int) -> int:

@@ -12,6 +12,7 @@ from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisCells, AxisTile, TileLayout, frontier_inputs, lay_out_axis
 from fullfield.planning.cost import Cost, tile_cost
 from fullfield.planning.plan import Borders
+from fullfield.planning.programs import ProgramCost, program_cost
 
 T = TypeVar("T")
 _COSTS = 4096  # cached; a few hundred bytes each
@@ -47,6 +48,7 @@ class CostCache:
     def __init__(self, network: Network, itemsize: int) -> None:
         self.network, self.itemsize = network, itemsize
         self._costs: OrderedDict[Hashable, Cost] = OrderedDict()
+        self._programs: OrderedDict[Hashable, ProgramCost] = OrderedDict()
         self._axes: OrderedDict[Hashable, Mapping[str, AxisCells]] = OrderedDict()
         self._places: OrderedDict[Hashable, Mapping[str, Place]] = OrderedDict()
         self._largest: OrderedDict[Hashable, int] = OrderedDict()
@@ -81,11 +83,23 @@ class CostCache:
         key = grid, tile, first, batch, stop
         return _cached(self._costs, _COSTS, key, lambda: self._cost(grid, tile, first, batch, stop))
 
+    def programs(self, grid: TileGrid, tile: Pair, first: Pair, *, batch: int, stop: int | None = None) -> ProgramCost:
+        """What the programs of a tile take where an engine compiles them; the arguments are those of ``cost``."""
+        key = grid, tile, first, batch, stop
+        return _cached(self._programs, _COSTS, key, lambda: self._program_cost(grid, tile, first, batch, stop))
+
     def _cost(self, grid: TileGrid, tile: Pair, first: Pair, batch: int, stop: int | None) -> Cost:
+        layout = self._layout(grid, tile, first, stop)
+        return tile_cost(self.network, layout, batch=batch, itemsize=self.itemsize)
+
+    def _program_cost(self, grid: TileGrid, tile: Pair, first: Pair, batch: int, stop: int | None) -> ProgramCost:
+        layout = self._layout(grid, tile, first, stop)
+        return program_cost(self.network, layout, batch=batch, itemsize=self.itemsize)
+
+    def _layout(self, grid: TileGrid, tile: Pair, first: Pair, stop: int | None) -> TileLayout:
         places = self.places(grid, stop)
         y, x = (self._axis(grid, k, AxisTile(grid.step[k], tile[k], first[k], grid.image[k]), stop) for k in (0, 1))
-        layout = TileLayout(tile, y, x, frontier_inputs(self.network, places))
-        return tile_cost(self.network, layout, batch=batch, itemsize=self.itemsize)
+        return TileLayout(tile, y, x, frontier_inputs(self.network, places))
 
     def _axis(self, grid: TileGrid, index: int, tile: AxisTile, stop: int | None) -> Mapping[str, AxisCells]:
         places = self.places(grid, stop)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from fullfield.geometry.region import Pair
+from fullfield.planning.programs import ProgramCost
 
 _CACHE_SHARE = (3, 20)  # of the budget for decoded pixels: 15 %, as a fraction
 _READ_COPIES = 3  # of a region's raw pixels while it is read: decoded, put together, brought to the network's channels
@@ -46,26 +47,62 @@ class Stored:
 
 @dataclass(frozen=True)
 class EngineMemory:
-    """What an engine takes, beside what torch takes for the same tile.
+    """What an engine that compiles programs takes for a tile, as factors of what the programs are made of.
 
     Args:
-        factor: share of torch's peak that it takes too.
-        values: share of all values written that its programs hold at once where a tile has several: each keeps its
-            buffers.
-        packed: copies of the weights that are packed for every family of cells and every size of batch.
+        compiles: whether it does; torch takes what the tile's cost says.
+        live: of what is held at once outside of programs, and of pieces of the heap that lie idle besides.
+        buffers: of all programs' buffers: each keeps its own.
+        largest_buffers: of those of one program, where they are freed when it ends.
+        convolved: copies of the weights of convolutions, in an order of the engine's own.
+        multiplied: copies of those of linear layers.
+        operator_bytes: bytes of a compiled operator.
         fixed_bytes: the library itself, once it is loaded.
     """
 
-    factor: float = 1.0
-    values: float = 0.0
-    packed: float = 0.0
+    compiles: bool = False
+    live: float = 0.0
+    buffers: float = 0.0
+    largest_buffers: float = 0.0
+    convolved: float = 0.0
+    multiplied: float = 0.0
+    operator_bytes: int = 0
     fixed_bytes: int = 0
+
+    def tile_bytes(self, programs: ProgramCost, kinds: int) -> int:
+        """Bytes that a tile takes.
+
+        Args:
+            programs: of the tile.
+            kinds: of tiles, each of which has programs of its own.
+        """
+        once = self.live * programs.live + self.largest_buffers * programs.largest_buffers
+        each = self.buffers * programs.buffers + self.operator_bytes * programs.operators
+        each += self.convolved * programs.convolved + self.multiplied * programs.multiplied
+        return int(once + kinds * each)
 
 
 ENGINES = {  # measured by ``tests/engine/test_memory.py``
     "torch": EngineMemory(),
-    "openvino": EngineMemory(factor=0.6, values=1.0, packed=4.0, fixed_bytes=96 << 20),
-    "onnxruntime": EngineMemory(factor=1.1, fixed_bytes=96 << 20),
+    "openvino": EngineMemory(
+        compiles=True,
+        live=1.0,
+        buffers=1.3,
+        largest_buffers=1.1,
+        convolved=1.6,
+        multiplied=1.85,  # packed, and as they lie in the file of the compiled program
+        operator_bytes=430_000,
+        fixed_bytes=24 << 20,
+    ),
+    "onnxruntime": EngineMemory(
+        compiles=True,
+        live=1.0,
+        largest_buffers=0.75,
+        convolved=2.4,
+        multiplied=1.42,
+        operator_bytes=400_000,
+        fixed_bytes=40 << 20,
+    ),
 }
 
 

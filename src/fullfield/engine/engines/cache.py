@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.tile import TileLayout
+from fullfield.planning.programs import CACHED_PROGRAMS
 
 P = TypeVar("P")
-_MOST_PROGRAMS = 16  # of a network, cached from tile to tile and from scan to scan
 
 
 class ProgramCache(Generic[P]):
@@ -36,7 +36,7 @@ class ProgramCache(Generic[P]):
                 equal = (k for k, (known, size, _) in enumerate(self.items) if size == batch and known == layout)
                 found = next(equal, None)
             self.items.append((layout, batch, make()) if found is None else self.items.pop(found))
-            del self.items[:-_MOST_PROGRAMS]
+            del self.items[:-CACHED_PROGRAMS]
             return self.items[-1][2]
 
 

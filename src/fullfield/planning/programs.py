@@ -1,0 +1,261 @@
+"""What a tile's programs take where an engine compiles them: values, buffers and weights. Imports no torch.
+
+Where cells of several families are put together, the moves between them run in torch, and what lies between two moves
+is one program. Its buffers, and its weights in an order of its own, it keeps as long as it lives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fullfield.geometry.network import Network, NodeSpec
+from fullfield.geometry.region import Pair
+from fullfield.geometry.tile import TileLayout
+
+CACHED_PROGRAMS = 16  # of a network, kept from tile to tile and from scan to scan
+_IN_TURN = 2  # buffers that a run of operators takes: one is read while the other is written
+
+
+@dataclass(frozen=True)
+class ProgramCost:
+    """The memory of a tile's programs, bytes.
+
+    Args:
+        live: most that is held at once outside of programs: tables, and what the running one reads and gives.
+        buffers: of values that programs keep for themselves, of all together.
+        largest_buffers: the same of the program that has most.
+        convolved: weights of convolutions, once for each program that uses them.
+        multiplied: weights of linear layers, likewise.
+        operators: that are compiled, those merged with a convolution left out.
+    """
+
+    live: int = 0
+    buffers: int = 0
+    largest_buffers: int = 0
+    convolved: int = 0
+    multiplied: int = 0
+    operators: int = 0
+
+
+def program_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int) -> ProgramCost:
+    """The memory of a tile's programs.
+
+    Args:
+        network: the network.
+        layout: of the tile.
+        batch: windows at a time where the network runs per window.
+        itemsize: bytes of one number.
+    """
+    bytes_of = {n.name: n.itemsize_factor * itemsize for n in network}
+    shared_nodes = [n for n in network if n.name in layout.y]
+    size = {n.name: layout.cells(n.name) * n.elements * bytes_of[n.name] for n in shared_nodes}
+    window_size = {n.name: n.window_elements * bytes_of[n.name] for n in network}
+    shared = _Shared(network, layout, size, itemsize)
+    windows = _windows(network, layout, window_size, batch)
+    parts = [*shared.parts.values(), *windows]
+    buffers = [part.buffers for part in parts]
+    return ProgramCost(
+        live=shared.live(windows),
+        buffers=sum(buffers),
+        largest_buffers=max(buffers, default=0),
+        convolved=itemsize * sum(part.convolved for part in parts),
+        multiplied=itemsize * sum(part.multiplied for part in parts),
+        operators=sum(part.operators for part in parts),
+    )
+
+
+def weights_of(node: NodeSpec) -> int:
+    """Numbers of the weights of a convolution or a linear layer."""
+    if node.kind != "whole":
+        return node.macs * node.itemsize_factor
+    if node.op == "conv2d":
+        return node.macs * node.itemsize_factor // math.prod(node.shape[-2:])
+    return node.macs * node.itemsize_factor * node.shape[-1] // max(1, math.prod(node.shape))
+
+
+def strip_cells(node: NodeSpec, layout: TileLayout) -> list[int]:
+    """Cells of the strips that are put together for the families of a node, the interior's first, if there is one.
+
+    None where it reads no neighbours, or adds up sums of families instead, as pools that read whole windows do.
+    """
+    y, x = layout.y[node.name], layout.x[node.name]
+    if node.kind != "windowed" or y.families == x.families == ("interior",) or pools_windows(node):
+        return []
+    if _reads_one_cell(node):
+        return []
+    (source,) = node.inputs
+    along = (
+        {f: axis.strips[f][source].length * (1 if f == "interior" else count) for f in axis.families}
+        for axis, count in zip((y, x), layout.windows, strict=True)
+    )
+    rows, columns = along
+    inner = rows.get("interior", 0) * columns.get("interior", 0)
+    others = [a * b for fy, a in rows.items() for fx, b in columns.items() if not fy == fx == "interior"]
+    return [inner, *others]
+
+
+def pools_windows(node: NodeSpec) -> bool:
+    """Whether a node is a pool in which every cell of a window's border reads all of the window."""
+    return any(op.edge == "inside" for op in node.ops)
+
+
+def _reads_one_cell(node: NodeSpec) -> bool:
+    """Whether each cell of a windowed node is computed from the same cell of its input."""
+    return all(op.kernel == 1 and op.stride == 1 and not (op.low or op.high) for op in node.ops)
+
+
+@dataclass
+class _Part:
+    """One program: bytes of its inputs and outputs, and of its buffers; numbers of its weights."""
+
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    buffers: int = 0
+    convolved: int = 0
+    multiplied: int = 0
+    operators: int = 0
+
+
+class _Shared:
+    """The programs of what windows share: one for each level, which is one more behind every move of cells."""
+
+    def __init__(self, network: Network, layout: TileLayout, size: Mapping[str, int], itemsize: int) -> None:
+        self.network, self.layout, self.size, self.itemsize = network, layout, size, itemsize
+        self.level: dict[str, int] = {}
+        self.last: dict[str, int] = {}  # level of the last program that reads a node's table
+        self.columns: set[str] = set()  # nodes that are computed as one table
+        self.parts: defaultdict[int, _Part] = defaultdict(_Part)
+        nodes = [n for n in network if n.name in layout.y]
+        self.strips = {n.name: strip_cells(n, layout) for n in nodes if n.inputs}
+        self.tables = {network[name].inputs[0] for name, cells in self.strips.items() if cells}
+        self.tables |= set(layout.frontier_inputs)
+        for node in nodes:
+            self._place(node)
+            self._count(node)
+        for name in self.last:
+            self.parts[self.level[name]].outputs += self._pieces(name)
+
+    def _place(self, node: NodeSpec) -> None:
+        """Finds the level of a node, and what the program there reads of earlier ones."""
+        name, inputs = node.name, node.inputs
+        if not inputs:
+            self.level[name] = 0
+            return
+        level = max(self.level[i] for i in inputs)
+        if strips := self.strips[name]:
+            level += 1
+            (source,) = inputs
+            each = self.network[source].elements * self.network[source].itemsize_factor * self.itemsize
+            self.parts[level].inputs += [cells * each for cells in strips]
+            self.last[source] = level
+        else:
+            if self._is_at_once(node):
+                self.columns.add(name)
+                level = max(level, *(self.level[i] + (i not in self.columns) for i in inputs))
+            for i in inputs:
+                if self.level[i] < level:
+                    if self.last.get(i, 0) < level:
+                        self.parts[level].inputs += self._pieces(i)
+                    self.last[i] = level
+        if name in self.layout.frontier_inputs:
+            self.last.setdefault(name, level)
+        self.level[name] = level
+
+    def _count(self, node: NodeSpec) -> None:
+        """Counts a node's operators, weights and buffers."""
+        if not node.inputs:
+            return
+        part = self.parts[self.level[node.name]]
+        if node.op == "linear":
+            part.multiplied += weights_of(node)
+        elif node.scratch.weights:
+            part.convolved += weights_of(node)
+        if _is_merged(node, self.network):
+            return
+        part.operators += len(self._pieces(node.name))
+        own = max(self._pieces(node.name))
+        within = [i for i in node.inputs if self.level[i] == self.level[node.name] and self.network[i].inputs]
+        read = [n for i in within for n in self._pieces(i)]
+        times = 1 if node.scratch.weights and not read else _IN_TURN
+        part.buffers = max(part.buffers, times * max([own, *read]))
+
+    def _pieces(self, name: str) -> list[int]:
+        """Bytes of every family of a node; of all where they are computed at once."""
+        if name in self.columns:
+            return [self.size[name]]
+        y, x = self.layout.y[name], self.layout.x[name]
+        along = (
+            [axis.computed(f) * (1 if f == "interior" else count) for f in axis.families]
+            for axis, count in zip((y, x), self.layout.windows, strict=True)
+        )
+        rows, columns = along
+        each = self.size[name] // max(1, sum(rows) * sum(columns))
+        return [a * b * each for a in rows for b in columns]
+
+    def _is_at_once(self, node: NodeSpec) -> bool:
+        """Whether all families are computed as one table, as ``lower.shared`` decides."""
+        if self.layout.y[node.name].families == self.layout.x[node.name].families == ("interior",):
+            return False
+        if node.kind == "windowed":
+            (source,) = node.inputs
+            grows = node.elements >= self.network[source].elements
+            return _reads_one_cell(node) and (grows or source in self.columns)
+        return any(i in self.columns or i in self.tables for i in node.inputs)
+
+    def live(self, windows: list[_Part]) -> int:
+        """Most bytes that are held at once outside of programs.
+
+        Strips are put together of tables, the program runs, and its outputs are put together into tables.
+        """
+        most = [0]
+        for level, part in self.parts.items():
+            read = [n for n, last in self.last.items() if self.level[n] < level <= last]
+            later = sum(self.size[n] for n in read if self.last[n] > level)
+            given = sum(self.size[n] for n in self.last if self.level[n] == level and n not in self.columns)
+            strips, outputs = sum(part.inputs), sum(part.outputs)
+            most.append(strips + sum(self.size[n] for n in read))
+            most.append(later + outputs + max(strips, given))
+        tables = sum(self.size[n] for n in self.layout.frontier_inputs)
+        return max(most + [tables + 2 * sum(part.inputs) for part in windows])
+
+
+def _is_merged(node: NodeSpec, network: Network) -> bool:
+    """Whether an operator is merged with the convolution before it."""
+    return node.overwrites > 0 and any(network[i].scratch.weights > 0 for i in node.inputs)
+
+
+def _windows(network: Network, layout: TileLayout, window_size: Mapping[str, int], batch: int) -> list[_Part]:
+    """The programs of what runs per window: one for each size of batch."""
+    rest = [n for n in network if n.name not in layout.y]
+    if not rest:
+        return []
+    last = {i: k for k, n in enumerate(rest) for i in n.inputs}
+    buffers, held = _IN_TURN * max(window_size[n.name] for n in rest), 0
+    for k, node in enumerate(rest):
+        held += window_size[node.name]
+        buffers = max(buffers, held)
+        held -= sum(window_size[i] for i in node.inputs if last[i] == k and i not in layout.y)
+    linear = sum(weights_of(n) for n in rest if n.op == "linear")
+    convolved = sum(weights_of(n) for n in rest if n.op != "linear" and (n.scratch.weights or n.op == "conv2d"))
+    return [
+        _Part(
+            inputs=[count * window_size[i] for i in layout.frontier_inputs],
+            buffers=count * buffers,
+            convolved=convolved,
+            multiplied=linear,
+            operators=sum(not _is_merged(n, network) for n in rest),
+        )
+        for count in _batch_sizes(layout.windows, batch)
+    ]
+
+
+def _batch_sizes(windows: Pair, batch: int) -> set[int]:
+    """The sizes of the batches into which a tile's windows are split, several full rows or a part of one."""
+    rows, columns = windows
+    if columns > batch:
+        return {min(batch, columns - j) for j in range(0, columns, batch)}
+    step = max(1, batch // columns)
+    return {columns * min(step, rows - i) for i in range(0, rows, step)}

@@ -1,0 +1,61 @@
+"""The memory of a tile's programs, counted by hand."""
+
+from __future__ import annotations
+
+from fullfield.geometry.network import Network
+from fullfield.planning import CONTEXT, EXACT, Tile, make_plan
+from fullfield.planning.overhead import EngineMemory
+from fullfield.planning.plan import Borders
+from fullfield.planning.programs import ProgramCost, program_cost
+from tests.planning.networks import Draft, attentive
+
+
+def of_tile(network: Network, borders: Borders, tile: tuple[int, int], *, batch: int = 1) -> ProgramCost:
+    height, width = (w + 8 * (n - 1) for w, n in zip(network.window, tile, strict=True))
+    plan = make_plan(network, image=(height, width), step=(8, 8), borders=borders, tile=tile, budget_bytes=10**9)
+    return program_cost(network, plan.layout(Tile(0, 0, *tile)), batch=batch, itemsize=4)
+
+
+def test_where_windows_share_all_cells_there_is_one_program() -> None:
+    draft = Draft((8, 8))
+    draft.conv(4, 3)
+    draft.conv(2, 3)
+    first, second = 4 * 4 * 6 * 6, 4 * 2 * 4 * 4
+    assert of_tile(draft.done(), CONTEXT, (1, 1)) == ProgramCost(
+        live=2 * second,  # as the program gives it, and as one table
+        buffers=2 * max(first, second),
+        largest_buffers=2 * max(first, second),
+        convolved=4 * (4 * 3 * 9 + 2 * 4 * 9),
+        operators=2,
+    )
+
+
+def test_each_gather_of_strips_begins_a_program_with_inputs_and_outputs_of_its_own() -> None:
+    """Two padded convolutions on two by two windows of 8 cells, which lie side by side."""
+    draft = Draft((8, 8))
+    draft.conv(4, 3, padding=1)
+    draft.conv(2, 3, padding=1)
+    found = of_tile(draft.done(), EXACT, (2, 2))
+    table = 4 * 4 * (2 + 2 + 14) ** 2  # of each window a row of border on either side, and all cells between them
+    strips = 4 * 4 * (2 * 4 + 2 * 4 + 14) ** 2  # two rows of border on either side read four with their padding
+    assert found.live == table + strips
+    assert found.operators == 9 + 9
+    assert found.convolved == 4 * (4 * 3 * 9 + 2 * 4 * 9)
+
+
+def test_what_runs_per_window_is_a_program_for_each_size_of_batch() -> None:
+    network = attentive()
+    one, two = (of_tile(network, EXACT, (1, 5), batch=n) for n in (5, 3))
+    per_window = one.operators - 1
+    assert two.operators == 1 + 2 * per_window
+    assert two.buffers == one.buffers == one.largest_buffers + 5 * 2 * 4 * 5
+
+
+def test_what_an_engine_takes_is_a_sum_of_shares() -> None:
+    engine = EngineMemory(
+        compiles=True, live=2, buffers=3, largest_buffers=5, convolved=7, multiplied=11, operator_bytes=13
+    )
+    cost = ProgramCost(live=1, buffers=10, largest_buffers=100, convolved=1000, multiplied=10**4, operators=10**5)
+    once, each = 2 + 500, 30 + 7000 + 110_000 + 1_300_000
+    assert engine.tile_bytes(cost, 1) == once + each
+    assert engine.tile_bytes(cost, 4) == once + 4 * each
