@@ -39,7 +39,7 @@ OTHER_ENGINES = [
 
 BENCHMARKS = [
     "ResNet-18 32 exact 2GB 448",
-    "ResNet-18 32 context 3GB 1088",  # tiles at the image's edges have programs of their own
+    "ResNet-18 32 context 1GB 448",
     "MobileNetV2 32 exact 2GB 700",
     "EfficientNet-B0 32 context 2GB 448",
     "ViT-S 32 exact 2GB 352",
