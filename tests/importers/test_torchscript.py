@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import wave
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import fullfield
+from fullfield.cli import main
 from fullfield.errors import CaptureError
 from fullfield.importers.load import load
 from fullfield.importers.torchscript import read_script_facts
 from fullfield.model.preprocessing import Preprocessing
+from tests.signal_networks import M5, Recurrent, ready, signal_crops
 
 
 class Net(nn.Module):
@@ -55,6 +59,51 @@ def test_a_script_gives_the_numbers_of_its_module(how: str, tmp_path: Path) -> N
     with torch.no_grad():
         assert torch.allclose(loaded(x), net(x), rtol=0, atol=1e-6)
     assert (loaded.name, loaded.channels, loaded.classes) == ("net", 3, 2)
+
+
+def _written(module: nn.Module, windows: torch.Tensor, how: str, folder: Path) -> Path:
+    """A file of a module, traced, scripted or exported."""
+    path = folder / ("net.pt2" if how == "program" else "net.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls both ways of TorchScript old
+        if how == "program":
+            free = ({0: torch.export.Dim.DYNAMIC},)
+            torch.export.save(torch.export.export(module, (windows,), dynamic_shapes=free), path)
+        else:
+            torch.jit.save(torch.jit.trace(module, windows) if how == "trace" else torch.jit.script(module), path)
+    return path
+
+
+@pytest.mark.parametrize(("how", "kind"), [("trace", nn.LSTM), ("script", nn.GRU), ("program", nn.GRU)])
+def test_files_of_networks_of_signals_are_scanned_by_samples(how: str, kind: Any, tmp_path: Path) -> None:
+    module = ready(lambda: Recurrent(kind)).float().eval()
+    path = _written(module, torch.rand(2, 2, 96), how, tmp_path)
+    signal = torch.randn(2, 400, generator=torch.Generator().manual_seed(0))
+    wanted = signal_crops(module, signal, 96, 20).numpy()
+    np.save(tmp_path / "signal.npy", signal.numpy())
+    options = ["--step", "20", "--trust", "-o", str(tmp_path / "scores.npy")]
+    options += [] if how == "program" else ["--window", "96"]
+    result = CliRunner().invoke(main, ["scan", str(path), str(tmp_path / "signal.npy"), *options])
+    assert result.exit_code == 0, result.output
+    assert "window 96 samples, step 20 samples" in result.output
+    scores = np.load(tmp_path / "scores.npy")[:, 0]
+    assert np.abs(scores - wanted).max() <= 1e-4 * np.ptp(wanted)
+
+
+def test_a_traced_network_of_raw_audio_scans_a_wav_file(tmp_path: Path) -> None:
+    module = ready(M5).float().eval()
+    path = _written(module, torch.rand(2, 1, 2000), "trace", tmp_path)
+    samples = np.random.default_rng(0).integers(-20000, 20000, 5000).astype("<i2")
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(samples.tobytes())
+    model = fullfield.load(path, window=2000, trust=True)
+    assert (model.of_signals, model.window, model.channels) == (True, (1, 2000), 1)
+    scores = np.asarray(fullfield.scan(model, tmp_path / "a.wav", step=500))[:, 0]
+    wanted = signal_crops(module, torch.from_numpy(samples / np.float32(32768))[None], 2000, 500).numpy()
+    assert np.abs(scores - wanted).max() <= 1e-4 * np.ptp(wanted)
 
 
 def test_a_script_needs_trust_and_a_window(tmp_path: Path) -> None:

@@ -234,9 +234,8 @@ def _load_script(path: Path, options: dict[str, Any]) -> Model:
     window = options["window"] or facts.window
     if window is None:
         raise CaptureError("window", f"is not given, and {path} does not state it", fix="pass window=224, --window 224")
-    given["window"] = parse_window(window)
-    module, given["channels"] = read_script(
-        path, window=given["window"], channels=options["channels"] or facts.channels
+    module, given["window"], given["channels"] = read_script(
+        path, window=window, channels=options["channels"] or facts.channels
     )
     given["preprocessing"] = options["preprocessing"] or facts.preprocessing
     given["class_names"] = options["class_names"] or (facts.class_names if options["score"] is None else None)

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.checkpoints.network import listed_names
 from fullfield.importers.foreign import USE_ONNX
 from fullfield.model.json_file import read_json
 from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.signals import as_signal, running_axes
+from fullfield.model.torch_export import WindowSize, parse_window
 from fullfield.text import numbers_text
 
 _MEND = "mend it, or move it away and give window, preprocessing and class names yourself"
@@ -41,13 +43,15 @@ class ScriptFacts:
     about: tuple[tuple[str, str], ...] = ()
 
 
-def read_script(path: Path, *, window: tuple[int, int], channels: int | None) -> tuple[nn.Module, int]:
-    """The module in a TorchScript file, as a graph over ATen, and its input channels.
+def read_script(path: Path, *, window: WindowSize, channels: int | None) -> tuple[nn.Module, tuple[int, int], int]:
+    """The module in a TorchScript file, as a graph over ATen, its window ``(h, w)`` and its input channels.
+
+    Of a signal the height is one.
 
     Args:
         path: the file.
-        window: height and width at which it is converted, px.
-        channels: of its input; by default those of its first weight of four axes.
+        window: at which it is converted, px; samples of a signal.
+        channels: of its input; by default those of its first weight of four axes, or of a signal of three.
 
     Raises:
         CaptureError: the file is damaged, or torch cannot convert the program.
@@ -60,20 +64,41 @@ def read_script(path: Path, *, window: tuple[int, int], channels: int | None) ->
             script = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
         except Exception as error:  # torch raises many types for a damaged archive
             raise CaptureError(str(path), f"cannot be read ({first_line(error)})", fix="export it again") from error
-        kernels = [value for value in script.state_dict().values() if value.dim() == 4]
-        channels = channels or (int(kernels[0].shape[1]) if kernels else 3)
-        dtype = next((value.dtype for value in kernels), torch.float32)
+        example, size = _example(script, window, channels)
         try:
-            example = torch.rand(_CONVERTED_AT, channels, *window, dtype=dtype)
             module = TS2EPConverter(script, (example,)).convert().module(check_guards=False)
         except Exception as error:  # its asserts and errors have many types
-            what = (
-                f"is TorchScript that torch cannot convert at {channels}x{window[0]}x{window[1]} ({first_line(error)})"
-            )
+            sizes = "x".join(map(str, example.shape[1:]))
+            what = f"is TorchScript that torch cannot convert at {sizes} ({first_line(error)})"
             fix = f"check window and channels; trace it instead of scripting it; give the Python module; or {USE_ONNX}"
             raise CaptureError(str(path), what, fix=fix) from error
     assert isinstance(module, torch.fx.GraphModule)
-    return torch.fx.GraphModule(module, module.graph), channels
+    return torch.fx.GraphModule(module, module.graph), size, channels or _input_channels(script)[0]
+
+
+def _example(script: nn.Module, window: WindowSize, channels: int | None) -> tuple[Tensor, tuple[int, int]]:
+    """Windows as a program takes them, and their height and width; signals where no weight is of images.
+
+    Shape: ``(n, c, h, w)``, or of signals as the program takes them
+    """
+    found, dtype, of_images = _input_channels(script)
+    height, width = parse_window((1, window) if isinstance(window, int) and not of_images else window)
+    example = torch.rand(_CONVERTED_AT, channels or found, height, width, dtype=dtype)
+    axes = running_axes(script, example) if height == 1 and not of_images else None
+    return (example if axes is None else as_signal(example, axes)), (height, width)
+
+
+def _input_channels(script: nn.Module) -> tuple[int, torch.dtype, bool]:
+    """Input channels and number type of a program's first weight, and whether that is one of images."""
+    state = script.state_dict()
+    for rank in (4, 3):
+        for value in state.values():
+            if value.dim() == rank:
+                return int(value.shape[1]), value.dtype, rank == 4
+    for name, value in state.items():
+        if "weight_ih" in name:
+            return int(value.shape[1]), value.dtype, False
+    return 3, torch.float32, True
 
 
 def read_script_facts(path: Path) -> ScriptFacts:

@@ -56,18 +56,28 @@ def signal_axes(module: nn.Module, example: Tensor) -> SignalAxes | None:
     """
     if example.device.type == "meta":
         return "nct" if takes_signals_first(module) else None
-    windows = example[:1].expand(_TRIED, -1, -1, -1)
-    with unchanged(module), torch.no_grad(), quiet():
+    with unchanged(module), quiet():
         module.eval()
-        for axes in get_args(SignalAxes):
-            if axes == "nt" and example.shape[1] != 1:
-                continue
-            with contextlib.suppress(Exception):  # the module's own code may raise anything
-                found = tensors_of(module(as_signal(windows, axes))).values()
-                if any(tensor.dim() and tensor.shape[0] == _TRIED for tensor in found):
-                    order: SignalAxes = axes
-                    return order
-    return "nct" if only_signals(module) else None
+        found = running_axes(module, example)
+    return found or ("nct" if only_signals(module) else None)
+
+
+def running_axes(module: nn.Module, example: Tensor) -> SignalAxes | None:
+    """The first order of axes in which a module runs on a few signals and returns something for each.
+
+    Args:
+        example: windows ``(n, c, 1, t)`` of its type and on its device.
+    """
+    windows = example[:1].expand(_TRIED, -1, -1, -1)
+    for axes in get_args(SignalAxes):
+        if axes == "nt" and example.shape[1] != 1:
+            continue
+        with contextlib.suppress(Exception), torch.no_grad():  # the module's own code may raise anything
+            found = tensors_of(module(as_signal(windows, axes))).values()
+            if any(tensor.dim() and tensor.shape[0] == _TRIED for tensor in found):
+                order: SignalAxes = axes
+                return order
+    return None
 
 
 def as_signal(windows: Tensor, axes: SignalAxes) -> Tensor:
