@@ -19,7 +19,7 @@ from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Plan, Tile, m
 from fullfield.planning.choose import DEFAULT_BUDGET_BYTES, time_per_window
 from fullfield.planning.constants import ENGINE_CONSTANTS
 from fullfield.planning.cost import Cost, crop_macs, frontier, tile_cost
-from fullfield.planning.overhead import EngineMemory, Overhead
+from fullfield.planning.overhead import ENGINES, EngineMemory, Overhead
 from tests.planning.networks import Draft, attentive, padded, unpadded
 
 MAKERS: list[Callable[[], Network]] = [unpadded, padded, attentive]
@@ -576,3 +576,21 @@ def test_partial_results_that_an_operator_holds_count() -> None:
         layout = plan.layout(Tile(0, 0, 8, 8))
         peaks.append(tile_cost(plan.network, layout, batch=8, itemsize=4).peak_bytes)
     assert peaks[1] >= peaks[0] + 5 * 4 * 3 * 22 * 23
+
+
+@pytest.mark.parametrize(("megabytes", "kept"), [(43, 16), (20, 3), (8, 1)])
+def test_programs_of_fewer_kinds_of_tiles_are_kept_where_the_budget_has_no_room_for_all(
+    megabytes: int, kept: int
+) -> None:
+    """In context tiles at the image's edges differ: nine kinds, three of which follow each other in a row."""
+    plan = make_plan(
+        padded(),
+        image=(2000, 2000),
+        step=(8, 8),
+        borders=CONTEXT,
+        tile=(4, 4),
+        overhead=Overhead(engine=ENGINES["openvino"]),
+        budget_bytes=megabytes * 10**6,
+    )
+    assert plan.programs == kept
+    assert plan.memory.total_bytes <= plan.budget_bytes

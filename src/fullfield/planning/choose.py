@@ -78,7 +78,7 @@ def make_plan(
 
 def _single_window_bytes(task: _Task, method: Method) -> int:
     """The least budget for a scan by single windows; 0 where they read no pixels but their own."""
-    plans = _plans(replace(task, tile=(1, 1)), method, task.overhead.savings[-1])
+    plans = _plans(replace(task, tile=(1, 1), budget=0), method, task.overhead.savings[-1])
     reads_more = any(n > w for plan in plans for n, w in zip(plan.cost.region, task.network.window, strict=True))
     return min(_least_budget(task.overhead, plan) for plan in plans) if reads_more else 0
 
@@ -231,18 +231,23 @@ def _coinciding(task: _Task) -> list[Pair]:
     return found
 
 
-def _kinds(task: _Task, tile: Pair, shape: Pair, step: Pair) -> int:
-    """Kinds of tiles whose programs are cached: where pixels beyond windows are read, those near edges differ."""
-    count = 1
+def _kinds(task: _Task, tile: Pair, shape: Pair, step: Pair) -> Pair:
+    """Kinds of tiles along y and x: where pixels beyond windows are read, those near the image's edges differ."""
+    found = []
     for k in (0, 1):
         tiles = tiles_along(shape[k], tile[k])
         if task.borders.cells is None:
-            count *= 1 if tile[k] * tiles == shape[k] or overlap(shape[k], tile[k]) else min(2, tiles)
+            found.append(1 if tile[k] * tiles == shape[k] or overlap(shape[k], tile[k]) else min(2, tiles))
             continue
         starts = [p.axes[k].start for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
         reach = max(0, -min(starts, default=0)) // task.network.units[k]
-        count *= min(tiles, 1 + 2 * -(-reach // (tile[k] * step[k])))
-    return min(count, CACHED_PROGRAMS)
+        found.append(min(tiles, 1 + 2 * -(-reach // (tile[k] * step[k]))))
+    return found[0], found[1]
+
+
+def _kept(kinds: Pair) -> list[int]:
+    """Of how many kinds of tiles the programs may be kept: of all, of those in a row of tiles, of one."""
+    return sorted({min(n, CACHED_PROGRAMS) for n in (math.prod(kinds), kinds[1], 1)}, reverse=True)
 
 
 def _pass_counts(task: _Task, shifts: Pair, *, spread: bool) -> list[Pair]:
@@ -298,20 +303,28 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
     def cost(tile: Pair, batch: int, stop: int | None) -> Cost:
         return task.costs.cost(grid, tile, middle(tile), batch=batch, stop=stop)
 
-    def memory(tile: Pair, batch: int, stop: int | None, found: Cost) -> Memory:
-        engine, peak = task.overhead.engine, found.peak_bytes
-        if engine.compiles:
-            programs = task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
-            peak = engine.tile_bytes(programs, _kinds(task, tile, shape, step))
-        extent = (tile[0] * cell_stride[0], tile[1] * cell_stride[1])
-        use = TileUse(peak, found.region, math.prod(tile), extent, task.map_shape(task.step))
-        return memory_of(use, task.overhead, task.budget, savings)
+    def memory(tile: Pair, batch: int, stop: int | None, found: Cost) -> tuple[Memory, int]:
+        """What a scan takes, and of how many kinds of tiles it keeps the programs: all, if the budget allows."""
+        engine, extent = task.overhead.engine, (tile[0] * cell_stride[0], tile[1] * cell_stride[1])
+        use = TileUse(found.peak_bytes, found.region, math.prod(tile), extent, task.map_shape(task.step))
+        if not engine.compiles:
+            return memory_of(use, task.overhead, task.budget, savings), CACHED_PROGRAMS
+        programs = task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
+        for kept in _kept(_kinds(task, tile, shape, step)):
+            use = replace(use, peak_bytes=engine.tile_bytes(programs, kept))
+            taken = memory_of(use, task.overhead, task.budget, savings)
+            if taken.total_bytes <= task.budget:
+                break
+        return taken, kept
 
     def option(tile: Pair, batch: int, stop: int | None) -> TileOption:
         found = cost(tile, batch, stop)
-        total = memory(tile, batch, stop, found).total_bytes
+        taken, kept = memory(tile, batch, stop, found)
         work, time = _work(found, tile, task.constants), _time(found, tile, shape, task.constants)
-        return TileOption(tile, batch, stop, work, time, total)
+        rows, (_, kinds) = tiles_along(shape[0], tile[0]), _kinds(task, tile, shape, step)
+        if kept < kinds:
+            time += rows * kinds * task.constants.macs_per_program / math.prod(shape)
+        return TileOption(tile, batch, stop, work, time, taken.total_bytes)
 
     search = TileSearch(
         option,
@@ -330,6 +343,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
     else:
         best = evaluate_tile(search, (min(task.tile[0], shape[0]), min(task.tile[1], shape[1])))
     found = cost(best.tile, best.batch, best.stop)
+    taken, kept = memory(best.tile, best.batch, best.stop, found)
     return Plan(
         task.network,
         task.costs.places(grid, best.stop),
@@ -340,10 +354,11 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         best.tile,
         best.batch,
         found,
-        memory(best.tile, best.batch, best.stop, found),
+        taken,
         task.budget,
         method,
         "asked for" if spread else "every layer's stride divides the step",
         cell_stride=cell_stride,
         constants=task.constants,
+        programs=kept if kept < _kept(_kinds(task, best.tile, shape, step))[0] else CACHED_PROGRAMS,
     )

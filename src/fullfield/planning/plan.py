@@ -13,6 +13,7 @@ from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning.constants import CONSTANTS, CostConstants
 from fullfield.planning.cost import Cost, crop_macs, frontier
 from fullfield.planning.overhead import Memory
+from fullfield.planning.programs import CACHED_PROGRAMS
 from fullfield.planning.sides import overlap, tiles_along
 from fullfield.planning.table import PlanTable, TileSpan, TileSpans, halo, layer_costs, numbers_written
 from fullfield.text import WIDTH, html_text, short_count
@@ -82,6 +83,8 @@ class Plan:
         passes: the plans of a ``shifted`` scan, one a shift.
         engine: what runs it, in words.
         constants: of the engine, by which the plan was chosen.
+        programs: of tiles that are kept at once; less than ``CACHED_PROGRAMS`` where the budget has no room for those
+            of every kind of tile.
     """
 
     network: Network
@@ -102,6 +105,7 @@ class Plan:
     passes: tuple[Plan, ...] = ()
     engine: str = ""
     constants: CostConstants = CONSTANTS
+    programs: int = CACHED_PROGRAMS
 
     @property
     def all_passes(self) -> tuple[Plan, ...]:

@@ -37,7 +37,7 @@ class EngineScan:
 
     def __call__(self, image: torch.Tensor, step: Pair, tile: Pair | None = None) -> torch.Tensor:
         """Scores ``(rows, columns, k)`` of every window of an image in float64, tile by tile."""
-        plan: Any = SimpleNamespace(network=self.single.network, batch=self.single.batch)
+        plan: Any = SimpleNamespace(network=self.single.network, batch=self.single.batch, programs=16)
         bands: dict[int, list[torch.Tensor]] = {}
         for row, layout, pixels in self.single.tiles(image, step, tile):
             scores = self.engine.compile(plan, layout)(pixels[0].float().numpy())

@@ -124,7 +124,7 @@ def _scores(net: Any, scan: Scan) -> torch.Tensor:
 
     image = torch.linspace(-1, 1, 3 * 30 * 30, dtype=torch.float64).reshape(1, 3, 30, 30)
     ((_, layout, pixels),) = scan.tiles(image, (6, 6), None)
-    plan: Any = SimpleNamespace(network=scan.network, batch=4)
+    plan: Any = SimpleNamespace(network=scan.network, batch=4, programs=16)
     return torch.from_numpy(OpenVinoEngine(net).compile(plan, layout)(pixels[0].float().numpy()))
 
 

@@ -39,7 +39,7 @@ def program_of(scan: Scan, engine: OnnxRuntimeEngine) -> tuple[Any, Any]:
     """The program of a tile, which has run once, and its pixels."""
     image = torch.randn(1, 3, 24, 24, dtype=torch.float64)
     ((_, layout, pixels),) = scan.tiles(image, (4, 4), None)
-    plan: Any = SimpleNamespace(network=scan.network, batch=4)
+    plan: Any = SimpleNamespace(network=scan.network, batch=4, programs=16)
     program, read = engine.compile(plan, layout), pixels[0].float().numpy()
     program(read)
     return program, read

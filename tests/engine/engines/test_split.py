@@ -67,7 +67,7 @@ def test_engines_run_nearly_all_of_the_arithmetic(name: str, least: float) -> No
     size = scan.net.window[0] + 8
     image = torch.zeros(1, 3, size, size, dtype=torch.float64)
     ((_, layout, _),) = scan.tiles(image, (8, 8), None)
-    plan: Any = SimpleNamespace(network=scan.network, batch=4)
+    plan: Any = SimpleNamespace(network=scan.network, batch=4, programs=16)
     share = engine_share(in_float32(scan.canonical), plan, layout)
     assert least <= share <= 1.0
     assert (share == 1.0) == (name != "tresnet")

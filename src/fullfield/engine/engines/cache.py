@@ -26,8 +26,15 @@ class ProgramCache(Generic[P]):
         with self.lock:
             return next((known for known, _, _ in self.items if known == layout), layout)
 
-    def get(self, layout: TileLayout, batch: int, make: Callable[[], P]) -> P:
-        """The program of a layout that runs ``batch`` windows at a time; made if there is none."""
+    def get(self, layout: TileLayout, batch: int, make: Callable[[], P], most: int = CACHED_PROGRAMS) -> P:
+        """The program of a layout that runs ``batch`` windows at a time; made if there is none.
+
+        Args:
+            layout: of the tile.
+            batch: windows at a time.
+            make: makes the program, after others were dropped.
+            most: programs to keep, this one included.
+        """
         with self.lock:
             found = next(
                 (k for k, (known, size, _) in enumerate(self.items) if known is layout and size == batch), None
@@ -35,8 +42,9 @@ class ProgramCache(Generic[P]):
             if found is None:
                 equal = (k for k, (known, size, _) in enumerate(self.items) if size == batch and known == layout)
                 found = next(equal, None)
+            if found is None:
+                del self.items[: max(0, len(self.items) + 1 - most)]
             self.items.append((layout, batch, make()) if found is None else self.items.pop(found))
-            del self.items[:-CACHED_PROGRAMS]
             return self.items[-1][2]
 
 

@@ -66,7 +66,7 @@ class ChainedTiles:
             program = lower(self.net, plan.network, layout, batch=plan.batch, inference=True)
             return self._chained(program, pixels_shape(self.net, plan, layout))
 
-        return self.cache.get(layout, plan.batch, make)
+        return self.cache.get(layout, plan.batch, make, plan.programs)
 
     def _chained(self, program: TileProgram, pixels: tuple[int, ...]) -> TileProgram:
         """A lowered program, its parts as chains; changed in place."""

@@ -1,0 +1,30 @@
+"""Programs are cached, as many as a plan allows, and others dropped before one more is made."""
+
+from __future__ import annotations
+
+from fullfield.engine.engines.cache import ProgramCache
+from fullfield.geometry.tile import TileLayout
+from fullfield.planning import Tile, make_plan
+from tests.planning.networks import padded
+
+PLAN = make_plan(padded(), image=(200, 200), step=(4, 4), tile=(4, 4))
+LAYOUTS = [PLAN.layout(Tile(0, 0, rows, 3)) for rows in (1, 2, 3)]
+
+
+def test_no_more_programs_are_held_than_allowed_while_another_is_made() -> None:
+    cache: ProgramCache[str] = ProgramCache()
+    held: list[int] = []
+
+    def made(layout: TileLayout, most: int) -> str:
+        def make() -> str:
+            held.append(len(cache.items))
+            return f"program {LAYOUTS.index(layout)}"
+
+        return cache.get(layout, 4, make, most)
+
+    found = [made(LAYOUTS[k], 2) for k in (0, 1, 0, 2, 0, 1)]
+    assert found == [f"program {k}" for k in (0, 1, 0, 2, 0, 1)]
+    assert held == [0, 1, 1, 1]  # 0, 1, 2 for 1, 1 for 2
+    made(LAYOUTS[2], 1)
+    assert held[-1] == 0
+    assert len(cache.items) == 1
