@@ -141,8 +141,8 @@ def _first_value(b: AtenBuilder, entry: ImageInput) -> OnnxValue:
     """The input in the file's order of axes: transposed for a file that takes ``(n, h, w, c)``, or a signal."""
     if entry.axes is not None:
         b.path = entry.name
-        signal = b.call(aten.squeeze.dims, b.input, [2])
-        return signal if entry.axes == "nct" else b.call(aten.permute.default, signal, [0, 2, 1])
+        signal = b.call(aten.squeeze.dims, b.input, [1, 2] if entry.axes == "nt" else [2])
+        return b.call(aten.permute.default, signal, [0, 2, 1]) if entry.axes == "ntc" else signal
     if not entry.channels_last:
         return b.input
     b.path = entry.name

@@ -9,16 +9,14 @@ import onnx
 import onnx.numpy_helper
 
 from fullfield.errors import CaptureError
-from fullfield.model.signals import SignalAxes
 
 _CHANNELS = (1, 3, 4)
-_KEEPS = frozenset({
+KEEPS = frozenset({
     "Abs", "Add", "Cast", "Clip", "Div", "Dropout", "Exp", "Identity", "Log", "Max", "Min", "Mul", "Neg", "Pow", "Relu",
     "Sigmoid", "Sqrt", "Sub", "Tanh",
 })  # fmt: skip
 """Operators that compute number by number; other operands are broadcast to the last axes."""
 _MOVES = frozenset({"Concat", "Gather", "Pad", "Slice", "Split"})
-_VIEWS = frozenset({"BatchNormalization", "Reshape", "Squeeze", "Unsqueeze"})
 _LAST, _FIRST = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
@@ -40,42 +38,12 @@ def channels_last(graph: onnx.GraphProto, name: str, sizes: Sequence[int | None]
 
 def first_channels(graph: onnx.GraphProto) -> int | None:
     """Input channels of the first convolution of two axes."""
-    return _first_channels(graph, 4)
-
-
-def _first_channels(graph: onnx.GraphProto, rank: int) -> int | None:
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Conv" and len(node.input) > 1 and len(shapes.get(node.input[1], ())) == rank:
+        if node.op_type == "Conv" and len(node.input) > 1 and len(shapes.get(node.input[1], ())) == 4:
             groups = next((a.i for a in node.attribute if a.name == "group"), 1)
             return int(shapes[node.input[1]][1] * groups)
     return None
-
-
-def signal_axes(graph: onnx.GraphProto, name: str) -> SignalAxes | None:
-    """The order of axes of an input that is a signal: ``nct`` or ``ntc``; ``None`` where it is none.
-
-    The first convolution behind arithmetic, transposes and changes of rank tells: it has one axis.
-    """
-    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    axes: SignalAxes = "nct"
-    same = {name}
-    for node in graph.node:
-        if same.isdisjoint(node.input):
-            continue
-        if node.op_type == "Conv":
-            return axes if len(node.input) > 1 and len(shapes.get(node.input[1], ())) == 3 else None
-        if node.op_type == "Transpose" and _ints(node, "perm") == [0, 2, 1]:
-            axes = "ntc" if axes == "nct" else "nct"
-        elif node.op_type not in _KEEPS | _MOVES | _VIEWS:
-            return None
-        same.update(node.output)
-    return None
-
-
-def signal_channels(graph: onnx.GraphProto) -> int | None:
-    """Input channels of the first convolution of one axis."""
-    return _first_channels(graph, 3)
 
 
 def _told(graph: onnx.GraphProto, name: str) -> Iterator[bool]:
@@ -84,10 +52,10 @@ def _told(graph: onnx.GraphProto, name: str) -> Iterator[bool]:
     for node in graph.node:
         if same.isdisjoint(node.input):
             continue
-        if node.op_type in _KEEPS | _MOVES:
+        if node.op_type in KEEPS | _MOVES:
             same.update(node.output)
-        elif node.op_type == "Transpose" and _ints(node, "perm") in (_LAST, _FIRST):
-            yield _ints(node, "perm") == _LAST
+        elif node.op_type == "Transpose" and ints_of(node, "perm") in (_LAST, _FIRST):
+            yield ints_of(node, "perm") == _LAST
         elif node.op_type == "Conv":
             yield False
 
@@ -100,10 +68,7 @@ def add_batch(graph: onnx.GraphProto, entry: onnx.ValueInfoProto, path: Path) ->
     Raises:
         CaptureError: an operator reads the window before it becomes a batch, and is none that keeps its axes apart.
     """
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
+    constants = constant_tensors(graph)
     windows = {entry.name}
     for node in graph.node:
         if windows.isdisjoint(node.input):
@@ -127,13 +92,13 @@ BatchMapping = Callable[[onnx.NodeProto, ConstantTensors], bool | None]
 
 def _number_by_number(node: onnx.NodeProto, constants: ConstantTensors) -> bool | None:
     """Operands of four axes bring a batch of one."""
-    if node.op_type not in _KEEPS:
+    if node.op_type not in KEEPS:
         return None
     return all(len(constants[name].dims) < 4 for name in node.input if name in constants)
 
 
 def _transpose(node: onnx.NodeProto, constants: ConstantTensors) -> bool:
-    order = _ints(node, "perm") or [2, 1, 0]
+    order = ints_of(node, "perm") or [2, 1, 0]
     del node.attribute[:]
     node.attribute.append(onnx.helper.make_attribute("perm", [0, *(axis + 1 for axis in order)]))
     return True
@@ -150,7 +115,7 @@ def _along_axis(node: onnx.NodeProto, constants: ConstantTensors) -> bool:
 
 def _unsqueeze(node: onnx.NodeProto, constants: ConstantTensors) -> bool | None:
     """An axis before the window is the batch."""
-    axes = _ints(node, "axes") or _listed(node, 1, constants) or []
+    axes = ints_of(node, "axes") or listed_input(node, 1, constants) or []
     if axes not in ([0], [-4]):
         return None
     node.op_type = "Identity"
@@ -160,7 +125,7 @@ def _unsqueeze(node: onnx.NodeProto, constants: ConstantTensors) -> bool | None:
 
 def _reshape(node: onnx.NodeProto, constants: ConstantTensors) -> bool | None:
     """To a shape with a batch of one, which the importer makes free."""
-    shape = _ints(node, "shape") or _listed(node, 1, constants) or []
+    shape = ints_of(node, "shape") or listed_input(node, 1, constants) or []
     return False if len(shape) == 4 and shape[0] == 1 and 0 not in shape else None
 
 
@@ -174,7 +139,16 @@ _WITH_BATCH: Mapping[str, BatchMapping] = {
 }
 
 
-def _listed(node: onnx.NodeProto, index: int, constants: ConstantTensors) -> list[int] | None:
+def constant_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """The weights, and the tensors in nodes."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    return constants
+
+
+def listed_input(node: onnx.NodeProto, index: int, constants: ConstantTensors) -> list[int] | None:
     """An input that is a constant list of at most four numbers."""
     tensor = constants.get(node.input[index]) if index < len(node.input) else None
     if tensor is None or len(tensor.dims) != 1 or tensor.dims[0] > 4 or tensor.external_data:
@@ -182,5 +156,9 @@ def _listed(node: onnx.NodeProto, index: int, constants: ConstantTensors) -> lis
     return [int(number) for number in onnx.numpy_helper.to_array(tensor)]
 
 
-def _ints(node: onnx.NodeProto, name: str) -> list[int] | None:
-    return next((list(a.ints) for a in node.attribute if a.name == name), None)
+def ints_of(node: onnx.NodeProto, name: str) -> list[int] | None:
+    """An attribute of a node that is an integer, or a list of them."""
+    found = next((a for a in node.attribute if a.name == name), None)
+    if found is None:
+        return None
+    return [found.i] if found.type == onnx.AttributeProto.INT else list(found.ints)

@@ -14,9 +14,8 @@ from fullfield.importers.onnx.input_layout import (
     add_batch,
     channels_last,
     first_channels,
-    signal_axes,
-    signal_channels,
 )
+from fullfield.importers.onnx.signal_layout import signal_layout
 from fullfield.importers.onnx.subgraphs import read_names
 from fullfield.importers.onnx.tensors import torch_dtype
 from fullfield.model.preprocessing import Preprocessing
@@ -68,7 +67,8 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
         what = f"has {len(inputs)} inputs ({listed}), not one image"
         raise CaptureError(str(path), what, fix="export the part with one")
     tensor = inputs[0].type.tensor_type
-    axes = signal_axes(graph, inputs[0].name) if len(tensor.shape.dim) == 3 else None
+    signal = signal_layout(graph, inputs[0]) if len(tensor.shape.dim) in (2, 3) else None
+    axes = None if signal is None else signal.axes
     if axes is not None:
         _to_image(inputs[0], axes)
     elif len(tensor.shape.dim) == 3:
@@ -80,7 +80,7 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
         raise CaptureError(str(path), what, fix="export an image classifier")
     last = axes is None and channels_last(graph, inputs[0].name, sizes)
     height, width, channels = (sizes[1], sizes[2], sizes[3]) if last else (sizes[2], sizes[3], sizes[1])
-    channels = channels or (first_channels(graph) if axes is None else signal_channels(graph))
+    channels = channels or (first_channels(graph) if signal is None else signal.channels)
     if channels is None:
         raise CaptureError(str(path), "does not state its number of input channels", fix="export with fixed channels")
     longest = LARGEST_WINDOW if axes is None else LONGEST_SIGNAL
@@ -94,8 +94,8 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
 
 def _to_image(entry: onnx.ValueInfoProto, axes: SignalAxes) -> None:
     """Declares the input of a signal as an image of height one: ``(n, c, 1, t)``."""
-    dims = list(entry.type.tensor_type.shape.dim)
-    batch, channels, samples = dims if axes == "nct" else (dims[0], dims[2], dims[1])
-    shape = [batch, channels, onnx.TensorShapeProto.Dimension(dim_value=1), samples]
+    dims, one = list(entry.type.tensor_type.shape.dim), onnx.TensorShapeProto.Dimension(dim_value=1)
+    orders = {"nct": (dims[0], dims[1], one, dims[-1]), "ntc": (dims[0], dims[-1], one, dims[1])}
+    shape = orders.get(axes, (dims[0], one, one, dims[-1]))
     del entry.type.tensor_type.shape.dim[:]
     entry.type.tensor_type.shape.dim.extend(shape)
