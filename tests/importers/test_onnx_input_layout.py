@@ -58,6 +58,30 @@ def test_channels_first_stay_first_where_the_convolution_follows(tmp_path: Path)
     assert check(made, tmp_path, atol=1e-5).window == (12, 3)
 
 
+ONE_BAND: dict[str, tuple[list[NodeProto], tuple[int | str, ...]]] = {
+    "unsqueezed": ([NODE("Unsqueeze", ["x", "one"], ["turned"]), *HEAD], ("n", 8, 9)),
+    "of one window": ([NODE("Unsqueeze", ["x", "one"], ["turned"]), *HEAD], (1, 8, 9)),
+    "of a free size": ([NODE("Unsqueeze", ["x", "one"], ["turned"]), *HEAD], ("n", "h", "w")),
+    "reshaped, then transposed": (
+        [NODE("Mul", ["x", "s"], ["a"]), NODE("Reshape", ["a", "shape"], ["scaled"]), TURN, *HEAD],
+        ("n", 8, 9),
+    ),
+    "flattened": ([NODE("Reshape", ["x", "flat"], ["f"]), NODE("MatMul", ["f", "dense"], ["y"])], ("n", 8, 9)),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_BAND)
+def test_images_of_one_band_need_no_axis_for_it(kind: str, tmp_path: Path) -> None:
+    nodes, shape = ONE_BAND[kind]
+    dense = windows(72, (5,))
+    made = model(nodes, weights(1, one=[1], shape=[-1, 8, 9, 1], flat=[-1, 72], dense=dense), shape=shape)
+    found = load_onnx(stored(made, tmp_path), window=(8, 9))
+    assert (found.channels, found.window, found.of_signals) == (1, (8, 9), False)
+    x = windows(3, (1, 8, 9))
+    wanted = np.concatenate([oracle(made, each) for each in x])
+    assert np.abs(found(torch.from_numpy(x)).detach().numpy() - wanted).max() <= 1e-5 * np.ptp(wanted)
+
+
 BATCH: dict[str, tuple[list[NodeProto], tuple[int, ...]]] = {
     "(c, h, w)": ([NODE("Unsqueeze", ["x", "zero"], ["turned"])], (3, 8, 9)),
     "(c, h, w), scaled": (

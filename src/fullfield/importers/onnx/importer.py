@@ -138,14 +138,16 @@ def _builder(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, 
 
 
 def _first_value(b: AtenBuilder, entry: ImageInput) -> OnnxValue:
-    """The input in the file's order of axes: transposed for a file that takes ``(n, h, w, c)``, or a signal."""
+    """The input in the file's order of axes: ``(n, h, w, c)``, ``(n, h, w)`` or a signal's."""
     if entry.axes is not None:
         b.path = entry.name
         signal = b.call(aten.squeeze.dims, b.input, [1, 2] if entry.axes == "nt" else [2])
         return b.call(aten.permute.default, signal, [0, 2, 1]) if entry.axes == "ntc" else signal
-    if not entry.channels_last:
+    if not entry.channels_last and not entry.without_band:
         return b.input
     b.path = entry.name
+    if entry.without_band:
+        return b.call(aten.squeeze.dims, b.input, [1])
     return b.call(aten.permute.default, b.input, [0, 2, 3, 1])
 
 

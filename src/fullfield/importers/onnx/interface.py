@@ -15,7 +15,7 @@ from fullfield.importers.onnx.input_layout import (
     channels_last,
     first_channels,
 )
-from fullfield.importers.onnx.signal_layout import signal_layout
+from fullfield.importers.onnx.signal_layout import has_one_band, signal_layout
 from fullfield.importers.onnx.subgraphs import read_names
 from fullfield.importers.onnx.tensors import torch_dtype
 from fullfield.model.preprocessing import Preprocessing
@@ -34,7 +34,7 @@ class ImageInput:
     """The image input. ``batch``, ``height`` and ``width`` are ``None`` where they are free.
 
     ``value_range`` is that of a type of 8 bits, ``None`` for other types. A signal, an image of height one here, has
-    ``axes``.
+    ``axes``; images of one band may have no axis for it in the file.
     """
 
     name: str
@@ -46,6 +46,7 @@ class ImageInput:
     channels_last: bool
     value_range: tuple[float, float] | None
     axes: SignalAxes | None = None
+    without_band: bool = False
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -69,7 +70,8 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
     tensor = inputs[0].type.tensor_type
     signal = signal_layout(graph, inputs[0]) if len(tensor.shape.dim) in (2, 3) else None
     axes = None if signal is None else signal.axes
-    if axes is not None:
+    without_band = axes is None and len(tensor.shape.dim) == 3 and has_one_band(graph, inputs[0])
+    if axes is not None or without_band:
         _to_image(inputs[0], axes)
     elif len(tensor.shape.dim) == 3:
         add_batch(graph, inputs[0], path)
@@ -78,7 +80,7 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
     if len(sizes) != 4 or dtype is None:
         what = f"input {inputs[0].name!r} has {len(sizes)} dimensions, not (n, c, h, w)"
         raise CaptureError(str(path), what, fix="export an image classifier")
-    last = axes is None and channels_last(graph, inputs[0].name, sizes)
+    last = axes is None and not without_band and channels_last(graph, inputs[0].name, sizes)
     height, width, channels = (sizes[1], sizes[2], sizes[3]) if last else (sizes[2], sizes[3], sizes[1])
     channels = channels or (first_channels(graph) if signal is None else signal.channels)
     if channels is None:
@@ -89,13 +91,13 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
     span = _INTEGER_RANGES.get(dtype)
     if not dtype.is_floating_point:
         dtype = torch.float32
-    return ImageInput(inputs[0].name, dtype, sizes[0], channels, height, width, last, span, axes)
+    return ImageInput(inputs[0].name, dtype, sizes[0], channels, height, width, last, span, axes, without_band)
 
 
-def _to_image(entry: onnx.ValueInfoProto, axes: SignalAxes) -> None:
-    """Declares the input of a signal as an image of height one: ``(n, c, 1, t)``."""
+def _to_image(entry: onnx.ValueInfoProto, axes: SignalAxes | None) -> None:
+    """Declares a signal as an image of height one, ``(n, c, 1, t)``; other inputs, ``(n, h, w)``, as of one band."""
     dims, one = list(entry.type.tensor_type.shape.dim), onnx.TensorShapeProto.Dimension(dim_value=1)
     orders = {"nct": (dims[0], dims[1], one, dims[-1]), "ntc": (dims[0], dims[-1], one, dims[1])}
-    shape = orders.get(axes, (dims[0], one, one, dims[-1]))
+    shape = orders.get(axes, (dims[0], one, one, dims[-1])) if axes else (dims[0], one, *dims[1:])
     del entry.type.tensor_type.shape.dim[:]
     entry.type.tensor_type.shape.dim.extend(shape)

@@ -1,4 +1,4 @@
-"""Finds whether an ONNX input is a signal, and the order of its axes, by its first convolution or recurrent layer."""
+"""Finds whether an ONNX input is a signal, or has one band, by its first convolution or recurrent layer."""
 
 from __future__ import annotations
 
@@ -33,33 +33,50 @@ class SignalLayout:
 
 
 def signal_layout(graph: onnx.GraphProto, entry: onnx.ValueInfoProto) -> SignalLayout | None:
-    """How an input of two or three axes is read as a signal; ``None`` where it is none.
+    """How an input of two or three axes is read as a signal; ``None`` where it is none."""
+    walk = _Walk(graph, _sizes(entry))
+    first = walk.first_layer(entry.name)
+    return None if first is None else walk.read(*first)
 
-    Its axes are followed through arithmetic, transposes and changes of rank up to the first convolution, or recurrent
-    layer, that reads them: that has one axis of samples.
+
+def has_one_band(graph: onnx.GraphProto, entry: onnx.ValueInfoProto) -> bool:
+    """Whether an input of three axes is ``(n, h, w)``: images of one band, without an axis for it.
+
+    The first convolution tells; without one, only the batch is free.
     """
-    sizes = [int(dim.dim_value) or None for dim in entry.type.tensor_type.shape.dim]
-    walk = _Walk(graph, sizes)
-    known: dict[str, InputAxes] = {entry.name: tuple(range(len(sizes)))}
-    for node in graph.node:
-        axes = max((known[name] for name in node.input if name in known), key=len, default=None)
-        if axes is None:
-            continue
-        if node.op_type == "Conv" or node.op_type in _RECURRENT:
-            return walk.read(node, axes)
-        after = walk.after(node, axes)
-        if after:
-            known.update(dict.fromkeys(node.output, after))
-    return None
+    sizes = _sizes(entry)
+    first = _Walk(graph, sizes).first_layer(entry.name)
+    return sizes[0] is None and None not in sizes[1:] if first is None else first[1] == (0, "new", 1, 2)
+
+
+def _sizes(entry: onnx.ValueInfoProto) -> Sizes:
+    return [max(dim.dim_value, 0) or None for dim in entry.type.tensor_type.shape.dim]
 
 
 class _Walk:
     """Follows the axes of an input through the nodes of a graph."""
 
     def __init__(self, graph: onnx.GraphProto, sizes: Sizes) -> None:
-        self.sizes = sizes
+        self.nodes, self.sizes = graph.node, sizes
         self.constants = constant_tensors(graph)
         self.makers = {output: node for node in graph.node for output in node.output}
+
+    def first_layer(self, name: str) -> tuple[onnx.NodeProto, InputAxes] | None:
+        """The first convolution, or recurrent layer, that reads the input, and the order in which it does.
+
+        Its axes are followed through arithmetic, transposes and changes of rank.
+        """
+        known: dict[str, InputAxes] = {name: tuple(range(len(self.sizes)))}
+        for node in self.nodes:
+            axes = max((known[name] for name in node.input if name in known), key=len, default=None)
+            if axes is None:
+                continue
+            if node.op_type == "Conv" or node.op_type in _RECURRENT:
+                return node, axes
+            after = self.after(node, axes)
+            if after:
+                known.update(dict.fromkeys(node.output, after))
+        return None
 
     def after(self, node: onnx.NodeProto, axes: InputAxes) -> InputAxes | None:
         """The axes of what a node makes; ``None`` if they are not known."""
