@@ -67,7 +67,7 @@ def test_other_engines_take_no_more_than_was_predicted_and_allowed(engine: str, 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_what_is_predicted_of_other_engines_is_not_far_over_what_they_take(engine: str, case: str) -> None:
     found = check(case, engine)
-    assert found["predicted"] <= 2 * found["measured"], found
+    assert found["predicted"] <= 2.5 * found["measured"], found
 
 
 def check(case: str, engine: str) -> dict[str, Any]:

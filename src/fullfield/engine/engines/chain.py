@@ -18,6 +18,7 @@ from fullfield.engine.engines.emission.table import TO_CELLS_LAST, TO_CHANNELS_F
 from fullfield.engine.engines.split import Part, fixed_nodes, split
 from fullfield.engine.heap import trim
 from fullfield.graph.calls import held_tensor, op_name
+from fullfield.graph.shape_rules import known_result
 from fullfield.graph.shapes import signature
 
 aten = torch.ops.aten
@@ -144,8 +145,11 @@ def _constants(module: GraphModule, fixed: set[Node]) -> dict[Node, Tensor]:
 
 
 def _shapes(graph: Graph, shapes: Sequence[tuple[int, ...]], constants: Mapping[Node, Tensor]) -> dict[Node, Any]:
-    """What every node gives, as tensors without data; calls of equal arguments are made once."""
-    found: dict[Node, Any] = {node: tensor.to("meta") for node, tensor in constants.items()}
+    """What every node gives, as tensors without data, in plain order; calls of equal arguments are made once.
+
+    torch infers what no rule knows; of some operators only after importing its compiler, which takes a second.
+    """
+    found: dict[Node, Any] = {node: _plain(tensor) for node, tensor in constants.items()}
     inputs = (node for node in graph.nodes if node.op == "placeholder")
     found |= {node: torch.empty(s, device="meta") for node, s in zip(inputs, shapes, strict=True)}
     known: dict[Hashable, Any] = {}
@@ -158,9 +162,17 @@ def _shapes(graph: Graph, shapes: Sequence[tuple[int, ...]], constants: Mapping[
             )
             key = signature((node.target, args, kwargs))
             if key not in known:
-                known[key] = node.target(*args, **kwargs)
+                result = known_result(node.target, args, kwargs)
+                known[key] = _plain(node.target(*args, **kwargs) if result is None else result)
             found[node] = known[key]
     return found
+
+
+def _plain(value: Any) -> Any:
+    """A tensor of the same shape without data, its memory in the order of its dimensions; tensors in sequences too."""
+    if isinstance(value, Tensor):
+        return torch.empty(value.shape, dtype=value.dtype, device="meta")
+    return type(value)(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _without_device(value: Any) -> Any:
