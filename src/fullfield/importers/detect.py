@@ -68,15 +68,21 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
     return ("onnx" if caffe_file_kind(path) is None else "caffe"), "", ""
 
 
-def _converted(path: Path, option: str) -> str:
+def _converted(path: Path, option: str, target: str = "") -> str:
     """The command that makes ONNX of a file of TensorFlow."""
-    return f"python -m tf2onnx.convert {option} {shlex.quote(str(path))} --output {shlex.quote(_target(path))}"
+    output = shlex.quote(target or _target(path))
+    return f"python -m tf2onnx.convert {option} {shlex.quote(str(path))} --output {output}"
 
 
 def _of_keras(path: Path) -> str:
-    """The command that makes ONNX of a model of Keras."""
-    code = f"import keras; keras.saving.load_model({str(path)!r}).export({_target(path)!r}, format='onnx')"
-    return f"python -c {shlex.quote(code)}"
+    """The commands that make ONNX of a model of Keras.
+
+    Through a SavedModel: Keras's own export to ONNX refuses a sequential model that was only loaded, and leaves the
+    numbers of its Normalization layers out.
+    """
+    saved = path.parent / f"{path.stem}_saved"
+    code = f"import keras; keras.saving.load_model({str(path)!r}).export({str(saved)!r})"
+    return f"python -c {shlex.quote(code)} && {_converted(saved, '--saved-model', _target(path))}"
 
 
 def _target(path: Path) -> str:
