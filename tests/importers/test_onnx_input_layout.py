@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from onnx import NodeProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from fullfield.errors import CaptureError
 from fullfield.importers.onnx import load_onnx
@@ -128,4 +128,11 @@ def test_an_input_of_one_window_gets_a_batch(kind: str, end: str, tmp_path: Path
 def test_what_needs_the_single_window_is_refused_by_name(node: NodeProto, message: str, tmp_path: Path) -> None:
     made = model([node], {"last": np.array([3]), "flat": np.array([3, 72])}, shape=(3, 8, 9))
     with pytest.raises(CaptureError, match=message):
+        load_onnx(stored(made, tmp_path))
+
+
+def test_inputs_of_a_file_that_has_several_are_named_with_their_sizes(tmp_path: Path) -> None:
+    made = model([NODE("Sub", ["x", "mean"], ["turned"]), *HEAD], weights(3), shape=("n", 3, 8, 9))
+    made.graph.input.append(helper.make_tensor_value_info("mean", TensorProto.FLOAT, [1, 3, 1, 1]))
+    with pytest.raises(CaptureError, match=r"has 2 inputs: x \(n, 3, 8, 9\), mean \(1, 3, 1, 1\); not one image"):
         load_onnx(stored(made, tmp_path))

@@ -15,6 +15,7 @@ from fullfield.importers.onnx.input_layout import (
     channels_last,
     first_channels,
 )
+from fullfield.importers.onnx.outputs import stated_shape
 from fullfield.importers.onnx.signal_layout import has_one_band, signal_layout
 from fullfield.importers.onnx.subgraphs import read_names
 from fullfield.importers.onnx.tensors import torch_dtype
@@ -64,9 +65,9 @@ def find_input(graph: onnx.GraphProto, path: Path) -> ImageInput:
     read = {name for node in graph.node for name in read_names(node)}
     inputs = [value for value in graph.input if value.name not in weights and value.name in read]
     if len(inputs) != 1:
-        listed = ", ".join(value.name for value in inputs) or "none"
-        what = f"has {len(inputs)} inputs ({listed}), not one image"
-        raise CaptureError(str(path), what, fix="export the part with one")
+        listed = ", ".join(f"{value.name}{stated_shape(value)}" for value in inputs) or "none"
+        what = f"has {len(inputs)} inputs: {listed}; not one image"
+        raise CaptureError(str(path), what, fix="export the part with one, and constants with their numbers")
     tensor = inputs[0].type.tensor_type
     signal = signal_layout(graph, inputs[0]) if len(tensor.shape.dim) in (2, 3) else None
     axes = None if signal is None else signal.axes

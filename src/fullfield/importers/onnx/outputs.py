@@ -162,7 +162,7 @@ class _Values:
 
     def listed(self) -> str:
         """The outputs with the shapes that the file states."""
-        return ", ".join(f"{i}: {value.name}{_shape(value)}" for i, value in enumerate(self.graph.output))
+        return ", ".join(f"{i}: {value.name}{stated_shape(value)}" for i, value in enumerate(self.graph.output))
 
     def _labels(self, output: str) -> tuple[str, ...] | None:
         """The names of classes in a table."""
@@ -205,8 +205,8 @@ def _outer(path: str) -> Iterable[str]:
     return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _shape(value: onnx.ValueInfoProto) -> str:
-    """An output's shape as the file states it, ``?`` for sizes that are free without a name."""
+def stated_shape(value: onnx.ValueInfoProto) -> str:
+    """The shape of an input or output as the file states it, ``?`` for sizes that are free without a name."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return ""
