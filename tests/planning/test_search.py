@@ -114,9 +114,7 @@ def test_a_batch_is_of_whole_rows_and_its_largest_value_31_mib() -> None:
     assert batch((100, 10)) == 30
     assert batch((5, 10)) == 30
     assert batch((2, 100)) == 25  # four equal parts of a row
-    assert (
-        batch((100, 10), value_bytes=lambda stop: 100 * MB) == 10
-    )  # 1000 windows in 64 batches of 15, in whole rows of 10
+    assert batch((100, 10), value_bytes=lambda stop: 100 * MB) == 1
     assert batch((1, 10), value_bytes=lambda stop: 100 * MB) == 1
 
 

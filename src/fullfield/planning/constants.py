@@ -27,7 +27,6 @@ class CostConstants:
         weight_moves: times that a convolution moves its weights in every call: read, written in another order, read
             (ResNet-18 without overlap: 57 ms in tiles of one window, 35 in tiles of 4x2, the fastest crops 29).
         macs_per_program: time to make the programs of a kind of tile again, where the budget has no room to keep them.
-        batches: most batches in one program: each repeats the operators that run per window.
     """
 
     macs_per_byte: float = 4.0
@@ -42,7 +41,6 @@ class CostConstants:
     least_batch: int = 1
     weight_moves: float = 3
     macs_per_program: float = 2e10
-    batches: int = 64
 
 
 CONSTANTS = CostConstants()

@@ -117,8 +117,8 @@ def evaluate_tile(search: TileSearch, tile: Pair) -> TileOption:
 def batch_size(search: TileSearch, tile: Pair, stop: int | None = None) -> int:
     """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
     rows, columns = tile
-    limits, windows = search.constants, rows * columns
-    wanted = max(limits.batch_bytes // search.value_bytes(stop), windows // limits.batches, limits.least_batch)
+    limits = search.constants
+    wanted = max(limits.batch_bytes // search.value_bytes(stop), limits.least_batch)
     if wanted < columns:
         return even_side(columns, wanted)
     return columns * even_side(rows, wanted // columns)
