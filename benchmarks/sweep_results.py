@@ -75,7 +75,7 @@ def write_results(file: Path, results: Iterable[Result]) -> None:
 
 
 def table(found: dict[str, Result], names: Iterable[str]) -> str:
-    """Results by module of the library, and the models that did not pass by name."""
+    """Results by module of the library, and by name the models that did not pass and those that were not tried."""
     families: dict[str, list[str]] = {}
     for name in sorted(names):
         families.setdefault(family(name), []).append(name)
@@ -89,7 +89,10 @@ def table(found: dict[str, Result], names: Iterable[str]) -> str:
         rows += _row(title, len(each), [result for result in results if result.verdict != "large"])
     results = [found[name] for name in every if name in found]
     failed = [f"- {r.name}, {r.verdict}: {r.note}" for r in results if r.verdict not in ("large", "passed")]
-    return "\n".join([*rows, "", "Did not pass:", "", *(failed or ["none"])])
+    large = [result.name for result in results if result.verdict == "large"]
+    late = [name for name in every if name not in found]
+    named = [f"{title}: {', '.join(each) or 'none'}." for title, each in (("Too large", large), ("Not tried", late))]
+    return "\n".join([*rows, "", "Did not pass:", "", *(failed or ["none"]), "", named[0], "", named[1]])
 
 
 def _row(title: str, models: int, tried: list[Result]) -> list[str]:
