@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -90,6 +91,21 @@ def test_a_scan_of_seconds_measures_nothing(model: fullfield.Model, cache: Path,
     job = job_of(model, IMAGE, step=4)
     assert stages_of(job) == (job, [])
     assert not cache.exists()
+
+
+@pytest.mark.skipif(platform.machine() not in fastest._X86, reason="chosen where it was measured")
+@pytest.mark.parametrize(
+    ("shared", "budget", "engine"), [(False, None, "openvino"), (True, None, "torch"), (False, "1MB", "torch")]
+)
+def test_a_scan_of_half_a_minute_that_shares_nothing_runs_in_openvino(
+    model: fullfield.Model, monkeypatch: pytest.MonkeyPatch, shared: bool, budget: str | None, engine: str, medium: None
+) -> None:
+    monkeypatch.setattr(fastest, "_LONG_MACS", 1.0)
+    job = job_of(model, IMAGE, step=2 if shared else 16, mode="context" if shared else "exact", budget=budget)
+    chosen, stages = stages_of(job)
+    assert chosen.engine.name == engine
+    assert stages == []
+    assert ("nearly all runs per window" in chosen.plan.engine) == (engine == "openvino")
 
 
 @pytest.mark.parametrize("settings", [{"engine": "torch"}, {"engine": "openvino"}, {"world": 2}])
