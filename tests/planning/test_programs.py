@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network
 from fullfield.planning import CONTEXT, EXACT, Tile, make_plan
 from fullfield.planning.overhead import EngineMemory
@@ -41,6 +42,22 @@ def test_each_gather_of_strips_begins_a_program_with_inputs_and_outputs_of_its_o
     assert found.live == table + strips
     assert found.operators == 9 + 9
     assert found.convolved == 4 * (4 * 3 * 9 + 2 * 4 * 9)
+
+
+def test_convolutions_of_single_cells_that_grow_are_computed_at_once() -> None:
+    """Two of them, and their sum, between padded convolutions on two by two windows of 8 cells side by side."""
+    draft = Draft((8, 8))
+    draft.conv(4, 3, padding=1)
+    one = draft.conv(8, 1)
+    other = draft.add("windowed", 8, (Op(1), Op(1)), macs=8 * 4, reads=("n1",))
+    draft.add("cell", 8, reads=(one, other))
+    draft.conv(2, 3, padding=1)
+    found = of_tile(draft.done(), EXACT, (2, 2))
+    table = 4 * 8 * (2 + 2 + 14) ** 2
+    assert found.operators == 9 + 3 + 9
+    assert found.convolved == 4 * (4 * 3 * 9 + 2 * 8 * 4 + 2 * 8 * 9)
+    assert found.buffers == 4 * 4 * 14**2 + 2 * table + 4 * 2 * 12**2
+    assert found.largest_buffers == 2 * table
 
 
 def test_what_runs_per_window_is_a_program_for_each_size_of_batch() -> None:
