@@ -321,9 +321,9 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         found = cost(tile, batch, stop)
         taken, kept = memory(tile, batch, stop, found)
         work, time = _work(found, tile, task.constants), _time(found, tile, shape, task.constants)
-        rows, (_, kinds) = tiles_along(shape[0], tile[0]), _kinds(task, tile, shape, step)
-        if kept < kinds:
-            time += rows * kinds * task.constants.macs_per_program / math.prod(shape)
+        if task.overhead.engine.compiles and kept < (kinds := _kinds(task, tile, shape, step)[1]):
+            again = tiles_along(shape[0], tile[0]) * kinds  # those of every row of tiles
+            time += again * task.constants.macs_per_program / math.prod(shape)
         return TileOption(tile, batch, stop, work, time, taken.total_bytes)
 
     search = TileSearch(
