@@ -5,7 +5,6 @@ Each operator on its own reads and writes the whole map, and only a single one i
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fullfield.graph.calls import held_tensor, op_name
+from fullfield.graph.rewriting import with_own_graph
 
 aten = torch.ops.aten
 _PRODUCTS = (aten.mul.Tensor, aten.div.Tensor)
@@ -42,7 +42,7 @@ def merge_activations(module: GraphModule) -> GraphModule:
     """
     if not any(unmerged(module)):
         return module
-    new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
+    new = with_own_graph(module)
     for node, activation in list(unmerged(new)):
         with new.graph.inserting_before(node):
             result = new.graph.call_function(activation.operator, (activation.x,))

@@ -5,7 +5,6 @@ The convolution then computes the pool's cells alone, in DenseNet's transitions 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import torch
@@ -13,6 +12,7 @@ from torch.fx import GraphModule, Node
 
 from fullfield.canonical.narrow_pools import weight_of_cells
 from fullfield.graph.calls import bind, pair
+from fullfield.graph.rewriting import run_before, with_own_graph
 
 aten = torch.ops.aten
 
@@ -26,20 +26,12 @@ def early_pools(module: GraphModule) -> GraphModule:
     """
     if not any(late_pools(module)):
         return module
-    new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
+    new = with_own_graph(module)
     while (pool := next(late_pools(new), None)) is not None:
-        _swap(pool, bind(pool)["self"])
+        conv = bind(pool)["self"]
+        run_before(pool, conv, bind(conv)["input"])
     new.recompile()
     return new
-
-
-def _swap(pool: Node, conv: Node) -> None:
-    """Lets a pool read what the convolution reads, and the convolution the pool."""
-    source = bind(conv)["input"]
-    pool.append(conv)
-    pool.replace_all_uses_with(conv)
-    conv.replace_input_with(source, pool)
-    pool.replace_input_with(conv, source)
 
 
 def late_pools(module: GraphModule) -> Iterator[Node]:

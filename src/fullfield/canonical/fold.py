@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections import Counter
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
 from fullfield.graph.calls import bind, held_tensor
+from fullfield.graph.rewriting import with_own_graph
 
 aten = torch.ops.aten
 
@@ -26,7 +26,7 @@ def fold_constants(module: GraphModule) -> GraphModule:
     """
     if not any(n.meta["kind"] == "const" and n.op != "get_attr" for n in module.graph.nodes):
         return module
-    new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
+    new = with_own_graph(module)
     values: dict[Node, Any] = {}
     for node in [n for n in new.graph.nodes if n.meta["kind"] == "const"]:
         if node.op == "get_attr":
@@ -67,7 +67,7 @@ def fold_batch_norm(module: GraphModule) -> tuple[GraphModule, tuple[str, ...]]:
     """
     if not foldable(module.graph):
         return module, ()
-    new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
+    new = with_own_graph(module)
     folded = []
     while norms := foldable(new.graph):  # again, as a norm may follow a norm
         for norm in norms:

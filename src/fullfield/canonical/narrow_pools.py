@@ -6,13 +6,13 @@ over as many cells as the window has: of few channels these are cheap.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import torch
 from torch.fx import GraphModule, Node
 
 from fullfield.graph.calls import bind, held_tensor, pair
+from fullfield.graph.rewriting import with_own_graph
 from fullfield.layers import custom_operators as operators
 
 aten = torch.ops.aten
@@ -27,7 +27,7 @@ def narrow_pools(module: GraphModule) -> GraphModule:
     """
     if not any(wide_pools(module)):
         return module
-    new = GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
+    new = with_own_graph(module)
     for pool in list(wide_pools(new)):
         for conv in list(pool.users):
             _swap(new, pool, conv)

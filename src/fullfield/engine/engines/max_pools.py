@@ -10,6 +10,7 @@ from torch.fx import GraphModule, Node
 
 from fullfield.geometry.axis import Op
 from fullfield.graph.calls import bind, held_tensor, pair
+from fullfield.graph.rewriting import run_before
 from fullfield.lower.inplace import NEW_MEMORY
 
 aten = torch.ops.aten
@@ -43,10 +44,7 @@ def _before_activation(module: GraphModule, node: Node) -> None:
     if not isinstance(slopes, Node) or slopes.op != "get_attr" or bool((held_tensor(module, slopes.target) < 0).any()):
         return
     assert isinstance(source, Node)
-    node.update_arg(0, source)
-    node.append(activation)
-    node.replace_all_uses_with(activation, lambda user: user is not activation)
-    activation.update_arg(0, node)
+    run_before(node, activation, source)
 
 
 def largest(
