@@ -16,12 +16,16 @@ from torch.fx.node import map_arg
 
 from fullfield.graph.attributes import attribute_of
 from fullfield.graph.shape_rules import known_result
+from fullfield.layers.recurrent import OF_OPERATORS
 
 PROBE_BATCH = 7919  # a prime that no channel count or map size hits: it marks the batch in a shape
 
 
 class _Recorder(Interpreter):
-    """Runs a graph and records every value; calls of equal signature run once, since deep networks repeat layers."""
+    """Runs a graph and records every value; calls of equal signature run once, since deep networks repeat layers.
+
+    Recurrent layers run as operators that do not go through the steps of the sequence.
+    """
 
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module)
@@ -35,7 +39,7 @@ class _Recorder(Interpreter):
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         key = signature((target, args, kwargs))
         if key not in self.known:
-            self.known[key] = super().call_function(target, args, kwargs)
+            self.known[key] = super().call_function(OF_OPERATORS.get(target, target), args, kwargs)
         return self.known[key]
 
 

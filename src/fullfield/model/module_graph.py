@@ -14,7 +14,7 @@ from fullfield.graph.calls import bind
 from fullfield.graph.layers import layer_paths
 from fullfield.model.functionalize import functionalise
 from fullfield.model.module_check import unchanged
-from fullfield.model.preserve_ops import PreserveOps
+from fullfield.model.preserve_ops import PreserveOps, with_torch_operators
 from fullfield.model.quiet import quiet
 
 aten = torch.ops.aten
@@ -79,6 +79,7 @@ def _functional(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
         assert isinstance(exported, torch.fx.GraphModule)
         _drop_checks(exported.graph)
         _drop_devices(exported.graph)
+    with_torch_operators(exported.graph)
     _keep_single_windows(exported.graph)
     _follow_types(exported.graph)
     exported.graph.eliminate_dead_code()  # such as the indices of maxima

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch._ops import OpOverload
+from torch.fx import Graph
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from fullfield.arguments import parse_pair
 from fullfield.geometry.region import Pair
 from fullfield.layers import custom_operators as operators
+from fullfield.layers import recurrent
 from fullfield.layers.sizes import axis_ops
 
 
 class PreserveOps(TorchFunctionMode):
-    """While it is active, local response normalisations and L2 pools run as one operator each.
+    """While it is active, local response normalisations, L2 pools and recurrent layers run as one operator each.
 
     It intercepts function calls, and so covers ``nn.LocalResponseNorm``, ``nn.LPPool2d``, their subclasses and calls of
     ``torch.nn.functional`` alike. torch's functions are used for what fullfield's operators lack: dimensions other than
-    ``(n, c, y, x)``, powers other than 2, windows that reach beyond the edge.
+    ``(n, c, y, x)``, powers other than 2, windows that reach beyond the edge, packed sequences.
 
     Exact: yes; L2 pools with another summation order
     """
@@ -58,11 +62,27 @@ def _power_pool(
     return result
 
 
+def _recurrent(operator: OpOverload, *args: Any, **kwargs: Any) -> Any:
+    is_packed = kwargs or len(args) < 4 or not isinstance(args[3], bool)
+    return None if is_packed else operator(*args)
+
+
+def with_torch_operators(graph: Graph) -> None:
+    """Replaces the operators of recurrent layers by torch's, of the same arguments and results.
+
+    Exact: yes
+    """
+    for of_torch, ours in recurrent.OF_OPERATORS.items():
+        for node in graph.find_nodes(op="call_function", target=ours):
+            node.target = of_torch
+
+
 def _fits(kernel: Pair, stride: Pair, x: Tensor) -> bool:
     return all(op.leftover(int(n)) == 0 for op, n in zip(axis_ops(kernel, stride, (0, 0)), x.shape[2:], strict=True))
 
 
-_PRESERVED: Mapping[Callable[..., Any], Callable[..., Tensor | None]] = {
+_PRESERVED: Mapping[Callable[..., Any], Callable[..., Any]] = {
     F.local_response_norm: _response_norm,
     F.lp_pool2d: _power_pool,
+    **{function: partial(_recurrent, operator) for function, operator in recurrent.OF_FUNCTIONS.items()},
 }

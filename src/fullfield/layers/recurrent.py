@@ -1,0 +1,61 @@
+"""Recurrent layers as operators whose shapes are known at once.
+
+torch finds the shapes of its own by running every step of the sequence, in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from fullfield.layers.registry import register
+
+aten = torch.ops.aten
+
+_SETTINGS = "bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, bool batch_first"
+_OF_ONE_STATE = f"(Tensor input, Tensor hx, Tensor[] params, {_SETTINGS}) -> (Tensor, Tensor)"
+_OF_TWO_STATES = f"(Tensor input, Tensor[] hx, Tensor[] params, {_SETTINGS}) -> (Tensor, Tensor, Tensor)"
+
+
+def _shapes(
+    input: Tensor, hx: Tensor | Sequence[Tensor], params: Sequence[Tensor], *settings: Any
+) -> tuple[Tensor, ...]:
+    """Tensors without numbers, with the shapes and strides of a layer's output and last states."""
+    *_, bidirectional, batch_first = settings
+    states = [hx] if isinstance(hx, Tensor) else list(hx)
+    directions = 2 if bidirectional else 1
+    n, steps = input.shape[:2] if batch_first else (input.shape[1], input.shape[0])
+    output = input.new_empty(steps, n, directions * states[0].shape[2])
+    last = (input.new_empty(state.shape) for state in states)
+    return (output.transpose(0, 1) if batch_first else output, *last)
+
+
+def _register(name: str, schema: str, of_torch: OpOverload) -> OpOverload:
+    operator: OpOverload = register(name, schema, of_torch, fake=_shapes).default
+    return operator
+
+
+_LSTM = _register("lstm", _OF_TWO_STATES, aten.lstm.input)
+_GRU = _register("gru", _OF_ONE_STATE, aten.gru.input)
+_RNN_TANH = _register("rnn_tanh", _OF_ONE_STATE, aten.rnn_tanh.input)
+_RNN_RELU = _register("rnn_relu", _OF_ONE_STATE, aten.rnn_relu.input)
+
+OF_FUNCTIONS: Mapping[Callable[..., Any], OpOverload] = MappingProxyType(
+    {torch.lstm: _LSTM, torch.gru: _GRU, torch.rnn_tanh: _RNN_TANH, torch.rnn_relu: _RNN_RELU}
+)
+"""The operator of the same arguments and results, by torch's function."""
+
+OF_OPERATORS: Mapping[OpOverload, OpOverload] = MappingProxyType(
+    {
+        aten.lstm.input: _LSTM,
+        aten.gru.input: _GRU,
+        aten.rnn_tanh.input: _RNN_TANH,
+        aten.rnn_relu.input: _RNN_RELU,
+    }
+)
+"""The same, by torch's operator."""
