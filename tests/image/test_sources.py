@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fullfield
+from fullfield.engine.engines.cuda.graph import InputForm
 from fullfield.errors import GeometryError, ImageError
 from fullfield.image.sources import ImageSource, open_image
 from fullfield.model.preprocessing import PRESETS, Preprocessing
@@ -270,3 +271,17 @@ def test_channels_that_come_first_are_named_with_the_way_round(tmp_path: Path, c
         opened(given, preprocessing, channels, window=(32, 32))
     assert caught.value.fix == f"shape ({channels}, 64, 96) looks like (c, y, x): give np.moveaxis(image, 0, -1)"
     assert opened(np.moveaxis(image, 0, -1), preprocessing, channels, window=(32, 32)).shape == (channels, 64, 96)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+@pytest.mark.parametrize("planar", [False, True])
+def test_pixels_are_read_into_memory_that_engines_use_as_it_is(channels: int, planar: bool) -> None:
+    image = np.random.default_rng(0).random((23, 37, channels)).astype(np.float32)
+    given_ = np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0) if planar else image
+    source = open_image(given_, preprocessing=PRESETS["none"], channels=channels, dtype="float32")
+    pixels = source.read(3, 20, 5, 30)
+    np.testing.assert_array_equal(pixels, image[3:20, 5:30].transpose(2, 0, 1))
+    tensor = InputForm(torch.float32, channels_last=True).tensor(pixels, torch.device("cpu"))
+    assert tensor.data_ptr() == pixels.ctypes.data
+    assert tensor.data_ptr() % 64 == 0
+    assert not np.shares_memory(pixels, image)

@@ -594,3 +594,13 @@ def test_programs_of_fewer_kinds_of_tiles_are_kept_where_the_budget_has_no_room_
     )
     assert plan.programs == kept
     assert plan.memory.total_bytes <= plan.budget_bytes
+
+
+def test_the_plan_of_an_equal_scan_is_made_once() -> None:
+    costs = CostCache(padded(), 4)
+    settings = {"image": (90, 90), "step": (4, 4), "costs": costs, "overhead": Overhead(channels=3)}
+    first = make_plan(padded(), **settings)
+    assert make_plan(padded(), **settings | {"overhead": Overhead(channels=3)}) is first
+    others = [{"image": (91, 90)}, {"step": (4, 8)}, {"borders": CONTEXT}, {"budget_bytes": 10**8}, {"tile": (2, 2)}]
+    others += [{"overhead": Overhead(channels=4)}, {"constants": ENGINE_CONSTANTS["openvino"]}, {"batch": 2}]
+    assert all(make_plan(padded(), **settings | other) is not first for other in others)

@@ -71,9 +71,19 @@ def make_plan(
         tile, batch = tile or (1, 1), 1
     budget = DEFAULT_BUDGET_BYTES if budget_bytes is None else budget_bytes
     task = _Task(costs, borders, image, step, overhead or Overhead(), budget, tile, batch, constants)
-    if budget_bytes is None and borders.cells is not None:
-        task = replace(task, budget=max(budget, 2 * _single_window_bytes(task, method)))
-    return _within_budget(task, method, strict=budget_bytes is not None)
+    key = (borders, image, step, task.overhead, budget_bytes, tile, batch, constants, method)
+    return costs.plan(key, partial(_chosen, task, method, strict=budget_bytes is not None))
+
+
+def _chosen(task: _Task, method: Method, *, strict: bool) -> Plan:
+    """The plan that takes the least time; unless ``strict``, the budget may grow.
+
+    Raises:
+        BudgetError: none fits.
+    """
+    if not strict and task.borders.cells is not None:
+        task = replace(task, budget=max(task.budget, 2 * _single_window_bytes(task, method)))
+    return _within_budget(task, method, strict=strict)
 
 
 def _single_window_bytes(task: _Task, method: Method) -> int:

@@ -11,12 +11,13 @@ from fullfield.geometry.network import Network, Place
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisCells, AxisTile, TileLayout, frontier_inputs, lay_out_axis
 from fullfield.planning.cost import Cost, tile_cost
-from fullfield.planning.plan import Borders
+from fullfield.planning.plan import Borders, Plan
 from fullfield.planning.programs import ProgramCost, program_cost
 
 T = TypeVar("T")
 _COSTS = 4096  # cached; a few hundred bytes each
 _PLACES = 64  # they grow with the network
+_PLANS = 16  # of images of several sizes, in several modes
 _AXES = 4  # these too; a growing tile needs the cells of its other side again, at two frontiers
 
 
@@ -52,6 +53,11 @@ class CostCache:
         self._axes: OrderedDict[Hashable, Mapping[str, AxisCells]] = OrderedDict()
         self._places: OrderedDict[Hashable, Mapping[str, Place]] = OrderedDict()
         self._largest: OrderedDict[Hashable, int] = OrderedDict()
+        self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+
+    def plan(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
+        """The plan that was made before for an equal ``key``, or a new one."""
+        return _cached(self._plans, _PLANS, key, make)
 
     def places(self, grid: TileGrid, stop: int | None = None) -> Mapping[str, Place]:
         """Where every node runs, per window from node ``stop`` on; the same object for equal arguments."""

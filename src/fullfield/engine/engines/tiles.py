@@ -47,9 +47,10 @@ class ChainedTiles:
         key: Hashable,
         compile_part: Callable[[UncompiledPart], Run],
     ) -> None:
-        _check(net, engine)
         self.net, self.threads, self.compile_part = net, threads, compile_part
         self.cache: ProgramCache[TileProgram] = of_network(net, (engine, key), ProgramCache)
+        if not self.cache.items:
+            _check(net, engine)
 
     def interned(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fullfield.engine.aligned import ALIGNED
 from fullfield.engine.engines.cuda.device import Device, Replay
 from fullfield.errors import first_line
 
@@ -34,8 +35,13 @@ class InputForm:
         return torch.empty((1, *shape), dtype=self.dtype, device=place, memory_format=form)
 
     def tensor(self, pixels: NDArray[np.floating], place: torch.device) -> Tensor:
-        """Pixels ``(c, y, x)`` in memory of torch's, which is aligned for vector instructions; NumPy's may not be."""
-        return self.empty(pixels.shape, place).copy_(torch.from_numpy(pixels).unsqueeze(0))
+        """Pixels ``(c, y, x)`` in memory aligned for vector instructions, as NumPy's may not be: theirs if it is."""
+        found = torch.from_numpy(pixels).unsqueeze(0)
+        form = torch.channels_last if self.channels_last else torch.contiguous_format
+        as_read = found.dtype == self.dtype and place.type == "cpu" and found.is_contiguous(memory_format=form)
+        if as_read and not found.data_ptr() % ALIGNED:
+            return found
+        return self.empty(pixels.shape, place).copy_(found)
 
 
 @dataclass(frozen=True)
