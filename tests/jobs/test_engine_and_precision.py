@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +18,7 @@ import fullfield
 from fullfield import Compute
 from fullfield.engine.engines import choose
 from fullfield.errors import ArgumentError, FullfieldError, GeometryError
+from fullfield.planning.compute import EngineName
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +143,40 @@ def test_an_unfinished_map_is_resumed_with_the_engine_that_began_it(model: fullf
     scores = fullfield.scan(model, image, step=1, output=path, compute=Compute(tile=8))
     assert scores is not None
     assert scores.provenance["settings"]["compute"]["engine"]["name"] == "openvino"
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_an_unfinished_map_whose_engine_is_missing_says_what_began_it(
+    model: fullfield.Model, engine: EngineName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, path = torch.rand(3, 80, 80), tmp_path / "map.zarr"
+
+    def stop(progress: fullfield.Progress) -> None:
+        if progress.blocks:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fullfield.scan(model, image, step=1, output=path, compute=Compute(tile=8, engine=engine), progress=stop)
+    version = re.escape(importlib.import_module(engine).__version__)
+    monkeypatch.setitem(sys.modules, engine, None)
+    for asked in ("auto", engine):
+        with pytest.raises(fullfield.ResumeError, match=f"begun with {engine} {version}, which is not") as caught:
+            fullfield.scan(model, image, step=1, output=path, compute=Compute(tile=8, engine=asked))
+        assert f"fullfield[{engine}]" in str(caught.value)
+        assert "--restart" in str(caught.value)
+    with pytest.raises(fullfield.ResumeError, match=f'engine.name "{engine}", now it is "torch"'):
+        fullfield.scan(model, image, step=1, output=path, compute=Compute(tile=8, engine="torch"))
+    compute = Compute(tile=8)
+    assert fullfield.scan(model, image, step=1, output=path, existing="restart", compute=compute) is not None
+
+
+@pytest.mark.parametrize("verb", [fullfield.plan, fullfield.scan, fullfield.verify, fullfield.tune])
+def test_a_missing_engine_is_named_with_its_extra_before_anything_is_planned(
+    model: fullfield.Model, verb: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(fullfield.UnsupportedError, match=r"openvino: is not installed(?s:.*)fullfield\[openvino\]"):
+        verb(model, torch.rand(3, 48, 40), step=4, compute=Compute(engine="openvino"))
 
 
 @pytest.mark.skipif(not choose._cpu_has_bfloat16(), reason="this CPU computes bfloat16 in float32")

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fullfield
+from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.choose import EngineChoice
+from fullfield.engine.protocols import Engine
 from fullfield.jobs import fastest, to_decision
 from fullfield.jobs.fastest import EngineTimes, with_fastest_engine
 from fullfield.jobs.job import ScanJob
@@ -161,6 +164,33 @@ def test_the_fastest_engine_scans_and_says_why(model: fullfield.Model, cache: Pa
     assert job.plan.engine == f"{name}, float32; measured a window: {name} 1 ms, torch 2 ms"
     exact = fullfield.scan(model.to(torch.float64), IMAGE.double(), step=4)
     assert difference(torch.from_numpy(scores.array), torch.from_numpy(exact.array)) <= 1e-4
+
+
+@pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.skipif(platform.machine() not in fastest._X86, reason="chosen where it was measured")
+def test_an_engine_that_does_not_import_is_replaced_by_torch_with_a_line(
+    model: fullfield.Model,
+    cache: Path,
+    measured: bool,
+    medium: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    job = job_of(model, IMAGE, step=16)
+    if measured:
+        keep(job, cache, torch=2e-3, openvino=1e-3)
+    monkeypatch.setattr(fastest, "_LONG_MACS", 1.0)
+
+    def broken(choice: EngineChoice, net: Canonical) -> Engine:
+        if choice.name == "openvino":
+            raise fullfield.UnsupportedError("openvino", "cannot be imported (libopenvino.so)", fix="install it")
+        return made(choice, net)
+
+    made = EngineChoice.make
+    monkeypatch.setattr(EngineChoice, "make", broken)
+    scores = fullfield.scan(model, IMAGE, step=16)
+    assert scores.provenance["settings"]["compute"]["engine"]["name"] == "torch"
+    assert "openvino is not used: openvino: cannot be imported (libopenvino.so)" in caplog.text
 
 
 def test_a_finished_map_stays_with_its_engine(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import logging
 import math
@@ -18,10 +17,11 @@ from pathlib import Path
 import torch
 
 from fullfield.engine.engines.blobs import Blobs
+from fullfield.engine.engines.packages import is_installed
 from fullfield.engine.layouts import Layouts, region_of
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import wanted_of
-from fullfield.errors import FullfieldError
+from fullfield.errors import BudgetError, FullfieldError
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.timing import macs_per_second
@@ -112,7 +112,7 @@ def with_fastest_engine(job: ScanJob, *, on_disk: bool = False, progress: OnProg
     name = times.fastest(windows)
     if name == "torch":
         return replace(job, plan=replace(job.plan, engine=replace(request.engine, why=times.text).text))
-    return prepare_job(_with_engine(job, name, times.text), on_disk=on_disk)
+    return _in_engine(job, name, times.text, on_disk=on_disk)
 
 
 def _per_window_engine(job: ScanJob, others: Mapping[EngineName, str], *, on_disk: bool) -> ScanJob:
@@ -123,11 +123,19 @@ def _per_window_engine(job: ScanJob, others: Mapping[EngineName, str], *, on_dis
     window_macs = time_per_window(job.plan)
     if job.plan.windows * window_macs < _LONG_MACS or _wanted_windows(job) * window_macs < _LONG_MACS:
         return job
+    return _in_engine(job, "openvino", "nearly all runs per window", on_disk=on_disk)
+
+
+def _in_engine(job: ScanJob, name: EngineName, why: str, *, on_disk: bool) -> ScanJob:
+    """The job in another engine, which is imported; as it is where that cannot run it: it was not asked for."""
     try:
-        return prepare_job(_with_engine(job, "openvino", "nearly all runs per window"), on_disk=on_disk)
+        found = prepare_job(_with_engine(job, name, why), on_disk=on_disk)
+        assert found.engine.name == name
     except FullfieldError as error:
-        _log.info("openvino is not used: %s", error)
+        level = logging.INFO if isinstance(error, BudgetError) else logging.WARNING
+        _log.log(level, "%s is not used: %s", name, str(error).partition("\n")[0])
         return job
+    return found
 
 
 def _others(job: ScanJob) -> dict[EngineName, str]:
@@ -135,7 +143,7 @@ def _others(job: ScanJob) -> dict[EngineName, str]:
     if job.request.model.device.type != "cpu":
         return {}
     precision = job.request.engine.precision
-    names = [name for name, known in COMPUTES.items() if precision in known and importlib.util.find_spec(name)]
+    names = [name for name, known in COMPUTES.items() if precision in known and is_installed(name)]
     return {name: _version(name) for name in names}
 
 

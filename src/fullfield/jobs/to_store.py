@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fullfield.drawing.pictures import save_picture
+from fullfield.engine.engines.packages import is_installed
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.errors import GeometryError, ImageError, ResumeError
@@ -20,9 +21,19 @@ from fullfield.jobs.fastest import prepare_scan
 from fullfield.jobs.job import ScanJob
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
+from fullfield.planning.compute import EngineName
 from fullfield.planning.shards import Shards
 from fullfield.store.check import is_intact
-from fullfield.store.journal import Begin, Journal, begun_with, has_begun, is_replacing, journal_folder, open_journal
+from fullfield.store.journal import (
+    RESTART,
+    Begin,
+    Journal,
+    begun_with,
+    has_begun,
+    is_replacing,
+    journal_folder,
+    open_journal,
+)
 from fullfield.store.levels import store_error
 from fullfield.store.ome_zarr import read_record, reopen_store
 from fullfield.store.output import (
@@ -64,7 +75,9 @@ def scan_to_store(
     check_share(request, output)
     check_folder(output.path)
     if output.existing == "resume":
-        request = _with_engine_of(request, begun_with(output.path) or finished_with(output.path))
+        begun = begun_with(output.path)
+        request = _with_engine_of(request, begun or finished_with(output.path))
+        _check_engine_of(begun, request, output.path)
     job = prepare_scan(request, on_disk=True, progress=progress)
     if request.samples:
         check_comparable(job.spec, job.request.model)
@@ -92,13 +105,35 @@ def run_to_store(job: ScanJob, output: OutputRequest, progress: OnProgress | Non
 
 def _with_engine_of(request: ScanRequest, begun: Mapping[str, Any]) -> ScanRequest:
     """The request with the engine of a map that was begun or finished, if it leaves the choice open."""
-    if request.compute.engine != "auto":
-        return request
-    try:
-        engine = begun["compute"]["engine"]["name"]
-    except (KeyError, TypeError):
+    engine, _ = _engine_of(begun)
+    if request.compute.engine != "auto" or engine is None:
         return request
     return replace(request, compute=replace(request.compute, engine=engine), engine_why="as the map was begun")
+
+
+def _engine_of(begun: Mapping[str, Any]) -> tuple[EngineName | None, str]:
+    """The engine that began a map, and its version; ``None`` where the map does not name one that is known."""
+    try:
+        name, version = (begun["compute"]["engine"][key] for key in ("name", "version"))
+    except (KeyError, TypeError):
+        return None, ""
+    return (name, str(version)) if name in get_args(EngineName) else (None, "")
+
+
+def _check_engine_of(begun: Mapping[str, Any], request: ScanRequest, output: Path) -> None:
+    """Raises where an unfinished map would be resumed with its engine, and that is not installed.
+
+    Raises:
+        ResumeError: it would, and which version began the map.
+    """
+    engine, version = _engine_of(begun)
+    if engine is None or engine != request.compute.engine or is_installed(engine):
+        return
+    raise ResumeError(
+        str(output),
+        f"was begun with {engine} {version}, which is not installed here",
+        fix=f'install that version (pip install "fullfield[{engine}]"), or {RESTART}',
+    )
 
 
 def content_path(result: Path) -> Path:

@@ -32,7 +32,7 @@ from fullfield.store.regular_files import read_regular
 
 Job = Mapping[str, Any]
 _JOB = "job.json"
-_RESTART = 'pass --restart (existing="restart") to start again'
+RESTART = 'pass --restart (existing="restart") to start again'
 
 
 @dataclass(frozen=True)
@@ -266,9 +266,9 @@ def _read_job(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ResumeError(str(path), f"the journal cannot be read ({error})", fix=_RESTART) from error
+        raise ResumeError(str(path), f"the journal cannot be read ({error})", fix=RESTART) from error
     if not isinstance(found, dict):
-        raise ResumeError(str(path), f"is no journal: it holds a {type(found).__name__}, not a job", fix=_RESTART)
+        raise ResumeError(str(path), f"is no journal: it holds a {type(found).__name__}, not a job", fix=RESTART)
     return found
 
 
@@ -278,12 +278,12 @@ def _compare(output: Path, begun: dict[str, Any], job: dict[str, Any]) -> None:
     if not changes:
         return
     if begun.get("format") != job.get("format"):
-        raise ResumeError(str(output), "was begun by another version of fullfield", fix=_RESTART)
+        raise ResumeError(str(output), "was begun by another version of fullfield", fix=RESTART)
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     raise ResumeError(
         str(output),
         f"was begun with {'; '.join(f'{name} {old}, now it is {new}' for name, old, new in changes[:3])}{more}",
-        fix=f"run the command that began it, or {_RESTART}",
+        fix=f"run the command that began it, or {RESTART}",
     )
 
 
@@ -329,7 +329,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         lines = read_regular(path).split(b"\n")
     except OSError as error:
-        raise ResumeError(str(path), f"the journal cannot be read ({error})", fix=_RESTART) from error
+        raise ResumeError(str(path), f"the journal cannot be read ({error})", fix=RESTART) from error
     for line in lines:
         check, _, text = line.partition(b" ")
         if len(check) == 8 and check == f"{zlib.crc32(text):08x}".encode():

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 
 from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.packages import check_installed
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.protocols import Engine
 from fullfield.errors import ArgumentError
@@ -76,6 +77,7 @@ def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) ->
     Raises:
         ArgumentError: an engine that cannot compute in this type or on this device, a precision that the CPU lacks,
             threads that a forked process cannot start.
+        UnsupportedError: an engine that is not installed.
     """
     check_threads(compute.threads)
     own = str(dtype).removeprefix("torch.")
@@ -91,6 +93,7 @@ def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) ->
             raise ArgumentError(
                 "engine", f"{compute.engine} runs on CPUs here, not on {device}", fix='use engine="torch"'
             )
+        check_installed(compute.engine)
     return EngineChoice(compute.engine, precision, compute.threads)
 
 
