@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -95,6 +96,24 @@ def test_where_nothing_can_be_written_one_line_says_so(
         f"{folder}: compiled programs are not kept ({error.strerror})"
     ]
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), NotADirectoryError(20, "Not a directory")])
+def test_where_nothing_can_be_read_one_line_says_so(
+    folder: Path, error: OSError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    for key in (KEY, OTHER):
+        Blobs("engine").write(key, b"program")
+    monkeypatch.setattr(np, "memmap", refuse)
+    for key in (KEY, OTHER):
+        assert Blobs("engine").read(key) is None
+    assert [record.message for record in caplog.records] == [
+        f"{folder}: compiled programs are not kept ({error.strerror})"
+    ]
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_several_writers_leave_one_whole_program(folder: Path) -> None:

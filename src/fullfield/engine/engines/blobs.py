@@ -64,7 +64,7 @@ class Blobs:
     def read(self, key: bytes) -> NDArray[np.uint8] | None:
         """The program of a key, mapped from its file; ``None`` if there is none.
 
-        One that is cut, damaged or of another key is removed, and said to be.
+        One that is cut, damaged or of another key is removed, and said to be. A folder that cannot be read is reported once.
         """
         if self.folder is None:
             return None
@@ -73,7 +73,10 @@ class Blobs:
             data: NDArray[np.uint8] = np.memmap(path, np.uint8, "c")  # OpenVINO takes only what may be written to
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            self._report(error)
+            return None
+        except ValueError as error:  # it is empty
             self._discard(path, str(error))
             return None
         if (fault := _fault(data, key)) is not None:
@@ -104,13 +107,17 @@ class Blobs:
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            if self.folder not in _reported:  # once for a process
-                _reported.add(self.folder)
-                _log.warning("%s: compiled programs are not kept (%s)", self.folder, error.strerror or error)
+            self._report(error)
 
     def _path(self, key: bytes) -> Path:
         assert self.folder is not None
         return self.folder / f"{key.hex()}{_SUFFIX}"
+
+    def _report(self, error: OSError) -> None:
+        """Says, once for a process, that the folder cannot be used."""
+        if self.folder is not None and self.folder not in _reported:
+            _reported.add(self.folder)
+            _log.warning("%s: compiled programs are not kept (%s)", self.folder, error.strerror or error)
 
     def _discard(self, path: Path, why: str) -> None:
         _log.warning("%s: this compiled program is unusable (%s) and is made anew", path, why)
