@@ -192,6 +192,24 @@ def test_tuning_lists_bfloat16_and_never_chooses_it(model: fullfield.Model) -> N
     assert double.lower == ()
 
 
+@pytest.mark.skipif(not choose._cpu_has_bfloat16(), reason="this CPU computes bfloat16 in float32")
+@pytest.mark.parametrize(("engine", "lower"), [("openvino", {"bfloat16"}), ("onnxruntime", set())])
+def test_tuning_lists_the_precisions_that_its_engine_has(
+    model: fullfield.Model, engine: EngineName, lower: set[str]
+) -> None:
+    compute = Compute(engine=engine)
+    tuning = fullfield.tune(model, torch.rand(3, 60, 60), step=4, tolerance=0.5, samples=8, compute=compute)
+    assert {t.precision for t in tuning.lower} == lower
+
+
+@pytest.mark.skipif(not choose._cpu_has_bfloat16(), reason="this CPU computes bfloat16 in float32")
+def test_a_precision_that_an_engine_lacks_is_refused_before_anything_is_planned(model: fullfield.Model) -> None:
+    with pytest.raises(ArgumentError, match="onnxruntime does not compute in bfloat16"):
+        fullfield.plan(
+            model, torch.rand(3, 48, 40), compute=Compute(engine="onnxruntime", precision="bfloat16"), step=4
+        )
+
+
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_a_plan_says_how_much_of_the_arithmetic_its_engine_runs(
     model: fullfield.Model, engine: Literal["openvino", "onnxruntime"]

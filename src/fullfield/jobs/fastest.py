@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from fullfield.engine.engines.blobs import Blobs
+from fullfield.engine.engines.choose import PRECISIONS
 from fullfield.engine.engines.packages import is_installed
 from fullfield.engine.layouts import Layouts, region_of
 from fullfield.engine.progress import OnProgress, announce
@@ -29,8 +30,6 @@ from fullfield.planning.choose import time_per_window
 from fullfield.planning.compute import EngineName
 from fullfield.planning.shards import map_cells
 
-# on CPUs, besides torch
-COMPUTES: dict[EngineName, tuple[str, ...]] = {"openvino": ("float32", "bfloat16"), "onnxruntime": ("float32",)}
 _COMPILING_S = 5.0  # that an engine takes for a tile's programs, about; only for the decision whether to measure
 _WORTH = 25  # times as long as measuring takes a scan must be predicted to take
 _SHORT_MACS = 1e12  # a scan that takes less, some seconds, is not even asked for earlier measurements
@@ -143,7 +142,7 @@ def _others(job: ScanJob) -> dict[EngineName, str]:
     if job.request.model.device.type != "cpu":
         return {}
     precision = job.request.engine.precision
-    names = [name for name, known in COMPUTES.items() if precision in known and is_installed(name)]
+    names = [name for name, known in PRECISIONS.items() if precision in known and is_installed(name)]
     return {name: _version(name) for name in names}
 
 

@@ -126,8 +126,13 @@ def _compared(candidate: Candidate, labelled: _Labelled | None, trial: _Trial) -
 def _in_lower_precision(
     request: ScanRequest, sample: _Sample, labelled: _Labelled | None, tuning: Tuning
 ) -> tuple[Candidate, ...]:
-    """The chosen mode and exact in bfloat16, where the machine can and float32 would be computed otherwise."""
-    if request.engine.precision != "float32" or request.compute.precision or not has_bfloat16(request.model.device):
+    """The chosen mode and exact in bfloat16, where engine and machine can and float32 would be computed otherwise."""
+    engine = request.engine
+    if (
+        engine.precision != "float32"
+        or request.compute.precision
+        or not has_bfloat16(engine.name, request.model.device)
+    ):
         return ()
     scan = _Scan.of(replace(request, compute=replace(request.compute, precision="bfloat16")))
     crops = scan.request.model.in_type(torch.bfloat16)

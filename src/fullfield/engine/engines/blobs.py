@@ -64,7 +64,7 @@ class Blobs:
     def read(self, key: bytes) -> NDArray[np.uint8] | None:
         """The program of a key, mapped from its file; ``None`` if there is none.
 
-        One that is cut, damaged or of another key is removed, and said to be. A folder that cannot be read is reported once.
+        One that is cut, damaged or of another key is removed, and said to be; an unreadable folder is said once.
         """
         if self.folder is None:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +15,12 @@ from fullfield.engine.protocols import Engine
 from fullfield.errors import ArgumentError
 from fullfield.model.forks import check_threads
 from fullfield.planning.compute import Compute, EngineName
+
+# of engines besides torch, on CPUs that have them
+PRECISIONS: Mapping[EngineName, tuple[str, ...]] = {
+    "openvino": ("float32", "bfloat16", "float16"),
+    "onnxruntime": ("float32",),
+}
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,9 @@ def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) ->
     if compute.engine == "auto":
         return EngineChoice("torch", precision, compute.threads, "compiles nothing")
     if compute.engine != "torch":
-        if precision == "float64":
+        if precision not in PRECISIONS[compute.engine]:
             fix = 'use engine="torch", or precision="float32"'
-            raise ArgumentError("engine", f"{compute.engine} does not compute in float64", fix=fix)
+            raise ArgumentError("engine", f"{compute.engine} does not compute in {precision}", fix=fix)
         if device.type != "cpu":
             raise ArgumentError(
                 "engine", f"{compute.engine} runs on CPUs here, not on {device}", fix='use engine="torch"'
@@ -97,8 +103,10 @@ def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) ->
     return EngineChoice(compute.engine, precision, compute.threads)
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16."""
+def has_bfloat16(engine: EngineName, device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16 that an engine uses."""
+    if "bfloat16" not in PRECISIONS.get(engine, ("bfloat16",)):
+        return False
     return _cpu_has_bfloat16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
 
 
