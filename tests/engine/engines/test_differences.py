@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, assume, given, note, settings
+from torch import nn
 
 from fullfield.canonical.form import Canonical
 from tests.architectures import build
@@ -109,4 +110,25 @@ def test_a_border_between_exact_and_context_is_as_in_torch(make: MakeEngine) -> 
     module, window = build("mobilenetv2")
     scan = Scan(captured(module, window), cap=2, sliding=True)
     image = torch.randn(1, 3, window + 16, window + 16, dtype=torch.float64)
+    assert difference(EngineScan(scan, make)(image, (8, 8), (2, 2)), scan(image, (8, 8), (2, 2))) <= 2e-6
+
+
+class Statistics(nn.Module):
+    """Means, deviations and a sum of exponentials over the map, which a linear layer reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 6, 3, 2, 1), nn.Linear(18, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.conv(x))
+        found: torch.Tensor = self.head(torch.cat([x.mean((2, 3)), x.std((2, 3)), x.flatten(2).logsumexp(2)], 1))
+        return found
+
+
+@torch.no_grad()
+def test_tables_of_float64_are_read_by_torch(make: MakeEngine) -> None:
+    """Deviations are computed from sums in float64, which windows share."""
+    scan = Scan(captured(Statistics(), 24), cap=2, sliding=True)
+    image = torch.randn(1, 3, 40, 44, dtype=torch.float64)
     assert difference(EngineScan(scan, make)(image, (8, 8), (2, 2)), scan(image, (8, 8), (2, 2))) <= 2e-6

@@ -27,7 +27,7 @@ def shared_parts(scan: Scan, image: torch.Tensor, step: tuple[int, int]) -> list
     ((_, layout, pixels),) = scan.tiles(image, step, None)
     program = lower(in_float32(scan.canonical), scan.network, layout, batch=4, inference=True)
     shared: Any = program.shared
-    return divided(shared, [tuple(pixels.shape)])[0]
+    return divided(shared, [pixels.float().to("meta")])[0]
 
 
 @settings(max_examples=8, phases=[Phase.generate], suppress_health_check=list(HealthCheck))

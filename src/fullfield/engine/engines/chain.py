@@ -76,16 +76,16 @@ class EnginePart(nn.Module):
 
 
 def chained(
-    module: GraphModule, shapes: Sequence[tuple[int, ...]], compile_part: Callable[[UncompiledPart], Run]
-) -> tuple[GraphModule, list[tuple[int, ...]]]:
-    """A lowered program as a chain, and the shapes of its results.
+    module: GraphModule, inputs: Sequence[Tensor], compile_part: Callable[[UncompiledPart], Run]
+) -> tuple[GraphModule, list[Tensor]]:
+    """A lowered program as a chain, and its results as tensors without data.
 
     Args:
         module: the program, without operators that write in place.
-        shapes: of its inputs.
+        inputs: its inputs, as tensors without data.
         compile_part: makes an engine's program of a part.
     """
-    parts, values, constants = divided(module, shapes)
+    parts, values, constants = divided(module, inputs)
     root, graph = nn.Module(), Graph()
     new = {n: graph.placeholder(n.name) for n in module.graph.nodes if n.op == "placeholder"}
 
@@ -111,23 +111,27 @@ def chained(
                     new[node].target = aten.reshape.default
     (output,) = [n for n in module.graph.nodes if n.op == "output"]
     graph.output(torch.fx.node.map_arg(output.args[0], known))
-    (returned,) = output.args
-    results = [values[n].shape for n in (returned if isinstance(returned, tuple) else [returned])]
-    return GraphModule(root, graph, "Chain"), [tuple(shape) for shape in results]
+    return GraphModule(root, graph, "Chain"), results_of(module, values)
+
+
+def results_of(module: GraphModule, values: Mapping[Node, Any]) -> list[Tensor]:
+    """What a program returns, as tensors without data."""
+    ((returned,),) = (n.args for n in module.graph.nodes if n.op == "output")
+    return [values[n] for n in (returned if isinstance(returned, tuple) else [returned])]
 
 
 def divided(
-    module: GraphModule, shapes: Sequence[tuple[int, ...]]
+    module: GraphModule, inputs: Sequence[Tensor]
 ) -> tuple[list[Part], Mapping[Node, Any], Mapping[Node, Tensor]]:
     """The parts of a lowered program, what every node gives, as tensors without data, and the fixed tensors.
 
     Args:
         module: the program, without operators that write in place.
-        shapes: of its inputs.
+        inputs: its inputs, as tensors without data.
     """
     fixed = fixed_nodes(module.graph)
     constants = _constants(module, fixed)
-    values = _shapes(module.graph, shapes, constants)
+    values = _values(module.graph, inputs, constants)
     return split(module.graph, values, fixed, lambda node: supports(node, values, constants)), values, constants
 
 
@@ -144,14 +148,14 @@ def _constants(module: GraphModule, fixed: set[Node]) -> dict[Node, Tensor]:
     return found
 
 
-def _shapes(graph: Graph, shapes: Sequence[tuple[int, ...]], constants: Mapping[Node, Tensor]) -> dict[Node, Any]:
+def _values(graph: Graph, inputs: Sequence[Tensor], constants: Mapping[Node, Tensor]) -> dict[Node, Any]:
     """What every node gives, as tensors without data, in plain order; calls of equal arguments are made once.
 
     torch infers what no rule knows; of some operators only after importing its compiler, which takes a second.
     """
     found: dict[Node, Any] = {node: _plain(tensor) for node, tensor in constants.items()}
-    inputs = (node for node in graph.nodes if node.op == "placeholder")
-    found |= {node: torch.empty(s, device="meta") for node, s in zip(inputs, shapes, strict=True)}
+    placeholders = (node for node in graph.nodes if node.op == "placeholder")
+    found |= dict(zip(placeholders, inputs, strict=True))
     known: dict[Hashable, Any] = {}
     with torch.no_grad():
         for node in graph.nodes:

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.fx import GraphModule
 
 from fullfield.canonical.form import Canonical
@@ -65,30 +66,30 @@ class ChainedTiles:
 
         def make() -> TileProgram:
             program = lower(self.net, plan.network, layout, batch=plan.batch, inference=True)
-            return self._chained(program, pixels_shape(self.net, plan, layout))
+            return self._chained(program, pixels_of(self.net, plan, layout))
 
         return self.cache.get(layout, plan.batch, make, plan.programs)
 
-    def _chained(self, program: TileProgram, pixels: tuple[int, ...]) -> TileProgram:
+    def _chained(self, program: TileProgram, pixels: Tensor) -> TileProgram:
         """A lowered program, its parts as chains; changed in place."""
         assert isinstance(program.shared, GraphModule)
         program.shared, tables = chained(program.shared, [pixels], self.compile_part)
         for count, module in list(program.windows.items()):
             assert isinstance(module, GraphModule)
-            shapes = window_shapes(program, int(count), tables)
-            program.windows[count], _ = chained(module, shapes, self.compile_part)
+            cells = window_cells(program, int(count), tables)
+            program.windows[count], _ = chained(module, cells, self.compile_part)
         return program
 
 
-def pixels_shape(net: Canonical, plan: Plan, layout: TileLayout) -> tuple[int, ...]:
-    """The shape of the pixels that a tile's program reads. Shape: ``(1, c, y, x)``"""
+def pixels_of(net: Canonical, plan: Plan, layout: TileLayout) -> Tensor:
+    """The pixels that a tile's program reads, as a tensor without data. Shape: ``(1, c, y, x)``"""
     top, bottom, left, right = layout.pixels(plan.network.nodes[0].name)
-    return 1, net.channels, bottom - top, right - left
+    return torch.empty(1, net.channels, bottom - top, right - left, device="meta")
 
 
-def window_shapes(program: TileProgram, count: int, tables: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """The shapes of what a batch of windows reads of each frontier input."""
-    return [(count, *i.cells, t[1]) for i, t in zip(program.inputs, tables, strict=True)]
+def window_cells(program: TileProgram, count: int, tables: list[Tensor]) -> list[Tensor]:
+    """What a batch of windows reads of each frontier input, as tensors without data, in the type of their tables."""
+    return [t.new_empty(count, *i.cells, t.shape[1]) for i, t in zip(program.inputs, tables, strict=True)]
 
 
 def _check(net: Canonical, engine: str) -> None:
