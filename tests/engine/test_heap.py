@@ -60,7 +60,7 @@ class Held:
 
 
 def plan_of(peak: int, budget: int, beside: int = 0) -> Any:
-    memory = SimpleNamespace(tile_bytes=peak, overhead_bytes=beside)
+    memory = SimpleNamespace(tile_bytes=peak, overhead_bytes=beside, total_bytes=peak + beside)
     return SimpleNamespace(memory=memory, spare_bytes=budget - peak)
 
 
@@ -95,6 +95,26 @@ def test_memory_that_cannot_be_released_raises_the_limit(monkeypatch: pytest.Mon
         held.free = 25
         settled.trim_excess()
     assert held.times == 1
+
+
+def test_within_a_tile_most_of_what_is_predicted_may_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch, 1000)
+    held.free = 500
+    heap.trim_excess_within_tile()  # of no scan
+    assert held.times == 0
+    held.free = 0
+    with heap.Heap(plan_of(1600, 1600)):
+        held.used += 600
+        for held.free in (800, 801):
+            heap.trim_excess_within_tile()
+        assert (held.times, held.free) == (1, 0)
+        held.used += 1000  # what is in use does not come back: the limit rises
+        heap.trim_excess_within_tile()
+        heap.trim_excess_within_tile()
+        assert held.times == 2
+    held.free = 10**6
+    heap.trim_excess_within_tile()
+    assert held.times == 2
 
 
 def test_where_the_held_memory_is_unknown_all_free_memory_is_released(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,12 @@ def test_what_is_predicted_of_other_engines_is_not_far_over_what_they_take(engin
     assert found["predicted"] <= 2.5 * found["measured"], found
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_many_batches_of_windows_leave_no_pieces_beyond_what_was_predicted() -> None:
+    check("EfficientNet-B0 16 exact 250MB 448", "onnxruntime")
+
+
 def check(case: str, engine: str) -> dict[str, Any]:
     found: dict[str, Any] = json_of(Path(__file__).with_name("peak.py"), *case.split(), engine)
     assert found["measured"] <= found["predicted"] <= found["budget"], found

@@ -53,6 +53,7 @@ def run(
     heap = Heap(plan)
     meter = _Meter.of(shards, blocks, plan.memory.remark, progress)
     with (
+        heap,
         short_switch_interval(),
         Worker("fullfield-finish") as finisher,
         Worker("fullfield-put", inline=True) as putter,

@@ -51,6 +51,7 @@ class Compiler:
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Compiler:
     found = Compiler()
     monkeypatch.setattr(chain, "trim", lambda: found.events.append("trimmed"))
+    monkeypatch.setattr(chain, "trim_excess_within_tile", lambda: found.events.append("limited"))
     return found
 
 
@@ -62,7 +63,7 @@ def test_each_part_is_compiled_when_it_first_runs_and_its_memory_handed_back(com
     assert torch.equal(module(x), TwoRuns()(x))
     assert compiler.events == ["compiled", "run", "trimmed"] * 2
     assert torch.equal(module(-x), TwoRuns()(-x))
-    assert compiler.events[6:] == ["run", "run"]
+    assert compiler.events[6:] == ["run", "limited"] * 2
 
 
 def test_a_part_that_two_threads_run_at_once_is_compiled_once(compiler: Compiler) -> None:

@@ -16,7 +16,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from fullfield.engine.engines.emission.table import TO_CELLS_LAST, TO_CHANNELS_FIRST, memory_shape, supports
 from fullfield.engine.engines.split import Part, fixed_nodes, split
-from fullfield.engine.heap import trim
+from fullfield.engine.heap import trim, trim_excess_within_tile
 from fullfield.graph.calls import held_tensor, op_name
 from fullfield.graph.shape_rules import known_result
 from fullfield.graph.shapes import signature
@@ -66,6 +66,8 @@ class EnginePart(nn.Module):
         self.compiled(inputs, outputs)
         if first:
             trim()
+        else:
+            trim_excess_within_tile()
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The outputs."""
