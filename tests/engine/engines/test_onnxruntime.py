@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +68,25 @@ def test_sessions_read_the_weights_where_they_lie(scan: Scan, net: Canonical) ->
     weights = {w.data_ptr() for w in net.graph.state_dict().values() if w.dim() > 1}
     assert len(weights) == 3
     assert weights <= held
+
+
+def test_a_program_that_others_replace_is_freed_before_the_next_is_compiled(scan: Scan, net: Canonical) -> None:
+    """Its graphs refer to themselves, so that it would wait for Python's garbage collector."""
+    engine = OnnxRuntimeEngine(net, threads=1)
+    plan: Any = SimpleNamespace(network=scan.network, batch=4, programs=1)
+    image = torch.randn(1, 3, 24, 24, dtype=torch.float64)
+    (_, one, pixels), (_, other, _) = list(scan.tiles(image, (4, 4), (3, 4)))
+    program = engine.compile(plan, one)
+    program(pixels[0].float().numpy())
+    freed = [weakref.ref(session) for session in sessions_of(program)]
+    gc.disable()
+    try:
+        del program
+        engine.compile(plan, other)
+        assert freed
+        assert all(session() is None for session in freed)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

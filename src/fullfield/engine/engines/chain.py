@@ -69,6 +69,11 @@ class EnginePart(nn.Module):
         else:
             trim_excess_within_tile()
 
+    def release(self) -> None:
+        """Frees the program; it does not run again."""
+        self.compiled = None
+        self.__dict__.pop("compile_part", None)
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The outputs."""
         read = [(x.permute(TO_CELLS_LAST) if x.dim() == 4 else x).contiguous() for x in inputs]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import weakref
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.fx import GraphModule
 
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.cache import ProgramCache, of_network
-from fullfield.engine.engines.chain import Run, UncompiledPart, chained
+from fullfield.engine.engines.chain import EnginePart, Run, UncompiledPart, chained
 from fullfield.engine.engines.cuda.graph import InputForm
 from fullfield.engine.engines.torch import use_threads
 from fullfield.engine.protocols import Program
@@ -78,7 +79,15 @@ class ChainedTiles:
             assert isinstance(module, GraphModule)
             cells = window_cells(program, int(count), tables)
             program.windows[count], _ = chained(module, cells, self.compile_part)
+        parts = [part for part in program.modules() if isinstance(part, EnginePart)]
+        weakref.finalize(program, _release, parts).atexit = False
         return program
+
+
+def _release(parts: Iterable[EnginePart]) -> None:
+    """Frees an engine's programs with their tile's: graphs refer to themselves, and would keep them for long."""
+    for part in parts:
+        part.release()
 
 
 def pixels_of(net: Canonical, plan: Plan, layout: TileLayout) -> Tensor:
