@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.chain import EnginePart
-from fullfield.engine.engines.openvino import package
-from fullfield.engine.engines.openvino.engine import OpenVinoEngine
+from fullfield.engine.engines.openvino import engine, package
+from fullfield.engine.engines.openvino.engine import OpenVinoEngine, Request
 from fullfield.errors import FullfieldError, UnsupportedError
 from tests.engine.engines.scans import EngineScan, in_float32
 from tests.oracle import Scan, captured, crops, difference
@@ -110,6 +110,31 @@ def test_programs_read_the_weights_where_they_lie(scan: Scan, net: Canonical, mo
     weights = {weight.data_ptr() for weight in net.graph.state_dict().values() if weight.dim() > 1}
     assert len(weights) == 3
     assert weights <= held
+
+
+def test_convolutions_of_several_families_are_merged_with_their_bias_and_activation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenVINO merges no bias that several convolutions read."""
+    layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.ReLU6(), nn.Conv2d(8, 8, 3)]
+    scan = Scan(captured(nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(8 * 10 * 10, 4)), 24))
+    compiled: list[Any] = []
+
+    class Recorded(Request):
+        def __init__(self, program: Any, held: Any) -> None:
+            compiled.append(program)
+            super().__init__(program, held)
+
+    monkeypatch.setenv("FULLFIELD_CACHE", "")
+    monkeypatch.setattr(engine, "Request", Recorded)
+    program_of(scan, OpenVinoEngine(in_float32(scan.canonical)))
+    kinds = [
+        operator.get_rt_info()["layerType"].astype(str)
+        for program in compiled
+        for operator in program.get_runtime_model().get_ops()
+    ]
+    assert kinds.count("Convolution") > len(layers)
+    assert not {"Eltwise", "Subgraph"} & set(kinds)
 
 
 def test_other_types_than_float32_are_refused(scan: Scan) -> None:

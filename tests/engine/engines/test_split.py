@@ -46,6 +46,17 @@ def test_every_part_comes_after_those_that_it_reads(data: Any) -> None:
     assert "gather_rows" not in moves
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2"])
+def test_the_interior_of_a_table_is_taken_in_torch(name: str) -> None:
+    """Engines would copy it; torch reads it where it lies."""
+    scan = Scan(captured(*build(name)))
+    size = scan.net.window[0] + 8
+    parts = shared_parts(scan, torch.zeros(1, 3, size, size, dtype=torch.float64), (8, 8))
+    taken = [part for part in parts for node in part.nodes if op_name(node) == "narrow"]
+    assert taken
+    assert not any(part.engine for part in taken)
+
+
 def test_an_operator_that_no_engine_runs_lies_between_two_parts_of_the_engine() -> None:
     scan = Scan(captured(*build("googlenet")))
     size = scan.net.window[0] + 8

@@ -101,9 +101,11 @@ def _is_view(node: Node) -> bool:
 
 
 def _is_move(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Whether a node moves whole rows of a table."""
+    """Whether a node moves whole rows of a table, or takes some of them: engines would copy what torch need not."""
     value = values[node]
-    rows = isinstance(value, Tensor) and value.dim() == 2 and op_name(node) in ("cat", "index_select")
+    rows = (
+        isinstance(value, Tensor) and value.dim() == 2 and op_name(node) in ("cat", "index_select", "narrow", "slice")
+    )
     return rows and _dim(node) == 0
 
 

@@ -122,10 +122,14 @@ class OpenVinoWriter:
     def _grouped(self, weight: GraphValue, shape: Sequence[int], groups: int) -> GraphValue:
         return self.reshape(weight, [groups, shape[0] // groups, *shape[1:]])
 
-    def _biased(self, value: GraphValue, bias: GraphValue | None, rank: int) -> GraphValue:
+    def _biased(self, value: GraphValue, bias: GraphValue | None, rank: int, dim: int = 1) -> GraphValue:
         if bias is None:
             return value
-        return self.op.add(value, self.reshape(bias, [1, -1, *[1] * (rank - 2)]))
+        shape = [1] * rank
+        shape[dim] = -1
+        if bias.get_type_name() == "Constant":  # a constant that several operators read is merged with none of them
+            return self.op.add(value, self.op.constant(bias.data.reshape(shape)))
+        return self.op.add(value, self.reshape(bias, shape))
 
     def transposed_convolution(
         self,
@@ -178,8 +182,7 @@ class OpenVinoWriter:
 
     def linear(self, x: GraphValue, weight: GraphValue, bias: GraphValue | None, shape: Sequence[int]) -> GraphValue:
         """A linear layer over the last dimension."""
-        found = self.op.matmul(x, weight, False, True)
-        return found if bias is None else self.op.add(found, bias)
+        return self._biased(self.op.matmul(x, weight, False, True), bias, len(shape), -1)
 
     def reduce(self, name: str, x: GraphValue, dims: Sequence[int], *, keepdim: bool) -> GraphValue:
         """A mean, a sum or an extreme along dimensions."""
