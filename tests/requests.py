@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fullfield import Compute, Where
 from fullfield.importers.load import ModelLike, load
@@ -24,3 +27,13 @@ def grouped(settings: dict[str, Any]) -> dict[str, Any]:
 def job_of(model: ModelLike, image: object, *, on_disk: bool = False, **settings: Any) -> ScanJob:
     """A scan ready to run."""
     return prepare_job(ScanRequest.parse(load(model), image, **grouped(settings)), on_disk=on_disk)
+
+
+class LeftHalf(NamedTuple):
+    """Wants the cells of the left half of a map."""
+
+    columns: int
+
+    def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
+        """Which cells of a block are wanted."""
+        return np.broadcast_to(np.arange(column, column + columns) < self.columns // 2, (rows, columns))

@@ -6,12 +6,10 @@ import json
 import platform
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import fullfield
@@ -22,7 +20,7 @@ from fullfield.jobs import fastest, to_decision
 from fullfield.jobs.fastest import EngineTimes, with_fastest_engine
 from fullfield.jobs.job import ScanJob
 from tests.oracle import difference
-from tests.requests import job_of
+from tests.requests import LeftHalf, job_of
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnxruntime")
@@ -219,15 +217,5 @@ def test_engines_are_measured_once_where_the_map_of_a_decision_goes_to_a_store(
 def test_windows_that_are_not_wanted_are_not_counted(model: fullfield.Model) -> None:
     every = job_of(model, IMAGE, step=4, tile=2)
     half = replace(every, wanted=LeftHalf(every.plan.shape[1]))
-    assert fastest._wanted_windows(every) == every.plan.windows
-    assert fastest._wanted_windows(half) == pytest.approx(every.plan.windows / 2, rel=0.25)
-
-
-class LeftHalf(NamedTuple):
-    """Wants the cells of the left half of a map."""
-
-    columns: int
-
-    def cells(self, row: int, column: int, rows: int, columns: int) -> NDArray[np.bool_]:
-        """Which cells of a block are wanted."""
-        return np.broadcast_to(np.arange(column, column + columns) < self.columns // 2, (rows, columns))
+    assert every.wanted_windows == every.plan.windows
+    assert half.wanted_windows == pytest.approx(every.plan.windows / 2, rel=0.25)

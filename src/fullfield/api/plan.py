@@ -11,6 +11,7 @@ from fullfield.arguments import checks_keywords
 from fullfield.errors import BudgetError
 from fullfield.importers.load import load
 from fullfield.jobs.job import prepare_job
+from fullfield.jobs.machine_costs import check_measurable, measured_constants
 from fullfield.jobs.request import ScanRequest, StepLike
 from fullfield.jobs.timing import crop_seconds
 from fullfield.planning import Plan
@@ -55,6 +56,7 @@ def plan(
     scale: float = 1.0,
     where: Where | None = None,
     compute: Compute | None = None,
+    measure: bool = False,
 ) -> Plan:
     """How ``scan`` would run with the same arguments: method, tile, cost, memory.
 
@@ -63,11 +65,16 @@ def plan(
 
     Args:
         model, image, step, mode, scale, where, compute: as for ``scan``.
+        measure: measure now what this machine takes for what plans count, and keep it for all scans in this engine and
+            precision, and with so many threads. Long scans do so by themselves.
 
     Raises:
-        FullfieldError: as for ``scan``.
+        FullfieldError: as for ``scan``; or what is measured cannot be kept.
     """
     request = ScanRequest.parse(load(model), image, step=step, mode=mode, scale=scale, where=where, compute=compute)
+    if measure:
+        check_measurable(request)
+        measured_constants(request)
     job = prepare_job(request)
     if request.engine.name == "torch":
         return job.plan

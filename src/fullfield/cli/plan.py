@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fullfield.cli import options
-from fullfield.cli.command import Command
+from fullfield.cli.command import Command, option
 from fullfield.cli.echo import echo
 from fullfield.cli.files import ModelFile
 from fullfield.cli.progress import duration, show_progress
@@ -28,9 +28,17 @@ if TYPE_CHECKING:
 @options.model
 @options.image
 @apply(options.step, options.scale, options.picked, options.where, options.mode, options.compute)
+@option("--measure", group="How", is_flag=True, help="Measure this machine for plans now, and keep it for all scans.")
 @options.as_json
 def command(
-    *, model: ModelFile, pick: PickedPart, images: tuple[str, ...], mode: Any, as_json: bool, **settings: Any
+    *,
+    model: ModelFile,
+    pick: PickedPart,
+    images: tuple[str, ...],
+    mode: Any,
+    measure: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Show how IMAGE would be scanned with MODEL: where each layer runs, what it costs, memory and time.
 
@@ -42,7 +50,7 @@ def command(
         net = display.reading(model.load)
         from fullfield.api.plan import compare_steps, plan
 
-        found = plan(net, image, **settings)
+        found = plan(net, image, measure=measure, **settings)
         steps = compare_steps(net, image, **settings)
     this = next(each for each in steps if each.step == found.step)
     if as_json:

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.fx import GraphModule
 
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import TileLayout
@@ -109,4 +110,12 @@ class Engine(Protocol):
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         """The program of tiles with this layout."""
+        ...
+
+
+class GraphEngine(Engine, Protocol):
+    """An engine that also runs graphs that are no tile's program, so that its speed can be measured."""
+
+    def compile_graph(self, graph: GraphModule, shape: tuple[int, ...]) -> GraphModule:
+        """A graph of canonical operators as its programs run it, for an input of a shape; ``graph`` may be changed."""
         ...

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import math
-import os
 import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -20,15 +17,16 @@ from fullfield.engine.engines.blobs import Blobs
 from fullfield.engine.engines.choose import PRECISIONS
 from fullfield.engine.engines.packages import is_installed
 from fullfield.engine.layouts import Layouts, region_of
+from fullfield.engine.machine import processor, version_of
 from fullfield.engine.progress import OnProgress, announce
-from fullfield.engine.run import wanted_of
 from fullfield.errors import BudgetError, FullfieldError
+from fullfield.jobs.calibrate import with_measured_costs
 from fullfield.jobs.job import ScanJob, prepare_job
+from fullfield.jobs.machine_costs import KEPT_BYTES
 from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.timing import macs_per_second
 from fullfield.planning.choose import time_per_window
 from fullfield.planning.compute import EngineName
-from fullfield.planning.shards import map_cells
 
 _COMPILING_S = 5.0  # that an engine takes for a tile's programs, about; only for the decision whether to measure
 _WORTH = 25  # times as long as measuring takes a scan must be predicted to take
@@ -37,8 +35,6 @@ _PER_WINDOW = 0.9  # of a scan's multiply-adds from which on OpenVINO is taken w
 _LONG_MACS = 1.5e12  # ... it takes so many, about half a minute: compiling takes one to three seconds
 _X86 = ("x86_64", "AMD64")  # where that was measured
 _GAIN = 0.95  # of torch's time a window another engine must not exceed: less would be chance
-_SAMPLED = 64  # tiles that are asked for wanted cells
-_KEPT_BYTES = 4 << 20  # of all measurements
 _log = logging.getLogger("fullfield")
 
 
@@ -70,11 +66,18 @@ class EngineTimes:
 def prepare_scan(request: ScanRequest, *, on_disk: bool = False, progress: OnProgress | None = None) -> ScanJob:
     """Everything that a scan needs, as ``prepare_job``, in the engine that computes it fastest.
 
+    It is planned by the constants of the request, else by those of this machine, which long scans measure.
+
     Raises:
         FullfieldError: as for ``prepare_job``.
     """
     job = prepare_job(request, on_disk=on_disk, progress=progress)
-    return with_fastest_engine(job, on_disk=on_disk, progress=progress)
+    if request.constants is not None:
+        return with_fastest_engine(job, on_disk=on_disk, progress=progress)
+    job = with_measured_costs(job, on_disk=on_disk, progress=progress)
+    chosen = with_fastest_engine(job, on_disk=on_disk, progress=progress)
+    same = chosen.request.engine.name == job.request.engine.name
+    return chosen if same else with_measured_costs(chosen, on_disk=on_disk, progress=progress)
 
 
 def with_fastest_engine(job: ScanJob, *, on_disk: bool = False, progress: OnProgress | None = None) -> ScanJob:
@@ -97,12 +100,12 @@ def with_fastest_engine(job: ScanJob, *, on_disk: bool = False, progress: OnProg
     windows, others = float(job.plan.windows), _others(job)
     if not others or windows * time_per_window(job.plan) < _SHORT_MACS:
         return job
-    kept, key = Blobs("measured", _KEPT_BYTES), _key(job, others)
+    kept, key = Blobs("measured", KEPT_BYTES), _key(job, others)
     times = _read(kept, key)
     if times is None:
         if not _is_worth_measuring(job, len(others) + 1, windows):
             return _per_window_engine(job, others, on_disk=on_disk)
-        windows = _wanted_windows(job)  # which may read parts of the image
+        windows = job.wanted_windows  # which may read parts of the image
         if not _is_worth_measuring(job, len(others) + 1, windows):
             return _per_window_engine(job, others, on_disk=on_disk)
         announce(progress, "measuring engines")
@@ -120,7 +123,7 @@ def _per_window_engine(job: ScanJob, others: Mapping[EngineName, str], *, on_dis
     if "openvino" not in others or platform.machine() not in _X86 or cost.window_macs < _PER_WINDOW * cost.macs:
         return job
     window_macs = time_per_window(job.plan)
-    if job.plan.windows * window_macs < _LONG_MACS or _wanted_windows(job) * window_macs < _LONG_MACS:
+    if job.plan.windows * window_macs < _LONG_MACS or job.wanted_windows * window_macs < _LONG_MACS:
         return job
     return _in_engine(job, "openvino", "nearly all runs per window", on_disk=on_disk)
 
@@ -143,14 +146,7 @@ def _others(job: ScanJob) -> dict[EngineName, str]:
         return {}
     precision = job.request.engine.precision
     names = [name for name, known in PRECISIONS.items() if precision in known and is_installed(name)]
-    return {name: _version(name) for name in names}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # a build of another name, such as onnxruntime-openvino
-        return ""
+    return {name: version_of(name) for name in names}
 
 
 def _key(job: ScanJob, others: Mapping[EngineName, str]) -> bytes:
@@ -162,22 +158,12 @@ def _key(job: ScanJob, others: Mapping[EngineName, str]) -> bytes:
         "others": others,
         "precision": request.engine.precision,
         "threads": request.compute.threads,
-        "processor": _processor(),
+        "processor": processor(),
         "mode": str(plan.borders),
         "step": plan.step,
         "tile": [plan.tile, plan.batch, plan.method],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
-
-
-def _processor() -> str:
-    """The CPU's name, where the system tells it, and its instructions as torch uses them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    name = next((line for line in lines if line.startswith("model name")), platform.processor())
-    return f"{name}, {os.cpu_count()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _read(kept: Blobs, key: bytes) -> EngineTimes | None:
@@ -193,17 +179,6 @@ def _read(kept: Blobs, key: bytes) -> EngineTimes | None:
         kept.drop(key, str(error))
         return None
     return times
-
-
-def _wanted_windows(job: ScanJob) -> float:
-    """About how many windows are computed: those of tiles that have wanted cells."""
-    first = job.plan.all_passes[0]
-    if job.wanted is None:
-        return float(job.plan.windows)
-    tiles = list(first.tiles())
-    some = tiles[:: max(1, len(tiles) // _SAMPLED)]
-    wanted = sum(bool(wanted_of(job.wanted, map_cells(first, tile)).any()) for tile in some)
-    return job.plan.windows * wanted / len(some)
 
 
 def _is_worth_measuring(job: ScanJob, engines: int, windows: float) -> bool:
@@ -243,6 +218,6 @@ def _time_tile(job: ScanJob) -> tuple[float, float]:
 
 
 def _with_engine(job: ScanJob, name: EngineName, why: str = "measured") -> ScanRequest:
-    """The request with another engine."""
+    """The request with another engine, to be planned by its constants."""
     request = job.request
-    return replace(request, compute=replace(request.compute, engine=name), engine_why=why)
+    return replace(request, compute=replace(request.compute, engine=name), engine_why=why, constants=None)

@@ -13,12 +13,14 @@ from fullfield.engine.engines.cuda.memory import check_device_memory
 from fullfield.engine.engines.cuda.transfers import BUFFERED
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.protocols import Engine, WantedCells
+from fullfield.engine.run import wanted_of
 from fullfield.geometry.placement import Placement
 from fullfield.geometry.region import Pair
 from fullfield.image.input_summary import input_summary
 from fullfield.image.raster import array_identity, finest_level
 from fullfield.image.sources import with_cache
 from fullfield.image.turned import ScannedSource
+from fullfield.jobs.machine_costs import constants_for, with_constants
 from fullfield.jobs.overhead import overhead_of
 from fullfield.jobs.prepare import PreparedModel, check_context, prepare
 from fullfield.jobs.request import ScanRequest
@@ -26,14 +28,16 @@ from fullfield.jobs.source import open_source, placement_of
 from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.wanted import wanted_cells
 from fullfield.planning import Plan, make_plan
-from fullfield.planning.constants import ENGINE_CONSTANTS
+from fullfield.planning.calibration import constants_to_json
 from fullfield.planning.mode import mode_text
+from fullfield.planning.shards import map_cells
 from fullfield.store.encoding import ScoreEncoder, score_encoder
 from fullfield.store.maps import MapSpec
 from fullfield.store.record import plain_json
 
 # Of what a journal says of its job. 3 named no engine; in 2 chunks had no checksums; 0.1.0's first journals had none.
 _RECORD_FORMAT = 4
+_SAMPLED = 64  # tiles that are asked for wanted cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,8 @@ class ScanJob:
     """A scan ready to run.
 
     Args:
-        request: what was asked for; ``where.skip_background`` is what was found, if it was to be found.
+        request: what was asked for; ``where.skip_background`` is what was found, if it was to be found, ``constants``
+            are those that it is planned by.
         prepared: the model.
         source: the image.
         plan: how it is scanned.
@@ -63,6 +68,17 @@ class ScanJob:
     def placement(self) -> Placement:
         """Where the scores lie on the image."""
         return placement_of(self.prepared.model, self.source, self.plan.step)
+
+    @cached_property
+    def wanted_windows(self) -> float:
+        """About how many windows are computed: those of tiles that have wanted cells."""
+        first = self.plan.all_passes[0]
+        if self.wanted is None:
+            return float(self.plan.windows)
+        tiles = list(first.tiles())
+        some = tiles[:: max(1, len(tiles) // _SAMPLED)]
+        wanted = sum(bool(wanted_of(self.wanted, map_cells(first, tile)).any()) for tile in some)
+        return self.plan.windows * wanted / len(some)
 
     @cached_property
     def encoder(self) -> ScoreEncoder:
@@ -123,6 +139,7 @@ class ScanJob:
                     "dtype": str(model.dtype).removeprefix("torch."),
                     "engine": {"name": self.engine.name, "version": self.engine.version},
                     "precision": request.engine.precision,
+                    **({} if (costs := constants_to_json(plan.constants)) is None else {"costs": costs}),
                 },
             },
         }
@@ -173,6 +190,7 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
     Raises:
         FullfieldError: a model, image or argument that cannot be used, or a budget that is too small.
     """
+    request = with_constants(request)
     model, where = request.model, request.where
     announce(progress, "preparing the model")
     prepared = prepare(request.computed, sliding=request.borders.mode == "context")
@@ -222,7 +240,7 @@ def plan_scan(
         tile=request.compute.tile_shape,
         method=request.compute.method,
         costs=prepared.costs,
-        constants=ENGINE_CONSTANTS[request.engine.name],
+        constants=constants_for(request),
     )
     check_device_memory(plan, model.device)
     return replace(plan, engine=request.engine.text)

@@ -17,6 +17,7 @@ from fullfield.mask.where import Where
 from fullfield.model.model import Model
 from fullfield.planning import EXACT, Borders
 from fullfield.planning.compute import Compute
+from fullfield.planning.constants import CostConstants
 from fullfield.planning.mode import AnyMode, parse_mode
 from fullfield.store.encoding import Encoding
 from fullfield.verification.crops import check_samples
@@ -43,6 +44,7 @@ class ScanRequest:
         seed: of their draw.
         target: what these windows are to show; ``None`` for what the mode promises.
         engine_why: why its engine was chosen, if not as asked for.
+        constants: to plan it by; ``None`` for those of this machine, where they were measured.
     """
 
     model: Model
@@ -57,6 +59,7 @@ class ScanRequest:
     seed: int = 0
     target: Target | None = None
     engine_why: str | None = None
+    constants: CostConstants | None = None
 
     @cached_property
     def engine(self) -> EngineChoice:

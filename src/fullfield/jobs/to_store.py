@@ -21,7 +21,9 @@ from fullfield.jobs.fastest import prepare_scan
 from fullfield.jobs.job import ScanJob
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
+from fullfield.planning.calibration import constants_from_json
 from fullfield.planning.compute import EngineName
+from fullfield.planning.constants import ENGINE_CONSTANTS
 from fullfield.planning.shards import Shards
 from fullfield.store.check import is_intact
 from fullfield.store.journal import (
@@ -74,10 +76,9 @@ def scan_to_store(
     """
     check_share(request, output)
     check_folder(output.path)
+    request = _as_begun(request, _begun(request, output))
     if output.existing == "resume":
-        begun = begun_with(output.path)
-        request = _with_engine_of(request, begun or finished_with(output.path))
-        _check_engine_of(begun, request, output.path)
+        _check_engine_of(begun_with(output.path), request, output.path)
     job = prepare_scan(request, on_disk=True, progress=progress)
     if request.samples:
         check_comparable(job.spec, job.request.model)
@@ -103,12 +104,29 @@ def run_to_store(job: ScanJob, output: OutputRequest, progress: OnProgress | Non
         raise ImageError(str(output.path), error.what, fix=error.fix) from error
 
 
-def _with_engine_of(request: ScanRequest, begun: Mapping[str, Any]) -> ScanRequest:
-    """The request with the engine of a map that was begun or finished, if it leaves the choice open."""
+def _begun(request: ScanRequest, output: OutputRequest) -> Mapping[str, Any]:
+    """What the output says of the scan that began or finished it, if the request may be the same; else nothing."""
+    if output.existing == "resume":
+        return begun_with(output.path) or finished_with(output.path)
+    if output.existing == "restart" or not is_replacing(output.path):
+        return {}
+    begun = begun_with(output.path)
     engine, _ = _engine_of(begun)
-    if request.compute.engine != "auto" or engine is None:
+    same = engine is not None and is_installed(engine) and begun.get("model_hash") == request.model.hash
+    return begun if same else {}
+
+
+def _as_begun(request: ScanRequest, begun: Mapping[str, Any]) -> ScanRequest:
+    """The request with the engine and the constants of a map that was begun or finished.
+
+    Both decide the plan, and with it the map's bytes. An engine that is named must be the map's.
+    """
+    engine, _ = _engine_of(begun)
+    if engine is None or request.compute.engine not in ("auto", engine):
         return request
-    return replace(request, compute=replace(request.compute, engine=engine), engine_why="as the map was begun")
+    if request.compute.engine == "auto":
+        request = replace(request, compute=replace(request.compute, engine=engine), engine_why="as the map was begun")
+    return replace(request, constants=constants_from_json(ENGINE_CONSTANTS[engine], begun["compute"].get("costs")))
 
 
 def _engine_of(begun: Mapping[str, Any]) -> tuple[EngineName | None, str]:

@@ -27,12 +27,12 @@ from fullfield.image.raster import finest_level
 from fullfield.image.windowed import WindowedSource
 from fullfield.jobs.candidates import Candidate, LabelFigures, Tuning
 from fullfield.jobs.labelled import LabelledTiles, draw_labelled
+from fullfield.jobs.machine_costs import constants_for, with_constants
 from fullfield.jobs.prepare import PreparedModel, check_context, prepare
 from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.source import open_source, placement_of
 from fullfield.mask.wanted import wanted_cells
 from fullfield.planning import EXACT, Borders, Method, Plan, Tile, make_plan
-from fullfield.planning.constants import ENGINE_CONSTANTS
 from fullfield.planning.mode import mode_of, parse_mode
 from fullfield.planning.table import PlanTable
 from fullfield.store.maps import MapSpec
@@ -189,6 +189,7 @@ class _Scan:
 
     @classmethod
     def of(cls, request: ScanRequest) -> _Scan:
+        request = with_constants(request)
         exact = prepare(request.computed)
         step = exact.stride if request.step is None else request.step
         source = open_source(request.model, request.image, step=step, scale=request.scale, where=request.where)
@@ -207,7 +208,7 @@ class _Scan:
             tile=tile,
             method=method,
             costs=prepared.costs,
-            constants=ENGINE_CONSTANTS[self.request.engine.name],
+            constants=constants_for(self.request),
         )
 
     def prepared(self, borders: Borders) -> PreparedModel:

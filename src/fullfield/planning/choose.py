@@ -136,7 +136,10 @@ def time_per_window(plan: Plan) -> float:
 def _work(cost: Cost, tile: Pair, constants: CostConstants) -> float:
     """Time a window, in multiply-adds, without what each tile takes whatever its size: the limit as tiles grow."""
     moved = cost.moved_bytes + constants.weight_moves * cost.weight_bytes
-    return (cost.macs + constants.macs_per_byte * moved) / math.prod(tile)
+    kinds = cost.kinds
+    others = (constants.pointwise - 1) * kinds.pointwise + (constants.depthwise - 1) * kinds.depthwise
+    others += (constants.dilated - 1) * kinds.dilated + (constants.linear - 1) * kinds.linear
+    return (cost.macs + others + constants.macs_per_byte * moved) / math.prod(tile)
 
 
 def _time(cost: Cost, tile: Pair, shape: Pair, constants: CostConstants) -> float:

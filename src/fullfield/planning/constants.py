@@ -27,6 +27,9 @@ class CostConstants:
         weight_moves: times that a convolution moves its weights in every call: read, written in another order, read
             (ResNet-18 without overlap: 57 ms in tiles of one window, 35 in tiles of 4x2, the fastest crops 29).
         macs_per_program: time to make the programs of a kind of tile again, where the budget has no room to keep them.
+        pointwise, depthwise, dilated, linear: time of a multiply-add of such a convolution, or of a linear layer, over
+            that of one of a dense convolution.
+        measured: whether they were measured on this machine (``planning.calibration``).
     """
 
     macs_per_byte: float = 4.0
@@ -41,6 +44,11 @@ class CostConstants:
     least_batch: int = 1
     weight_moves: float = 3
     macs_per_program: float = 2e10
+    pointwise: float = 1.0
+    depthwise: float = 1.0
+    dilated: float = 1.0
+    linear: float = 1.0
+    measured: bool = False
 
 
 CONSTANTS = CostConstants()

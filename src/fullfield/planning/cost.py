@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fullfield.geometry.network import Network, NodeSpec, Place
 from fullfield.geometry.region import Pair
-from fullfield.geometry.strip import Slide
 from fullfield.geometry.tile import AxisCells, TileLayout
 from fullfield.planning.constants import CONSTANTS
+from fullfield.planning.mac_kinds import MacKinds, covers, mac_kind, spreads_taps
 from fullfield.planning.programs import pools_windows, strip_cells, weights_of
 
 
@@ -28,6 +28,7 @@ class Cost:
         peak_bytes: most bytes in use at once.
         calls: operators called, counted for each family of cells and each batch of windows.
         region: height and width of the image's part that the tile reads, px.
+        kinds: multiply-adds by kind, where they are not those of dense convolutions.
     """
 
     shared_macs: int
@@ -37,6 +38,7 @@ class Cost:
     calls: int = 0
     region: Pair = (0, 0)
     weight_bytes: int = 0
+    kinds: MacKinds = field(default_factory=MacKinds)
 
     @property
     def macs(self) -> int:
@@ -74,6 +76,8 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     top, bottom, left, right = layout.pixels(network.nodes[0].name)
     moved = rearranged + strip_bytes + batches * linear + sum(size.values())
     moved += windows * (gathered + sum(window_size[n.name] for n in rest))
+    kinds = [(mac_kind(n, network, layout), layout.cells(n.name) * n.macs) for n in shared if n.macs]
+    kinds += [(mac_kind(n, network), windows * n.window_macs) for n in rest if n.macs]
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
@@ -82,6 +86,7 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
         calls=calls,
         region=(bottom - top, right - left),
         weight_bytes=weights,
+        kinds=MacKinds.of(kinds),
     )
 
 
@@ -117,7 +122,7 @@ def frontier(network: Network, places: Mapping[str, Place]) -> NodeSpec | None:
 
 def _program_bytes(calls: int, gathered: int, network: Network, itemsize: int) -> int:
     """Bytes of a tile's programs: their operators, the indices of what they gather, and weights in another order."""
-    convolutions = [n for n in network if n.scratch.weights and not _covers(n, network)]
+    convolutions = [n for n in network if n.scratch.weights and not covers(n, network)]
     ordered = sum(n.macs for n in convolutions if max(op.kernel for op in n.ops) > 1)
     return CONSTANTS.call_bytes * calls + 4 * gathered + ordered * itemsize
 
@@ -198,11 +203,9 @@ def _shared_scratch(
     copies = _copies(node, size, itemsize, one_map=one_map)
     if not one_map:  # families are put together into a table once they are computed
         copies.append(max(0, size[node.name] - sum(copies)))
-    if layout.head_as_matmul(node.name) and _covers(node, network):
+    if layout.head_as_matmul(node.name) and covers(node, network):
         return [*copies, _gathered_bytes(node, network, layout, itemsize)]
-    strips = (strip for axis in axes for by_input in axis.strips.values() for strip in by_input.values())
-    dilated = any(isinstance(s.how, Slide) and s.how.dilation > 1 for s in strips)
-    return [*copies, *_scratch(node, size, layout.cells(node.name), itemsize, dilated=dilated)]
+    return [*copies, *_scratch(node, size, layout.cells(node.name), itemsize, dilated=spreads_taps(node, layout))]
 
 
 def _window_scratch(
@@ -210,7 +213,7 @@ def _window_scratch(
 ) -> list[int]:
     """Bytes of the scratch values of an operator on one batch of windows."""
     copies = _copies(node, size, itemsize, one_map=False)
-    if _covers(node, network):
+    if covers(node, network):
         return [*copies, _gathered_bytes(node, network, layout, itemsize)]
     return [*copies, *_scratch(node, size, batch * math.prod(node.shape[-2:]), itemsize, dilated=False)]
 
@@ -263,10 +266,3 @@ def _overwriting(network: Network) -> set[str]:
         if may and alike and any(readers[i.name] == 1 and i.new_memory for i in inputs):
             found.add(node.name)
     return found
-
-
-def _covers(node: NodeSpec, network: Network) -> bool:
-    """Whether a node is a convolution as large as its map, which runs as a matrix product on windows' own cells."""
-    return node.kind == "windowed" and all(
-        op.covers(n) for op, n in zip(node.ops, network[node.inputs[0]].shape[-2:], strict=True)
-    )

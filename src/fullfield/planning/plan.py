@@ -157,6 +157,11 @@ class Plan:
         return self.budget_bytes - self.memory.total_bytes
 
     @property
+    def costs(self) -> Literal["measured", "built-in"]:
+        """Whether the costs by which it was chosen were measured on this machine."""
+        return "measured" if self.constants.measured else "built-in"
+
+    @property
     def mac_ratio(self) -> float:
         """How many times fewer multiply-adds a full tile takes than its windows crop by crop."""
         return crop_macs(self.network) * self.tile[0] * self.tile[1] / max(1, self.cost.macs)
@@ -184,6 +189,7 @@ class Plan:
             "method": self.method,
             "why": self.why,
             "engine": self.engine,
+            "costs": self.costs,
             "passes": len(self.all_passes),
             "tile": self.tile,
             "batch": self.batch,
@@ -202,7 +208,8 @@ class Plan:
         )
         return (
             f"{self.mode}, {self.shape[0]}x{self.shape[1]} windows in tiles of {self.tile[0]}x{self.tile[1]}, {where}; "
-            f"{self.mac_ratio:.1f}x fewer multiply-adds than crops, about {self.memory.total_bytes / 1e6:.0f} MB"
+            f"{self.mac_ratio:.1f}x fewer multiply-adds than crops, about {self.memory.total_bytes / 1e6:.0f} MB; "
+            f"{self.costs} costs"
         )
 
     def _repr_html_(self) -> str:
@@ -255,6 +262,7 @@ def _notes(plan: Plan, table: PlanTable) -> tuple[str, ...]:
         f"halo      {top} px above, {bottom} below, {left} left, {right} right of a tile's own pixels",
         f"memory    {memory:,.0f} MB of {budget:,.0f} MB allowed",
         *([f"engine    {plan.engine}"] if plan.engine else []),
+        f"costs     {plan.costs}",
         f"work      {scan} MACs, crop by crop {crops}: {table.mac_ratio:.1f}x fewer",
     ]
     return tuple(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 10))

@@ -11,7 +11,7 @@ import torch
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.packages import check_installed
 from fullfield.engine.engines.torch import TorchEngine
-from fullfield.engine.protocols import Engine
+from fullfield.engine.protocols import GraphEngine
 from fullfield.errors import ArgumentError
 from fullfield.model.forks import check_threads
 from fullfield.planning.compute import Compute, EngineName
@@ -52,7 +52,7 @@ class EngineChoice:
         threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
         return f"{self.name}, {self.precision}{threads}; {self.why}"
 
-    def make(self, net: Canonical) -> Engine:
+    def make(self, net: Canonical) -> GraphEngine:
         """The engine for one network.
 
         Args:

@@ -62,6 +62,10 @@ class ChainedTiles:
         """The program of tiles with this layout."""
         return partial(_run, self.module(plan, layout), self.threads)
 
+    def compile_graph(self, graph: GraphModule, shape: tuple[int, ...]) -> GraphModule:
+        """A graph of canonical operators as one chain, for an input of a shape."""
+        return chained(graph, [torch.empty(shape, device="meta")], self.compile_part)[0]
+
     def module(self, plan: Plan, layout: TileLayout) -> TileProgram:
         """The program as a module; those used last are cached."""
 

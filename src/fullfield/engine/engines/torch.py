@@ -98,6 +98,10 @@ class TorchEngine:
 
         return self.lowered.get(layout, plan.batch, make)
 
+    def compile_graph(self, graph: torch.fx.GraphModule, shape: tuple[int, ...]) -> torch.fx.GraphModule:
+        """A graph of canonical operators as its programs run it, for an input of a shape; ``graph`` is changed."""
+        return self._finish(graph)
+
     def _finish(self, module: torch.fx.GraphModule) -> torch.fx.GraphModule:
         """A part of a program with merged operators, and such as write in place; maps stay channels-last."""
         if self.channels_last:

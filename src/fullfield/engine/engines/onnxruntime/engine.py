@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.chain import Run, UncompiledPart
@@ -71,6 +72,10 @@ class OnnxRuntimeEngine:
             FullfieldError: ONNX Runtime cannot compile it.
         """
         return self.tiles.compile(plan, layout)
+
+    def compile_graph(self, graph: GraphModule, shape: tuple[int, ...]) -> GraphModule:
+        """A graph of canonical operators as its programs run it, for an input of a shape."""
+        return self.tiles.compile_graph(graph, shape)
 
 
 def compile_part(source: UncompiledPart, threads: int) -> Run:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.fx import GraphModule
 
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.blobs import Blobs, Signature
@@ -66,6 +67,10 @@ class OpenVinoEngine:
             FullfieldError: OpenVINO cannot compile it.
         """
         return self.tiles.compile(plan, layout)
+
+    def compile_graph(self, graph: GraphModule, shape: tuple[int, ...]) -> GraphModule:
+        """A graph of canonical operators as its programs run it, for an input of a shape."""
+        return self.tiles.compile_graph(graph, shape)
 
 
 def _hint(precision: str) -> str:

@@ -1,0 +1,48 @@
+"""Measures what this machine takes for what plans count, before a scan that is long enough."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from fullfield.engine.progress import OnProgress, announce
+from fullfield.errors import FullfieldError
+from fullfield.jobs.job import ScanJob, prepare_job
+from fullfield.jobs.machine_costs import can_keep, measured_constants
+from fullfield.jobs.timing import macs_per_second
+from fullfield.planning.choose import time_per_window
+
+_MEASURING_S = {"torch": 1.0}  # that measuring takes at most, about
+_COMPILING_S = 2.0  # the same in other engines
+_WORTH = 25  # times as long as measuring takes a scan must be predicted to take
+_TAKEN_BYTES = 128 << 20  # that measuring takes, at most
+_log = logging.getLogger("fullfield")
+
+
+def with_measured_costs(job: ScanJob, *, on_disk: bool = False, progress: OnProgress | None = None) -> ScanJob:
+    """The job planned by the costs of this machine, which are measured and kept if none are yet and that is worth it.
+
+    Args:
+        job: that was planned by the costs that are known.
+        on_disk: whether the scores go to a store, in blocks.
+        progress: called once if costs are measured.
+    """
+    request = job.request
+    if job.plan.constants.measured or not can_keep(request) or not _is_worth_measuring(job):
+        return job
+    announce(progress, "measuring this machine")
+    try:
+        constants = measured_constants(request)
+    except (FullfieldError, RuntimeError, MemoryError) as error:
+        _log.info("costs are not measured: %s", error)
+        return job
+    return prepare_job(replace(request, constants=constants), on_disk=on_disk)
+
+
+def _is_worth_measuring(job: ScanJob) -> bool:
+    """Whether a scan is predicted to take many times as long as measuring, which its budget has room for."""
+    if job.plan.budget_bytes < _TAKEN_BYTES:
+        return False
+    least = _WORTH * _MEASURING_S.get(job.request.engine.name, _COMPILING_S)
+    window_s = time_per_window(job.plan) / macs_per_second(job.request.compute.threads)
+    return job.plan.windows * window_s >= least and job.wanted_windows * window_s >= least
