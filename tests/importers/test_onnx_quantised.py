@@ -246,3 +246,41 @@ def test_what_computes_with_the_integers_of_a_quantised_value_is_refused(op: str
     made = model([*nodes, NODE("Flatten", ["f"], ["y"])], weights, opset=13)
     with pytest.raises(CaptureError, match=rf"\({op}\): computes with the integers of the quantised value 'q'"):
         load_onnx(stored(made, tmp_path))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("turned", [False, True])
+def test_constants_that_the_file_quantises_itself_are_integers_too(kind: Any, turned: bool, tmp_path: Path) -> None:
+    nodes = [
+        *([NODE("Transpose", ["w0"], ["w"], perm=[1, 0, 2, 3])] if turned else [NODE("Identity", ["w0"], ["w"])]),
+        NODE("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        NODE("QuantizeLinear", ["w", "ws", "wz"], ["wq"]),
+        NODE("QuantizeLinear", ["one", "os", "oz"], ["oq"]),
+        NODE("QLinearConv", ["q", "s", "z", "wq", "ws", "wz", "cs", "cz"], ["c"]),
+        NODE("QLinearAdd", ["c", "cs", "cz", "oq", "os", "oz", "as", "az"], ["a"], domain="com.microsoft"),
+        NODE("DequantizeLinear", ["a", "as", "az"], ["d"]), NODE("Flatten", ["d"], ["y"]),
+    ]  # fmt: skip
+    low = int(np.iinfo(kind).min)
+    weights = {
+        "w0": windows(1, (3, 3, 3, 3))[0] * 0.1, "s": np.float32(0.05), "z": kind(low + 128), "ws": np.float32(0.004),
+        "wz": kind(low + 128), "one": np.float32(1), "os": np.float32(1 / 255), "oz": kind(low), "cs": np.float32(0.03),
+        "cz": kind(low + 128), "as": np.float32(0.04), "az": kind(low + 100),
+    }  # fmt: skip
+    made = model(nodes, weights, opset=13)
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    x = windows(2, (3, 9, 10))
+    found, wanted = load_onnx(stored(made, tmp_path))(torch.from_numpy(x)).detach().numpy(), oracle(made, x)
+    assert np.abs(found - wanted).max() < 0.06
+
+
+def test_constants_quantised_to_floats_of_8_bits_are_rounded_to_them(tmp_path: Path) -> None:
+    tensors = [constant("z", onnx.TensorProto.FLOAT8E4M3FN, np.zeros(()))]
+    nodes = [
+        NODE("QuantizeLinear", ["w", "s", "z"], ["q"]), NODE("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        NODE("Mul", ["x", "d"], ["m"]), NODE("Flatten", ["m"], ["y"]),
+    ]  # fmt: skip
+    made = model(nodes, {"w": np.float32([0.3, 1.07, 5000]), "s": np.float32(1)}, opset=19, shape=("n", 3, 4, 3))
+    made.graph.initializer.extend(tensors)
+    x = windows(2, (3, 4, 3))
+    found = load_onnx(stored(made, tmp_path))(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(found, oracle(made, x), rtol=0, atol=1e-4)

@@ -24,9 +24,16 @@ _KEEPS = frozenset({
 """Operators that compute the same from integers and from the real numbers that these mean, but for rounding."""
 _READS_ORDER = frozenset({"ArgMax", "ArgMin", "Shape", "Size"})
 """Operators whose result says nothing of the numbers but their order or shape."""
+_FOLDED = _KEEPS | {"QuantizeLinear", "DequantizeLinear", "Cast", "Add", "Sub", "Mul", "Div", "Neg", "Sqrt"}
+"""Operators by which files make constants of constants."""
 _INTEGER = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention"})
 _ZERO_POINTS = {"ConvInteger": 2, "MatMulInteger": 2}
 _FLOATS = frozenset({"DynamicQuantizeMatMul", "MatMulNBits"})
+OF_CONSTANT = "of_constant"
+"""The attribute of a ``QuantizeLinear`` of a constant, whose result stays integers, as if the file held them."""
+REAL_WEIGHT = "real_weight"
+"""The attribute of an operator whose weights are kept as real numbers."""
+_WITH_WEIGHTS = frozenset({"QLinearConv", "QGemm"})
 _PAIRS = {"QLinearConv": (0,), "QLinearMatMul": (0, 3), "QLinearAdd": (0, 3), "QLinearMul": (0, 3)}
 
 
@@ -74,7 +81,13 @@ class _Kept:
     def _node(self, node: onnx.NodeProto, graph: onnx.GraphProto, before: list[onnx.NodeProto]) -> None:
         """Changes a node that makes or reads quantised values; what has to come before it is appended."""
         op = node.op_type
-        if op == "QuantizeLinear":
+        if op in _FOLDED and self.constants.issuperset(filter(None, node.input)):
+            self.constants.update(node.output)
+        if op == "QuantizeLinear" and node.input[0] in self.constants:
+            self.found = True
+            _state_type(node, graph)
+            node.attribute.append(onnx.helper.make_attribute(OF_CONSTANT, 1))
+        elif op == "QuantizeLinear":
             _state_type(node, graph)
             self._make(node, IntegerScale(node.input[1], _at(node, 2)))
         elif op == "DynamicQuantizeLinear":
@@ -87,6 +100,8 @@ class _Kept:
             self._integers(node, graph, before)
         elif op == "DequantizeLinear" or op in _FLOATS:
             self.found = True
+            if op in _FLOATS and node.input[1] in self.real:
+                raise self._refused(node, node.input[1])
             if op == "DequantizeLinear" and node.input[0] in self.real:
                 node.op_type = "Identity"
                 del node.attribute[:], node.input[1:]
@@ -100,17 +115,24 @@ class _Kept:
         self.real.update(dict.fromkeys(node.output[:1], scaled[0]) if scaled else {})
 
     def _operands(self, node: onnx.NodeProto, before: list[onnx.NodeProto]) -> None:
-        """Brings operands that are integers, such as an input of pixels, to real numbers."""
+        """Brings operands that are integers, such as an input of pixels or a constant, to real numbers."""
         places = range(2, len(node.input), 3) if node.op_type == "QLinearConcat" else _PAIRS.get(node.op_type, (0,))
         for place in places:
             name = node.input[place]
-            if name not in self.real and name not in self.constants:
-                before.append(_dequantise(name, node.input[place + 1], _at(node, place + 2)))
-                node.input[place] = before[-1].output[0]
+            if name not in self.real:
+                result = f"{node.output[0]}.real{place}"
+                before.append(_dequantise(name, node.input[place + 1], _at(node, place + 2), result))
+                if node.op_type == "QLinearMatMul":
+                    before[-1].attribute.append(onnx.helper.make_attribute("axis", -1))
+                node.input[place] = result
+        if node.op_type in _WITH_WEIGHTS and node.input[3] in self.real:
+            node.attribute.append(onnx.helper.make_attribute(REAL_WEIGHT, 1))
 
     def _integers(self, node: onnx.NodeProto, graph: onnx.GraphProto, before: list[onnx.NodeProto]) -> None:
         """Operands of an integer product: those with a scale of one, or integers less their zero point."""
         name, place = node.input[0], _ZERO_POINTS.get(node.op_type)
+        if node.input[1] in self.real:
+            raise self._refused(node, node.input[1])
         if name in self.real:
             if self.real[name] is not None:
                 raise self._refused(node, name)

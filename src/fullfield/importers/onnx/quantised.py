@@ -13,8 +13,10 @@ import torch
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.kept_real import OF_CONSTANT, REAL_WEIGHT
 from fullfield.importers.onnx.layout import by_channels_first
 from fullfield.importers.onnx.registry import OnnxCall, operator
+from fullfield.importers.onnx.tensors import read_dtype
 from fullfield.importers.onnx.values import Known, OnnxValue
 from fullfield.importers.onnx.windowed import conv
 
@@ -33,10 +35,32 @@ _SPANS: dict[int, tuple[float, float]] = {
 
 @operator("QuantizeLinear")
 def quantise(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """The real numbers, clamped to those that the integers hold."""
+    """The real numbers, clamped to those that the integers hold; the integers of a constant."""
     x, axis, block = call.input(0), call.integer("axis", 1), call.integer("block_size", 0)
     span = span_of(call.integer("output_dtype", 0), call.optional(2))
-    return clamped(b, x, call.known(1), call.optional(2), Along(axis, block, span))
+    place = Along(axis, block, span)
+    if call.integer(OF_CONSTANT, 0):
+        return _integers(b, x, call, place)
+    return clamped(b, x, call.known(1), call.optional(2), place)
+
+
+def _integers(b: AtenBuilder, x: OnnxValue, call: OnnxCall, place: Along) -> OnnxValue:
+    """``round(x / scale) + zero point`` within the range of the type, which is that as which files of it are read.
+
+    Raises:
+        LayerRefused: the type is of floats of 4 bits, which torch cannot round to.
+    """
+    zero = call.optional(2)
+    kind = call.integer("output_dtype", 0) or (_KINDS.UINT8 if zero is None else 0)
+    dtype = zero.dtype if zero is not None else read_dtype(kind)
+    if dtype == torch.float32:
+        raise LayerRefused("quantises constants to floats of 4 bits")
+    y = b.call(aten.div.Tensor, x, Known.constant(place.spread(numbers(call.known(1)), x)))
+    if not dtype.is_floating_point:
+        y = b.call(aten.round.default, y)
+    if zero is not None:
+        y = b.call(aten.add.Tensor, y, Known.constant(place.spread(numbers(zero), x)))
+    return b.call(aten.to.dtype, b.call(aten.clamp.default, y, *place.span), dtype)
 
 
 @operator("DequantizeLinear")
@@ -72,7 +96,7 @@ def quantised_conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A convolution; its bias is in units of both scales."""
     if call.integer("channels_last", 0):
         return by_channels_first(b, call, quantised_conv)
-    weight = real_numbers(b, call.known(3), call.known(4), call.optional(5), Along(0))
+    weight = real_weights(b, call, Along(0))
     inputs: list[OnnxValue | None] = [call.input(0), weight]
     if call.optional(8) is not None:
         inputs.append(scaled_bias(b, call, 8))
@@ -83,18 +107,14 @@ def quantised_conv(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 @operator("QLinearMatMul")
 def quantised_product(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A matrix product."""
-    sides = [operand(b, call, at, -1) for at in (0, 3)]
-    return clamped(b, b.call(aten.matmul.default, *sides), call.known(6), call.optional(7))
+    return clamped(b, b.call(aten.matmul.default, call.input(0), call.input(3)), call.known(6), call.optional(7))
 
 
-def operand(b: AtenBuilder, call: OnnxCall, at: int, axis: int) -> OnnxValue:
-    """An input as real numbers: as it is, or of integers in the file; its scale and zero point follow it."""
-    value = call.input(at)
-    return (
-        real_numbers(b, value, call.known(at + 1), call.optional(at + 2), Along(axis))
-        if isinstance(value, Known)
-        else value
-    )
+def real_weights(b: AtenBuilder, call: OnnxCall, place: Along) -> OnnxValue:
+    """The weights of a convolution or a linear layer, from integers in the file."""
+    if call.integer(REAL_WEIGHT, 0):
+        return call.input(3)
+    return real_numbers(b, call.known(3), call.known(4), call.optional(5), place)
 
 
 def scaled_bias(b: AtenBuilder, call: OnnxCall, at: int) -> OnnxValue:

@@ -12,7 +12,7 @@ from fullfield.importers.onnx.layout import by_channels_first
 from fullfield.importers.onnx.linear import gemm
 from fullfield.importers.onnx.norms import softmax
 from fullfield.importers.onnx.pooling import average_pool, global_average_pool
-from fullfield.importers.onnx.quantised import Along, clamped, numbers, operand, real_numbers, scaled_bias
+from fullfield.importers.onnx.quantised import Along, clamped, numbers, real_numbers, real_weights, scaled_bias
 from fullfield.importers.onnx.reductions import reduce
 from fullfield.importers.onnx.registry import OnnxCall, operator
 from fullfield.importers.onnx.tensors import unpacked
@@ -25,7 +25,7 @@ aten = torch.ops.aten
 def quantised_arithmetic(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A sum or a product, number by number."""
     target = aten.add.Tensor if call.op == "QLinearAdd" else aten.mul.Tensor
-    return clamped(b, b.call(target, *(operand(b, call, at, 1) for at in (0, 3))), call.known(6), call.optional(7))
+    return clamped(b, b.call(target, call.input(0), call.input(3)), call.known(6), call.optional(7))
 
 
 @operator("com.microsoft.QGemm")
@@ -34,7 +34,7 @@ def quantised_gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     features = 0 if call.integer("transB", 0) else 1
     inputs: list[OnnxValue | None] = [
         call.input(0),
-        real_numbers(b, call.known(3), call.known(4), call.optional(5), Along(features)),
+        real_weights(b, call, Along(features)),
     ]
     if call.optional(6) is not None:
         inputs.append(scaled_bias(b, call, 6))
@@ -65,7 +65,7 @@ def quantised_activation(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 @operator("com.microsoft.QLinearConcat")
 def quantised_concat(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A concatenation; the scale of the result comes first."""
-    values = [operand(b, call, at, 1) for at in range(2, len(call.inputs), 3)]
+    values = [call.input(at) for at in range(2, len(call.inputs), 3)]
     return clamped(b, b.call(aten.cat.default, values, call.integer("axis", 1)), call.known(0), call.optional(1))
 
 

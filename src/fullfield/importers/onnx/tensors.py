@@ -56,15 +56,25 @@ def torch_dtype(number: int) -> torch.dtype | None:
     return _DTYPES.get(number)
 
 
+def read_dtype(number: int) -> torch.dtype:
+    """The torch type that tensors of an ONNX element type are read as, which is wider where torch has none.
+
+    Raises:
+        LayerRefused: tensors of this type are not read.
+    """
+    dtype = _PACKED[number][1] if number in _PACKED else torch_dtype(number)
+    if dtype is None:
+        raise LayerRefused(f"element type {number} is not one that torch computes in")
+    return dtype
+
+
 def declared_bytes(proto: onnx.TensorProto) -> int:
     """Bytes that the declared shape and type take.
 
     Raises:
         LayerRefused: a negative size, or an element type that torch lacks.
     """
-    bits, dtype = _PACKED.get(proto.data_type, (0, torch_dtype(proto.data_type)))
-    if dtype is None:
-        raise LayerRefused(f"element type {proto.data_type} is not one that torch computes in")
+    bits, dtype = _PACKED.get(proto.data_type, (0, None))[0], read_dtype(proto.data_type)
     if any(size < 0 for size in proto.dims):
         raise LayerRefused(f"shape {list(proto.dims)} has a negative size")
     count: int = math.prod(proto.dims)
