@@ -262,11 +262,36 @@ TOKENS = [NODE("Flatten", ["x"], ["f"], axis=2), NODE("Identity", ["f"], ["t"])]
         ("FusedConv", {"w": numbers(4, 3, 1, 1)}, {"activation": "HardSigmoid", "activation_params": [0.3, 0.4]}),
         ("FusedConv", {"w": numbers(3, 3, 1, 1), "b": numbers(3), "x": None}, {"activation": "Relu"}),
         ("FusedMatMul", {"w": numbers(4, 10)}, {"transB": 1, "alpha": 0.5}),
+        ("FusedMatMul", {"w": numbers(10, 1, 3, 4)}, {"transBatchB": 1}),
+        ("FusedMatMul", {"w": numbers(4, 1, 3, 10)}, {"transBatchB": 1, "transB": 1, "alpha": 2.0}),
     ],
     ids=str,
 )
 def test_what_onnx_runtime_merges_is_read(op: str, weights: Any, attributes: Any, tmp_path: Path) -> None:
     check(microsoft(op, weights, **attributes), tmp_path, atol=2e-5 if op != "FastGelu" else 1e-3)
+
+
+@pytest.mark.parametrize("corners", [0, 1])
+@pytest.mark.parametrize("each", [False, True])
+def test_affine_grids(corners: int, each: bool, tmp_path: Path) -> None:
+    weights = {"w": numbers(6, 3, 3, 3) * 0.1, "f": numbers(1, 6, 1, 1), "s": ints(0, 2, 3)}
+    turn = [NODE("GlobalAveragePool", ["x"], ["g"]), NODE("Conv", ["x", "w"], ["c"]),
+            NODE("GlobalAveragePool", ["c"], ["m"]), NODE("Add", ["m", "f"], ["t0"])]  # fmt: skip
+    turn.append(NODE("Reshape", ["t0" if each else "f", "s"], ["theta"]))
+    nodes = [
+        *turn, NODE("Shape", ["x"], ["all"]), NODE("Slice", ["all", "i0", "i1"], ["n"]),
+        NODE("Concat", ["n", "size"], ["to"], axis=0),
+        NODE("AffineGrid", ["theta", "to"], ["g1"], align_corners=corners),
+        NODE("GridSample", ["x", "g1"], ["y0"]), NODE("Flatten", ["y0"], ["y"]),
+    ]  # fmt: skip
+    weights |= {"i0": ints(0), "i1": ints(1), "size": ints(3, 6, 5)}
+    if not each:
+        nodes = [n for n in nodes if n.op_type not in ("GlobalAveragePool", "Conv", "Add")]
+        nodes.insert(-3, NODE("Expand", ["theta", "grown"], ["theta2"]))
+        nodes.insert(-4, NODE("Concat", ["n", "two"], ["grown"], axis=0))
+        nodes[-3].input[0] = "theta2"
+        weights["two"] = ints(1, 1)
+    check(model(nodes, weights, opset=20), tmp_path, atol=1e-5)
 
 
 def test_a_merged_product_and_activation(tmp_path: Path) -> None:

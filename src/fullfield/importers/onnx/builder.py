@@ -29,18 +29,27 @@ class AtenBuilder:
     Args:
         batch: the fixed batch size of the file; 1 for files with a free batch.
         frozen: whether the file declares a fixed batch.
+        kept: whether the graph is one of this batch alone; otherwise it takes any number of windows.
         allowance: what the nodes may make.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], dtype: torch.dtype, *, batch: int, frozen: bool, allowance: Allowance
+        self,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        *,
+        batch: int,
+        frozen: bool,
+        allowance: Allowance,
+        kept: bool = False,
     ) -> None:
         self.allowance = allowance
         self.graph = fx.Graph()
         self.root = nn.Module()
         self.batch = batch
-        self.frozen = frozen
-        self.freed = frozen
+        self.frozen = frozen and not kept
+        self.freed = self.frozen
+        self._batches = (batch, batch) if kept else BATCHES
         self.path = "x"
         self._attributes: dict[tuple[int, bool], fx.Node] = {}
         self._constants: list[torch.Tensor] = []
@@ -48,7 +57,7 @@ class AtenBuilder:
         self._batch_node: fx.Node | None = None
         node = self.graph.placeholder("x")
         node.meta = {"path": "x"}
-        low, high = (torch.empty(n, *shape, dtype=dtype, device="meta") for n in BATCHES)
+        low, high = (torch.empty(n, *shape, dtype=dtype, device="meta") for n in self._batches)
         self.input = Traced(node, (low, high))
         self._last_attribute = node
 
@@ -110,7 +119,7 @@ class AtenBuilder:
         low, high = (tuple(s) for s in shapes)
         if (low, high) == x.shapes:
             return x
-        self.allowance.check(low, x.dtype, windows=1 if low == high else BATCHES[0])
+        self.allowance.check(low, x.dtype, windows=1 if low == high else self._batches[0])
         if isinstance(x, Known) and (low == high or not x.fixed or not x.dtype.is_floating_point):
             for shape in {low, high}:
                 self.allowance.fold(shape, x.dtype)
@@ -127,7 +136,7 @@ class AtenBuilder:
     def full(self, shapes: tuple[Sequence[int], Sequence[int]], number: float, dtype: torch.dtype) -> OnnxValue:
         """A tensor filled with one number, in a shape given at the two batch sizes."""
         low, high = (tuple(s) for s in shapes)
-        for shape, batch in zip(shapes, BATCHES, strict=True):
+        for shape, batch in zip(shapes, self._batches, strict=True):
             self.allowance.check(shape, dtype, windows=1 if low == high else batch)
         if low == high:
             self.allowance.fold(low, dtype)
@@ -155,7 +164,7 @@ class AtenBuilder:
         if is_frequent(target):
             self.allowance.multiply(multiply_adds(target, bare_args, result))
         for tensor in result if isinstance(result, (list, tuple)) else (result,):
-            self.allowance.check(tensor.shape, tensor.dtype, windows=BATCHES[index])
+            self.allowance.check(tensor.shape, tensor.dtype, windows=self._batches[index])
         return result
 
     def _run(self, target: AtenOperator, args: Any, kwargs: Any) -> Any:

@@ -12,6 +12,7 @@ from fullfield.errors import CaptureError, first_line
 from fullfield.importers.limits import LayerRefused, broken
 from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.by_window import for_each_window
 from fullfield.importers.onnx.functions import most_nodes
 from fullfield.importers.onnx.graph_mapping import GraphMapping, Reading
 from fullfield.importers.onnx.interface import ImageInput, find_input
@@ -58,21 +59,34 @@ def load_onnx(
     if of_signals and size[0] != 1:
         what = f"takes signals, and the window is {size[0]}x{size[1]} px"
         raise CaptureError(str(path), what, fix=f"give its samples: window={size[1]}, or --window {size[1]}")
-    network = _network(read, path, entry, size, fix=_other_window(stated, entry, size))
-    names = None if network.features else stated.names_of(network.classes, read.chosen.labels)
-    loaded = checked_model(
-        network.graph,
-        window=size,
-        channels=entry.channels,
-        preprocessing=resolve(
-            preprocessing, channels=entry.channels, stated=stated.preprocessing or entry.preprocessing
-        ),
-        class_names=names if class_names is None else tuple(class_names),
-        name=name or (stated.name or path.stem) + (f" ({READ_AS_FLOATS})" if read.quantised else ""),
-        features=network.features or stated.features,
-        of_signals=of_signals,
-        check=partial(_check_independence, path) if network.freed else check_batch_independence,
-    )
+    fix = _other_window(stated, entry, size)
+
+    def checked(network: _Network) -> Model:
+        names = None if network.features else stated.names_of(network.classes, read.chosen.labels)
+        return checked_model(
+            network.graph,
+            window=size,
+            channels=entry.channels,
+            preprocessing=resolve(
+                preprocessing, channels=entry.channels, stated=stated.preprocessing or entry.preprocessing
+            ),
+            class_names=names if class_names is None else tuple(class_names),
+            name=name or (stated.name or path.stem) + (f" ({READ_AS_FLOATS})" if read.quantised else ""),
+            features=network.features or stated.features,
+            of_signals=of_signals,
+            check=partial(_check_independence, path) if network.freed else check_batch_independence,
+        )
+
+    try:
+        loaded = checked(_network(read, path, entry, size, fix=fix))
+    except CaptureError as error:
+        network = _each_window(read, path, entry, size, fix=fix)
+        if network is None:
+            raise
+        try:
+            loaded = checked(network)
+        except CaptureError:
+            raise error from None
     return replace(loaded, resize=stated.resize, standardise=stated.standardise)
 
 
@@ -109,9 +123,25 @@ def _other_window(stated: Metadata, entry: ImageInput, window: tuple[int, int]) 
     return f"leave the window out, or resize windows to the file's: resize=({own[0]}, {own[1]}), --resize {sides}"
 
 
-def _network(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int], *, fix: str) -> _Network:
-    """The graph of the file's nodes, up to the scores."""
-    b = _builder(read, path, entry, window)
+def _each_window(
+    read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int], *, fix: str
+) -> _Network | None:
+    """The network of a file with a fixed batch, run once for each window; ``None`` where that does not help."""
+    if entry.batch is None or read.chosen.layer is not None:
+        return None
+    try:
+        network = _network(read, path, entry, window, fix=fix, kept=True)
+        graph = for_each_window(network.graph, entry.batch, (entry.channels, *window), path)
+    except CaptureError:
+        return None
+    return replace(network, graph=graph)
+
+
+def _network(
+    read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int], *, fix: str, kept: bool = False
+) -> _Network:
+    """The graph of the file's nodes, up to the scores; of the file's batch alone where that is kept."""
+    b = _builder(read, path, entry, window, kept=kept)
     inputs = {entry.name: _first_value(b, entry)}
     left = max(len(read.proto.graph.node), most_nodes(read.proto))
     reading = Reading(b, opset(read.proto), path, nodes_left=left, fix=fix)
@@ -127,14 +157,15 @@ def _network(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, 
     return _Network(torch.fx.GraphModule(b.root, b.graph, "Network"), classes, features, b.freed)
 
 
-def _builder(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> AtenBuilder:
+def _builder(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int], *, kept: bool) -> AtenBuilder:
     """An empty graph with an input of this window."""
     shape, allowance = (entry.channels, *window), Allowance(read.file_bytes)
     try:
         allowance.check(shape, entry.dtype)
     except LayerRefused as refusal:
         raise broken(path, f"its input {entry.name!r} {refusal}") from refusal
-    return AtenBuilder(shape, entry.dtype, batch=entry.batch or 1, frozen=entry.batch is not None, allowance=allowance)
+    batch, frozen = entry.batch or 1, entry.batch is not None
+    return AtenBuilder(shape, entry.dtype, batch=batch, frozen=frozen, allowance=allowance, kept=kept)
 
 
 def _first_value(b: AtenBuilder, entry: ImageInput) -> OnnxValue:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import torch
 
-from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.activations import fused_activation
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
@@ -101,14 +100,18 @@ def fused_gemm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 
 @operator("com.microsoft.FusedMatMul", "com.microsoft.TransposeMatMul")
 def fused_matmul(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """``alpha * A @ B`` of matrices in the last two axes, each transposed or not."""
-    if call.integer("transBatchA", 0) or call.integer("transBatchB", 0):
-        raise LayerRefused("moves the batch")
+    """``alpha * A @ B`` of matrices in the last two axes, each transposed or not.
+
+    Source: ONNX Runtime, operator FusedMatMul of com.microsoft: ``transBatch`` moves the first axis before the last.
+    """
     sides = []
-    for index, name in enumerate(("transA", "transB")):
+    for index, side in enumerate("AB"):
         value = call.weight(index) if index else call.input(index)
         assert value is not None
-        sides.append(b.call(aten.transpose.int, value, -1, -2) if call.integer(name, 0) else value)
+        rank = len(value.shapes[0])
+        if call.integer(f"transBatch{side}", 0):
+            value = b.call(aten.permute.default, value, [*range(1, rank - 1), 0, rank - 1])
+        sides.append(b.call(aten.transpose.int, value, -1, -2) if call.integer(f"trans{side}", 0) else value)
     product = b.call(aten.matmul.default, *sides)
     alpha = call.real("alpha", 1.0)
     return product if alpha == 1 else b.call(aten.mul.Tensor, product, alpha)

@@ -261,6 +261,20 @@ def _along(b: AtenBuilder, x: OnnxValue, axis: int, how: Resizing, resized: Resi
     return b.call(aten.permute.default, turned, back)
 
 
+@operator("AffineGrid")
+def affine_grid(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """The places of the cells of a map or a volume, moved by an affine map for each window or one for all."""
+    theta, corners = call.input(0), bool(call.integer("align_corners", 0))
+    cells = listed(call.known(1).tensors[0])[2:]
+    unmoved = torch.eye(len(cells), len(cells) + 1, dtype=theta.dtype)[None]
+    b.allowance.fold((2, *cells, len(cells) + 1), theta.dtype)
+    places = aten.affine_grid_generator.default(unmoved, [1, 1, *cells], corners).reshape(1, -1, len(cells))
+    places = torch.cat([places, torch.ones_like(places[..., :1])], -1)
+    moved = b.call(aten.matmul.default, Known.constant(places), b.call(aten.transpose.int, theta, 1, 2))
+    low, high = ([shape[0], *cells, len(cells)] for shape in moved.shapes)
+    return b.reshape(moved, (low, high))
+
+
 @operator("GridSample")
 def grid_sample(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """A map read at places between its cells."""
