@@ -122,6 +122,14 @@ def as_convolutions(network: Network) -> Network:
     return replace(network, nodes=nodes)
 
 
+def test_predicted_times_follow_the_memory_of_the_machine() -> None:
+    plan = make_plan(as_convolutions(padded()), image=(200, 200), step=(16, 16))
+    slow = replace(plan, constants=measured(byte_s=8))
+    (mine, crops), macs = plan.table.numbers, plan.table.scan.total
+    assert plan.table.speedup == pytest.approx((plan.table.crops + 16 * crops) / (macs + 16 * mine))
+    assert slow.table.speedup == pytest.approx((plan.table.crops + 128 * crops) / (macs + 128 * mine))
+
+
 def test_spread_taps_are_dilated_where_a_tile_spreads_them() -> None:
     network = as_convolutions(padded())
     atrous, shifted = (

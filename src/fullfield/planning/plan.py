@@ -173,7 +173,9 @@ class Plan:
         layers = layer_costs(self.network, self.places, first, scan, self.windows)
         beyond = halo(self.network, first, self.all_passes[0].step)
         numbers = numbers_written(self.network, scan), self.windows * sum(n.window_elements for n in self.network)
-        table = PlanTable(layers, beyond, numbers, self.windows, self.to_dict())
+        table = PlanTable(
+            layers, beyond, numbers, self.windows, self.to_dict(), macs_per_byte=self.constants.macs_per_byte
+        )
         return replace(table, notes=_notes(self, table))
 
     def to_dict(self) -> dict[str, Any]:

@@ -106,6 +106,7 @@ class PlanTable:
         windows: of the whole map.
         facts: of the plan, as JSON-able values.
         notes: lines of text below the layers.
+        macs_per_byte: time to write a byte, by the constants of the plan.
     """
 
     layers: tuple[LayerCosts, ...]
@@ -114,6 +115,7 @@ class PlanTable:
     windows: int
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    macs_per_byte: float = CONSTANTS.macs_per_byte
 
     @property
     def tile(self) -> FamilyCounts:
@@ -138,7 +140,7 @@ class PlanTable:
     @property
     def speedup(self) -> float:
         """How many times faster than crop by crop the scan should be, by multiply-adds and numbers written."""
-        each = CONSTANTS.macs_per_byte * _NUMBER_BYTES
+        each = self.macs_per_byte * _NUMBER_BYTES
         mine, crops = (
             macs + each * count for macs, count in zip((self.scan.total, self.crops), self.numbers, strict=True)
         )
