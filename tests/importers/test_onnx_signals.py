@@ -251,7 +251,7 @@ def test_rows_of_features_and_flat_pixels_are_no_signals(kind: str, tmp_path: Pa
     weights = weights_of(m=(96, 6), v=(6, 3), w=(6, 1, 3, 3))
     nodes = flat if kind == "features" else pixels
     path = stored(tmp_path / "a.onnx", nodes, ["n", 96], weights, pixels=[-1, 1, 8, 12])
-    with pytest.raises(CaptureError, match=r"input 'x' has 2 dimensions, not \(n, c, h, w\)"):
+    with pytest.raises(CaptureError, match=r"'x' takes 96 numbers a window, not an image \(n, c, h, w\)"):
         fullfield.load(path)
 
 

@@ -56,7 +56,7 @@ def test_convolutions_of_a_gated_network_read_channels_last_maps() -> None:
 
 
 @pytest.mark.parametrize("dim", [-2, -1])
-@pytest.mark.parametrize("shape", [(2, 3, 5, 6), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("shape", [(5, 6), (2, 5, 6), (2, 3, 5, 6), (2, 3, 4, 5, 6)])
 def test_selected_rows_and_columns_are_those_of_torch(shape: tuple[int, ...], dim: int) -> None:
     x, index = torch.rand(shape), torch.tensor([4, 0, 0, 2, 4])
     assert torch.equal(select_cells(x, dim, index), x.index_select(dim, index))

@@ -24,7 +24,11 @@ def keep_channels_last(module: GraphModule) -> GraphModule:
 def select_cells(x: Tensor, dim: int, index: Tensor) -> Tensor:
     """Rows (``dim`` -2) or columns (-1) of maps in the order of ``index``, channels side by side in memory.
 
+    What a network selects from vectors and tokens has no channels in front of its cells, and stays as it is.
+
     Shape: ``(n, *channels, y, x)`` -> ``(n, *channels, y', x)`` or ``(n, *channels, y, x')``
     """
+    if x.dim() < 4:
+        return torch.index_select(x, dim, index)
     cells_last = x.movedim((-2, -1), (1, 2))
     return torch.index_select(cells_last, dim + 3, index).movedim((1, 2), (-2, -1))

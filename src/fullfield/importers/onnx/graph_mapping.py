@@ -16,6 +16,7 @@ from fullfield.importers.onnx import (
     arithmetic,
     attention,
     bits,
+    classical,
     constants,
     control,
     layout,
@@ -45,6 +46,7 @@ FAMILIES = (
     arithmetic,
     attention,
     bits,
+    classical,
     constants,
     control,
     layout,
@@ -123,8 +125,8 @@ class GraphMapping:
         try:
             self._count()
             result = REGISTRY[full_name(node)](self.builder, self._call(node, inputs))
-            results = dict(zip(node.output, result if isinstance(result, tuple) else (result,), strict=False))
-            self._hold(node, results)
+            pairs = zip(node.output, result if isinstance(result, tuple) else (result,), strict=False)
+            self._hold(node, {name: value for name, value in pairs if value is not None})
         except CaptureError:  # of a node inside this one
             raise
         except Exception as error:  # torch raises many types for a damaged file

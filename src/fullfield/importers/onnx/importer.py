@@ -52,7 +52,7 @@ def load_onnx(
     read = read_model(path, parse_score(score), cap_bytes=cap_bytes)
     model = read.proto
     stated = metadata(model, path)
-    entry = find_input(model.graph, path)
+    entry = find_input(model.graph, path, None if window is None else parse_window(window))
     of_signals = entry.axes is not None or stated.of_signals
     given = (1, window) if of_signals and isinstance(window, int) else window
     size = parse_window(given if given is not None else _own_window(stated, entry, path))
@@ -174,9 +174,11 @@ def _first_value(b: AtenBuilder, entry: ImageInput) -> OnnxValue:
         b.path = entry.name
         signal = b.call(aten.squeeze.dims, b.input, [1, 2] if entry.axes == "nt" else [2])
         return b.call(aten.permute.default, signal, [0, 2, 1]) if entry.axes == "ntc" else signal
-    if not entry.channels_last and not entry.without_band:
+    if not entry.channels_last and not entry.without_band and not entry.flat:
         return b.input
     b.path = entry.name
+    if entry.flat:
+        return b.call(aten.flatten.using_ints, b.input, 1)
     if entry.without_band:
         return b.call(aten.squeeze.dims, b.input, [1])
     return b.call(aten.permute.default, b.input, [0, 2, 3, 1])

@@ -18,6 +18,7 @@ _MOVES = frozenset({"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeez
 _NORMALISES = frozenset({"Softmax", "LogSoftmax"})
 _SAME_CLASSES = _MOVES | _NORMALISES | {"Sigmoid"}
 _INDICES = frozenset({"ArgMax", "ArgMin", "TopK", "NonZero"})
+_CLASSIFIERS = frozenset({"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"})  # give a label, then scores
 _LOOKUPS = {"ArrayFeatureExtractor": 1, "Gather": 1, "LabelEncoder": 0, "ZipMap": 0}  # input that is looked up
 _STRING = onnx.TensorProto.STRING
 
@@ -137,6 +138,8 @@ class _Values:
                 return ""
             if node.op_type in _INDICES:
                 return str(node.input[0])
+            if node.op_type in _CLASSIFIERS:
+                return str(node.output[1]) if value == node.output[0] and len(node.output) > 1 else ""
             place = 0 if node.op_type in _MOVES else _LOOKUPS.get(node.op_type, -1)
             if node.op_type == "ZipMap" or not 0 <= place < len(node.input):
                 return ""
@@ -165,12 +168,15 @@ class _Values:
         return ", ".join(f"{i}: {value.name}{stated_shape(value)}" for i, value in enumerate(self.graph.output))
 
     def _labels(self, output: str) -> tuple[str, ...] | None:
-        """The names of classes in a table."""
+        """The names of classes in a table, or in the classifier that gives the scores."""
         node = self.makers.get(output)
-        if node is None or node.op_type != "ZipMap":
+        while node is not None and node.op_type in _SAME_CLASSES | {"Normalizer"} and node.input:
+            node = self.makers.get(node.input[0])
+        if node is None or node.op_type not in _CLASSIFIERS | {"ZipMap"}:
             return None
         lists = {each.name: [*each.strings, *each.ints] for each in node.attribute}
-        labels = lists.get("classlabels_strings") or lists.get("classlabels_int64s") or []
+        names = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
+        labels = next(filter(None, map(lists.get, names)), [])
         return (
             tuple(each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in labels) or None
         )

@@ -110,7 +110,8 @@ def shortest(value: float) -> float:
     return float(str(single)) if float(single) == value else float(value)
 
 
-OperatorMapping = Callable[[AtenBuilder, OnnxCall], "OnnxValue | tuple[OnnxValue, ...]"]
+OperatorMapping = Callable[[AtenBuilder, OnnxCall], "OnnxValue | tuple[OnnxValue | None, ...]"]
+"""Makes the values of a node; ``None`` for those that are not computed, and that no other node may read."""
 REGISTRY: dict[str, OperatorMapping] = {}
 
 
