@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 
+import fullfield
 from fullfield.errors import CaptureError
 from fullfield.importers.onnx import load_onnx
 
 from .onnx_models import check, flat, model, oracle, stored, windows  # noqa: TID252 - tests are no package
 
+NODE = helper.make_node
 RNG = np.random.default_rng(3)
 
 PADDED: list[dict[str, Any]] = [
@@ -165,3 +168,30 @@ def test_a_pool_whose_indices_are_used_is_refused(tmp_path: Path) -> None:
     ]
     with pytest.raises(CaptureError, match="indices"):
         load_onnx(stored(model(nodes), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads", "size"),
+    [
+        (3, 2, [0, 0, 1, 1], 16), (2, 1, [0, 0, 1, 1], 16), (2, 1, [1, 1, 0, 0], 15), (3, 3, [0, 0, 1, 1], 14),
+        (3, 1, [0, 1, 1, 1], 16), (4, 2, [0, 1, 2, 1], 16), (5, 2, [1, 1, 2, 2], 16),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_means_without_uneven_padding_are_shared(
+    kernel: int, stride: int, pads: list[int], size: int, tmp_path: Path
+) -> None:
+    weights = {"w": _weights(4, 3, 3, 3)}
+    nodes = [
+        NODE("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        NODE("AveragePool", ["c"], ["p"], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=pads),
+        NODE("Relu", ["p"], ["r"]), NODE("GlobalMaxPool", ["r"], ["g"]), NODE("Flatten", ["g"], ["y"]),
+    ]  # fmt: skip
+    made = model(nodes, weights, shape=("n", 3, size, size))
+    net = check(made, tmp_path, atol=1e-5)
+    assert all(row.shared for row in fullfield.inspect(net).rows if row.type in ("avg_pool2d", "relu", "slice"))
+    image = windows(1, (size + 8, size + 4, 3))[0]
+    scores = fullfield.scan(net, image, step=4).array
+    crops = [image[y : y + size, x : x + size].transpose(2, 0, 1) for y in (0, 4, 8) for x in (0, 4)]
+    wanted = oracle(made, np.stack(crops)).reshape(6, -1)
+    np.testing.assert_allclose(scores.reshape(len(scores), -1).T, wanted, rtol=0, atol=1e-5)

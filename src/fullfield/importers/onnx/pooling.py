@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from fullfield.geometry.axis import Op
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.layout import by_channels_first
@@ -48,6 +51,10 @@ def average_pool(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     if f.even and small and set(f.dilations) == {1}:
         kernel, strides, low = list(f.kernel), list(f.strides), list(f.low)
         return b.call(_AVERAGE[len(kernel)], x, kernel, strides, low, f.ceil, counted)
+    if not counted and set(f.dilations) == {1}:
+        shifted = _evenly_padded_mean(b, x, f)
+        if shifted is not None:
+            return shifted
     total = _mean(b, x, f)
     count = _mean_share(f, x.shapes[0][2:], x.dtype, counted=counted)
     return total if bool((count == 1).all()) else b.call(aten.div.Tensor, total, Known.constant(count))
@@ -137,6 +144,40 @@ def _mean(b: AtenBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
     if set(f.dilations) == {1}:
         return b.call(_AVERAGE[rank], x, kernel, strides, [0] * rank, False, True)
     return _dilated_mean(b, x, f)
+
+
+def _evenly_padded_mean(b: AtenBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue | None:
+    """The mean of the cells inside the map, by torch's pool; ``None`` where no even padding has the file's cells.
+
+    torch leaves out padding, but pads both ends alike: by the low padding, and strides more whose cells are cut off.
+    The last cells may reach beyond the padding.
+    """
+    sizes = x.shapes[0][2:]
+    for ceil in (False, True):
+        found = [
+            _even_padding(op, size, wanted, ceil=ceil)
+            for op, size, wanted in zip(f.axes(), sizes, f.output_cells(sizes), strict=True)
+        ]
+        paddings = [padding for padding in found if padding is not None]
+        if len(paddings) == len(found):
+            break
+    else:
+        return None
+    y = b.call(_AVERAGE[len(sizes)], x, list(f.kernel), list(f.strides), paddings, ceil, False)
+    for axis, (op, padding, wanted) in enumerate(zip(f.axes(), paddings, f.output_cells(sizes), strict=True)):
+        first = (padding - op.low) // op.stride
+        if y.shapes[0][axis + 2] != wanted:
+            y = b.call(aten.slice.Tensor, y, axis + 2, first, first + wanted, 1)
+    return y
+
+
+def _even_padding(op: Op, size: int, wanted: int, *, ceil: bool) -> int | None:
+    """The least padding of both ends that gives an operator's cells, or these and others."""
+    for padding in range(op.low, op.kernel // 2 + 1, op.stride):
+        even = replace(op, low=padding, high=padding, ceil=ceil)
+        if even.cells(size) >= (padding - op.low) // op.stride + wanted:
+            return padding
+    return None
 
 
 def _dilated_mean(b: AtenBuilder, x: OnnxValue, f: WindowGeometry) -> OnnxValue:
