@@ -85,9 +85,9 @@ class MachineCosts:
 # Of the machine on which the built-in constants were fitted (AMD EPYC with AVX-512, one thread, float32, 8 ps a
 # multiply-add), in multiply-adds; fresh memory in pages of 4 KB, and in pages of 2 MB.
 _REFERENCE = {
-    "torch": MachineCosts(1.0, 1.06, 5.5, 0.88, 1.12, 5.1, 42.0, 3.4e6, 6e6),
-    "openvino": MachineCosts(1.0, 1.03, 7.1, 0.86, 1.03, 4.7, 42.0, 6.8e5, 5.6e6),
-    "onnxruntime": MachineCosts(1.0, 1.04, 11.5, 0.86, 1.08, 4.5, 42.0, 5.2e5, 5.5e6),
+    "torch": MachineCosts(1.0, 1.06, 5.5, 0.88, 1.12, 5.1, 46.0, 3.6e6, 6e6),
+    "openvino": MachineCosts(1.0, 1.03, 7.1, 0.86, 1.03, 4.7, 46.0, 7.5e5, 5.6e6),
+    "onnxruntime": MachineCosts(1.0, 1.04, 11.5, 0.86, 1.08, 4.5, 46.0, 5.4e5, 5.5e6),
 }
 _HUGE_PAGES_FRESH = 2.5
 
