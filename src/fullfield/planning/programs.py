@@ -137,6 +137,7 @@ class _Shared:
             self._count(node)
         for name in self.last:
             self.parts[self.level[name]].outputs += self._pieces(name)
+        self._count_buffers(nodes)
 
     def _place(self, node: NodeSpec) -> None:
         """Finds the level of a node, and what the program there reads of earlier ones."""
@@ -165,7 +166,7 @@ class _Shared:
         self.level[name] = level
 
     def _count(self, node: NodeSpec) -> None:
-        """Counts a node's operators, weights and buffers."""
+        """Counts a node's operators and weights."""
         if not node.inputs:
             return
         part = self.parts[self.level[node.name]]
@@ -176,11 +177,29 @@ class _Shared:
         if _is_merged(node, self.network):
             return
         part.operators += len(self._pieces(node.name))
-        own = max(self._pieces(node.name))
-        within = [i for i in node.inputs if self.level[i] == self.level[node.name] and self.network[i].inputs]
-        read = [n for i in within for n in self._pieces(i)]
-        times = 1 if node.scratch.weights and not read else _IN_TURN
-        part.buffers = max(part.buffers, times * max([own, *read]))
+
+    def _count_buffers(self, nodes: list[NodeSpec]) -> None:
+        """Counts values that a program keeps for itself: outputs lie in memory outside; families come in turn."""
+        reads = {n.name: self._read_by(n) for n in nodes}
+        reader = {i: n.name for n in nodes for i in reads[n.name]}
+        held: dict[str, int] = {}
+        for node in nodes:
+            level = self.level[node.name]
+            if node.inputs and node.name in reader and node.name not in self.last:
+                held[node.name] = max(self._pieces(node.name))
+            part = self.parts[level]
+            part.buffers = max(part.buffers, sum(size for name, size in held.items() if self.level[name] == level))
+            for i in reads[node.name]:
+                if reader[i] == node.name:
+                    held.pop(i, None)
+
+    def _read_by(self, node: NodeSpec) -> list[str]:
+        """The nodes that an operator reads; of one that is merged with a convolution, those that both read."""
+        found = []
+        for i in node.inputs:
+            merged = _is_merged(node, self.network) and self.network[i].scratch.weights
+            found += self.network[i].inputs if merged else [i]
+        return found
 
     def _pieces(self, name: str) -> list[int]:
         """Bytes of every family of a node; of all where they are computed at once."""
@@ -224,7 +243,8 @@ class _Shared:
 
 def _is_merged(node: NodeSpec, network: Network) -> bool:
     """Whether an operator is merged with the convolution before it."""
-    return node.overwrites > 0 and any(network[i].scratch.weights > 0 for i in node.inputs)
+    may = node.overwrites > 0 or node.op == "clamp"
+    return may and any(network[i].scratch.weights > 0 for i in node.inputs)
 
 
 def _windows(network: Network, layout: TileLayout, window_size: Mapping[str, int], batch: int) -> list[_Part]:
