@@ -22,15 +22,16 @@ class Draft:
         macs: int = 0,
         reads: tuple[str, ...] = (),
         reason: str = "",
+        op: str | None = None,
     ) -> str:
-        """The new node's name."""
+        """The new node's name; the operator's own is that of its kind if it is not given."""
         inputs = reads or (self.nodes[-1].name,)
         before = next(n for n in self.nodes if n.name == inputs[0])
         cells = tuple(op.cells(n) for op, n in zip(ops, before.shape[-2:], strict=True)) if kind != "whole" else ()
         name = f"n{len(self.nodes)}"
         scratch = Scratch(weights=2, taps=True) if kind == "windowed" and macs else Scratch()
         layer, shape = f"layer{len(self.nodes)}", (channels, *cells)
-        self.nodes.append(NodeSpec(name, layer, kind, kind, inputs, ops, shape, macs, reason, scratch=scratch))
+        self.nodes.append(NodeSpec(name, layer, op or kind, kind, inputs, ops, shape, macs, reason, scratch=scratch))
         return name
 
     def conv(self, channels: int, kernel: int, *, stride: int = 1, padding: int = 0) -> str:

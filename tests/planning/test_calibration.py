@@ -51,7 +51,7 @@ def test_differences_that_another_measurement_may_show_are_chance() -> None:
 def test_a_faster_processor_makes_all_else_dearer() -> None:
     found = measured(**dict.fromkeys(("mac_s", "pointwise_s", "depthwise_s", "dilated_s", "linear_s"), 1 / 4))
     assert (found.macs_per_byte, found.macs_per_fresh_byte, found.macs_per_call) == (16.0, 40.0, 8e5)
-    assert (found.macs_per_tile, found.macs_per_program) == (2e8, 8e10)
+    assert (found.macs_per_tile, found.macs_per_operator) == (2e8, 1e9)
     assert (found.pointwise, found.depthwise, found.dilated, found.linear) == (1.0, 1.0, 1.0, 1.0)
 
 
@@ -64,7 +64,7 @@ def test_each_kind_of_operator_has_its_own_rate() -> None:
 def test_no_constant_is_far_from_the_built_in_one() -> None:
     far = measured(byte_s=1e9, fresh_byte_s=1e-9, call_s=1e9, tile_s=1e-9, depthwise_s=1e9, linear_s=1e-9)
     assert (far.macs_per_byte, far.macs_per_fresh_byte) == (128.0, 1.25)
-    assert (far.macs_per_call, far.macs_per_tile, far.macs_per_program) == (128e5, 6.25e6, 2.5e9)
+    assert (far.macs_per_call, far.macs_per_tile, far.macs_per_operator) == (128e5, 6.25e6, 3.125e7)
     assert (far.depthwise, far.linear) == (8.0, 0.25)
 
 

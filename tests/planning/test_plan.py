@@ -596,6 +596,15 @@ def test_programs_of_fewer_kinds_of_tiles_are_kept_where_the_budget_has_no_room_
     assert plan.memory.total_bytes <= plan.budget_bytes
 
 
+def test_compiling_many_kinds_of_tiles_is_part_of_a_plans_time() -> None:
+    """In context a map has one kind of tile or nine; a slow compiler makes it one."""
+    options: dict[str, Any] = {"image": (400, 400), "step": (8, 8), "borders": CONTEXT, "budget_bytes": 10**9}
+    options["overhead"] = Overhead(engine=ENGINES["openvino"])
+    quick, slow = (replace(ENGINE_CONSTANTS["openvino"], macs_per_operator=macs) for macs in (0.0, 1e9))
+    tiles = [make_plan(padded(), constants=constants, **options) for constants in (quick, slow)]
+    assert tiles[0].tile != tiles[1].tile == tiles[1].shape
+
+
 def test_the_plan_of_an_equal_scan_is_made_once() -> None:
     costs = CostCache(padded(), 4)
     settings = {"image": (90, 90), "step": (4, 4), "costs": costs, "overhead": Overhead(channels=3)}

@@ -24,8 +24,8 @@ def test_where_windows_share_all_cells_there_is_one_program() -> None:
     first, second = 4 * 4 * 6 * 6, 4 * 2 * 4 * 4
     assert of_tile(draft.done(), CONTEXT, (1, 1)) == ProgramCost(
         live=2 * second,  # as the program gives it, and as one table
-        buffers=2 * max(first, second),
-        largest_buffers=2 * max(first, second),
+        buffers=first,  # the second is its output
+        largest_buffers=first,
         convolved=4 * (4 * 3 * 9 + 2 * 4 * 9),
         operators=2,
     )
@@ -56,8 +56,7 @@ def test_convolutions_of_single_cells_that_grow_are_computed_at_once() -> None:
     table = 4 * 8 * (2 + 2 + 14) ** 2
     assert found.operators == 9 + 3 + 9
     assert found.convolved == 4 * (4 * 3 * 9 + 2 * 8 * 4 + 2 * 8 * 9)
-    assert found.buffers == 4 * 4 * 14**2 + 2 * table + 4 * 2 * 12**2
-    assert found.largest_buffers == 2 * table
+    assert found.buffers == found.largest_buffers == 2 * table  # what is added up; all else are outputs
 
 
 def test_what_runs_per_window_is_a_program_for_each_size_of_batch() -> None:
@@ -65,7 +64,7 @@ def test_what_runs_per_window_is_a_program_for_each_size_of_batch() -> None:
     one, two = (of_tile(network, EXACT, (1, 5), batch=n) for n in (5, 3))
     per_window = one.operators - 1
     assert two.operators == 1 + 2 * per_window
-    assert two.buffers == one.buffers == one.largest_buffers + 5 * 2 * 4 * 5
+    assert two.buffers == one.buffers == one.largest_buffers == 5 * 2 * 4 * 5
 
 
 def test_what_an_engine_takes_is_a_sum_of_shares() -> None:
@@ -76,3 +75,22 @@ def test_what_an_engine_takes_is_a_sum_of_shares() -> None:
     once, each = 2 + 500, 30 + 7000 + 110_000 + 1_300_000
     assert engine.tile_bytes(cost, 1) == once + each
     assert engine.tile_bytes(cost, 4) == once + 4 * each
+
+
+def test_activations_are_merged_with_the_convolution_before_them() -> None:
+    draft = Draft((8, 8))
+    draft.conv(4, 3)
+    draft.add("cell", 4, op="clamp")
+    draft.conv(2, 3)
+    found = of_tile(draft.done(), CONTEXT, (1, 1))
+    assert found.operators == 2
+    assert found.buffers == 4 * 4 * 6 * 6
+
+
+def test_a_pool_over_whole_windows_is_many_operators_in_each_family() -> None:
+    """A pool of windows of 8 cells on two by two of them, all of whose cells are borders of their own kind."""
+    draft = Draft((8, 8))
+    draft.conv(4, 3)
+    before = of_tile(draft.done(), Borders(1), (2, 2)).operators
+    draft.add("windowed", 4, (Op(6, low=3, high=2, edge="inside"),) * 2)
+    assert of_tile(draft.done(), Borders(1), (2, 2)).operators == before + 9 * 6

@@ -258,6 +258,15 @@ def _kinds(task: _Task, tile: Pair, shape: Pair, step: Pair) -> Pair:
     return found[0], found[1]
 
 
+def _made(kinds: Pair, kept: int, rows: int) -> int:
+    """How often the programs of a kind of tile are made in a scan, and in another one if not all are kept for it.
+
+    Where those of a row of tiles are not kept they are made in every row.
+    """
+    once = rows * kinds[1] if kept < kinds[1] else math.prod(kinds)
+    return once if kept >= math.prod(kinds) else 2 * once
+
+
 def _kept(kinds: Pair) -> list[int]:
     """Of how many kinds of tiles the programs may be kept: of all, of those in a row of tiles, of one."""
     return sorted({min(n, CACHED_PROGRAMS) for n in (math.prod(kinds), kinds[1], 1)}, reverse=True)
@@ -334,9 +343,10 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         found = cost(tile, batch, stop)
         taken, kept = memory(tile, batch, stop, found)
         work, time = _work(found, tile, task.constants), _time(found, tile, shape, task.constants)
-        if task.overhead.engine.compiles and kept < (kinds := _kinds(task, tile, shape, step)[1]):
-            again = tiles_along(shape[0], tile[0]) * kinds  # those of every row of tiles
-            time += again * task.constants.macs_per_program / math.prod(shape)
+        if task.overhead.engine.compiles:
+            programs = task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
+            made = _made(_kinds(task, tile, shape, step), kept, tiles_along(shape[0], tile[0])) - 1  # one is always
+            time += made * programs.operators * task.constants.macs_per_operator / math.prod(shape)
         return TileOption(tile, batch, stop, work, time, taken.total_bytes)
 
     search = TileSearch(

@@ -16,6 +16,7 @@ from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import TileLayout
 
 CACHED_PROGRAMS = 16  # of a network, kept from tile to tile and from scan to scan
+_POOL_OPERATORS = 6  # a pool over whole windows is 34 slices and sums a family, of a sixth of others' memory
 _IN_TURN = 2  # buffers that a run of operators takes: one is read while the other is written
 
 
@@ -176,7 +177,8 @@ class _Shared:
             part.convolved += weights_of(node)
         if _is_merged(node, self.network):
             return
-        part.operators += len(self._pieces(node.name))
+        pieces = len(self._pieces(node.name))
+        part.operators += pieces * (_POOL_OPERATORS if pieces > 1 and pools_windows(node) else 1)
 
     def _count_buffers(self, nodes: list[NodeSpec]) -> None:
         """Counts values that a program keeps for itself: outputs lie in memory outside; families come in turn."""
