@@ -197,7 +197,7 @@ class _Shared:
 
     def _read_by(self, node: NodeSpec) -> list[str]:
         """The nodes that an operator reads; of one that is merged with a convolution, those that both read."""
-        found = []
+        found: list[str] = []
         for i in node.inputs:
             merged = _is_merged(node, self.network) and self.network[i].scratch.weights
             found += self.network[i].inputs if merged else [i]
