@@ -97,6 +97,38 @@ def test_a_trusted_pt2_program_with_a_frozen_batch_is_one_error(tmp_path: Path) 
     assert torch.allclose(loaded(x), _net()(x), atol=1e-6), "or the batch turned out to be free"
 
 
+class _Attention(nn.Module):
+    """A class token before the patches, and torch's attention over sequences that come first."""
+
+    def __init__(self, *, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.patches, self.token = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(1, 1, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=not first)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        x = x.transpose(0, 1) if self.first else x
+        x = self.attention(x, x, x)[0]
+        return self.head(x[0] if self.first else x[:, 0])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_program_of_a_fixed_batch_runs_once_for_each_window(first: bool, batch: int, tmp_path: Path) -> None:
+    net = _Attention(first=first).eval()
+    program = torch.export.export(net, (torch.randn(batch, 3, 16, 16),))
+    torch.export.save(program.run_decompositions() if batch == 4 else program, tmp_path / "net.pt2")
+    loaded = load(tmp_path / "net.pt2", trust=True)
+    x = torch.randn(3, 3, 16, 16)
+    assert loaded.window == (16, 16)
+    with torch.no_grad():
+        assert torch.allclose(loaded(x), net(x), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickled_module_needs_trust(zipped: bool, tmp_path: Path) -> None:
     net, path = _net(), tmp_path / "net.pt"

@@ -27,6 +27,7 @@ from fullfield.model.window_standardise import Standardise, parse_standardise
 
 if TYPE_CHECKING:
     from fullfield.importers.checkpoints.state_dict import StateDict
+    from fullfield.importers.torch_files import ProgramFile
 
 _LABELS = "labels.txt"  # next to a model's file, with one class name a line
 
@@ -213,16 +214,28 @@ def _load_trusted(path: Path, kind: str, what: str, *, arch: str | None, trust: 
 
     given = {**options, "name": options["name"] or path.stem}
     if kind == "program":
-        module, shape = read_program(path)
-        if shape is not None:
-            given["window"], given["channels"] = options["window"] or shape[1:], options["channels"] or shape[0]
-        return capture_module(module, **given)
+        return _capture_program(read_program(path), given)
     found = read_pickle(path)
     if not isinstance(found, nn.Module):
         return _load_state(found, arch, options)
     if arch is not None:
         raise _carries_network(str(path))
     return capture_module(found, **given)
+
+
+def _capture_program(program: ProgramFile, given: dict[str, Any]) -> Model:
+    """The model of a ``.pt2`` file; one with a fixed batch that cannot be made free runs once for each window."""
+    if program.shape is not None:
+        channels, *window = program.shape
+        given = {**given, "window": given["window"] or tuple(window), "channels": given["channels"] or channels}
+    try:
+        return capture_module(program.module, **given)
+    except CaptureError as error:
+        each = program.for_each_window(given["name"])
+        try:
+            return capture_module(each or program.module, **given)
+        except CaptureError:
+            raise error from None
 
 
 def _load_script(path: Path, options: dict[str, Any]) -> Model:

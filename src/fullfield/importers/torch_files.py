@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,34 @@ from torch import nn
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.checkpoints.state_dict import StateDict, state_in
 from fullfield.importers.foreign import USE_ONNX, recognised_pickle
+from fullfield.model.by_window import for_each_window
 
 
-def read_program(path: Path) -> tuple[nn.Module, tuple[int, int, int] | None]:
-    """The module in a ``.pt2`` file, and its input's channels, height and width where the file fixes them.
+@dataclass(frozen=True)
+class ProgramFile:
+    """A ``.pt2`` file's network, and what the file fixes of its input.
 
-    Of a signal ``(n, c, t)`` the height is one.
+    Args:
+        shape: channels, height and width; of a signal ``(n, c, t)`` the height is one.
+        batch: windows.
     """
+
+    module: torch.fx.GraphModule
+    shape: tuple[int, int, int] | None = None
+    batch: int | None = None
+
+    def for_each_window(self, name: str) -> torch.fx.GraphModule | None:
+        """The network for any number of windows, where the file has one for a fixed number of images; else ``None``."""
+        if self.shape is None or self.batch is None:
+            return None
+        try:
+            return for_each_window(self.module, self.batch, self.shape, name)
+        except CaptureError:
+            return None
+
+
+def read_program(path: Path) -> ProgramFile:
+    """The program in a ``.pt2`` file."""
     try:
         program = torch.export.load(path)
         module = program.module(check_guards=False)
@@ -29,9 +51,10 @@ def read_program(path: Path) -> tuple[nn.Module, tuple[int, int, int] | None]:
     plain = torch.fx.GraphModule(module, module.graph)
     fixed = len(shapes) == 1 and len(shapes[0]) in (3, 4) and all(isinstance(size, int) for size in shapes[0][1:])
     if not fixed:
-        return plain, None
-    channels, *sides = shapes[0][1:]
-    return plain, (channels, *([1, *sides][-2:]))
+        return ProgramFile(plain)
+    batch, channels, *sides = shapes[0]
+    fixed_batch = batch if isinstance(batch, int) and len(sides) == 2 else None
+    return ProgramFile(plain, (channels, *([1, *sides][-2:])), fixed_batch)
 
 
 def read_pickle(path: Path) -> nn.Module | StateDict:

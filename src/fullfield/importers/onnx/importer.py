@@ -12,7 +12,6 @@ from fullfield.errors import CaptureError, first_line
 from fullfield.importers.limits import LayerRefused, broken
 from fullfield.importers.onnx.allowance import Allowance
 from fullfield.importers.onnx.builder import AtenBuilder
-from fullfield.importers.onnx.by_window import for_each_window
 from fullfield.importers.onnx.functions import most_nodes
 from fullfield.importers.onnx.graph_mapping import GraphMapping, Reading
 from fullfield.importers.onnx.interface import ImageInput, find_input
@@ -20,6 +19,7 @@ from fullfield.importers.onnx.metadata import Metadata, metadata
 from fullfield.importers.onnx.reader import CAP_BYTES, ReadModel, opset, read_model
 from fullfield.importers.onnx.values import OnnxValue, Traced
 from fullfield.model.batch_independence import check_batch_independence
+from fullfield.model.by_window import for_each_window
 from fullfield.model.fake_quantisation import READ_AS_FLOATS
 from fullfield.model.features import parse_score, vector_rule
 from fullfield.model.given_preprocessing import PreprocessingLike, resolve
@@ -131,7 +131,7 @@ def _each_window(
         return None
     try:
         network = _network(read, path, entry, window, fix=fix, kept=True)
-        graph = for_each_window(network.graph, entry.batch, (entry.channels, *window), path)
+        graph = for_each_window(network.graph, entry.batch, (entry.channels, *window), str(path))
     except CaptureError:
         return None
     return replace(network, graph=graph)

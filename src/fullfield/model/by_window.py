@@ -7,7 +7,6 @@ the attention of sequences that come first, such a file does not tell where the 
 from __future__ import annotations
 
 import operator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ _COUNTS = (3, 5)
 _VIEWS = (aten.view.default, aten._unsafe_view.default)
 
 
-def for_each_window(network: GraphModule, count: int, shape: tuple[int, int, int], path: Path) -> GraphModule:
+def for_each_window(network: GraphModule, count: int, shape: tuple[int, int, int], name: str) -> GraphModule:
     """The graph of a network of a fixed batch, for any number of windows; each window fills a whole batch.
 
     Exact: yes
@@ -36,35 +35,45 @@ def for_each_window(network: GraphModule, count: int, shape: tuple[int, int, int
     Args:
         network: takes ``(count, c, h, w)``; returns one score vector, or ``count`` of them.
         shape: of a window.
+        name: of the network, for errors.
 
     Raises:
         CaptureError: it returns something else, mixes the windows of its batch, or torch cannot run it for each window.
     """
     example = example_of(network, shape)[:1]
     noise = torch.rand(count, *shape, generator=torch.Generator().manual_seed(0)).to(example)
-    with torch.no_grad():
-        scores = network(noise)
+    with torch.no_grad(), quiet():
+        try:
+            scores = network(noise)
+        except Exception as error:  # torch and the network's code raise many types
+            what = f"does not run on a batch of {count}: {first_line(error)}"
+            raise CaptureError(name, what, fix="export it with a free batch") from error
+        if not isinstance(scores, Tensor):
+            what = "gives several outputs for a batch of a fixed size"
+            raise CaptureError(name, what, fix="export it with a free batch")
         apart = [network(window.expand(count, *shape))[0] for window in noise] if count > 1 else [scores]
     found = tuple(scores.shape)
     of_one = found if count == 1 else found[1:]
     if sum(size != 1 for size in of_one) > 1 or (count > 1 and found[:1] != (count,)):
         what = f"a batch of {count} gives an output of shape {found}, not ({count}, K)"
-        raise CaptureError(str(path), what, fix="load the part that ends in one score vector a window")
+        raise CaptureError(name, what, fix="load the part that ends in one score vector a window")
     if count > 1 and not torch.allclose(scores, torch.stack(apart), rtol=1e-3, atol=1e-3 * float(scores.abs().max())):
         what = f"gives a window other scores when its batch of {count} holds other windows: it mixes the windows"
-        raise CaptureError(str(path), what, fix="export it with a free batch")
+        raise CaptureError(name, what, fix="export it with a free batch")
     try:
         first, second = (_traced(network, count, example.expand(windows, *shape)) for windows in _COUNTS)
         return _Merged(network, first, second).module()
     except Exception as error:  # torch raises many types
         what = f"has a fixed batch size of {count}, which cannot be made free: {first_line(error)}"
-        raise CaptureError(str(path), what, fix="export it with a free batch") from error
+        raise CaptureError(name, what, fix="export it with a free batch") from error
 
 
 def _traced(network: GraphModule, count: int, windows: Tensor) -> GraphModule:
     """The operators of so many windows; their nodes keep the paths of the network's."""
     for node in network.graph.nodes:
-        node.meta["custom"] = {"path": node.meta["path"]}  # torch copies this entry to what a node becomes
+        node.meta["custom"] = {
+            "path": node.meta.get("path", node.name)
+        }  # torch copies this entry to what a node becomes
 
     def scores(window: Tensor) -> Tensor:
         result: Tensor = Interpreter(network).run(window.expand(count, *window.shape))
