@@ -86,6 +86,29 @@ def test_quantised_networks_are_read_as_floats(kind: str, tmp_path: Path) -> Non
     assert np.abs(found - rounded).max() <= 0.08 * np.ptp(wanted)
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_dynamically_quantised_lstms(direction: str, per_channel: bool, tmp_path: Path) -> None:
+    directions = 2 if direction == "bidirectional" else 1
+    shapes = {"w": (directions, 20, 10), "r": (directions, 20, 5), "b": (directions, 40)}
+    nodes = [
+        NODE("Reshape", ["x", "steps"], ["s"]), NODE("Transpose", ["s"], ["t"], perm=[1, 0, 2]),
+        NODE("LSTM", ["t", "w", "r", "b"], ["all", "last"], name="lstm", hidden_size=5, direction=direction),
+        NODE("Transpose", ["last"], ["n"], perm=[1, 0, 2]), NODE("Flatten", ["n"], ["y"]),
+    ]  # fmt: skip
+    weights = {name: windows(1, shape)[0] * 0.4 for name, shape in shapes.items()}
+    made = model(nodes, weights | {"steps": np.array([-1, 27, 10])}, opset=17)
+    target = tmp_path / "quantised.onnx"
+    quantization.quantize_dynamic(stored(made, tmp_path), target, per_channel=per_channel)
+    loaded = load_onnx(target)
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in onnx.load(target).graph.node}
+    assert loaded.name == "quantised (quantised, read as floats)"
+    x = windows(4, (3, 9, 10))
+    found, wanted = loaded(torch.from_numpy(x)).detach().numpy(), oracle(made, x)
+    assert 0 < np.abs(found - wanted).max() <= 0.02 * np.ptp(wanted)  # weights of 8 bits
+    assert np.abs(found - oracle(onnx.load(target), x)).max() <= 0.05 * np.ptp(wanted)
+
+
 def test_the_range_of_integers_is_kept(tmp_path: Path) -> None:
     nodes = [
         NODE("QuantizeLinear", ["x", "s", "z"], ["q"]),

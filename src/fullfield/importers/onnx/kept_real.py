@@ -28,7 +28,7 @@ _FOLDED = _KEEPS | {"QuantizeLinear", "DequantizeLinear", "Cast", "Add", "Sub", 
 """Operators by which files make constants of constants."""
 _INTEGER = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention"})
 _ZERO_POINTS = {"ConvInteger": 2, "MatMulInteger": 2}
-_FLOATS = frozenset({"DynamicQuantizeMatMul", "MatMulNBits"})
+_FLOATS = frozenset({"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulNBits"})
 OF_CONSTANT = "of_constant"
 """The attribute of a ``QuantizeLinear`` of a constant, whose result stays integers, as if the file held them."""
 REAL_WEIGHT = "real_weight"

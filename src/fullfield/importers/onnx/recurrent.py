@@ -71,6 +71,26 @@ def recurrent(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
     return (steps, *(_turned(b, each, batch_first) for each in last))
 
 
+@operator("com.microsoft.DynamicQuantizeLSTM")
+def quantised_lstm(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
+    """An LSTM whose weights are integers, as the one with the real numbers that these mean.
+
+    Source: ONNX Runtime, operator DynamicQuantizeLSTM of com.microsoft; ``W`` is ``(directions, inputs, gates *
+    hidden)``, with one scale for each direction, or one for each of its columns.
+    """
+    weights = (_dequantised(b, call, 1, 8), _dequantised(b, call, 2, 10))
+    return recurrent(b, replace(call, op="LSTM", inputs=(call.inputs[0], *weights, *call.inputs[3:8])))
+
+
+def _dequantised(b: AtenBuilder, call: OnnxCall, at: int, scale: int) -> Known:
+    """``(integers - zero point) * scale`` in LSTM's order of axes."""
+    integers, *given = (call.known(index).tensors[0].float() for index in (at, scale, scale + 1))
+    factor, zero = (each.reshape(len(each), 1, -1) for each in given)
+    b.allowance.fold(tuple(integers.shape), torch.float32)
+    real = ((integers - zero) * factor).transpose(1, 2).contiguous()
+    return Known((real, real), call.known(at).name)
+
+
 def _target(call: OnnxCall) -> AtenOperator | None:
     """torch's operator of the cell; None if it has none, and every step becomes nodes of its own."""
     cell, directions = _CELLS[call.op], call.known(1).shapes[0][0]
