@@ -132,6 +132,11 @@ WRAPPED: dict[str, tuple[Callable[[nn.Module], Any], float, str]] = {
         2,
         "not those in 'model', those named module.*, without n_averaged, which are of no layer",
     ),
+    "an averaged copy of any name": (
+        lambda net: {"params": _weights(net), "params_ema": _weights(net, factor=2)},
+        2,
+        "the averaged (EMA) weights in 'params_ema', not those in 'params'",
+    ),
     "an averaged copy in Lightning": (
         lambda net: {"state_dict": _weights(net, "model.") | _weights(net, "ema_model.module.", 2)},
         2,

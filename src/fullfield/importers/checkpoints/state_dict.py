@@ -18,8 +18,11 @@ from fullfield.errors import first_line
 from fullfield.importers.checkpoints.packages import package
 from fullfield.importers.limits import broken, check_size
 
-AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "ema")
 _RAW = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
+AVERAGED = (
+    *(name for raw in _RAW for name in (f"{raw}_ema", f"ema_{raw}")),
+    *("model_ema_state_dict", "ema"),
+)
 _ARCHITECTURE = ("arch", "architecture", "model_name", "model", "backbone", "encoder_name", "encoder")
 _SETTINGS = ("hyper_parameters", "args", "config", "hparams", "opt")
 
