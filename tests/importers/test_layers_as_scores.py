@@ -142,6 +142,12 @@ def test_an_index_is_refused_with_the_name_of_the_scores(output: str, tmp_path: 
             load_onnx(with_outputs(tmp_path, output), score=score)
 
 
+def test_outputs_of_the_highest_scores_alone_are_refused_with_the_name_of_all_scores(tmp_path: Path) -> None:
+    said = r"has 2 outputs .*, all of the classes with the highest scores\n  fix: .* score='logits', --score logits"
+    with pytest.raises(CaptureError, match=said):
+        load_onnx(with_outputs(tmp_path, "values", "places"))
+
+
 def test_several_outputs_that_may_be_scores_are_listed(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"has 2 outputs \(0: logits, 1: pooled\)"):
         load_onnx(with_outputs(tmp_path, "logits", "pooled"))

@@ -171,8 +171,21 @@ def test_batch_norm(opset: int, tmp_path: Path) -> None:
 def test_a_batch_norm_in_training_mode_is_refused(tmp_path: Path) -> None:
     weights = {name: np.ones(3, np.float32) for name in "sbmv"}
     made = flat("BatchNormalization", weights, inputs=list("sbmv"), training_mode=1)
-    with pytest.raises(CaptureError, match="training mode"):
+    with pytest.raises(CaptureError, match=r"training mode.*\n  fix: .*evaluation mode: model\.eval\(\)"):
         load_onnx(stored(made, tmp_path))
+
+
+@pytest.mark.parametrize("op", ["BatchNormalization", "InstanceNormalization"])
+def test_a_norm_that_subtracts_from_its_variance_is_refused(op: str, tmp_path: Path) -> None:
+    names = "sbmv" if op == "BatchNormalization" else "sb"
+    made = flat(op, {name: np.ones(3, np.float32) for name in names}, inputs=list(names), epsilon=-1e14)
+    with pytest.raises(CaptureError, match=r"adds -1e\+14 to its variance\n  fix: .*another version of the exporter"):
+        load_onnx(stored(made, tmp_path))
+
+
+def test_a_file_of_a_free_size_says_how_to_give_the_window(tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match=r"its size is free\n  fix: .*window=224, --window 224"):
+        load_onnx(stored(flat("Relu", shape=("n", 3, "h", "w")), tmp_path))
 
 
 def test_instance_norm(tmp_path: Path) -> None:

@@ -24,7 +24,15 @@ PROBE_BATCH = 2
 
 
 class LayerRefused(Exception):
-    """The reason why a layer cannot be read; the importer adds file and layer."""
+    """The reason why a layer cannot be read; the importer adds file and layer.
+
+    Args:
+        fix: what to do about it, where that is known better than for layers in general.
+    """
+
+    def __init__(self, what: str, *, fix: str = "") -> None:
+        super().__init__(what)
+        self.fix = fix
 
 
 def broken(path: Path, what: str) -> CaptureError:

@@ -130,11 +130,9 @@ class GraphMapping:
         except CaptureError:  # of a node inside this one
             raise
         except Exception as error:  # torch raises many types for a damaged file
-            raise CaptureError(
-                f"{self.reading.path}: {layer_path(node)} ({node.op_type})",
-                first_line(error),
-                fix=self.reading.fix,
-            ) from error
+            fix = error.fix if isinstance(error, LayerRefused) and error.fix else self.reading.fix
+            where = f"{self.reading.path}: {layer_path(node)} ({node.op_type})"
+            raise CaptureError(where, first_line(error), fix=fix) from error
 
     def _count(self) -> None:
         """Counts a node that is about to be mapped.

@@ -28,6 +28,8 @@ from fullfield.model.torch_export import WindowSize, checked_model, parse_window
 
 aten = torch.ops.aten
 
+_GIVE_WINDOW = "pass the size that the network was trained for: window=224, --window 224, or HEIGHTxWIDTH"
+
 
 def load_onnx(
     path: Path,
@@ -110,7 +112,7 @@ def _own_window(stated: Metadata, entry: ImageInput, path: Path) -> tuple[int, i
     if stated.window is not None and (stated.is_own or None in (entry.height, entry.width)):
         return stated.window
     if entry.height is None or entry.width is None:
-        raise CaptureError(str(path), "does not state its window: its size is free", fix="pass window=224, say")
+        raise CaptureError(str(path), "does not state its window: its size is free", fix=_GIVE_WINDOW)
     return entry.height, entry.width
 
 

@@ -21,16 +21,17 @@ aten = torch.ops.aten
 def batch_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """``(x - mean) / sqrt(var + eps) * scale + shift`` with running statistics."""
     if call.integer("training_mode", 0) or not call.integer("spatial", 1):
-        raise LayerRefused("is in training mode or not spatial; only frozen batch norms per channel work")
+        what = "is in training mode or not spatial; only frozen batch norms per channel work"
+        raise LayerRefused(what, fix="export the network in evaluation mode: model.eval()")
     scale, shift, mean, var = call.weight(1), call.weight(2), call.buffer(3), call.buffer(4)
-    eps = call.real("epsilon", 1e-5)
+    eps = _epsilon(call, 1e-5)
     return b.call(aten.batch_norm.default, call.input(0), scale, shift, mean, var, False, 0.1, eps, True)
 
 
 @operator("InstanceNormalization")
 def instance_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Normalises each channel of each window."""
-    eps = call.real("epsilon", 1e-5)
+    eps = _epsilon(call, 1e-5)
     scale, shift = call.weight(1), call.weight(2)
     return b.call(aten.instance_norm.default, call.input(0), scale, shift, None, None, True, 0.1, eps, True)
 
@@ -43,7 +44,7 @@ def group_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     scale, shift = call.weight(1), call.weight(2)
     if call.opset < 21 and groups != channels:
         scale, shift = (_per_channel(v, channels // groups) for v in (scale, shift))
-    return b.call(aten.group_norm.default, x, groups, scale, shift, call.real("epsilon", 1e-5))
+    return b.call(aten.group_norm.default, x, groups, scale, shift, _epsilon(call, 1e-5))
 
 
 @operator("com.microsoft.GroupNorm")
@@ -51,7 +52,7 @@ def group_norm_of_runtime(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Normalises each group of channels, then an activation; channels are last by default."""
     if call.integer("channels_last", 1):
         return by_channels_first(b, call, group_norm_of_runtime)
-    eps, scale, shift = call.real("epsilon", 1e-5), call.weight(1), call.weight(2)
+    eps, scale, shift = _epsilon(call, 1e-5), call.weight(1), call.weight(2)
     y = b.call(aten.group_norm.default, call.input(0), call.integer("groups", 1), scale, shift, eps)
     return b.call(aten.silu.default, y) if call.integer("activation", 0) else y
 
@@ -65,7 +66,7 @@ def layer_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue | tuple[OnnxValue, .
         raise LayerRefused("normalises over the batch")
     scale, shift = (_shaped(b, v, shape) for v in (call.weight(1), call.weight(2)))
     target = aten.layer_norm.default if call.outputs == 1 else aten.native_layer_norm.default
-    arguments = (x, shape, scale, shift, call.real("epsilon", 1e-5))
+    arguments = (x, shape, scale, shift, _epsilon(call, 1e-5))
     return b.call(target, *arguments) if call.outputs == 1 else b.calls(target, *arguments)
 
 
@@ -74,7 +75,7 @@ def rms_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     """Divides by the root of the mean square over the last axes."""
     x, axis = call.input(0), call.integer("axis", -1)
     shape = list(x.shapes[0][axis:])
-    return b.call(aten.rms_norm.default, x, shape, _shaped(b, call.weight(1), shape), call.real("epsilon", 1e-5))
+    return b.call(aten.rms_norm.default, x, shape, _shaped(b, call.weight(1), shape), _epsilon(call, 1e-5))
 
 
 @operator("LRN")
@@ -164,9 +165,21 @@ def skip_layer_norm(b: AtenBuilder, call: OnnxCall) -> OnnxValue | tuple[OnnxVal
     bias = call.weight(3 if plain else 4)
     if bias is not None:
         total = b.call(aten.add.Tensor, total, bias)
-    shape, eps = [total.shapes[0][-1]], call.real("epsilon", 1e-12)
+    shape, eps = [total.shapes[0][-1]], _epsilon(call, 1e-12)
     if plain:
         y = b.call(aten.rms_norm.default, total, shape, call.weight(2), eps)
     else:
         y = b.call(aten.layer_norm.default, total, shape, call.weight(2), call.weight(3), eps)
     return (y, y, y, total)
+
+
+def _epsilon(call: OnnxCall, default: float) -> float:
+    """What is added to a variance.
+
+    Raises:
+        LayerRefused: it is below zero, which exporters write where they never set it.
+    """
+    found = call.real("epsilon", default)
+    if not found >= 0:
+        raise LayerRefused(f"adds {found:g} to its variance", fix="export it again, by another version of the exporter")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,11 @@ class _Values:
         if len(normalised) == 1:
             return normalised[0]
         what = f"has {len(names)} outputs ({self.listed()})"
-        raise CaptureError(str(self.path), what, fix="choose the one that holds the scores: score=0, say")
+        under = {self.index_of(name) for name in names}
+        if len(under) == 1 and (scores := under.pop()):
+            what += ", all of the classes with the highest scores"
+            raise CaptureError(str(self.path), what, fix=f"choose the scores under them: {_say(scores)}")
+        raise CaptureError(str(self.path), what, fix=f"choose the one that holds the scores: {_say(0)}, say")
 
     def chosen(self, output: str) -> ChosenValue:
         """The scores of an output: what a table of class names is made of, or the output itself.
@@ -93,7 +98,7 @@ class _Values:
         scores = self.index_of(output)
         if scores:
             what = f"output {output!r} is the index of a class, not its scores"
-            raise CaptureError(str(self.path), what, fix=f"choose the scores under it: score={scores!r}")
+            raise CaptureError(str(self.path), what, fix=f"choose the scores under it: {_say(scores)}")
         return ChosenValue(self.under_table(output), labels=self._labels(output))
 
     def find(self, name: str) -> str | None:
@@ -160,7 +165,7 @@ class _Values:
             path: None for node in self.graph.node for path in (*node.output, *_outer(layer_path(node)), node.name)
         }
         near = nearest(name, filter(None, known)) if isinstance(name, str) else []
-        fix = f"did you mean {', '.join(map(repr, near))}?" if near else "choose one of these: score=0, say"
+        fix = f"did you mean {', '.join(map(repr, near))}?" if near else f"choose one of these: {_say(0)}, say"
         return CaptureError(str(self.path), what, fix=fix)
 
     def listed(self) -> str:
@@ -198,6 +203,16 @@ class _Values:
         tensor = info.type.tensor_type
         sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim][1:]
         return bool(tensor.elem_type == _STRING) or sum(size != 1 for size in sizes) > 1
+
+
+def _say(score: int | str) -> str:
+    """How a user chooses a score, in Python and in the shell.
+
+    Examples:
+        >>> _say(0), _say("/fc/Gemm_output_0")
+        ('score=0, --score 0', "score='/fc/Gemm_output_0', --score /fc/Gemm_output_0")
+    """
+    return f"score={score!r}, --score {shlex.quote(str(score))}"
 
 
 def _outer(path: str) -> Iterable[str]:

@@ -103,7 +103,9 @@ def read_module(path: Path, *, window: WindowSize | None) -> tuple[nn.Module, in
     root = _root(read(path), path)
     _check_kinds(root, path)
     if window is None:
-        raise CaptureError(str(path), "is a Torch7 file, which does not state its window", fix="pass window=224, say")
+        raise CaptureError(
+            str(path), "is a Torch7 file, which does not state its window", fix="pass window=224, --window 224, say"
+        )
     size = parse_window(window)
     module = _build(root, path, "", {})
     channels = _channels(module, size)
