@@ -31,6 +31,7 @@ from fullfield.importers.onnx import (
     scattering,
     selection,
     slicing,
+    spectra,
     windowed,
 )
 from fullfield.importers.onnx.builder import AtenBuilder
@@ -61,6 +62,7 @@ FAMILIES = (
     scattering,
     selection,
     slicing,
+    spectra,
     windowed,
 )
 """The modules whose import fills the registry."""
