@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fullfield.geometry.axis import Op
-from fullfield.geometry.network import Network
+from fullfield.geometry.network import Network, Scratch
 from fullfield.planning import CONTEXT, EXACT, Tile, make_plan
 from fullfield.planning.overhead import EngineMemory
 from fullfield.planning.plan import Borders
@@ -94,3 +96,16 @@ def test_a_pool_over_whole_windows_is_many_operators_in_each_family() -> None:
     before = of_tile(draft.done(), Borders(1), (2, 2)).operators
     draft.add("windowed", 4, (Op(6, low=3, high=2, edge="inside"),) * 2)
     assert of_tile(draft.done(), Borders(1), (2, 2)).operators == before + 9 * 6
+
+
+def test_each_tap_of_a_max_pool_is_a_value_where_taps_are_spread() -> None:
+    """A pool of every second cell, then one whose taps lie two cells apart where windows begin at every cell."""
+    draft = Draft((16, 16))
+    for _ in range(2):
+        draft.add("windowed", 4, (Op(2, 2),) * 2)
+        draft.nodes[-1] = replace(draft.nodes[-1], scratch=Scratch(index_bytes=8))
+    network = draft.done()
+    plan = make_plan(network, image=(19, 19), step=(1, 1), borders=CONTEXT, tile=(4, 4), method="atrous")
+    found = program_cost(network, plan.layout(Tile(0, 0, 4, 4)), batch=1, itemsize=4)
+    first, second = 4 * 4 * 18 * 18, 4 * 4 * 16 * 16
+    assert found.buffers == first + 2 * second  # the taps of the first lie side by side

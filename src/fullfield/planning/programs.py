@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fullfield.geometry.network import Network, NodeSpec
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import TileLayout
+from fullfield.planning.mac_kinds import spreads_taps
 
 CACHED_PROGRAMS = 16  # of a network, kept from tile to tile and from scan to scan
 _POOL_OPERATORS = 6  # a pool over whole windows is 34 slices and sums a family, of a sixth of others' memory
@@ -190,10 +191,17 @@ class _Shared:
             if node.inputs and node.name in reader and node.name not in self.last:
                 held[node.name] = max(self._pieces(node.name))
             part = self.parts[level]
-            part.buffers = max(part.buffers, sum(size for name, size in held.items() if self.level[name] == level))
+            within = sum(size for name, size in held.items() if self.level[name] == level)
+            part.buffers = max(part.buffers, within + self._taps(node))
             for i in reads[node.name]:
                 if reader[i] == node.name:
                     held.pop(i, None)
+
+    def _taps(self, node: NodeSpec) -> int:
+        """Bytes of what each tap of a max pool reads, where they are spread: a value of its own."""
+        if not (node.scratch.index_bytes and spreads_taps(node, self.layout)):
+            return 0
+        return max(op.kernel for op in node.ops) * max(self._pieces(node.name))
 
     def _read_by(self, node: NodeSpec) -> list[str]:
         """The nodes that an operator reads; of one that is merged with a convolution, those that both read."""

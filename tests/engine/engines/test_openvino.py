@@ -16,6 +16,7 @@ from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.chain import EnginePart
 from fullfield.engine.engines.openvino import engine, package
 from fullfield.engine.engines.openvino.engine import OpenVinoEngine, Request
+from fullfield.engine.engines.openvino.writer import OpenVinoWriter
 from fullfield.errors import FullfieldError, UnsupportedError
 from tests.engine.engines.scans import EngineScan, in_float32
 from tests.oracle import Scan, captured, crops, difference
@@ -135,6 +136,25 @@ def test_convolutions_of_several_families_are_merged_with_their_bias_and_activat
     ]
     assert kinds.count("Convolution") > len(layers)
     assert not {"Eltwise", "Subgraph"} & set(kinds)
+
+
+def test_a_max_pool_of_spread_taps_is_computed_tap_by_tap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's own is computed cell by cell."""
+    layers = [nn.Conv2d(3, 8, 3), nn.MaxPool2d(3, 1, dilation=2), nn.MaxPool2d(2, 2), nn.Conv2d(8, 8, 3)]
+    scan = Scan(captured(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 7 * 7, 4)), 24))
+    written: list[Any] = []
+
+    class Recorded(OpenVinoWriter):
+        def model(self) -> Any:
+            written.append(super().model())
+            return written[-1]
+
+    monkeypatch.setenv("FULLFIELD_CACHE", "")
+    monkeypatch.setattr(engine, "OpenVinoWriter", Recorded)
+    program_of(scan, OpenVinoEngine(in_float32(scan.canonical)))
+    pools = [op for model in written for op in model.get_ops() if op.get_type_name() == "MaxPool"]
+    assert pools
+    assert all(max(pool.get_attributes()["dilations"]) == 1 for pool in pools)
 
 
 def test_other_types_than_float32_are_refused(scan: Scan) -> None:

@@ -65,6 +65,7 @@ CASES: list[tuple[Any, ...]] = [
     (aten.conv2d.padding, Weight(3, C, 4, 3), None, [1, 1], "same"),
     (aten.conv_transpose2d.input, Weight(C, 2, 3, 3), Weight(4), [2, 2], [1, 1], [1, 0], 2),
     (aten.max_pool2d.default, [3, 2], [2, 2], [1, 1], [1, 2], True),
+    (aten.max_pool2d.default, [3, 2], [1, 2], [0, 1], [2, 3], True),
     (aten.avg_pool2d.default, [3, 3], [2, 2], [1, 1], True, False),
     (aten.avg_pool2d.default, [3, 3], [2, 2], [1, 1], True, True),
     (aten.avg_pool2d.default, [2, 3], [], [0, 1], False, True, 5),

