@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 import pytest
 
-from fullfield.text import html_text, record_text, short_count, shortened, table_lines
+from fullfield.text import (
+    closest,
+    did_you_mean,
+    html_text,
+    list_text,
+    record_text,
+    short_count,
+    shortened,
+    size_text,
+    table_lines,
+)
 
 ROWS = [("layer", "type", "MACs"), ("conv1", "conv", "9"), ("fc", "", "1,000")]
 
@@ -54,3 +64,21 @@ def test_a_record_shows_what_is_not_its_default() -> None:
 
 def test_html_shows_lines_as_they_are() -> None:
     assert html_text("a < b\n  c") == "<pre>a &lt; b\n  c</pre>"
+
+
+def test_a_long_list_says_how_many_items_are_left_out() -> None:
+    assert list_text(["a", "b", "c"], 3) == "a, b, c"
+    assert list_text(["a", "b", "c", "d"], 3, "; ") == "a; b; c and 1 more"
+    assert list_text([], 3) == ""
+
+
+def test_sizes_are_joined_by_an_x() -> None:
+    assert (size_text([3, 224, 224]), size_text(())) == ("3x224x224", "")
+
+
+def test_the_most_similar_name_is_suggested_if_there_is_one() -> None:
+    known = ("step", "mode", "model")
+    assert closest("modes", known) == "mode"
+    assert closest("q", known) is None
+    assert did_you_mean("stp", known, "see --help") == "did you mean step?"
+    assert did_you_mean("q", known, "see --help") == "see --help"

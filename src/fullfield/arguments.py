@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import Any, TypeVar, overload
 
 from fullfield.errors import ArgumentError, BudgetError, FullfieldError, GeometryError, out_of_memory
+from fullfield.text import closest, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -85,8 +86,8 @@ def option_suggestion(name: str, known: list[str]) -> str:
     if option in known:
         return f"write {text}"
     words = {option.lstrip("-"): option for option in known}  # two dashes alone make no option like another
-    near = difflib.get_close_matches(name.lstrip("-"), words, 1)
-    return f"did you mean {words[near[0]]}?" if near else "see --help-all for all options"
+    near = closest(name.lstrip("-"), words)
+    return f"did you mean {words[near]}?" if near is not None else "see --help-all for all options"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
@@ -206,8 +207,7 @@ def suggestion(name: str, known: list[str]) -> str:
     for argument, (record, fields) in _RECORDS.items():
         if argument in known and name in fields:
             return f"write {argument}={record}({name}=...)"
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
+    return did_you_mean(name, known, f"use one of {', '.join(known)}")
 
 
 @overload

@@ -1,9 +1,10 @@
-"""Text for people: aligned columns, shortened names and counts, records, notebooks. Imports no torch."""
+"""Text for people: aligned columns, lists, shortened names and counts, suggestions, records. Imports no torch."""
 
 from __future__ import annotations
 
+import difflib
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,49 @@ def numbers_text(numbers: Sequence[float]) -> str:
         ('0.485 0.456', '0.5')
     """
     return " ".join(f"{number:g}" for number in (numbers if len(set(numbers)) > 1 else numbers[:1]))
+
+
+def size_text(sizes: Iterable[int]) -> str:
+    """The sizes of an array, an image or a window.
+
+    Examples:
+        >>> size_text((3, 224, 224)), size_text((10,))
+        ('3x224x224', '10')
+    """
+    return "x".join(map(str, sizes))
+
+
+def list_text(items: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first items, and how many more there are.
+
+    Examples:
+        >>> list_text(["conv1", "conv2"], 2), list_text(["conv1", "conv2", "conv3", "fc"], 2, "; ")
+        ('conv1, conv2', 'conv1; conv2 and 2 more')
+    """
+    return separator.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like an unknown one; ``None`` if none is like it.
+
+    Examples:
+        >>> closest("mod", ["step", "mode"]), closest("mod", ["step"])
+        ('mode', None)
+    """
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """What to write instead of an unknown name: the known one that is most like it; ``otherwise`` if none is.
+
+    Examples:
+        >>> did_you_mean("mod", ["step", "mode"], "use step or mode")
+        'did you mean mode?'
+        >>> did_you_mean("mpp", ["step", "mode"], "use step or mode")
+        'use step or mode'
+    """
+    near = closest(name, known)
+    return f"did you mean {near}?" if near is not None else otherwise
 
 
 def number_of(count: int, noun: str) -> str:

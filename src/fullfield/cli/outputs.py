@@ -12,6 +12,7 @@ from fullfield.cli.files import check_file, check_picture, check_scores
 from fullfield.cli.values import class_key
 from fullfield.errors import ImageError
 from fullfield.files import LAYERS, PICTURES, output_paths
+from fullfield.text import list_text
 
 if TYPE_CHECKING:
     from fullfield.api.batch_output import BatchOutput
@@ -95,7 +96,7 @@ class ScanOutputs:
         """
         nothing = (self.output or self.summary or self.thumbnails or self.rule) is None
         if self.is_batch and (self.overlay is not None or nothing):
-            names = ", ".join(Path(image.path).name for image in self.images[:3]) + ", …" * (len(self.images) > 3)
+            names = list_text([Path(image.path).name for image in self.images], 3)
             what = "several images need -o FOLDER, --summary, --thumbnails or --decide, and no --overlay"
             stack = "" if len(self.images) == 1 else "; if they are bands of one image, add --stack"
             raise click.UsageError(f"{what} (images: {names}){stack}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from fullfield.arguments import checks_fields
 from fullfield.decisions.temperature import Temperature
 from fullfield.errors import ArgumentError
+from fullfield.text import closest
 
 if TYPE_CHECKING:
     from fullfield.decisions.regions import RegionsLike
@@ -145,5 +145,5 @@ def _suggestion(name: str) -> str:
     """What to write instead of an unknown function."""
     if name in _ELSEWHERE:
         return f"write {_ELSEWHERE[name]}"
-    near = difflib.get_close_matches(name, [*get_args(Function), *_ELSEWHERE], 1)
-    return f"did you mean {_ELSEWHERE.get(near[0], near[0])}?" if near else _EXAMPLES
+    near = closest(name, [*get_args(Function), *_ELSEWHERE])
+    return f"did you mean {_ELSEWHERE.get(near, near)}?" if near is not None else _EXAMPLES

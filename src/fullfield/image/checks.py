@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError, first_line
 from fullfield.geometry.region import Region
 from fullfield.image.raster import downsampled
+from fullfield.text import size_text
 
 #: Most bytes of the level that a thumbnail is made from: 16.7 million pixels in RGB, decoded in a fraction of a second.
 THUMBNAIL_BYTES = 3 << 24
@@ -98,7 +99,7 @@ def check_block(block: Sequence[int], itemsize: int, where: str, *, most_bytes: 
     for side in block:
         count *= int(side)
     if count > most_bytes:
-        sides = "x".join(str(side) for side in block)
+        sides = size_text(block)
         raise ImageError(
             where,
             f"is stored in blocks of {sides} px, {count} bytes each; at most {most_bytes} are decoded at once",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fullfield.errors import ImageError
 from fullfield.image.decode import decode
 from fullfield.image.raster import ArrayRaster, ImageMetadata, Raster, is_raster, raster_text
+from fullfield.text import number_of
 
 _TILE = 1 << 16  # samples read at once
 
@@ -118,8 +119,7 @@ def _of_lines(raster: Raster) -> Raster | None:
 
 def _other_channels(raster: Raster, channels: int) -> ImageError:
     _, samples, found = raster.shape
-    plural = "s" if found != 1 else ""
-    what = f"has {found} channel{plural} of {samples} samples, the network takes {channels}"
+    what = f"has {number_of(found, 'channel')} of {samples} samples, the network takes {channels}"
     if samples == channels or found > samples:
         return ImageError(raster.name, what, fix="signals are (c, t): give signal.T")
     if found > channels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import EllipsisType
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from fullfield.errors import GeometryError
 from fullfield.geometry.region import Pair, Region
+from fullfield.text import did_you_mean
 
 N = TypeVar("N", bound=np.generic)
 
@@ -113,8 +113,7 @@ def parse_views(views: ViewsLike) -> tuple[ImageView, ...]:
     for name in names:
         if name not in VIEWS:
             known = [*_SETS, *VIEWS]
-            near = difflib.get_close_matches(str(name), known, 1)
-            fix = f"did you mean {near[0]}?" if near else f"use {', '.join(_SETS)}, or a list of {', '.join(VIEWS)}"
+            fix = did_you_mean(str(name), known, f"use {', '.join(_SETS)}, or a list of {', '.join(VIEWS)}")
             raise GeometryError("views", f"{name!r} is not known", fix=fix)
     if not names or len(set(names)) < len(names):
         what = f"{', '.join(names)} names a view twice" if names else "none is given"

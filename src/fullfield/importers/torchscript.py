@@ -18,7 +18,7 @@ from fullfield.model.json_file import read_json
 from fullfield.model.preprocessing import Preprocessing
 from fullfield.model.signals import as_signal, running_axes
 from fullfield.model.torch_export import WindowSize, parse_window
-from fullfield.text import numbers_text
+from fullfield.text import numbers_text, size_text
 
 _MEND = "mend it, or move it away and give window, preprocessing and class names yourself"
 _CONVERTED_AT = 2  # windows; the graph is exported again with any number
@@ -68,7 +68,7 @@ def read_script(path: Path, *, window: WindowSize, channels: int | None) -> tupl
         try:
             module = TS2EPConverter(script, (example,)).convert().module(check_guards=False)
         except Exception as error:  # its asserts and errors have many types
-            sizes = "x".join(map(str, example.shape[1:]))
+            sizes = size_text(example.shape[1:])
             what = f"is TorchScript that torch cannot convert at {sizes} ({first_line(error)})"
             fix = f"check window and channels; trace it instead of scripting it; give the Python module; or {USE_ONNX}"
             raise CaptureError(str(path), what, fix=fix) from error

@@ -15,6 +15,7 @@ from fullfield.geometry.network import Network
 from fullfield.geometry.region import Pair
 from fullfield.model.model import Model
 from fullfield.planning import CostCache
+from fullfield.text import list_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +74,8 @@ def check_context(prepared: PreparedModel) -> None:
     if not reasons:
         reasons = [f"{n.path} ({n.op}): {places[n.name].reason}" for n in prepared.network if not places[n.name].shared]
     if reasons:
-        more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
         raise UnsupportedError(
             prepared.model.name,
-            f"is not fully convolutional: {'; '.join(reasons[:3])}{more}",
+            f"is not fully convolutional: {list_text(reasons, 3, '; ')}",
             fix='scan with mode="exact", which runs these layers window by window',
         )

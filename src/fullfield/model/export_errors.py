@@ -12,6 +12,7 @@ from fullfield.model.module_check import unchanged
 from fullfield.model.outputs import ScoreOutput
 from fullfield.model.quiet import quiet
 from fullfield.model.signals import only_signals, takes_signals_first
+from fullfield.text import number_of
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ class Channels:
     source: str = ""
 
     def __str__(self) -> str:
-        plural = "" if self.count == 1 else "s"
-        return f"{self.count} channel{plural}" + (f" ({self.source})" if self.source else "")
+        return number_of(self.count, "channel") + (f" ({self.source})" if self.source else "")
 
 
 def explain(module: ScoreOutput, example: torch.Tensor, channels: Channels, error: Exception) -> CaptureError:

@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from fullfield.errors import CaptureError
+from fullfield.text import size_text
 
 aten = torch.ops.aten
 Pooling = Literal["mean", "map", "first"]
@@ -124,7 +125,7 @@ def vector_rule(
     if not shape:
         return VectorRule(((aten.unsqueeze.default, (1,)),))
     flat: tuple[VectorCall, ...] = ((aten.flatten.using_ints, (1,)),) if len(shape) > 1 else ()
-    sizes = "x".join(map(str, shape))
+    sizes = size_text(shape)
     if sum(size != 1 for size in shape) <= 1:
         return VectorRule(flat)
     if pooling == "map":

@@ -16,7 +16,7 @@ from fullfield.planning.overhead import Memory
 from fullfield.planning.programs import CACHED_PROGRAMS
 from fullfield.planning.sides import overlap, tiles_along
 from fullfield.planning.table import PlanTable, TileSpan, TileSpans, halo, layer_costs, numbers_written
-from fullfield.text import WIDTH, html_text, short_count
+from fullfield.text import WIDTH, html_text, number_of, short_count
 
 Mode = Literal["exact", "context"]
 Method = Literal["auto", "atrous", "fragments", "shifted"]
@@ -260,7 +260,7 @@ def _notes(plan: Plan, table: PlanTable) -> tuple[str, ...]:
         f"map       {rows}x{columns} windows, step {step} px, of {height}x{width} px; {_setting(plan)}",
         f"method    {plan.method}; {plan.why}",
         f"frontier  {where}",
-        f"tile      {ty}x{tx} windows{per}, {one_tile} MACs, {tiles} tile{'s' * (tiles != 1)} in all",
+        f"tile      {ty}x{tx} windows{per}, {one_tile} MACs, {number_of(tiles, 'tile')} in all",
         f"halo      {top} px above, {bottom} below, {left} left, {right} right of a tile's own pixels",
         f"memory    {memory:,.0f} MB of {budget:,.0f} MB allowed",
         *([f"engine    {plan.engine}"] if plan.engine else []),

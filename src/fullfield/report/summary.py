@@ -8,6 +8,7 @@ from dataclasses import replace
 from fullfield.geometry.axis import px, px_text
 from fullfield.report.report import Report
 from fullfield.report.row import Row
+from fullfield.text import list_text, number_of
 
 _SHOWN = 6  # layers named before "and n more"
 
@@ -112,7 +113,7 @@ def _misaligned(report: Report) -> str:
 
 
 def _cells(number: int) -> str:
-    return f"{number} cell{'' if number == 1 else 's'}"
+    return number_of(number, "cell")
 
 
 def _pair(y: float | str, x: float | str) -> str:
@@ -121,6 +122,4 @@ def _pair(y: float | str, x: float | str) -> str:
 
 
 def _list(names: Iterable[str], comma: str = ", ") -> str:
-    items = list(names)
-    rest = len(items) - _SHOWN
-    return comma.join(items if rest <= 0 else [*items[:_SHOWN], f"and {rest} more"])
+    return list_text(list(names), _SHOWN, comma)

@@ -19,6 +19,7 @@ from fullfield.store.regular_files import open_regular
 from fullfield.store.shard_reading import check_shard, read_grid, shard_files
 from fullfield.store.shards import ShardGrid
 from fullfield.store.stored_map import open_map
+from fullfield.text import list_text, number_of
 
 _NAMED = 3  # damaged files in an error
 _HEAD = 16 << 20  # bytes of metadata
@@ -40,7 +41,7 @@ class Check:
 
     def __str__(self) -> str:
         how = "every checksum is right" if self.checksums else "all can be decompressed, they have no checksums"
-        return f"{self.files} file{'s' * (self.files != 1)}, {self.bytes} bytes: {how}"
+        return f"{number_of(self.files, 'file')}, {self.bytes} bytes: {how}"
 
 
 def is_result(path: Path) -> bool:
@@ -75,8 +76,7 @@ def check_result(path: Path) -> Check:
             damaged.append(f"{file.relative_to(path).as_posix()} ({error.what})")
         checksums = checksums and grid.checksums
     if damaged:
-        more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
-        what = f"{len(damaged)} of {files} files are damaged: {', '.join(damaged[:_NAMED])}{more}"
+        what = f"{len(damaged)} of {files} files are damaged: {list_text(damaged, _NAMED)}"
         raise ImageError(str(path), what, fix="scan again with --overwrite, or copy the store again")
     return Check(files, size, checksums)
 

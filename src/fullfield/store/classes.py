@@ -7,6 +7,7 @@ import numpy as np
 from fullfield.arguments import nearest
 from fullfield.errors import ImageError
 from fullfield.store.maps import MapSpec
+from fullfield.text import list_text
 
 
 def find_class(cls: int | str | None, count: int, names: tuple[str, ...] = ()) -> int:
@@ -68,6 +69,6 @@ def find_band(spec: MapSpec, cls: int | str | None) -> int:
     if isinstance(number, (int, np.integer)) and not isinstance(number, bool):
         if number in classes:
             return classes.index(int(number))
-        some = ", ".join(map(str, classes[:8])) + (", …" if len(classes) > 8 else "")
+        some = list_text([str(each) for each in classes], 8)
         raise ImageError("class", f"{number} is not in the map, which holds {some}", fix="name one of these")
     return find_class(number, len(classes), names)

@@ -29,6 +29,7 @@ from fullfield.errors import ResumeError
 from fullfield.files import sync
 from fullfield.store.locks import commit_lock, rank_lock
 from fullfield.store.regular_files import read_regular
+from fullfield.text import list_text
 
 Job = Mapping[str, Any]
 _JOB = "job.json"
@@ -279,10 +280,10 @@ def _compare(output: Path, begun: dict[str, Any], job: dict[str, Any]) -> None:
         return
     if begun.get("format") != job.get("format"):
         raise ResumeError(str(output), "was begun by another version of fullfield", fix=RESTART)
-    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    texts = [f"{name} {old}, now it is {new}" for name, old, new in changes]
     raise ResumeError(
         str(output),
-        f"was begun with {'; '.join(f'{name} {old}, now it is {new}' for name, old, new in changes[:3])}{more}",
+        f"was begun with {list_text(texts, 3, '; ')}",
         fix=f"run the command that began it, or {RESTART}",
     )
 

@@ -17,7 +17,7 @@ from fullfield.mask.geojson import parse_coordinates
 from fullfield.mask.polygons import Rings
 from fullfield.store.classes import find_band, find_class
 from fullfield.store.maps import MapSpec
-from fullfield.text import record_text
+from fullfield.text import list_text, record_text
 
 ClassKey = str | int | None
 
@@ -177,7 +177,7 @@ class ClassCodes:
             raise self._unknown(name, error) from error
 
     def _unknown(self, name: object, error: ImageError) -> ImageError:
-        known = ", ".join(self.names[:8]) + (", …" if len(self.names) > 8 else "")
+        known = list_text(self.names, 8)
         label, meant = f"{name!s:.60}", f"{error.fix} " if error.fix.startswith("did you mean") else ""
         fix = (
             f"{meant}Write rename={{{label!r}: CLASS}} (--rename '{label}=CLASS'); None ('{label}=') leaves it out, "

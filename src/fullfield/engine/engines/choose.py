@@ -15,6 +15,7 @@ from fullfield.engine.protocols import GraphEngine
 from fullfield.errors import ArgumentError
 from fullfield.model.forks import check_threads
 from fullfield.planning.compute import Compute, EngineName
+from fullfield.text import number_of
 
 # of engines besides torch, on CPUs that have them
 PRECISIONS: Mapping[EngineName, tuple[str, ...]] = {
@@ -49,7 +50,7 @@ class EngineChoice:
     @property
     def text(self) -> str:
         """Its name, precision and threads in words, and why it was chosen."""
-        threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
+        threads = "" if self.threads is None else f", {number_of(self.threads, 'thread')}"
         return f"{self.name}, {self.precision}{threads}; {self.why}"
 
     def make(self, net: Canonical) -> GraphEngine:

@@ -16,6 +16,7 @@ from fullfield.image.formats.zarr_axes import axis_meaning
 from fullfield.image.formats.zarr_place import ZarrGroup
 from fullfield.image.network import storage_options
 from fullfield.image.selection import Selection, select_index
+from fullfield.text import list_text
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _METADATA_BYTES = 16 << 20
@@ -191,7 +192,7 @@ def _array_of_group(node: Any, store: Any, path: str, selection: Selection, wher
     if not images:
         raise ImageError(where, "is a group without arrays", fix="give the path of the array in it")
     if len(images) > 1 and selection.series is None:
-        shown = ", ".join(list(images)[:10]) + (", …" if len(images) > 10 else "")
+        shown = list_text(list(images), 10)
         raise ImageError(
             where,
             f"is a group with {len(images)} arrays ({shown}) and no multiscales",

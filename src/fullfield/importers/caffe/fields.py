@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from fullfield.importers.caffe.schema import message
+from fullfield.text import closest
 
 _TOKEN = re.compile(
     r"""\#[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*'   # skipped: comments and strings
@@ -99,5 +99,4 @@ def unknown_fields(text: str) -> Iterator[UnknownField]:
         if where is None or name in known or name in _CHANGE_NOTHING:
             continue
         if not (token["block"] and name.endswith("_param")):
-            meant = get_close_matches(name, known, 1)
-            yield UnknownField(name, text.count("\n", 0, token.start()) + 1, meant[0] if meant else None)
+            yield UnknownField(name, text.count("\n", 0, token.start()) + 1, closest(name, known))

@@ -12,6 +12,7 @@ from torch import nn
 
 from fullfield.importers.caffe.schema import Message, message
 from fullfield.importers.limits import FILE_BYTES, LayerRefused, check_elements
+from fullfield.text import size_text
 
 DRAWN_BYTES = 640 * 2**20
 """The most bytes of weights that fillers draw; VGG-19, the largest network that Caffe's authors list, has 575 MB."""
@@ -171,7 +172,7 @@ def _core(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _times(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "one number"
+    return size_text(shape) or "one number"
 
 
 def check_filler(shape: Sequence[int], filler: Message | None) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from fullfield.errors import CaptureError
 from fullfield.importers.checkpoints.state_dict import StateDict, remade
+from fullfield.text import list_text, size_text
 
 _SHOWN = 4  # names in an error
 _AVERAGED = "ema"  # in the prefix of averaged weights
@@ -139,10 +140,8 @@ def _prefixes(tensors: Mapping[str, torch.Tensor], names: set[str]) -> list[str]
 
 
 def _listed(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
+    return list_text(list(names), _SHOWN)
 
 
 def _sizes(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "a number"
+    return size_text(shape) or "a number"

@@ -10,6 +10,7 @@ from torch import nn
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.torch7.reader import LuaObject, LuaTable
+from fullfield.text import size_text
 
 LARGEST = 2**31
 
@@ -68,8 +69,8 @@ class Fields:
         """A tensor as a parameter, in the shape that the module needs."""
         value = self.tensor(name)
         if value.numel() != math.prod(shape):
-            wanted = "x".join(map(str, shape))
-            raise LayerRefused(f"{name} of {'x'.join(map(str, value.shape))} where the layer needs {wanted}")
+            wanted = size_text(shape)
+            raise LayerRefused(f"{name} of {size_text(value.shape)} where the layer needs {wanted}")
         return nn.Parameter(value.reshape(shape))
 
     def sizes(self, name: str) -> list[int]:

@@ -10,6 +10,7 @@ from fullfield.importers.limits import LayerRefused
 from fullfield.importers.torch7.containers import dimension
 from fullfield.importers.torch7.fields import Fields, entries
 from fullfield.importers.torch7.spatial import ModuleBuilder
+from fullfield.text import size_text
 
 
 class View(nn.Module):
@@ -33,7 +34,7 @@ class View(nn.Module):
             sizes = sizes[1:]
         sizes = [numbers // known if n == -1 else n for n in sizes]
         if math.prod(sizes) != numbers:
-            raise LayerRefused(f"{numbers} numbers per window in {'x'.join(map(str, self.sizes))}")
+            raise LayerRefused(f"{numbers} numbers per window in {size_text(self.sizes)}")
         return x.flatten(1) if len(sizes) == 1 else x.reshape(x.shape[0], *sizes)
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.layers import FeatureL2Pool, L2Pool2d, LocalResponseNorm2d
+from fullfield.text import size_text
 from fullfield.workbench.lenet_layers import RadialBasis
 from fullfield.workbench.matrices.index_tables import Array, Reach, adaptive_taps, window_taps
 from fullfield.workbench.matrices.linear_map import (
@@ -191,7 +192,7 @@ def _softmax(name: str, layer: Any, volume: Volume, x: torch.Tensor) -> LinearMa
 def _distances(name: str, layer: RadialBasis, volume: Volume, x: torch.Tensor) -> LinearMap:
     """``2 * (code - x)``, a full matrix."""
     if volume != (layer.in_features,):
-        found = "x".join(map(str, volume))
+        found = size_text(volume)
         raise GeometryError(name, f"takes {layer.in_features} numbers, not {found}", fix="put nn.Flatten() before it")
     value = numbers(layer(x[None])[0])
 

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fullfield.errors import GeometryError, UnsupportedError
 from fullfield.geometry.axis import Op
 from fullfield.layers import LocallyConnected2d
+from fullfield.text import size_text
 from fullfield.workbench.lenet_layers import Subsample2d, TableConv2d
 from fullfield.workbench.matrices.index_tables import Array, Ints, Reach, adaptive_taps
 from fullfield.workbench.matrices.jacobians import jacobian_of
@@ -154,7 +155,7 @@ def _batch_norm(name: str, layer: _BatchNorm, volume: Volume) -> LinearMap:
 
 def _linear(name: str, layer: nn.Linear, volume: Volume) -> LinearMap:
     if volume != (layer.in_features,):
-        found = "x".join(map(str, volume))
+        found = size_text(volume)
         raise GeometryError(name, f"takes {layer.in_features} numbers, not {found}", fix="put nn.Flatten() before it")
 
     def make() -> tuple[Any, Array]:

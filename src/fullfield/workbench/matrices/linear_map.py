@@ -12,6 +12,7 @@ import torch
 from fullfield.arguments import parse_pair
 from fullfield.errors import GeometryError
 from fullfield.geometry.axis import Op
+from fullfield.text import size_text
 from fullfield.workbench.matrices.index_tables import Array, Ints, Reach, read_mask, window_taps
 from fullfield.workbench.volume import Volume
 
@@ -53,7 +54,7 @@ def as_map(name: str, volume: Volume, channels: int | None = None) -> tuple[int,
     """The volume as a map; raises unless it is one, of so many channels."""
     if len(volume) != 3 or (channels is not None and volume[0] != channels):
         wanted = "a map" if channels is None else f"a map of {channels} channels"
-        raise GeometryError(name, f"takes {wanted}, not {'x'.join(map(str, volume))}", fix="correct the input size")
+        raise GeometryError(name, f"takes {wanted}, not {size_text(volume)}", fix="correct the input size")
     return volume[0], volume[1], volume[2]
 
 
@@ -69,7 +70,7 @@ def axis_ops_of(name: str, layer: Any, volume: Volume, *, ceil: bool = False) ->
     ops = [Op(kernel[a], stride[a], *pads[a], dilation[a], ceil) for a in (0, 1)]
     found = [op.cells(n) for op, n in zip(ops, volume[1:], strict=True)]
     if min(found) < 1:
-        size = "x".join(map(str, volume[1:]))
+        size = size_text(volume[1:])
         raise GeometryError(name, f"kernel {kernel} does not fit {size} cells", fix="use a larger input")
     return ops, (found[0], found[1])
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullfield.errors import GeometryError
+from fullfield.text import size_text
 from fullfield.workbench.matrices.index_tables import Array
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Unrolled:
         return draw(self.matrix, self.output_shape[-1], self.input_shape[-1], scale=scale)
 
     def __repr__(self) -> str:
-        sides = " -> ".join("x".join(map(str, shape)) for shape in (self.input_shape, self.output_shape))
+        sides = " -> ".join(size_text(shape) for shape in (self.input_shape, self.output_shape))
         kind = f"{self.matrix.format}, {self.matrix.dtype}"
         return f"Unrolled({sides}: {self.matrix.shape[0]}x{self.matrix.shape[1]}, {self.matrix.nnz:,} entries, {kind})"
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from fullfield.arguments import check_choice, parse_bytes
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
+from fullfield.text import size_text
 from fullfield.workbench.matrices.index_tables import Reach
 from fullfield.workbench.matrices.layers import linear_map, shape_after
 from fullfield.workbench.matrices.linear_map import LinearMap
@@ -128,7 +129,7 @@ def to_conv(linear: nn.Linear, volume: tuple[int, int, int], *, order: FlattenOr
     """
     _check_flatten_order(order)
     if len(volume) != 3 or math.prod(volume) != linear.in_features:
-        found = "x".join(map(str, volume))
+        found = size_text(volume)
         raise GeometryError(
             "volume",
             f"{found} holds {math.prod(volume)} numbers, the layer reads {linear.in_features}",

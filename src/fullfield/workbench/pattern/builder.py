@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import math
 from collections import OrderedDict, defaultdict
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, UnsupportedError
+from fullfield.text import did_you_mean, size_text
 from fullfield.workbench.pattern.repeats import Rounds, value_index
 from fullfield.workbench.pattern.settings import settings_of
 from fullfield.workbench.pattern.syntax import GroupNode, Item, LayerNode, error_at
@@ -181,7 +181,7 @@ class _Planner:
         try:
             after = kind.fit(settings, self.volume)
         except FullfieldError as error:
-            volume = "x".join(map(str, self.volume))
+            volume = size_text(self.volume)
             what = f"{node.name} after {volume}: {error.what}"
             raise error_at(self.text, node.span, what, fix=error.fix, kind=GeometryError) from error
         self._add(kind, settings, after)
@@ -200,6 +200,5 @@ def _nearest(name: str) -> str:
     """A suggestion for an unknown layer: the most similar name, else all names."""
     if name == "INPUT":
         return "INPUT occurs once, at the beginning"
-    near = difflib.get_close_matches(name, LAYERS, n=1)
     names = ", ".join(dict.fromkeys(kind.name for kind in LAYERS.values()))
-    return f"did you mean {near[0]}?" if near else f"use one of {names}"
+    return did_you_mean(name, LAYERS, f"use one of {names}")

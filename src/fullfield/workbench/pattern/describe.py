@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fullfield import layers
 from fullfield.arguments import parse_pair
 from fullfield.errors import FullfieldError, GeometryError, UnsupportedError
+from fullfield.text import size_text
 from fullfield.workbench import lenet_layers
 from fullfield.workbench.pattern import windows
 from fullfield.workbench.pattern.folding import Values, fold
@@ -32,7 +33,7 @@ def pattern_of(net: nn.Module, volume: Volume) -> str:
     """
     written: list[tuple[str, Values]] = []
     layers = [("INPUT", volume), *_layers(net)]
-    sizes = "x".join(map(str, volume))
+    sizes = size_text(volume)
     for k, (path, module) in enumerate(layers[1:], 1):
         assert isinstance(module, nn.Module)
         if isinstance(module, nn.Flatten) and _implied(module, layers[k + 1 :], volume):
@@ -44,7 +45,7 @@ def pattern_of(net: nn.Module, volume: Volume) -> str:
         try:
             after = _after(kind, settings, volume)
         except FullfieldError as error:
-            raise GeometryError(path, f"{error.what} (after {'x'.join(map(str, volume))})", fix=error.fix) from error
+            raise GeometryError(path, f"{error.what} (after {size_text(volume)})", fix=error.fix) from error
         written.append((name, _values(kind, settings)))
         volume = after
     head = f"INPUT({sizes})"

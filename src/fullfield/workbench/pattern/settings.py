@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
+from fullfield.text import did_you_mean, number_of, size_text
 from fullfield.workbench.lenet_layers import TABLES
 from fullfield.workbench.pattern.repeats import Rounds, value_index
 from fullfield.workbench.pattern.syntax import Argument, Item, LayerNode, Option, error_at
@@ -88,15 +88,14 @@ def _param(text: str, node: LayerNode, kind: LayerType, argument: Argument, posi
         if any(a.key is not None for a in node.arguments[:position]):
             raise error_at(text, argument.span, "a value without a name after named ones", fix=f"write {usage(kind)}")
         if position >= kind.positional:
-            takes = f"{kind.positional or 'no'} value{'s' if kind.positional != 1 else ''} without a name"
+            takes = f"{number_of(kind.positional, 'value') if kind.positional else 'no values'} without a name"
             raise error_at(text, argument.span, f"{node.name} takes {takes}", fix=f"write {usage(kind)}")
         return kind.params[position]
     for param in kind.params:
         if argument.key in (param.name, *param.aliases):
             return _kernel(kind) if argument.key == "k" and _has_filters(node, kind) else param
     names = [name for param in kind.params for name in (param.name, *param.aliases)]
-    near = difflib.get_close_matches(argument.key, names, n=1)
-    fix = f"did you mean {near[0]}?" if near else f"write {usage(kind)}"
+    fix = did_you_mean(argument.key, names, f"write {usage(kind)}")
     raise error_at(text, argument.span, f"{node.name} has no argument {argument.key!r}", fix=fix)
 
 
@@ -123,7 +122,7 @@ def _value(text: str, param: Param, option: Option) -> Any:
 
 def show_literal(value: Any) -> str:
     """A value in the notation of patterns."""
-    return "x".join(map(str, value)) if isinstance(value, tuple) else show(value)
+    return size_text(value) if isinstance(value, tuple) else show(value)
 
 
 def _read(kind: str, value: Any) -> Any:
