@@ -129,6 +129,36 @@ def test_a_program_of_a_fixed_batch_runs_once_for_each_window(first: bool, batch
         assert torch.allclose(loaded(x), net(x), rtol=0, atol=1e-6)
 
 
+class _Rows(nn.Module):
+    """A recurrent layer over the patches."""
+
+    def __init__(self, kind: type[nn.RNNBase], *, batch_first: bool) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.layer = kind(8, 6, 2, batch_first=batch_first, bidirectional=True)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = self.layer(x if self.layer.batch_first else x.transpose(0, 1))[0]
+        return self.head(x[:, -1] if self.layer.batch_first else x[-1])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_program_with_states_of_a_fixed_batch_runs_once_for_each_window(
+    kind: type[nn.RNNBase], batch_first: bool, tmp_path: Path
+) -> None:
+    net = _Rows(kind, batch_first=batch_first).eval()
+    torch.export.save(torch.export.export(net, (torch.randn(1, 3, 16, 16),)), tmp_path / "net.pt2")
+    loaded = load(tmp_path / "net.pt2", trust=True)
+    x = torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.allclose(loaded(x), net(x), rtol=0, atol=1e-6)
+    assert not any("fullfield" in str(node.target) for node in loaded.graph.graph.nodes)
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickled_module_needs_trust(zipped: bool, tmp_path: Path) -> None:
     net, path = _net(), tmp_path / "net.pt"

@@ -228,12 +228,13 @@ def _capture_program(program: ProgramFile, given: dict[str, Any]) -> Model:
     if program.shape is not None:
         channels, *window = program.shape
         given = {**given, "window": given["window"] or tuple(window), "channels": given["channels"] or channels}
+    if program.batch is not None and program.has_states:
+        return capture_module(program.for_each_window(given["name"]), **given)
     try:
         return capture_module(program.module, **given)
     except CaptureError as error:
-        each = program.for_each_window(given["name"])
         try:
-            return capture_module(each or program.module, **given)
+            return capture_module(program.for_each_window(given["name"]), **given)
         except CaptureError:
             raise error from None
 

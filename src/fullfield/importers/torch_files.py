@@ -13,6 +13,7 @@ from torch import nn
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.checkpoints.state_dict import StateDict, state_in
 from fullfield.importers.foreign import USE_ONNX, recognised_pickle
+from fullfield.layers.recurrent import OF_OPERATORS
 from fullfield.model.by_window import for_each_window
 
 
@@ -29,14 +30,20 @@ class ProgramFile:
     shape: tuple[int, int, int] | None = None
     batch: int | None = None
 
-    def for_each_window(self, name: str) -> torch.fx.GraphModule | None:
-        """The network for any number of windows, where the file has one for a fixed number of images; else ``None``."""
+    @property
+    def has_states(self) -> bool:
+        """Whether it has recurrent layers, whose states of a fixed batch torch reads beyond their end for another."""
+        return any(node.target in OF_OPERATORS for node in self.module.graph.nodes)
+
+    def for_each_window(self, name: str) -> torch.fx.GraphModule:
+        """The network for any number of windows, of one for a fixed number of images.
+
+        Raises:
+            CaptureError: the file fixes no such number, or torch cannot run it for each window.
+        """
         if self.shape is None or self.batch is None:
-            return None
-        try:
-            return for_each_window(self.module, self.batch, self.shape, name)
-        except CaptureError:
-            return None
+            raise CaptureError(name, "has no fixed batch of images", fix="export it for images")
+        return for_each_window(self.module, self.batch, self.shape, name)
 
 
 def read_program(path: Path) -> ProgramFile:

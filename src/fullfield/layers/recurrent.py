@@ -6,12 +6,14 @@ torch finds the shapes of its own by running every step of the sequence, in Pyth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.fx import Graph
 
 from fullfield.layers.registry import register
 
@@ -35,9 +37,37 @@ def _shapes(
     return (output.transpose(0, 1) if batch_first else output, *last)
 
 
+def _of_windows(operator: OpOverload, info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
+    """Under ``torch.vmap``: the windows become part of the layer's own batch."""
+    input, hx, params, *settings = args
+    own = 0 if settings[-1] else 1
+
+    def joined(x: Tensor, windows: int | None, axis: int) -> Tensor:
+        whole = x.unsqueeze(axis) if windows is None else x.movedim(windows, axis)
+        shape = list(whole.shape)
+        shape[axis] = info.batch_size
+        return whole.expand(shape).flatten(axis, axis + 1)
+
+    state = joined(hx, in_dims[1], 1) if isinstance(hx, Tensor) else list(map(joined, hx, in_dims[1], [1, 1]))
+    output, *last = operator(joined(input, in_dims[0], own), state, params, *settings)
+    apart = [output.unflatten(own, (info.batch_size, -1)), *(x.unflatten(1, (info.batch_size, -1)) for x in last)]
+    return tuple(apart), (own, *(1 for _ in last))
+
+
 def _register(name: str, schema: str, of_torch: OpOverload) -> OpOverload:
     operator: OpOverload = register(name, schema, of_torch, fake=_shapes).default
+    torch.library.register_vmap(f"fullfield::{name}", partial(_of_windows, operator))
     return operator
+
+
+def with_torch_operators(graph: Graph) -> None:
+    """Replaces the operators of recurrent layers by torch's, of the same arguments and results.
+
+    Exact: yes
+    """
+    for of_torch, ours in OF_OPERATORS.items():
+        for node in graph.find_nodes(op="call_function", target=ours):
+            node.target = of_torch
 
 
 _LSTM = _register("lstm", _OF_TWO_STATES, aten.lstm.input)

@@ -17,6 +17,7 @@ from torch.fx.traceback import preserve_node_meta
 
 from fullfield.errors import CaptureError, first_line
 from fullfield.graph.attributes import attribute_of, free_name
+from fullfield.layers.recurrent import OF_OPERATORS, with_torch_operators
 from fullfield.model.module_graph import example_of
 from fullfield.model.quiet import quiet
 
@@ -76,11 +77,18 @@ def _traced(network: GraphModule, count: int, windows: Tensor) -> GraphModule:
         }  # torch copies this entry to what a node becomes
 
     def scores(window: Tensor) -> Tensor:
-        result: Tensor = Interpreter(network).run(window.expand(count, *window.shape))
+        result: Tensor = _Recurrent(network).run(window.expand(count, *window.shape))
         return (result if count == 1 else result[0]).reshape(-1)
 
     with torch.no_grad(), quiet(), preserve_node_meta():
         return make_fx(torch.vmap(scores), tracing_mode="fake", _allow_non_fake_inputs=True)(windows)
+
+
+class _Recurrent(Interpreter):
+    """Runs a graph with the operators of recurrent layers that ``vmap`` knows."""
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return super().call_function(OF_OPERATORS.get(target, target), args, kwargs)
 
 
 class _Merged:
@@ -107,6 +115,7 @@ class _Merged:
             if (one.op, one.target) != (other.op, other.target):
                 raise ValueError("its operators depend on the number of windows")
             self.made[one] = self._node(one, other)
+        with_torch_operators(self.graph)
         self.graph.eliminate_dead_code()
         return GraphModule(self.network, self.graph, "Network")
 

@@ -12,9 +12,10 @@ from fullfield.errors import CaptureError
 from fullfield.graph.attributes import free_name, is_reserved
 from fullfield.graph.calls import bind
 from fullfield.graph.layers import layer_paths
+from fullfield.layers.recurrent import with_torch_operators
 from fullfield.model.functionalize import functionalise
 from fullfield.model.module_check import unchanged
-from fullfield.model.preserve_ops import PreserveOps, with_torch_operators
+from fullfield.model.preserve_ops import PreserveOps
 from fullfield.model.quiet import quiet
 
 aten = torch.ops.aten

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.fx import Graph
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -65,16 +64,6 @@ def _power_pool(
 def _recurrent(operator: OpOverload, *args: Any, **kwargs: Any) -> Any:
     is_packed = kwargs or len(args) < 4 or not isinstance(args[3], bool)
     return None if is_packed else operator(*args)
-
-
-def with_torch_operators(graph: Graph) -> None:
-    """Replaces the operators of recurrent layers by torch's, of the same arguments and results.
-
-    Exact: yes
-    """
-    for of_torch, ours in recurrent.OF_OPERATORS.items():
-        for node in graph.find_nodes(op="call_function", target=ours):
-            node.target = of_torch
 
 
 def _fits(kernel: Pair, stride: Pair, x: Tensor) -> bool:
