@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from fullfield.geometry.region import Pair
+from fullfield.planning.constants import ENGINE_CONSTANTS, CostConstants
+from fullfield.planning.cost_cache import PerWindow
 from fullfield.planning.search import TileOption, TileSearch, batch_size, evaluate_tile, search_tile
 
 MB = 2**20
@@ -33,8 +35,13 @@ class Costs:
         return list(dict.fromkeys(tile[0] * tile[1] for tile, _, _ in self.asked))
 
 
+def alone(value_bytes: int, weight_bytes: int = 0, macs: int = 10**9) -> Callable[[int | None], PerWindow]:
+    """What runs per window, wherever the frontier is."""
+    return lambda stop: PerWindow(value_bytes, weight_bytes, macs)
+
+
 def search(costs: Any, **fields: Any) -> TileSearch:
-    plain = TileSearch(costs, 100, largest=(1000, 1000), step=(1, 1), stride=(1, 1), value_bytes=lambda stop: MB)
+    plain = TileSearch(costs, 100, largest=(1000, 1000), step=(1, 1), stride=(1, 1), per_window=alone(MB))
     return replace(plain, **fields)
 
 
@@ -114,8 +121,22 @@ def test_a_batch_is_of_whole_rows_and_its_largest_value_31_mib() -> None:
     assert batch((100, 10)) == 30
     assert batch((5, 10)) == 30
     assert batch((2, 100)) == 25  # four equal parts of a row
-    assert batch((100, 10), value_bytes=lambda stop: 100 * MB) == 1
-    assert batch((1, 10), value_bytes=lambda stop: 100 * MB) == 1
+    assert batch((100, 10), per_window=alone(100 * MB)) == 1
+    assert batch((1, 10), per_window=alone(100 * MB)) == 1
+
+
+def test_a_batch_is_larger_where_weights_that_the_caches_do_not_hold_are_read_for_each() -> None:
+    compiled = ENGINE_CONSTANTS["openvino"]
+
+    def batch(weights: int, value: int = MB, macs: int = 10**10, constants: CostConstants = compiled) -> int:
+        found = search(Costs(lambda windows: 1), per_window=alone(value, weights, macs), constants=constants)
+        return batch_size(found, (1, 100))
+
+    assert batch(32 * MB) == batch(33 * MB) == 6  # as its values ask for
+    assert batch(550 * MB) == 8  # a window takes 10 G, the weights 2.3 G: 3 % of eight windows
+    assert batch(550 * MB, macs=10**9) == 50
+    assert batch(550 * MB, 50 * MB) == batch(33 * MB, 50 * MB) == 2
+    assert batch(550 * MB, 15 * MB, constants=ENGINE_CONSTANTS["onnxruntime"]) == 2
 
 
 def test_a_batch_is_halved_until_it_fits() -> None:

@@ -355,7 +355,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         shape,
         step,
         stride=task.network.stride(task.costs.shared_places(task.borders)),
-        value_bytes=partial(task.costs.largest_value, grid),
+        per_window=partial(task.costs.per_window, grid),
         nodes=len(task.network.nodes) if task.borders.cells is None else 0,  # elsewhere scores would depend on it
         batch=task.batch,
         every=cell_stride,

@@ -24,6 +24,10 @@ class CostConstants:
         batch_bytes: largest value of a batch of windows: larger ones than ``heap_bytes`` get fresh pages in every call,
             which take longer than a convolution of few channels (``benchmarks/rivals.py``, MobileNetV2, no overlap).
         least_batch: windows of a batch whatever its values take, if a tile has so many.
+        most_batch_bytes: largest value of a batch that is larger because its weights are read from memory each time.
+        cached_bytes: weights up to which they stay in the processor's caches from batch to batch (crops in OpenVINO, in
+            batches of 1, 2, 4 and 8: VGG-16, 553 MB of weights, 137, 129, 124, 122 ms a window; ResNet-18, 47 MB, 14.6,
+            14.4, 14.2, 13.9; MobileNetV2, 14 MB, 3.35, 3.37, 3.49, 3.96).
         weight_moves: times that a convolution moves its weights in every call: read, written in another order, read
             (ResNet-18 without overlap: 57 ms in tiles of one window, 35 in tiles of 4x2, the fastest crops 29).
         macs_per_operator: time to compile one operator of a program, for every kind of tile (MobileNetV2, mode 2,
@@ -43,6 +47,8 @@ class CostConstants:
     call_bytes: int = 40_000
     batch_bytes: int = 31 << 20
     least_batch: int = 1
+    most_batch_bytes: int = 31 << 20
+    cached_bytes: int = 32 << 20
     weight_moves: float = 3
     macs_per_operator: float = 2.5e8
     pointwise: float = 1.0
@@ -59,4 +65,8 @@ CONSTANTS = CostConstants()
 # 12.9, 12.0, 12.4, 14.1, 15.0, 15.9, ResNet-18 within 4 %; ONNX Runtime alike. A tile passes through several programs
 # (EfficientNet-B0, ONNX Runtime: 12.8 ms in tiles of 2x2 windows, 12.1 in tiles of 4x4).
 _COMPILED = replace(CONSTANTS, batch_bytes=6 << 20, least_batch=2, weight_moves=0.5, macs_per_tile=2e8)
-ENGINE_CONSTANTS: Mapping[str, CostConstants] = {"torch": CONSTANTS, "openvino": _COMPILED, "onnxruntime": _COMPILED}
+ENGINE_CONSTANTS: Mapping[str, CostConstants] = {
+    "torch": CONSTANTS,
+    "openvino": replace(_COMPILED, most_batch_bytes=128 << 20),  # it keeps the memory of its values
+    "onnxruntime": _COMPILED,
+}

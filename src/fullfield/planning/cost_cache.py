@@ -12,7 +12,7 @@ from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisCells, AxisTile, TileLayout, frontier_inputs, lay_out_axis
 from fullfield.planning.cost import Cost, tile_cost
 from fullfield.planning.plan import Borders, Plan
-from fullfield.planning.programs import ProgramCost, program_cost
+from fullfield.planning.programs import ProgramCost, program_cost, weights_of
 
 T = TypeVar("T")
 _COSTS = 4096  # cached; a few hundred bytes each
@@ -38,6 +38,21 @@ class TileGrid:
     fragments: bool = False
 
 
+@dataclass(frozen=True)
+class PerWindow:
+    """What runs per window, in batches.
+
+    Args:
+        value_bytes: of the largest value of a window.
+        weight_bytes: of all weights.
+        macs: multiply-adds of a window.
+    """
+
+    value_bytes: int
+    weight_bytes: int
+    macs: int
+
+
 class CostCache:
     """The costs of one network's tiles.
 
@@ -52,7 +67,7 @@ class CostCache:
         self._programs: OrderedDict[Hashable, ProgramCost] = OrderedDict()
         self._axes: OrderedDict[Hashable, Mapping[str, AxisCells]] = OrderedDict()
         self._places: OrderedDict[Hashable, Mapping[str, Place]] = OrderedDict()
-        self._largest: OrderedDict[Hashable, int] = OrderedDict()
+        self._per_window: OrderedDict[Hashable, PerWindow] = OrderedDict()
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
 
     def plan(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
@@ -68,8 +83,8 @@ class CostCache:
         """Where every node runs at the step at which most is shared; the same object for equal arguments."""
         return _cached(self._places, _PLACES, borders, lambda: borders.places(self.network))
 
-    def largest_value(self, grid: TileGrid, stop: int | None) -> int:
-        """Bytes of the largest value of one window that is computed per window; of any if none need be.
+    def per_window(self, grid: TileGrid, stop: int | None) -> PerWindow:
+        """What runs per window; all of the network if none of it need.
 
         Args:
             grid: of the search.
@@ -77,12 +92,16 @@ class CostCache:
         """
         key = grid.borders, None if stop is None else (grid.step, stop)
 
-        def largest() -> int:
+        def found() -> PerWindow:
             places = self.shared_places(grid.borders) if stop is None else self.places(grid, stop)
-            alone = [n.window_elements for n in self.network if not places[n.name].shared]
-            return self.itemsize * max(alone or [n.window_elements for n in self.network])
+            alone = [n for n in self.network if not places[n.name].shared] or list(self.network)
+            return PerWindow(
+                value_bytes=self.itemsize * max(n.window_elements for n in alone),
+                weight_bytes=self.itemsize * sum(map(weights_of, alone)),
+                macs=sum(n.window_macs for n in alone),
+            )
 
-        return _cached(self._largest, _PLACES, key, largest)
+        return _cached(self._per_window, _PLACES, key, found)
 
     def cost(self, grid: TileGrid, tile: Pair, first: Pair, *, batch: int, stop: int | None = None) -> Cost:
         """The cost of a tile whose first window is ``first`` (row, column); ``stop`` as for ``places``."""

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from fullfield.geometry.region import Pair
 from fullfield.planning.constants import CONSTANTS, CostConstants
+from fullfield.planning.cost_cache import PerWindow
 from fullfield.planning.sides import even_side
 
 PARTS = 8  # of the network, after each of which the frontier is tried
 QUARTERS = 7  # by which a tile's sides are grown, one after the other, to almost twice as much
 GAIN = 0.97  # a larger tile must take at most this share of the time a window, or of the work
+WEIGHT_SHARE = 0.03  # of a batch's time that reading weights may take, where they do not stay in the caches
 MISSES = 3  # larger tiles in a row without that gain end the search
 CROPS = 1  # index of the first node behind the image
 FEW = 32  # windows along an axis up to which tiles are tried that divide it: the last of others computes windows twice
@@ -53,8 +55,7 @@ class TileSearch:
         largest: rows and columns of windows of the whole map.
         step: px between windows (y, x).
         stride: px between cells of the network's coarsest shared map (y, x).
-        value_bytes: of the largest value of one window that is computed per window, from the node at an index on; or,
-            with ``None``, where windows cannot share it.
+        per_window: what runs per window, from the node at an index on; or, with ``None``, where it cannot be shared.
         nodes: of the network, between which the frontier may move; 0 if it must stay where it is.
         batch: windows at a time, if given.
         every: cells of the map between neighbouring windows of a tile (y, x).
@@ -66,7 +67,7 @@ class TileSearch:
     largest: Pair
     step: Pair
     stride: Pair
-    value_bytes: Callable[[int | None], int]
+    per_window: Callable[[int | None], PerWindow]
     nodes: int = 0
     batch: int | None = None
     every: Pair = (1, 1)
@@ -117,8 +118,11 @@ def evaluate_tile(search: TileSearch, tile: Pair) -> TileOption:
 def batch_size(search: TileSearch, tile: Pair, stop: int | None = None) -> int:
     """Windows at a time where the network runs per window: enough to keep the machine busy, in whole rows."""
     rows, columns = tile
-    limits = search.constants
-    wanted = max(limits.batch_bytes // search.value_bytes(stop), limits.least_batch)
+    limits, alone = search.constants, search.per_window(stop)
+    wanted = max(limits.batch_bytes // alone.value_bytes, limits.least_batch)
+    if alone.weight_bytes > limits.cached_bytes:
+        enough = math.ceil(limits.macs_per_byte * alone.weight_bytes / (WEIGHT_SHARE * max(1, alone.macs)))
+        wanted = max(wanted, min(enough, limits.most_batch_bytes // alone.value_bytes))
     if wanted < columns:
         return even_side(columns, wanted)
     return columns * even_side(rows, wanted // columns)
