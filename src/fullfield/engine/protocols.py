@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.fx import GraphModule
 
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import TileLayout
 from fullfield.planning import Plan
+
+if TYPE_CHECKING:  # images and stored scores are opened without torch
+    from torch.fx import GraphModule
 
 Program = Callable[[NDArray[np.floating]], NDArray[np.floating]]  # pixels (c, y, x) -> scores (k, y, x)
 Waiting = Callable[[], NDArray[np.floating]]  # waits for scores (k, y, x)
