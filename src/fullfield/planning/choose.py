@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import get_args
 
 from fullfield.arguments import check_choice
@@ -322,6 +322,10 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         """The first window of a tile in the middle of the map."""
         return (shape[0] - tile[0]) // 2, (shape[1] - tile[1]) // 2
 
+    @cache
+    def kinds(tile: Pair) -> Pair:
+        return _kinds(task, tile, shape, step)
+
     def cost(tile: Pair, batch: int, stop: int | None) -> Cost:
         return task.costs.cost(grid, tile, middle(tile), batch=batch, stop=stop)
 
@@ -332,7 +336,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         if not engine.compiles:
             return memory_of(use, task.overhead, task.budget, savings), CACHED_PROGRAMS
         programs = task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
-        for kept in _kept(_kinds(task, tile, shape, step)):
+        for kept in _kept(kinds(tile)):
             use = replace(use, peak_bytes=engine.tile_bytes(programs, kept))
             taken = memory_of(use, task.overhead, task.budget, savings)
             if taken.total_bytes <= task.budget:
@@ -345,7 +349,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         work, time = _work(found, tile, task.constants), _time(found, tile, shape, task.constants)
         if task.overhead.engine.compiles:
             programs = task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
-            made = _made(_kinds(task, tile, shape, step), kept, tiles_along(shape[0], tile[0])) - 1  # one is always
+            made = _made(kinds(tile), kept, tiles_along(shape[0], tile[0])) - 1  # one is always
             time += made * programs.operators * task.constants.macs_per_operator / math.prod(shape)
         return TileOption(tile, batch, stop, work, time, taken.total_bytes)
 
@@ -383,5 +387,5 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         "asked for" if spread else "every layer's stride divides the step",
         cell_stride=cell_stride,
         constants=task.constants,
-        programs=kept if kept < _kept(_kinds(task, best.tile, shape, step))[0] else CACHED_PROGRAMS,
+        programs=kept if kept < _kept(kinds(best.tile))[0] else CACHED_PROGRAMS,
     )
