@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from fullfield.errors import ImageError, UnsupportedError
-from fullfield.packages import import_packages
+from fullfield.packages import check_installed, import_packages
 
 
 def test_modules_are_returned_in_their_order() -> None:
@@ -30,3 +30,28 @@ def test_an_interrupted_import_stays_an_interrupt(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(importlib, "import_module", interrupted)
     with pytest.raises(KeyboardInterrupt):
         import_packages("json", extra="geo", where="a.tif")
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("built for another version"), OSError("libz.so"), ModuleNotFoundError("none", name="other")]
+)
+def test_a_package_that_cannot_be_imported_is_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", failing)
+    says = rf"^a.tif: needs the package json, which cannot be imported \({error}\)"
+    with pytest.raises(ImageError, match=says) as caught:
+        import_packages("json.decoder", extra="geo", where="a.tif", what="is read with json")
+    assert caught.value.fix == "pip install --upgrade 'fullfield[geo]'"
+
+
+def test_whether_a_package_is_installed_is_checked_without_importing_it() -> None:
+    check_installed("json", extra="geo", where="a.tif")
+    with pytest.raises(UnsupportedError, match=r"^a.tif: needs the package absent_package") as caught:
+        check_installed("absent_package", extra="geo", where="a.tif", kind=UnsupportedError)
+    assert caught.value.fix == "pip install 'fullfield[geo]'"
+    with pytest.raises(ImageError, match=r"^a.tif: is written by another"):
+        check_installed("absent_package", extra="geo", where="a.tif", what="is written by another")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
-from fullfield.errors import FullfieldError, ImageError
+from fullfield.errors import FullfieldError, ImageError, first_line
+
+CANNOT_IMPORT = (ImportError, RuntimeError, OSError, AttributeError)
+"""What an import raises of a package that is missing, or a build for other versions of what it imports."""
 
 
 def import_packages(
@@ -17,7 +21,7 @@ def import_packages(
         names: of the modules.
         extra: of fullfield.
         where: what needs them, for the error.
-        what: the error's text; by default that the first package is needed.
+        what: the error's text where one is not installed; by default that the first package is needed.
         kind: of the error.
 
     Raises:
@@ -31,10 +35,33 @@ def import_packages(
     """
     try:
         return tuple(importlib.import_module(name) for name in names)
-    except ImportError as error:
+    except CANNOT_IMPORT as error:
         raise_interrupt(error)
-        text = what or f"needs the package {names[0].partition('.')[0]}"
-        raise kind(where, text, fix=f"pip install 'fullfield[{extra}]'") from error
+        if isinstance(error, ModuleNotFoundError) and _package(error.name or "") in map(_package, names):
+            raise _missing(names[0], extra, where, what, kind) from error
+        text = f"needs the package {_package(names[0])}, which cannot be imported ({first_line(error)})"
+        raise kind(where, text, fix=f"pip install --upgrade 'fullfield[{extra}]'") from error
+
+
+def check_installed(
+    name: str, *, extra: str, where: str, what: str | None = None, kind: type[FullfieldError] = ImageError
+) -> None:
+    """Passes if a package is installed, without importing it; arguments and error as of ``import_packages``.
+
+    Raises:
+        FullfieldError: of this kind: it is not installed.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise _missing(name, extra, where, what, kind)
+
+
+def _missing(name: str, extra: str, where: str, what: str | None, kind: type[FullfieldError]) -> FullfieldError:
+    return kind(where, what or f"needs the package {_package(name)}", fix=f"pip install 'fullfield[{extra}]'")
+
+
+def _package(name: str) -> str:
+    """The package of a module."""
+    return name.partition(".")[0]
 
 
 def raise_interrupt(error: BaseException) -> None:

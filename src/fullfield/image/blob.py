@@ -18,6 +18,7 @@ from fullfield.image.checks import ChangedError, check_file
 from fullfield.image.http import read_range
 from fullfield.image.identity import file_identity, plain_names, sampled_hash
 from fullfield.image.network import RangeFile, network_error, retried, storage_options
+from fullfield.packages import import_packages
 
 _WHOLE = 256 * 2**20  # most bytes of a URL held in memory if the server does not support ranges
 _RUN, _GAP = 8 * 2**20, 64 * 1024  # most bytes of one read, and of a gap that is read along
@@ -219,10 +220,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     Raises:
         ImageError: fsspec or its package for the protocol is not installed, or the protocol is unknown.
     """
-    try:
-        import fsspec  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        raise ImageError(url, "URLs need fsspec", fix="pip install 'fullfield[remote]'") from error
+    (fsspec,) = import_packages("fsspec", extra="remote", where=url)
     try:
         fs, path = fsspec.core.url_to_fs(url, **storage_options(url))
     except (ImportError, ValueError) as error:  # the text names the package that the protocol needs

@@ -40,6 +40,7 @@ from fullfield.image.selection import (
     parse_value_range,
     unknown_resolution,
 )
+from fullfield.packages import import_packages
 
 PathLike = str | os.PathLike[str]
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
@@ -411,10 +412,7 @@ def _open_with_gdal(path: str, local: str | None, head: bytes, selection: Select
 
 
 def _open_zarr(path: str, selection: Selection) -> Raster:
-    try:
-        import_module("zarr")
-    except ImportError as error:
-        raise ImageError(path, f"is a Zarr: {error}", fix="pip install 'fullfield[zarr]'") from error
+    import_packages("zarr", extra="zarr", where=path)
     return _reader("zarr")(path, selection)
 
 

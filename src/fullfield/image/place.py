@@ -9,8 +9,8 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import ImageError
 from fullfield.image.raster import AffineTransform
+from fullfield.packages import import_packages
 
 _ALIGNED = 1e-6  # px by which the grids of two images may differ and count as one, up to rounding
 IDENTITY: AffineTransform = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -24,11 +24,8 @@ def same_crs(first: str, second: str) -> bool:
     """
     if first == second:
         return True
-    try:
-        from rasterio.crs import CRS  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ImageError("map coordinates", "need rasterio", fix="pip install 'fullfield[geo]'") from error
-    return bool(CRS.from_user_input(first) == CRS.from_user_input(second))
+    (crs,) = import_packages("rasterio.crs", extra="geo", where="map coordinates", what="need the package rasterio")
+    return bool(crs.CRS.from_user_input(first) == crs.CRS.from_user_input(second))
 
 
 def crs_name(crs: str | None) -> str:
@@ -41,7 +38,7 @@ def crs_name(crs: str | None) -> str:
     if crs is None:
         return "no coordinate system"
     try:
-        from rasterio.crs import CRS
+        from rasterio.crs import CRS  # type: ignore[import-untyped]
 
         found = CRS.from_user_input(crs).to_authority()
     except Exception:  # noqa: BLE001  rasterio is not installed, or does not know it: its name is enough

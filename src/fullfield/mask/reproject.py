@@ -39,7 +39,9 @@ def _geo(where: str = "map coordinates") -> Any:
     Raises:
         ImageError: it is not installed.
     """
-    rasterio, warp = import_packages("rasterio", "rasterio.warp", extra="geo", where=where, what="need rasterio")
+    rasterio, warp = import_packages(
+        "rasterio", "rasterio.warp", extra="geo", where=where, what="need the package rasterio"
+    )
     return rasterio, warp
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import operator
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from fullfield.model.model import Model
 from fullfield.model.onnx_scopes import SCOPES, innermost_scope
 from fullfield.model.quiet import quiet
 from fullfield.model.torch_export import capture_module
+from fullfield.packages import check_installed
 
 INSIDE_BYTES = 2**31 - 2**24
 """The most bytes of weights in one protobuf file, besides its graph; larger networks get a second file."""
@@ -106,10 +106,8 @@ def describe(model: Model) -> dict[str, str]:
 
 
 def _require_exporter() -> None:
-    if importlib.util.find_spec("onnxscript") is None:
-        raise UnsupportedError(
-            "save", "writing ONNX needs the package onnxscript", fix="pip install 'fullfield[export]'"
-        )
+    what = "writing ONNX needs the package onnxscript"
+    check_installed("onnxscript", extra="export", where="save", what=what, kind=UnsupportedError)
 
 
 def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ...], source: Model | None) -> Any:

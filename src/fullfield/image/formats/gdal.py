@@ -51,6 +51,7 @@ from fullfield.image.nodata import check_nodata, empty_values, nodata_of
 from fullfield.image.raster import ImageMetadata, Origin, raster_text
 from fullfield.image.scaling import scale_note, scaled_numbers, scaled_type
 from fullfield.image.selection import Selection, check_single, level_mpp, select_bands, select_index, select_level
+from fullfield.packages import import_packages
 
 _MOST_LEVELS = 32
 _WARNINGS = threading.Lock()  # warning filters are global to the process
@@ -466,12 +467,7 @@ def _opened(target: str, level: int, path: str) -> Iterator[Any]:
 @contextmanager
 def _errors(where: str, region: tuple[int, int, int, int] | None) -> Iterator[None]:
     """Turns rasterio's errors into an ImageError with the file and the region."""
-    try:
-        import rasterio  # noqa: F401
-    except ImportError as error:
-        raise ImageError(
-            where, f"is read with rasterio, which is missing ({error})", fix="pip install 'fullfield[geo]'"
-        ) from error
+    import_packages("rasterio", extra="geo", where=where)
     try:
         yield
     except ImageError:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullfield.errors import ImageError, first_line
+from fullfield.errors import ImageError
 from fullfield.geometry.region import Region
 from fullfield.image.blob import open_blob
 from fullfield.image.checks import (
@@ -39,6 +39,7 @@ from fullfield.image.identity import file_identity
 from fullfield.image.mask_cache import MaskCache
 from fullfield.image.raster import ImageMetadata, Origin, raster_text
 from fullfield.image.selection import Selection, check_single, select_bands, select_level
+from fullfield.packages import import_packages
 
 _BLOCK = 1024  # px a side, about, of fixed blocks
 _CACHE_BYTES = 64 << 20  # OpenSlide's decoded tiles, shared by all handles of a slide
@@ -291,14 +292,7 @@ def _tile(properties: Mapping[str, str], level: _Level, size: tuple[int, int]) -
 @contextmanager
 def _errors(where: str, region: Region | None) -> Iterator[None]:
     """Turns OpenSlide's errors into an ImageError with the file and the region."""
-    try:
-        import openslide  # noqa: F401
-    except (ImportError, OSError) as error:
-        raise ImageError(
-            where,
-            f"is read with openslide, which is missing ({first_line(error)})",
-            fix="pip install 'fullfield[slide]'",
-        ) from error
+    import_packages("openslide", extra="slide", where=where)
     try:
         with interruptible():
             yield

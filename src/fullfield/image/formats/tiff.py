@@ -31,6 +31,7 @@ from fullfield.image.orientation import oriented
 from fullfield.image.photometric import Photometric, photometric_of
 from fullfield.image.raster import ImageMetadata, Origin, Raster, raster_text
 from fullfield.image.selection import Selection, level_mpp, select_bands, select_level
+from fullfield.packages import import_packages
 
 GEO_TAGS = frozenset({33550, 33922, 34264, 34735, 50844})
 _ERRORS = (*DECODE_ERRORS, AssertionError)
@@ -190,13 +191,8 @@ def open_tiff(path: str, selection: Selection) -> Raster:
     Raises:
         ImageError: tifffile is not installed, or the file cannot be read tile by tile.
     """
-    try:
-        import imagecodecs  # noqa: F401  tifffile reads no compressed tile without it
-        import tifffile  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ImageError(
-            path, f"TIFF needs tifffile and imagecodecs ({error})", fix="pip install 'fullfield[tiff]'"
-        ) from error
+    what = "TIFF needs the packages tifffile and imagecodecs"  # the second for compressed tiles
+    import_packages("tifffile", "imagecodecs", extra="tiff", where=path, what=what)
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())  # else its messages go to stderr; errors are raised

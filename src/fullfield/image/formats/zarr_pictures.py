@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from zarr.abc.codec import ArrayBytesCodec
 from zarr.registry import register_codec
 
-from fullfield.errors import ImageError
 from fullfield.image.formats.encoded_size import check_picture_values
+from fullfield.packages import import_packages
 
 _PREFIX = "imagecodecs_"
 #: Codecs whose chunks are pictures that declare their size: name -> compression of a TIFF of the same pictures.
@@ -42,12 +42,9 @@ def register_imagecodecs(error: Exception, where: str) -> bool:
     found = _NAME.search(str(error))
     if found is None:
         return False
-    try:
-        from imagecodecs.numcodecs import register_codecs
-    except ImportError as missing:
-        what = f"is encoded with {found[0]}, which the package imagecodecs decodes"
-        raise ImageError(where, what, fix="pip install 'fullfield[tiff,zarr]'") from missing
-    register_codecs(verbose=False)
+    what = f"is encoded with {found[0]}, which the package imagecodecs decodes"
+    (codecs,) = import_packages("imagecodecs.numcodecs", extra="tiff,zarr", where=where, what=what)
+    codecs.register_codecs(verbose=False)
     for name in PICTURES:
         for alias in (name, f"numcodecs.{name}", name.replace("_", ".")):
             register_codec(alias, PictureCodec)

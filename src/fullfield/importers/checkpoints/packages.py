@@ -10,10 +10,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from fullfield.errors import CaptureError, first_line
-from fullfield.packages import raise_interrupt
+from fullfield.errors import CaptureError
+from fullfield.packages import CANNOT_IMPORT, import_packages
 
-_CANNOT_IMPORT = (ImportError, RuntimeError, OSError, AttributeError)  # a build for another torch raises any of them
 _TOUCHED = ("torchvision", "torchvision.datasets", "torchvision.ops", "torchvision.ops.misc", "torchvision.transforms")
 _OPERATORS = "torchvision._meta_registrations"
 _FUNCTIONAL = "torchvision.transforms.functional"
@@ -25,17 +24,8 @@ def package(name: str, where: str) -> Any:
     Raises:
         CaptureError: it is not installed, or cannot be imported.
     """
-    try:
-        return import_module(name)
-    except _CANNOT_IMPORT as error:
-        raise_interrupt(error)
-        extra = name.partition(".")[0].replace("huggingface_hub", "safetensors")
-        if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
-            raise CaptureError(
-                where, f"needs the package {error.name}", fix=f"pip install 'fullfield[{extra}]'"
-            ) from error
-        what = f"needs the package {extra}, which cannot be imported ({first_line(error)})"
-        raise CaptureError(where, what, fix=f"pip install --upgrade 'fullfield[{extra}]'") from error
+    extra = name.partition(".")[0].replace("huggingface_hub", "safetensors")
+    return import_packages(name, extra=extra, where=where, kind=CaptureError)[0]
 
 
 def timm_package(where: str) -> Any:
@@ -80,14 +70,14 @@ def _torchvision_imports() -> bool:
     except ModuleNotFoundError:
         _forget("torchvision")
         return False
-    except _CANNOT_IMPORT:
+    except CANNOT_IMPORT:
         _forget("torchvision")
     else:
         return True
     sys.modules[_OPERATORS] = ModuleType(_OPERATORS)
     try:
         import_module("torchvision")
-    except _CANNOT_IMPORT:
+    except CANNOT_IMPORT:
         _forget("torchvision")
         return False
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from torch import nn
 
 from fullfield.arguments import check_choice, parse_bytes
 from fullfield.errors import BudgetError, GeometryError, UnsupportedError
+from fullfield.packages import check_installed
 from fullfield.text import size_text
 from fullfield.workbench.matrices.index_tables import Reach
 from fullfield.workbench.matrices.layers import linear_map, shape_after
@@ -56,10 +56,8 @@ def unroll(
         >>> unroll(nn.Conv2d(1, 2, 3), 4)
         Unrolled(1x4x4 -> 2x2x2: 8x16, 72 entries, csr, float32)
     """
-    if importlib.util.find_spec("scipy") is None:
-        raise UnsupportedError(
-            "unroll", "sparse matrices need the package scipy", fix="pip install 'fullfield[matrix]'"
-        )
+    what = "sparse matrices need the package scipy"
+    check_installed("scipy", extra="matrix", where="unroll", what=what, kind=UnsupportedError)
     check_choice("format", format, ("csr", "bsr"), UnsupportedError)
     shape = _input_shape(layer, input_size)
     maps, outputs = _linear_maps(layer, shape, at)

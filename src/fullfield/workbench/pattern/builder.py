@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from fullfield.errors import BudgetError, FullfieldError, GeometryError, UnsupportedError
+from fullfield.packages import check_installed
 from fullfield.text import did_you_mean, size_text
 from fullfield.workbench.pattern.repeats import Rounds, value_index
 from fullfield.workbench.pattern.settings import settings_of
@@ -46,10 +46,8 @@ def plan_layers(text: str) -> tuple[Volume, tuple[LayerStep, ...]]:
         CaptureError: the text is not a pattern.
         GeometryError: a layer does not fit the volume before it; the text shows the arithmetic.
     """
-    if importlib.util.find_spec("lark") is None:
-        raise UnsupportedError(
-            "build", "reading patterns needs the package lark", fix="pip install 'fullfield[pattern]'"
-        )
+    what = "reading patterns needs the package lark"
+    check_installed("lark", extra="pattern", where="build", what=what, kind=UnsupportedError)
     from fullfield.workbench.pattern.parser import parse
 
     items = parse(text)
