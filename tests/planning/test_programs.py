@@ -61,6 +61,43 @@ def test_convolutions_of_single_cells_that_grow_are_computed_at_once() -> None:
     assert found.buffers == found.largest_buffers == 2 * table  # what is added up; all else are outputs
 
 
+def test_an_operator_that_torch_runs_lies_between_two_programs() -> None:
+    """A response norm of a map, of which it holds four copies besides what it reads and gives."""
+    draft = Draft((8, 8))
+    draft.conv(4, 3)
+    draft.add("cell", 4)
+    draft.nodes[-1] = replace(draft.nodes[-1], op="local_response_norm")
+    draft.conv(2, 3)
+    first = 4 * 4 * 6 * 6
+    found = of_tile(draft.done(), CONTEXT, (1, 1))
+    assert found.operators == 2
+    assert found.buffers == 0
+    assert found.live == 2 * first + 2 * first + 4 * first  # as given, as tables, and the copies
+
+
+def test_numbers_of_another_type_are_read_and_given_by_torch() -> None:
+    draft = Draft((8, 8))
+    draft.conv(4, 3)
+    draft.add("cell", 4)
+    draft.nodes[-1] = replace(draft.nodes[-1], itemsize_factor=2)
+    draft.add("cell", 4)
+    draft.conv(2, 3)
+    assert of_tile(draft.done(), CONTEXT, (1, 1)).operators == 2
+
+
+def test_sums_in_pairs_are_slices_and_sums_of_a_sixth_of_other_operators_memory() -> None:
+    """Windows that lie further apart than a few cells are summed cell by cell; others by sums of 2, 4, 8 cells."""
+    counts = []
+    for stride in (16, 1):
+        draft = Draft((16, 16))
+        draft.add("windowed", 3, (Op(16, stride), Op(16, stride)))
+        draft.nodes[-1] = replace(draft.nodes[-1], scratch=Scratch(results=4))
+        side = 16 + 29 * stride
+        plan = make_plan(draft.done(), image=(side, side), step=(stride, stride), borders=CONTEXT, tile=(30, 30))
+        counts.append(program_cost(plan.network, plan.layout(Tile(0, 0, 30, 30)), batch=1, itemsize=4).operators)
+    assert counts == [1 + 2 * 2 * 16 // 6, 1 + 2 * 3 * 5 // 6]
+
+
 def test_what_runs_per_window_is_a_program_for_each_size_of_batch() -> None:
     network = attentive()
     one, two = (of_tile(network, EXACT, (1, 5), batch=n) for n in (5, 3))
@@ -71,12 +108,20 @@ def test_what_runs_per_window_is_a_program_for_each_size_of_batch() -> None:
 
 def test_what_an_engine_takes_is_a_sum_of_shares() -> None:
     engine = EngineMemory(
-        compiles=True, live=2, buffers=3, largest_buffers=5, convolved=7, multiplied=11, operator_bytes=13
+        compiles=True,
+        live=2,
+        buffers=3,
+        largest_buffers=5,
+        convolved=7,
+        multiplied=11,
+        operator_bytes=13,
+        remade_bytes=17,
     )
     cost = ProgramCost(live=1, buffers=10, largest_buffers=100, convolved=1000, multiplied=10**4, operators=10**5)
     once, each = 2 + 500, 30 + 7000 + 110_000 + 1_300_000
     assert engine.tile_bytes(cost, 1) == once + each
     assert engine.tile_bytes(cost, 4) == once + 4 * each
+    assert engine.tile_bytes(cost, 4, remade=True) == once + 4 * each + 17
 
 
 def test_activations_are_merged_with_the_convolution_before_them() -> None:

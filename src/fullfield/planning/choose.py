@@ -336,8 +336,9 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         if not engine.compiles:
             return memory_of(use, task.overhead, task.budget, savings), CACHED_PROGRAMS
         programs = task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
-        for kept in _kept(kinds(tile)):
-            use = replace(use, peak_bytes=engine.tile_bytes(programs, kept))
+        counts = _kept(kinds(tile))
+        for kept in counts:
+            use = replace(use, peak_bytes=engine.tile_bytes(programs, kept, remade=kept < counts[0]))
             taken = memory_of(use, task.overhead, task.budget, savings)
             if taken.total_bytes <= task.budget:
                 break

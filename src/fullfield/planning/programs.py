@@ -13,11 +13,19 @@ from dataclasses import dataclass, field
 
 from fullfield.geometry.network import Network, NodeSpec
 from fullfield.geometry.region import Pair
+from fullfield.geometry.strip import Slide, Strip
 from fullfield.geometry.tile import TileLayout
 from fullfield.planning.mac_kinds import spreads_taps
 
 CACHED_PROGRAMS = 16  # of a network, kept from tile to tile and from scan to scan
 _POOL_OPERATORS = 6  # a pool over whole windows is 34 slices and sums a family, of a sixth of others' memory
+IN_TORCH = frozenset(  # operators of fullfield's own that no engine has: torch runs them between two programs
+    (
+        *("fake_quantise", "feature_l2_pool", "fft_conv2d", "l2_pool2d", "local_response_norm"),
+        *("local_response_norm_within", "locally_connected2d", "neighbourhood", "variance_pool"),
+    )
+)
+_TORCH_COPIES = 4  # of the largest family that such an operator holds: a response norm's squares, padded, mean, power
 _IN_TURN = 2  # buffers that a run of operators takes: one is read while the other is written
 
 
@@ -129,6 +137,8 @@ class _Shared:
         self.level: dict[str, int] = {}
         self.last: dict[str, int] = {}  # level of the last program that reads a node's table
         self.columns: set[str] = set()  # nodes that are computed as one table
+        self.torch: set[str] = set()  # nodes that torch runs between two programs
+        self.scratch: defaultdict[int, int] = defaultdict(int)  # bytes that these hold besides, by level
         self.parts: defaultdict[int, _Part] = defaultdict(_Part)
         nodes = [n for n in network if n.name in layout.y]
         self.strips = {n.name: strip_cells(n, layout) for n in nodes if n.inputs}
@@ -147,7 +157,15 @@ class _Shared:
         if not inputs:
             self.level[name] = 0
             return
-        level = max(self.level[i] for i in inputs)
+        if _is_in_torch(node, self.network):  # after the program of its inputs, and before that of its readers
+            self.torch.add(name)
+            level = max(self.level[i] for i in inputs)
+            self.scratch[level] = max(self.scratch[level], _TORCH_COPIES * max(self._pieces(name)))
+            self.level[name] = level
+            self.last |= {i: max(self.last.get(i, 0), level) for i in inputs}
+            self.last |= {name: level} if name in self.layout.frontier_inputs else {}
+            return
+        level = max(self.level[i] + (i in self.torch) for i in inputs)
         if strips := self.strips[name]:
             level += 1
             (source,) = inputs
@@ -169,7 +187,7 @@ class _Shared:
 
     def _count(self, node: NodeSpec) -> None:
         """Counts a node's operators and weights."""
-        if not node.inputs:
+        if not node.inputs or node.name in self.torch:
             return
         part = self.parts[self.level[node.name]]
         if node.op == "linear":
@@ -179,7 +197,8 @@ class _Shared:
         if _is_merged(node, self.network):
             return
         pieces = len(self._pieces(node.name))
-        part.operators += pieces * (_POOL_OPERATORS if pieces > 1 and pools_windows(node) else 1)
+        each = _POOL_OPERATORS if pieces > 1 and pools_windows(node) else _operators(node, self.layout)
+        part.operators += pieces * each
 
     def _count_buffers(self, nodes: list[NodeSpec]) -> None:
         """Counts values that a program keeps for itself: outputs lie in memory outside; families come in turn."""
@@ -188,7 +207,7 @@ class _Shared:
         held: dict[str, int] = {}
         for node in nodes:
             level = self.level[node.name]
-            if node.inputs and node.name in reader and node.name not in self.last:
+            if node.inputs and node.name in reader and node.name not in self.last and node.name not in self.torch:
                 held[node.name] = max(self._pieces(node.name))
             part = self.parts[level]
             within = sum(size for name, size in held.items() if self.level[name] == level)
@@ -246,9 +265,33 @@ class _Shared:
             given = sum(self.size[n] for n in self.last if self.level[n] == level and n not in self.columns)
             strips, outputs = sum(part.inputs), sum(part.outputs)
             most.append(strips + sum(self.size[n] for n in read))
-            most.append(later + outputs + max(strips, given))
+            most.append(later + outputs + max(strips, given) + self.scratch[level])
         tables = sum(self.size[n] for n in self.layout.frontier_inputs)
-        return max(most + [tables + 2 * sum(part.inputs) for part in windows])
+        return max(most + [tables + 2 * sum(part.inputs) + sum(part.outputs) for part in windows])
+
+
+def _is_in_torch(node: NodeSpec, network: Network) -> bool:
+    """Whether torch runs a node: engines lack it, or it reads or gives numbers of another type."""
+    return node.op in IN_TORCH or any(n.itemsize_factor > 1 for n in (node, *(network[i] for i in node.inputs)))
+
+
+def _operators(node: NodeSpec, layout: TileLayout) -> int:
+    """Operators that compute one family of a node.
+
+    Where cells under a kernel are added in pairs, these are slices and sums, of a sixth of others' memory.
+    """
+    if node.kind != "windowed" or node.scratch.weights or not node.scratch.results:
+        return 1
+    axes = (layout.y[node.name], layout.x[node.name])
+    strips = (next(iter(axis.strips[axis.families[0]].values())) for axis in axes)
+    return 1 + sum(_sum_operators(s, op.kernel) for s, op in zip(strips, node.ops, strict=True)) // 6
+
+
+def _sum_operators(strip: Strip, taps: int) -> int:
+    """Slices and additions of sums along one axis, as ``operators.strips.sums_along`` writes them."""
+    stride, dilation = (strip.how.stride, strip.how.dilation) if isinstance(strip.how, Slide) else (1, 1)
+    few = taps * ((strip.length - dilation * (taps - 1)) // stride + 1) <= 2 * taps.bit_length() * strip.length
+    return 2 * taps if few else 3 * taps.bit_length()
 
 
 def _is_merged(node: NodeSpec, network: Network) -> bool:
@@ -268,15 +311,18 @@ def _windows(network: Network, layout: TileLayout, window_size: Mapping[str, int
         held += window_size[node.name]
         buffers = max(buffers, held)
         held -= sum(window_size[i] for i in node.inputs if last[i] == k and i not in layout.y)
+    in_torch = {n.name for n in rest if _is_in_torch(n, network)}
+    scratch = (2 + _TORCH_COPIES) * max((window_size[name] for name in in_torch), default=0)
     linear = sum(weights_of(n) for n in rest if n.op == "linear")
     convolved = sum(weights_of(n) for n in rest if n.op != "linear" and (n.scratch.weights or n.op == "conv2d"))
     return [
         _Part(
             inputs=[count * window_size[i] for i in layout.frontier_inputs],
+            outputs=[count * scratch],
             buffers=count * buffers,
             convolved=convolved,
             multiplied=linear,
-            operators=sum(not _is_merged(n, network) for n in rest),
+            operators=sum(not _is_merged(n, network) and n.name not in in_torch for n in rest),
         )
         for count in _batch_sizes(layout.windows, batch)
     ]

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import linecache
+import weakref
+
+from torch import nn
+from torch.fx import GraphModule, symbolic_trace
+
 from fullfield.engine.engines.cache import ProgramCache
 from fullfield.geometry.tile import TileLayout
 from fullfield.planning import Tile, make_plan
@@ -28,3 +35,34 @@ def test_no_more_programs_are_held_than_allowed_while_another_is_made() -> None:
     made(LAYOUTS[2], 1)
     assert held[-1] == 0
     assert len(cache.items) == 1
+
+
+class Cyclic:
+    """A program that refers to itself, as graphs do."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_dropped_programs_that_refer_to_themselves_are_collected_every_so_often() -> None:
+    cache: ProgramCache[Cyclic] = ProgramCache()
+    made: list[weakref.ref[Cyclic]] = []
+    gc.disable()
+    try:
+        for k in range(40):
+            program = cache.get(LAYOUTS[k % 3], 4, Cyclic, 1)
+            made.append(weakref.ref(program))
+            del program
+        assert sum(program() is not None for program in made) <= 17
+    finally:
+        gc.enable()
+
+
+def test_the_source_of_programs_is_forgotten() -> None:
+    """torch would keep it as long as the process lives."""
+    cache: ProgramCache[GraphModule] = ProgramCache()
+    program = cache.get(LAYOUTS[0], 4, lambda: symbolic_trace(nn.ReLU()))
+    assert program.code
+    name = type(program).forward.__code__.co_filename
+    assert linecache.getlines(name) == []
+    assert linecache.getlines(type(symbolic_trace(nn.ReLU())).forward.__code__.co_filename)

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule
 
 from fullfield.engine.engines.chain import Run, UncompiledPart, chained, divided
+from fullfield.engine.engines.emission.table import TABLE
+from fullfield.layers import custom_operators
+from fullfield.planning.programs import IN_TORCH
 
 aten = torch.ops.aten
 N, C, H, W = 2, 4, 7, 9
@@ -124,6 +127,8 @@ def program() -> GraphModule:
     outputs.append(graph.call_function(aten.addcmul.default, (x, x, y), {"value": 0.5}))
     outputs.append(graph.call_function(aten.cat.default, ([x, y, x], -1)))
     outputs.append(graph.call_function(aten.stack.default, ([x, y], 1)))
+    squares = graph.call_function(aten.mul.Tensor, (x, x))
+    outputs.append(graph.call_function(custom_operators.root.default, (squares,)))
     mask = held(Weight(H, H))
     outputs.append(graph.call_function(aten.scaled_dot_product_attention.default, (x, y, y, mask)))
     graph.output(tuple(graph.call_function(aten.neg.default, (output,)) for output in outputs))
@@ -145,3 +150,9 @@ def test_engines_compute_what_torch_computes(name: str) -> None:
     for operator, found, expected in zip(operators, chain(*inputs), wanted, strict=True):
         assert found.shape == expected.shape, operator
         assert float((found - expected).abs().max()) <= 2e-6 * float(expected.abs().max() + 1), operator
+
+
+def test_the_planner_knows_which_own_operators_torch_runs() -> None:
+    """Sliding pools are lowered to other operators."""
+    own = set(custom_operators.__all__) - {"sliding_pool"}
+    assert own - set(TABLE) == IN_TORCH

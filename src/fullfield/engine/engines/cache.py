@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import linecache
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
+
+from torch.fx import graph_module
 
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.tile import TileLayout
@@ -20,6 +25,7 @@ class ProgramCache(Generic[P]):
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.items: list[tuple[TileLayout, int, P]] = []
+        self.dropped = 0  # since Python's garbage was last collected
 
     def interned(self, layout: TileLayout) -> TileLayout:
         """An equal layout that has a program, else ``layout``: comparing an object with itself is faster."""
@@ -43,9 +49,42 @@ class ProgramCache(Generic[P]):
                 equal = (k for k, (known, size, _) in enumerate(self.items) if size == batch and known == layout)
                 found = next(equal, None)
             if found is None:
-                del self.items[: max(0, len(self.items) + 1 - most)]
-            self.items.append((layout, batch, make()) if found is None else self.items.pop(found))
+                self._drop(len(self.items) + 1 - most)
+            if found is None:
+                with forgotten_sources():
+                    self.items.append((layout, batch, make()))
+            else:
+                self.items.append(self.items.pop(found))
             return self.items[-1][2]
+
+    def _drop(self, count: int) -> None:
+        """Drops the programs that were not used for longest.
+
+        Their graphs refer to themselves: Python would find them once they make up a quarter of all objects.
+        """
+        if count <= 0:
+            return
+        del self.items[:count]
+        self.dropped += count
+        if self.dropped >= CACHED_PROGRAMS:
+            self.dropped = 0
+            gc.collect()
+
+
+@contextmanager
+def forgotten_sources() -> Iterator[None]:
+    """Forgets the source of the graphs that become modules meanwhile.
+
+    torch keeps it for tracebacks as long as the process lives, which would grow with every program that is made again.
+    """
+    kept: dict[str, str] = getattr(getattr(graph_module, "_loader", None), "eval_cache", {})
+    before = set(kept)
+    try:
+        yield
+    finally:
+        for name in [name for name in kept if name not in before]:
+            kept.pop(name, None)
+            linecache.cache.pop(name, None)
 
 
 Shared = TypeVar("Shared")

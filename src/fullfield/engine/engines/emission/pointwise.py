@@ -116,6 +116,7 @@ TABLE = {
     "divide": _binary("div"),
     "subtract": _binary("sub"),
     "special_expit": _unary("sigmoid"),
+    "root": _unary("sqrt"),
     "square": _composed(_square),
     "rsub": Translation(_reversed_sub),
     "clamp": _clamp("min", "max"),
