@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 WIDTH = 120
 """Columns of running text."""
 _CELL = 100  # characters of a table's text
+_EVEN = 0.95  # a ratio that is written as 1.0 at least
 
 
 def table_lines(rows: Sequence[Sequence[str]], *, left: int, gap: str = "  ", totals: bool = False) -> list[str]:
@@ -134,6 +135,16 @@ def short_count(number: float) -> str:
     while value >= 999.5 and letter != "P":
         value, letter = value / 1000, next(letters)
     return f"{number:.0f}" if not letter else f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {letter}"
+
+
+def fewer_text(ratio: float) -> str:
+    """How many times fewer, or more where the ratio is below 1.
+
+    Examples:
+        >>> fewer_text(2.04), fewer_text(0.52)
+        ('2.0x fewer', '1.9x more')
+    """
+    return f"{1 / ratio:.1f}x more" if 0 < ratio < _EVEN else f"{ratio:.1f}x fewer"
 
 
 def record_text(record: DataclassInstance) -> str:

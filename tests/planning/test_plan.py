@@ -385,6 +385,19 @@ def test_a_plan_tells_what_it_is_in_json_and_in_words(make: Callable[[], Network
     assert len(repr(plan).splitlines()) == 1
 
 
+def test_where_a_scan_takes_more_multiply_adds_than_crops_its_plan_says_that_exact_mode_does_not() -> None:
+    advice = "exact mode takes at most about as many as crops"
+    network, image = padded(), (96, 96)
+    context = make_plan(network, image=image, step=(31, 31), borders=CONTEXT)
+    assert context.table.mac_ratio < 0.95
+    assert f"{1 / context.mac_ratio:.1f}x more multiply-adds than crops" in str(context)
+    assert str(context.table).endswith(f"{1 / context.table.mac_ratio:.1f}x more; {advice}")
+    exact = make_plan(network, image=image, step=(31, 31))
+    assert exact.table.mac_ratio > 0.95
+    assert advice not in str(exact.table)
+    assert advice not in str(make_plan(network, image=image, step=(8, 8), borders=CONTEXT).table)
+
+
 def test_fewer_compares_a_tile_with_its_windows_as_crops() -> None:
     network = unpadded()
     plan = make_plan(network, image=(60, 60), step=(4, 4), tile=(2, 5))

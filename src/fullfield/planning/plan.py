@@ -16,7 +16,7 @@ from fullfield.planning.overhead import Memory
 from fullfield.planning.programs import CACHED_PROGRAMS
 from fullfield.planning.sides import overlap, tiles_along
 from fullfield.planning.table import PlanTable, TileSpan, TileSpans, halo, layer_costs, numbers_written
-from fullfield.text import WIDTH, html_text, number_of, short_count
+from fullfield.text import WIDTH, fewer_text, html_text, number_of, short_count
 
 Mode = Literal["exact", "context"]
 Method = Literal["auto", "atrous", "fragments", "shifted"]
@@ -210,7 +210,7 @@ class Plan:
         )
         return (
             f"{self.mode}, {self.shape[0]}x{self.shape[1]} windows in tiles of {self.tile[0]}x{self.tile[1]}, {where}; "
-            f"{self.mac_ratio:.1f}x fewer multiply-adds than crops, about {self.memory.total_bytes / 1e6:.0f} MB; "
+            f"{fewer_text(self.mac_ratio)} multiply-adds than crops, about {self.memory.total_bytes / 1e6:.0f} MB; "
             f"{self.costs} costs"
         )
 
@@ -265,9 +265,15 @@ def _notes(plan: Plan, table: PlanTable) -> tuple[str, ...]:
         f"memory    {memory:,.0f} MB of {budget:,.0f} MB allowed",
         *([f"engine    {plan.engine}"] if plan.engine else []),
         f"costs     {plan.costs}",
-        f"work      {scan} MACs, crop by crop {crops}: {table.mac_ratio:.1f}x fewer",
+        f"work      {scan} MACs, crop by crop {crops}: {fewer_text(table.mac_ratio)}{_cheaper_mode(plan, table)}",
     ]
     return tuple(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 10))
+
+
+def _cheaper_mode(plan: Plan, table: PlanTable) -> str:
+    """Advice where shared maps have more cells between windows than windows share."""
+    more = fewer_text(table.mac_ratio).endswith("more")
+    return "; exact mode takes at most about as many as crops" if more and plan.borders.cells is not None else ""
 
 
 def _setting(plan: Plan) -> str:

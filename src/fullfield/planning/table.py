@@ -13,7 +13,7 @@ from fullfield.geometry.network import Network, NodeSpec, Place
 from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisCells
 from fullfield.planning.constants import CONSTANTS
-from fullfield.text import WIDTH, html_text, short_count, shortened, table_lines
+from fullfield.text import WIDTH, fewer_text, html_text, short_count, shortened, table_lines
 
 _NAME, _OPS = 32, 22  # columns of a layer's name and operators, at most
 _NUMBER_BYTES = 4  # of a number that the estimate of the time assumes
@@ -163,7 +163,7 @@ class PlanTable:
         }
 
     def __repr__(self) -> str:
-        return f"<PlanTable: {len(self.layers)} layers, {self.mac_ratio:.1f}x fewer multiply-adds than crops>"
+        return f"<PlanTable: {len(self.layers)} layers, {fewer_text(self.mac_ratio)} multiply-adds than crops>"
 
     def _repr_html_(self) -> str:
         return html_text(str(self))
