@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import fullfield
 from fullfield import Compute
+from fullfield.engine import threads
 from fullfield.engine.progress import Progress
 from fullfield.engine.run import run
 from fullfield.jobs.in_memory import compute_scores
@@ -149,6 +151,22 @@ def test_an_interrupted_map_in_memory_is_completed_by_the_next_run(stop_at: int,
     assert sink.order == sorted(set(sink.order))
     assert rest.blocks == rest.blocks_total == len(sink.order) - stop_at
     np.testing.assert_array_equal(sink.array, compute_scores(work).array)
+
+
+def test_small_scans_in_memory_start_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To start one takes longer than a window of a small network."""
+    monkeypatch.setattr(threads, "_SHORT_S", 1e9)
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noting(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noting)
+    work = job_of(made(networks.padded), picture(), step=4)
+    compute_scores(work)
+    assert started == []
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 5])

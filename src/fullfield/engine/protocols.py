@@ -75,6 +75,11 @@ class Sink(Protocol):
         """Numbers of the blocks that are not finished, in the order in which they are to be computed."""
         ...
 
+    @property
+    def writes(self) -> bool:
+        """Whether finishing a block writes it; where not, it takes no thread."""
+        ...
+
     def put(
         self, block: int, cells: tuple[slice, slice], scores: NDArray[np.floating], mask: NDArray[np.bool_] | None
     ) -> None:

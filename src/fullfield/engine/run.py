@@ -55,7 +55,7 @@ def run(
     with (
         heap,
         short_switch_interval(),
-        Worker("fullfield-finish") as finisher,
+        Worker("fullfield-finish", inline=not sink.writes) as finisher,
         Worker("fullfield-put", inline=True) as putter,
         ReadAhead(_reads(shards, blocks, Layouts(engine), source, where), ahead) as reads,
     ):

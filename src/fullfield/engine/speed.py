@@ -209,6 +209,7 @@ class _Ignoring:
     """A sink of one block that keeps nothing."""
 
     todo = (0,)
+    writes = False
 
     def __init__(self, block: Pair) -> None:
         self.block = block

@@ -30,6 +30,8 @@ class MemorySink:
         counts: of scores that the encoder could not store as they are.
     """
 
+    writes = False
+
     def __init__(self, classes: int, plan: Plan, dtype: DTypeLike, encoder: ScoreEncoder | None = None) -> None:
         self.encoder = encoder
         shape = (classes, *plan.shape)

@@ -42,6 +42,8 @@ class StoreSink:
         check: called before a block is written; raises if the image is not the one that the scan began with.
     """
 
+    writes = True
+
     def __init__(
         self,
         shards: Shards,
