@@ -6,7 +6,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.records import apply
 
 
@@ -43,7 +43,7 @@ def command(pattern: str, output: str, budget: str | None, as_json: bool, overwr
     if as_json:
         facts = {"written": str(written), "pattern": text, "window": list(model.window)}
         numbers = {"channels": model.channels, "classes": model.classes, "parameters": parameters}
-        options.print_json(facts | numbers)
+        print_json(facts | numbers)
     else:
         size = f"{model.window[0]}x{model.window[1]} px"
         echo(text)

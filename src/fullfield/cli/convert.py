@@ -9,7 +9,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.files import ModelFile
 from fullfield.cli.records import apply
 
@@ -65,7 +65,7 @@ def command(
     parameters = sum(p.numel() for p in module.parameters())
     if as_json:
         facts = {"written": str(written), "smallest": list(net.window), "channels": net.channels}
-        options.print_json(facts | {"classes": net.classes, "parameters": parameters})
+        print_json(facts | {"classes": net.classes, "parameters": parameters})
     else:
         size = f"{net.window[0]}x{net.window[1]} px"
         echo(f"wrote {written}: images from {size}, maps of {net.classes} scores, {parameters:,} parameters")
@@ -88,7 +88,7 @@ def _net_surgery(
     parameters = sum(p.numel() for p in network.module.parameters())
     if as_json:
         facts = {"written": [str(path) for path in written], "smallest": [height, width], "channels": channels}
-        options.print_json(facts | {"parameters": parameters})
+        print_json(facts | {"parameters": parameters})
     else:
         files = " and ".join(map(str, written))
         echo(f"wrote {files}: images from {height}x{width} px, {parameters:,} parameters")

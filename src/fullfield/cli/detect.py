@@ -9,7 +9,7 @@ import click
 
 from fullfield.cli import map_options, options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
@@ -87,7 +87,7 @@ def command(
     if as_json:
         facts = {"boxes": len(found), "written": output, "bytes": None if written is None else written.bytes}
         every = [each._asdict() for each in found] if written is None else None
-        options.print_json(facts if every is None else facts | {"found": every})
+        print_json(facts if every is None else facts | {"found": every})
     elif written is not None:
         echo(f"wrote    {written}")
     else:

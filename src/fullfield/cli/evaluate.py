@@ -9,7 +9,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, json_text, print_json
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply, collected, labels, rule
@@ -70,7 +70,7 @@ def command(
     if output is not None:
         _write(found, output, overwrite)
     if as_json:
-        options.print_json(found.to_dict() | {"written": output})
+        print_json(found.to_dict() | {"written": output})
         return
     echo(found)
     if output is not None:
@@ -95,6 +95,6 @@ def _write(found: Evaluation, output: str, overwrite: bool) -> None:
     if suffix not in (".csv", ".json"):
         save_picture(found.picture(), output, overwrite=overwrite)
         return
-    text = found.to_csv() if suffix == ".csv" else options.json_text(found.to_dict())
+    text = found.to_csv() if suffix == ".csv" else json_text(found.to_dict())
     with replacing(Path(output), overwrite=overwrite, needed_bytes=len(text)) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -9,7 +9,7 @@ import click
 
 from fullfield.cli import map_options, options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
@@ -100,7 +100,7 @@ def command(
             **settings,
         )
     if as_json:
-        options.print_json({"written": file, "bytes": written.bytes, "detections": written.detections})
+        print_json({"written": file, "bytes": written.bytes, "detections": written.detections})
     else:
         echo(f"wrote    {written}")
 

@@ -8,7 +8,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.files import check_file
 from fullfield.importers.checkpoints.names import parse_network_name
 from fullfield.text import number_of
@@ -45,6 +45,6 @@ def command(
 
     found = info(files if stack else files[0], check=check, **loading)
     if as_json:
-        options.print_json(found.to_dict())
+        print_json(found.to_dict())
     else:
         echo(found)

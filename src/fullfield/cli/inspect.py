@@ -6,7 +6,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.files import ModelFile
 from fullfield.cli.values import pair
 
@@ -28,6 +28,6 @@ def command(model: ModelFile, at: tuple[int, int] | None, as_json: bool) -> None
 
     report = inspect(model.load(), at=at)
     if as_json:
-        options.print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         echo(report)

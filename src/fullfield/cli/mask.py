@@ -8,7 +8,7 @@ import click
 
 from fullfield.cli import map_options, options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
 
@@ -60,7 +60,7 @@ def command(
             written = save_foreground(found, output, coordinates=coordinates, overwrite=overwrite)
     if as_json:
         facts = {"background": found.background, "share": found.share, "written": output}
-        options.print_json(facts | {"objects": None if written is None else written.detections})
+        print_json(facts | {"objects": None if written is None else written.detections})
         return
     echo(f"found    {found.summary}")
     if written is not None:

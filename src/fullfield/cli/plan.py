@@ -8,7 +8,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.files import ModelFile
 from fullfield.cli.progress import duration, show_progress
 from fullfield.cli.records import apply
@@ -55,7 +55,7 @@ def command(
     this = next(each for each in steps if each.step == found.step)
     if as_json:
         facts = {"predicted_seconds": this.seconds, "predicted_crop_seconds": this.crop_seconds}
-        options.print_json(found.table.to_dict() | facts | {"steps": [each.to_dict() for each in steps]})
+        print_json(found.table.to_dict() | facts | {"steps": [each.to_dict() for each in steps]})
         return
     echo(found.table)
     echo(f"time      about {duration(this.seconds)}, crop by crop {duration(this.crop_seconds)}, on this machine")

@@ -11,7 +11,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.imports import without_collections
 from fullfield.cli.outputs import ScanOutputs
 from fullfield.cli.progress import Display, show_progress
@@ -140,7 +140,7 @@ def _print(results: list[ImageResult], outputs: ScanOutputs, *, as_json: bool) -
     """The summary of each image, and how many there are."""
     batch = outputs.is_batch
     if as_json:
-        options.print_json([each.facts for each in results] if batch else results[0].facts)
+        print_json([each.facts for each in results] if batch else results[0].facts)
     else:
         for remark in dict.fromkeys(remark for each in results for remark in each.remarks if batch):
             echo(remark)

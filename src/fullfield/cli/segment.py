@@ -9,7 +9,7 @@ import click
 
 from fullfield.cli import map_options, options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.files import check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
@@ -107,7 +107,7 @@ def command(
             {"class": each.cls, "name": each.name, "segments": each.segments, "area": each.area}
             for each in found.counts
         ]
-        options.print_json({"written": file, "bytes": written.bytes, "segments": found.count, "classes": counts})
+        print_json({"written": file, "bytes": written.bytes, "segments": found.count, "classes": counts})
         return
     for each in found.counts:
         if each.segments:

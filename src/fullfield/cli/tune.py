@@ -8,7 +8,7 @@ import click
 
 from fullfield.cli import options, records
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.files import ModelFile, check_picture
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply, collected
@@ -84,7 +84,7 @@ def command(
 
         save_picture(picture(tuning, net.name), output, overwrite=overwrite)
     if as_json:
-        options.print_json(tuning.to_dict() | {"written": output})
+        print_json(tuning.to_dict() | {"written": output})
         return
     echo(tuning)
     if output is not None:

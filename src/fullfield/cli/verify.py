@@ -8,7 +8,7 @@ import click
 
 from fullfield.cli import options
 from fullfield.cli.command import Command, option
-from fullfield.cli.echo import echo
+from fullfield.cli.echo import echo, print_json
 from fullfield.cli.files import ModelFile, check_file
 from fullfield.cli.progress import show_progress
 from fullfield.cli.records import apply
@@ -68,7 +68,7 @@ def command(
             **settings,
         )
     if as_json:
-        options.print_json(certificate.to_dict())
+        print_json(certificate.to_dict())
     else:
         echo(certificate)
     if not certificate.holds:
