@@ -64,6 +64,14 @@ class AxisCells:
         names: tuple[Family, ...] = ("low", "interior", "high")
         return tuple(f for f in names if self.extent(f) > 0)
 
+    def is_whole(self, family: Family, strip: Strip) -> bool:
+        """Whether a strip has all cells of one family and no others."""
+        piece = strip.pieces[0]
+        if len(strip.pieces) != 1 or piece.family != family:
+            return False
+        base = self.region[0] if family == "interior" else 0
+        return (piece.start - base, piece.stop - base) == (0, self.extent(family))
+
     def whole(self) -> Strip:
         """All cells of each window: low border, interior, high border."""
         return Strip(window_pieces(self.axis, 0, self.axis.count))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.fx import Node
 
-from fullfield.geometry.strip import Family, Strip
-from fullfield.geometry.tile import AxisCells, TileLayout
+from fullfield.geometry.strip import Strip
+from fullfield.geometry.tile import TileLayout
 from fullfield.lower.rows import FamilyPair, Table, WindowBox, gather_rows
 from fullfield.lower.writer import Writer
 
@@ -106,7 +106,7 @@ class Assembler(Writer):
     def is_whole(self, name: str, out: FamilyPair, strips: tuple[Strip, Strip]) -> bool:
         """Whether family ``out`` of a reader reads all cells of the same family of a node and no others."""
         axes = self.layout.y[name], self.layout.x[name]
-        return all(_is_whole(axis, f, s) for axis, f, s in zip(axes, out, strips, strict=True))
+        return all(axis.is_whole(f, s) for axis, f, s in zip(axes, out, strips, strict=True))
 
     def strip(self, name: str, out: FamilyPair, strips: tuple[Strip, Strip], fill: float) -> Node:
         """The cells that family ``out`` of some node reads from node ``name``, padding included.
@@ -152,11 +152,3 @@ class Assembler(Writer):
         for dim, (start, stop), size in zip((-2, -1), inside, cells, strict=True):
             value = self.slice(value, dim, start, stop, size)
         return self.call(aten.constant_pad_nd.default, value, pads, fill)
-
-
-def _is_whole(cells: AxisCells, out: Family, strip: Strip) -> bool:
-    piece = strip.pieces[0]
-    if len(strip.pieces) != 1 or piece.family != out:
-        return False
-    base = cells.region[0] if out == "interior" else 0
-    return (piece.start - base, piece.stop - base) == (0, cells.extent(out))

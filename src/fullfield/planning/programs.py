@@ -59,11 +59,8 @@ def program_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: 
         batch: windows at a time where the network runs per window.
         itemsize: bytes of one number.
     """
-    bytes_of = {n.name: n.itemsize_factor * itemsize for n in network}
-    shared_nodes = [n for n in network if n.name in layout.y]
-    size = {n.name: layout.cells(n.name) * n.elements * bytes_of[n.name] for n in shared_nodes}
-    window_size = {n.name: n.window_elements * bytes_of[n.name] for n in network}
-    shared = _Shared(network, layout, size, itemsize)
+    window_size = {n.name: n.window_elements * n.itemsize_factor * itemsize for n in network}
+    shared = _shared(network, layout, itemsize)
     windows = _windows(network, layout, window_size, batch)
     parts = [*shared.parts.values(), *windows]
     buffers = [part.buffers for part in parts]
@@ -75,6 +72,23 @@ def program_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: 
         multiplied=itemsize * sum(part.multiplied for part in parts),
         operators=sum(part.operators for part in parts),
     )
+
+
+def shared_parts(network: Network, layout: TileLayout, *, itemsize: int) -> list[PredictedPart]:
+    """The programs of what a tile's windows share, in the order in which they run; without those that compute nothing.
+
+    Args:
+        network: the network.
+        layout: of the tile.
+        itemsize: bytes of one number.
+    """
+    return [part for _, part in sorted(_shared(network, layout, itemsize).parts.items()) if part.operators]
+
+
+def _shared(network: Network, layout: TileLayout, itemsize: int) -> _Shared:
+    nodes = [n for n in network if n.name in layout.y]
+    size = {n.name: layout.cells(n.name) * n.elements * n.itemsize_factor * itemsize for n in nodes}
+    return _Shared(network, layout, size, itemsize)
 
 
 def weights_of(node: NodeSpec) -> int:
@@ -96,7 +110,12 @@ def strip_cells(node: NodeSpec, layout: TileLayout) -> list[int]:
         return []
     if _reads_one_cell(node):
         return []
-    (source,) = node.inputs
+    return _read_cells(node, node.inputs[0], layout)
+
+
+def _read_cells(node: NodeSpec, source: str, layout: TileLayout) -> list[int]:
+    """Cells that the families of a node read of one input, the interior's first, if there is one."""
+    y, x = layout.y[node.name], layout.x[node.name]
     along = (
         {f: axis.strips[f][source].length * (1 if f == "interior" else count) for f in axis.families}
         for axis, count in zip((y, x), layout.windows, strict=True)
@@ -118,8 +137,17 @@ def _reads_one_cell(node: NodeSpec) -> bool:
 
 
 @dataclass
-class _Part:
-    """One program: bytes of its inputs and outputs, and of its buffers; numbers of its weights."""
+class PredictedPart:
+    """One program.
+
+    Args:
+        inputs: bytes of each value that it reads.
+        outputs: bytes of each value that it gives.
+        buffers: bytes of values that it keeps for itself.
+        convolved: numbers of the weights of its convolutions.
+        multiplied: the same of its linear layers.
+        operators: that are compiled, those merged with a convolution left out.
+    """
 
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
@@ -139,11 +167,11 @@ class _Shared:
         self.columns: set[str] = set()  # nodes that are computed as one table
         self.torch: set[str] = set()  # nodes that torch runs between two programs
         self.scratch: defaultdict[int, int] = defaultdict(int)  # bytes that these hold besides, by level
-        self.parts: defaultdict[int, _Part] = defaultdict(_Part)
+        self.parts: defaultdict[int, PredictedPart] = defaultdict(PredictedPart)
         nodes = [n for n in network if n.name in layout.y]
         self.strips = {n.name: strip_cells(n, layout) for n in nodes if n.inputs}
-        self.tables = {network[name].inputs[0] for name, cells in self.strips.items() if cells}
-        self.tables |= set(layout.frontier_inputs)
+        self.tables: set[str] = set()  # nodes whose families are put together in one table
+        self.whole: set[tuple[str, int]] = set()  # nodes of which a level's program reads all cells, and the level
         for node in nodes:
             self._place(node)
             self._count(node)
@@ -172,15 +200,24 @@ class _Shared:
             each = self.network[source].elements * self.network[source].itemsize_factor * self.itemsize
             self.parts[level].inputs += [cells * each for cells in strips]
             self.last[source] = level
+            self.tables.add(source)
         else:
+            gathered = {i: self._gathered(node, i) for i in inputs}
             if self._is_at_once(node):
                 self.columns.add(name)
+                self.tables |= {name, *inputs}
                 level = max(level, *(self.level[i] + (i not in self.columns) for i in inputs))
+            else:
+                level = max(self.level[i] + (i in self.torch or bool(gathered[i])) for i in inputs)
+                self.tables |= {i for i in inputs if gathered[i]}
             for i in inputs:
                 if self.level[i] < level:
-                    if self.last.get(i, 0) < level:
-                        self.parts[level].inputs += self._pieces(i)
                     self.last[i] = level
+                    if gathered[i]:
+                        self.parts[level].inputs += gathered[i]
+                    elif (i, level) not in self.whole:
+                        self.whole.add((i, level))
+                        self.parts[level].inputs += self._pieces(i)
         if name in self.layout.frontier_inputs:
             self.last.setdefault(name, level)
         self.level[name] = level
@@ -243,6 +280,19 @@ class _Shared:
         each = self.size[name] // max(1, sum(rows) * sum(columns))
         return [a * b * each for a in rows for b in columns]
 
+    def _gathered(self, node: NodeSpec, source: str) -> list[int]:
+        """Bytes that each family of a node reads of one input; none where it reads the same family of that, whole."""
+        own = self.layout.y[node.name], self.layout.x[node.name]
+        read = self.layout.y[source], self.layout.x[source]
+        if node.kind != "cell" or all(axis.families == ("interior",) for axis in own):
+            return []
+        if all(
+            to.is_whole(f, axis.strips[f][source]) for axis, to in zip(own, read, strict=True) for f in axis.families
+        ):
+            return []
+        each = self.network[source].elements * self.network[source].itemsize_factor * self.itemsize
+        return [cells * each for cells in _read_cells(node, source, self.layout)]
+
     def _is_at_once(self, node: NodeSpec) -> bool:
         """Whether all families are computed as one table, as ``lower.shared`` decides."""
         if self.layout.y[node.name].families == self.layout.x[node.name].families == ("interior",):
@@ -251,9 +301,9 @@ class _Shared:
             (source,) = node.inputs
             grows = node.elements >= self.network[source].elements
             return _reads_one_cell(node) and (grows or source in self.columns)
-        return any(i in self.columns or i in self.tables for i in node.inputs)
+        return any(i in self.tables and not self._gathered(node, i) for i in node.inputs)
 
-    def live(self, windows: list[_Part]) -> int:
+    def live(self, windows: list[PredictedPart]) -> int:
         """Most bytes that are held at once outside of programs.
 
         Strips are put together of tables, the program runs, and its outputs are put together into tables.
@@ -300,7 +350,7 @@ def _is_merged(node: NodeSpec, network: Network) -> bool:
     return may and any(network[i].scratch.weights > 0 for i in node.inputs)
 
 
-def _windows(network: Network, layout: TileLayout, window_size: Mapping[str, int], batch: int) -> list[_Part]:
+def _windows(network: Network, layout: TileLayout, window_size: Mapping[str, int], batch: int) -> list[PredictedPart]:
     """The programs of what runs per window: one for each size of batch."""
     rest = [n for n in network if n.name not in layout.y]
     if not rest:
@@ -316,7 +366,7 @@ def _windows(network: Network, layout: TileLayout, window_size: Mapping[str, int
     linear = sum(weights_of(n) for n in rest if n.op == "linear")
     convolved = sum(weights_of(n) for n in rest if n.op != "linear" and (n.scratch.weights or n.op == "conv2d"))
     return [
-        _Part(
+        PredictedPart(
             inputs=[count * window_size[i] for i in layout.frontier_inputs],
             outputs=[count * scratch],
             buffers=count * buffers,
