@@ -17,7 +17,7 @@ from fullfield.planning.constants import CONSTANTS
 _PAGE = mmap.PAGESIZE
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, by malloc.h
 _MOST_OPTION = 2**31 - 1
-_WITHIN_TILE = 7 / 8  # of the predicted bytes that a process may hold between batches: the next one takes some more
+_WITHIN_TILE = 3 / 4  # of the predicted bytes that a process may hold between batches: the next one takes some more
 
 
 class Heap:
