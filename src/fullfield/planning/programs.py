@@ -208,7 +208,7 @@ class _Shared:
                 self.tables |= {name, *inputs}
                 level = max(level, *(self.level[i] + (i not in self.columns) for i in inputs))
             else:
-                level = max(self.level[i] + (i in self.torch or bool(gathered[i])) for i in inputs)
+                level = max(self.level[i] + (i in self.torch or i in self.columns or bool(gathered[i])) for i in inputs)
                 self.tables |= {i for i in inputs if gathered[i]}
             for i in inputs:
                 if self.level[i] < level:
@@ -300,7 +300,7 @@ class _Shared:
         if node.kind == "windowed":
             (source,) = node.inputs
             grows = node.elements >= self.network[source].elements
-            return _reads_one_cell(node) and (grows or source in self.columns)
+            return _reads_one_cell(node) and all(op.up == 1 for op in node.ops) and (grows or source in self.tables)
         return any(i in self.tables and not self._gathered(node, i) for i in node.inputs)
 
     def live(self, windows: list[PredictedPart]) -> int:
