@@ -19,6 +19,7 @@ from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Plan, Tile, m
 from fullfield.planning.choose import DEFAULT_BUDGET_BYTES, time_per_window
 from fullfield.planning.constants import ENGINE_CONSTANTS
 from fullfield.planning.cost import Cost, crop_macs, frontier, tile_cost
+from fullfield.planning.cost_cache import TileGrid
 from fullfield.planning.overhead import ENGINES, EngineMemory, Overhead
 from tests.planning.networks import Draft, attentive, padded, unpadded
 
@@ -608,6 +609,17 @@ def test_programs_of_fewer_kinds_of_tiles_are_kept_where_the_budget_has_no_room_
     )
     assert plan.programs == kept
     assert plan.memory.total_bytes <= plan.budget_bytes
+
+
+def test_weights_that_run_per_window_are_those_of_convolutions_and_linear_layers() -> None:
+    """A matrix product and a sum of all numbers have none."""
+    nodes = list(attentive().nodes)
+    nodes.append(NodeSpec("product", "", "matmul", "whole", (nodes[-1].name,), shape=(5,), macs=10**6))
+    nodes.append(NodeSpec("total", "", "mean", "whole", ("product",), shape=()))
+    nodes.append(NodeSpec("head", "", "linear", "whole", ("total",), shape=(7,), macs=7 * 30))
+    found = CostCache(Network(tuple(nodes), (16, 16)), 4).per_window(TileGrid((32, 32), (4, 4), EXACT), None)
+    assert found.weight_bytes == 4 * 7 * 30
+    assert found.macs == sum(node.window_macs for node in nodes[2:])
 
 
 def test_compiling_many_kinds_of_tiles_is_part_of_a_plans_time() -> None:

@@ -95,9 +95,10 @@ class CostCache:
         def found() -> PerWindow:
             places = self.shared_places(grid.borders) if stop is None else self.places(grid, stop)
             alone = [n for n in self.network if not places[n.name].shared] or list(self.network)
+            weighted = [n for n in alone if n.scratch.weights or n.op in ("conv2d", "linear")]
             return PerWindow(
                 value_bytes=self.itemsize * max(n.window_elements for n in alone),
-                weight_bytes=self.itemsize * sum(map(weights_of, alone)),
+                weight_bytes=self.itemsize * sum(map(weights_of, weighted)),
                 macs=sum(n.window_macs for n in alone),
             )
 
