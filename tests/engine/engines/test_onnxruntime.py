@@ -20,6 +20,7 @@ from fullfield.engine.engines.chain import EnginePart
 from fullfield.engine.engines.onnxruntime import engine as module
 from fullfield.engine.engines.onnxruntime.engine import OnnxRuntimeEngine
 from fullfield.errors import FullfieldError, UnsupportedError
+from fullfield.lower.program import TileProgram
 from tests.engine.engines.scans import in_float32
 from tests.oracle import Scan, captured
 
@@ -60,6 +61,27 @@ def test_sessions_keep_no_arena_and_have_the_threads_asked_for(scan: Scan, net: 
     assert {(option.intra_op_num_threads, option.inter_op_num_threads) for option in options} == {(2, 1)}
     assert torch.get_num_threads() == 1
     assert (program(pixels) == program(pixels)).all()
+
+
+def test_moves_between_programs_take_one_thread_of_torch(
+    scan: Scan, net: Canonical, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several would wait actively on the cores that the engine computes with."""
+    found: list[int] = []
+    forward = TileProgram.forward
+
+    def recorded(self: TileProgram, pixels: torch.Tensor) -> torch.Tensor:
+        found.append(torch.get_num_threads())
+        return forward(self, pixels)
+
+    monkeypatch.setattr(TileProgram, "forward", recorded)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        program_of(scan, OnnxRuntimeEngine(net, threads=2))
+    finally:
+        torch.set_num_threads(before)
+    assert set(found) == {1}
 
 
 def test_sessions_read_the_weights_where_they_lie(scan: Scan, net: Canonical) -> None:

@@ -23,6 +23,9 @@ from fullfield.geometry.tile import TileLayout
 from fullfield.lower.program import TileProgram, lower
 from fullfield.planning import Plan
 
+# Of torch, for moves: more would wait for each other actively, on the cores that the engine's own threads compute with
+# (two threads on two cores: MobileNetV2 1.5 ms a window in OpenVINO and 1.9 in ONNX Runtime, else 2.2 and 2.7).
+_MOVING_THREADS = 1
 _FORM = InputForm(torch.float32, channels_last=True)
 
 
@@ -32,7 +35,6 @@ class ChainedTiles:
     Args:
         net: the network in canonical form, in float32 on a CPU.
         engine: its name, for errors.
-        threads: of torch, for moves.
         key: equal for engines that can use each other's programs.
         compile_part: makes an engine's program of a part.
 
@@ -45,11 +47,10 @@ class ChainedTiles:
         net: Canonical,
         engine: str,
         *,
-        threads: int,
         key: Hashable,
         compile_part: Callable[[UncompiledPart], Run],
     ) -> None:
-        self.net, self.threads, self.compile_part = net, threads, compile_part
+        self.net, self.compile_part = net, compile_part
         self.cache: ProgramCache[TileProgram] = of_network(net, (engine, key), ProgramCache)
         if not self.cache.items:
             _check(net, engine)
@@ -60,7 +61,7 @@ class ChainedTiles:
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         """The program of tiles with this layout."""
-        return partial(_run, self.module(plan, layout), self.threads)
+        return partial(_run, self.module(plan, layout))
 
     def compile_graph(self, graph: GraphModule, shape: tuple[int, ...]) -> GraphModule:
         """A graph of canonical operators as one chain, for an input of a shape."""
@@ -117,10 +118,10 @@ def _check(net: Canonical, engine: str) -> None:
             raise UnsupportedError(engine, f"runs on CPUs, and the network lies on {tensor.device}", fix=fix)
 
 
-def _run(module: TileProgram, threads: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
+def _run(module: TileProgram, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
     """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region."""
     tensor = _FORM.tensor(pixels, torch.device("cpu"))
-    with torch.inference_mode(), use_threads(threads):
+    with torch.inference_mode(), use_threads(_MOVING_THREADS):
         scores = module(tensor).permute(2, 0, 1)
     found: NDArray[np.floating] = scores.numpy()
     return found

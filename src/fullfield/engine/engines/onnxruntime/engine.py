@@ -59,7 +59,7 @@ class OnnxRuntimeEngine:
             raise UnsupportedError("precision", f"ONNX Runtime does not compute in {precision} on CPUs", fix=fix)
         threads = threads or torch.get_num_threads()
         run = partial(compile_part, threads=threads)
-        self.tiles = ChainedTiles(net, self.name, threads=threads, key=threads, compile_part=run)
+        self.tiles = ChainedTiles(net, self.name, key=threads, compile_part=run)
 
     def interned(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""

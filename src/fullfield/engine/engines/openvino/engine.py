@@ -54,7 +54,7 @@ class OpenVinoEngine:
         }
         key = tuple(settings.items())
         run = partial(compile_part, settings=settings)
-        self.tiles = ChainedTiles(net, self.name, threads=threads, key=key, compile_part=run)
+        self.tiles = ChainedTiles(net, self.name, key=key, compile_part=run)
 
     def interned(self, layout: TileLayout) -> TileLayout:
         """The object under which an equal layout was compiled; ``layout`` itself if none was."""
