@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from fullfield import Compute, Where
+from fullfield import Compute, Model, Where
 from fullfield.importers.load import ModelLike, load
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.request import ScanRequest
@@ -27,6 +28,13 @@ def grouped(settings: dict[str, Any]) -> dict[str, Any]:
 def job_of(model: ModelLike, image: object, *, on_disk: bool = False, **settings: Any) -> ScanJob:
     """A scan ready to run."""
     return prepare_job(ScanRequest.parse(load(model), image, **grouped(settings)), on_disk=on_disk)
+
+
+def padded_model() -> Model:
+    """A small network that pads and takes windows of 16 px; its weights are drawn."""
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.SiLU()]
+    module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    return load(module.eval(), window=16)
 
 
 class LeftHalf(NamedTuple):

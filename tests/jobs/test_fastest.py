@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import fullfield
 from fullfield.canonical.form import Canonical
@@ -20,7 +19,7 @@ from fullfield.jobs import fastest, to_decision
 from fullfield.jobs.fastest import EngineTimes, with_fastest_engine
 from fullfield.jobs.job import ScanJob
 from tests.oracle import difference
-from tests.requests import LeftHalf, job_of
+from tests.requests import LeftHalf, job_of, padded_model
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnxruntime")
@@ -30,10 +29,7 @@ IMAGE = torch.rand(3, 40, 48, generator=torch.Generator().manual_seed(1))
 @pytest.fixture
 def model() -> fullfield.Model:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.SiLU()]
-    return fullfield.load(
-        nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).eval(), window=16
-    )
+    return padded_model()
 
 
 @pytest.fixture(autouse=True)

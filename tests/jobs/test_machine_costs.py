@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import fullfield
 from fullfield import Compute
@@ -27,7 +26,7 @@ from fullfield.planning.calibration import MachineCosts, reference_costs
 from fullfield.planning.choose import time_per_window
 from fullfield.planning.constants import ENGINE_CONSTANTS
 from tests.api.killing import contents, differing
-from tests.requests import LeftHalf
+from tests.requests import LeftHalf, padded_model
 
 IMAGE = torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(1))
 STEP = 2
@@ -37,10 +36,7 @@ LARGE_TILES = {"tile_s": 64.0, "fresh_byte_s": 1 / 8}
 
 @pytest.fixture(scope="module")
 def model() -> fullfield.Model:
-    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.SiLU()]
-    return fullfield.load(
-        nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).eval(), window=16
-    )
+    return padded_model()
 
 
 @pytest.fixture(autouse=True)

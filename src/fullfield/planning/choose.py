@@ -17,7 +17,7 @@ from fullfield.planning.cost import Cost
 from fullfield.planning.cost_cache import CostCache, TileGrid
 from fullfield.planning.overhead import Memory, Overhead, Savings, TileUse, memory_of
 from fullfield.planning.plan import EXACT, Borders, Method, Plan
-from fullfield.planning.programs import CACHED_PROGRAMS
+from fullfield.planning.programs import CACHED_PROGRAMS, ProgramCost
 from fullfield.planning.search import TileOption, TileSearch, evaluate_tile, search_tile
 from fullfield.planning.sides import overlap, tiles_along
 
@@ -329,16 +329,18 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
     def cost(tile: Pair, batch: int, stop: int | None) -> Cost:
         return task.costs.cost(grid, tile, middle(tile), batch=batch, stop=stop)
 
+    def programs(tile: Pair, batch: int, stop: int | None) -> ProgramCost:
+        return task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
+
     def memory(tile: Pair, batch: int, stop: int | None, found: Cost) -> tuple[Memory, int]:
         """What a scan takes, and of how many kinds of tiles it keeps the programs: all, if the budget allows."""
         engine, extent = task.overhead.engine, (tile[0] * cell_stride[0], tile[1] * cell_stride[1])
         use = TileUse(found.peak_bytes, found.region, math.prod(tile), extent, task.map_shape(task.step))
         if not engine.compiles:
             return memory_of(use, task.overhead, task.budget, savings), CACHED_PROGRAMS
-        programs = task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
         counts = _kept(kinds(tile))
         for kept in counts:
-            use = replace(use, peak_bytes=engine.tile_bytes(programs, kept, remade=kept < counts[0]))
+            use = replace(use, peak_bytes=engine.tile_bytes(programs(tile, batch, stop), kept, remade=kept < counts[0]))
             taken = memory_of(use, task.overhead, task.budget, savings)
             if taken.total_bytes <= task.budget:
                 break
@@ -349,9 +351,9 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         taken, kept = memory(tile, batch, stop, found)
         work, time = _work(found, tile, task.constants), _time(found, tile, shape, task.constants)
         if task.overhead.engine.compiles:
-            programs = task.costs.programs(grid, tile, middle(tile), batch=batch, stop=stop)
             made = _made(kinds(tile), kept, tiles_along(shape[0], tile[0])) - 1  # one is always
-            time += made * programs.operators * task.constants.macs_per_operator / math.prod(shape)
+            operators = programs(tile, batch, stop).operators
+            time += made * operators * task.constants.macs_per_operator / math.prod(shape)
         return TileOption(tile, batch, stop, work, time, taken.total_bytes)
 
     search = TileSearch(

@@ -29,17 +29,20 @@ class InputForm:
     dtype: torch.dtype
     channels_last: bool
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The order of the pixels in memory."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
     def empty(self, shape: tuple[int, ...], place: torch.device) -> Tensor:
         """Memory for pixels ``(c, y, x)``. Shape: ``(1, c, y, x)``"""
-        form = torch.channels_last if self.channels_last else torch.contiguous_format
-        return torch.empty((1, *shape), dtype=self.dtype, device=place, memory_format=form)
+        return torch.empty((1, *shape), dtype=self.dtype, device=place, memory_format=self.memory_format)
 
     def tensor(self, pixels: NDArray[np.floating], place: torch.device) -> Tensor:
         """Pixels ``(c, y, x)`` in memory aligned for vector instructions, as NumPy's may not be: theirs if it is."""
         found = torch.from_numpy(pixels).unsqueeze(0)
-        form = torch.channels_last if self.channels_last else torch.contiguous_format
-        as_read = found.dtype == self.dtype and place.type == "cpu" and found.is_contiguous(memory_format=form)
-        if as_read and not found.data_ptr() % ALIGNED:
+        as_read = found.is_contiguous(memory_format=self.memory_format) and not found.data_ptr() % ALIGNED
+        if as_read and found.dtype == self.dtype and place.type == "cpu":
             return found
         return self.empty(pixels.shape, place).copy_(found)
 
