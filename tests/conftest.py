@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -26,3 +28,12 @@ def _seed_fixtures() -> None:
 def _seed() -> None:
     """Weights that a test draws are the same in every run, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def threads_switch_often() -> Iterator[None]:
+    """A thread hands over to the next after a microsecond, not after 5 ms."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

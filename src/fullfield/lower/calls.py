@@ -81,7 +81,7 @@ def module_of(to: Writer, net: Canonical, name: str) -> GraphModule:
         if constant in read:
             root.register_buffer(constant, tensor.to(device))
     _adopt(root, net.graph, to.graph)
-    # engines rewrite the graph: its code is made once, when it is first run
+    # engines rewrite the graph: its code is made once, when they are done
     return _LazyGraphModule(root, to.graph, name)
 
 

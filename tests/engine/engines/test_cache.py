@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import linecache
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from torch import nn
-from torch.fx import GraphModule, symbolic_trace
+from torch.fx import GraphModule, graph_module, symbolic_trace
 
-from fullfield.engine.engines.cache import ProgramCache
+from fullfield.engine.engines.cache import ProgramCache, forgotten_sources
 from fullfield.geometry.tile import TileLayout
 from fullfield.planning import Tile, make_plan
 from tests.planning.networks import padded
@@ -66,3 +69,25 @@ def test_the_source_of_programs_is_forgotten() -> None:
     name = type(program).forward.__code__.co_filename
     assert linecache.getlines(name) == []
     assert linecache.getlines(type(symbolic_trace(nn.ReLU())).forward.__code__.co_filename)
+
+
+@pytest.mark.usefixtures("threads_switch_often")
+def test_other_threads_may_make_programs_while_sources_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {f"<eval_with_key>.old {k}": "" for k in range(2000)}
+    monkeypatch.setattr(graph_module._loader, "eval_cache", kept)
+    running = True
+
+    def add() -> None:
+        for k in itertools.takewhile(lambda _: running, itertools.count()):
+            kept[f"<eval_with_key>.{k % 5000}"] = ""
+
+    with ThreadPoolExecutor(1) as pool:
+        adding = pool.submit(add)
+        try:
+            for _ in range(50):
+                with forgotten_sources():
+                    pass
+        finally:
+            running = False
+        adding.result()
+    assert "<eval_with_key>.old 7" in kept

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import linecache
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 import fullfield
 from fullfield import Compute
@@ -71,6 +73,7 @@ def test_programs_end_with_their_network() -> None:
     assert len(CACHES) < before
 
 
+@pytest.mark.usefixtures("threads_switch_often")
 def test_threads_share_the_programs_of_a_network() -> None:
     net, image = small(), torch.rand(3, 60, 50, dtype=torch.float64)
     alone = fullfield.scan(small(), image, step=1, compute=Compute(tile=(7, 7))).array
@@ -79,3 +82,15 @@ def test_threads_share_the_programs_of_a_network() -> None:
             lambda _: fullfield.scan(net, image, step=1, compute=Compute(tile=(7, 7))).array, range(8)
         ):
             assert (found == alone).all()
+
+
+def test_programs_are_complete_before_threads_share_them() -> None:
+    """Two threads that made the code of one graph, each at its first call, would read each other's names."""
+    net = small()
+    work = job_of(net, torch.zeros(3, 40, 40, dtype=torch.float64), step=4)
+    engine = TorchEngine(work.prepared.canonical)
+    module = engine.module(work.plan, work.plan.layout(next(iter(work.plan.tiles()))))
+    graphs = [part for part in module.modules() if isinstance(part, GraphModule)]
+    assert graphs
+    assert {type(part).forward.__name__ for part in graphs} == {"forward"}
+    assert all(linecache.getlines(type(part).forward.__code__.co_filename) == [] for part in graphs)

@@ -82,7 +82,7 @@ def forgotten_sources() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in [name for name in kept if name not in before]:
+        for name in set(kept) - before:  # copied in one step: other threads add to it
             kept.pop(name, None)
             linecache.cache.pop(name, None)
 

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.cache import ProgramCache, of_network
@@ -112,7 +113,9 @@ class TorchEngine:
             module = self.fuser.fuse(module)
         elif self.on_gpu is not None and self.channels_last:
             module = self.fuser.reorder(module)
-        return overwriting(module)
+        module = overwriting(module)
+        _LazyGraphModule.force_recompile(module)  # not at its first call: several threads may share it
+        return module
 
     def run(self, module: TileProgram, spectra_bytes: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
         """Scores ``(k, y, x)`` of a tile from the pixels ``(c, y, x)`` of its region; bfloat16 as float32."""
