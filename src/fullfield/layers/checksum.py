@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -13,8 +14,16 @@ from torch import Tensor
 
 def raw_bytes(tensor: Tensor) -> NDArray[np.uint8]:
     """The bytes of a tensor, in the order of its elements."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0, np.uint8)
+    return _numbers(tensor).reshape(-1).view(np.uint8)
+
+
+def _numbers(tensor: Tensor) -> NDArray[Any]:
+    """The numbers of a tensor, in memory in the order of its elements; its bytes where NumPy lacks the type."""
+    try:
+        return np.ascontiguousarray(tensor.numpy(force=True))
+    except TypeError:  # bfloat16, say
+        flat: NDArray[np.uint8] = tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
+        return flat
 
 
 def checksum(tensors: Iterable[Tensor]) -> int:
@@ -24,5 +33,5 @@ def checksum(tensors: Iterable[Tensor]) -> int:
     """
     crc = 0
     for tensor in tensors:
-        crc = google_crc32c.extend(crc, raw_bytes(tensor))
+        crc = google_crc32c.extend(crc, _numbers(tensor))
     return crc

@@ -155,9 +155,9 @@ class Model:
 
     def _state(self) -> Hashable:
         """A value that changes with the operators and with every bit of the weights."""
-        tensors = sorted(self.graph.state_dict().items())
-        about = tuple((name, tensor.dtype, tuple(tensor.shape), str(tensor.device)) for name, tensor in tensors)
-        return self.graph.code, about, checksum(tensor for _, tensor in tensors)
+        tensors = self.graph.state_dict(keep_vars=True)
+        about = tuple((name, tensor.dtype, tensor.shape, tensor.device) for name, tensor in tensors.items())
+        return self.graph.code, about, checksum(tensors.values())
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone; the cache can be derived again."""
