@@ -14,6 +14,7 @@ import fullfield
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.layouts import Layouts, region_of
 from fullfield.errors import FullfieldError
+from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning import Method, Plan
 from tests.architectures import build
 from tests.lower.drawn import CHANNELS, networks
@@ -48,17 +49,22 @@ def planned(net: Any, image: torch.Tensor, **given: Any) -> tuple[Plan, Layouts]
 @settings(max_examples=40)
 def test_every_tile_of_a_drawn_network_has_its_own_layout(net: fullfield.Model, data: Any) -> None:
     """Paddings wider than kernels, crops, pools that round up, upsamplings: near every edge of the image."""
-    size = [w + data.draw(st.integers(0, 45)) for w in net.window]
-    found = planned(
-        net,
-        torch.zeros(CHANNELS, *size, dtype=torch.float64),
-        step=data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7))),
-        tile=data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7))),
-        mode=data.draw(st.sampled_from(["exact", "context", 0, 1, 2, (1, 5)])),
-        method=data.draw(st.sampled_from(get_args(Method))),
-    )
-    if found is not None:
-        check(*found)
+    held = []  # the layouts of the first image, which the second one's may be
+    step = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
+    tile = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
+    for _ in range(2):
+        size = [w + data.draw(st.integers(0, 45)) for w in net.window]
+        found = planned(
+            net,
+            torch.zeros(CHANNELS, *size, dtype=torch.float64),
+            step=step,
+            tile=tile,
+            mode=data.draw(st.sampled_from(["exact", "context", 0, 1, 2, (1, 5)])),
+            method=data.draw(st.sampled_from(get_args(Method))),
+        )
+        if found is not None:
+            check(*found)
+            held.append(found)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "convnext", "googlenet", "resnet18"])
@@ -88,3 +94,23 @@ def test_layouts_of_like_tiles_are_one_object() -> None:
         assert found is not None
         plan, layouts = found
         assert len({id(layouts.layout(plan, each)) for each in plan.tiles()}) == kinds
+
+
+@pytest.mark.parametrize("mode", ["exact", "context"])
+def test_a_later_scan_lays_out_no_tile_whose_program_is_kept(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out: list[AxisTile] = []
+
+    def counted(*given: Any, **named: Any) -> TileLayout:
+        laid_out.append(given[2])
+        return lay_out(*given, **named)
+
+    monkeypatch.setattr("fullfield.planning.plan.lay_out", counted)
+    module, window = build("lenet5")
+    net, compute = fullfield.load(module, window=window), fullfield.Compute(tile=(3, 3))
+    counts = []
+    for side in (60, 60, 80, 60):
+        fullfield.scan(net, torch.zeros(3, side, side), step=4, mode=mode, compute=compute)  # type: ignore[call-overload]
+        counts.append(len(laid_out))
+        laid_out.clear()
+    assert counts[0] > 0
+    assert counts[1::2] == [0, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ class Layouts:
     """Layouts of tiles, cached by kind of tile.
 
     Args:
-        engine: that runs them; it finds the program of a layout object it knows faster than that of an equal one.
+        engine: that runs them; it knows those of its programs, and finds the program of an object it knows faster than
+            that of an equal one.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -29,11 +31,10 @@ class Layouts:
 
     def layout(self, plan: Plan, tile: Tile) -> TileLayout:
         """The layout of a tile; the same object for all tiles of a kind."""
-        key = _kind(plan, tile)
-        found = self.cached.get(key)
+        kind = _kind(plan, tile)
+        found = self.cached.get(kind)
         if found is None:
-            found = self.engine.interned(plan.layout(tile))
-            self.cached[key] = found
+            found = self.cached[kind] = self.engine.layout(kind, partial(plan.layout, tile))
             if len(self.cached) > _MOST:
                 self.cached.popitem(last=False)
         return found
@@ -53,21 +54,24 @@ def region_of(plan: Plan, tile: Tile, layout: TileLayout) -> Region:
 
 
 def _kind(plan: Plan, tile: Tile) -> Hashable:
-    """Equal for tiles of equal layout: size and, unless all borders are recomputed, distance to the image's edges.
+    """Equal for tiles of equal layout, of all images that a network scans.
+
+    That is: what is shared, size and, unless all borders are recomputed, distance to the image's edges.
 
     In exact mode a tile reads nothing outside of its windows, so that its place does not matter. In the other modes
     edges farther away than ``_reach`` change nothing.
     """
     tile = plan.computed(tile)
     sides = zip(plan.offset, plan.step, (tile.row, tile.column), (tile.rows, tile.columns), plan.image, strict=True)
+    shared = plan.borders, plan.alone, plan.method, plan.step
     if plan.borders.cells is None:
-        return plan.method, plan.step, plan.tile, tile.rows, tile.columns
+        return *shared, plan.tile, tile.rows, tile.columns
     near = []
     for k, (offset, step, first, count, length) in enumerate(sides):
         start, far = offset + first * step, _reach(plan, k)
         rest = length - (start + (count - 1) * step + plan.network.window[k])
         near.append((count, min(start, far), min(rest, far)))
-    return plan.method, plan.step, plan.tile, *near
+    return *shared, plan.tile, *near
 
 
 def _reach(plan: Plan, k: int) -> int:

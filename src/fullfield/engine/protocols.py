@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ Program = Callable[[NDArray[np.floating]], NDArray[np.floating]]  # pixels (c, y
 Waiting = Callable[[], NDArray[np.floating]]  # waits for scores (k, y, x)
 
 
-@runtime_checkable
 class AsyncProgram(Protocol):
     """A program on a device of its own, which computes while the next tile is read and sent."""
 
@@ -30,8 +29,9 @@ class AsyncProgram(Protocol):
 
 def begin(program: Program, pixels: NDArray[np.floating]) -> Waiting:
     """Begins a tile; programs that run in the calling thread have computed it when this returns."""
-    if isinstance(program, AsyncProgram):
-        return program.begin(pixels)
+    if hasattr(program, "begin"):  # as an ``AsyncProgram`` has; to ask for the protocol takes as long as an operator
+        begun: Waiting = program.begin(pixels)
+        return begun
     scores = program(pixels)
     return lambda: scores
 
@@ -111,8 +111,8 @@ class Engine(Protocol):
         """Of the library that computes."""
         ...
 
-    def interned(self, layout: TileLayout) -> TileLayout:
-        """The object under which an equal layout was compiled; ``layout`` itself if none was."""
+    def layout(self, kind: Hashable, make: Callable[[], TileLayout]) -> TileLayout:
+        """The layout of a kind of tile: that of its program, if there is one; else what ``make`` returns."""
         ...
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:

@@ -7,7 +7,7 @@ import math
 import mmap
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -188,8 +188,8 @@ class _IdleEngine:
 
     name, version = "idle", ""
 
-    def interned(self, layout: TileLayout) -> TileLayout:
-        return layout
+    def layout(self, kind: Hashable, make: Callable[[], TileLayout]) -> TileLayout:
+        return make()
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         return lambda pixels: np.zeros((1, *layout.windows), np.float32)

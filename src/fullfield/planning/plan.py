@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from fullfield.geometry.network import Network, Place
@@ -138,6 +139,11 @@ class Plan:
         """Rows or columns of windows before a tile that are computed with it."""
         whole, side = self.shape[axis], self.tile[axis]
         return side - count if first + count == whole and side - count == overlap(whole, side) else 0
+
+    @cached_property
+    def alone(self) -> tuple[str, ...]:
+        """The nodes that run per window."""
+        return tuple(name for name, place in self.places.items() if not place.shared)
 
     def layout(self, tile: Tile) -> TileLayout:
         """The cells that are computed for one tile of a plan with a single pass."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from torch.fx import graph_module
 
@@ -25,12 +25,23 @@ class ProgramCache(Generic[P]):
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.items: list[tuple[TileLayout, int, P]] = []
+        self.layouts: WeakValueDictionary[Hashable, TileLayout] = WeakValueDictionary()  # of kinds of tiles, in use
         self.dropped = 0  # since Python's garbage was last collected
 
-    def interned(self, layout: TileLayout) -> TileLayout:
-        """An equal layout that has a program, else ``layout``: comparing an object with itself is faster."""
+    def layout(self, kind: Hashable, make: Callable[[], TileLayout]) -> TileLayout:
+        """The layout of a kind of tile; that of its program, if there is one: comparing an object with itself is fast.
+
+        Args:
+            kind: equal for tiles of equal layout.
+            make: lays the first tile of a kind out.
+        """
         with self.lock:
-            return next((known for known, _, _ in self.items if known == layout), layout)
+            found = self.layouts.get(kind)
+            if found is None:
+                new = make()
+                found = next((known for known, _, _ in self.items if known == new), new)
+                self.layouts[kind] = found
+            return found
 
     def get(self, layout: TileLayout, batch: int, make: Callable[[], P], most: int = CACHED_PROGRAMS) -> P:
         """The program of a layout that runs ``batch`` windows at a time; made if there is none.

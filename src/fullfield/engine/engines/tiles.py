@@ -55,9 +55,9 @@ class ChainedTiles:
         if not self.cache.items:
             _check(net, engine)
 
-    def interned(self, layout: TileLayout) -> TileLayout:
-        """The object under which an equal layout was compiled; ``layout`` itself if none was."""
-        return self.cache.interned(layout)
+    def layout(self, kind: Hashable, make: Callable[[], TileLayout]) -> TileLayout:
+        """The layout of a kind of tile: that of its program, if there is one; else what ``make`` returns."""
+        return self.cache.layout(kind, make)
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         """The program of tiles with this layout."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -60,8 +61,8 @@ class TorchEngine:
     def __init__(self, net: Canonical, *, threads: int | None = None, tf32: bool = False) -> None:
         compute_after_forks()
         self.net, self.threads = net, threads
-        weights = (t for t in net.graph.state_dict().values() if t.is_floating_point())
-        first = next(weights, torch.empty(0))
+        weights = itertools.chain(net.graph.parameters(), net.graph.buffers())
+        first = next((t for t in weights if t.is_floating_point()), torch.empty(0))
         self.dtype, self.device = first.dtype, first.device
         self.channels_last = self.dtype != torch.float64
         self.fft = self.dtype == torch.float32 and self.device.type == "cpu"
@@ -72,9 +73,9 @@ class TorchEngine:
         self.form = InputForm(self.dtype, self.channels_last)
         self.on_gpu = cuda_tiles(net, self.device, self.form, tf32=tf32) if self.device.type == "cuda" else None
 
-    def interned(self, layout: TileLayout) -> TileLayout:
-        """The object under which an equal layout was compiled; ``layout`` itself if none was."""
-        return self.lowered.interned(layout)
+    def layout(self, kind: Hashable, make: Callable[[], TileLayout]) -> TileLayout:
+        """The layout of a kind of tile: that of its program, if there is one; else what ``make`` returns."""
+        return self.lowered.layout(kind, make)
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         """The program of tiles with this layout."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -56,9 +56,9 @@ class OpenVinoEngine:
         run = partial(compile_part, settings=settings)
         self.tiles = ChainedTiles(net, self.name, key=key, compile_part=run)
 
-    def interned(self, layout: TileLayout) -> TileLayout:
-        """The object under which an equal layout was compiled; ``layout`` itself if none was."""
-        return self.tiles.interned(layout)
+    def layout(self, kind: Hashable, make: Callable[[], TileLayout]) -> TileLayout:
+        """The layout of a kind of tile: that of its program, if there is one; else what ``make`` returns."""
+        return self.tiles.layout(kind, make)
 
     def compile(self, plan: Plan, layout: TileLayout) -> Program:
         """The program of tiles with this layout.
