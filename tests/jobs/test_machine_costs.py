@@ -22,9 +22,9 @@ from fullfield.jobs.fastest import prepare_scan
 from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.to_decision import scanned_map
 from fullfield.planning import overhead
-from fullfield.planning.calibration import MachineCosts, reference_costs
+from fullfield.planning.calibration import MachineCosts, calibrated, reference_costs
 from fullfield.planning.choose import time_per_window
-from fullfield.planning.constants import ENGINE_CONSTANTS
+from fullfield.planning.constants import ENGINE_CONSTANTS, CostConstants
 from tests.api.killing import contents, differing
 from tests.requests import LeftHalf, padded_model
 
@@ -126,6 +126,22 @@ def test_costs_that_cannot_be_are_as_none(model: fullfield.Model, cache: Path) -
     (file,) = (cache / "measured").iterdir()
     file.write_bytes(file.read_bytes()[:-3])
     assert not fullfield.plan(model, IMAGE, step=STEP).constants.measured
+
+
+def test_costs_are_parsed_and_applied_once_for_all_scans(
+    model: fullfield.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied: list[MachineCosts] = []
+
+    def counted(built_in: CostConstants, reference: MachineCosts, found: MachineCosts) -> CostConstants:
+        applied.append(found)
+        return calibrated(built_in, reference, found)
+
+    monkeypatch.setattr(machine_costs, "calibrated", counted)
+    for factor in (2.0, 2.0, 3.0, 2.0):
+        keep(request_of(model), {"byte_s": factor, "call_s": 1.0625})  # which no other test keeps
+        fullfield.plan(model, IMAGE, step=STEP)
+    assert len(applied) == 2
 
 
 def test_processes_that_share_a_scan_all_plan_by_built_in_costs(model: fullfield.Model) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 import fullfield
 from fullfield.canonical import pipeline
 from fullfield.canonical.form import Canonical
+from fullfield.engine.engines.choose import EngineChoice, choose_engine
 from fullfield.jobs import prepare
 from fullfield.model.model import Model
 from tests.api import networks
@@ -82,3 +84,15 @@ def test_the_weights_are_hashed_once_for_a_scan_to_disk(tmp_path: Path, monkeypa
     net = replace(made(networks.padded))  # without what other tests have cached
     fullfield.scan(net, image, step=4, output=tmp_path / "map.zarr", verify=4)
     assert len(hashed) == 1
+
+
+def test_a_scan_chooses_its_engine_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[EngineChoice] = []
+
+    def counted(*given: Any) -> EngineChoice:
+        chosen.append(choose_engine(*given))
+        return chosen[-1]
+
+    monkeypatch.setattr("fullfield.jobs.request.choose_engine", counted)
+    fullfield.scan(made(networks.padded), torch.rand(3, *WINDOW), step=4)
+    assert len(chosen) <= 2

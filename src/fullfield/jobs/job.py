@@ -204,13 +204,13 @@ def prepare_job(request: ScanRequest, *, on_disk: bool = False, progress: OnProg
         announce(progress, "finding the background")
         foreground = find_foreground(original, progress=progress, budget_bytes=request.compute.budget_bytes)
         announce(progress, "finding the background", foreground.summary)
-        where = replace(where, skip_background=foreground)
-    wanted = wanted_cells(original, placement_of(model, source, step), where)
+        request = replace(request, where=replace(where, skip_background=foreground))
+    wanted = wanted_cells(original, placement_of(model, source, step), request.where)
     encoder_of(request)  # raises before the planning
     announce(progress, "planning")
-    plan = plan_scan(replace(request, where=where), prepared, source, step, on_disk=on_disk)
+    plan = plan_scan(request, prepared, source, step, on_disk=on_disk)
     source = replace(source, image=with_cache(source.image, plan.memory.cache_bytes))
-    return ScanJob(replace(request, where=where), prepared, source, plan, wanted)
+    return ScanJob(request, prepared, source, plan, wanted)
 
 
 def plan_scan(

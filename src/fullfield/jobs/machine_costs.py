@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, replace
@@ -14,6 +15,7 @@ from fullfield.engine.speed import has_huge_pages, measure_costs
 from fullfield.errors import ArgumentError
 from fullfield.jobs.request import ScanRequest
 from fullfield.planning.calibration import MachineCosts, calibrated, reference_costs
+from fullfield.planning.compute import EngineName
 from fullfield.planning.constants import ENGINE_CONSTANTS, CostConstants
 
 KEPT_BYTES = 4 << 20  # of all measurements
@@ -70,8 +72,12 @@ def can_keep(request: ScanRequest) -> bool:
 
 
 def _constants(request: ScanRequest, found: MachineCosts) -> CostConstants:
-    name = request.engine.name
-    return calibrated(ENGINE_CONSTANTS[name], reference_costs(name, huge_pages=has_huge_pages()), found)
+    return _calibrated(request.engine.name, has_huge_pages(), found)
+
+
+@functools.cache
+def _calibrated(engine: EngineName, huge_pages: bool, found: MachineCosts) -> CostConstants:
+    return calibrated(ENGINE_CONSTANTS[engine], reference_costs(engine, huge_pages=huge_pages), found)
 
 
 def _kept() -> Blobs:
@@ -81,14 +87,19 @@ def _kept() -> Blobs:
 def _key(request: ScanRequest) -> bytes:
     """What the costs depend on: engine, precision, threads, processor, and how memory is got."""
     engine = request.engine
+    return _digest(engine.name, engine.precision, engine.threads or torch.get_num_threads(), has_huge_pages())
+
+
+@functools.cache
+def _digest(engine: EngineName, precision: str, threads: int, huge_pages: bool) -> bytes:
     facts = {
         "costs": _FORMAT,
         "torch": torch.__version__,
-        "engine": [engine.name, version_of(engine.name)],
-        "precision": engine.precision,
-        "threads": engine.threads or torch.get_num_threads(),
+        "engine": [engine, version_of(engine)],
+        "precision": precision,
+        "threads": threads,
         "processor": processor(),
-        "huge_pages": has_huge_pages(),
+        "huge_pages": huge_pages,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
 
@@ -100,10 +111,15 @@ def _read(request: ScanRequest) -> MachineCosts | None:
     if data is None:
         return None
     try:
-        return MachineCosts(**json.loads(bytes(data)))
+        return _parsed(bytes(data))
     except (ValueError, TypeError) as error:
         kept.drop(key, str(error))
         return None
+
+
+@functools.lru_cache(8)
+def _parsed(data: bytes) -> MachineCosts:
+    return MachineCosts(**json.loads(data))
 
 
 def with_constants(request: ScanRequest) -> ScanRequest:

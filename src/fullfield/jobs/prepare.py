@@ -39,7 +39,7 @@ class PreparedModel:
         """Of the model, whose weights are those that it was prepared with."""
         return self.model.hash
 
-    @property
+    @cached_property
     def itemsize(self) -> int:
         """Bytes of one number of the network's type."""
         return torch.empty(0, dtype=self.model.dtype).element_size()

@@ -70,7 +70,7 @@ class Blobs:
             return None
         path = self._path(key)
         try:
-            data: NDArray[np.uint8] = np.memmap(path, np.uint8, "c")  # OpenVINO takes only what may be written to
+            data: NDArray[np.uint8] = np.memmap(os.fspath(path), np.uint8, "c")  # OpenVINO takes only what is writable
         except FileNotFoundError:
             return None
         except OSError as error:
