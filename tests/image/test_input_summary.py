@@ -172,3 +172,20 @@ def test_what_is_not_known_stays_so_in_a_saved_model(tmp_path: Path) -> None:
         net = network("none" if known else None)
         fullfield.save(replace(net, graph=net.graph), tmp_path / f"{known}.onnx")
         assert fullfield.load(tmp_path / f"{known}.onnx").preprocessing.known == known
+
+
+def test_the_range_of_pixels_that_were_all_checked_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[object] = []
+    monkeypatch.setattr("fullfield.image.input_summary.found_range", lambda raster: searched.append(raster))
+    floats = TWELVE.astype(np.float32) / 4
+    assert line(floats, preset("none")) == "as they are, 0.5..1023, mean 0, deviation 1"
+    assert not searched
+    line(TWELVE, preset("none"))  # their type says what they may be, and they are not checked
+    assert len(searched) == 1
+
+
+def test_the_range_is_that_of_the_pixels_as_the_network_takes_them() -> None:
+    colours = np.zeros((9, 9, 4), np.float32)
+    colours[:, :, 0], colours[:, :, 3] = 100, 255
+    source = open_image(colours, preprocessing=preset("unit"), channels=3, dtype="float32")
+    assert input_summary(source).found == (0, 100)

@@ -27,7 +27,7 @@ class InputSummary:
         dtype: of the image's pixels; empty where there is no image.
         used: pixel values that become the ends of the preprocessing's range; ``None`` where pixels stay as they are.
         declared: whether the file, its pixel type or the user declares ``used``.
-        found: least and greatest pixel value of a thumbnail; not of pixels of 8 bits.
+        found: least and greatest pixel value of a thumbnail, or of all pixels; not of pixels of 8 bits.
         nodata: value of the image's invalid pixels.
         from_file: whether the image is a file, whose range ``value_range`` can declare.
         alpha: whether the image has opacity, by which windows that are fully transparent hold nothing.
@@ -129,7 +129,7 @@ class InputSummary:
 def input_summary(
     source: ImageSource, resize: WindowResize | None = None, standardise: Standardise | None = None
 ) -> InputSummary:
-    """How an image becomes network input; of more than 8 bits, a thumbnail is read to find their range.
+    """How an image becomes network input; of more than 8 bits, a thumbnail is read to find a range that is not known.
 
     Args:
         source: the image.
@@ -140,7 +140,7 @@ def input_summary(
     declared = raster.metadata.value_range
     used = None if pre.value_range is None else pixel_range(raster.dtype, declared)
     few = raster.dtype in (np.uint8, np.bool_)
-    found = None if few else found_range(raster)
+    found = None if few else source.extremes or found_range(raster)
     metadata = raster.metadata
     return InputSummary(
         pre,

@@ -113,15 +113,18 @@ def check_values(
     dtype: np.dtype[Any],
     where: str,
     part: bool = False,
-) -> None:
+) -> tuple[float, float] | None:
     """Raises an ImageError if pixels are NaN, infinite, or evidently in another range than ``span``.
 
     8- and 16-bit unsigned integers pass, because their range is known; others are taken to be in ``span`` already,
     unless another range is ``declared``. In a ``part`` of an image only values outside the range are evidence: it may
     just be dark.
+
+    Returns:
+        The least and the greatest pixel value; ``None`` of pixels that pass.
     """
     if pixels.dtype in (np.uint8, np.uint16, np.bool_):
-        return
+        return None
     blocks = [pixels[rows] for rows in _row_blocks(pixels)]
     low = float(np.min([block.min() for block in blocks]))  # NaN if there is one
     high = float(np.max([block.max() for block in blocks]))
@@ -133,6 +136,7 @@ def check_values(
         )
     if span is not None and declared is None:
         _check_span(low, high, span, where, part=part)
+    return low, high
 
 
 def _raise_if_not_finite(pixels: NDArray[Any], where: str) -> None:

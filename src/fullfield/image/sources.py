@@ -37,6 +37,7 @@ class ImageSource:
         original: the image before resizing (after EXIF rotation).
         checked: whether all pixels were checked when the image was opened; else regions are checked when they are read.
         fill: pixel value in place of nodata for files without a background colour.
+        extremes: the least and the greatest pixel value, where all pixels were looked at when the image was opened.
     """
 
     raster: Raster
@@ -46,6 +47,7 @@ class ImageSource:
     original: Raster
     checked: bool = False
     fill: float = 0.0
+    extremes: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -170,13 +172,15 @@ def open_image(
         return _by_region(ArrayRaster(raw, name, metadata, shown), target, window=window, scale=scale)
     original = (raw.shape[0], raw.shape[1])
     name, metadata = known or (name, ImageMetadata({}, original))
-    check_values(raw, span=span, declared=metadata.value_range, dtype=target.dtype, where=name)
-    raw = match_channels(_bools_to_numbers(raw, span), order=order, channels=channels, where=name)
+    extremes = check_values(raw, span=span, declared=metadata.value_range, dtype=target.dtype, where=name)
+    found = match_channels(_bools_to_numbers(raw, span), order=order, channels=channels, where=name)
+    extremes, raw = extremes if found is raw else None, found
     scanned = scanned_size(original, scale=scale)
     if window is not None:
         _check_window(original, scanned, window, name)
     raster = ArrayRaster(resize(raw, scanned), name, metadata)
-    return ImageSource(raster, preprocessing, target.dtype, channels, ArrayRaster(raw, name, metadata), checked=True)
+    whole = ArrayRaster(raw, name, metadata)
+    return ImageSource(raster, preprocessing, target.dtype, channels, whole, checked=True, extremes=extremes)
 
 
 @dataclass(frozen=True)
