@@ -126,14 +126,15 @@ def test_where_the_held_memory_is_unknown_all_free_memory_is_released(monkeypatc
 
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
-def test_without_malloc_trim_nothing_is_released(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_c_libraries_release_and_keep_nothing(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: object) -> Any:
         raise error
 
-    heap._trimmer.cache_clear()
+    heap._of_c_library.cache_clear()
     monkeypatch.setattr(heap.ctypes, "CDLL", missing)
     heap.trim()
-    heap._trimmer.cache_clear()
+    heap.keep_free(1)
+    heap._of_c_library.cache_clear()
 
 
 def test_without_proc_the_held_memory_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def trim() -> None:
     glibc keeps the memory of freed tensors below 32 MB in pieces that tensors of other sizes do not fit into: over many
     tiles a process would come to hold several times what any tile needs.
     """
-    _trimmer()(0)
+    _of_c_library("malloc_trim")(0)
 
 
 def keep_free(most: int) -> None:
@@ -113,22 +113,19 @@ def keep_free(most: int) -> None:
 
     Does nothing if the C library has no ``mallopt``.
     """
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
+    set_option = _of_c_library("mallopt")
     set_option(_MMAP_THRESHOLD, CONSTANTS.heap_bytes)
     set_option(_TRIM_THRESHOLD, min(max(most, 2 * CONSTANTS.heap_bytes), _MOST_OPTION))
 
 
 @functools.cache
-def _trimmer() -> Callable[[int], object]:
-    """glibc's ``malloc_trim``; with other C libraries a function that does nothing."""
+def _of_c_library(name: str) -> Callable[..., object]:
+    """A function of the C library; one that does nothing if it has none of this name."""
     try:
-        trimmer: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+        found: Callable[..., object] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
-        return lambda pad: None
-    return trimmer
+        return lambda *arguments: None
+    return found
 
 
 def peak_bytes() -> int:
