@@ -16,19 +16,24 @@ from fullfield.engine.layouts import Layouts, region_of
 from fullfield.errors import FullfieldError
 from fullfield.geometry.tile import AxisTile, TileLayout, lay_out
 from fullfield.planning import Method, Plan
+from fullfield.planning.cost import tile_cost
 from tests.architectures import build
 from tests.lower.drawn import CHANNELS, networks
 from tests.requests import job_of
 
 
 def check(plan: Plan, layouts: Layouts) -> None:
-    """Every tile of every pass has its own layout, and reads inside the image."""
+    """Every tile of every pass has its own layout, reads inside the image, and costs what was planned in exact mode."""
+    assert isinstance(layouts.engine, TorchEngine)
+    itemsize = layouts.engine.dtype.itemsize
     for part in plan.all_passes:
         for tile in part.tiles():
             wanted = part.layout(tile)
             assert wanted.windows[0] >= tile.rows
             assert wanted.windows[1] >= tile.columns
             assert layouts.layout(part, tile) == wanted, (tile, part.offset)
+            if plan.borders.cells is None and not plan.network.upsamples and wanted.windows == part.tile:
+                assert tile_cost(plan.network, wanted, batch=part.batch, itemsize=itemsize) == part.cost
             top, bottom, left, right = region_of(part, tile, layouts.layout(part, tile))
             assert 0 <= top < bottom <= plan.image[0]
             assert 0 <= left < right <= plan.image[1]

@@ -560,6 +560,25 @@ def test_the_same_plan_is_priced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) == first
 
 
+@pytest.mark.parametrize(("borders", "again"), [(EXACT, False), (CONTEXT, True)])
+def test_tiles_of_exact_mode_are_priced_once_for_images_of_all_sizes(
+    borders: Borders, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, asked = CostCache(padded(), 4), []
+
+    def counting(*args: object, **kwargs: object) -> Cost:
+        asked.append(args)
+        return tile_cost(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fullfield.planning.cost_cache.tile_cost", counting)
+    plan = make_plan(cache.network, image=(300, 300), step=(8, 8), borders=borders, costs=cache)
+    first = len(asked)
+    other = make_plan(cache.network, image=(301, 302), step=(8, 8), borders=borders, costs=cache)
+    assert other.shape == plan.shape
+    assert other.image == (301, 302)
+    assert (len(asked) > first) == again
+
+
 def test_prices_forget_what_was_asked_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fullfield.planning.cost_cache._COSTS", 5)
     cache = CostCache(padded(), 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fullfield.geometry.network import Network, Place
@@ -106,13 +106,25 @@ class CostCache:
 
     def cost(self, grid: TileGrid, tile: Pair, first: Pair, *, batch: int, stop: int | None = None) -> Cost:
         """The cost of a tile whose first window is ``first`` (row, column); ``stop`` as for ``places``."""
+        grid, first = self._alike(grid, tile, first)
         key = grid, tile, first, batch, stop
         return _cached(self._costs, _COSTS, key, lambda: self._cost(grid, tile, first, batch, stop))
 
     def programs(self, grid: TileGrid, tile: Pair, first: Pair, *, batch: int, stop: int | None = None) -> ProgramCost:
         """What the programs of a tile take where an engine compiles them; the arguments are those of ``cost``."""
+        grid, first = self._alike(grid, tile, first)
         key = grid, tile, first, batch, stop
         return _cached(self._programs, _COSTS, key, lambda: self._program_cost(grid, tile, first, batch, stop))
+
+    def _alike(self, grid: TileGrid, tile: Pair, first: Pair) -> tuple[TileGrid, Pair]:
+        """The first of all places where a tile costs the same: in exact mode that of an image of its windows alone.
+
+        There it reads nothing beyond its windows. Where maps are upsampled their cells lie otherwise in other places.
+        """
+        if grid.borders.cells is not None or self.network.upsamples:
+            return grid, first
+        height, width = ((n - 1) * t + w for n, t, w in zip(tile, grid.step, self.network.window, strict=True))
+        return replace(grid, image=(height, width)), (0, 0)
 
     def _cost(self, grid: TileGrid, tile: Pair, first: Pair, batch: int, stop: int | None) -> Cost:
         layout = self._layout(grid, tile, first, stop)
@@ -132,7 +144,7 @@ class CostCache:
         return _cached(
             self._axes,
             _AXES,
-            (grid, index, tile, stop),
+            (grid.borders, grid.step, grid.fragments, index, tile, stop),
             lambda: lay_out_axis(self.network, places, index, tile, fragments=grid.fragments),
         )
 
