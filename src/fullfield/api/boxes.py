@@ -15,7 +15,6 @@ from fullfield.decisions.boxes import BoxRule, find_boxes
 from fullfield.decisions.candidates import MapOfWindows
 from fullfield.errors import ArgumentError, ImageError
 from fullfield.exporters import Exported
-from fullfield.exporters.boxes import write_boxes
 from fullfield.exporters.grid import Classes, ExportGrid, band_indices, cells
 
 if TYPE_CHECKING:
@@ -94,6 +93,8 @@ class DetectedBoxes:
             ImageError: unknown suffix, a file is there already, a package is missing, no space.
         """
         columns = self.boxes, self.scores, self.classes, self.windows
+        from fullfield.exporters.boxes import write_boxes
+
         return write_boxes(self._grid, path, *columns, coordinates=coordinates, overwrite=overwrite)
 
 

@@ -20,7 +20,6 @@ from fullfield.jobs.parse_passes import Passes, parse_passes
 from fullfield.jobs.passes import prepare_passes, scanned_passes
 from fullfield.jobs.request import ScanRequest, StepLike
 from fullfield.jobs.to_decision import check_decidable, scanned_map
-from fullfield.jobs.tuning import tuned
 from fullfield.store.encoding import Encoding
 from fullfield.verification.target import Target
 
@@ -147,19 +146,27 @@ def decided_scans(
         raise ArgumentError("verify", "compares one scan with crops, several are decided", fix="leave verify out")
     request = replace(ScanRequest.parse(model, image, samples=verify, **settings), borders=passes.modes[0])
     if passes.single:
-        if isinstance(mode, Target):
-            request = tuned(request, mode, progress)
+        request = _tuned(request, mode, progress)
         with scanned_map(request, progress) as scores:
             announce(progress, "deciding")
             yield Scores(scores), decide_scores(scores, rule)
         return
     if isinstance(mode, Target):
-        passes, finished = replace(passes, modes=(tuned(request, mode, progress).borders,)), None
+        passes, finished = replace(passes, modes=(_tuned(request, mode, progress).borders,)), None
     with scanned_passes(prepare_passes(request, passes, progress, finished=finished), progress) as sizes:
         announce(progress, "deciding")
         every = (decide_maps(sizes, rule),) if rule.regions is None else decide_maps_regions(sizes, rule)
         combined = tuple(replace(each, combined=passes.texts) for each in every)
         yield Scores(sizes[0][0]), combined[0] if rule.regions is None else combined
+
+
+def _tuned(request: ScanRequest, mode: Modes | Target, progress: OnProgress | None) -> ScanRequest:
+    """The request in the mode that meets a target; as it is where none is given."""
+    if not isinstance(mode, Target):
+        return request
+    from fullfield.jobs.tuning import tuned
+
+    return tuned(request, mode, progress)
 
 
 def parse_rule(how: str | DecisionRule, on: ScoresUsed) -> DecisionRule:

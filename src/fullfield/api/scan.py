@@ -16,7 +16,6 @@ from fullfield.jobs.in_memory import scan_in_memory
 from fullfield.jobs.request import Existing, OutputRequest, ScanRequest, StepLike, check_existing
 from fullfield.jobs.to_file import clip_file, scan_to_file
 from fullfield.jobs.to_store import scan_to_store
-from fullfield.jobs.tuning import tuned
 from fullfield.verification.target import Target
 
 if TYPE_CHECKING:
@@ -136,6 +135,8 @@ def scan(
         samples=verify,
     )
     if isinstance(mode, Target):
+        from fullfield.jobs.tuning import tuned
+
         request = tuned(request, mode, progress)
     if place is None or place.is_store:
         clip_file(request.where, None if place is None else place.path)

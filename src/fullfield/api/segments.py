@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullfield.arguments import checks_keywords, parse_bytes, parse_record
-from fullfield.decisions.segment import SegmentCount, segment
 from fullfield.decisions.segmentation import Segmentation
 from fullfield.exporters import Options, export
-from fullfield.exporters.detections import Detections
 from fullfield.files import LAYERS
 
 if TYPE_CHECKING:
     from fullfield.api.scores import Scores
+    from fullfield.decisions.segment import SegmentCount
     from fullfield.engine.progress import OnProgress
     from fullfield.exporters import Exported
     from fullfield.exporters.coordinates import Coordinates
@@ -86,6 +85,8 @@ class Segments:
         Raises:
             ImageError: unknown suffix, a file is there already, no space, no right to write.
         """
+        from fullfield.exporters.detections import Detections
+
         shapes = Path(path).suffix.lower() in LAYERS or coordinates != "auto"
         detections = Detections(rows="regions", coordinates=coordinates) if shapes else None
         options = Options(cog=cog, compression=compression, detections=detections)
@@ -133,6 +134,8 @@ def segments(
     Raises:
         FullfieldError: a map of labels, options or an image that do not fit, no score at all, too small a budget.
     """
+    from fullfield.decisions.segment import segment
+
     parsed = parse_record("how", how, Segmentation)
     found, counts = segment(scores.map, parsed, image, budget_bytes=parse_bytes(budget), progress=progress)
     return Segments(type(scores)(found), counts)

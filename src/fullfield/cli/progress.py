@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -154,17 +155,16 @@ def _rate(now: Progress) -> float:
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[Shown], None]]:
     """A bar on a terminal, and one of all images where there are several; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda shown: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda shown: None
-        return
     title, texts = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[facts]}"))
     columns = title, BarColumn(bar_width=20), texts
-    with Bar(*columns, console=console, transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         every = bar.add_task(f"{total} images", total=1.0, facts="") if total > 1 else None
         task = bar.add_task("", total=None, facts="")
         last = ""

@@ -5,25 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from fullfield.drawing.chart import check_matplotlib
-from fullfield.engine.progress import OnProgress
 from fullfield.errors import ImageError
-from fullfield.exporters.detections import Detections
-from fullfield.exporters.geotiff import Compression, write_geotiff
-from fullfield.exporters.grid import Classes, ExportGrid, band_indices, cells
-from fullfield.exporters.labels import labelled, stored_labels
-from fullfield.exporters.layers import write_rows
-from fullfield.exporters.npy import write_npy
-from fullfield.exporters.ometiff import write_ometiff
-from fullfield.exporters.picture import legend_path, write_picture
-from fullfield.exporters.plot import write_plot
-from fullfield.exporters.resample import ResampleMethod, resampled
-from fullfield.exporters.store import write_archive, write_store
 from fullfield.files import LAYERS, PICTURES, TABLES, check_writable
-from fullfield.store.maps import ScoreMap
 from fullfield.text import number_of
+
+if TYPE_CHECKING:
+    from fullfield.engine.progress import OnProgress
+    from fullfield.exporters.detections import Detections
+    from fullfield.exporters.geotiff import Compression
+    from fullfield.exporters.grid import Classes, ExportGrid
+    from fullfield.exporters.resample import ResampleMethod
+    from fullfield.store.maps import ScoreMap
 
 SUFFIXES = (".zarr", ".npz", ".tif", ".tiff", ".npy", *LAYERS, *PICTURES)
 Resolution = Literal["cells", "image"] | tuple[int, int]
@@ -116,13 +110,22 @@ def export(
         check_signal_format(target)
     detections = None
     if f".{kind}" in LAYERS:
-        wanted = options.detections or Detections()
         detections = _write_rows(
-            scores, target, classes, wanted, overwrite=overwrite, budget_bytes=budget_bytes, progress=progress
+            scores,
+            target,
+            classes,
+            options.detections,
+            overwrite=overwrite,
+            budget_bytes=budget_bytes,
+            progress=progress,
         )
     elif kind == "npz":
+        from fullfield.exporters.store import write_archive
+
         write_archive(scores, target, classes, overwrite=overwrite, budget_bytes=budget_bytes)
     elif kind == "zarr":
+        from fullfield.exporters.store import write_store
+
         write_store(
             _grid(scores, classes, options, budget_bytes), target, scores, overwrite=overwrite, progress=progress
         )
@@ -141,6 +144,8 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     """
     target = check_writable(path, overwrite, suffixes=SUFFIXES)
     if format_of(target) == "picture":
+        from fullfield.exporters.picture import legend_path
+
         check_writable(legend_path(target), overwrite, suffixes=(".json",))
     return target
 
@@ -156,6 +161,8 @@ def check_signal_format(path: Path) -> None:
         what = f"a signal has no place on a map or image, which {path.suffix} needs"
         raise ImageError(str(path), what, fix="write .csv, .parquet, .npy, .npz or .zarr, or a plot: .png")
     if kind == "picture":
+        from fullfield.drawing.chart import check_matplotlib
+
         check_matplotlib()
 
 
@@ -190,6 +197,9 @@ def _check_options(kind: str, options: Options) -> None:
 
 def _grid(scores: ScoreMap, classes: Classes, options: Options, budget_bytes: int | None) -> ExportGrid:
     """The numbers to write: stored labels, chosen bands, or their top class, at the chosen resolution."""
+    from fullfield.exporters.grid import band_indices, cells
+    from fullfield.exporters.labels import labelled, stored_labels
+
     stored = scores.spec.kind == "labels"
     if stored and classes is not None:
         band_indices(scores, classes)  # raises
@@ -201,6 +211,8 @@ def _grid(scores: ScoreMap, classes: Classes, options: Options, budget_bytes: in
     size = image if options.resolution == "image" else options.resolution
     if isinstance(size, str):
         raise ImageError("resolution", f"{size!r} is not known", fix="use cells, image, or (height, width)")
+    from fullfield.exporters.resample import resampled
+
     return resampled(grid, image, size, options.resample, labels=labels)
 
 
@@ -209,10 +221,17 @@ def _write_grid(
 ) -> None:
     kind = format_of(target)
     if kind == "geotiff":
+        from fullfield.exporters.geotiff import write_geotiff
+
         write_geotiff(
             grid, target, overwrite=overwrite, progress=progress, cog=options.cog, compression=options.compression
         )
         return
+    from fullfield.exporters.npy import write_npy
+    from fullfield.exporters.ometiff import write_ometiff
+    from fullfield.exporters.picture import write_picture
+    from fullfield.exporters.plot import write_plot
+
     draw = write_picture if grid.signal is None else write_plot
     write = {"ometiff": write_ometiff, "npy": write_npy, "picture": draw}[kind]
     write(grid, target, overwrite=overwrite, progress=progress)
@@ -222,13 +241,18 @@ def _write_rows(
     scores: ScoreMap,
     target: Path,
     classes: Classes,
-    detections: Detections,
+    detections: Detections | None,
     *,
     overwrite: bool,
     budget_bytes: int | None,
     progress: OnProgress | None,
 ) -> int:
     """Writes objects of some classes; the top class is that of all classes of the map. Returns their number."""
+    from fullfield.exporters.detections import Detections
+    from fullfield.exporters.grid import band_indices, cells
+    from fullfield.exporters.labels import stored_labels
+    from fullfield.exporters.layers import write_rows
+
     stored = scores.spec.kind == "labels"
     grid = replace(stored_labels(scores) if stored else cells(scores), budget_bytes=budget_bytes)
     if stored:
@@ -237,7 +261,9 @@ def _write_rows(
         wanted = grid.classes if some is None else tuple(_label(cls, grid.classes, names) for cls in some)
     else:
         wanted = tuple(grid.classes[band] for band in band_indices(scores, classes))
-    return write_rows(grid, target, wanted, detections, spec=scores.spec, overwrite=overwrite, progress=progress)
+    return write_rows(
+        grid, target, wanted, detections or Detections(), spec=scores.spec, overwrite=overwrite, progress=progress
+    )
 
 
 def _label(cls: int | str, classes: tuple[int, ...], names: dict[str, int]) -> int:

@@ -237,7 +237,7 @@ def _from_tensor(tensor: Any) -> NDArray[Any]:
 
 def _from_array(image: Any, where: str) -> NDArray[Any]:
     """An array checked for type, axes and size, as ``(y, x, c)``."""
-    masked = np.ma.isMaskedArray(image) and np.ma.getmaskarray(image).any()
+    masked = "numpy.ma" in sys.modules and np.ma.isMaskedArray(image) and np.ma.getmaskarray(image).any()
     array = np.asarray(image)
     if masked:
         raise ImageError(where, "has masked pixels", fix="fill them: image.fill_nodata(0)")

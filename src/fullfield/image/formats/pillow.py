@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -114,13 +115,25 @@ def _seekable(blob: Blob) -> BinaryIO:
         return io.BytesIO(blob.read(0, blob.size))
 
 
+def _opened(file: BinaryIO) -> Image.Image:
+    """The picture, whose header was read; Pillow's forty rarer formats are imported for files of no frequent one.
+
+    Raises:
+        UnidentifiedImageError: of a format that Pillow does not know.
+    """
+    for register in (Image.preinit, Image.init):
+        register()
+        known = [name for name in Image.OPEN if name not in _NEVER]
+        with suppress(UnidentifiedImageError):
+            return Image.open(file, formats=known)
+    raise UnidentifiedImageError
+
+
 def _pixels(file: BinaryIO, path: str, size: int, selection: Selection) -> _Frame | None:
     """A frame and the reader's name; ``None`` if Pillow does not know the format."""
     try:
-        Image.init()
-        known = [name for name in Image.OPEN if name not in _NEVER]
         with without_pixel_limit(2**62), ignored_warnings():
-            picture = Image.open(file, formats=known)
+            picture = _opened(file)
     except UnidentifiedImageError:
         return None
     except DECODE_ERRORS as error:
