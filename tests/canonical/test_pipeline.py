@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from torch.fx import Node
+from torch.fx import Graph, Node
 
 from fullfield.canonical import pipeline
 from fullfield.canonical.form import Canonical
@@ -117,3 +117,16 @@ def test_integers_that_are_not_the_networks_own_are_refused() -> None:
         InternalError, match=r"conv2d_default: has \(7, 7\) cells, its geometry makes \(8, 7\) of \(9, 9\)"
     ):
         check_network(Network(tuple(wrong), network.window), "to integers")
+
+
+def test_no_code_is_made_of_the_graphs_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = net(), []
+    write = Graph.python_code
+    monkeypatch.setattr(Graph, "python_code", lambda *args, **kwargs: made.append(args) or write(*args, **kwargs))
+    form, _ = run_passes(model)
+    assert made == []
+    pixels = torch.rand(1, 3, 9, 9, dtype=torch.float64)
+    assert torch.allclose(
+        form.graph(pixels).flatten(1), model.graph(pixels), rtol=0, atol=1e-9
+    )  # made when it is called
+    assert len(made) == 1

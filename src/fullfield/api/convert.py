@@ -15,6 +15,7 @@ from fullfield.canonical.integers import network
 from fullfield.canonical.narrow_pools import narrow_pools
 from fullfield.canonical.pipeline import canonical
 from fullfield.errors import UnsupportedError
+from fullfield.graph.rewriting import make_code
 from fullfield.importers.load import load
 from fullfield.jobs.prepare import PreparedModel, check_context
 from fullfield.layers.fft_layer import auto_conv2d
@@ -65,4 +66,5 @@ def convert(
             if node.target is torch.ops.aten.conv2d.default:
                 node.target = auto_conv2d
         form.graph.recompile()
+    make_code(form.graph)
     return form.graph

@@ -11,6 +11,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from fullfield.canonical.values import CanonicalValue, Mapped
 from fullfield.graph.calls import bind, op_name, pair
+from fullfield.graph.rewriting import uncompiled
 from fullfield.graph.shapes import PROBE_BATCH, propagate
 from fullfield.model.model import Model
 
@@ -107,7 +108,7 @@ class CanonicalBuilder:
             if target not in used:
                 holder, _, leaf = target.rpartition(".")
                 delattr(self.root.get_submodule(holder), leaf)
-        return GraphModule(self.root, self.graph, name)
+        return uncompiled(self.root, self.graph, name)
 
 
 def _own_pads(node: Node) -> frozenset[str]:

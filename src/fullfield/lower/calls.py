@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
-from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.network import Network
 from fullfield.graph.calls import bind
+from fullfield.graph.rewriting import uncompiled
 from fullfield.lower.writer import Writer
 from fullfield.operators.emitter import Call
 from fullfield.operators.record import Windowed
@@ -81,8 +81,7 @@ def module_of(to: Writer, net: Canonical, name: str) -> GraphModule:
         if constant in read:
             root.register_buffer(constant, tensor.to(device))
     _adopt(root, net.graph, to.graph)
-    # engines rewrite the graph: its code is made once, when they are done
-    return _LazyGraphModule(root, to.graph, name)
+    return uncompiled(root, to.graph, name)
 
 
 def _adopt(root: nn.Module, source: nn.Module, graph: Graph) -> None:

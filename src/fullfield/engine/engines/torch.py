@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.cache import ProgramCache, of_network
@@ -23,6 +22,7 @@ from fullfield.engine.engines.max_pools import pool_by_axes
 from fullfield.engine.engines.narrow_maps import scale_rows
 from fullfield.engine.protocols import Program
 from fullfield.geometry.tile import TileLayout
+from fullfield.graph.rewriting import make_code
 from fullfield.layers.spectrum_cache import SpectrumCache, use_spectra
 from fullfield.lower.inplace import overwriting
 from fullfield.lower.program import TileProgram, lower
@@ -115,7 +115,7 @@ class TorchEngine:
         elif self.on_gpu is not None and self.channels_last:
             module = self.fuser.reorder(module)
         module = overwriting(module)
-        _LazyGraphModule.force_recompile(module)  # not at its first call: several threads may share it
+        make_code(module)
         return module
 
     def run(self, module: TileProgram, spectra_bytes: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
