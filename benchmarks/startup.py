@@ -1,16 +1,18 @@
 """Lists step by step where the CPU time of a first scan goes.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.startup [--networks MobileNetV2 ...] [--size 1000] [--step 32] [--runs 5]
+    OMP_NUM_THREADS=1 python -m benchmarks.startup [--networks MobileNetV2 ...] [--engines torch ...] [--runs 5]
 
-Every column scans one photograph with one ONNX file in fresh processes, and gives medians of CPU seconds. A second scan
-in the same process tells what the programs cost to make. Weights are random. The first line of the output gives the
-time of a loop in Python on the same machine, by which tables of different machines compare.
+Every column scans one photograph with one ONNX file in fresh processes, which import what the command imports, and
+gives medians of CPU seconds. A second scan in the same process tells what the programs cost to make. ``openvino-kept``
+is OpenVINO with the programs that an earlier process has kept; other columns keep none. Weights are random. The first
+line of the output gives the time of a loop in Python on the same machine: by it tables of different machines compare.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import statistics
@@ -27,6 +29,7 @@ STEPS = {  # stages that a scan reports, by the names of the table's rows
     "planning": "plan",
     "computing the first tile": "compute",
 }
+_KEPT = "-kept"
 ROWS = ("start Python", "import the command", "import torch", "import the rest", "read the network", *STEPS.values())
 
 
@@ -34,10 +37,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["MobileNetV2", "ResNet-18", "ResNet-50"])
     parser.add_argument("--modes", nargs="+", default=["exact", "context"])
+    parser.add_argument("--engines", nargs="+", default=["torch"], help="such as openvino, openvino-kept, onnxruntime")
     parser.add_argument("--size", type=int, default=1000, help="height and width of the photograph, px")
     parser.add_argument("--step", type=int, default=32)
     parser.add_argument("--runs", type=int, default=5, help="processes a column")
-    parser.add_argument("--child", nargs=3, metavar=("FILE", "PHOTO", "MODE"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=4, metavar=("FILE", "PHOTO", "MODE", "ENGINE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(first_scan(*args.child, step=args.step)))
@@ -49,10 +53,13 @@ def main() -> None:
         columns = {}
         for name in args.networks:
             file = write_network(name, Path(folder) / f"{name}.onnx")
-            for mode in args.modes:
+            for mode, engine in itertools.product(args.modes, args.engines):
                 command = [sys.executable, "-m", "benchmarks.startup", "--step", str(args.step), "--child"]
-                runs = [_run([*command, str(file), str(photo), mode]) for _ in range(args.runs)]
-                columns[f"{name}, {mode}"] = {k: statistics.median(run[k] for run in runs) for k in runs[0]}
+                kept = engine.endswith(_KEPT)
+                scan = [*command, str(file), str(photo), mode, engine.removesuffix(_KEPT)]
+                runs = [_run(scan, folder if kept else "") for _ in range(args.runs + kept)]
+                del runs[:kept]  # the process that keeps the programs
+                columns[f"{name}, {mode}, {engine}"] = {k: statistics.median(run[k] for run in runs) for k in runs[0]}
     print("\n".join(table(columns)))
 
 
@@ -63,7 +70,7 @@ def table(columns: dict[str, dict[str, float]]) -> list[str]:
     return lines + [f"| {row} | {' | '.join(f'{column[row]:.2f}' for column in columns.values())} |" for row in rows]
 
 
-def first_scan(file: str, photo: str, mode: str, *, step: int) -> dict[str, float]:
+def first_scan(file: str, photo: str, mode: str, engine: str, *, step: int) -> dict[str, float]:
     """CPU seconds of every step in this process, which has done nothing yet."""
     marks = [("start Python", time.process_time())]
 
@@ -72,10 +79,12 @@ def first_scan(file: str, photo: str, mode: str, *, step: int) -> dict[str, floa
 
     importlib.import_module("fullfield.cli.scan")
     mark("import the command")
-    importlib.import_module("torch")
-    mark("import torch")
+    with importlib.import_module("fullfield.cli.imports").without_collections():
+        importlib.import_module("torch")
+        mark("import torch")
+        importlib.import_module("fullfield.api.scan_files")
     fullfield: Any = importlib.import_module("fullfield")
-    load, scan = fullfield.load, fullfield.scan
+    load, scan, compute = fullfield.load, fullfield.scan, fullfield.Compute(engine=engine)
     mark("import the rest")
     model = load(file)
     mark("read the network")
@@ -86,11 +95,12 @@ def first_scan(file: str, photo: str, mode: str, *, step: int) -> dict[str, floa
             mark(STEPS[stages[-1]])
             stages.append(stage)
 
-    scan(model, photo, step=step, mode=mode, progress=lambda now: ended(now.stage))
+    settings = {"step": step, "mode": mode, "compute": compute}
+    scan(model, photo, **settings, progress=lambda now: ended(now.stage))
     mark("compute")
     began = time.process_time()
     later: dict[str, float] = {}
-    scan(model, photo, step=step, mode=mode, progress=lambda now: later.setdefault(now.stage, time.process_time()))
+    scan(model, photo, **settings, progress=lambda now: later.setdefault(now.stage, time.process_time()))
     ended_at = time.process_time()
     starts = [0.0, *(at for _, at in marks)]
     found = {row: at - start for (row, at), start in zip(marks, starts, strict=False)}
@@ -127,10 +137,13 @@ def write_photo(path: Path, size: int) -> Path:
     return path
 
 
-def _run(command: list[str]) -> dict[str, float]:
+def _run(command: list[str], kept: str) -> dict[str, float]:
+    """What a process finds that keeps programs in a folder, or none."""
     root = Path(__file__).parents[1]
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "THP_MEM_ALLOC_ENABLE": "1"}  # as the command line sets it
+    environment = {**os.environ, "PYTHONPATH": path, "FULLFIELD_CACHE": kept}
+    environment["THP_MEM_ALLOC_ENABLE"] = "1"  # as the command line sets it
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users' processes find modules that are compiled
     found: dict[str, float] = json.loads(subprocess.check_output(command, env=environment, text=True))
     return found
 
