@@ -76,7 +76,10 @@ def test_writing_a_number_takes_as_long_as_sixteen_multiply_adds() -> None:
     )
 
 
-def test_a_growing_tile_lays_out_only_the_side_that_grew(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("window", "laid"), [((32, 40), [4, 6, 8, 10, 12]), ((32, 32), [2, 4, 4, 6, 6])])
+def test_a_growing_tile_lays_out_only_the_side_that_grew_and_like_sides_once(
+    window: tuple[int, int], laid: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     laid_out = []
 
     def counting(*args: object, **more: object) -> object:
@@ -84,13 +87,13 @@ def test_a_growing_tile_lays_out_only_the_side_that_grew(monkeypatch: pytest.Mon
         return lay_out_axis(*args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr("fullfield.planning.cost_cache.lay_out_axis", counting)
-    costs, grid = CostCache(padded(), 4), TileGrid((300, 300), (8, 8), CONTEXT)
+    costs, grid = CostCache(padded(window), 4), TileGrid((300, 300), (8, 8), CONTEXT)
     calls = []
     for tile in ((4, 4), (8, 4), (8, 8), (16, 8), (16, 16)):
         for stop in (None, 1):
             costs.cost(grid, tile, (0, 0), batch=1, stop=stop)
         calls.append(len(laid_out))
-    assert calls == [4, 6, 8, 10, 12]
+    assert calls == laid
 
 
 def test_places_are_the_same_object_for_the_same_question() -> None:

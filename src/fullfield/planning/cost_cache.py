@@ -67,6 +67,7 @@ class CostCache:
         self._programs: OrderedDict[Hashable, ProgramCost] = OrderedDict()
         self._axes: OrderedDict[Hashable, Mapping[str, AxisCells]] = OrderedDict()
         self._places: OrderedDict[Hashable, Mapping[str, Place]] = OrderedDict()
+        self._symmetric: OrderedDict[Hashable, bool] = OrderedDict()
         self._per_window: OrderedDict[Hashable, PerWindow] = OrderedDict()
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
 
@@ -141,12 +142,24 @@ class CostCache:
 
     def _axis(self, grid: TileGrid, index: int, tile: AxisTile, stop: int | None) -> Mapping[str, AxisCells]:
         places = self.places(grid, stop)
+        if self._is_symmetric(grid, stop):
+            index = 0
         return _cached(
             self._axes,
             _AXES,
             (grid.borders, grid.step, grid.fragments, index, tile, stop),
             lambda: lay_out_axis(self.network, places, index, tile, fragments=grid.fragments),
         )
+
+    def _is_symmetric(self, grid: TileGrid, stop: int | None) -> bool:
+        """Whether y and x are alike: tiles of as many windows have the same cells along both."""
+
+        def found() -> bool:
+            axes = (place.axes for place in self.places(grid, stop).values())
+            along = [*filter(None, axes), *(node.ops for node in self.network), self.network.units]
+            return all(y == x for y, x in along)
+
+        return _cached(self._symmetric, _PLACES, (grid.borders, grid.step, stop), found)
 
 
 def _cached(store: OrderedDict[Hashable, T], most: int, key: Hashable, make: Callable[[], T]) -> T:
