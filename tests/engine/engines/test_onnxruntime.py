@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -90,6 +94,50 @@ def test_sessions_read_the_weights_where_they_lie(scan: Scan, net: Canonical) ->
     weights = {w.data_ptr() for w in net.graph.state_dict().values() if w.dim() > 1}
     assert len(weights) == 3
     assert weights <= held
+
+
+class Residual(nn.Module):
+    """A block whose input passes by its convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, channels, 3, 1, 1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.third = nn.Conv2d(channels, channels, 3, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).relu()
+        return self.third((self.second(self.norm(x).relu()) + x).relu()).amax((2, 3))
+
+
+@pytest.mark.parametrize("channels", [16, 12])
+def test_norms_and_sums_run_in_the_memory_order_of_convolutions(
+    channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone each of them would read and write the map once more, and bring it into another memory order."""
+    counter = itertools.count()
+    options = module._options
+
+    def kept(threads: int) -> Any:
+        made = options(threads)
+        made.optimized_model_filepath = str(tmp_path / f"{next(counter)}.onnx")
+        return made
+
+    monkeypatch.setattr(module, "_options", kept)
+    torch.manual_seed(0)
+    network = Residual(channels).eval()
+    network.norm.running_mean.uniform_(-1, 1)
+    network.norm.running_var.uniform_(0.5, 2)
+    net, image = fullfield.load(network, window=16), torch.rand(3, 40, 40)
+    found = fullfield.scan(net, image, step=4, compute=Compute(engine="onnxruntime")).array
+    expected = fullfield.scan(net, image, step=4, compute=Compute(engine="torch")).array
+    assert np.abs(found - expected).max() <= 1e-5 * np.ptp(expected)
+    paths = list(tmp_path.iterdir())
+    left = {n.op_type for path in paths for n in onnx.load(path, load_external_data=False).graph.node}
+    assert "Conv" in left
+    if channels == 16:
+        assert not left & {"Add", "Mul", "BatchNormalization"}
 
 
 def test_a_program_that_others_replace_is_freed_before_the_next_is_compiled(scan: Scan, net: Canonical) -> None:

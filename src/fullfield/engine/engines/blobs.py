@@ -182,6 +182,10 @@ class Signature:
             self._tensors[key] = tensor, self._note("constant", tuple(tensor.shape), str(tensor.dtype), content)
         return self._tensors[key][1]
 
+    def scale_channels(self, x: int, scale: Tensor, shift: Tensor, rank: int) -> int:
+        """Notes a scale and a shift for each channel."""
+        return self._note("scale_channels", x, self.constant(scale), self.constant(shift), rank)
+
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: self._note(name, args, sorted(kwargs.items()))
 

@@ -56,10 +56,7 @@ def _batch_norm(to: GraphWriter, call: OperatorCall) -> GraphValue:
     shift = -mean.double() * scale
     if (bias := call.fixed("bias")) is not None:
         shift = shift + bias.double()
-    x = call.value(to, "input")
-    column = [1, -1, *[1] * (len(call.shape) - 2)]
-    scaled = to.binary("mul", x, to.constant(scale.float().reshape(column)))
-    return to.binary("add", scaled, to.constant(shift.float().reshape(column)))
+    return to.scale_channels(call.value(to, "input"), scale.float(), shift.float(), len(call.shape))
 
 
 def _has_statistics(call: OperatorCall) -> bool:

@@ -44,8 +44,11 @@ def write(part: Part, values: Mapping[Node, Any], constants: Mapping[Node, Tenso
     Maps go in and out channels last: ``(n, c, y, x)`` as ``(n, y, x, c)``.
     """
     written = Written(to, values)
+    summands = _summands(part, values)
     for node in part.inputs:
         written.take(node, to.parameter(memory_shape(values[node].shape)))
+        if node in summands and values[node].dim() == 4:
+            written.maps[node] = to.summand(written.maps[node], values[node].shape[1])
     in_rows = _in_rows(part, values, constants) if to.prefers_rows else set()
     for node in part.nodes:
         if op_name(node) == "getitem":
@@ -153,6 +156,17 @@ def _in_rows(part: Part, values: Mapping[Node, Any], constants: Mapping[Node, Te
         if alike and (any(n in found for n in maps) if len(maps) == 1 else op_name(node) in _OF_TWO):
             found.add(node)
     return found
+
+
+def _summands(part: Part, values: Mapping[Node, Any]) -> set[Node]:
+    """Inputs that the part adds to maps of its own of the same shape."""
+    own, found = set(part.nodes), set()
+    for node in part.nodes:
+        maps = node.all_input_nodes
+        if op_name(node) == "add" and all(values[n].shape == values[node].shape for n in maps):
+            outside = {n for n in maps if n not in own}
+            found |= outside if len(outside) < len(maps) else set()
+    return found & set(part.inputs)
 
 
 def memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -48,6 +48,12 @@ class GraphWriter(Protocol):
     def gelu(self, x: GraphValue, approximate: str) -> GraphValue:
         """``x`` times the normal distribution's integral up to it; ``approximate`` is ``none`` or ``tanh``."""
 
+    def summand(self, x: GraphValue, channels: int) -> GraphValue:
+        """A map ``(n, channels, y, x)`` from outside, as it is best added to one that the graph computes."""
+
+    def scale_channels(self, x: GraphValue, scale: Tensor, shift: Tensor, rank: int) -> GraphValue:
+        """``x * scale + shift``, of one number each for every place along dimension 1 of ``rank``."""
+
     def convolution(
         self,
         x: GraphValue,

@@ -16,6 +16,7 @@ from fullfield.engine.engines.emission.writer import GraphValue
 
 _OPSET, _IR = 20, 10
 _IN_GRAPH = 64  # numbers of a fixed tensor up to which it is copied into the graph, where it can be folded
+_BLOCK = 16  # channels that lie together in the memory order of its convolutions: 8 or 16
 _UNARY = {
     **{name: name.capitalize() for name in ("abs", "neg", "exp", "log", "sqrt", "erf", "sin", "cos", "floor", "ceil")},
     **{name: name.capitalize() for name in ("sign", "relu", "sigmoid", "tanh", "softplus", "mish")},
@@ -124,6 +125,23 @@ class OnnxWriter:
     def gelu(self, x: GraphValue, approximate: str) -> GraphValue:
         """Numbers times the normal distribution's integral up to them."""
         return self._call("Gelu", x, approximate=approximate)
+
+    def summand(self, x: GraphValue, channels: int) -> GraphValue:
+        """A convolution that changes nothing: a sum with its result merges with the convolution of the other map."""
+        if channels % _BLOCK:
+            return x
+        return self._depthwise(x, torch.ones(channels), torch.zeros(channels))
+
+    def scale_channels(self, x: GraphValue, scale: Tensor, shift: Tensor, rank: int) -> GraphValue:
+        """A depthwise convolution, or a norm by statistics: an activation after either merges with it."""
+        if rank == 4 and len(scale) % _BLOCK == 0:
+            return self._depthwise(x, scale, shift)
+        zeros, ones = self.constant(torch.zeros_like(scale)), self.constant(torch.ones_like(scale))
+        return self._call("BatchNormalization", x, self.constant(scale), self.constant(shift), zeros, ones, epsilon=0.0)
+
+    def _depthwise(self, x: GraphValue, scale: Tensor, shift: Tensor) -> GraphValue:
+        weight = self.constant(scale.reshape(-1, 1, 1, 1))
+        return self._call("Conv", x, weight, self.constant(shift), kernel_shape=[1, 1], group=len(scale))
 
     def convolution(
         self,

@@ -98,6 +98,16 @@ class OpenVinoWriter:
         """Numbers times the normal distribution's integral up to them."""
         return self.op.gelu(x, "erf" if approximate == "none" else "tanh")
 
+    def summand(self, x: GraphValue, channels: int) -> GraphValue:
+        """The map itself."""
+        del channels
+        return x
+
+    def scale_channels(self, x: GraphValue, scale: Tensor, shift: Tensor, rank: int) -> GraphValue:
+        """A scale and a shift for each channel."""
+        factor, term = (self.constant(t.reshape(1, -1, *[1] * (rank - 2))) for t in (scale, shift))
+        return self.op.add(self.op.multiply(x, factor), term)
+
     def convolution(
         self,
         x: GraphValue,
