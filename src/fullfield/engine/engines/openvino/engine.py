@@ -51,6 +51,7 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": _hint(precision or "float32"),  # it would lower the precision by itself
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # every process would bind its first thread to the first core
         }
         key = tuple(settings.items())
         run = partial(compile_part, settings=settings)
