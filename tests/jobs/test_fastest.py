@@ -15,7 +15,7 @@ import fullfield
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.choose import EngineChoice
 from fullfield.engine.protocols import Engine
-from fullfield.jobs import fastest, to_decision
+from fullfield.jobs import fastest, timing, to_decision
 from fullfield.jobs.fastest import EngineTimes, with_fastest_engine
 from fullfield.jobs.job import ScanJob
 from tests.oracle import difference
@@ -48,7 +48,7 @@ def medium(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def long(medium: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every scan takes long enough to be measured."""
-    monkeypatch.setattr(fastest, "_WORTH", 0)
+    monkeypatch.setattr(timing, "_WORTH", 0)
 
 
 def stages_of(job: ScanJob) -> tuple[ScanJob, list[str]]:

@@ -14,10 +14,11 @@ import torch
 
 import fullfield
 from fullfield import Compute
+from fullfield.engine.engines import choose
 from fullfield.engine.engines.blobs import Blobs
 from fullfield.engine.progress import Progress
 from fullfield.errors import UnsupportedError
-from fullfield.jobs import calibrate, machine_costs
+from fullfield.jobs import calibrate, machine_costs, timing
 from fullfield.jobs.fastest import prepare_scan
 from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.to_decision import scanned_map
@@ -50,7 +51,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every scan takes long enough to measure the machine."""
-    monkeypatch.setattr(calibrate, "_WORTH", 0)
+    monkeypatch.setattr(timing, "_WORTH", 0)
 
 
 def request_of(model: fullfield.Model, **compute: Any) -> ScanRequest:
@@ -92,7 +93,10 @@ def test_a_plan_follows_the_costs_that_are_kept_and_says_so(model: fullfield.Mod
 
 
 @pytest.mark.parametrize("compute", [{"threads": 7}, {"precision": "bfloat16"}, {"engine": "openvino"}])
-def test_costs_are_kept_by_engine_precision_and_threads(model: fullfield.Model, compute: dict[str, Any]) -> None:
+def test_costs_are_kept_by_engine_precision_and_threads(
+    model: fullfield.Model, compute: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "_cpu_has_bfloat16", lambda: True)
     keep(request_of(model), LARGE_TILES)
     other = machine_costs._key(request_of(model, engine="torch"))
     assert other == machine_costs._key(request_of(model))
@@ -188,10 +192,10 @@ def test_a_long_scan_measures_the_machine_once(model: fullfield.Model, long: Non
 def test_windows_that_are_not_wanted_take_no_time(model: fullfield.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     job = prepare_scan(request_of(model, tile=2))
     macs = job.plan.windows * time_per_window(job.plan)
-    monkeypatch.setattr(calibrate, "macs_per_second", lambda threads: macs / 40)  # 40 s: 25 times 1 s are enough
+    monkeypatch.setattr(timing, "macs_per_second", lambda threads: macs / 40)  # 40 s: 25 times 1 s are enough
     half = replace(job, wanted=LeftHalf(job.plan.shape[1]))
-    assert calibrate._is_worth_measuring(job)
-    assert not calibrate._is_worth_measuring(half)
+    assert calibrate._is_worth(job)
+    assert not calibrate._is_worth(half)
 
 
 def test_a_scan_runs_where_its_machine_cannot_be_measured(

@@ -9,12 +9,9 @@ from fullfield.engine.progress import OnProgress, announce
 from fullfield.errors import FullfieldError
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.machine_costs import can_keep, measured_constants
-from fullfield.jobs.timing import macs_per_second
-from fullfield.planning.choose import time_per_window
+from fullfield.jobs.timing import is_worth_measuring, window_seconds
 
-_MEASURING_S = {"torch": 1.0}  # that measuring takes at most, about
-_COMPILING_S = 2.0  # the same in other engines
-_WORTH = 25  # times as long as measuring takes a scan must be predicted to take
+_MEASURING_S = {"torch": 1.0, "onnxruntime": 2.0, "openvino": 2.0}  # that measuring takes at most, about
 _TAKEN_BYTES = 128 << 20  # that measuring takes, at most
 _log = logging.getLogger("fullfield")
 
@@ -28,7 +25,7 @@ def with_measured_costs(job: ScanJob, *, on_disk: bool = False, progress: OnProg
         progress: called once if costs are measured.
     """
     request = job.request
-    if job.plan.constants.measured or not can_keep(request) or not _is_worth_measuring(job):
+    if job.plan.constants.measured or not can_keep(request) or not _is_worth(job):
         return job
     announce(progress, "measuring this machine")
     try:
@@ -39,10 +36,12 @@ def with_measured_costs(job: ScanJob, *, on_disk: bool = False, progress: OnProg
     return prepare_job(replace(request, constants=constants), on_disk=on_disk)
 
 
-def _is_worth_measuring(job: ScanJob) -> bool:
+def _is_worth(job: ScanJob) -> bool:
     """Whether a scan is predicted to take many times as long as measuring, which its budget has room for."""
     if job.plan.budget_bytes < _TAKEN_BYTES:
         return False
-    least = _WORTH * _MEASURING_S.get(job.request.engine.name, _COMPILING_S)
-    window_s = time_per_window(job.plan) / macs_per_second(job.request.compute.threads)
-    return job.plan.windows * window_s >= least and job.wanted_windows * window_s >= least
+    window_s = window_seconds(job.plan, job.request.compute.threads)
+    measuring_s = _MEASURING_S[job.request.engine.name]
+    if not is_worth_measuring(job.plan.windows, window_s, measuring_s):
+        return False
+    return is_worth_measuring(job.wanted_windows, window_s, measuring_s)  # which may read parts of the image

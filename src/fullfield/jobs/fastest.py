@@ -24,12 +24,11 @@ from fullfield.jobs.calibrate import with_measured_costs
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.machine_costs import KEPT_BYTES
 from fullfield.jobs.request import ScanRequest
-from fullfield.jobs.timing import macs_per_second
+from fullfield.jobs.timing import is_worth_measuring, window_seconds
 from fullfield.planning.choose import time_per_window
 from fullfield.planning.compute import EngineName
 
 _COMPILING_S = 5.0  # that an engine takes for a tile's programs, about; only for the decision whether to measure
-_WORTH = 25  # times as long as measuring takes a scan must be predicted to take
 _SHORT_MACS = 1e12  # a scan that takes less, some seconds, is not even asked for earlier measurements
 _PER_WINDOW = 0.9  # of a scan's multiply-adds from which on OpenVINO is taken without measuring, where ...
 _LONG_MACS = 1.5e12  # ... it takes so many, about half a minute: compiling takes one to three seconds
@@ -103,10 +102,10 @@ def with_fastest_engine(job: ScanJob, *, on_disk: bool = False, progress: OnProg
     kept, key = Blobs("measured", KEPT_BYTES), _key(job, others)
     times = _read(kept, key)
     if times is None:
-        if not _is_worth_measuring(job, len(others) + 1, windows):
+        if not _is_worth(job, len(others) + 1, windows):
             return _per_window_engine(job, others, on_disk=on_disk)
         windows = job.wanted_windows  # which may read parts of the image
-        if not _is_worth_measuring(job, len(others) + 1, windows):
+        if not _is_worth(job, len(others) + 1, windows):
             return _per_window_engine(job, others, on_disk=on_disk)
         announce(progress, "measuring engines")
         times = _measured(job, others, on_disk=on_disk)
@@ -181,12 +180,11 @@ def _read(kept: Blobs, key: bytes) -> EngineTimes | None:
     return times
 
 
-def _is_worth_measuring(job: ScanJob, engines: int, windows: float) -> bool:
+def _is_worth(job: ScanJob, engines: int, windows: float) -> bool:
     """Whether a scan is predicted to take many times as long as measuring its engines."""
-    least = _WORTH * _COMPILING_S * (engines - 1)
-    window_s = time_per_window(job.plan) / macs_per_second(job.request.compute.threads)
-    tile_s = math.prod(job.plan.tile) * window_s
-    return windows * window_s >= least + _WORTH * 2 * engines * tile_s
+    window_s = window_seconds(job.plan, job.request.compute.threads)
+    tiles_s = 2 * engines * math.prod(job.plan.tile) * window_s
+    return is_worth_measuring(windows, window_s, _COMPILING_S * (engines - 1) + tiles_s)
 
 
 def _measured(job: ScanJob, others: Mapping[EngineName, str], *, on_disk: bool) -> EngineTimes:

@@ -11,9 +11,12 @@ from fullfield.engine.engines.torch import use_threads
 from fullfield.engine.protocols import Source
 from fullfield.model.cuda_arithmetic import cuda_arithmetic
 from fullfield.model.model import Model
+from fullfield.planning import Plan
+from fullfield.planning.choose import time_per_window
 
 _ENOUGH_S = 0.1  # a run as long as this is timed well
 _LARGEST = 64  # windows in one run, at most
+_WORTH = 25  # times as long as a measurement a scan must be predicted to take
 
 
 def crop_seconds(net: Model, source: Source) -> float:
@@ -58,3 +61,13 @@ def macs_per_second(threads: int | None = None) -> float:
     with torch.inference_mode(), use_threads(threads):
         seconds()  # the first run also sets torch up
         return 4 * 56 * 56 * weight.numel() / min(seconds(), seconds())
+
+
+def window_seconds(plan: Plan, threads: int | None) -> float:
+    """Seconds that a window of a scan is predicted to take."""
+    return time_per_window(plan) / macs_per_second(threads)
+
+
+def is_worth_measuring(windows: float, window_s: float, measuring_s: float) -> bool:
+    """Whether windows are predicted to take many times as long as a measurement that may make them faster."""
+    return windows * window_s >= _WORTH * measuring_s
