@@ -43,6 +43,11 @@ def import_packages(
         raise kind(where, text, fix=f"pip install --upgrade 'fullfield[{extra}]'") from error
 
 
+def is_installed(name: str) -> bool:
+    """Whether a package is there, which its import may yet fail with."""
+    return importlib.util.find_spec(name) is not None
+
+
 def check_installed(
     name: str, *, extra: str, where: str, what: str | None = None, kind: type[FullfieldError] = ImageError
 ) -> None:
@@ -51,7 +56,7 @@ def check_installed(
     Raises:
         FullfieldError: of this kind: it is not installed.
     """
-    if importlib.util.find_spec(name) is None:
+    if not is_installed(name):
         raise _missing(name, extra, where, what, kind)
 
 

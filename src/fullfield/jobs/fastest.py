@@ -15,7 +15,6 @@ import torch
 
 from fullfield.engine.engines.blobs import Blobs
 from fullfield.engine.engines.choose import PRECISIONS
-from fullfield.engine.engines.packages import is_installed
 from fullfield.engine.layouts import Layouts, region_of
 from fullfield.engine.machine import processor, version_of
 from fullfield.engine.progress import OnProgress, announce
@@ -25,6 +24,7 @@ from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.machine_costs import KEPT_BYTES
 from fullfield.jobs.request import ScanRequest
 from fullfield.jobs.timing import is_worth_measuring, window_seconds
+from fullfield.packages import is_installed
 from fullfield.planning.choose import time_per_window
 from fullfield.planning.compute import EngineName
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fullfield.drawing.pictures import save_picture
-from fullfield.engine.engines.packages import is_installed
 from fullfield.engine.progress import OnProgress, announce
 from fullfield.engine.run import run
 from fullfield.errors import GeometryError, ImageError, ResumeError
@@ -21,6 +20,7 @@ from fullfield.jobs.fastest import prepare_scan
 from fullfield.jobs.job import ScanJob
 from fullfield.jobs.request import OutputRequest, ScanRequest
 from fullfield.mask.background import Foreground
+from fullfield.packages import is_installed
 from fullfield.planning.calibration import constants_from_json
 from fullfield.planning.compute import EngineName
 from fullfield.planning.constants import ENGINE_CONSTANTS

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from fullfield.canonical.form import Canonical
-from fullfield.engine.engines.packages import check_installed
+from fullfield.engine.engines.packages import check_engine
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.protocols import GraphEngine
 from fullfield.errors import ArgumentError
@@ -100,7 +100,7 @@ def choose_engine(compute: Compute, dtype: torch.dtype, device: torch.device) ->
             raise ArgumentError(
                 "engine", f"{compute.engine} runs on CPUs here, not on {device}", fix='use engine="torch"'
             )
-        check_installed(compute.engine)
+        check_engine(compute.engine)
     return EngineChoice(compute.engine, precision, compute.threads)
 
 
