@@ -11,7 +11,7 @@ import onnx
 
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.limits import LayerRefused, broken
-from fullfield.importers.onnx import (
+from fullfield.importers.onnx import (  # noqa: F401 - their import fills the registry
     activations,
     arithmetic,
     attention,
@@ -41,31 +41,6 @@ from fullfield.importers.onnx.registry import REGISTRY, Body, OnnxCall
 from fullfield.importers.onnx.subgraphs import read_names, readers
 from fullfield.importers.onnx.tensors import to_torch
 from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced
-
-FAMILIES = (
-    activations,
-    arithmetic,
-    attention,
-    bits,
-    classical,
-    constants,
-    control,
-    layout,
-    linear,
-    norms,
-    pooling,
-    quantised,
-    quantised_runtime,
-    recurrent,
-    reductions,
-    resizing,
-    scattering,
-    selection,
-    slicing,
-    spectra,
-    windowed,
-)
-"""The modules whose import fills the registry."""
 
 
 @dataclass
