@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fullfield
-from fullfield.engine.engines.cuda.graph import InputForm
+from fullfield.engine.engines.input_form import InputForm
 from fullfield.errors import GeometryError, ImageError
 from fullfield.image.sources import ImageSource, open_image
 from fullfield.model.preprocessing import PRESETS, Preprocessing

@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.cache import ProgramCache, of_network
 from fullfield.engine.engines.chain import EnginePart, Run, UncompiledPart, chained
-from fullfield.engine.engines.cuda.graph import InputForm
+from fullfield.engine.engines.input_form import InputForm
 from fullfield.engine.engines.torch import use_threads
 from fullfield.engine.protocols import Program
 from fullfield.errors import UnsupportedError

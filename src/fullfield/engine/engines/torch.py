@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.cache import ProgramCache, of_network
 from fullfield.engine.engines.channels_last import keep_channels_last
-from fullfield.engine.engines.cuda.graph import InputForm
 from fullfield.engine.engines.cuda.memory import clear_memory_errors
 from fullfield.engine.engines.cuda.tiles import cuda_tiles
 from fullfield.engine.engines.fusion import Fuser, can_fuse
+from fullfield.engine.engines.input_form import InputForm
 from fullfield.engine.engines.max_pools import pool_by_axes
 from fullfield.engine.engines.narrow_maps import scale_rows
 from fullfield.engine.protocols import Program

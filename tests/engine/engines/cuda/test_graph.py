@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fullfield.engine.engines.cuda.graph import InputForm, TileGraph
+from fullfield.engine.engines.cuda.graph import TileGraph
+from fullfield.engine.engines.input_form import InputForm
 from tests.engine.engines.cuda.fake_device import FakeDevice
 
 FORM = InputForm(torch.float32, True)

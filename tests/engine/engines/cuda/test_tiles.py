@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from fullfield.engine.engines.cuda import memory
-from fullfield.engine.engines.cuda.graph import InputForm
 from fullfield.engine.engines.cuda.memory import check_device_memory
 from fullfield.engine.engines.cuda.tiles import CudaProgram, CudaTiles
 from fullfield.engine.engines.fusion import Fuser
+from fullfield.engine.engines.input_form import InputForm
 from fullfield.engine.engines.torch import TorchEngine
 from fullfield.engine.layouts import region_of
 from fullfield.engine.run import run, run_tiles

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.cuda.device import CudaDevice, Device
-from fullfield.engine.engines.cuda.graph import InputForm, TileGraph
+from fullfield.engine.engines.cuda.graph import TileGraph
 from fullfield.engine.engines.cuda.memory import clear_memory_errors
 from fullfield.engine.engines.cuda.transfers import Pending, Transfers
+from fullfield.engine.engines.input_form import InputForm
 from fullfield.lower.program import TileProgram
 from fullfield.model.cuda_arithmetic import cuda_arithmetic
 from fullfield.planning import Plan
