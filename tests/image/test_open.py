@@ -119,7 +119,7 @@ def test_a_geotiff_is_read_by_gdal_and_without_it_with_a_remark(
     assert raster.metadata.georeference.on_map(10, 20) == (140.0, 480.0)
     np.testing.assert_array_equal(whole(raster), RGB)
     real = importlib.util.find_spec
-    monkeypatch.setattr("fullfield.image.open.find_spec", lambda name: None if name == "rasterio" else real(name))
+    monkeypatch.setattr("fullfield.image.open_file.find_spec", lambda name: None if name == "rasterio" else real(name))
     raster = fullfield.open(tmp_path / "a.tif")
     assert "fullfield[geo]" in raster.metadata.reader
     np.testing.assert_array_equal(whole(raster), RGB)
@@ -129,7 +129,7 @@ def test_what_only_gdal_knows_is_read_by_gdal(tmp_path: Path, monkeypatch: pytes
     rows = "\n".join(" ".join(str(v) for v in row) for row in RGB[:4, :5, 0])
     (tmp_path / "a.asc").write_text(f"ncols 5\nnrows 4\nxllcorner 0\nyllcorner 0\ncellsize 2\n{rows}\n")
     np.testing.assert_array_equal(whole(fullfield.open(tmp_path / "a.asc"))[:, :, 0], RGB[:4, :5, 0])
-    monkeypatch.setattr("fullfield.image.open.find_spec", lambda name: None)
+    monkeypatch.setattr("fullfield.image.open_file.find_spec", lambda name: None)
     with pytest.raises(ImageError, match=r"begins ncols 5(.|\n)*fullfield\[geo,slide\]"):
         fullfield.open(tmp_path / "a.asc")
 

@@ -14,7 +14,8 @@ from fullfield.image.blob import local_path
 from fullfield.image.folders import folder_images, is_image_folder
 from fullfield.image.list_file import LIST_SUFFIXES, read_list
 from fullfield.image.listed import ListedImage
-from fullfield.image.open import MIRAX_INDEX, ImageFile, PathLike
+from fullfield.image.open import ImageFile, PathLike
+from fullfield.image.open_file import MIRAX_INDEX
 from fullfield.image.selection import Selection
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fullfield.errors import ImageError
 from fullfield.image.formats.ome_files import other_parts
-from fullfield.image.open import MIRAX, MIRAX_INDEX, ZARR_FILES
+from fullfield.image.open_file import MIRAX, MIRAX_INDEX, ZARR_FILES
 
 # What the readers open, Pillow, tifffile, OpenSlide, GDAL, NumPy and our own in this order. Sidecars (.tfw, .ovr, .msk,
 # .aux.xml, .hdr) and documents are not among them.

@@ -184,7 +184,7 @@ def test_a_dicom_that_is_no_slide_names_the_way_round_which_works(tmp_path: Path
 
 def test_without_openslide_a_dicom_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = single_frame(tmp_path / "a.dcm", "1.2.840.10008.5.1.4.1.1.2")
-    for module in ("fullfield.image.open", "fullfield.image.formats.dicom"):
+    for module in ("fullfield.image.open_file", "fullfield.image.formats.dicom"):
         monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
     with pytest.raises(ImageError, match="which is not installed") as caught:
         fullfield.open(path)

@@ -136,7 +136,7 @@ def test_a_name_that_openslide_does_not_take_is_named_anew(tmp_path: Path) -> No
 
 def test_without_openslide_the_extra_is_named(slide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
-    monkeypatch.setattr("fullfield.image.open.find_spec", lambda name: None if name == "openslide" else real(name))
+    monkeypatch.setattr("fullfield.image.open_file.find_spec", lambda name: None if name == "openslide" else real(name))
     with pytest.raises(ImageError, match=r"fullfield\[slide\]"):
         fullfield.open(slide)
 

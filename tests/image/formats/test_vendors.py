@@ -75,7 +75,7 @@ def test_what_of_a_leica_slide_was_not_scanned_is_white_and_not_valid(tmp_path: 
 @pytest.fixture
 def without_openslide(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
-    monkeypatch.setattr("fullfield.image.open.find_spec", lambda name: None if name == "openslide" else real(name))
+    monkeypatch.setattr("fullfield.image.open_file.find_spec", lambda name: None if name == "openslide" else real(name))
 
 
 @pytest.mark.parametrize("kind", ["philips", "trestle"])
