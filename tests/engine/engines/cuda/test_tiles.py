@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fullfield.engine.engines import choose
 from fullfield.engine.engines.cuda import memory
 from fullfield.engine.engines.cuda.memory import check_device_memory
 from fullfield.engine.engines.cuda.tiles import CudaProgram, CudaTiles
@@ -45,6 +46,7 @@ def test_scores_are_those_of_the_same_programs_without_it(mode: str | int, seed:
     assert device.replayed > device.captured > 0
 
 
+@pytest.mark.skipif(not choose._cpu_has_bfloat16(), reason="this CPU does not convolve in bfloat16")
 def test_bfloat16_comes_as_float32() -> None:
     model = made(padded).to(torch.bfloat16)
     job = job_of(model, picture(30, 30).astype(np.float32), step=2, tile=(3, 4))
