@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from torch import nn
+from torch.ao import quantization
 
 import fullfield
 from fullfield.cli import main
@@ -106,6 +107,21 @@ def test_a_traced_network_of_raw_audio_scans_a_wav_file(tmp_path: Path) -> None:
     assert np.abs(scores - wanted).max() <= 1e-4 * np.ptp(wanted)
 
 
+def test_a_quantised_script_is_read_as_the_network_of_floats_that_it_imitates(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    parts = (nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    net = nn.Sequential(quantization.QuantStub(), *parts, quantization.DeQuantStub()).eval()
+    windows = torch.rand(4, 3, 32, 32)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch calls quantisation and the format old
+        floats = nn.Sequential(*parts)(windows)
+        net.qconfig = quantization.get_default_qconfig("x86")
+        quantization.prepare(net, inplace=True)(windows)
+        torch.jit.trace(quantization.convert(net), windows).save(tmp_path / "net.pt")
+    found = fullfield.load(tmp_path / "net.pt", window=32, trust=True)(windows)
+    assert torch.allclose(found, floats, rtol=0, atol=0.05 * float(floats.abs().max()))
+
+
 def test_a_script_needs_trust_and_a_window(tmp_path: Path) -> None:
     _saved(tmp_path / "net.pt")
     with pytest.raises(CaptureError, match=r"is a TorchScript program: opening it can run code[\s\S]*--trust"):
@@ -116,7 +132,7 @@ def test_a_script_needs_trust_and_a_window(tmp_path: Path) -> None:
 
 def test_a_script_at_a_window_that_it_does_not_take_is_one_error(tmp_path: Path) -> None:
     _saved(tmp_path / "net.pt")
-    with pytest.raises(CaptureError, match=r"torch cannot convert at 3x30x30[\s\S]*check window and channels"):
+    with pytest.raises(CaptureError, match=r"TorchScript that does not run at 3x30x30[\s\S]*check window and channels"):
         load(tmp_path / "net.pt", window=30, trust=True)
 
 

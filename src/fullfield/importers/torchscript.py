@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from fullfield.errors import CaptureError, first_line
 from fullfield.importers.checkpoints.network import listed_names
 from fullfield.importers.foreign import USE_ONNX
+from fullfield.importers.torchscript_program import ScriptProgram
 from fullfield.model.json_file import read_json
 from fullfield.model.preprocessing import Preprocessing
+from fullfield.model.quiet import quiet
 from fullfield.model.signals import as_signal, running_axes
 from fullfield.model.torch_export import WindowSize, parse_window
 from fullfield.text import numbers_text, size_text
 
 _MEND = "mend it, or move it away and give window, preprocessing and class names yourself"
-_CONVERTED_AT = 2  # windows; the graph is exported again with any number
+_WINDOWS = 2  # that a program is run with first
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,18 @@ class ScriptFacts:
 
 
 def read_script(path: Path, *, window: WindowSize, channels: int | None) -> tuple[nn.Module, tuple[int, int], int]:
-    """The module in a TorchScript file, as a graph over ATen, its window ``(h, w)`` and its input channels.
+    """The program in a TorchScript file as a module, its window ``(h, w)`` and its input channels.
 
     Of a signal the height is one.
 
     Args:
         path: the file.
-        window: at which it is converted, px; samples of a signal.
+        window: at which it is run, px; samples of a signal.
         channels: of its input; by default those of its first weight of four axes, or of a signal of three.
 
     Raises:
-        CaptureError: the file is damaged, or torch cannot convert the program.
+        CaptureError: the file is damaged, or the program does not run.
     """
-    from torch._export.converter import TS2EPConverter  # imports torch's compiler
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the format, which torch calls old
         try:
@@ -66,14 +66,27 @@ def read_script(path: Path, *, window: WindowSize, channels: int | None) -> tupl
             raise CaptureError(str(path), f"cannot be read ({first_line(error)})", fix="export it again") from error
         example, size = _example(script, window, channels)
         try:
-            module = TS2EPConverter(script, (example,)).convert().module(check_guards=False)
-        except Exception as error:  # its asserts and errors have many types
-            sizes = size_text(example.shape[1:])
-            what = f"is TorchScript that torch cannot convert at {sizes} ({first_line(error)})"
+            module = _module(script, example)
+        except Exception as error:  # of the program: of many types
+            what = f"is TorchScript that does not run at {size_text(example.shape[1:])} ({first_line(error)})"
             fix = f"check window and channels; trace it instead of scripting it; give the Python module; or {USE_ONNX}"
             raise CaptureError(str(path), what, fix=fix) from error
+    return module, size, channels or _input_channels(script)[0]
+
+
+def _module(script: Any, example: Tensor) -> nn.Module:
+    """A program as a module that torch exports; a quantised one as the network of floats that it imitates."""
+    if not any(node.kind().startswith("quantized::") for node in script.inlined_graph.nodes()):
+        program = ScriptProgram(script)
+        with torch.no_grad():
+            program.interpret(example)  # raises what its operators raise
+        return program
+    from torch._export.converter import TS2EPConverter  # imports torch's compiler
+
+    with quiet():
+        module = TS2EPConverter(script, (example,)).convert().module(check_guards=False)
     assert isinstance(module, torch.fx.GraphModule)
-    return torch.fx.GraphModule(module, module.graph), size, channels or _input_channels(script)[0]
+    return torch.fx.GraphModule(module, module.graph)
 
 
 def _example(script: nn.Module, window: WindowSize, channels: int | None) -> tuple[Tensor, tuple[int, int]]:
@@ -83,7 +96,7 @@ def _example(script: nn.Module, window: WindowSize, channels: int | None) -> tup
     """
     found, dtype, of_images = _input_channels(script)
     height, width = parse_window((1, window) if isinstance(window, int) and not of_images else window)
-    example = torch.rand(_CONVERTED_AT, channels or found, height, width, dtype=dtype)
+    example = torch.rand(_WINDOWS, channels or found, height, width, dtype=dtype)
     axes = running_axes(script, example) if height == 1 and not of_images else None
     return (example if axes is None else as_signal(example, axes)), (height, width)
 
