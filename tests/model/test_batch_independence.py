@@ -14,6 +14,8 @@ from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.torch_export import capture_module
 from tests.model.networks import Small
 
+GRU, LSTM = nn.GRU(3, 3).eval(), nn.LSTM(3, 3, batch_first=True, bidirectional=True).eval()
+
 
 @pytest.mark.parametrize(
     "wrap",
@@ -38,6 +40,7 @@ from tests.model.networks import Small
         lambda y: y.reshape(-1, 3).cumsum(0).reshape(-1, 6),
         lambda y: y.transpose(0, 1).reshape(-1, 6),
         lambda y: torch.einsum("nk,nl->nl", y, y.flip(0)),
+        lambda y: GRU(y.reshape(-1, 2, 3))[0].reshape(-1, 6),  # the windows are its steps
     ],
 )
 def test_a_network_that_mixes_the_windows_of_a_batch_is_refused(wrap: object) -> None:
@@ -118,6 +121,25 @@ def test_nothing_is_run_to_see_that_windows_are_apart_where_operators_say_so(mon
         return two.unbind(0)[1].reshape(-1, 2, 2).roll((1, 1), (1, 2)).flatten(1)
 
     graph = capture_module(Small(attention).eval(), window=9).graph
+    monkeypatch.setattr("torch.randn", None)
+    check_batch_independence(graph, torch.zeros(2, 3, 9, 9), "Small")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y: GRU(y.reshape(-1, 2, 3).transpose(0, 1))[0].transpose(0, 1).flatten(1),
+        lambda y: LSTM(y.reshape(-1, 2, 3))[0].flatten(1),
+        lambda y: LSTM(y.reshape(-1, 3)[:, None])[1][0][0].reshape(-1, 6),  # two rows of each window
+        lambda y: y.repeat(1, 2) + torch.ones(1, 12).repeat(y.shape[0], 1) + torch.ones(2, 6).tile(1, 2)[0],
+        lambda y: y + torch.ones(2, 3).repeat(y.shape[0], 1).reshape(-1, 6),
+        lambda y: y + y.new_zeros(6) + torch.ones_like(y),
+    ],
+)
+def test_nothing_is_run_for_recurrent_layers_and_tables_of_one_number(
+    wrap: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = capture_module(Small(wrap).eval(), window=9).graph
     monkeypatch.setattr("torch.randn", None)
     check_batch_independence(graph, torch.zeros(2, 3, 9, 9), "Small")
 

@@ -17,7 +17,7 @@ from fullfield.graph.calls import bind
 from fullfield.graph.shapes import PROBE_BATCH, propagate, window_dims
 from fullfield.model.batch_trials import check_by_trials
 from fullfield.model.quiet import quiet
-from fullfield.operators.record import Independence
+from fullfield.operators.record import Anywhere, Independence
 from fullfield.operators.registry import find, is_pointwise, record_of
 
 _NUMBERS = (int, float, bool)
@@ -70,7 +70,8 @@ def _independent(node: Node, values: Mapping[Node, Any]) -> bool:
     there, which only reshapes make: of the first dimension, or after others that they leave as they are. An operator
     that reads no windows and gives a number for each of them must give all of them the same.
     """
-    before, after = _tensors([values[n] for n in node.all_input_nodes]), _tensors(values[node])
+    read = node.all_input_nodes if record_of(node).reads_numbers else ()
+    before, after = _tensors([values[n] for n in read]), _tensors(values[node])
     if not any(map(window_dims, before)):
         return not any(map(window_dims, after)) or record_of(node).repeats
     target = node.target
@@ -87,7 +88,11 @@ def _independent(node: Node, values: Mapping[Node, Any]) -> bool:
         known = record.independent
     if known == "reshape":
         return len(in_front) == 1
-    if len(sizes) > 1 or (known != "anywhere" and in_front != {()}):
+    if len(sizes) > 1:
+        return False
+    if isinstance(known, Anywhere):
+        return known.holds(node, values)
+    if known != "anywhere" and in_front != {()}:
         return False
     return known(node, values) if callable(known) else known is not None
 

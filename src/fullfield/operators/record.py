@@ -17,7 +17,17 @@ from fullfield.operators.work import Work
 Args = Mapping[str, Any]  # arguments by the names of the operator's schema, tensors as their nodes
 Shapes = Mapping[str, tuple[int, ...]]  # of the tensors among the arguments, for one window
 OnWindows = Callable[[Emitter, dict[str, Any], tuple[int, ...]], Any]
-Independence = Literal["first", "anywhere", "reshape"] | Callable[[Node, Mapping[Node, Any]], bool]
+NodeCheck = Callable[[Node, Mapping[Node, Any]], bool]  # by a node's arguments and the values of all nodes
+
+
+@dataclass(frozen=True)
+class Anywhere:
+    """Independence that a check decides, along whichever dimensions the windows lie."""
+
+    holds: NodeCheck
+
+
+Independence = Literal["first", "anywhere", "reshape"] | NodeCheck | Anywhere
 
 
 @dataclass(frozen=True)
@@ -71,12 +81,13 @@ class Operator:
         new_memory: whether its result is memory of its own, of the type of what it reads: its reader may overwrite it.
         casts: whether its result may be of another type than what it reads.
         independent: how it treats the windows of a batch: those along the ``first`` dimension apart, or those along
-            any (``anywhere``); ``reshape`` leaves all numbers in order; a function of the node and the values decides
-            by its arguments. Networks with operators that leave it out are run to find out.
+            any (``anywhere``); ``reshape`` leaves all numbers in order; a check decides by its arguments, along the
+            first dimension or ``Anywhere``. Networks with operators that leave it out are run to find out.
         on_windows: writes it on windows' own cells, from its arguments by name and the rows and columns that it reads;
             left out, or ``None``, where it is called as it is.
         takes_batch_size: whether it takes the number of windows as a size.
         repeats: whether its result has the same numbers at every index of a dimension that what it reads lacks.
+        reads_numbers: whether its result depends on the numbers in what it reads, not on the shapes alone.
         title: its name in reports, if not its own.
     """
 
@@ -95,6 +106,7 @@ class Operator:
     on_windows: OnWindows | None = None
     takes_batch_size: bool = False
     repeats: bool = False
+    reads_numbers: bool = True
     title: str = ""
 
 

@@ -16,13 +16,14 @@ from fullfield.operators import (
     pointwise,
     pools,
     products,
+    recurrent,
     reductions,
     resizing,
     views,
 )
 from fullfield.operators.record import Operator
 
-FAMILIES = (conv, pools, padding, resizing, views, pointwise, norms, reductions, products, custom)
+FAMILIES = (conv, pools, padding, resizing, views, pointwise, norms, reductions, products, recurrent, custom)
 _BY_TARGET: dict[Any, Operator] = {}
 _BY_NAME: dict[str, Operator] = {}
 

@@ -99,6 +99,12 @@ RECORDS = (
     Operator((aten.to, aten.dropout), movement="copy", independent="first"),
     Operator((aten.feature_dropout, aten.alpha_dropout, aten.type_as, aten.lift_fresh_copy), independent="first"),
     # tensors of a size
-    Operator((aten.zeros, aten.ones, aten.new_zeros, aten.new_ones), takes_batch_size=True, repeats=True),
-    Operator((aten.empty, aten.new_empty, aten.repeat, aten.tile), takes_batch_size=True),
+    Operator(
+        (aten.zeros, aten.ones, aten.new_zeros, aten.new_ones, aten.zeros_like, aten.ones_like),
+        takes_batch_size=True,
+        repeats=True,
+        reads_numbers=False,
+    ),
+    Operator((aten.repeat, aten.tile), independent="first", takes_batch_size=True, repeats=True),
+    Operator((aten.empty, aten.new_empty), takes_batch_size=True),
 )
