@@ -12,6 +12,7 @@ import torch
 from onnx import helper
 
 import fullfield
+from fullfield.errors import CaptureError
 from fullfield.importers.onnx import load_onnx
 
 from .onnx_models import model, oracle, stored, windows  # noqa: TID252 - tests are no package
@@ -71,6 +72,52 @@ def test_attention_of_sequences_that_come_first(batch: int, tmp_path: Path) -> N
     crops = [image[y : y + 16, x : x + 16].transpose(2, 0, 1) for y in (0, 6, 12) for x in (0, 6)]
     wanted = np.stack([oracle(made, np.stack([crop] * batch))[0] for crop in crops])
     np.testing.assert_allclose(scores.array.reshape(5, -1).T, wanted, rtol=0, atol=1e-5)
+
+
+def declared_free(made: onnx.ModelProto) -> onnx.ModelProto:
+    """The same file, which says that it takes any number of windows."""
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    return made
+
+
+def test_shapes_folded_for_one_window_are_those_of_a_batch_of_one(tmp_path: Path) -> None:
+    made = declared_free(attention())
+    net = load_onnx(stored(made, tmp_path))
+    assert dict(net.about)["batch"] == "the file declares any, but its shapes are for one window"
+    x = windows(3, (3, 16, 16))
+    found = net(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(found, [oracle(made, each[None])[0] for each in x], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_shapes_folded_for_several_windows_are_refused_where_the_file_declares_any(batch: int, tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match=r"Concat|Reshape"):
+        load_onnx(stored(declared_free(attention(batch)), tmp_path))
+
+
+def mixing(nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
+    """A file of any batch, whose scores are those of all windows together."""
+    weights = {"w": windows(1, (4, 3, 3, 3))[0], "zero": np.array([0], np.int64)}
+    first = [NODE("Conv", ["x", "w"], ["c"]), NODE("GlobalAveragePool", ["c"], ["g"]), NODE("Flatten", ["g"], ["f"])]
+    return declared_free(model([*first, *nodes], weights, shape=(1, 3, 9, 10)))
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [NODE("ReduceMean", ["f", "zero"], ["m"]), NODE("Sub", ["f", "m"], ["y"])],
+        [
+            *(NODE("Shape", ["f"], ["s"], end=1), NODE("Cast", ["s"], ["n"], to=onnx.TensorProto.FLOAT)),
+            NODE("Mul", ["f", "n"], ["y"]),
+        ],
+    ],
+    ids=["their mean", "their number"],
+)
+def test_files_of_any_batch_that_mix_windows_are_none_of_one_window(
+    nodes: list[onnx.NodeProto], tmp_path: Path
+) -> None:
+    with pytest.raises(CaptureError, match=r"mixes the windows|uses the batch size"):
+        load_onnx(stored(mixing(nodes), tmp_path))
 
 
 def test_layers_keep_the_names_of_the_file(tmp_path: Path) -> None:

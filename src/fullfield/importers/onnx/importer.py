@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from fullfield.model.torch_export import WindowSize, checked_model, parse_window
 aten = torch.ops.aten
 
 _GIVE_WINDOW = "pass the size that the network was trained for: window=224, --window 224, or HEIGHTxWIDTH"
+_FOR_ONE = "the file declares any, but its shapes are for one window"
 
 
 def load_onnx(
@@ -79,16 +81,7 @@ def load_onnx(
             check=partial(_check_independence, path) if network.freed else check_batch_independence,
         )
 
-    try:
-        loaded = checked(_network(read, path, entry, size, fix=fix))
-    except CaptureError as error:
-        network = _each_window(read, path, entry, size, fix=fix)
-        if network is None:
-            raise
-        try:
-            loaded = checked(network)
-        except CaptureError:
-            raise error from None
+    loaded = _of_any_batch(read, path, entry, size, fix=fix, checked=checked)
     return replace(loaded, resize=stated.resize, standardise=stated.standardise)
 
 
@@ -123,6 +116,67 @@ def _other_window(stated: Metadata, entry: ImageInput, window: tuple[int, int]) 
         return "check the window; else export the network again, or in another opset"
     sides = ("{}x{}" if own[0] != own[1] else "{}").format(*own)
     return f"leave the window out, or resize windows to the file's: resize=({own[0]}, {own[1]}), --resize {sides}"
+
+
+def _of_any_batch(
+    read: ReadModel,
+    path: Path,
+    entry: ImageInput,
+    window: tuple[int, int],
+    *,
+    fix: str,
+    checked: Callable[[_Network], Model],
+) -> Model:
+    """The model of a file; one whose shapes are for a single window, whatever it declares, is one of a batch of one.
+
+    Raises:
+        CaptureError: as for ``load_onnx``.
+    """
+    try:
+        return _of_batch(read, path, entry, window, fix=fix, checked=checked)
+    except CaptureError as error:
+        if entry.batch is not None or not _is_for_one_window(read, path, entry, window):
+            raise
+        try:
+            found = _of_batch(read, path, replace(entry, batch=1), window, fix=fix, checked=checked)
+        except CaptureError:
+            raise error from None
+        return replace(found, about=(*found.about, ("batch", _FOR_ONE)))
+
+
+def _of_batch(
+    read: ReadModel,
+    path: Path,
+    entry: ImageInput,
+    window: tuple[int, int],
+    *,
+    fix: str,
+    checked: Callable[[_Network], Model],
+) -> Model:
+    """The model of a file, whose batch is made free node by node, or else by running it once for each window."""
+    try:
+        return checked(_network(read, path, entry, window, fix=fix))
+    except CaptureError as error:
+        network = _each_window(read, path, entry, window, fix=fix)
+        if network is None:
+            raise
+        try:
+            return checked(network)
+        except CaptureError:
+            raise error from None
+
+
+def _is_for_one_window(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> bool:
+    """Whether a network's shapes fit one window and not two, as where an optimiser folded them for one."""
+    try:
+        _network(read, path, replace(entry, batch=1), window, fix="", kept=True)
+    except CaptureError:
+        return False
+    try:
+        _network(read, path, replace(entry, batch=2), window, fix="", kept=True)
+    except CaptureError:
+        return True
+    return False
 
 
 def _each_window(
