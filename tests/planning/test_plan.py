@@ -645,9 +645,25 @@ def test_compiling_many_kinds_of_tiles_is_part_of_a_plans_time() -> None:
     """In context a map has one kind of tile or nine; a slow compiler makes it one."""
     options: dict[str, Any] = {"image": (400, 400), "step": (8, 8), "borders": CONTEXT, "budget_bytes": 10**9}
     options["overhead"] = Overhead(engine=ENGINES["openvino"])
-    quick, slow = (replace(ENGINE_CONSTANTS["openvino"], macs_per_operator=macs) for macs in (0.0, 1e9))
+    free = replace(ENGINE_CONSTANTS["openvino"], macs_per_call=2e5, macs_per_prepared_call=0)
+    quick, slow = (replace(free, macs_per_operator=macs) for macs in (0.0, 1e9))
     tiles = [make_plan(padded(), constants=constants, **options) for constants in (quick, slow)]
     assert tiles[0].tile != tiles[1].tile == tiles[1].shape
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINE_CONSTANTS))
+def test_maps_of_few_windows_run_as_crops_where_preparing_takes_longer_than_sharing_saves(engine: str) -> None:
+    """Of four windows sharing saves some multiply-adds; nine families of every operator are to be prepared for it."""
+    network, options = padded(), {"step": (4, 4), "overhead": Overhead(engine=ENGINES[engine])}
+    few, many = (
+        make_plan(network, image=(side, side), constants=ENGINE_CONSTANTS[engine], **options) for side in (36, 2000)
+    )  # type: ignore[arg-type]
+    assert few.cost.shared_macs == 0
+    assert few.cost.prepared_calls == len(network.nodes)
+    assert many.cost.shared_macs > 0
+    shared = make_plan(network, image=(36, 36), tile=(2, 2), constants=ENGINE_CONSTANTS[engine], **options)  # type: ignore[arg-type]
+    assert shared.mac_ratio > 1
+    assert shared.cost.prepared_calls > 3 * few.cost.prepared_calls
 
 
 def test_the_plan_of_an_equal_scan_is_made_once() -> None:

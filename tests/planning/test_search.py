@@ -104,14 +104,39 @@ def test_the_frontier_is_tried_after_every_eighth_of_the_network() -> None:
     assert {stop for _, _, stop in costs.asked} == {None}
 
 
-def test_the_frontier_is_where_the_work_is_least_of_what_fits() -> None:
+def test_the_frontier_is_where_the_time_is_least_of_what_fits() -> None:
     def cost(tile: Pair, batch: int, stop: int | None) -> TileOption:
         place = 64 if stop is None else stop
-        return TileOption(tile, batch, stop, abs(place - 17), 1, place)
+        return TileOption(tile, batch, stop, 1, abs(place - 17), place)
 
     assert search_tile(search(cost, largest=(1, 1), nodes=64)).stop == 16
     assert search_tile(search(cost, largest=(1, 1), nodes=64, budget=15)).stop == 8
     assert search_tile(search(cost, largest=(1, 1), nodes=64, budget=0)).stop == 1
+
+
+def test_a_map_too_small_for_what_sharing_takes_once_runs_as_crops() -> None:
+    """Sharing takes a tenth of the arithmetic, and as long as twenty crops besides, whatever the tile."""
+
+    def cost(tile: Pair, batch: int, stop: int | None) -> TileOption:
+        windows = tile[0] * tile[1]
+        time = 1.0 if stop == 1 else 0.1 + 20 / windows
+        return TileOption(tile, batch, stop, 1.0 if stop == 1 else 0.1, time, 1)
+
+    assert search_tile(search(cost, largest=(4, 4), nodes=2)).stop == 1
+    found = search_tile(search(cost, largest=(8, 8), nodes=2))
+    assert (found.tile, found.stop) == ((8, 8), None)
+
+
+def test_a_frontier_inside_the_network_is_tried_in_a_tile_too_large_for_crops() -> None:
+    """Crops are fastest one by one, sharing half the network is faster still, in a tile of all windows."""
+
+    def cost(tile: Pair, batch: int, stop: int | None) -> TileOption:
+        alone, windows = 0.5 + tile[0] * tile[1] / 32, tile[0] * tile[1]
+        time = {1: alone, 8: 0.1 + 4 / windows}.get(stop or 0, 0.1 + 16 / windows)
+        return TileOption(tile, batch, stop, 1.0 if stop == 1 else 0.5, time, 1)
+
+    found = search_tile(search(cost, largest=(4, 4), nodes=16, stride=(4, 4)))
+    assert (found.tile, found.stop) == ((4, 4), 8)
 
 
 def test_a_batch_is_of_whole_rows_and_its_largest_value_31_mib() -> None:

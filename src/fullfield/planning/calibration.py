@@ -26,6 +26,7 @@ _LIMITS = {  # of a constant over the built-in one
     "macs_per_call": (1 / 8, 64.0),
     "macs_per_tile": (1 / 8, 64.0),
     "macs_per_operator": (1 / 8, 64.0),
+    "macs_per_prepared_call": (1 / 8, 64.0),
     "pointwise": (1 / 4, 8.0),
     "depthwise": (1 / 4, 8.0),
     "dilated": (1 / 4, 8.0),
@@ -75,6 +76,7 @@ class MachineCosts:
             "macs_per_call": ratio["call_s"],
             "macs_per_tile": ratio["tile_s"],
             "macs_per_operator": ratio["tile_s"],  # compilers and interpreters are alike in what they do
+            "macs_per_prepared_call": ratio["tile_s"],
             "pointwise": ratio["pointwise_s"],
             "depthwise": ratio["depthwise_s"],
             "dilated": ratio["dilated_s"],

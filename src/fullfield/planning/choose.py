@@ -350,10 +350,11 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         found = cost(tile, batch, stop)
         taken, kept = memory(tile, batch, stop, found)
         work, time = _work(found, tile, task.constants), _time(found, tile, shape, task.constants)
+        made = _made(kinds(tile), kept, tiles_along(shape[0], tile[0]))
+        prepared = task.constants.macs_per_prepared_call * found.prepared_calls
         if task.overhead.engine.compiles:
-            made = _made(kinds(tile), kept, tiles_along(shape[0], tile[0])) - 1  # one is always
-            operators = programs(tile, batch, stop).operators
-            time += made * operators * task.constants.macs_per_operator / math.prod(shape)
+            prepared += task.constants.macs_per_operator * programs(tile, batch, stop).operators
+        time += made * prepared / math.prod(task.map_shape(task.step))
         return TileOption(tile, batch, stop, work, time, taken.total_bytes)
 
     search = TileSearch(

@@ -14,7 +14,9 @@ class CostConstants:
         macs_per_byte: time to write one byte (``benchmarks/scan.py``, MobileNetV2 and ResNet-18).
         macs_per_fresh_byte: time to get a byte of the first tile's memory from the system: 0.07 ns in pages of 2 MB,
             0.35 in pages of 4 KB, 1 in a virtual machine (tensors of 64 MB filled, on fresh and on used memory).
-        macs_per_call: time to call one operator (``benchmarks/scan.py``, steps of 1 to 8 px).
+        macs_per_call: time to call one operator, and to move the few cells of a family (tiles of one to 16 windows at
+            several frontiers: MobileNetV2, ResNet-18 and small networks in torch and OpenVINO, 1e6 to 3e6; 1e6 gives
+            tiles as fast as 2e6 or faster).
         pool_calls: operators called for a pool over whole windows, for each of its families (EfficientNet-B0, mode 2).
         macs_per_tile: time to prepare, hand over and write one tile (``benchmarks/stream.py``, LeNet).
         idle_heap: bytes of the heap that lie idle over those in use there, at most (``tests/engine/test_memory.py``):
@@ -30,6 +32,8 @@ class CostConstants:
             14.4, 14.2, 13.9; MobileNetV2, 14 MB, 3.35, 3.37, 3.49, 3.96).
         weight_moves: times that a convolution moves its weights in every call: read, written in another order, read
             (ResNet-18 without overlap: 57 ms in tiles of one window, 35 in tiles of 4x2, the fastest crops 29).
+        macs_per_prepared_call: time to prepare the call of one operator, for every kind of tile (the same: 0.4 ms where
+            a multiply-add took 17 ps).
         macs_per_operator: time to compile one operator of a program, for every kind of tile (MobileNetV2, mode 2,
             OpenVINO: 14 s for six kinds of 500 operators).
         pointwise, depthwise, dilated, linear: time of a multiply-add of such a convolution, or of a linear layer, over
@@ -39,7 +43,7 @@ class CostConstants:
 
     macs_per_byte: float = 4.0
     macs_per_fresh_byte: float = 10.0
-    macs_per_call: float = 2e5
+    macs_per_call: float = 1e6
     pool_calls: int = 34
     macs_per_tile: float = 5e7
     idle_heap: float = 2.6
@@ -51,6 +55,7 @@ class CostConstants:
     cached_bytes: int = 32 << 20
     weight_moves: float = 3
     macs_per_operator: float = 2.5e8
+    macs_per_prepared_call: float = 2e7
     pointwise: float = 1.0
     depthwise: float = 1.0
     dilated: float = 1.0

@@ -29,6 +29,7 @@ class Cost:
         calls: operators called, counted for each family of cells and each batch of windows.
         region: height and width of the image's part that the tile reads, px.
         kinds: multiply-adds by kind, where they are not those of dense convolutions.
+        prepared_calls: operators of the tile's programs: those called, each once for all batches of windows.
     """
 
     shared_macs: int
@@ -39,6 +40,7 @@ class Cost:
     region: Pair = (0, 0)
     weight_bytes: int = 0
     kinds: MacKinds = field(default_factory=MacKinds)
+    prepared_calls: int = 0
 
     @property
     def macs(self) -> int:
@@ -87,6 +89,7 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
         region=(bottom - top, right - left),
         weight_bytes=weights,
         kinds=MacKinds.of(kinds),
+        prepared_calls=families + len(rest),
     )
 
 

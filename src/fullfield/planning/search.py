@@ -84,21 +84,23 @@ def search_tile(search: TileSearch) -> TileOption:
     Of tiles that are as many along both axes, the smallest is tried, so that the last of a row or column is no smaller.
     Below the network's stride windows share little of a map spread over every pixel: there larger tiles may yet pay.
     """
-    best = _move_frontier(search, search.cost((1, 1), search.batch or 1, None), 1)
-    shared, least = best, best.work
+    options = _options(search, (1, 1), parts=1)
+    best, shared = _fastest(options), _least_work(options)
+    least = shared.work
     tile: Pair = (1, 1)
     misses = 0
     while tile != search.largest and misses < MISSES:
         tile = _grown(search, tile, tile)
-        option = _within_budget(search, _even(search, tile), parts=1)
+        options = _options(search, _even(search, tile), parts=1)
+        option, fastest = _least_work(options), _fastest(options)
         if not search.fits(option):
             break
         if option.stop is None:
             shared = option
         shares_more = option.work < least * GAIN  # though tiles of this size may not fill the map without rest
         least = min(least, option.work)
-        if option.time < best.time * GAIN:
-            best, misses = option, 0
+        if fastest.time < best.time * GAIN:
+            best, misses = fastest, 0
         elif shares_more:
             misses = 0
         elif _spans_the_stride(search, tile):
@@ -106,13 +108,14 @@ def search_tile(search: TileSearch) -> TileOption:
     if misses < MISSES and shared.tile != search.largest:
         best = _between(search, shared, best)
     best = _dividing(search, best)
-    return _within_budget(search, best.tile, parts=PARTS)
+    best, other = (_fastest(_options(search, tile, parts=PARTS)) for tile in (best.tile, shared.tile))
+    return other if search.fits(other) and other.time < best.time * GAIN else best
 
 
 def evaluate_tile(search: TileSearch, tile: Pair) -> TileOption:
     """The tile that was asked for: its windows share all they can, if that fits the budget."""
     option = search.cost(tile, search.batch or batch_size(search, tile), None)
-    return option if search.fits(option) else _within_budget(search, tile, parts=PARTS)
+    return option if search.fits(option) else _least_work(_options(search, tile, parts=PARTS))
 
 
 def batch_size(search: TileSearch, tile: Pair, stop: int | None = None) -> int:
@@ -141,7 +144,7 @@ def _between(search: TileSearch, shared: TileOption, best: TileOption) -> TileOp
         if tile == search.largest:
             break
         tile = _grown(search, tile, quarter)
-        option = _within_budget(search, _even(search, tile), parts=1)
+        option = _fastest(_options(search, _even(search, tile), parts=1))
         if not search.fits(option):
             break
         if option.time < best.time * GAIN:
@@ -153,7 +156,7 @@ def _dividing(search: TileSearch, best: TileOption) -> TileOption:
     """``best``, or a cheaper tile within the budget that divides a small map, such as one of whole rows."""
     for rows, columns in itertools.product(*map(_dividing_sides, search.largest, best.tile)):
         if (rows, columns) != best.tile:
-            option = _within_budget(search, (rows, columns), parts=1)
+            option = _fastest(_options(search, (rows, columns), parts=1))
             if search.fits(option) and option.time < best.time * GAIN:
                 best = option
     return best
@@ -182,29 +185,49 @@ def _even(search: TileSearch, tile: Pair) -> Pair:
     return y, x
 
 
-def _within_budget(search: TileSearch, tile: Pair, *, parts: int) -> TileOption:
-    """The tile at the largest batch that fits the budget; at the smallest if none does."""
-    size = search.batch or batch_size(search, tile)
-    option = _move_frontier(search, search.cost(tile, size, None), parts)
-    while not search.fits(option) and size > 1 and not search.batch:
-        size //= 2
-        option = _move_frontier(search, search.cost(tile, size, None), parts)
-    return option
+def _options(search: TileSearch, tile: Pair, *, parts: int) -> list[TileOption]:
+    """The tile with its frontier at several places, at the largest batch that fits the budget; all options fit it.
 
-
-def _move_frontier(search: TileSearch, option: TileOption, parts: int) -> TileOption:
-    """The same tile with the frontier moved earlier where gathering and borders cost more than sharing saves.
-
-    It is tried after every ``1 / parts`` of the nodes, and at the image itself, which makes the windows crops: these
-    are taken unless sharing is clearly cheaper. What fits the budget is preferred to what does not.
+    The frontier is tried after every ``1 / parts`` of the nodes, and at the image itself, which makes the windows
+    crops. Where nothing fits at any batch, the one option is what takes the least memory.
     """
+    size = search.batch or batch_size(search, tile)
+    options = _frontiers(search, tile, size, parts)
+    while not search.fits(options[0]) and size > 1 and not search.batch:
+        size //= 2
+        options = _frontiers(search, tile, size, parts)
+    return options
+
+
+def _frontiers(search: TileSearch, tile: Pair, size: int, parts: int) -> list[TileOption]:
+    """The options of a tile at a batch, or at smaller ones behind a frontier that is moved to larger values."""
     stops = sorted({max(CROPS, search.nodes * k // parts) for k in range(parts)}) if search.nodes else []
-    sizes = (search.batch or min(option.batch, batch_size(search, option.tile, stop)) for stop in stops)
-    options = [option, *(search.cost(option.tile, size, stop) for size, stop in zip(sizes, stops, strict=True))]
-    fitting = [o for o in options if search.fits(o)]
-    if search.nodes and not fitting and parts < PARTS:
-        return _move_frontier(search, option, PARTS)
-    if not fitting:
-        return min(options, key=lambda o: o.total_bytes)
-    best = min(fitting, key=lambda o: o.work)
-    return next((o for o in fitting if o.stop == CROPS and best.work > GAIN * o.work), best)
+    sizes = (search.batch or min(size, batch_size(search, tile, stop)) for stop in stops)
+    options = [search.cost(tile, size, None)]
+    options += [search.cost(tile, size, stop) for size, stop in zip(sizes, stops, strict=True)]
+    if search.nodes and parts < PARTS and not any(map(search.fits, options)):
+        return _frontiers(search, tile, size, PARTS)
+    return _fitting(search, options)
+
+
+def _fitting(search: TileSearch, options: list[TileOption]) -> list[TileOption]:
+    """The options that fit the budget; where none does, the one that takes the least memory."""
+    least = min(options, key=lambda option: option.total_bytes)
+    return [option for option in options if search.fits(option)] or [least]
+
+
+def _fastest(options: list[TileOption]) -> TileOption:
+    """The option that takes the least time: crops unless sharing is clearly faster."""
+    return _preferred(options, lambda option: option.time)
+
+
+def _least_work(options: list[TileOption]) -> TileOption:
+    """The option that will take the least time in larger tiles."""
+    return _preferred(options, lambda option: option.work)
+
+
+def _preferred(options: list[TileOption], cost: Callable[[TileOption], float]) -> TileOption:
+    """The option of least cost, or the least of crops where gathering and borders cost about what sharing saves."""
+    best = min(options, key=cost)
+    crops = min((option for option in options if option.stop == CROPS), key=cost, default=best)
+    return crops if cost(best) > GAIN * cost(crops) else best
