@@ -40,7 +40,8 @@ def _spec(
     shape = (
         tuple(value.shape)[1:] if isinstance(value, torch.Tensor) else (sum(v.numel() for v in value if v is not None),)
     )
-    if "cells_at" in node.meta:
+    cells_first = "cells_at" in node.meta
+    if cells_first:
         cells = node.meta["cells_at"]
         shape = (*(size for i, size in enumerate(shape) if i not in cells), *(shape[i] for i in cells))
     record = find(node.target)
@@ -59,7 +60,9 @@ def _spec(
     inputs = tuple(dict.fromkeys(n.name for n in node.all_input_nodes if n in active))
     wide = -(-value.itemsize // dtype.itemsize) if isinstance(value, torch.Tensor) else 1
     path, op, reason = node.meta["path"], node.meta["op"], node.meta.get("reason", "")
-    return NodeSpec(node.name, path, op, kind, inputs, ops, shape, macs, reason, wide, **memory)
+    return NodeSpec(
+        node.name, path, op, kind, inputs, ops, shape, macs, reason, wide, cells_first=cells_first, **memory
+    )
 
 
 def _is_tensor(value: Any, values: Mapping[Node, Any]) -> bool:

@@ -52,6 +52,7 @@ class NodeSpec:
         scratch: memory that it allocates besides its result.
         overwrites: how many inputs it reads if it may write its result over one of them; 0 if it may not.
         new_memory: whether its result is memory of its own, which its reader may overwrite.
+        cells_first: whether its value's dimensions of cells come before those of channels.
     """
 
     name: str
@@ -67,6 +68,7 @@ class NodeSpec:
     scratch: Scratch = Scratch()
     overwrites: int = 0
     new_memory: bool = False
+    cells_first: bool = False
 
     @property
     def elements(self) -> int:

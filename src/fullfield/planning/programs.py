@@ -15,7 +15,7 @@ from fullfield.geometry.network import Network, NodeSpec
 from fullfield.geometry.region import Pair
 from fullfield.geometry.strip import Slide, Strip
 from fullfield.geometry.tile import TileLayout
-from fullfield.planning.mac_kinds import spreads_taps
+from fullfield.planning.mac_kinds import covers, spreads_taps
 
 CACHED_PROGRAMS = 16  # of a network, kept from tile to tile and from scan to scan
 _POOL_OPERATORS = 6  # a pool over whole windows is 34 slices and sums a family, of a sixth of others' memory
@@ -194,7 +194,15 @@ class _Shared:
             self.last |= {name: level} if name in self.layout.frontier_inputs else {}
             return
         level = max(self.level[i] + (i in self.torch) for i in inputs)
-        if strips := self.strips[name]:
+        if node.macs and covers(node, self.network) and self.layout.head_as_matmul(name):
+            level += 1
+            (source,) = inputs
+            own = self.network[source]
+            windows = math.prod(self.layout.windows)
+            self.parts[level].inputs.append(windows * own.window_elements * own.itemsize_factor * self.itemsize)
+            self.last[source] = level
+            self.tables.add(source)
+        elif strips := self.strips[name]:
             level += 1
             (source,) = inputs
             each = self.network[source].elements * self.network[source].itemsize_factor * self.itemsize
@@ -296,6 +304,8 @@ class _Shared:
     def _is_at_once(self, node: NodeSpec) -> bool:
         """Whether all families are computed as one table, as ``lower.shared`` decides."""
         if self.layout.y[node.name].families == self.layout.x[node.name].families == ("interior",):
+            return False
+        if node.cells_first or any(self.network[i].cells_first for i in node.inputs):
             return False
         if node.kind == "windowed":
             (source,) = node.inputs

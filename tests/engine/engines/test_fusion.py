@@ -75,8 +75,8 @@ def test_merged_programs_give_the_scores_of_plain_ones(name: str, mode: str) -> 
     torch.manual_seed(0)
     net = fullfield.load(Residual(ACTIVATIONS[name]).eval(), window=24)
     image = torch.rand(3, 44, 36)
-    work = job_of(net, image, step=(4, 4), mode=mode)
-    double = job_of(net.to(torch.float64), image.double(), step=(4, 4), mode=mode)
+    work = job_of(net, image, step=(4, 4), mode=mode, tile=(6, 4))
+    double = job_of(net.to(torch.float64), image.double(), step=(4, 4), mode=mode, tile=(6, 4))
     scores = []
     for job in (work, double):
         tile = next(job.plan.tiles())

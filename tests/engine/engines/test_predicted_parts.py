@@ -72,6 +72,24 @@ def test_the_parts_of_an_exact_scan_are_those_predicted(name: str) -> None:
     assert [p.weights for p in found] == [4 * (p.convolved + p.multiplied) for p in predicted]
 
 
+@pytest.mark.parametrize("name", ["convnext", "convnextv2"])
+def test_norms_of_channels_are_computed_family_by_family(name: str) -> None:
+    """They bring channels to the end, so that no norm runs at once on the cells of all families."""
+    found, predicted = parts(name, EXACT)
+    assert [p.inputs for p in found[1:]] == [sum(p.inputs) for p in predicted[1:]]  # the first one reads the image
+    assert [p.outputs for p in found] == [sum(p.outputs) for p in predicted]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2", "densenet", "convnext", "lenet5", "vgg"])
+def test_heads_of_few_windows_begin_the_parts_predicted(name: str) -> None:
+    """In context too they run on every window's own cells, which torch gathers."""
+    found, predicted = parts(name, CONTEXT)
+    assert len(found) > 1
+    assert [p.inputs for p in found[1:]] == [sum(p.inputs) for p in predicted[1:]]
+    assert [p.outputs for p in found] == [sum(p.outputs) for p in predicted]
+    assert [p.weights for p in found] == [4 * (p.convolved + p.multiplied) for p in predicted]
+
+
 @pytest.mark.parametrize("name", ["hrnet", "unet"])
 def test_upsampled_maps_begin_the_parts_predicted(name: str) -> None:
     """No upsampling runs at once on the cells of all families; what reads such a table takes views of it in torch."""
