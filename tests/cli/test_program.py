@@ -71,3 +71,11 @@ def test_what_cannot_be_written_at_the_end_is_an_error() -> None:
         found = process([], before, capture_output=False, stdout=full, stderr=subprocess.PIPE, env=buffered)
     assert found.returncode == 120
     assert "No space left" in found.stderr
+
+
+def test_the_program_runs_as_a_module_too() -> None:
+    command = [sys.executable, "-m", "fullfield", "inspect", "missing.onnx"]
+    found = subprocess.run(command, text=True, capture_output=True, timeout=PATIENCE_S, check=False)
+    assert found.returncode == 1
+    assert "missing.onnx" in found.stderr
+    assert "Traceback" not in found.stderr
