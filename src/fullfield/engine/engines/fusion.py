@@ -33,15 +33,15 @@ class MergedActivation:
 
 def can_fuse(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether this build of torch has the operators, for numbers of this type on this device."""
-    return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16) and _has_operators()
+    return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16) and _has_operators(dtype)
 
 
 @functools.cache
-def _has_operators() -> bool:
-    """Whether torch was built with oneDNN and its operators work as they do in ``torch.compile``."""
+def _has_operators(dtype: torch.dtype) -> bool:
+    """Whether torch was built with oneDNN, whose operators run on this processor as they do in ``torch.compile``."""
     if not torch._C._has_mkldnn:
         return False
-    one = torch.ones(1, 1, 1, 1)
+    one = torch.ones(1, 1, 1, 1, dtype=dtype)
     try:
         layer = [None, [0, 0], [1, 1], [1, 1], 1]
         relu = torch.ops.mkldnn._convolution_pointwise.default(-one, one, *layer, "relu", [], "")
