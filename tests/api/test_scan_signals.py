@@ -41,9 +41,10 @@ def test_an_unpadded_network_on_signals_is_shared_in_its_stride() -> None:
 def test_recurrent_heads_run_per_window(kind: type[nn.RNNBase]) -> None:
     module, signal = ready(lambda: Recurrent(kind, bidirectional=True)), torch.randn(2, 400, dtype=torch.float64)
     model = fullfield.load(module, window=100)
-    scores = fullfield.scan(model, signal, step=30)
+    compute = Compute(tile=(1, 11))
+    scores = fullfield.scan(model, signal, step=30, compute=compute)
     assert difference(torch.from_numpy(np.asarray(scores)[:, 0]), signal_crops(module, signal, 100, 30)) <= 1e-9
-    places = fullfield.plan(model, signal, step=30).places
+    places = fullfield.plan(model, signal, step=30, compute=compute).places
     assert [place.shared for name, place in places.items() if "conv" in name] == [True]
 
 

@@ -19,7 +19,7 @@ def invoke(*arguments: str) -> Result:
 
 
 def test_prints_the_layers_and_what_the_scan_takes() -> None:
-    result = invoke("--step", "8")
+    result = invoke("--step", "8", "--tile", "14x14")
     assert result.exit_code == 0, result.output
     assert "conv1       conv2d      shared" in result.stdout
     assert "map       14x14 windows, step 8 px, of 128x128 px; exact" in result.stdout

@@ -18,6 +18,7 @@ from .onnx_models import check, model, oracle, stored, windows  # noqa: TID252 -
 
 quantization = pytest.importorskip("onnxruntime.quantization")
 NODE = helper.make_node
+SEVEN_BITS = (-64, 64)  # ONNX Runtime sums two products of 8 bits in 16, on processors without instructions for more
 
 
 def network() -> Any:
@@ -99,13 +100,13 @@ def test_dynamically_quantised_lstms(direction: str, per_channel: bool, tmp_path
     weights = {name: windows(1, shape)[0] * 0.4 for name, shape in shapes.items()}
     made = model(nodes, weights | {"steps": np.array([-1, 27, 10])}, opset=17)
     target = tmp_path / "quantised.onnx"
-    quantization.quantize_dynamic(stored(made, tmp_path), target, per_channel=per_channel)
+    quantization.quantize_dynamic(stored(made, tmp_path), target, per_channel=per_channel, reduce_range=True)
     loaded = load_onnx(target)
     assert "DynamicQuantizeLSTM" in {node.op_type for node in onnx.load(target).graph.node}
     assert loaded.name == "quantised (quantised, read as floats)"
     x = windows(4, (3, 9, 10))
     found, wanted = loaded(torch.from_numpy(x)).detach().numpy(), oracle(made, x)
-    assert 0 < np.abs(found - wanted).max() <= 0.02 * np.ptp(wanted)  # weights of 8 bits
+    assert 0 < np.abs(found - wanted).max() <= 0.04 * np.ptp(wanted)  # weights of 7 bits
     assert np.abs(found - oracle(onnx.load(target), x)).max() <= 0.05 * np.ptp(wanted)
 
 
@@ -207,7 +208,7 @@ def test_products_with_blocks_of_a_few_bits(bits: int, zeros: str, tmp_path: Pat
 def test_merged_dynamic_products(op: str, tmp_path: Path) -> None:
     draw = np.random.default_rng(5)
     weights = {
-        "w": draw.integers(-128, 128, (90, 6)).astype(np.int8),
+        "w": draw.integers(*SEVEN_BITS, (90, 6)).astype(np.int8),
         "s": draw.uniform(0.001, 0.01, 6).astype(np.float32),
         "b": draw.standard_normal(6).astype(np.float32),
     }
@@ -229,7 +230,7 @@ def test_merged_dynamic_products(op: str, tmp_path: Path) -> None:
 def test_an_input_of_integers_may_be_read_by_integer_operators(tmp_path: Path) -> None:
     draw = np.random.default_rng(6)
     weights = {
-        "s": np.float32(0.02), "z": np.uint8(120), "w": draw.integers(-100, 100, (4, 3, 3, 3)).astype(np.int8),
+        "s": np.float32(0.02), "z": np.uint8(120), "w": draw.integers(*SEVEN_BITS, (4, 3, 3, 3)).astype(np.int8),
         "ws": np.float32(0.01), "wz": np.int8(0), "ys": np.float32(0.08), "yz": np.uint8(128),
     }  # fmt: skip
     direct = [

@@ -16,6 +16,7 @@ from torch import nn
 from fullfield.api.info import info
 from fullfield.api.inspect import inspect
 from fullfield.api.scan import scan
+from fullfield.engine.engines import choose
 from fullfield.errors import CaptureError
 from fullfield.importers.load import load
 from fullfield.model.model import Model
@@ -130,6 +131,7 @@ def test_a_size_that_the_network_does_not_take_is_refused(tmp_path: Path) -> Non
     assert load(path, window=32, resize=16).window == (32, 32)
 
 
+@pytest.mark.skipif(not choose._cpu_has_bfloat16(), reason="this CPU computes bfloat16 in float32")
 @pytest.mark.parametrize("window", [(32, 28), (19, 22)], ids=["in blocks", "window by window"])
 def test_antialiased_resizing_of_16_bits_is_computed_in_32(window: tuple[int, int]) -> None:
     single = load(network().float(), window=window, resize=14, preprocessing="none")
