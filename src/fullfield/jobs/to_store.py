@@ -150,7 +150,7 @@ def _check_engine_of(begun: Mapping[str, Any], request: ScanRequest, output: Pat
     raise ResumeError(
         str(output),
         f"was begun with {engine} {version}, which is not installed here",
-        fix=f'install that version (pip install "fullfield[{engine}]"), or {RESTART}',
+        fix=f"install that version (pip install 'fullfield[{engine}]'), or {RESTART}",
     )
 
 

@@ -187,7 +187,7 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("missing")
 def test_without_the_package_the_error_names_the_extra(net: Canonical) -> None:
-    with pytest.raises(UnsupportedError, match=r'pip install "fullfield\[onnxruntime\]"'):
+    with pytest.raises(UnsupportedError, match=r"pip install 'fullfield\[onnxruntime\]'"):
         OnnxRuntimeEngine(net)
 
 
