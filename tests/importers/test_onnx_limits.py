@@ -159,12 +159,13 @@ def test_values_that_a_small_file_makes_of_a_window_are_bounded(kind: str, tmp_p
         load_onnx(stored(made, tmp_path))
 
 
-def test_values_that_are_needed_at_the_same_time_are_counted_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_values_that_are_needed_at_the_same_time_are_counted_together(batch: str | int, tmp_path: Path) -> None:
     grown = node("Expand", ["x", "s"], ["e"])  # 46 MiB
     branches = [node("Relu", ["e"], [f"b{i}"]) for i in range(20)]
     joined = [node("Sum", [f"b{i}" for i in range(20)], ["j"]), node("GlobalAveragePool", ["j"], ["z"])]
     nodes = [grown, *branches, *joined, node("Flatten", ["z"], ["y"])]
-    made = model(nodes, {"s": np.array([1, 3, 2000, 2000])}, shape=("n", 3, 1, 1))
+    made = model(nodes, {"s": np.array([1, 3, 2000, 2000])}, shape=(batch, 3, 1, 1))
     with pytest.raises(CaptureError, match="at the same time"):
         load_onnx(stored(made, tmp_path))
 

@@ -61,6 +61,14 @@ class AtenBuilder:
         self.input = Traced(node, (low, high))
         self._last_attribute = node
 
+    def window_bytes(self, value: OnnxValue) -> int:
+        """Bytes of a value that depends on the pixels, for one window."""
+        if not isinstance(value, Traced):
+            return 0
+        low, high = (tensor.numel() * tensor.dtype.itemsize for tensor in value.tensors)
+        first, last = self._batches
+        return high // last if first == last else (high - low) // (last - first)
+
     def call(self, target: AtenOperator, *args: Any, **kwargs: Any) -> OnnxValue:
         """The operator's result: numbers if all arguments are known, else a new node."""
         values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, (Known, Traced))]

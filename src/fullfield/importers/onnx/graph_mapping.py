@@ -40,7 +40,7 @@ from fullfield.importers.onnx.reader import check_operators, full_name
 from fullfield.importers.onnx.registry import REGISTRY, Body, OnnxCall
 from fullfield.importers.onnx.subgraphs import read_names, readers
 from fullfield.importers.onnx.tensors import to_torch
-from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced
+from fullfield.importers.onnx.values import Known, OnnxValue
 
 
 @dataclass
@@ -89,11 +89,11 @@ class GraphMapping:
         Raises:
             CaptureError: an operator cannot be mapped, or a value is missing.
         """
-        self.builder.allowance.hold(sum(map(_window_bytes, self.values.values())))
+        self.builder.allowance.hold(sum(map(self.builder.window_bytes, self.values.values())))
         for node in self.graph.node:
             self._map(node)
         found = tuple(self._lookup(output.name, "the output") for output in self.graph.output)
-        self.builder.allowance.hold(-sum(map(_window_bytes, self.values.values())))
+        self.builder.allowance.hold(-sum(map(self.builder.window_bytes, self.values.values())))
         return found
 
     def _map(self, node: onnx.NodeProto) -> None:
@@ -146,12 +146,12 @@ class GraphMapping:
     def _hold(self, node: onnx.NodeProto, results: dict[str, OnnxValue]) -> None:
         """Keeps results as long as a later node reads them, and counts the bytes that all these take."""
         self.values.update(results)
-        self.builder.allowance.hold(sum(map(_window_bytes, results.values())))
+        self.builder.allowance.hold(sum(map(self.builder.window_bytes, results.values())))
         read = list(read_names(node))
         self.left.subtract(read)
         for name in {*read, *results}:
             if self.left[name] <= 0 and name in self.values:
-                self.builder.allowance.hold(-_window_bytes(self.values.pop(name)))
+                self.builder.allowance.hold(-self.builder.window_bytes(self.values.pop(name)))
 
     def _lookup(self, name: str, reader: str) -> OnnxValue:
         if name not in self.values:
@@ -165,9 +165,3 @@ class GraphMapping:
                 raise broken(self.reading.path, f"tensor {name!r}: {refusal}") from refusal
             self.values[name] = Known.constant(tensor, name)
         return self.values[name]
-
-
-def _window_bytes(value: OnnxValue) -> int:
-    """Bytes of a value that depends on the pixels, for one window."""
-    low, high = (tensor.numel() * tensor.dtype.itemsize for tensor in value.tensors)
-    return (high - low) // (BATCHES[1] - BATCHES[0]) if isinstance(value, Traced) else 0
