@@ -106,7 +106,7 @@ def test_dynamically_quantised_lstms(direction: str, per_channel: bool, tmp_path
     assert loaded.name == "quantised (quantised, read as floats)"
     x = windows(4, (3, 9, 10))
     found, wanted = loaded(torch.from_numpy(x)).detach().numpy(), oracle(made, x)
-    assert 0 < np.abs(found - wanted).max() <= 0.04 * np.ptp(wanted)  # weights of 7 bits
+    assert 0 < np.abs(found - wanted).max() <= 0.02 * np.ptp(wanted)  # weights of 7 bits
     assert np.abs(found - oracle(onnx.load(target), x)).max() <= 0.05 * np.ptp(wanted)
 
 
@@ -204,11 +204,12 @@ def test_products_with_blocks_of_a_few_bits(bits: int, zeros: str, tmp_path: Pat
     assert loaded.name.endswith("(quantised, read as floats)")
 
 
+@pytest.mark.parametrize("integers", [(-128, 128), SEVEN_BITS])
 @pytest.mark.parametrize("op", ["DynamicQuantizeMatMul", "MatMulIntegerToFloat"])
-def test_merged_dynamic_products(op: str, tmp_path: Path) -> None:
+def test_merged_dynamic_products(op: str, integers: tuple[int, int], tmp_path: Path) -> None:
     draw = np.random.default_rng(5)
     weights = {
-        "w": draw.integers(*SEVEN_BITS, (90, 6)).astype(np.int8),
+        "w": draw.integers(*integers, (90, 6)).astype(np.int8),
         "s": draw.uniform(0.001, 0.01, 6).astype(np.float32),
         "b": draw.standard_normal(6).astype(np.float32),
     }
@@ -224,7 +225,8 @@ def test_merged_dynamic_products(op: str, tmp_path: Path) -> None:
     found, wanted = load_onnx(stored(made, tmp_path))(torch.from_numpy(x)).detach().numpy(), oracle(made, x)
     real = x.reshape(3, 90) @ (weights["w"] * weights["s"]) + weights["b"]
     np.testing.assert_allclose(found, real, rtol=0, atol=1e-4)
-    assert 0 < np.abs(wanted - real).max() < 0.03 * np.ptp(real)  # rounding of the input
+    if integers == SEVEN_BITS:
+        assert 0 < np.abs(wanted - real).max() < 0.03 * np.ptp(real)  # rounding of the input
 
 
 def test_an_input_of_integers_may_be_read_by_integer_operators(tmp_path: Path) -> None:

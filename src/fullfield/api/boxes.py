@@ -92,9 +92,9 @@ class DetectedBoxes:
         Raises:
             ImageError: unknown suffix, a file is there already, a package is missing, no space.
         """
-        columns = self.boxes, self.scores, self.classes, self.windows
         from fullfield.exporters.boxes import write_boxes
 
+        columns = self.boxes, self.scores, self.classes, self.windows
         return write_boxes(self._grid, path, *columns, coordinates=coordinates, overwrite=overwrite)
 
 

@@ -127,43 +127,46 @@ def _of_any_batch(
     fix: str,
     checked: Callable[[_Network], Model],
 ) -> Model:
-    """The model of a file; one whose shapes are for a single window, whatever it declares, is one of a batch of one.
+    """The model of a file, whose batch is made free node by node, or else by running it once for each window.
+
+    A file whose shapes are for a single window, whatever it declares, is one of a batch of one.
 
     Raises:
         CaptureError: as for ``load_onnx``.
     """
-    try:
-        return _of_batch(read, path, entry, window, fix=fix, checked=checked)
-    except CaptureError as error:
+
+    def of_batch(entry: ImageInput) -> Model:
+        def of_each_window() -> Model | None:
+            network = _each_window(read, path, entry, window, fix=fix)
+            return None if network is None else checked(network)
+
+        return _or_else(lambda: checked(_network(read, path, entry, window, fix=fix)), of_each_window)
+
+    def of_one_window() -> Model | None:
         if entry.batch is not None or not _is_for_one_window(read, path, entry, window):
-            raise
-        try:
-            found = _of_batch(read, path, replace(entry, batch=1), window, fix=fix, checked=checked)
-        except CaptureError:
-            raise error from None
+            return None
+        found = of_batch(replace(entry, batch=1))
         return replace(found, about=(*found.about, ("batch", _FOR_ONE)))
 
+    return _or_else(lambda: of_batch(entry), of_one_window)
 
-def _of_batch(
-    read: ReadModel,
-    path: Path,
-    entry: ImageInput,
-    window: tuple[int, int],
-    *,
-    fix: str,
-    checked: Callable[[_Network], Model],
-) -> Model:
-    """The model of a file, whose batch is made free node by node, or else by running it once for each window."""
+
+def _or_else(first: Callable[[], Model], second: Callable[[], Model | None]) -> Model:
+    """The first model, or the second where that one is refused.
+
+    Raises:
+        CaptureError: the first one's, where the second is refused too, or is none.
+    """
     try:
-        return checked(_network(read, path, entry, window, fix=fix))
+        return first()
     except CaptureError as error:
-        network = _each_window(read, path, entry, window, fix=fix)
-        if network is None:
-            raise
         try:
-            return checked(network)
+            found = second()
         except CaptureError:
             raise error from None
+        if found is None:
+            raise
+        return found
 
 
 def _is_for_one_window(read: ReadModel, path: Path, entry: ImageInput, window: tuple[int, int]) -> bool:

@@ -47,7 +47,7 @@ def write(part: Part, values: Mapping[Node, Any], constants: Mapping[Node, Tenso
     summands = _summands(part, values)
     for node in part.inputs:
         written.take(node, to.parameter(memory_shape(values[node].shape)))
-        if node in summands and values[node].dim() == 4:
+        if node in summands:
             written.maps[node] = to.summand(written.maps[node], values[node].shape[1])
     in_rows = _in_rows(part, values, constants) if to.prefers_rows else set()
     for node in part.nodes:
@@ -159,13 +159,13 @@ def _in_rows(part: Part, values: Mapping[Node, Any], constants: Mapping[Node, Te
 
 
 def _summands(part: Part, values: Mapping[Node, Any]) -> set[Node]:
-    """Inputs that the part adds to maps of its own of the same shape."""
+    """The maps among a part's inputs that it adds to maps of its own of the same shape."""
     own, found = set(part.nodes), set()
     for node in part.nodes:
-        maps = node.all_input_nodes
-        if op_name(node) == "add" and all(values[n].shape == values[node].shape for n in maps):
-            outside = {n for n in maps if n not in own}
-            found |= outside if len(outside) < len(maps) else set()
+        maps = set(node.all_input_nodes)
+        alike = values[node].dim() == 4 and all(values[n].shape == values[node].shape for n in maps)
+        if op_name(node) == "add" and alike and maps & own:
+            found |= maps - own
     return found & set(part.inputs)
 
 
