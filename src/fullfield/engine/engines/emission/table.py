@@ -162,9 +162,10 @@ def _summands(part: Part, values: Mapping[Node, Any]) -> set[Node]:
     """The maps among a part's inputs that it adds to maps of its own of the same shape."""
     own, found = set(part.nodes), set()
     for node in part.nodes:
+        if op_name(node) != "add" or values[node].dim() != 4:
+            continue
         maps = set(node.all_input_nodes)
-        alike = values[node].dim() == 4 and all(values[n].shape == values[node].shape for n in maps)
-        if op_name(node) == "add" and alike and maps & own:
+        if maps & own and all(values[n].shape == values[node].shape for n in maps):
             found |= maps - own
     return found & set(part.inputs)
 
