@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from fullfield.errors import BudgetError, FullfieldError, GeometryError
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, NodeSpec, Scratch
-from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Plan, Tile, make_plan
+from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Plan, Tile, choose, make_plan
 from fullfield.planning.choose import DEFAULT_BUDGET_BYTES, time_per_window
 from fullfield.planning.constants import ENGINE_CONSTANTS
 from fullfield.planning.cost import Cost, crop_macs, frontier, tile_cost
 from fullfield.planning.cost_cache import TileGrid
 from fullfield.planning.overhead import ENGINES, EngineMemory, Overhead
+from fullfield.planning.search import TileOption, TileSearch
 from tests.planning.networks import Draft, attentive, padded, unpadded
 
 MAKERS: list[Callable[[], Network]] = [unpadded, padded, attentive]
@@ -276,6 +277,25 @@ def test_windows_that_do_not_overlap_run_as_crops(make: Callable[[], Network]) -
     plan = make_plan(network, image=(300, 300), step=(network.window[0] + 5, network.window[1] + 5))
     assert plan.cost.macs <= crop_macs(network) * plan.tile[0] * plan.tile[1]
     assert plan.mac_ratio >= 1
+
+
+@pytest.mark.parametrize(("image", "step"), [((36, 32), (9, 1)), ((35, 68), (4, 36)), ((100, 100), (33, 33))])
+def test_nothing_but_crops_is_tried_of_windows_that_do_not_overlap(
+    monkeypatch: pytest.MonkeyPatch, image: tuple[int, int], step: tuple[int, int]
+) -> None:
+    network, apart = padded(), []
+    search_tile = choose.search_tile
+
+    def searched(search: TileSearch) -> TileOption:
+        apart.append(search.apart)
+        return search_tile(search)
+
+    monkeypatch.setattr(choose, "search_tile", searched)
+    plan = make_plan(network, image=image, step=step)
+    assert apart == [True]
+    assert plan.why == "no windows overlap"
+    assert frontier(network, plan.places) == network.nodes[1]
+    assert make_plan(network, image=image, step=step, borders=CONTEXT).cost.shared_macs > 0
 
 
 def test_a_network_that_shares_its_work_is_not_run_as_crops() -> None:

@@ -104,6 +104,13 @@ def test_the_frontier_is_tried_after_every_eighth_of_the_network() -> None:
     assert {stop for _, _, stop in costs.asked} == {None}
 
 
+def test_windows_that_do_not_overlap_are_tried_as_crops_alone() -> None:
+    costs = Costs(lambda windows: 1 / windows)
+    found = search_tile(search(costs, largest=(2, 2), nodes=64, apart=True))
+    assert (found.tile, found.stop) == ((2, 2), 1)
+    assert {stop for _, _, stop in costs.asked} == {1}
+
+
 def test_the_frontier_is_where_the_time_is_least_of_what_fits() -> None:
     def cost(tile: Pair, batch: int, stop: int | None) -> TileOption:
         place = 64 if stop is None else stop

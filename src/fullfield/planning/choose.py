@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import get_args
 
 from fullfield.arguments import check_choice
@@ -15,9 +15,10 @@ from fullfield.geometry.region import Pair
 from fullfield.planning.constants import CONSTANTS, CostConstants
 from fullfield.planning.cost import Cost
 from fullfield.planning.cost_cache import CostCache, TileGrid
+from fullfield.planning.mac_kinds import covers
 from fullfield.planning.overhead import Memory, Overhead, Savings, TileUse, memory_of
 from fullfield.planning.plan import EXACT, Borders, Method, Plan
-from fullfield.planning.programs import CACHED_PROGRAMS, ProgramCost
+from fullfield.planning.programs import CACHED_PROGRAMS, ProgramCost, weights_of
 from fullfield.planning.search import TileOption, TileSearch, evaluate_tile, search_tile
 from fullfield.planning.sides import overlap, tiles_along
 
@@ -102,7 +103,7 @@ def _within_budget(task: _Task, method: Method, *, strict: bool) -> Plan:
     for savings in task.overhead.savings:
         plans = _plans(task, method, savings)
         if any(plan.memory.total_bytes <= task.budget for plan in plans):
-            return choose_method(plans) if method == "auto" and max(_shifts(task)) > 1 else plans[0]
+            return choose_method(plans) if method == "auto" and _methods_differ(task) else plans[0]
     budget, tile = min((_least_budget(task.overhead, plan), plan.tile) for plan in plans)
     if not strict and tile == (1, 1):
         return _within_budget(replace(task, budget=budget), method, strict=True)
@@ -176,6 +177,22 @@ class _Task:
         (h, w), (height, width) = self.network.window, self.image
         return (height - h) // step[0] + 1, (width - w) // step[1] + 1
 
+    @cached_property
+    def apart(self) -> bool:
+        """Whether all windows run as crops: none overlaps another, and scores do not depend on what is shared.
+
+        Layers before a head whose weights the caches do not hold may run on more windows at a time than crops do, so
+        that it reads its weights less often.
+        """
+        shape = self.map_shape(self.step)
+        overlap = any(
+            n > 1 and step < side for n, step, side in zip(shape, self.step, self.network.window, strict=True)
+        )
+        if self.borders.cells is not None or overlap:
+            return False
+        heads = [n for n in self.network if n.macs and (n.op == "linear" or covers(n, self.network))]
+        return shape == (1, 1) or self.costs.itemsize * sum(map(weights_of, heads)) <= self.constants.cached_bytes
+
 
 def _plans(task: _Task, method: Method, savings: Savings) -> list[Plan]:
     """The plan of each method that may be chosen.
@@ -185,7 +202,7 @@ def _plans(task: _Task, method: Method, savings: Savings) -> list[Plan]:
     """
     shifts = _shifts(task)
     if method == "auto":
-        methods: tuple[Method, ...] = ("atrous", "fragments", "shifted") if max(shifts) > 1 else ("atrous",)
+        methods: tuple[Method, ...] = ("atrous", "fragments", "shifted") if _methods_differ(task) else ("atrous",)
         counts = _pass_counts(task, shifts, spread=True)
         return [plan for m in methods if _is_defined(task, plan := _cheapest(task, m, counts, savings))]
     chosen = _cheapest(task, method, _pass_counts(task, shifts, spread=False), savings)
@@ -194,6 +211,11 @@ def _plans(task: _Task, method: Method, savings: Savings) -> list[Plan]:
         fix = 'use method="shifted" or "auto", or another step'
         raise GeometryError(f"method {method}", f"has no meaning where borders are not recomputed: {reason}", fix=fix)
     return [chosen]
+
+
+def _methods_differ(task: _Task) -> bool:
+    """Whether windows share layers whose stride does not divide the step."""
+    return max(_shifts(task)) > 1 and not task.apart
 
 
 def _is_defined(task: _Task, plan: Plan) -> bool:
@@ -312,6 +334,13 @@ def _plan(task: _Task, method: Method, shifts: Pair, savings: Savings) -> Plan:
     return replace(first, step=task.step, shape=(rows, columns), cell_stride=(1, 1), passes=tuple(passes))
 
 
+def _reason(task: _Task, *, spread: bool) -> str:
+    """Why a plan is of its method, where none other was tried."""
+    if task.apart:
+        return "no windows overlap"
+    return "asked for" if spread else "every layer's stride divides the step"
+
+
 def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, spread: bool) -> Plan:
     """The plan of one pass over the image, which computes every ``cell_stride``-th row and column of the map."""
     step = (task.step[0] * cell_stride[0], task.step[1] * cell_stride[1])
@@ -368,6 +397,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         batch=task.batch,
         every=cell_stride,
         constants=task.constants,
+        apart=task.apart,
     )
     if task.tile is None:
         best = search_tile(search)
@@ -388,7 +418,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         taken,
         task.budget,
         method,
-        "asked for" if spread else "every layer's stride divides the step",
+        _reason(task, spread=spread),
         cell_stride=cell_stride,
         constants=task.constants,
         programs=kept if kept < _kept(kinds(best.tile))[0] else CACHED_PROGRAMS,

@@ -60,6 +60,7 @@ class TileSearch:
         batch: windows at a time, if given.
         every: cells of the map between neighbouring windows of a tile (y, x).
         constants: of the engine that computes.
+        apart: no windows overlap, so that they share nothing: all run as crops.
     """
 
     cost: TileCost
@@ -72,6 +73,7 @@ class TileSearch:
     batch: int | None = None
     every: Pair = (1, 1)
     constants: CostConstants = CONSTANTS
+    apart: bool = False
 
     def fits(self, option: TileOption) -> bool:
         """Whether an option fits the budget."""
@@ -189,9 +191,10 @@ def _options(search: TileSearch, tile: Pair, *, parts: int) -> list[TileOption]:
     """The tile with its frontier at several places, at the largest batch that fits the budget; all options fit it.
 
     The frontier is tried after every ``1 / parts`` of the nodes, and at the image itself, which makes the windows
-    crops. Where nothing fits at any batch, the one option is what takes the least memory.
+    crops; of windows that do not overlap there alone. Where nothing fits at any batch, the one option is what takes the
+    least memory.
     """
-    size = search.batch or batch_size(search, tile)
+    size = search.batch or batch_size(search, tile, CROPS if search.apart else None)
     options = _frontiers(search, tile, size, parts)
     while not search.fits(options[0]) and size > 1 and not search.batch:
         size //= 2
@@ -201,6 +204,8 @@ def _options(search: TileSearch, tile: Pair, *, parts: int) -> list[TileOption]:
 
 def _frontiers(search: TileSearch, tile: Pair, size: int, parts: int) -> list[TileOption]:
     """The options of a tile at a batch, or at smaller ones behind a frontier that is moved to larger values."""
+    if search.apart:
+        return [search.cost(tile, size, CROPS)]
     stops = sorted({max(CROPS, search.nodes * k // parts) for k in range(parts)}) if search.nodes else []
     sizes = (search.batch or min(size, batch_size(search, tile, stop)) for stop in stops)
     options = [search.cost(tile, size, None)]
