@@ -174,3 +174,12 @@ def test_operators_without_a_rule_are_not_frequent() -> None:
     assert known_result(aten.matmul.default, (without_data(2, 3), without_data(3, 4)), {}) is None
     assert is_frequent(aten.conv2d.default)
     assert is_frequent(aten.permute.default)
+
+
+@settings(max_examples=100)
+@given(maps(), st.lists(sizes, min_size=0, max_size=2), st.integers(0, 2))
+def test_tables_that_are_looked_up(x: Tensor, shape: list[int], before: int) -> None:
+    places = without_data(*shape, dtype=torch.int64)
+    found = check(aten.index.Tensor, x, [*[None] * before, places])
+    assert (found is not None) == (before == 0 and x.is_contiguous())
+    assert is_frequent(aten.index.Tensor)

@@ -39,7 +39,7 @@ REFUSED = {
 UNREAD = {
     *("BitCast", "DFT", "DeformConv", "MaxUnpool", "MelWeightMatrix", "NonMaxSuppression", "OptionalGetElement"),
     *("OptionalHasElement", "RoiAlign", "STFT", "TensorScatter", "TfIdfVectorizer", "Unique"),
-    *("ImageDecoder", "ai.onnx.ml.ArrayFeatureExtractor", "ai.onnx.ml.Binarizer", "ai.onnx.ml.TreeEnsemble"),
+    *("ImageDecoder", "ai.onnx.ml.TreeEnsemble"),
     *("ai.onnx.preview.FlexAttention", "ai.onnx.preview.training.Adagrad", "ai.onnx.preview.training.Adam"),
     "ai.onnx.preview.training.Momentum",
 }

@@ -48,7 +48,7 @@ def known_result(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         return target(*args, **kwargs)
     rule = _RULES.get(target)
     if rule is None:
-        return None
+        return _looked_up(*args) if target is aten.index.Tensor else None
     given = bound(target, args, kwargs)
     tensors = [each for value in given.values() for each in _tensors(value)]
     dtype = tensors[0].dtype
@@ -62,7 +62,7 @@ def known_result(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
 
 def is_frequent(target: Any) -> bool:
     """Whether there is a rule for an operator, so that ``multiply_adds`` counts what it multiplies."""
-    return target in _DIRECT or target in _RULES
+    return target in _DIRECT or target in _RULES or target is aten.index.Tensor
 
 
 def multiply_adds(target: Any, args: Sequence[Any], result: Any) -> int:
@@ -76,6 +76,14 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, (list, tuple)):
         return [each for each in value if isinstance(each, Tensor)]
     return [value] if isinstance(value, Tensor) else []
+
+
+def _looked_up(table: Tensor, places: Sequence[Tensor | None]) -> Tensor | None:
+    """The rows of a table at places; none where the table is looked up along other axes than the first."""
+    first = places[0] if len(places) == 1 else None
+    if first is None or first.dtype != torch.int64 or not first.is_contiguous() or not table.is_contiguous():
+        return None
+    return torch.empty((*first.shape, *table.shape[1:]), dtype=table.dtype, device="meta")
 
 
 def _pointwise(given: Mapping[str, Any]) -> Shape | None:

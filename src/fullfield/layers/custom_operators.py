@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fullfield.layers.coupled_probabilities import coupled_probabilities as coupled_probabilities
 from fullfield.layers.depth_to_space import depth_to_space as depth_to_space
 from fullfield.layers.fake_quantise import fake_quantise as fake_quantise
 from fullfield.layers.fft import fft_conv2d_operator as fft_conv2d
@@ -16,6 +17,7 @@ from fullfield.layers.sliding_pool import sliding_pool as sliding_pool
 from fullfield.layers.variance_pool import variance_pool as variance_pool
 
 __all__ = [
+    "coupled_probabilities",
     "depth_to_space",
     "fake_quantise",
     "feature_l2_pool",

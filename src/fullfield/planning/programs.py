@@ -21,8 +21,9 @@ CACHED_PROGRAMS = 16  # of a network, kept from tile to tile and from scan to sc
 _POOL_OPERATORS = 6  # a pool over whole windows is 34 slices and sums a family, of a sixth of others' memory
 IN_TORCH = frozenset(  # operators of fullfield's own that no engine has: torch runs them between two programs
     (
-        *("fake_quantise", "feature_l2_pool", "fft_conv2d", "l2_pool2d", "local_response_norm"),
-        *("local_response_norm_within", "locally_connected2d", "neighbourhood", "variance_pool"),
+        *("coupled_probabilities", "fake_quantise", "feature_l2_pool", "fft_conv2d", "l2_pool2d"),
+        *("local_response_norm", "local_response_norm_within", "locally_connected2d", "neighbourhood"),
+        "variance_pool",
     )
 )
 _TORCH_COPIES = 4  # of the largest family that such an operator holds: a response norm's squares, padded, mean, power

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
 from fullfield.importers.onnx.registry import OnnxCall, operator
-from fullfield.importers.onnx.values import Known, OnnxValue
+from fullfield.importers.onnx.slicing import at_pixels
+from fullfield.importers.onnx.values import Known, OnnxValue, Traced, flat_from
 
 aten = torch.ops.aten
 
@@ -39,9 +42,32 @@ def normalizer(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return b.call(aten.div.Tensor, x, b.call(aten.where.ScalarSelf, is_zero, 1.0, size))
 
 
+@operator("ai.onnx.ml.Binarizer")
+def binarizer(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """One where the input is above the threshold, else zero."""
+    above = b.call(aten.gt.Scalar, call.input(0), call.real("threshold", 0.0))
+    return b.call(aten.to.dtype, above, call.input(0).dtype)
+
+
+@operator("ai.onnx.ml.Imputer")
+def imputer(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """Other numbers in place of one number, or of those that are missing, of each feature or of all alike."""
+    x, replaced = call.input(0), call.real("replaced_value_float", 0.0)
+    if not call.attributes.get("imputed_value_floats"):
+        raise LayerRefused("does not state the real numbers that it puts in")
+    missing = b.call(aten.isnan.default, x) if math.isnan(replaced) else b.call(aten.eq.Scalar, x, replaced)
+    return b.call(aten.where.self, missing, _reals(call, "imputed_value_floats", 0.0), x)
+
+
 @operator("ai.onnx.ml.ArrayFeatureExtractor")
 def features_at(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """The features at constant places."""
+    """The features at constant places, or the entries of a constant list at places that depend on the pixels."""
+    if isinstance(call.input(1), Traced):
+        table = call.known(0)
+        if len(table.shapes[0]) != 1:
+            raise LayerRefused("its places depend on the pixels, and what is there is no list")
+        low, high = flat_from(call.input(1).shapes, 0)
+        return at_pixels(b, table, b.reshape(call.input(1), ([1, *low], [1, *high])), 0)
     places = call.known(1)
     if not places.fixed:
         raise LayerRefused("its places depend on the number of windows")
@@ -50,20 +76,21 @@ def features_at(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 
 @operator("ai.onnx.ml.LinearClassifier")
 def linear_classifier(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue | None, OnnxValue]:
-    """Scores ``x @ coefficients + intercepts`` of each class; its labels are not computed."""
-    labels, weights = _labels(call), call.attributes.get("coefficients") or []
+    """The class of the highest score, where that is a number, and scores ``x @ coefficients + intercepts``."""
+    labels, weights = label_count(call), call.attributes.get("coefficients") or []
     features = call.input(0).shapes[0][-1]
     if len(weights) != labels * features:
         raise LayerRefused(f"has {len(weights)} coefficients for {labels} classes of {features} features")
     matrix = torch.tensor(weights, dtype=torch.float32).reshape(labels, features)
     shift = torch.tensor(call.attributes.get("intercepts") or [0.0] * labels, dtype=torch.float32)
     named = (_weight(call, "coefficients", matrix), _weight(call, "intercepts", shift))
-    return None, _transformed(b, b.call(aten.linear.default, call.input(0), *named), call)
+    scores = b.call(aten.linear.default, call.input(0), *named)
+    return _label(b, scores, call), transformed(b, scores, call)
 
 
 @operator("ai.onnx.ml.TreeEnsembleClassifier")
 def tree_ensemble(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue | None, OnnxValue]:
-    """The sums of the leaves that a window's features lead to in all trees; labels are not computed.
+    """The class of the highest sum, where that is a number, and the sums of the leaves that features lead to.
 
     Every tree is walked at once, one level after the other: ``node = where(x[feature] <= value, true, false)``, with
     leaves that lead to themselves.
@@ -74,6 +101,10 @@ def tree_ensemble(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue | None, Onn
     for _ in range(trees.depth):
         value = b.call(aten.gather.default, x, 1, _looked_up(b, trees.features, node))
         goes = b.call(trees.comparison, value, _looked_up(b, trees.values.to(x.dtype), node))
+        if trees.missing.any():
+            is_missing = b.call(aten.isnan.default, value)
+            follows = b.call(aten.logical_and.default, is_missing, _looked_up(b, trees.missing, node))
+            goes = b.call(aten.logical_or.default, goes, follows)
         node = b.call(aten.where.self, goes, *(_looked_up(b, each, node) for each in trees.children))
     scores = b.call(aten.sum.dim_IntList, _looked_up(b, trees.weights.to(x.dtype), node), [1])
     base = call.attributes.get("base_values") or []
@@ -84,14 +115,15 @@ def tree_ensemble(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue | None, Onn
         scores = b.call(aten.cat.default, [other, scores], 1)
         if not trees.is_signed and call.text("post_transform", "NONE") != "NONE":
             raise LayerRefused("transforms the probabilities of two classes of which it stores one")
-    return None, _transformed(b, scores, call)
+        return None, transformed(b, scores, call)
+    return _label(b, scores, call), transformed(b, scores, call)
 
 
 class _Trees:
     """All nodes of the trees in one table, by the attributes of their operator.
 
     Raises:
-        LayerRefused: they are damaged, compare in several ways, or send missing numbers to the other side.
+        LayerRefused: they are damaged, or compare in several ways.
     """
 
     def __init__(self, call: OnnxCall) -> None:
@@ -102,8 +134,10 @@ class _Trees:
         kinds = set(modes) - {_LEAF}
         if not len(places) == len(modes) == len(values) == len(trees) or len(kinds) > 1:
             raise LayerRefused(f"has trees that are damaged, or that compare in several ways ({', '.join(kinds)})")
-        if any(call.attributes.get("nodes_missing_value_tracks_true") or []):
-            raise LayerRefused("sends missing numbers to a side of their own")
+        missing = call.ints("nodes_missing_value_tracks_true") or [0] * len(modes)
+        if len(missing) != len(modes):
+            raise LayerRefused(f"says of {len(missing)} nodes where missing numbers lead, and has {len(modes)}")
+        self.missing = torch.tensor(missing, dtype=torch.bool)
         kind = next(iter(kinds), "BRANCH_LEQ")
         if kind not in _COMPARISONS:
             raise LayerRefused(f"compares by {kind}, which is unknown")
@@ -129,7 +163,7 @@ class _Trees:
             [int(v) for v in call.attributes.get(f"class_{name}") or []] for name in ("treeids", "nodeids", "ids")
         ]
         weights = torch.tensor(call.attributes.get("class_weights") or [], dtype=torch.float32)
-        classes = _labels(call)
+        classes = label_count(call)
         self.of_one_class = classes == 2 and len(set(listed[2])) == 1
         self.is_signed = bool((weights < 0).any())
         width = 1 if self.of_one_class else classes
@@ -163,7 +197,15 @@ def _looked_up(b: AtenBuilder, table: torch.Tensor, node: OnnxValue) -> OnnxValu
     return b.call(aten.index.Tensor, Known.constant(table), [node])
 
 
-def _transformed(b: AtenBuilder, scores: OnnxValue, call: OnnxCall) -> OnnxValue:
+def _label(b: AtenBuilder, scores: OnnxValue, call: OnnxCall) -> OnnxValue | None:
+    """The class of each window, the first of the highest score; none where classes have names, or one score for two."""
+    labels = call.ints("classlabels_int64s") or call.ints("classlabels_ints") or []
+    if not labels or len(labels) != scores.shapes[0][-1]:
+        return None
+    return b.call(aten.index.Tensor, Known.constant(torch.tensor(labels)), [b.call(aten.argmax.default, scores, -1)])
+
+
+def transformed(b: AtenBuilder, scores: OnnxValue, call: OnnxCall) -> OnnxValue:
     """Scores after the operator's own last step."""
     step = call.text("post_transform", "NONE")
     if step == "NONE":
@@ -175,7 +217,7 @@ def _transformed(b: AtenBuilder, scores: OnnxValue, call: OnnxCall) -> OnnxValue
     raise LayerRefused(f"ends in the transform {step!r}")
 
 
-def _labels(call: OnnxCall) -> int:
+def label_count(call: OnnxCall) -> int:
     """The number of classes."""
     names = ("classlabels_ints", "classlabels_int64s", "classlabels_strings")
     return max(len(call.attributes.get(name) or []) for name in names)

@@ -32,6 +32,7 @@ from fullfield.importers.onnx import (  # noqa: F401 - their import fills the re
     selection,
     slicing,
     spectra,
+    support_vectors,
     windowed,
 )
 from fullfield.importers.onnx.builder import AtenBuilder

@@ -60,9 +60,11 @@ def slice_(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
 
 @operator("Gather")
 def gather(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
-    """The elements at constant indices along an axis."""
-    x, indices = call.input(0), call.known(1)
-    axis = call.integer("axis", 0) % max(1, len(x.shapes[0]))
+    """The elements at given indices along an axis, or those of a constant at indices that depend on the pixels."""
+    x, axis = call.input(0), call.integer("axis", 0) % max(1, len(call.input(0).shapes[0]))
+    if isinstance(call.input(1), Traced) and isinstance(x, Known):
+        return at_pixels(b, x, call.input(1), axis)
+    indices = call.known(1)
     if isinstance(x, Traced) and len(x.shapes[0]) == 1 and x.shapes[0] != x.shapes[1]:
         return _whole(b, x, indices)
     size = x.shapes[0][axis]
@@ -78,6 +80,14 @@ def gather(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
         return flat
     shapes = [[*shape[:axis], *index.shape, *shape[axis + 1 :]] for shape in x.shapes]
     return b.reshape(flat, (shapes[0], shapes[1]))
+
+
+def at_pixels(b: AtenBuilder, table: Known, places: OnnxValue, axis: int) -> OnnxValue:
+    """The elements of a constant along an axis, at places that depend on the pixels."""
+    if not table.fixed:
+        raise LayerRefused("looks up numbers that depend on the number of windows")
+    index = places if places.dtype == torch.int64 else b.call(aten.to.dtype, places, torch.int64)
+    return b.call(aten.index.Tensor, table, [*[None] * axis, index])
 
 
 def _whole(b: AtenBuilder, x: Traced, indices: Known) -> OnnxValue:
