@@ -131,6 +131,15 @@ def test_linear_layers_norms_and_softmax(x: Tensor, data: Any) -> None:
     check(aten.batch_norm.default, x, None, None, stats, stats, False, 0.1, 1e-5, False)
 
 
+@given(maps(), st.data())
+def test_a_prelu_has_one_slope_or_one_for_each_channel(x: Tensor, data: Any) -> None:
+    channels = x.shape[min(1, x.dim() - 1)]
+    slopes = without_data(*data.draw(st.sampled_from([(), (1,), (channels,), (9,), (1, channels)])), dtype=x.dtype)
+    found = check(aten.prelu.default, x, slopes)
+    fits = tuple(slopes.shape) in ((1,), (channels,)) and x.dtype.is_floating_point and x.is_contiguous()
+    assert (found is not None) == fits
+
+
 @settings(max_examples=200)
 @given(st.data())
 def test_joined_reshaped_and_padded_tensors(data: Any) -> None:

@@ -123,6 +123,12 @@ def _layer_norm(given: Mapping[str, Any]) -> Shape | None:
     return shape if fits else None
 
 
+def _prelu(given: Mapping[str, Any]) -> Shape | None:
+    """The shape of the input, where there is one slope, or one for each channel."""
+    shape, slopes = tuple(given["self"].shape), tuple(given["weight"].shape)
+    return shape if len(slopes) == 1 and len(shape) > 1 and slopes in ((1,), shape[1:2]) else None
+
+
 def _softmax(given: Mapping[str, Any]) -> Shape | None:
     shape = tuple(given["self"].shape)
     return shape if given.get("dtype") is None and -len(shape) <= given["dim"] < len(shape) else None
@@ -234,6 +240,7 @@ _RULES: dict[OpOverload, ShapeRule] = {
     **dict.fromkeys((aten.mean.dim, aten.sum.dim_IntList), _reduction),
     **dict.fromkeys((own.sliding_pool.default, own.local_response_norm.default, own.root.default), _like_first),
     aten.batch_norm.default: _batch_norm,
+    aten.prelu.default: _prelu,
     aten.layer_norm.default: _layer_norm,
     aten.conv2d.default: _conv,
     aten.adaptive_avg_pool2d.default: _adaptive_pool,
