@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.fx import Node
+from torch.fx.node import map_aggregate
+
+T = TypeVar("T")
 
 
 def bind(node: Node) -> dict[str, Any]:
@@ -51,3 +54,20 @@ def pair(value: Any) -> list[int]:
     """Numbers along y and x, as operators take them: an integer, one in a list, or two."""
     numbers = [value] if isinstance(value, int) else list(value)
     return numbers * 2 if len(numbers) == 1 else numbers
+
+
+def leaves(value: Any, *kinds: type[T]) -> list[T]:
+    """All objects of some kinds in nested sequences and mappings, in order.
+
+    Examples:
+        >>> leaves([1, ("a", {"b": 2.5}), None], int, float)
+        [1, 2.5]
+    """
+    found: list[T] = []
+
+    def collect(leaf: Any) -> None:
+        if isinstance(leaf, kinds):
+            found.append(leaf)
+
+    map_aggregate(value, collect)
+    return found

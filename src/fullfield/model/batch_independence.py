@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
-from torch.utils import _pytree as pytree
 
 from fullfield.errors import CaptureError, first_line
-from fullfield.graph.calls import bind
+from fullfield.graph.calls import bind, leaves
 from fullfield.graph.shapes import PROBE_BATCH, propagate, window_dims
 from fullfield.model.batch_trials import check_by_trials
 from fullfield.model.quiet import quiet
@@ -71,7 +70,7 @@ def _independent(node: Node, values: Mapping[Node, Any]) -> bool:
     that reads no windows and gives a number for each of them must give all of them the same.
     """
     read = node.all_input_nodes if record_of(node).reads_numbers else ()
-    before, after = _tensors([values[n] for n in read]), _tensors(values[node])
+    before, after = leaves([values[n] for n in read], Tensor), leaves(values[node], Tensor)
     if not any(map(window_dims, before)):
         return not any(map(window_dims, after)) or record_of(node).repeats
     target = node.target
@@ -108,8 +107,3 @@ def _counts(values: Mapping[Node, Any]) -> bool:
         elif reads and node.op != "output" and not record_of(node).takes_batch_size:
             return True
     return False
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """All tensors in a value."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]

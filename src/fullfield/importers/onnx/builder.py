@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
+from torch.fx.node import map_aggregate
 
 from fullfield.graph.attributes import is_reserved
+from fullfield.graph.calls import leaves
 from fullfield.graph.shape_rules import is_frequent, known_result, multiply_adds
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.allowance import Allowance, CountsProducts
@@ -71,7 +72,7 @@ class AtenBuilder:
 
     def call(self, target: AtenOperator, *args: Any, **kwargs: Any) -> OnnxValue:
         """The operator's result: numbers if all arguments are known, else a new node."""
-        values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, (Known, Traced))]
+        values = leaves((args, kwargs), Known, Traced)
         results = [self._dry(target, index, args, kwargs) for index in (0, 1)]
         if all(isinstance(v, Known) for v in values):
             return self._fold(target, args, kwargs, values, results)
@@ -79,7 +80,7 @@ class AtenBuilder:
 
     def calls(self, target: AtenOperator, *args: Any, **kwargs: Any) -> tuple[OnnxValue, ...]:
         """``call`` for operators that return several tensors."""
-        values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, (Known, Traced))]
+        values = leaves((args, kwargs), Known, Traced)
         results = [self._dry(target, index, args, kwargs) for index in (0, 1)]
         if all(isinstance(v, Known) for v in values):
             parts = range(len(results[0]))
@@ -165,7 +166,7 @@ class AtenBuilder:
                 return leaf.tensors[index].to("meta")
             return leaf
 
-        bare_args, bare_kwargs = pytree.tree_map(bare, (args, kwargs))
+        bare_args, bare_kwargs = map_aggregate((args, kwargs), bare)
         result = known_result(target, bare_args, bare_kwargs)
         if result is None:
             result = self._run(target, bare_args, bare_kwargs)
@@ -187,9 +188,11 @@ class AtenBuilder:
         both = []
         for index in (0, 1):
             self.allowance.fold(results[index].shape, results[index].dtype)
-            real_args, real_kwargs = pytree.tree_map(
-                lambda leaf, i=index: leaf.tensors[i] if isinstance(leaf, Known) else leaf, (args, kwargs)
-            )
+
+            def real(leaf: Any, index: int = index) -> Any:
+                return leaf.tensors[index] if isinstance(leaf, Known) else leaf
+
+            real_args, real_kwargs = map_aggregate((args, kwargs), real)
             with torch.no_grad():
                 both.append(self._run(target, real_args, real_kwargs))
             if all(v.fixed for v in values):
@@ -205,7 +208,7 @@ class AtenBuilder:
                 return leaf.node
             return self._attribute(leaf) if isinstance(leaf, Known) else leaf
 
-        args, kwargs = pytree.tree_map(plain, (args, kwargs))
+        args, kwargs = map_aggregate((args, kwargs), plain)
         node = self.graph.call_function(target, tuple(args), kwargs)
         node.meta = {"path": self.path}
         return node
