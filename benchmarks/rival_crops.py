@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import importlib.util
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ LEAST = 64  # windows of a turn
 ENOUGH_S = 0.4  # a turn takes no less
 _SPLIT = 16  # windows of a batch that MONAI cuts
 WORSE = 1.05  # a batch that takes so much longer than the best one ends the search for larger ones
+ENOUGH_TRIED_S = 4.0  # a batch whose tries take longer ends the search, where it and the one before it ...
+GAIN = 0.02  # ... gained no more than this
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,11 @@ def _batched(parts: Iterator[Any], batch: int) -> Iterator[list[Any]]:
         yield some
 
 
+def _settled(rates: Sequence[float]) -> bool:
+    """Whether the two last batches gained next to nothing over those before them."""
+    return len(rates) > 2 and min(rates[-2:]) > (1 - GAIN) * min(rates[:-2])
+
+
 def _step(size: int) -> int:
     return max(1, size // 7)
 
@@ -199,11 +207,13 @@ class Crops:
         for batch in BATCHES:
             run = self._made(batch)()
             windows = next(self._batches(batch, batch))
-            run(windows)
-            rates[batch] = (
-                min(spent(lambda r=run, w=windows: r(w))[0].cpu_s for _ in range(max(2, 16 // batch))) / batch
-            )  # type: ignore[misc]
-            if rates[batch] > WORSE * min(rates.values()):
+            call = partial(run, windows)
+            tries = [spent(call)[0].cpu_s for _ in range(2)]
+            while len(tries) < max(3, 16 // batch) and sum(tries) < ENOUGH_TRIED_S:
+                tries.append(spent(call)[0].cpu_s)
+            rates[batch] = min(tries[1:]) / batch
+            slow = sum(tries) > ENOUGH_TRIED_S
+            if rates[batch] > WORSE * min(rates.values()) or (slow and _settled(list(rates.values()))):
                 break
         best = min(rates, key=lambda b: rates[b])
         return best, rates[best]
