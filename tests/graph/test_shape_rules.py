@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from fullfield.graph.shape_rules import _RULES, is_frequent, known_result, multiply_adds
 
@@ -192,3 +193,54 @@ def test_tables_that_are_looked_up(x: Tensor, shape: list[int], before: int) -> 
     found = check(aten.index.Tensor, x, [*[None] * before, places])
     assert (found is not None) == (before == 0 and x.is_contiguous())
     assert is_frequent(aten.index.Tensor)
+
+
+GATES = {aten.lstm.input: 4, aten.gru.input: 3, aten.rnn_tanh.input: 1, aten.rnn_relu.input: 1}
+
+
+@st.composite
+def recurrent_layers(draw: st.DrawFn) -> tuple[Any, list[Any]]:
+    """A recurrent operator with its arguments, of which one shape or type in three is wrong."""
+    target = draw(st.sampled_from(list(GATES)))
+    layers, both, biases, batch_first = draw(st.tuples(st.integers(1, 2), st.booleans(), st.booleans(), st.booleans()))
+    n, steps, reads, hidden = draw(st.tuples(small, small, small, small))
+    rows, directions = GATES[target] * hidden, 2 if both else 1
+    params = [
+        shape
+        for layer in range(layers)
+        for _ in range(directions)
+        for shape in ((rows, directions * hidden if layer else reads), (rows, hidden), *[(rows,)] * (2 * biases))
+    ]
+    shapes = [(n, steps, reads) if batch_first else (steps, n, reads), *[(layers * directions, n, hidden)] * 2, *params]
+    if wrong := draw(st.sampled_from([None, None, "size", "dimensions"])):
+        at = draw(st.integers(0, len(shapes) - 1))
+        shapes[at] = (*shapes[at][:-1], shapes[at][-1] + 1) if wrong == "size" else (*shapes[at], 1)
+    x, *states = (without_data(*shape) for shape in shapes[:3])
+    if draw(st.integers(0, 9)) == 0:
+        x = x.double()
+    state = states if target is aten.lstm.input else states[0]
+    return target, [x, state, [without_data(*s) for s in shapes[3:]], biases, layers, 0.0, False, both, batch_first]
+
+
+@settings(max_examples=60)
+@given(recurrent_layers())
+def test_recurrent_layers(layer: tuple[Any, list[Any]]) -> None:
+    target, args = layer
+    found = known_result(target, args, {})
+    with FlopCounterMode(display=False) as counter:
+        try:
+            wanted = target(*args)
+        except (RuntimeError, IndexError):
+            assert found is None
+            return
+    if found is not None:
+        assert [(x.shape, x.dtype) for x in found] == [(x.shape, x.dtype) for x in wanted]
+        assert 2 * multiply_adds(target, args, found) == counter.get_total_flops()
+
+
+def test_a_recurrent_layer_over_many_steps_has_its_shape_at_once() -> None:
+    weights = [without_data(20, 12), without_data(20, 5), without_data(20), without_data(20)]
+    states = [without_data(1, 3, 5), without_data(1, 3, 5)]
+    args = (without_data(10**6, 3, 12), states, weights, True, 1, 0.0, False, False, False)
+    assert is_frequent(aten.lstm.input)
+    assert known_result(aten.lstm.input, args, {})[0].shape == (10**6, 3, 5)

@@ -18,6 +18,7 @@ from torch._ops import OpOverload
 from fullfield.geometry.axis import Op
 from fullfield.graph.calls import bound, pair
 from fullfield.layers import custom_operators as own
+from fullfield.layers import recurrent
 
 aten = torch.ops.aten
 Shape = tuple[int, ...]
@@ -46,6 +47,8 @@ def known_result(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     """
     if target in _DIRECT:
         return target(*args, **kwargs)
+    if target in recurrent.GATES:
+        return _recurrent(recurrent.GATES[target], args) if not kwargs else None
     rule = _RULES.get(target)
     if rule is None:
         return _looked_up(*args) if target is aten.index.Tensor else None
@@ -62,13 +65,15 @@ def known_result(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
 
 def is_frequent(target: Any) -> bool:
     """Whether there is a rule for an operator, so that ``multiply_adds`` counts what it multiplies."""
-    return target in _DIRECT or target in _RULES or target is aten.index.Tensor
+    return target in _DIRECT or target in _RULES or target in recurrent.GATES or target is aten.index.Tensor
 
 
 def multiply_adds(target: Any, args: Sequence[Any], result: Any) -> int:
-    """Multiply-adds of a frequent operator: those of a convolution or a linear layer, else none."""
+    """Multiply-adds of a frequent operator: those of a convolution, a linear or a recurrent layer, else none."""
     if target in (aten.conv2d.default, aten.linear.default):
         return int(result.numel() * args[1].numel()) // max(1, len(args[1]))
+    if target in recurrent.GATES:
+        return recurrent.multiply_adds(args[0], args[2])
     return 0
 
 
@@ -84,6 +89,13 @@ def _looked_up(table: Tensor, places: Sequence[Tensor | None]) -> Tensor | None:
     if first is None or first.dtype != torch.int64 or not first.is_contiguous() or not table.is_contiguous():
         return None
     return torch.empty((*first.shape, *table.shape[1:]), dtype=table.dtype, device="meta")
+
+
+def _recurrent(gates: int, args: Sequence[Any]) -> tuple[Tensor, ...] | None:
+    """Of all steps, and the last states; torch's own inference runs every step."""
+    if len({tensor.dtype for value in args for tensor in _tensors(value)}) > 1 or not recurrent.fits(gates, *args):
+        return None
+    return recurrent.without_numbers(*args)
 
 
 def _pointwise(given: Mapping[str, Any]) -> Shape | None:
