@@ -178,3 +178,27 @@ def test_openvino_takes_kept_programs_and_makes_damaged_ones_anew(
         other = in_float32(scan.canonical)
         next(iter(other.graph.parameters())).mul_(2)
     assert not torch.equal(_scores(other, scan), first)  # other weights are another program
+
+
+def test_a_program_that_compiles_about_as_fast_as_it_is_read_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    scan = Scan(captured(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Flatten(), nn.Linear(4 * 81, 3)), 18))
+    monkeypatch.setattr("fullfield.engine.engines.openvino.engine._WORTH_KEEPING", float("inf"))
+    first = _scores(in_float32(scan.canonical), scan)
+    assert not (tmp_path / "openvino").exists()
+    monkeypatch.setattr("fullfield.engine.engines.openvino.engine._WORTH_KEEPING", 0)
+    assert torch.equal(_scores(in_float32(scan.canonical), scan), first)
+    assert list((tmp_path / "openvino").iterdir())
+
+
+def test_a_signature_says_how_long_weights_were_read() -> None:
+    signature = blobs.Signature("about")
+    assert signature.read_s == 0
+    weight = torch.ones(1000, 1000)
+    signature.constant(weight)
+    once = signature.read_s
+    assert once > 0
+    signature.constant(weight)
+    assert signature.read_s == once

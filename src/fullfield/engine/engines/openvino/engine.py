@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -27,6 +28,10 @@ from fullfield.planning import Plan
 
 _CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+# Time to compile a program over that to read its weights for the key, from which on it is kept. ResNet-18's per-window
+# program took 3 to 4: kept, it is read in the time that compiling takes, and keeping it takes three times as long.
+# MobileNetV2's took 8 to 15, and is read in half the time; those of shared layers 100 and more.
+_WORTH_KEEPING = 5
 
 
 class OpenVinoEngine:
@@ -84,12 +89,13 @@ def _hint(precision: str) -> str:
 
 
 def compile_part(source: UncompiledPart, settings: Mapping[str, Any]) -> Run:
-    """OpenVINO's program of a part: the one kept, or a new one, which is kept.
+    """OpenVINO's program of a part: the one kept, or a new one, which is kept if compiling took long.
 
     Raises:
         FullfieldError: it does not compile.
     """
-    blobs, key = Blobs("openvino"), _key(source, settings)
+    blobs, signature = Blobs("openvino"), _signature(source, settings)
+    key = signature.key()
     if (blob := blobs.read(key)) is not None:
         try:
             return Request(
@@ -100,8 +106,10 @@ def compile_part(source: UncompiledPart, settings: Mapping[str, Any]) -> Run:
     writer = OpenVinoWriter()
     write(source.part, source.values, source.constants, writer)
     try:
+        started = time.process_time()
         compiled = core().compile_model(writer.model(), "CPU", settings)
-        if blobs.folder is not None:
+        compile_s = time.process_time() - started
+        if blobs.folder is not None and compile_s > _WORTH_KEEPING * signature.read_s:
             blobs.write(key, compiled.export_model().getbuffer())
         return Request(compiled, writer.held).run
     except (RuntimeError, MemoryError) as error:
@@ -115,12 +123,12 @@ def _reason(error: BaseException) -> str:
     return first_line(RuntimeError("\n".join(lines)))
 
 
-def _key(source: UncompiledPart, settings: Mapping[str, Any]) -> bytes:
-    """Equal for parts that compile to equal programs."""
+def _signature(source: UncompiledPart, settings: Mapping[str, Any]) -> Signature:
+    """Of a part; equal keys are those of parts that compile to equal programs."""
     cpu = [core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     signature = Signature("openvino", openvino().__version__, cpu, sorted(settings.items()))
     write(source.part, source.values, source.constants, signature)
-    return signature.key()
+    return signature
 
 
 class Request:
