@@ -111,6 +111,15 @@ def test_windows_that_do_not_overlap_are_tried_as_crops_alone() -> None:
     assert {stop for _, _, stop in costs.asked} == {1}
 
 
+@pytest.mark.parametrize("tight", [False, True])
+def test_no_option_is_priced_twice(tight: bool) -> None:
+    costs = Costs(lambda windows: 1 / min(windows, 16), lambda tile: 1000 if tight else 0)
+    for find in (search_tile, lambda given: evaluate_tile(given, (4, 4))):
+        costs.asked.clear()
+        find(search(costs, largest=(18, 18), nodes=64))
+        assert len(costs.asked) == len(set(costs.asked))
+
+
 def test_the_frontier_is_where_the_time_is_least_of_what_fits() -> None:
     def cost(tile: Pair, batch: int, stop: int | None) -> TileOption:
         place = 64 if stop is None else stop

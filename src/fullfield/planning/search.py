@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fullfield.geometry.region import Pair
 from fullfield.planning.constants import CONSTANTS, CostConstants
@@ -86,6 +87,7 @@ def search_tile(search: TileSearch) -> TileOption:
     Of tiles that are as many along both axes, the smallest is tried, so that the last of a row or column is no smaller.
     Below the network's stride windows share little of a map spread over every pixel: there larger tiles may yet pay.
     """
+    search = _priced_once(search)
     options = _options(search, (1, 1), parts=1)
     best, shared = _fastest(options), _least_work(options)
     least = shared.work
@@ -116,6 +118,7 @@ def search_tile(search: TileSearch) -> TileOption:
 
 def evaluate_tile(search: TileSearch, tile: Pair) -> TileOption:
     """The tile that was asked for: its windows share all they can, if that fits the budget."""
+    search = _priced_once(search)
     option = search.cost(tile, search.batch or batch_size(search, tile), None)
     return option if search.fits(option) else _least_work(_options(search, tile, parts=PARTS))
 
@@ -131,6 +134,11 @@ def batch_size(search: TileSearch, tile: Pair, stop: int | None = None) -> int:
     if wanted < columns:
         return even_side(columns, wanted)
     return columns * even_side(rows, wanted // columns)
+
+
+def _priced_once(search: TileSearch) -> TileSearch:
+    """The search, which asks for the cost of each option once."""
+    return replace(search, cost=functools.cache(search.cost))
 
 
 def _spans_the_stride(search: TileSearch, tile: Pair) -> bool:
