@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ def test_npy_reads_back_equal(tmp_path: Path, dtype: str) -> None:
     else:
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, scores.array)
+
+
+@pytest.mark.parametrize(("name", "writer"), [("a.npy", "npy"), ("a.png", "picture"), ("a.tif", "geotiff")])
+def test_a_format_imports_no_writer_of_another(
+    tmp_path: Path, name: str, writer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in {"geotiff", "npy", "ometiff", "picture", "plot"} - {writer}:
+        monkeypatch.setitem(sys.modules, f"fullfield.exporters.{other}", None)
+    export(score_map(1, georeference=UTM), tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", [".zarr", ".npz"])

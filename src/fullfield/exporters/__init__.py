@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -130,9 +132,9 @@ def export(
             _grid(scores, classes, options, budget_bytes), target, scores, overwrite=overwrite, progress=progress
         )
     else:
-        _write_grid(
-            _grid(scores, classes, options, budget_bytes), target, options, overwrite=overwrite, progress=progress
-        )
+        grid = _grid(scores, classes, options, budget_bytes)
+        write = _grid_writer(kind, options, of_signal=grid.signal is not None)
+        write(grid, target, overwrite=overwrite, progress=progress)
     return Exported(target, _size(target), detections)
 
 
@@ -216,25 +218,27 @@ def _grid(scores: ScoreMap, classes: Classes, options: Options, budget_bytes: in
     return resampled(grid, image, size, options.resample, labels=labels)
 
 
-def _write_grid(
-    grid: ExportGrid, target: Path, options: Options, *, overwrite: bool, progress: OnProgress | None
-) -> None:
-    kind = format_of(target)
+def _grid_writer(kind: str, options: Options, *, of_signal: bool) -> Callable[..., None]:
+    """What writes a grid in a format; no other format is imported."""
     if kind == "geotiff":
         from fullfield.exporters.geotiff import write_geotiff
 
-        write_geotiff(
-            grid, target, overwrite=overwrite, progress=progress, cog=options.cog, compression=options.compression
-        )
-        return
-    from fullfield.exporters.npy import write_npy
-    from fullfield.exporters.ometiff import write_ometiff
-    from fullfield.exporters.picture import write_picture
-    from fullfield.exporters.plot import write_plot
+        return partial(write_geotiff, cog=options.cog, compression=options.compression)
+    if kind == "ometiff":
+        from fullfield.exporters.ometiff import write_ometiff
 
-    draw = write_picture if grid.signal is None else write_plot
-    write = {"ometiff": write_ometiff, "npy": write_npy, "picture": draw}[kind]
-    write(grid, target, overwrite=overwrite, progress=progress)
+        return write_ometiff
+    if kind == "npy":
+        from fullfield.exporters.npy import write_npy
+
+        return write_npy
+    if of_signal:
+        from fullfield.exporters.plot import write_plot
+
+        return write_plot
+    from fullfield.exporters.picture import write_picture
+
+    return write_picture
 
 
 def _write_rows(
