@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fullfield import ArgumentError, BudgetError, GeometryError
-from fullfield.arguments import checks_fields, checks_keywords, parse_bytes, parse_pair, suggestion
+from fullfield.arguments import checks_fields, checks_keywords, parse_bytes, parse_pair, parse_record, suggestion
 
 SCAN = ["model", "image", "step", "mode", "scale", "where", "output", "encoding", "compute", "existing", "verify"]
 
@@ -127,3 +127,15 @@ def test_other_errors_of_a_verb_stay_what_they_are() -> None:
 
     with pytest.raises(RuntimeError, match="something else"):
         verb()
+
+
+def test_a_record_is_taken_and_any_other_value_refused() -> None:
+    @dataclass(frozen=True)
+    class Options:
+        size: int = 0
+
+    given = Options(size=3)
+    assert parse_record("options", given, Options) is given
+    assert parse_record("options", None, Options) == Options()
+    with pytest.raises(ArgumentError, match=r"options: 'large' is no Options\n  fix: write options=Options\(...\)"):
+        parse_record("options", "large", Options)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """The exception tree."""
 
+import json
 import pickle
 
 import pytest
@@ -37,3 +38,9 @@ def test_an_error_survives_the_trip_to_another_process(kind: type[FullfieldError
     assert type(came) is kind
     assert (came.where, came.what, came.fix) == ("model.onnx", "is empty", "download it again")
     assert str(came) == str(sent)
+
+
+def test_json_that_is_printed_has_no_controls_and_says_the_same() -> None:
+    text = errors.printable_json('{"name": "a\x9bb\u202ec"}')
+    assert text == r'{"name": "a\u009bb\u202ec"}'
+    assert json.loads(text) == {"name": "a\x9bb\u202ec"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fullfield.errors import CaptureError
-from fullfield.model.preprocessing import PRESETS, Preprocessing
+from fullfield.model.preprocessing import PRESETS, Preprocessing, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -68,3 +68,9 @@ def test_values_that_are_no_numbers_are_refused(values: dict[str, Any], text: st
 def test_one_number_lists_and_arrays_are_tuples() -> None:
     value = Preprocessing(scale=1, mean=0.5, std=np.float32([1, 2, 4]), value_range=[0, 1])  # type: ignore[arg-type]
     assert (value.scale, value.mean, value.std, value.value_range) == (1.0, (0.5,), (1.0, 2.0, 4.0), (0.0, 1.0))
+
+
+def test_a_preset_is_found_by_its_name_and_another_name_refused() -> None:
+    assert preset("unit") is PRESETS["unit"]
+    with pytest.raises(CaptureError, match=r"preprocessing: 'nonsense' is not a preset\n  fix: use one of .*unit"):
+        preset("nonsense")

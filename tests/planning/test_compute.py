@@ -53,3 +53,9 @@ def test_a_mode_is_a_word_or_a_number_of_cells(mode: object, borders: Borders, t
 def test_other_modes_are_refused(mode: object) -> None:
     with pytest.raises(GeometryError, match=r"mode: .*\n  fix: use \"exact\""):
         parse_mode(mode)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [0, 1.5, True])
+def test_threads_are_a_number_of_them(threads: object) -> None:
+    with pytest.raises(GeometryError, match=rf"threads: {threads!r} is not a number of threads\n  fix: use 1 or more"):
+        Compute(threads=threads)  # type: ignore[arg-type]

@@ -694,3 +694,15 @@ def test_the_plan_of_an_equal_scan_is_made_once() -> None:
     others = [{"image": (91, 90)}, {"step": (4, 8)}, {"borders": CONTEXT}, {"budget_bytes": 10**8}, {"tile": (2, 2)}]
     others += [{"overhead": Overhead(channels=4)}, {"constants": ENGINE_CONSTANTS["openvino"]}, {"batch": 2}]
     assert all(make_plan(padded(), **settings | other) is not first for other in others)
+
+
+def test_a_network_that_multiplies_the_windows_of_a_batch_runs_them_one_at_a_time() -> None:
+    plan = make_plan(replace(padded(), needs_batch_of_one=True), image=(64, 64), step=(8, 8))
+    assert (plan.tile, plan.batch) == ((1, 1), 1)
+
+
+def test_plan_and_table_show_themselves_to_notebooks_and_consoles() -> None:
+    plan = make_plan(padded(), image=(64, 64), step=(8, 8))
+    assert plan._repr_html_() == plan.table._repr_html_()
+    assert plan._repr_html_().startswith("<pre")
+    assert repr(plan.table).startswith(f"<PlanTable: {len(plan.table.layers)} layers, ")
