@@ -141,14 +141,14 @@ def test_one_window_picked_out_of_a_batch_of_one(tmp_path: Path) -> None:
 def test_an_lstm_over_tokens_that_a_batch_of_one_precedes(tmp_path: Path) -> None:
     shapes = {"w": (1, 20, 12), "r": (1, 20, 5), "b": (1, 40), "h": (1, 1, 5)}
     weights: dict[str, Any] = {name: windows(1, shape)[0] * 0.4 for name, shape in shapes.items()}
-    weights |= {"to": np.array([64, 12]), "back": np.array([64, 1, 12])}
+    weights |= {"to": np.array([16, 12]), "back": np.array([16, 1, 12])}
     nodes = [
         NODE("Reshape", ["x", "to"], ["t"]), NODE("Tanh", ["t"], ["a"]), NODE("Reshape", ["a", "back"], ["s"]),
         NODE("LSTM", ["s", "w", "r", "b", "", "h", "h"], ["all", "last"], hidden_size=5),
         NODE("Flatten", ["last"], ["y"]),
     ]  # fmt: skip
-    made = model(nodes, weights, shape=(1, 3, 16, 16))
-    net, x = load_onnx(stored(made, tmp_path)), windows(3, (3, 16, 16))
+    made = model(nodes, weights, shape=(1, 3, 8, 8))
+    net, x = load_onnx(stored(made, tmp_path)), windows(3, (3, 8, 8))
     found = net(torch.from_numpy(x)).detach().numpy()
     np.testing.assert_allclose(found, np.concatenate([oracle(made, each[None]) for each in x]), rtol=0, atol=1e-5)
     assert any("lstm" in str(node.target) for node in net.graph.graph.nodes)
