@@ -61,9 +61,28 @@ def _onnx(path: Path, name: str) -> Path:
     return path
 
 
-def _run(*arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-c", "from fullfield.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False)
+COMMANDS = """
+import json, sys
+from fullfield.cli import main
+for arguments in json.load(sys.stdin):
+    try:
+        main(arguments)
+    except SystemExit:
+        print("\\n" + {END!r}, flush=True)
+        print("\\n" + {END!r}, file=sys.stderr, flush=True)
+"""
+END = "-- the end of a command --"
+
+
+def _outputs(*commands: tuple[str, ...]) -> list[tuple[str, str]]:
+    """What each command prints, on standard output and error; one process runs them all."""
+    program = [sys.executable, "-c", COMMANDS.format(END=END)]
+    done = subprocess.run(program, input=json.dumps(commands).encode(), capture_output=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    parts = (text.decode().split(f"\n{END}\n") for text in (done.stdout, done.stderr))
+    outputs = list(zip(*parts, strict=True))
+    assert len(outputs) == len(commands) + 1
+    return outputs[:-1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names of files")
@@ -76,7 +95,7 @@ def test_the_command_line_prints_no_controls_of_names(tmp_path: Path) -> None:
     store = tmp_path / f"s{HOSTILE}.zarr"
     runs = [
         ("scan", str(model), str(image), "--step", "8", "-o", str(store)),
-        ("scan", str(model), odd, "--step", "8", "--json"),
+        ("scan", str(model), os.fsdecode(odd), "--step", "8", "--json"),
         ("info", str(store)),
         ("info", str(image), "--json"),
         ("inspect", str(model)),
@@ -85,9 +104,8 @@ def test_the_command_line_prints_no_controls_of_names(tmp_path: Path) -> None:
         ("scan", str(model), str(image), "--step", HOSTILE),
         (HOSTILE,),
     ]
-    for run in runs:
-        done = _run(*run)
-        for text in (done.stdout.decode(), done.stderr.decode()):
+    for run, texts in zip(runs, _outputs(*runs), strict=True):
+        for text in texts:
             assert not CONTROLS.intersection(text), run
             assert "Traceback" not in text, run
             assert "--json" in run or max(map(len, text.splitlines()), default=0) < 1000, run
@@ -95,10 +113,10 @@ def test_the_command_line_prints_no_controls_of_names(tmp_path: Path) -> None:
 
 
 def test_json_stays_json_with_the_names_as_they_are(tmp_path: Path) -> None:
-    done = _run("info", str(_onnx(tmp_path / "m.onnx", HOSTILE)), "--json")
-    assert json.loads(done.stdout)["class_names"][0] == HOSTILE
+    [(found, _)] = _outputs(("info", str(_onnx(tmp_path / "m.onnx", HOSTILE)), "--json"))
+    assert json.loads(found)["class_names"][0] == HOSTILE
 
 
 def test_a_table_with_an_endless_name_stays_narrow(tmp_path: Path) -> None:
-    done = _run("inspect", str(_onnx(tmp_path / "m.onnx", "n" * 10_000)))
-    assert max(map(len, done.stdout.decode().splitlines())) < 400
+    [(found, _)] = _outputs(("inspect", str(_onnx(tmp_path / "m.onnx", "n" * 10_000))))
+    assert max(map(len, found.splitlines())) < 400
