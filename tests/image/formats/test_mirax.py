@@ -97,17 +97,21 @@ def test_what_was_not_scanned_is_white_at_any_resolution(slide: Path) -> None:
     assert (raster.read(0, 100, 0, 100)[~valid] == 255).all()
 
 
-@pytest.mark.parametrize("level", range(6))
-def test_two_reads_of_a_pixel_have_the_same_bits_where_tiles_lie_between_pixels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: int
-) -> None:
-    monkeypatch.setattr("fullfield.image.formats.slide._BLOCK", 256)
+@pytest.fixture(scope="module")
+def between_pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A slide of six levels, whose small tiles lie between the pixels of the coarser ones."""
     pixels = np.asarray(Image.fromarray(COARSE).resize((1024, 1024), Image.Resampling.BICUBIC))
     places = np.random.default_rng(1).integers(0, 4, (64, 64, 2))
-    path = write_mirax(
-        tmp_path / "a.mrxs", pixels, levels=6, tile=16, moved=lambda i, j: (i * 15 + places[i, j, 0], j * 15)
-    )
-    raster = fullfield.open(path, level=level)
+    path = tmp_path_factory.mktemp("mirax") / "a.mrxs"
+    return write_mirax(path, pixels, levels=6, tile=16, moved=lambda i, j: (i * 15 + places[i, j, 0], j * 15))
+
+
+@pytest.mark.parametrize("level", range(6))
+def test_two_reads_of_a_pixel_have_the_same_bits_where_tiles_lie_between_pixels(
+    between_pixels: Path, monkeypatch: pytest.MonkeyPatch, level: int
+) -> None:
+    monkeypatch.setattr("fullfield.image.formats.slide._BLOCK", 256)
+    raster = fullfield.open(between_pixels, level=level)
     full, (height, width, _) = whole(raster), raster.shape
     rng = np.random.default_rng(level)
     for _ in range(40):
