@@ -24,9 +24,9 @@ OPTIONS = [
 ]
 
 
-def layer(options: dict[str, Any]) -> LocallyConnected2d:
+def layer(options: dict[str, Any], channels: tuple[int, int] = (4, 6)) -> LocallyConnected2d:
     torch.manual_seed(1)
-    return LocallyConnected2d(4, 6, (7, 6), **options).double()
+    return LocallyConnected2d(*channels, (7, 6), **options).double()
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -55,8 +55,8 @@ def test_its_gradients_are_right_in_bands_of_any_height(
     options: dict[str, Any], cap: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_contraction, "CAP_BYTES", cap)
-    local = layer(options)
-    x = torch.randn(2, 4, 7, 6, dtype=torch.float64, requires_grad=True)
+    local = layer(options, (2, 4))
+    x = torch.randn(2, 2, 7, 6, dtype=torch.float64, requires_grad=True)
     bias = [] if local.bias is None else [local.bias]
 
     def run(x: torch.Tensor, weight: torch.Tensor, *bias: torch.Tensor) -> torch.Tensor:
