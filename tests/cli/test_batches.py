@@ -126,7 +126,7 @@ def test_a_wrong_batch_is_one_clear_message(args: tuple[str, ...], code: int, sa
 def test_a_killed_batch_resumes_with_the_same_command() -> None:
     for name in ("a", "b", "c"):
         Image.fromarray(PHOTO).save(f"in/{name}.png")
-    command = [*PROGRAM, "scan", MODEL, "in", "-o", "maps", "--summary", "s.csv", "--step", "2", "--budget", "64MB"]
+    command = [*PROGRAM, "scan", MODEL, "in", "-o", "maps", "--summary", "s.csv", "--step", "4", "--budget", "64MB"]
     for finished in (1, 2):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while not (Path("s.csv").exists() and len(rows()) >= finished):
