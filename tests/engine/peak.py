@@ -127,7 +127,7 @@ class Watch(threading.Thread):
             time.sleep(0.001)
 
 
-def measure(network: str, step: int, mode: str, budget: str, side: int, engine: str) -> dict[str, Any]:
+def measure(network: str, step: int, mode: str | int, budget: str, side: int, engine: str) -> dict[str, Any]:
     """What one scan was predicted to take and took, bytes."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -158,4 +158,6 @@ def measure(network: str, step: int, mode: str, budget: str, side: int, engine: 
 
 if __name__ == "__main__":
     name, step, mode, budget, side, engine = sys.argv[1:]
-    sys.stdout.write(json.dumps(measure(name, int(step), mode, budget, int(side), engine)) + "\n")
+    sys.stdout.write(
+        json.dumps(measure(name, int(step), int(mode) if mode.isdigit() else mode, budget, int(side), engine)) + "\n"
+    )

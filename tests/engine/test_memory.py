@@ -26,6 +26,7 @@ CASES = [
     "unpadded 32 exact 200MB 512",
     "unpadded 8 exact 100MB 320",
     "unpadded 1 exact 150MB 232",
+    "resnet 3 1 400MB 233",  # 16 passes of one window
 ]
 
 
@@ -34,6 +35,7 @@ OTHER_ENGINES = [
     "resnet 8 exact 2GB 320",
     "vgg 8 context 1300MB 320",
     "spread 8 exact 800MB 256",
+    "resnet 3 context 2GB 230",  # 9 passes of one window
 ]
 
 

@@ -35,6 +35,7 @@ def test_the_cost_of_a_convolution_is_that_of_a_count_by_hand() -> None:
         region=(8, 8),
         weight_bytes=weights,
         prepared_calls=2,
+        kind_bytes=2 * 10_000,
     )
 
 

@@ -6,21 +6,25 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from fullfield.engine.layouts import Layouts
 from fullfield.errors import BudgetError, FullfieldError, GeometryError
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, NodeSpec, Scratch
+from fullfield.geometry.region import Pair
 from fullfield.planning import CONTEXT, EXACT, Borders, CostCache, Plan, Tile, choose, make_plan
 from fullfield.planning.choose import DEFAULT_BUDGET_BYTES, time_per_window
 from fullfield.planning.constants import ENGINE_CONSTANTS
 from fullfield.planning.cost import Cost, crop_macs, frontier, tile_cost
 from fullfield.planning.cost_cache import TileGrid
 from fullfield.planning.overhead import ENGINES, EngineMemory, Overhead
+from fullfield.planning.programs import program_cost
 from fullfield.planning.search import TileOption, TileSearch
 from tests.planning.networks import Draft, attentive, padded, unpadded
 
@@ -129,7 +133,7 @@ def test_where_windows_read_their_neighbours_pixels_single_ones_are_no_tile(monk
     context, single = ask(borders=CONTEXT), ask(borders=CONTEXT, tile=(1, 1))
     assert single.cost.region > padded().window
     assert context.tile > (1, 1)
-    assert context.budget_bytes == 2 * single.memory.total_bytes > 10**5
+    assert context.budget_bytes == 2 * single.cost.peak_bytes > 10**5
     assert ask().budget_bytes == ask(tile=(1, 1)).memory.total_bytes
     with pytest.raises(BudgetError, match="a scan window by window takes"):
         ask(borders=CONTEXT, budget_bytes=10**5)
@@ -648,6 +652,39 @@ def test_programs_of_fewer_kinds_of_tiles_are_kept_where_the_budget_has_no_room_
     )
     assert plan.programs == kept
     assert plan.memory.total_bytes <= plan.budget_bytes
+
+
+@pytest.mark.parametrize(
+    ("borders", "image", "kinds"),
+    [(CONTEXT, (34, 35), 12), (EXACT, (38, 38), 4), (EXACT, (35, 38), 2), (EXACT, (39, 39), 1)],
+)
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_memory_counts_the_programs_of_all_passes_whose_tiles_are_not_alike(
+    engine: str, borders: Borders, image: Pair, kinds: int
+) -> None:
+    """In context each pass lies otherwise on the image; in exact mode passes differ where some have fewer windows."""
+    options: dict[str, Any] = {"image": image, "step": (1, 1), "borders": borders, "method": "shifted", "tile": (2, 2)}
+    plan = make_plan(padded(), overhead=Overhead(engine=ENGINES[engine]), **options)
+    layouts = Layouts(SimpleNamespace(layout=lambda kind, make: make()))  # type: ignore[arg-type]
+    found = [layouts.layout(part, tile) for part in plan.all_passes for tile in part.tiles()]
+    assert sum(layout not in found[:k] for k, layout in enumerate(found)) == kinds
+    programs = program_cost(plan.network, found[0], batch=plan.batch, itemsize=4)
+    compiled, lowered = ENGINES["openvino"].tile_bytes(programs, kinds), plan.cost.peak_with(kinds)
+    assert plan.memory.tile_bytes == pytest.approx({"torch": lowered, "openvino": compiled}[engine], rel=0.02)
+    assert lowered == plan.cost.peak_bytes + max(0, kinds - 4) * plan.cost.kind_bytes
+
+
+def test_torch_keeps_the_programs_of_fewer_kinds_of_tiles_where_the_budget_has_no_room_for_all() -> None:
+    options: dict[str, Any] = {"image": (40, 40), "step": (1, 1), "borders": CONTEXT, "method": "shifted"}
+    plan = make_plan(padded(), tile=(1, 1), **options)
+    assert plan.programs == 16
+    assert plan.memory.tile_bytes == plan.cost.peak_with(31)  # 16 kept, and 15 replaced and not yet freed
+    small = make_plan(padded(), tile=(1, 1), budget_bytes=plan.memory.total_bytes - 1, **options)
+    assert small.programs == 3
+    assert small.memory.tile_bytes == plan.cost.peak_with(5)
+    least = make_plan(padded(), tile=(1, 1), budget_bytes=small.memory.total_bytes - 1, **options)
+    assert least.programs == 1
+    assert least.memory.tile_bytes == plan.cost.peak_bytes
 
 
 def test_weights_that_run_per_window_are_those_of_convolutions_and_linear_layers() -> None:

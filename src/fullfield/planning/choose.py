@@ -266,32 +266,62 @@ def _coinciding(task: _Task) -> list[Pair]:
     return found
 
 
-def _kinds(task: _Task, tile: Pair, shape: Pair, step: Pair) -> Pair:
-    """Kinds of tiles along y and x: where pixels beyond windows are read, those near the image's edges differ."""
-    found = []
-    for k in (0, 1):
-        tiles = tiles_along(shape[k], tile[k])
-        if task.borders.cells is None:
-            found.append(1 if tile[k] * tiles == shape[k] or overlap(shape[k], tile[k]) else min(2, tiles))
-            continue
-        starts = [p.axes[k].start for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
-        reach = max(0, -min(starts, default=0)) // task.network.units[k]
-        found.append(min(tiles, 1 + 2 * -(-reach // (tile[k] * step[k]))))
-    return found[0], found[1]
+@dataclass(frozen=True)
+class _Kinds:
+    """How many kinds of tiles a scan has, each with programs of its own.
 
-
-def _made(kinds: Pair, kept: int, rows: int) -> int:
-    """How often the programs of a kind of tile are made in a scan, and in another one if not all are kept for it.
-
-    Where those of a row of tiles are not kept they are made in every row.
+    Args:
+        total: in all passes.
+        columns: in all passes, along x.
+        row: in a row of tiles of one pass.
     """
-    once = rows * kinds[1] if kept < kinds[1] else math.prod(kinds)
-    return once if kept >= math.prod(kinds) else 2 * once
+
+    total: int
+    columns: int
+    row: int
+
+    @property
+    def kept(self) -> list[int]:
+        """Of how many kinds the programs may be kept: of all, of those in a row of tiles, of one."""
+        return sorted({min(n, CACHED_PROGRAMS) for n in (self.total, self.row, 1)}, reverse=True)
+
+    def made(self, kept: int, rows: int) -> int:
+        """How often programs are made in a scan of so many rows of tiles, and in a later one if not all are kept.
+
+        Where those of a row of tiles are not kept they are made in every row.
+        """
+        once = rows * self.columns if kept < self.row else self.total
+        return once if kept >= self.total else 2 * once
 
 
-def _kept(kinds: Pair) -> list[int]:
-    """Of how many kinds of tiles the programs may be kept: of all, of those in a row of tiles, of one."""
-    return sorted({min(n, CACHED_PROGRAMS) for n in (math.prod(kinds), kinds[1], 1)}, reverse=True)
+def _kinds(task: _Task, tile: Pair, every: Pair) -> _Kinds:
+    """The kinds of tiles of passes that compute every so many rows and columns of the map."""
+    (_, down), (row, across) = (_kinds_along(task, k, tile[k], every[k]) for k in (0, 1))
+    return _Kinds(down * across, across, row)
+
+
+def _kinds_along(task: _Task, axis: int, side: int, every: int) -> Pair:
+    """Kinds of tiles along an axis, in one pass and in all.
+
+    Where pixels beyond windows are read, tiles near the image's edges differ, and those of each pass from all others.
+    """
+    whole = task.map_shape(task.step)[axis]
+    passes = min(every, whole)
+    most, least = tiles_along(whole, every), tiles_along(whole - passes + 1, every)
+    if task.borders.cells is None:
+        sides = _sides(most, side)
+        return len(sides), len(sides | _sides(least, side))
+    starts = [p.axes[axis].start for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
+    reach = max(0, -min(starts, default=0)) // task.network.units[axis]
+    near, tiles = 2 * -(-reach // (side * every * task.step[axis])), tiles_along(most, side)
+    return min(tiles, 1 + near), min(tiles * passes, 1 + near * passes)
+
+
+def _sides(count: int, side: int) -> set[int]:
+    """Windows along the tiles of an axis."""
+    tiles = tiles_along(count, side)
+    last = side if overlap(count, side) else count - (tiles - 1) * side
+    return {last} if tiles == 1 else {side, last}
 
 
 def _pass_counts(task: _Task, shifts: Pair, *, spread: bool) -> list[Pair]:
@@ -352,8 +382,8 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         return (shape[0] - tile[0]) // 2, (shape[1] - tile[1]) // 2
 
     @cache
-    def kinds(tile: Pair) -> Pair:
-        return _kinds(task, tile, shape, step)
+    def kinds(tile: Pair) -> _Kinds:
+        return _kinds(task, tile, cell_stride)
 
     def cost(tile: Pair, batch: int, stop: int | None) -> Cost:
         return task.costs.cost(grid, tile, middle(tile), batch=batch, stop=stop)
@@ -365,11 +395,16 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         """What a scan takes, and of how many kinds of tiles it keeps the programs: all, if the budget allows."""
         engine, extent = task.overhead.engine, (tile[0] * cell_stride[0], tile[1] * cell_stride[1])
         use = TileUse(found.peak_bytes, found.region, math.prod(tile), extent, task.map_shape(task.step))
-        if not engine.compiles:
-            return memory_of(use, task.overhead, task.budget, savings), CACHED_PROGRAMS
-        counts = _kept(kinds(tile))
+        counts = kinds(tile).kept
         for kept in counts:
-            use = replace(use, peak_bytes=engine.tile_bytes(programs(tile, batch, stop), kept, remade=kept < counts[0]))
+            remade = kept < kinds(tile).total
+            if engine.compiles:
+                peak = engine.tile_bytes(programs(tile, batch, stop), kept, remade=remade)
+            else:
+                peak = found.peak_with(
+                    2 * kept - 1 if remade else kept
+                )  # those replaced are freed once they are as many
+            use = replace(use, peak_bytes=peak)
             taken = memory_of(use, task.overhead, task.budget, savings)
             if taken.total_bytes <= task.budget:
                 break
@@ -379,11 +414,12 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         found = cost(tile, batch, stop)
         taken, kept = memory(tile, batch, stop, found)
         work, time = _work(found, tile, task.constants), _time(found, tile, shape, task.constants)
-        made = _made(kinds(tile), kept, tiles_along(shape[0], tile[0]))
         prepared = task.constants.macs_per_prepared_call * found.prepared_calls
         if task.overhead.engine.compiles:
             prepared += task.constants.macs_per_operator * programs(tile, batch, stop).operators
-        time += made * prepared / math.prod(task.map_shape(task.step))
+        rows, columns = task.map_shape(task.step)
+        made = kinds(tile).made(kept, min(cell_stride[0], rows) * tiles_along(shape[0], tile[0]))
+        time += made * prepared / (rows * columns)
         return TileOption(tile, batch, stop, work, time, taken.total_bytes)
 
     search = TileSearch(
@@ -421,5 +457,5 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         _reason(task, spread=spread),
         cell_stride=cell_stride,
         constants=task.constants,
-        programs=kept if kept < _kept(kinds(best.tile))[0] else CACHED_PROGRAMS,
+        programs=kept if kept < kinds(best.tile).kept[0] else CACHED_PROGRAMS,
     )

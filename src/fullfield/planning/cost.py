@@ -14,6 +14,8 @@ from fullfield.planning.constants import CONSTANTS
 from fullfield.planning.mac_kinds import MacKinds, covers, mac_kind, spreads_taps
 from fullfield.planning.programs import pools_windows, strip_cells, weights_of
 
+KINDS = 4  # of tiles, whose programs ``CostConstants.call_bytes`` counts
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -25,11 +27,12 @@ class Cost:
         moved_bytes: bytes of all values written once, and of linear layers' weights for every call, the measure of
             memory traffic.
         weight_bytes: weights of convolutions, once for every call.
-        peak_bytes: most bytes in use at once.
+        peak_bytes: most bytes in use at once, programs of ``KINDS`` kinds of tiles included.
         calls: operators called, counted for each family of cells and each batch of windows.
         region: height and width of the image's part that the tile reads, px.
         kinds: multiply-adds by kind, where they are not those of dense convolutions.
         prepared_calls: operators of the tile's programs: those called, each once for all batches of windows.
+        kind_bytes: bytes of the programs of one more kind of tile.
     """
 
     shared_macs: int
@@ -41,6 +44,11 @@ class Cost:
     weight_bytes: int = 0
     kinds: MacKinds = field(default_factory=MacKinds)
     prepared_calls: int = 0
+    kind_bytes: int = 0
+
+    def peak_with(self, kinds: int) -> int:
+        """Most bytes in use at once where programs of so many kinds of tiles are in memory."""
+        return self.peak_bytes + max(0, kinds - KINDS) * self.kind_bytes
 
     @property
     def macs(self) -> int:
@@ -67,7 +75,8 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     calls = families + len(rest) * -(-windows // batch)
     strips = {n.name: sum(strip_cells(n, layout)[1:]) for n in shared if n.inputs}
     taken = sum(windows * math.prod(network[name].shape[-2:]) for name in layout.frontier_inputs) if rest else 0
-    programs = _program_bytes(families + 2 * len(rest), sum(strips.values()) + taken, network, itemsize)
+    operators, indices = families + 2 * len(rest), sum(strips.values()) + taken
+    programs = _program_bytes(operators, indices, network, itemsize)
     pairs = ((strips[n.name], network[i]) for n in shared for i in n.inputs)
     strip_bytes = sum(cells * i.elements * i.itemsize_factor * itemsize for cells, i in pairs)
     packed = itemsize * _packed(shared, layout)
@@ -90,6 +99,7 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
         weight_bytes=weights,
         kinds=MacKinds.of(kinds),
         prepared_calls=families + len(rest),
+        kind_bytes=CONSTANTS.call_bytes // KINDS * operators + 4 * indices,
     )
 
 

@@ -60,7 +60,7 @@ class ProgramCache(Generic[P]):
                 equal = (k for k, (known, size, _) in enumerate(self.items) if size == batch and known == layout)
                 found = next(equal, None)
             if found is None:
-                self._drop(len(self.items) + 1 - most)
+                self._drop(len(self.items) + 1 - most, most)
             if found is None:
                 with forgotten_sources():
                     self.items.append((layout, batch, make()))
@@ -68,8 +68,8 @@ class ProgramCache(Generic[P]):
                 self.items.append(self.items.pop(found))
             return self.items[-1][2]
 
-    def _drop(self, count: int) -> None:
-        """Drops the programs that were not used for longest.
+    def _drop(self, count: int, most: int) -> None:
+        """Drops the programs that were not used for longest, and frees them once they are as many as ``most``.
 
         Their graphs refer to themselves: Python would find them once they make up a quarter of all objects.
         """
@@ -77,7 +77,7 @@ class ProgramCache(Generic[P]):
             return
         del self.items[:count]
         self.dropped += count
-        if self.dropped >= CACHED_PROGRAMS:
+        if self.dropped >= most:
             self.dropped = 0
             gc.collect()
 

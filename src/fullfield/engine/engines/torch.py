@@ -98,7 +98,7 @@ class TorchEngine:
                 finish=self._finish,
             )
 
-        return self.lowered.get(layout, plan.batch, make)
+        return self.lowered.get(layout, plan.batch, make, plan.programs)
 
     def compile_graph(self, graph: torch.fx.GraphModule, shape: tuple[int, ...]) -> torch.fx.GraphModule:
         """A graph of canonical operators as its programs run it, for an input of a shape; ``graph`` is changed."""
