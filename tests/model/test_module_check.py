@@ -56,6 +56,34 @@ def test_calls_that_are_only_counted_are_no_state() -> None:
     assert module.calls == 0
 
 
+class Remembering(nn.Module):
+    """Keeps what it computes of its weights in collections, as LeViT does with its biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.by_device: dict[str, Tensor] = {}
+        self.calls: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x).mean((2, 3))
+        self.calls.append(y)
+        if str(x.device) not in self.by_device:
+            self.by_device[str(x.device)] = self.conv.bias.flip(0)
+        return y + self.by_device[str(x.device)]
+
+
+def test_what_a_module_collects_during_export_is_put_back() -> None:
+    module = Remembering().eval()
+    kept = module.by_device
+    model = capture_module(module, window=9)
+    assert module.by_device is kept
+    assert not kept
+    assert not module.calls
+    x = torch.rand(2, 3, 9, 9)
+    assert torch.allclose(model(x), module(x), rtol=0, atol=1e-6)
+
+
 def test_python_code_that_depends_on_the_number_of_windows_is_refused() -> None:
     with pytest.raises(CaptureError, match="gives a window other scores in a batch of two than alone") as caught:
         capture_module(Small(lambda y: 2 * y if y.shape[0] == 1 else y).eval(), window=9)

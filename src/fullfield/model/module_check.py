@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 
 import torch
@@ -14,20 +15,24 @@ from fullfield.model.batch_trials import differ, noise, rounding
 from fullfield.model.cuda_arithmetic import cuda_arithmetic
 from fullfield.model.quiet import quiet
 
+_COLLECTIONS = (dict, list, set, OrderedDict, defaultdict)
+
 
 @contextlib.contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Puts back the module's training flags, attributes and buffers after runs of it."""
-    parts = [(part, dict(vars(part)), dict(part._buffers)) for part in module.modules()]
+    """Puts back the module's training flags, attributes, what these collect, and buffers after runs of it."""
+    parts = [(part, dict(vars(part))) for part in module.modules()]
+    held = [(each, each.copy()) for _, found in parts for each in found.values() if type(each) in _COLLECTIONS]
     saved = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield
     finally:
-        for part, attributes, buffers in parts:
+        for part, attributes in parts:
             vars(part).clear()
             vars(part).update(attributes)
-            part._buffers.clear()
-            part._buffers.update(buffers)
+        for collection, before in held:
+            collection.clear()
+            (collection.extend if isinstance(collection, list) else collection.update)(before)
         with torch.no_grad():
             for buffer, before in saved:
                 if buffer.device.type != "meta" and not torch.equal(buffer, before):
