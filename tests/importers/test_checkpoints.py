@@ -502,6 +502,34 @@ def test_timm_is_imported_where_torchvision_does_not_import_and_nothing_of_it_st
     assert result.returncode == 0, result.stderr
 
 
+def test_a_pickled_timm_model_is_read_where_torchvision_does_not_import(tmp_path: Path) -> None:
+    torch.save(_timm(num_classes=3).eval(), tmp_path / "net.pt")
+    error = "ModuleNotFoundError('none', name='torchvision')"
+    code = BLOCK.format(name="torchvision", error=error).rpartition("from ")[0] + (
+        "import fullfield\n"
+        f"model = fullfield.load({str(tmp_path / 'net.pt')!r}, trust=True)\n"
+        "assert (model.classes, model.preprocessing.mean) == (3, (0.5, 0.5, 0.5))\n"
+    )
+    result = _run(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_pickled_timm_model_without_timm_names_it(tmp_path: Path) -> None:
+    torch.save(_timm(num_classes=3).eval(), tmp_path / "net.pt")
+    code = (
+        "import sys; sys.modules['timm'] = None\n"
+        "import importlib.util; importlib.util.find_spec = lambda name: None\n"
+        f"import fullfield; fullfield.load({str(tmp_path / 'net.pt')!r}, trust=True)"
+    )
+    assert "needs the Python module timm" in _run(code).stderr
+
+
+def test_a_pickled_module_of_transformers_is_read(tmp_path: Path) -> None:
+    _, network = _transformers_folder(tmp_path / "folder", "vit")
+    torch.save(network, tmp_path / "net.pt")
+    assert load(tmp_path / "net.pt", window=32, trust=True).classes == network.config.num_labels
+
+
 def test_a_torchvision_that_works_is_not_touched(tmp_path: Path) -> None:
     for name in ("", "datasets", "ops", "transforms"):
         (tmp_path / "torchvision" / name).mkdir(exist_ok=True)

@@ -80,7 +80,7 @@ class ForeignPickle:
 
 def recognised_pickle(path: Path) -> ForeignPickle | None:
     """What a pickle of another library is, by the classes that it names; it is not opened."""
-    names = set(_pickled_modules(path))
+    names = pickled_packages(path)
     if "fastai" in names:
         return ForeignPickle("is a Learner that fastai exported, a pickle", _of_fastai(path), holds_module=True)
     for library, title in (("sklearn", "scikit-learn"), ("xgboost", "XGBoost"), ("lightgbm", "LightGBM")):
@@ -99,8 +99,12 @@ def _of_fastai(path: Path) -> str:
     return f"where fastai is installed: python -c {shlex.quote(code)}; or {state}, and name its network: arch="
 
 
+def pickled_packages(path: Path) -> set[str]:
+    """The top packages of the classes and functions that a pickle names; it is not opened."""
+    return set(_pickled_modules(path))
+
+
 def _pickled_modules(path: Path) -> Iterator[str]:
-    """The top packages of the classes and functions that a pickle names."""
     texts: list[str] = []
     # a damaged pickle raises anything; what was read before it is enough
     with suppress(Exception):

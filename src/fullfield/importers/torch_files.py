@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from fullfield.errors import CaptureError, first_line
+from fullfield.importers.checkpoints.packages import import_pickled
 from fullfield.importers.checkpoints.state_dict import StateDict, state_in
-from fullfield.importers.foreign import USE_ONNX, recognised_pickle
+from fullfield.importers.foreign import USE_ONNX, pickled_packages, recognised_pickle
 from fullfield.layers.recurrent import OF_OPERATORS
 from fullfield.model.by_window import for_each_window
 
@@ -66,6 +67,7 @@ def read_program(path: Path) -> ProgramFile:
 
 def read_pickle(path: Path) -> nn.Module | StateDict:
     """The module or the weights in a file that ``torch.save`` or ``pickle`` wrote. Runs code that the file holds."""
+    import_pickled(pickled_packages(path), str(path))
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # unpickling runs code of the file, which can raise anything

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -58,6 +59,14 @@ def torchvision_models(where: str) -> Any:
     """
     _torchvision_imports()
     return package("torchvision.models", where)
+
+
+def import_pickled(names: Collection[str], where: str) -> None:
+    """Imports those of the packages that a pickle names which fail to import by themselves, for torchvision's sake."""
+    if {"torchvision", "transformers"}.intersection(names):
+        _torchvision_imports()
+    if "timm" in names and find_spec("timm") is not None:
+        timm_package(where)
 
 
 def _torchvision_imports() -> bool:
