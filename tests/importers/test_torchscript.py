@@ -214,7 +214,7 @@ def test_a_configuration_that_is_not_understood_is_refused(
 
 TFLITE = r"python -m tf2onnx\.convert --tflite '\S+/my net\.tflite' --output '\S+/my net\.onnx'"
 KERAS = (
-    r"python -c [\s\S]*load_model[\s\S]*net\.h5[\s\S]*export[\s\S]*net_saved[\s\S]* && "
+    r"python -c [\s\S]*load_model[\s\S]*net\.h5[\s\S]*training=False[\s\S]*write_out[\s\S]*net_saved[\s\S]* && "
     r"python -m tf2onnx\.convert --saved-model \S+/net_saved --output \S+/net\.onnx"
 )
 

@@ -78,10 +78,14 @@ def _of_keras(path: Path) -> str:
     """The commands that make ONNX of a model of Keras.
 
     Through a SavedModel: Keras's own export to ONNX refuses a sequential model that was only loaded, and leaves the
-    numbers of its Normalization layers out.
+    numbers of its Normalization layers out. In evaluation mode by hand: its own export keeps layers that augment
+    pictures at random.
     """
     saved = path.parent / f"{path.stem}_saved"
-    code = f"import keras; keras.saving.load_model({str(path)!r}).export({str(saved)!r})"
+    code = (
+        f"import keras; m = keras.saving.load_model({str(path)!r}); a = keras.export.ExportArchive(); a.track(m); "
+        f"a.add_endpoint('serve', lambda x: m(x, training=False), m.inputs); a.write_out({str(saved)!r})"
+    )
     return f"python -c {shlex.quote(code)} && {_converted(saved, '--saved-model', _target(path))}"
 
 
