@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from fullfield.errors import CaptureError
 from fullfield.importers.onnx import load_onnx
+from fullfield.importers.onnx.input_layout import channels_last, first_channels
 
 from .onnx_models import check, model, oracle, stored, windows  # noqa: TID252 - tests are no package
 
@@ -38,6 +39,56 @@ def test_channels_last_are_found_behind_arithmetic(bands: int, free: bool, tmp_p
     x = windows(3, (bands, 8, 9))
     wanted = oracle(made, x.transpose(0, 2, 3, 1))
     assert np.abs(found(torch.from_numpy(x)).detach().numpy() - wanted).max() <= 1e-5 * np.ptp(wanted)
+
+
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("bands", [2, 3, 7])
+def test_channels_last_are_found_behind_quantised_pixels(bands: int, free: bool, tmp_path: Path) -> None:
+    """As TFLite's files are converted: pixels of 8 bits, and weights as integers."""
+    scale, zero = {"scale": np.float32(1 / 255)}, {"zero": np.uint8(0), "signed": np.int8(-128), "none": np.int8(0)}
+    nodes = [
+        NODE("DequantizeLinear", ["x", "scale", "zero"], ["real"]),
+        NODE("QuantizeLinear", ["real", "scale", "signed"], ["q"]),
+        NODE("Transpose", ["q"], ["first"], perm=[0, 3, 1, 2]),
+        NODE("DequantizeLinear", ["first", "scale", "signed"], ["turned"]),
+        NODE("DequantizeLinear", ["integers", "scale", "none"], ["w"]),
+        *HEAD,
+    ]
+    integers = np.random.default_rng(0).integers(-127, 128, (5, bands, 3, 3)).astype(np.int8)
+    shape = ("n", *(("h", "w", "c") if free else (16, 16, bands)))
+    kinds = {"dtype": TensorProto.UINT8, "out_dtype": TensorProto.FLOAT}
+    made = model(nodes, {"integers": integers, **scale, **zero}, shape=shape, **kinds)
+    found = load_onnx(stored(made, tmp_path), window=16)
+    assert (found.channels, found.window) == (bands, (16, 16))
+    x = np.random.default_rng(1).integers(0, 256, (3, 16, 16, bands), dtype=np.uint8)
+    got = found(torch.from_numpy(x.transpose(0, 3, 1, 2).astype(np.float32))).detach().numpy()
+    assert np.abs(got - oracle(made, x)).max() <= 1e-5 * np.ptp(got)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes"),
+    [
+        ("ConvInteger", ["x", "w"], {}),
+        ("QLinearConv", ["x", "s", "z", "w", "s", "z", "s", "z"], {}),
+        ("QLinearConv", ["x", "s", "z", "w", "s", "z", "s", "z"], {"channels_last": 1}),
+        ("NhwcFusedConv", ["x", "w"], {}),
+    ],
+)
+def test_convolutions_of_integers_say_where_the_channels_are(
+    op: str, inputs: list[str], attributes: dict[str, int]
+) -> None:
+    graph = model([NODE(op, inputs, ["y"], **attributes)], {"w": np.zeros((5, 7, 3, 3), np.int8)}).graph
+    assert first_channels(graph) == 7
+    assert channels_last(graph, "x", [None, None, None, None]) == (op == "NhwcFusedConv" or bool(attributes))
+
+
+def test_a_scale_for_each_channel_of_a_single_window_is_refused(tmp_path: Path) -> None:
+    real = NODE("DequantizeLinear", ["x", "scales", "zeros"], ["real"], axis=0)
+    nodes = [real, NODE("Unsqueeze", ["real", "front"], ["turned"]), *HEAD]
+    held = weights(3, scales=np.ones(3, np.float32), zeros=np.zeros(3, np.uint8), front=np.array([0]))
+    made = model(nodes, held, shape=(3, 8, 9), dtype=TensorProto.UINT8, out_dtype=TensorProto.FLOAT)
+    with pytest.raises(CaptureError, match="one window without a batch, which DequantizeLinear reads as it is"):
+        load_onnx(stored(made, tmp_path))
 
 
 def test_channels_last_of_a_free_size_are_found_by_the_first_convolution(tmp_path: Path) -> None:

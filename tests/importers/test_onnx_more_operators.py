@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper
 
 from fullfield.errors import CaptureError
@@ -326,3 +327,11 @@ def test_what_works_along_the_batch_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(CaptureError, match="batch"):
             load_onnx(stored(made, tmp_path))
+
+
+def test_the_complement_of_the_error_function_in_files_of_keras(tmp_path: Path) -> None:
+    """ONNX has no such operator; tf2onnx writes TensorFlow's own."""
+    nodes = [helper.make_node("Erfc", ["x"], ["z"]), helper.make_node("Flatten", ["z"], ["y"])]
+    loaded = load_onnx(stored(model(nodes), tmp_path))
+    x = torch.from_numpy(windows(2, (3, 9, 10)))
+    assert float((loaded(x) - torch.special.erfc(x).flatten(1)).abs().max()) < 1e-6

@@ -53,6 +53,12 @@ def plain(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
     return b.call(_PLAIN[call.op], call.input(0))
 
 
+@operator("Erfc")
+def erfc(b: AtenBuilder, call: OnnxCall) -> OnnxValue:
+    """``1 - erf(x)``: TensorFlow's operator in the GELU of Keras, which tf2onnx writes into its files as it is."""
+    return b.call(aten.rsub.Scalar, b.call(aten.erf.default, call.input(0)), 1)
+
+
 @operator("Identity", "Dropout")
 def identity(b: AtenBuilder, call: OnnxCall) -> OnnxValue | tuple[OnnxValue, ...]:
     """The input unchanged; dropout does nothing in evaluation mode, and its mask is all true."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from fullfield.errors import CaptureError
 
 _CHANNELS = (1, 3, 4)
 KEEPS = frozenset({
-    "Abs", "Add", "Cast", "Clip", "Div", "Dropout", "Exp", "Identity", "Log", "Max", "Min", "Mul", "Neg", "Pow", "Relu",
-    "Sigmoid", "Sqrt", "Sub", "Tanh",
+    "Abs", "Add", "Cast", "Clip", "DequantizeLinear", "Div", "Dropout", "Exp", "Identity", "Log", "Max", "Min", "Mul",
+    "Neg", "Pow", "QuantizeLinear", "Relu", "Sigmoid", "Sqrt", "Sub", "Tanh",
 })  # fmt: skip
 """Operators that compute number by number; other operands are broadcast to the last axes."""
 _MOVES = frozenset({"Concat", "Gather", "Pad", "Slice", "Split"})
+_QUANTISES = frozenset({"DequantizeLinear", "QuantizeLinear"})
+_WEIGHTS = {"Conv": 1, "ConvInteger": 1, "FusedConv": 1, "NhwcFusedConv": 1, "QLinearConv": 3}
+"""Convolutions, and which of their inputs are the weights."""
 _LAST, _FIRST = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
@@ -40,9 +44,12 @@ def first_channels(graph: onnx.GraphProto) -> int | None:
     """Input channels of the first convolution of two axes."""
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Conv" and len(node.input) > 1 and len(shapes.get(node.input[1], ())) == 4:
+        if node.op_type in _QUANTISES and node.input[0] in shapes:
+            shapes[node.output[0]] = shapes[node.input[0]]
+        place = _WEIGHTS.get(node.op_type, 0)
+        if place and len(shapes.get(node.input[place] if place < len(node.input) else "", ())) == 4:
             groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-            return int(shapes[node.input[1]][1] * groups)
+            return int(shapes[node.input[place]][1] * groups)
     return None
 
 
@@ -56,8 +63,8 @@ def _told(graph: onnx.GraphProto, name: str) -> Iterator[bool]:
             same.update(node.output)
         elif node.op_type == "Transpose" and ints_of(node, "perm") in (_LAST, _FIRST):
             yield ints_of(node, "perm") == _LAST
-        elif node.op_type == "Conv":
-            yield False
+        elif node.op_type in _WEIGHTS:
+            yield node.op_type == "NhwcFusedConv" or ints_of(node, "channels_last") == [1]
 
 
 def add_batch(graph: onnx.GraphProto, entry: onnx.ValueInfoProto, path: Path) -> None:
@@ -91,8 +98,10 @@ BatchMapping = Callable[[onnx.NodeProto, ConstantTensors], bool | None]
 
 
 def _number_by_number(node: onnx.NodeProto, constants: ConstantTensors) -> bool | None:
-    """Operands of four axes bring a batch of one."""
+    """Operands of four axes bring a batch of one; a scale for each place along an axis is not moved to the next."""
     if node.op_type not in KEEPS:
+        return None
+    if node.op_type in _QUANTISES and math.prod(constants[node.input[1]].dims) > 1:
         return None
     return all(len(constants[name].dims) < 4 for name in node.input if name in constants)
 
