@@ -26,8 +26,10 @@ class Writer:
         self._weights: dict[Node, Node] = {}
 
     def call(self, target: Any, *args: Any) -> Node:
-        """A new node."""
-        return self.graph.call_function(target, args)
+        """A new node; its arguments are set afterwards, since torch looks for symbolic numbers in those of new ones."""
+        node = self.graph.call_function(target)
+        node.args = args
+        return node
 
     def constant(self, tensor: Tensor) -> Node:
         """A fixed tensor of the program; equal ones are held once."""

@@ -22,7 +22,7 @@ from fullfield.engine.engines.max_pools import pool_by_axes
 from fullfield.engine.engines.narrow_maps import scale_rows
 from fullfield.engine.protocols import Program
 from fullfield.geometry.tile import TileLayout
-from fullfield.graph.rewriting import make_code
+from fullfield.graph.code import make_program_code
 from fullfield.layers.spectrum_cache import SpectrumCache, use_spectra
 from fullfield.lower.inplace import overwriting
 from fullfield.lower.program import TileProgram, lower
@@ -115,7 +115,7 @@ class TorchEngine:
         elif self.on_gpu is not None and self.channels_last:
             module = self.fuser.reorder(module)
         module = overwriting(module)
-        make_code(module)
+        make_program_code(module)
         return module
 
     def run(self, module: TileProgram, spectra_bytes: int, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
