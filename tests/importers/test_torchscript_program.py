@@ -95,6 +95,35 @@ def test_programs_are_captured_with_the_scores_of_their_modules(
     assert tuple(capfd.readouterr()) == ("", "")
 
 
+class Convolutions(nn.Module):
+    """One of each kind, for images and for signals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Conv2d(3, 4, (3, 2), padding="same")
+        self.strided = nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=2, groups=2, bias=False)
+        self.larger = nn.ConvTranspose2d(6, 4, 2, stride=2)
+        self.line = nn.Conv1d(4, 5, 3)
+        self.longer = nn.ConvTranspose1d(5, 3, 3, stride=2, output_padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.longer(self.line(self.larger(self.strided(self.same(x))).mean(2))).mean(2)
+
+
+@pytest.mark.parametrize("how", ["script", "trace", "freeze"])
+def test_convolutions_of_programs_are_shared_as_those_of_modules(how: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Convolutions().eval()
+    wanted = fullfield.inspect(fullfield.load(module, window=32)).rows
+    model = fullfield.load(saved(module, how, tmp_path / "net.pt"), window=32, trust=True)
+    found = fullfield.inspect(model).rows
+    assert [(row.type, row.shared) for row in found] == [(row.type, row.shared) for row in wanted]
+    assert any(row.type == "conv2d" and row.shared for row in found)
+    windows = torch.randn(5, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(model(windows), module(windows), rtol=0, atol=1e-6)
+
+
 def program(module: nn.Module) -> ScriptProgram:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls the format old

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fullfield.errors import first_line
 
@@ -193,6 +194,24 @@ def _sliced(items: Any, start: int | None, end: int | None, step: int) -> Any:
     return items[start:end:step]
 
 
+def _convolved(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, transposed: bool,
+    output_padding: Any, groups: int, *_: bool,
+) -> Tensor:  # fmt: skip
+    """A convolution as modules call it; traced programs have the operator below that."""
+    if transposed:
+        return _TRANSPOSED[weight.dim() - 3](x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _convolved_with_mode(x, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolved_with_mode(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+    return _CONVOLUTIONS[weight.dim() - 3](x, weight, *rest)
+
+
+_CONVOLUTIONS: Sequence[Callable[..., Tensor]] = (functional.conv1d, functional.conv2d, functional.conv3d)
+_TRANSPOSED: Sequence[Callable[..., Tensor]] = (
+    *(functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d),
+)
 _NUMBERS: Mapping[str, Callable[..., Any]] = {
     # of Python's numbers and lists; of tensors they are torch's operators
     "aten::add": _sum,
@@ -222,6 +241,8 @@ _NUMBERS: Mapping[str, Callable[..., Any]] = {
 _VALUES: Mapping[str, Callable[..., Any]] = {
     **_NUMBERS,
     **dict.fromkeys(_IDENTITIES, lambda x, *_: x),
+    "aten::_convolution": _convolved,
+    "aten::_convolution_mode": _convolved_with_mode,
     "prim::ListConstruct": lambda *items: list(items),
     "prim::TupleConstruct": lambda *items: items,
     "prim::DictConstruct": lambda *items: dict(zip(items[::2], items[1::2], strict=True)),
