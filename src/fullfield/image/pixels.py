@@ -60,7 +60,7 @@ def _channels_fix(shape: tuple[int, ...], channels: int) -> str:
         return f"shape {shape} looks like (c, y, x): give np.moveaxis(image, 0, -1)"
     if (shape[2], channels) in {(1, 3), (3, 1)}:
         order = "RGB" if channels == 3 else "grey"
-        return f"name a preprocessing of order {order!r}, which converts grey and colour"
+        return f"say its order, which converts grey and colour: preprocessing={{'order': {order!r}}}, --order {order}"
     return f"give an image of {channels} channels (y, x, {channels})"
 
 

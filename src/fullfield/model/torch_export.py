@@ -77,7 +77,9 @@ def capture_module(
     if window is None:
         size = cfg.get("input_size")
         if size is None:
-            raise CaptureError("window", "is not given and the module does not state it", fix="pass window=224, say")
+            raise CaptureError(
+                "window", "is not given and the module does not state it", fix="pass window=224, --window 224, say"
+            )
         window = (int(size[1]), int(size[2]))
     name = name or type(module).__name__
     refuse_integers(module, name)
