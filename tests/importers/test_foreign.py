@@ -6,9 +6,10 @@ import json
 import pickle
 import struct
 import sys
+import warnings
 import zlib
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import joblib
 import onnx
@@ -100,9 +101,23 @@ def test_models_of_scikit_learn_are_named_whatever_wrote_them(tmp_path: Path) ->
     (tmp_path / "plain").write_bytes(pickle.dumps(fitted))
     joblib.dump(fitted, tmp_path / "joblib")
     torch.save(fitted, tmp_path / "torch")
+    command = r"python -c .*import to_onnx; .*FloatTensorType\(\[None, 64\]\).*\.onnx"
     for name in ("plain", "joblib", "torch"):
-        with pytest.raises(CaptureError, match="is a pickled model of scikit-learn, no network"):
-            load(tmp_path / name)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            with pytest.raises(CaptureError, match=f"(?s)is a pickled model of scikit-learn, no network.*{command}"):
+                load(tmp_path / name)
+        assert not warned
+
+
+def test_a_pickled_model_of_xgboost_comes_with_the_command_that_converts_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kind = type("XGBClassifier", (), {"__module__": "xgboost"})
+    monkeypatch.setitem(sys.modules, "xgboost", SimpleNamespace(XGBClassifier=kind))
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps(kind()))
+    with pytest.raises(CaptureError, match=r"model of XGBoost[\s\S]*python -c .*import convert_xgboost; .*net\.onnx"):
+        load(tmp_path / "net.pkl")
 
 
 def test_other_pickles_are_not_taken_for_a_librarys(tmp_path: Path) -> None:

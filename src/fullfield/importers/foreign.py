@@ -85,9 +85,25 @@ def recognised_pickle(path: Path) -> ForeignPickle | None:
         return ForeignPickle("is a Learner that fastai exported, a pickle", _of_fastai(path), holds_module=True)
     for library, title in (("sklearn", "scikit-learn"), ("xgboost", "XGBoost"), ("lightgbm", "LightGBM")):
         if library in names:
-            fix = "give a network; such a model takes a table of features, no windows of pixels"
-            return ForeignPickle(f"is a pickled model of {title}, no network", fix, holds_module=False)
+            what = f"is a pickled model of {title}, no network"
+            return ForeignPickle(what, _of_features(path, library), holds_module=False)
     return None
+
+
+def _of_features(path: Path, library: str) -> str:
+    """The command that makes ONNX of a classifier of a table of features, 64 of them as an example."""
+    given = "[('x', FloatTensorType([None, 64]))]"
+    source, convert = (
+        ("skl2onnx", "to_onnx(m, initial_types=")
+        if library == "sklearn"
+        else ("onnxmltools.convert", f"convert_{library}(m, initial_types=")
+    )
+    code = (
+        f"import joblib, onnx; from {source}.common.data_types import FloatTensorType; from {source} import "
+        f"{convert.partition('(')[0]}; m = joblib.load({str(path)!r}); "
+        f"onnx.save({convert}{given}), {str(path.with_suffix('.onnx'))!r})"
+    )
+    return f"if its features are pixels, 64 of them, say: python -c {shlex.quote(code)}"
 
 
 def _of_fastai(path: Path) -> str:

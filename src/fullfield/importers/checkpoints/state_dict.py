@@ -17,6 +17,7 @@ from torch.serialization import safe_globals
 from fullfield.errors import first_line
 from fullfield.importers.checkpoints.packages import package
 from fullfield.importers.limits import broken, check_size
+from fullfield.model.quiet import quiet
 
 _RAW = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
 AVERAGED = (
@@ -78,7 +79,7 @@ def read_torch(path: Path) -> StateDict | None:
     check_size(path)
     held = None
     # A damaged or hostile file raises anything here; what it is is told later.
-    with suppress(Exception), safe_globals(_HARMLESS):
+    with suppress(Exception), quiet(), safe_globals(_HARMLESS):
         held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     return state_in(path, held)
 
