@@ -9,7 +9,7 @@ from fullfield.geometry.network import Network, Scratch
 from fullfield.planning import CONTEXT, EXACT, Tile, make_plan
 from fullfield.planning.overhead import EngineMemory
 from fullfield.planning.plan import Borders
-from fullfield.planning.programs import ProgramCost, program_cost
+from fullfield.planning.programs import ProgramCost, program_cost, weights_of
 from tests.planning.networks import Draft, attentive
 
 
@@ -154,3 +154,13 @@ def test_each_tap_of_a_max_pool_is_a_value_where_taps_are_spread() -> None:
     found = program_cost(network, plan.layout(Tile(0, 0, 4, 4)), batch=1, itemsize=4)
     first, second = 4 * 4 * 18 * 18, 4 * 4 * 16 * 16
     assert found.buffers == first + 2 * second  # the taps of the first lie side by side
+
+
+def test_weights_are_counted_whether_or_not_windows_share_the_layer() -> None:
+    draft = Draft((8, 8))
+    draft.conv(4, 3)
+    draft.conv(2, 3)
+    node = draft.nodes[-1]
+    assert weights_of(node) == 2 * 4 * 3 * 3
+    assert weights_of(replace(node, op="conv2d", kind="whole", macs=node.macs * 4 * 4)) == 2 * 4 * 3 * 3
+    assert weights_of(replace(node, op="linear", shape=(16, 2), kind="whole", macs=16 * 2 * 5)) == 2 * 5
