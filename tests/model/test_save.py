@@ -17,6 +17,7 @@ from torch import nn
 import fullfield.model.save as save_module
 from fullfield.errors import ImageError, UnsupportedError
 from fullfield.importers.load import load
+from fullfield.layers import custom_operators
 from fullfield.model.preprocessing import PRESETS
 from fullfield.model.save import export_onnx, save
 from fullfield.model.torch_export import capture_module
@@ -248,3 +249,14 @@ def test_a_module_that_fixes_its_size_cannot_be_written_with_a_free_one(tmp_path
         export_onnx(net, (3, 8, 8), tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
     export_onnx(net, (3, 8, 8), tmp_path / "net.onnx", free_size=False)
+
+
+class Coupled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return custom_operators.coupled_probabilities(x.mean((2, 3)).sigmoid(), 3)
+
+
+def test_an_operator_without_a_form_in_onnx_is_named(tmp_path: Path) -> None:
+    model = capture_module(Coupled().eval(), window=8, channels=3)
+    with pytest.raises(UnsupportedError, match=r"cannot be written as ONNX \(.*fullfield\.coupled_probabilities"):
+        save(model, tmp_path / "net.onnx")

@@ -110,6 +110,13 @@ def _require_exporter() -> None:
     check_installed("onnxscript", extra="export", where="save", what=what, kind=UnsupportedError)
 
 
+def _first_cause(error: BaseException) -> BaseException:
+    """The error that led to an error: the exporter's own names its step alone."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ...], source: Model | None) -> Any:
     """The exporter's program for a module, its nodes with the layer names of the source model."""
     tensor = next((t for t in module.state_dict().values() if t.is_floating_point()), torch.zeros(0))
@@ -134,7 +141,7 @@ def _program(module: nn.Module, shape: tuple[int, int, int], free: tuple[int, ..
     except Exception as error:  # the exporter raises many types
         raise UnsupportedError(
             source.name if source is not None else type(module).__name__,
-            f"cannot be written as ONNX ({first_line(error)})",
+            f"cannot be written as ONNX ({first_line(_first_cause(error))})",
             fix="keep the network as a Python module",
         ) from error
 
