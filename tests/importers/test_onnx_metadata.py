@@ -77,6 +77,8 @@ def test_labels_next_to_a_file_are_its_class_names_where_they_fit(tmp_path: Path
     for text, names in (("cat\ndog\ncow\n", ("cat", "dog", "cow")), ("cat\ndog\n", None), ("\n\ncow", None)):
         labels.write_text(text)
         assert load(path).class_names == names
+    labels.write_text("cat\ndog\n")
+    assert load(path).about[-1] == ("class names", "labels.txt next to it has 2 names for 3 scores, and is not used")
     labels.write_text("cat\ndog\ncow\n")
     assert load(path, score="g").class_names == ("cat", "dog", "cow")
     assert load(path, class_names=["a", "b", "c"]).class_names == ("a", "b", "c")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -138,16 +137,20 @@ def _load_object(source: Model | nn.Module, options: dict[str, Any]) -> Model:
 
 
 def _labelled(model: Model, folder: Path) -> Model:
-    """The model with the class names in a file in its folder, where it has none and they are one a score."""
+    """The model with the class names in a file in its folder, where it has none; or saying that they do not fit."""
     if model.class_names is not None or model.features is not None:
         return model
     labels = folder / _LABELS
     if not labels.is_file():
         return model
-    with contextlib.suppress(CaptureError):  # it may be a text of another kind
+    try:
         names = read_class_names(labels)
-        return replace(model, class_names=names) if len(names) == model.classes else model
-    return model
+    except CaptureError:  # it may be a text of another kind
+        return model
+    if len(names) == model.classes:
+        return replace(model, class_names=names)
+    unfit = f"{_LABELS} next to it has {len(names)} names for {model.classes} scores, and is not used"
+    return replace(model, about=(*model.about, ("class names", unfit)))
 
 
 def _load_file(source: str, *, weights: Path | None, arch: str | None, trust: bool, options: dict[str, Any]) -> Model:
