@@ -401,9 +401,8 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
             if engine.compiles:
                 peak = engine.tile_bytes(programs(tile, batch, stop), kept, remade=remade)
             else:
-                peak = found.peak_with(
-                    2 * kept - 1 if remade else kept
-                )  # those replaced are freed once they are as many
+                replaced = kept - 1 if remade else 0  # they are freed once they are as many as are kept
+                peak = found.peak_with(kept + replaced)
             use = replace(use, peak_bytes=peak)
             taken = memory_of(use, task.overhead, task.budget, savings)
             if taken.total_bytes <= task.budget:
