@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from fullfield.geometry.axis import Op
-from fullfield.graph.calls import bound, pair
+from fullfield.graph.calls import bound, leaves, pair
 from fullfield.layers import custom_operators as own
 from fullfield.layers import recurrent
 
@@ -47,13 +48,13 @@ def known_result(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     """
     if target in _DIRECT:
         return target(*args, **kwargs)
-    if target in recurrent.GATES:
-        return _recurrent(recurrent.GATES[target], args) if not kwargs else None
+    if target in _RESULTS:
+        return None if kwargs else _RESULTS[target](*args)
     rule = _RULES.get(target)
     if rule is None:
-        return _looked_up(*args) if target is aten.index.Tensor else None
+        return None
     given = bound(target, args, kwargs)
-    tensors = [each for value in given.values() for each in _tensors(value)]
+    tensors = leaves(list(given.values()), Tensor)
     dtype = tensors[0].dtype
     if not (dtype.is_floating_point or target in _OF_ANY_TYPE):
         return None
@@ -65,7 +66,7 @@ def known_result(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
 
 def is_frequent(target: Any) -> bool:
     """Whether there is a rule for an operator, so that ``multiply_adds`` counts what it multiplies."""
-    return target in _DIRECT or target in _RULES or target in recurrent.GATES or target is aten.index.Tensor
+    return target in _DIRECT or target in _RULES or target in _RESULTS
 
 
 def multiply_adds(target: Any, args: Sequence[Any], result: Any) -> int:
@@ -77,12 +78,6 @@ def multiply_adds(target: Any, args: Sequence[Any], result: Any) -> int:
     return 0
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, (list, tuple)):
-        return [each for each in value if isinstance(each, Tensor)]
-    return [value] if isinstance(value, Tensor) else []
-
-
 def _looked_up(table: Tensor, places: Sequence[Tensor | None]) -> Tensor | None:
     """The rows of a table at places; none where the table is looked up along other axes than the first."""
     first = places[0] if len(places) == 1 else None
@@ -91,9 +86,9 @@ def _looked_up(table: Tensor, places: Sequence[Tensor | None]) -> Tensor | None:
     return torch.empty((*first.shape, *table.shape[1:]), dtype=table.dtype, device="meta")
 
 
-def _recurrent(gates: int, args: Sequence[Any]) -> tuple[Tensor, ...] | None:
+def _recurrent(gates: int, *args: Any) -> tuple[Tensor, ...] | None:
     """Of all steps, and the last states; torch's own inference runs every step."""
-    if len({tensor.dtype for value in args for tensor in _tensors(value)}) > 1 or not recurrent.fits(gates, *args):
+    if len({tensor.dtype for tensor in leaves(args, Tensor)}) > 1 or not recurrent.fits(gates, *args):
         return None
     return recurrent.without_numbers(*args)
 
@@ -244,6 +239,11 @@ _POINTWISE = (
     *(aten.add.Scalar, aten.sub.Scalar, aten.mul.Scalar, aten.div.Scalar),
 )
 _OF_ANY_TYPE = frozenset((aten.cat.default, aten.reshape.default, aten.contiguous.default))  # numbers are only moved
+# What some operators give, by their arguments, where it is more than a shape of the arguments' type.
+_RESULTS: dict[OpOverload, Callable[..., Any]] = {
+    aten.index.Tensor: _looked_up,
+    **{target: partial(_recurrent, gates) for target, gates in recurrent.GATES.items()},
+}
 _RULES: dict[OpOverload, ShapeRule] = {
     **dict.fromkeys(_POINTWISE, _pointwise),
     **dict.fromkeys((aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default), _in_evaluation),
