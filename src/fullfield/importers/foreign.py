@@ -93,15 +93,12 @@ def recognised_pickle(path: Path) -> ForeignPickle | None:
 def _of_features(path: Path, library: str) -> str:
     """The command that makes ONNX of a classifier of a table of features, 64 of them as an example."""
     given = "[('x', FloatTensorType([None, 64]))]"
-    source, convert = (
-        ("skl2onnx", "to_onnx(m, initial_types=")
-        if library == "sklearn"
-        else ("onnxmltools.convert", f"convert_{library}(m, initial_types=")
-    )
+    of_sklearn = library == "sklearn"
+    source, convert = ("skl2onnx", "to_onnx") if of_sklearn else ("onnxmltools.convert", f"convert_{library}")
     code = (
         f"import joblib, onnx; from {source}.common.data_types import FloatTensorType; from {source} import "
-        f"{convert.partition('(')[0]}; m = joblib.load({str(path)!r}); "
-        f"onnx.save({convert}{given}), {str(path.with_suffix('.onnx'))!r})"
+        f"{convert}; m = joblib.load({str(path)!r}); "
+        f"onnx.save({convert}(m, initial_types={given}), {str(path.with_suffix('.onnx'))!r})"
     )
     return f"if its features are pixels, 64 of them, say: python -c {shlex.quote(code)}"
 

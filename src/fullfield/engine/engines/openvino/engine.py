@@ -124,7 +124,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _signature(source: UncompiledPart, settings: Mapping[str, Any]) -> Signature:
-    """Of a part; equal keys are those of parts that compile to equal programs."""
+    """What a part's program depends on: parts whose signatures have equal keys compile to equal programs."""
     cpu = [core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     signature = Signature("openvino", openvino().__version__, cpu, sorted(settings.items()))
     write(source.part, source.values, source.constants, signature)
