@@ -189,9 +189,25 @@ def test_a_long_scan_measures_the_machine_once(model: fullfield.Model, long: Non
     assert machine_costs.constants_for(request).measured
 
 
+def test_a_short_scan_does_not_even_measure_how_fast_the_machine_is(
+    model: fullfield.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = prepare_scan(request_of(model, tile=2))
+    macs = job.plan.windows * time_per_window(job.plan)
+    asked: list[int | None] = []
+    monkeypatch.setattr(timing, "macs_per_second", lambda threads: asked.append(threads) or macs)
+    monkeypatch.setattr(timing, "_SLOWEST", macs / 20)  # 20 s, at most
+    assert not calibrate._is_worth(job)
+    assert not asked
+    monkeypatch.setattr(timing, "_SLOWEST", macs / 40)  # 40 s: 25 times 1 s may be enough
+    assert not calibrate._is_worth(job)
+    assert asked == [None]
+
+
 def test_windows_that_are_not_wanted_take_no_time(model: fullfield.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     job = prepare_scan(request_of(model, tile=2))
     macs = job.plan.windows * time_per_window(job.plan)
+    monkeypatch.setattr(timing, "_SLOWEST", 0)
     monkeypatch.setattr(timing, "macs_per_second", lambda threads: macs / 40)  # 40 s: 25 times 1 s are enough
     half = replace(job, wanted=LeftHalf(job.plan.shape[1]))
     assert calibrate._is_worth(job)

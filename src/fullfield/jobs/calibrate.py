@@ -9,7 +9,7 @@ from fullfield.engine.progress import OnProgress, announce
 from fullfield.errors import FullfieldError
 from fullfield.jobs.job import ScanJob, prepare_job
 from fullfield.jobs.machine_costs import can_keep, measured_constants
-from fullfield.jobs.timing import is_worth_measuring, window_seconds
+from fullfield.jobs.timing import is_worth_measuring
 
 _MEASURING_S = {"torch": 1.0, "onnxruntime": 2.0, "openvino": 2.0}  # that measuring takes at most, about
 _TAKEN_BYTES = 128 << 20  # that measuring takes, at most
@@ -25,7 +25,7 @@ def with_measured_costs(job: ScanJob, *, on_disk: bool = False, progress: OnProg
         progress: called once if costs are measured.
     """
     request = job.request
-    if job.plan.constants.measured or not can_keep(request) or not _is_worth(job):
+    if job.plan.constants.measured or not _is_worth(job):
         return job
     announce(progress, "measuring this machine")
     try:
@@ -38,10 +38,10 @@ def with_measured_costs(job: ScanJob, *, on_disk: bool = False, progress: OnProg
 
 def _is_worth(job: ScanJob) -> bool:
     """Whether a scan is predicted to take many times as long as measuring, which its budget has room for."""
-    if job.plan.budget_bytes < _TAKEN_BYTES:
+    plan, request = job.plan, job.request
+    if plan.budget_bytes < _TAKEN_BYTES:
         return False
-    window_s = window_seconds(job.plan, job.request.compute.threads)
-    measuring_s = _MEASURING_S[job.request.engine.name]
-    if not is_worth_measuring(job.plan.windows, window_s, measuring_s):
+    threads, measuring_s = request.compute.threads, _MEASURING_S[request.engine.name]
+    if not is_worth_measuring(plan, plan.windows, threads, measuring_s) or not can_keep(request):
         return False
-    return is_worth_measuring(job.wanted_windows, window_s, measuring_s)  # which may read parts of the image
+    return is_worth_measuring(plan, job.wanted_windows, threads, measuring_s)  # which may read parts of the image

@@ -182,9 +182,9 @@ def _read(kept: Blobs, key: bytes) -> EngineTimes | None:
 
 def _is_worth(job: ScanJob, engines: int, windows: float) -> bool:
     """Whether a scan is predicted to take many times as long as measuring its engines."""
-    window_s = window_seconds(job.plan, job.request.compute.threads)
-    tiles_s = 2 * engines * math.prod(job.plan.tile) * window_s
-    return is_worth_measuring(windows, window_s, _COMPILING_S * (engines - 1) + tiles_s)
+    plan, threads = job.plan, job.request.compute.threads
+    tiles_s = 2 * engines * math.prod(plan.tile) * window_seconds(plan, threads)
+    return is_worth_measuring(plan, windows, threads, _COMPILING_S * (engines - 1) + tiles_s)
 
 
 def _measured(job: ScanJob, others: Mapping[EngineName, str], *, on_disk: bool) -> EngineTimes:

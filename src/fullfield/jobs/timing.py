@@ -17,6 +17,7 @@ from fullfield.planning.choose import time_per_window
 _ENOUGH_S = 0.1  # a run as long as this is timed well
 _LARGEST = 64  # windows in one run, at most
 _WORTH = 25  # times as long as a measurement a scan must be predicted to take
+_SLOWEST = 1e9  # multiply-adds a second of a machine on which a scan may take so long, at least
 
 
 def crop_seconds(net: Model, source: Source) -> float:
@@ -68,6 +69,14 @@ def window_seconds(plan: Plan, threads: int | None) -> float:
     return time_per_window(plan) / macs_per_second(threads)
 
 
-def is_worth_measuring(windows: float, window_s: float, measuring_s: float) -> bool:
-    """Whether windows are predicted to take many times as long as a measurement that may make them faster."""
-    return windows * window_s >= _WORTH * measuring_s
+def is_worth_measuring(plan: Plan, windows: float, threads: int | None, measuring_s: float) -> bool:
+    """Whether windows are predicted to take many times as long as a measurement that may make them faster.
+
+    Args:
+        plan: of the scan.
+        windows: that are computed.
+        threads: that compute.
+        measuring_s: seconds that the measurement takes.
+    """
+    macs, enough_s = windows * time_per_window(plan), _WORTH * measuring_s
+    return macs >= _SLOWEST * enough_s and macs >= macs_per_second(threads) * enough_s
