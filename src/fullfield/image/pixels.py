@@ -204,22 +204,21 @@ def network_input(
     for channel in range(pixels.shape[2]) if one_by_one else (slice(None),):
         out[:, :, channel] = pixels[:, :, channel]
     rows = out.reshape(out.shape[0], -1)  # long rows: broadcasting over three channels is slow
-    number = dtype.type
     span, own = preprocessing.value_range, pixel_range(pixels.dtype, declared)
     if span is not None and own is not None:
         factor = (span[1] - span[0]) / (own[1] - own[0])
-        _apply(np.subtract, rows, number(own[0]), identity=0)
-        _apply(np.multiply, rows, number(factor), identity=1)
-        _apply(np.add, rows, number(span[0]), identity=0)
-    _apply(np.multiply, rows, number(preprocessing.scale), identity=1)
-    _apply(np.subtract, rows, np.array(preprocessing.mean, dtype), identity=0)
-    _apply(np.divide, rows, np.array(preprocessing.std, dtype), identity=1)
+        _apply(np.subtract, rows, own[0], identity=0)
+        _apply(np.multiply, rows, factor, identity=1)
+        _apply(np.add, rows, span[0], identity=0)
+    _apply(np.multiply, rows, preprocessing.scale, identity=1)
+    _apply(np.subtract, rows, *preprocessing.mean, identity=0)
+    _apply(np.divide, rows, *preprocessing.std, identity=1)
     return out.transpose(2, 0, 1)
 
 
-def _apply(operator: np.ufunc, rows: NDArray[Any], operand: Any, *, identity: int) -> None:
+def _apply(operator: np.ufunc, rows: NDArray[Any], *operands: float, identity: int) -> None:
     """Applies an operator in place to rows ``(y, x*c)``, with one operand or one per channel."""
-    numbers = np.atleast_1d(operand)
-    if (numbers == identity).all():
+    if all(operand == identity for operand in operands):
         return
+    numbers = np.array(operands, rows.dtype)
     operator(rows, numbers if numbers.size == 1 else np.tile(numbers, rows.shape[1] // numbers.size), out=rows)

@@ -221,7 +221,7 @@ def plan_scan(
     Raises:
         FullfieldError: a budget that is too small, or a device with too little memory.
     """
-    model = request.model
+    model, device = request.model, request.model.device
     plan = make_plan(
         prepared.network,
         image=source.shape[1:],
@@ -234,7 +234,7 @@ def plan_scan(
             itemsize=prepared.itemsize,
             classes=model.classes,
             encoder=encoder_of(request) if on_disk else None,
-            buffered=BUFFERED if model.device.type == "cuda" else 0,
+            buffered=BUFFERED if device.type == "cuda" else 0,
             engine=request.engine.name,
         ),
         tile=request.compute.tile_shape,
@@ -242,7 +242,7 @@ def plan_scan(
         costs=prepared.costs,
         constants=constants_for(request),
     )
-    check_device_memory(plan, model.device)
+    check_device_memory(plan, device)
     return replace(plan, engine=request.engine.text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from fullfield.arguments import checks_fields
@@ -54,7 +54,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """What is done to the pixels, as JSON-able values."""
-        return {name: value for name, value in asdict(self).items() if name != "known"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "known"}
 
     def to_json(self) -> str:
         """One line of JSON, for the metadata of model files."""

@@ -46,7 +46,7 @@ def cache_folder() -> Path | None:
         base = Path.home() / "Library" / "Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fullfield"
+    return Path(base, "fullfield")
 
 
 class Blobs:

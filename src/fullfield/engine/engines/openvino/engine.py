@@ -18,7 +18,7 @@ from fullfield.canonical.form import Canonical
 from fullfield.engine.engines.blobs import Blobs, Signature
 from fullfield.engine.engines.chain import Run, UncompiledPart
 from fullfield.engine.engines.emission.table import write
-from fullfield.engine.engines.openvino.package import core, openvino
+from fullfield.engine.engines.openvino.package import core, cpu_facts, openvino
 from fullfield.engine.engines.openvino.writer import OpenVinoWriter
 from fullfield.engine.engines.tiles import ChainedTiles
 from fullfield.engine.protocols import Program
@@ -81,8 +81,7 @@ class OpenVinoEngine:
 
 def _hint(precision: str) -> str:
     """OpenVINO's name of a type that the CPU has."""
-    has = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision not in _HINTS or _CAPABILITIES[precision] not in has:
+    if precision not in _HINTS or _CAPABILITIES[precision] not in cpu_facts()[1]:
         fix = 'use precision="float32" (--precision float32)'
         raise UnsupportedError("precision", f"OpenVINO does not compute in {precision} on this CPU", fix=fix)
     return _HINTS[precision]
@@ -125,8 +124,7 @@ def _reason(error: BaseException) -> str:
 
 def _signature(source: UncompiledPart, settings: Mapping[str, Any]) -> Signature:
     """What a part's program depends on: parts whose signatures have equal keys compile to equal programs."""
-    cpu = [core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-    signature = Signature("openvino", openvino().__version__, cpu, sorted(settings.items()))
+    signature = Signature("openvino", openvino().__version__, cpu_facts(), sorted(settings.items()))
     write(source.part, source.values, source.constants, signature)
     return signature
 

@@ -38,6 +38,12 @@ def core() -> Any:
 
 
 @functools.cache
+def cpu_facts() -> list[Any]:
+    """The CPU's name, and the list of what it can compute."""
+    return [core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+
+
+@functools.cache
 def operators() -> Any:
     """OpenVINO's operators."""
     openvino()
