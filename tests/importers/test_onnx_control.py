@@ -139,6 +139,18 @@ def test_a_condition_on_the_number_of_windows_is_refused(tmp_path: Path) -> None
         load_onnx(path)
 
 
+def test_a_bias_that_a_branch_adds_stays_in_the_branch(tmp_path: Path) -> None:
+    nodes = [
+        NODE("Flatten", ["x"], ["f"]),
+        NODE("MatMul", ["f", "w"], ["m"]),
+        NODE("If", ["c"], ["z"], then_branch=graph([NODE("Add", ["m", "b"], ["a"])], ["a"]),
+             else_branch=graph([NODE("Neg", ["m"], ["d"])], ["d"])),
+        NODE("Mul", ["z", "m"], ["y"]),
+    ]  # fmt: skip
+    weights = {"c": np.array(True), "w": np.full((270, 4), 1 / 16, np.float32), "b": np.arange(4, dtype=np.float32)}
+    check(model(nodes, weights), tmp_path, atol=1e-4)
+
+
 INPUTS = [("i", TensorProto.INT64), ("go", TensorProto.BOOL), ("v", TensorProto.FLOAT)]
 
 

@@ -304,6 +304,18 @@ def test_a_product_that_something_else_reads_keeps_its_bias_apart(tmp_path: Path
     check(model(nodes, small), tmp_path, atol=1e-4)
 
 
+def test_a_product_that_is_read_under_another_name_keeps_its_bias_apart(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["m"]),
+        helper.make_node("Identity", ["m"], ["i"]),
+        helper.make_node("Add", ["i", "b"], ["a"]),
+        helper.make_node("Mul", ["a", "m"], ["y"]),
+    ]
+    small = {"w": _weights(270, 5) / 16, "b": _weights(5)}
+    check(model(nodes, small), tmp_path, atol=1e-4)
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_matmul_on_either_side_and_in_more_dimensions(swapped: bool, tmp_path: Path) -> None:
     inputs = ["w", "x"] if swapped else ["x", "w"]

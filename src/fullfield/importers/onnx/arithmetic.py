@@ -171,4 +171,4 @@ def _bias(b: AtenBuilder, call: OnnxCall, at: int) -> OnnxValue | None:
         return None
     if vector.tensors[0].dim() > len(x.shapes[0]) or vector.tensors[0].shape[-1:] != (features,):
         return None
-    return b.extend(x, b.reshape(vector, ([features], [features])))
+    return b.extended(x, b.reshape(vector, ([features], [features])))

@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
@@ -152,11 +152,14 @@ class AtenBuilder:
             return Known.constant(torch.full(low, number, dtype=dtype))
         return self.expand(Known.constant(torch.full([1] * len(low), number, dtype=dtype)), (low, high))
 
-    def extend(self, x: Traced, argument: OnnxValue) -> Traced:
-        """``x`` with one more argument for its node: a bias that the file adds in a separate node."""
-        assert isinstance(argument, Known)
-        x.node.args = (*x.node.args, self._attribute(argument))
-        return x
+    def extended(self, x: Traced, argument: OnnxValue) -> Traced:
+        """``x`` with one more argument for its operator: a bias that the file adds in a separate node.
+
+        A new node, as others may read ``x`` under another name.
+        """
+        node = self._node(cast(AtenOperator, x.node.target), (*x.node.args, argument), x.node.kwargs)
+        node.meta = dict(x.node.meta)
+        return Traced(node, x.tensors)
 
     def _dry(self, target: AtenOperator, index: int, args: Any, kwargs: Any) -> Any:
         """The operator's result on tensors without data; raises torch's error where the shapes do not fit."""
