@@ -47,6 +47,26 @@ def test_values_that_are_freed_within_a_tile_leave_their_pages_to_the_next_ones(
     heap.trim()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("budget", "kept"), [(15 * 10**8, True), (14 * 10**8, False)])
+def test_a_scan_with_room_in_its_budget_keeps_the_pages_of_large_values(budget: int, kept: bool) -> None:
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("not glibc")
+
+    def returned() -> int:
+        heap.trim()
+        value = np.ones(6_000_000)  # 48 MB: enough to get pages of its own
+        full = resident()
+        del value
+        return full - resident()
+
+    with heap.Heap(plan_of(10**9, budget)):
+        assert (returned() < 5e6) == kept
+    assert returned() > 40e6
+    heap.keep_free(0)
+    heap.trim()
+
+
 class Held:
     """A process's memory: what is in use, and what is held free until it is handed back."""
 

@@ -15,7 +15,8 @@ from fullfield.planning import Plan
 from fullfield.planning.constants import CONSTANTS
 
 _PAGE = mmap.PAGESIZE
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, by malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of mallopt, by malloc.h
+_MMAP_MAX_DEFAULT = 65536  # by malloc.c
 _MOST_OPTION = 2**31 - 1
 _WITHIN_TILE = 3 / 4  # of the predicted bytes that a process may hold between batches: the next one takes some more
 
@@ -28,9 +29,14 @@ class Heap:
     returns all beyond 64 MB whenever a value is freed, and the next value of that size gets fresh pages, which takes
     longer than to write it.
 
-    While it is entered, ``trim_excess_within_tile`` limits what a tile's own batches of windows leave: glibc gives each
-    aligned value a piece that later ones do not fit into, and ONNX Runtime allocates all its values so. Over 60 batches
-    of EfficientNet-B0 its process came to hold 300 MB where 100 were in use.
+    Values of 32 MB and more get pages of their own from the system, in every tile anew. While it is entered, and if
+    the budget has room for half a tile more, they come from the heap, too: some virtual machines hand pages that lie
+    free back to their host, and take ten times as long to get them again as to write them. They took 4 of 62 ms a
+    window in ResNet-50's exact scans (torch; 0.1 so), and the process came to hold 110 MB more.
+
+    ``trim_excess_within_tile`` limits what a tile's own batches of windows leave: glibc gives each aligned value a
+    piece that later ones do not fit into, and ONNX Runtime allocates all its values so. Over 60 batches of
+    EfficientNet-B0 its process came to hold 300 MB where 100 were in use.
 
     Args:
         plan: of the scan. A quarter of its predicted peak may be held free, and up to half of the peak more if the
@@ -44,14 +50,19 @@ class Heap:
         start = held_bytes()
         self.limit = start + plan.memory.overhead_bytes + self.most
         self.limit_within_tile = start + int(_WITHIN_TILE * plan.memory.total_bytes)
+        self.holds_large_values = plan.spare_bytes >= peak // 2
         keep_free(self.most)
 
     def __enter__(self) -> Self:
+        if self.holds_large_values:
+            keep_large_values(True)
         self._before = _entered.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         _entered.reset(self._before)
+        if self.holds_large_values:
+            keep_large_values(False)
 
     def trim_excess(self) -> None:
         """Trims if the process holds more than the limit, or if its resident memory is unknown."""
@@ -109,13 +120,18 @@ def trim() -> None:
 
 
 def keep_free(most: int) -> None:
-    """Lets glibc's heap hold so many free bytes at its end; values of 32 MB and more keep pages of their own.
+    """Lets glibc's heap hold so many free bytes at its end; values of 32 MB and more get pages of their own.
 
     Does nothing if the C library has no ``mallopt``.
     """
     set_option = _of_c_library("mallopt")
     set_option(_MMAP_THRESHOLD, CONSTANTS.heap_bytes)
     set_option(_TRIM_THRESHOLD, min(max(most, 2 * CONSTANTS.heap_bytes), _MOST_OPTION))
+
+
+def keep_large_values(kept: bool) -> None:
+    """Whether glibc takes values of 32 MB and more from its heap, where their memory stays when they are freed."""
+    _of_c_library("mallopt")(_MMAP_MAX, 0 if kept else _MMAP_MAX_DEFAULT)
 
 
 @functools.cache
