@@ -38,7 +38,6 @@ def test_an_array_scanned_to_memory_takes_pixels_and_scores_only() -> None:
         ahead=2,
         readers=2,
         classes=5,
-        name=found.name,
     )
 
 
@@ -51,7 +50,6 @@ def test_a_file_takes_a_cache_and_a_store_blocks_and_both_threads_and_handles(tm
     assert found.padded
     assert found.stored == Stored(2, 4, (64, 256, 256))
     assert found.fixed_bytes == raster.metadata.held_bytes + 24 * 2**20
-    assert found.name == raster.name
 
 
 def test_a_cache_of_the_size_that_was_planned_leaves_an_image_in_memory_alone(tmp_path: Path) -> None:

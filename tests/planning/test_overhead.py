@@ -125,7 +125,7 @@ def test_coarser_levels_are_built_beside_the_computation_where_there_is_room() -
     assert not counted(in_memory, 8 * levels - 1, **little).builds_levels  # more than an eighth of the budget
 
 
-STRIPED = replace(FILE, file_tile=(64, 20_000), name="scan.tif")
+STRIPED = replace(FILE, file_tile=(64, 20_000))
 STRIP_BYTES = 192 * 20_000 * 9  # a region of 100 px touches three strips of 64
 
 
@@ -135,7 +135,7 @@ def test_strips_are_cached_for_a_row_of_tiles_unless_memory_is_saved() -> None:
     saved = counted(STRIPED, savings=STRIPS)
     assert saved.cache_bytes == 3 * MB
     enough = (saved.total_bytes - 3 * MB + STRIP_BYTES) / 1e6
-    assert saved.remark.startswith("scan.tif: its strips are 20000 px wide and are decoded anew for every tile")
+    assert saved.remark.startswith("its strips are 20000 px wide and are decoded anew for every tile")
     assert f"a budget of about {enough:.0f} MB" in saved.remark
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -29,7 +30,10 @@ from fullfield.mask.background import Foreground, find_foreground
 from fullfield.mask.wanted import wanted_cells
 from fullfield.planning import Plan, make_plan
 from fullfield.planning.calibration import constants_to_json
+from fullfield.planning.choose import time_per_window
+from fullfield.planning.cost_cache import Repeats
 from fullfield.planning.mode import mode_text
+from fullfield.planning.search import GAIN
 from fullfield.planning.shards import map_cells
 from fullfield.store.encoding import ScoreEncoder, score_encoder
 from fullfield.store.maps import MapSpec
@@ -38,6 +42,7 @@ from fullfield.store.record import plain_json
 # Of what a journal says of its job. 3 named no engine; in 2 chunks had no checksums; 0.1.0's first journals had none.
 _RECORD_FORMAT = 4
 _SAMPLED = 64  # tiles that are asked for wanted cells
+_MOST_SCANS = 64  # that a plan counts preparing for: of more it is a small part
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +145,7 @@ class ScanJob:
                     "engine": {"name": self.engine.name, "version": self.engine.version},
                     "precision": request.engine.precision,
                     **({} if (costs := constants_to_json(plan.constants)) is None else {"costs": costs}),
+                    **({} if plan.scans == 1 else {"scans": plan.scans}),
                 },
             },
         }
@@ -157,6 +163,11 @@ class ScanJob:
         """The signal's sample rate, if known; nothing of an image."""
         rate = self.source.image.original.metadata.sample_rate
         return {"signal": {"sample_rate_hz": rate}} if self.request.model.of_signals else {}
+
+    def count(self) -> None:
+        """Notes that it ran, for the plans of equal scans."""
+        repeats = self.prepared.costs.repeats(_kind(self.request, self.source, self.plan.step))
+        repeats.ran, repeats.planned = repeats.ran + 1, self.plan.scans
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -222,7 +233,8 @@ def plan_scan(
         FullfieldError: a budget that is too small, or a device with too little memory.
     """
     model, device = request.model, request.model.device
-    plan = make_plan(
+    planned = partial(
+        make_plan,
         prepared.network,
         image=source.shape[1:],
         step=step,
@@ -242,8 +254,36 @@ def plan_scan(
         costs=prepared.costs,
         constants=constants_for(request),
     )
+    plan = _plan_again(planned, _repeats(request, prepared, source, step))
     check_device_memory(plan, device)
-    return replace(plan, engine=request.engine.text)
+    remark = plan.memory.remark and f"{source.image.raster.name}: {plan.memory.remark}"
+    return replace(plan, engine=request.engine.text, memory=replace(plan.memory, remark=remark))
+
+
+def _plan_again(planned: Callable[..., Plan], before: Repeats) -> Plan:
+    """The plan that equal scans had before, or one for as many scans again where those would save its preparing.
+
+    So another plan is prepared once the one before has cost about as much more. For powers of 2 there are few plans.
+    """
+    plan = planned(scans=before.planned)
+    scans = min(_MOST_SCANS, 1 << max(0, before.ran.bit_length() - 1))
+    if scans <= before.planned:
+        return plan
+    other = planned(scans=scans)
+    return other if other.time < GAIN * time_per_window(plan) else plan
+
+
+def _repeats(request: ScanRequest, prepared: PreparedModel, source: ScannedSource, step: Pair) -> Repeats:
+    """The equal scans that ran before; where others must plan the same, those that the request names."""
+    if request.scans is not None or request.compute.world > 1:
+        return Repeats(planned=request.scans or 1)
+    return prepared.costs.repeats(_kind(request, source, step))
+
+
+def _kind(request: ScanRequest, source: ScannedSource, step: Pair) -> Hashable:
+    """Equal for scans that an equal plan would run by the same programs."""
+    compute = request.compute
+    return source.shape, step, request.borders, compute.tile, compute.method, compute.budget_bytes
 
 
 def encoder_of(request: ScanRequest) -> ScoreEncoder:

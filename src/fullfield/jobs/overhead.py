@@ -51,5 +51,4 @@ def overhead_of(
         + (0 if in_memory and encoder is None else _SLACK)
         + ENGINES[engine].fixed_bytes,
         engine=ENGINES[engine],
-        name=raster.name,
     )

@@ -92,7 +92,7 @@ def prepare_passes(
             sized = replace(request, scale=request.scale * scale, borders=borders)
             job = prepare_scan(sized, progress=progress)
             request = replace(request, where=job.request.where)  # a background is found once
-            jobs.append(job)
+            jobs.append(replace(job, request=replace(job.request, scans=job.plan.scans)))  # for all views, in any store
         known = () if finished is None or scale != 1 or passes.views[0] != ORIGINAL else (finished,)
         pairs = [(view, job) for job in jobs for view in passes.views][len(known) :]
         scans = [(view, turned_job(job, view)) for view, job in pairs]

@@ -45,6 +45,7 @@ class ScanRequest:
         target: what these windows are to show; ``None`` for what the mode promises.
         engine_why: why its engine was chosen, if not as asked for.
         constants: to plan it by; ``None`` for those of this machine, where they were measured.
+        scans: equal scans to plan it for; ``None`` for as many as the model ran before.
     """
 
     model: Model
@@ -60,6 +61,7 @@ class ScanRequest:
     target: Target | None = None
     engine_why: str | None = None
     constants: CostConstants | None = None
+    scans: int | None = None
 
     @cached_property
     def engine(self) -> EngineChoice:

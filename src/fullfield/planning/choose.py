@@ -39,6 +39,7 @@ def make_plan(
     method: Method = "auto",
     costs: CostCache | None = None,
     constants: CostConstants = CONSTANTS,
+    scans: int = 1,
 ) -> Plan:
     """The plan that should scan ``image`` in the least time within the budget.
 
@@ -58,6 +59,7 @@ def make_plan(
         method: how steps finer than the network's stride are run; the cheapest by default.
         costs: cached costs of this network for numbers of ``itemsize``; new ones are added.
         constants: of the engine that computes.
+        scans: equal scans that share what is prepared.
 
     Raises:
         BudgetError: single windows, or tiles of the size asked for, take more than the budget, and how much they take.
@@ -71,8 +73,8 @@ def make_plan(
     if network.needs_batch_of_one:
         tile, batch = tile or (1, 1), 1
     budget = DEFAULT_BUDGET_BYTES if budget_bytes is None else budget_bytes
-    task = _Task(costs, borders, image, step, overhead or Overhead(), budget, tile, batch, constants)
-    key = (borders, image, step, task.overhead, budget_bytes, tile, batch, constants, method)
+    task = _Task(costs, borders, image, step, overhead or Overhead(), budget, tile, batch, constants, scans)
+    key = (borders, image, step, task.overhead, budget_bytes, tile, batch, constants, scans, method)
     return costs.plan(key, partial(_chosen, task, method, strict=budget_bytes is not None))
 
 
@@ -166,6 +168,7 @@ class _Task:
     tile: Pair | None
     batch: int | None
     constants: CostConstants
+    scans: int
 
     @property
     def network(self) -> Network:
@@ -285,13 +288,14 @@ class _Kinds:
         """Of how many kinds the programs may be kept: of all, of those in a row of tiles, of one."""
         return sorted({min(n, CACHED_PROGRAMS) for n in (self.total, self.row, 1)}, reverse=True)
 
-    def made(self, kept: int, rows: int) -> int:
-        """How often programs are made in a scan of so many rows of tiles, and in a later one if not all are kept.
+    def made(self, kept: int, rows: int, scans: int) -> float:
+        """How often programs are made for one of several equal scans of so many rows of tiles.
 
-        Where those of a row of tiles are not kept they are made in every row.
+        Those that are kept serve all scans. Where not all are, they are made again in a later scan too, which is
+        counted as well; where those of a row of tiles are not kept, in every row.
         """
         once = rows * self.columns if kept < self.row else self.total
-        return once if kept >= self.total else 2 * once
+        return once / scans if kept >= self.total else 2 * once
 
 
 def _kinds(task: _Task, tile: Pair, every: Pair) -> _Kinds:
@@ -417,7 +421,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         if task.overhead.engine.compiles:
             prepared += task.constants.macs_per_operator * programs(tile, batch, stop).operators
         rows, columns = task.map_shape(task.step)
-        made = kinds(tile).made(kept, min(cell_stride[0], rows) * tiles_along(shape[0], tile[0]))
+        made = kinds(tile).made(kept, min(cell_stride[0], rows) * tiles_along(shape[0], tile[0]), task.scans)
         time += made * prepared / (rows * columns)
         return TileOption(tile, batch, stop, work, time, taken.total_bytes)
 
@@ -457,4 +461,6 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         cell_stride=cell_stride,
         constants=task.constants,
         programs=kept if kept < kinds(best.tile).kept[0] else CACHED_PROGRAMS,
+        scans=task.scans,
+        time=best.time,
     )

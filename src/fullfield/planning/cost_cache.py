@@ -53,6 +53,19 @@ class PerWindow:
     macs: int
 
 
+@dataclass
+class Repeats:
+    """Equal scans that ran before, which share what is prepared.
+
+    Args:
+        ran: how many.
+        planned: for how many the last of them was planned.
+    """
+
+    ran: int = 0
+    planned: int = 1
+
+
 class CostCache:
     """The costs of one network's tiles.
 
@@ -70,6 +83,11 @@ class CostCache:
         self._symmetric: OrderedDict[Hashable, bool] = OrderedDict()
         self._per_window: OrderedDict[Hashable, PerWindow] = OrderedDict()
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+        self._repeats: OrderedDict[Hashable, Repeats] = OrderedDict()
+
+    def repeats(self, key: Hashable) -> Repeats:
+        """The scans of an equal ``key`` that ran before; the same object for equal keys."""
+        return _cached(self._repeats, _PLANS, key, Repeats)
 
     def plan(self, key: Hashable, make: Callable[[], Plan]) -> Plan:
         """The plan that was made before for an equal ``key``, or a new one."""

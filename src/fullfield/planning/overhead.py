@@ -129,7 +129,6 @@ class Overhead:
         classes: scores of a window.
         stored: how the map is stored; ``None`` for one in memory, which belongs to the caller.
         fixed_bytes: held whatever the tile: the reader's own cache, threads, handles, compressors.
-        name: of the image, for remarks.
         engine: memory that the engine takes.
     """
 
@@ -145,7 +144,6 @@ class Overhead:
     classes: int = 0
     stored: Stored | None = None
     fixed_bytes: int = 0
-    name: str = "image"
     engine: EngineMemory = EngineMemory()
 
     @property
@@ -294,7 +292,7 @@ def _remarked(memory: Memory, overhead: Overhead, region: Pair) -> Memory:
         return memory
     enough = (memory.total_bytes - memory.cache_bytes + wanted) / 1e6
     remark = (
-        f"{overhead.name}: its strips are {overhead.file_tile[1]} px wide and are decoded anew for every tile; "
+        f"its strips are {overhead.file_tile[1]} px wide and are decoded anew for every tile; "
         f"a budget of about {enough:.0f} MB, or a tiled file, avoids that"
     )
     return replace(memory, remark=remark)

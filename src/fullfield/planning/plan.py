@@ -86,6 +86,8 @@ class Plan:
         constants: of the engine, by which the plan was chosen.
         programs: of tiles that are kept at once; less than ``CACHED_PROGRAMS`` where the budget has no room for those
             of every kind of tile.
+        scans: equal scans for which preparing was counted once.
+        time: predicted for one window, preparing counted, in multiply-adds.
     """
 
     network: Network
@@ -107,6 +109,8 @@ class Plan:
     engine: str = ""
     constants: CostConstants = CONSTANTS
     programs: int = CACHED_PROGRAMS
+    scans: int = 1
+    time: float = 0.0
 
     @property
     def all_passes(self) -> tuple[Plan, ...]:
@@ -198,6 +202,7 @@ class Plan:
             "why": self.why,
             "engine": self.engine,
             "costs": self.costs,
+            "scans": self.scans,
             "passes": len(self.all_passes),
             "tile": self.tile,
             "batch": self.batch,
@@ -270,7 +275,7 @@ def _notes(plan: Plan, table: PlanTable) -> tuple[str, ...]:
         f"halo      {top} px above, {bottom} below, {left} left, {right} right of a tile's own pixels",
         f"memory    {memory:,.0f} MB of {budget:,.0f} MB allowed",
         *([f"engine    {plan.engine}"] if plan.engine else []),
-        f"costs     {plan.costs}",
+        f"costs     {plan.costs}" + (f"; {plan.scans} equal scans share what is prepared" if plan.scans > 1 else ""),
         f"work      {scan} MACs, crop by crop {crops}: {fewer_text(table.mac_ratio)}{_cheaper_mode(plan, table)}",
     ]
     return tuple(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 10))
