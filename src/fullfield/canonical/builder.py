@@ -100,14 +100,8 @@ class CanonicalBuilder:
         return self._made[key]
 
     def finish(self, name: str) -> GraphModule:
-        """The graph as a module, without dead nodes and without weights that no node reads."""
+        """The graph as a module, without dead nodes; it takes the weights that nodes read."""
         self.graph.eliminate_dead_code()
-        used = {str(n.target) for n in self.graph.nodes if n.op == "get_attr"}
-        parameters = dict(self.root.named_parameters(remove_duplicate=False))
-        for target in [*parameters, *dict(self.root.named_buffers(remove_duplicate=False))]:
-            if target not in used:
-                holder, _, leaf = target.rpartition(".")
-                delattr(self.root.get_submodule(holder), leaf)
         return uncompiled(self.root, self.graph, name)
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx._lazy_graph_module import _LazyGraphModule
 
 
-def uncompiled(root: nn.Module, graph: Graph, name: str) -> GraphModule:
+def uncompiled(root: nn.Module | dict[str, Any], graph: Graph, name: str) -> GraphModule:
     """A module of a graph that is changed again, or only read: its code is made when it is first called or printed.
 
     Making it takes a third of the time in which a network is prepared.
 
     Args:
-        root: holds the tensors that the graph reads.
+        root: holds the tensors that the graph reads, by the names by which it reads them.
         graph: of the module.
         name: of its class.
     """

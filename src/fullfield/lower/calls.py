@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import nn
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import GraphModule, Node
 
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.network import Network
+from fullfield.graph.attributes import attribute_of
 from fullfield.graph.calls import bind
 from fullfield.graph.rewriting import uncompiled
 from fullfield.lower.writer import Writer
@@ -73,30 +71,8 @@ def cells_last(node: Node, rank: int) -> list[int]:
 
 
 def module_of(to: Writer, net: Canonical, name: str) -> GraphModule:
-    """The module of a program that is written."""
-    root = nn.Module()
+    """The module of a program that is written, with the weights and constants that it reads."""
     device = next(net.graph.parameters(), torch.empty(0)).device
     read = {str(n.target) for n in to.graph.nodes if n.op == "get_attr"}
-    for constant, tensor in to.constants.items():
-        if constant in read:
-            root.register_buffer(constant, tensor.to(device))
-    _adopt(root, net.graph, to.graph)
-    return uncompiled(root, to.graph, name)
-
-
-def _adopt(root: nn.Module, source: nn.Module, graph: Graph) -> None:
-    """Gives ``root`` the parameters and buffers of ``source`` that ``graph`` reads."""
-    for target in {str(n.target) for n in graph.nodes if n.op == "get_attr"}:
-        if hasattr(root, target):
-            continue
-        holder_name, _, leaf = target.rpartition(".")
-        tensor: Any = getattr(source.get_submodule(holder_name), leaf)
-        holder = root
-        for part in filter(None, holder_name.split(".")):
-            if not hasattr(holder, part):
-                setattr(holder, part, nn.Module())
-            holder = getattr(holder, part)
-        if isinstance(tensor, nn.Parameter):
-            holder.register_parameter(leaf, tensor)
-        else:
-            holder.register_buffer(leaf, tensor)
+    made = {target: tensor.to(device) for target, tensor in to.constants.items() if target in read}
+    return uncompiled(made | {t: attribute_of(net.graph, t) for t in read - made.keys()}, to.graph, name)
