@@ -44,7 +44,9 @@ def test_values_of_32_mib_and_more_leave_no_pieces_of_the_heap_idle(rows: int, i
     draft = Draft((rows, 1024), 8)
     draft.add("cell", 1)
     image, own = 32 * MIB * rows // 1024, 4 * MIB * rows // 1024
-    assert one_window(draft.done()).peak_bytes == 2 * own + image + int(2.6 * 2 * own + idle * image) + 2 * 40_000
+    cost = one_window(draft.done())
+    assert cost.peak_bytes == 2 * own + image + int(2.6 * 2 * own + idle * image) + 2 * 40_000
+    assert cost.large_bytes == (0 if idle else image)
 
 
 @pytest.mark.parametrize("make", [padded, attentive, unpadded])

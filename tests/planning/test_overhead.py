@@ -71,6 +71,12 @@ def test_without_overhead_a_scan_takes_what_its_computation_takes() -> None:
     assert Overhead().savings == (Savings(),)
 
 
+def test_memory_of_large_values_is_kept_where_the_budget_has_room_for_it() -> None:
+    kept = counted(Overhead(), 6 * MB, large_bytes=5 * MB)
+    assert (kept.kept_bytes, kept.total_bytes) == (5 * MB, 6 * MB)
+    assert counted(Overhead(), 6 * MB, large_bytes=5 * MB + 1) == counted(Overhead(), 6 * MB)
+
+
 def test_pixels_beyond_the_edges_take_another_copy_in_each_reader() -> None:
     assert counted(replace(FILE, padded=True)).pixels_bytes == counted().pixels_bytes + 2 * READY
 

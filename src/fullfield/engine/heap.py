@@ -30,9 +30,10 @@ class Heap:
     longer than to write it.
 
     Values of 32 MB and more get pages of their own from the system, in every tile anew. While it is entered, and if
-    the budget has room for half a tile more, they come from the heap, too: some virtual machines hand pages that lie
-    free back to their host, and take ten times as long to get them again as to write them. They took 4 of 62 ms a
-    window in ResNet-50's exact scans (torch; 0.1 so), and the process came to hold 110 MB more.
+    the plan has room for it, they come from the heap, too: some virtual machines hand pages that lie free back to their
+    host, and take ten times as long to get them again as to write them. They took 4 of 62 ms a window in ResNet-50's
+    exact scans in torch, and take 0.1 so. In the pieces that freed values leave not all later ones find room: ResNet-50
+    came to hold 110 MB more, and one of half as many channels at a step of 8 px 560 MB more.
 
     ``trim_excess_within_tile`` limits what a tile's own batches of windows leave: glibc gives each aligned value a
     piece that later ones do not fit into, and ONNX Runtime allocates all its values so. Over 60 batches of
@@ -45,23 +46,23 @@ class Heap:
     """
 
     def __init__(self, plan: Plan) -> None:
+        self.keeps_large = plan.memory.kept_bytes > 0
         peak = plan.memory.tile_bytes
         self.most = peak // 4 + min(peak, plan.spare_bytes) // 2
         start = held_bytes()
         self.limit = start + plan.memory.overhead_bytes + self.most
         self.limit_within_tile = start + int(_WITHIN_TILE * plan.memory.total_bytes)
-        self.holds_large_values = plan.spare_bytes >= peak // 2
         keep_free(self.most)
 
     def __enter__(self) -> Self:
-        if self.holds_large_values:
+        if self.keeps_large:
             keep_large_values(True)
         self._before = _entered.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         _entered.reset(self._before)
-        if self.holds_large_values:
+        if self.keeps_large:
             keep_large_values(False)
 
     def trim_excess(self) -> None:

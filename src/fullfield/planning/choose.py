@@ -398,7 +398,8 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
     def memory(tile: Pair, batch: int, stop: int | None, found: Cost) -> tuple[Memory, int]:
         """What a scan takes, and of how many kinds of tiles it keeps the programs: all, if the budget allows."""
         engine, extent = task.overhead.engine, (tile[0] * cell_stride[0], tile[1] * cell_stride[1])
-        use = TileUse(found.peak_bytes, found.region, math.prod(tile), extent, task.map_shape(task.step))
+        large = 0 if engine.compiles else found.large_bytes
+        use = TileUse(found.peak_bytes, found.region, math.prod(tile), extent, task.map_shape(task.step), large)
         counts = kinds(tile).kept
         for kept in counts:
             remade = kept < kinds(tile).total

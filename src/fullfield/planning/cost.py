@@ -33,6 +33,7 @@ class Cost:
         kinds: multiply-adds by kind, where they are not those of dense convolutions.
         prepared_calls: operators of the tile's programs: those called, each once for all batches of windows.
         kind_bytes: bytes of the programs of one more kind of tile.
+        large_bytes: of ``peak_bytes``, values that get pages of their own from the system.
     """
 
     shared_macs: int
@@ -45,6 +46,7 @@ class Cost:
     kinds: MacKinds = field(default_factory=MacKinds)
     prepared_calls: int = 0
     kind_bytes: int = 0
+    large_bytes: int = 0
 
     def peak_with(self, kinds: int) -> int:
         """Most bytes in use at once where programs of so many kinds of tiles are in memory."""
@@ -89,17 +91,19 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     moved += windows * (gathered + sum(window_size[n.name] for n in rest))
     kinds = [(mac_kind(n, network, layout), layout.cells(n.name) * n.macs) for n in shared if n.macs]
     kinds += [(mac_kind(n, network), windows * n.window_macs) for n in rest if n.macs]
+    peak, large = _peak_bytes(network, layout, size, batch, itemsize)
     return Cost(
         shared_macs=sum(layout.cells(n.name) * n.macs for n in shared),
         window_macs=windows * sum(n.window_macs for n in rest),
         moved_bytes=moved,
-        peak_bytes=_peak_bytes(network, layout, size, batch, itemsize) + programs,
+        peak_bytes=peak + programs,
         calls=calls,
         region=(bottom - top, right - left),
         weight_bytes=weights,
         kinds=MacKinds.of(kinds),
         prepared_calls=families + len(rest),
         kind_bytes=CONSTANTS.call_bytes // KINDS * operators + 4 * indices,
+        large_bytes=large,
     )
 
 
@@ -140,8 +144,10 @@ def _program_bytes(calls: int, gathered: int, network: Network, itemsize: int) -
     return CONSTANTS.call_bytes * calls + 4 * gathered + ordered * itemsize
 
 
-def _peak_bytes(network: Network, layout: TileLayout, size: Mapping[str, int], batch: int, itemsize: int) -> int:
-    """Most bytes in use at once while a tile is computed, idle pieces of the heap included."""
+def _peak_bytes(
+    network: Network, layout: TileLayout, size: Mapping[str, int], batch: int, itemsize: int
+) -> tuple[int, int]:
+    """Most bytes in use while a tile is computed, idle pieces of the heap included; and those of large values."""
     shared = [n for n in network if n.name in layout.y]
     rest = [n for n in network if n.name not in layout.y]
     batch_size = {n.name: batch * n.window_elements * n.itemsize_factor * itemsize for n in network}
@@ -169,7 +175,8 @@ def _peak_bytes(network: Network, layout: TileLayout, size: Mapping[str, int], b
         held = [s[name] for s in (size, batch_size) for name in layout.frontier_inputs]
         return max(first, _total(held, below) + 2 * scores + windows.peak(below))
 
-    return peak(math.inf) + int(CONSTANTS.idle_heap * peak(CONSTANTS.heap_bytes))
+    most, on_heap = peak(math.inf), peak(CONSTANTS.heap_bytes)
+    return most + int(CONSTANTS.idle_heap * on_heap), most - on_heap
 
 
 @dataclass(frozen=True)

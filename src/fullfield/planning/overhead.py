@@ -214,6 +214,7 @@ class TileUse:
         windows: of a tile.
         extent: rows and columns of the map over which a tile's windows lie.
         shape: rows and columns of the map.
+        large_bytes: of the peak, values that get pages of their own from the system.
     """
 
     peak_bytes: int
@@ -221,6 +222,7 @@ class TileUse:
     windows: int
     extent: Pair
     shape: Pair
+    large_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ class Memory:
         levels_bytes: coarser levels of a stored map, where they are built during the computation.
         cache_bytes: decoded pixels.
         fixed_bytes: what does not depend on the tile.
+        kept_bytes: free memory of large values that stays for the next ones, if the budget has room for it.
         block: rows and columns of cells that are written as one; all of a map in memory.
         remark: a warning for the user; empty if there is none.
     """
@@ -246,6 +249,7 @@ class Memory:
     levels_bytes: int = 0
     cache_bytes: int = 0
     fixed_bytes: int = 0
+    kept_bytes: int = 0
     block: Pair = (0, 0)
     remark: str = ""
 
@@ -253,7 +257,7 @@ class Memory:
     def overhead_bytes(self) -> int:
         """All but the computation."""
         waiting = self.pixels_bytes + self.scores_bytes + self.blocks_bytes + self.levels_bytes
-        return waiting + self.cache_bytes + self.fixed_bytes
+        return waiting + self.cache_bytes + self.fixed_bytes + self.kept_bytes
 
     @property
     def total_bytes(self) -> int:
@@ -281,7 +285,8 @@ def memory_of(use: TileUse, overhead: Overhead, budget: int, savings: Savings) -
         blocks = _BLOCKS * math.prod(block) * cell_bytes
         levels = overhead.stored.level_bytes(block)
         levels = levels if levels <= min(_LEVEL_SHARE * budget, free - blocks) else 0
-    memory = Memory(use.peak_bytes, pixels, scores, blocks, levels, cache, overhead.fixed_bytes, block)
+    kept = use.large_bytes if use.large_bytes <= free - blocks - levels else 0
+    memory = Memory(use.peak_bytes, pixels, scores, blocks, levels, cache, overhead.fixed_bytes, kept, block)
     return _remarked(memory, overhead, use.region)
 
 
