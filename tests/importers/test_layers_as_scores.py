@@ -148,6 +148,19 @@ def test_outputs_of_the_highest_scores_alone_are_refused_with_the_name_of_all_sc
         load_onnx(with_outputs(tmp_path, "values", "places"))
 
 
+@pytest.mark.parametrize("kind", [onnx.TensorProto.INT64, onnx.TensorProto.BOOL])
+def test_an_output_of_integers_beside_one_of_reals_is_no_score(kind: int, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["p"]), helper.make_node("Flatten", ["p"], ["scores"]),
+        helper.make_node("Greater", ["scores", "limit"], ["above"]),
+        helper.make_node("Cast", ["above"], ["label"], to=kind),
+    ]  # fmt: skip
+    made = model(nodes, {"limit": np.float32(0)}, outputs=("label", "scores"))
+    made.graph.output[0].type.tensor_type.elem_type = kind
+    x = torch.from_numpy(windows(2, (3, 9, 10)))
+    torch.testing.assert_close(load_onnx(stored(made, tmp_path))(x), x.mean((2, 3)), rtol=0, atol=1e-6)
+
+
 def test_several_outputs_that_may_be_scores_are_listed(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"has 2 outputs \(0: logits, 1: pooled\)"):
         load_onnx(with_outputs(tmp_path, "logits", "pooled"))

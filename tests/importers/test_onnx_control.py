@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from fullfield.errors import CaptureError
@@ -207,6 +208,83 @@ def test_a_scan_is_unrolled(axis: int, backwards: int, tmp_path: Path) -> None:
         NODE("Flatten", ["last"], ["l"]), NODE("Flatten", ["all"], ["f"]), NODE("Concat", ["l", "f"], ["y"], axis=1),
     ]  # fmt: skip
     check(model(nodes, {"w": np.float32(0.3)}), tmp_path, atol=1e-5)
+
+
+def scanned(body: onnx.GraphProto, weights: dict[str, Any], **options: Any) -> onnx.ModelProto:
+    """A scan over the rows of a constant, whose state is the window's pixels ``(n, 270)``."""
+    nodes = [
+        NODE("Flatten", ["x"], ["f"]),
+        NODE("Scan", ["f", "rows"], ["last", "all"], name="scan", body=body, num_scan_inputs=1, **options),
+        NODE("Transpose", ["all"], ["d"], perm=[1, 0]), NODE("ReduceSum", ["last", "axes"], ["s"]),
+        NODE("Concat", ["d", "s"], ["y"], axis=1),
+    ]  # fmt: skip
+    rows = np.random.default_rng(3).standard_normal((600, 270)).astype(np.float32)
+    return model(nodes, {"rows": rows, "axes": ints(1), **weights})
+
+
+ROW_INPUTS = [("state", TensorProto.FLOAT), ("row", TensorProto.FLOAT)]
+KEPT = NODE("Identity", ["state"], ["kept"])
+DISTANCES = [  # of a window to a row; the last step of each is called d
+    [NODE("Sub", ["state", "row"], ["a"]), NODE("ReduceSumSquare", ["a"], ["d"], axes=[1], keepdims=0)],
+    [NODE("Sub", ["row", "state"], ["a"]), NODE("Abs", ["a"], ["b"]),
+     NODE("ReduceMax", ["b"], ["d"], axes=[-1], keepdims=0)],
+    [NODE("Sub", ["state", "row"], ["a"]), NODE("Abs", ["a"], ["b"]), NODE("Pow", ["b", "three"], ["c"]),
+     NODE("ReduceSum", ["c", "axes"], ["d"], keepdims=0)],
+    [NODE("Cast", ["row"], ["e"], to=TensorProto.DOUBLE), NODE("Cast", ["e"], ["r"], to=TensorProto.FLOAT),
+     NODE("Softmax", ["r"], ["a"], axis=0), NODE("Mul", ["state", "a"], ["b"]),
+     NODE("ReduceMean", ["b"], ["c"], axes=[1]), NODE("Squeeze", ["c", "axes"], ["d"])],
+    [NODE("ReduceMax", ["row"], ["a"], keepdims=0), NODE("Unsqueeze", ["a", "zero"], ["b"]),
+     NODE("Add", ["state", "b"], ["c"]), NODE("ReduceLogSumExp", ["c"], ["d"], axes=[1], keepdims=0)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", DISTANCES)
+@pytest.mark.parametrize("backwards", [0, 1])
+def test_turns_of_a_scan_that_read_no_others_are_computed_at_once(
+    steps: list[onnx.NodeProto], backwards: int, tmp_path: Path
+) -> None:
+    made = graph([KEPT, *steps], ["kept", "d"], ROW_INPUTS)
+    weights = {"three": np.float32(3), "zero": ints(0)}
+    options = {"scan_input_directions": [backwards], "scan_output_directions": [backwards]}
+    loaded = check(scanned(made, weights, **options), tmp_path, atol=2e-3)
+    assert len(loaded.graph.graph.nodes) < 20
+    one_way = scanned(made, weights, scan_input_directions=[backwards])
+    check(one_way, tmp_path, atol=2e-3)
+
+
+def test_results_of_a_scan_lie_along_the_axis_that_it_names(tmp_path: Path) -> None:
+    made = graph([NODE("Exp", ["part"], ["out"])], ["out"], [("part", TensorProto.FLOAT)])
+    nodes = [
+        NODE("Scan", ["x"], ["z"], body=made, num_scan_inputs=1, scan_input_axes=[2], scan_output_axes=[-1]),
+        NODE("Flatten", ["z"], ["y"]),
+    ]
+    loaded = check(model(nodes), tmp_path, atol=1e-5)
+    assert not [node for node in loaded.graph.graph.nodes if node.target is torch.ops.aten.stack.default]
+
+
+@pytest.mark.parametrize(
+    ("steps", "results"),
+    [
+        ([NODE("Add", ["state", "row"], ["t"]), NODE("ReduceSum", ["t", "axes"], ["d"], keepdims=0)], ["t", "d"]),
+        ([KEPT, NODE("Mul", ["state", "row"], ["t"]), NODE("PRelu", ["t", "slopes"], ["u"]),
+          NODE("ReduceSum", ["u", "axes"], ["d"], keepdims=0)], ["kept", "d"]),
+        ([KEPT, NODE("Unsqueeze", ["row", "axes"], ["t"]), NODE("MatMul", ["state", "t"], ["u"]),
+          NODE("Squeeze", ["u", "axes"], ["d"])], ["kept", "d"]),
+        ([KEPT, NODE("ReduceSum", ["state", "axes"], ["d"], keepdims=0)], ["kept", "d"]),
+        ([KEPT, NODE("Split", ["row"], ["t", "u"], num_outputs=2, axis=0), NODE("ReduceSum", ["u"], ["v"], keepdims=0),
+          NODE("ReduceSum", ["state", "axes"], ["w"], keepdims=0), NODE("Add", ["v", "w"], ["d"])], ["kept", "d"]),
+        ([KEPT, NODE("Cast", ["row"], ["t"], to=7), NODE("Slice", ["t", "zero", "axes"], ["u"]),
+          NODE("Gather", ["state", "u"], ["w"], axis=1), NODE("Squeeze", ["w", "axes"], ["d"])], ["kept", "d"]),
+    ],
+    ids=["a changed state", "a slope for each channel", "a product", "a result without the part", "pieces", "an index"],
+)  # fmt: skip
+def test_other_scans_are_unrolled(steps: list[onnx.NodeProto], results: list[str], tmp_path: Path) -> None:
+    made = scanned(graph(steps, results, ROW_INPUTS), {"zero": ints(0), "slopes": RNG.random((1, 270), np.float32)})
+    made.opset_import[0].version = 18
+    rows = next(tensor for tensor in made.graph.initializer if tensor.name == "rows")
+    rows.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(rows)[:3], "rows"))
+    loaded = check(made, tmp_path, atol=1e-3)
+    assert len([node for node in loaded.graph.graph.nodes if node.target is torch.ops.aten.stack.default]) == 1
 
 
 def test_a_scan_along_the_batch_is_refused(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import keyword
 import operator
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,16 @@ from fullfield.importers.onnx.values import BATCHES, Known, OnnxValue, Traced, a
 
 aten = torch.ops.aten
 AtenOperator = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A node with the operator and the values that it was made of."""
+
+    node: fx.Node
+    target: AtenOperator
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 class AtenBuilder:
@@ -56,6 +67,7 @@ class AtenBuilder:
         self._constants: list[torch.Tensor] = []
         self._memory: set[int] = set()  # addresses of what the attributes hold
         self._batch_node: fx.Node | None = None
+        self._notes: list[list[Emitted]] = []
         node = self.graph.placeholder("x")
         node.meta = {"path": "x"}
         low, high = (torch.empty(n, *shape, dtype=dtype, device="meta") for n in self._batches)
@@ -161,6 +173,19 @@ class AtenBuilder:
         node.meta = dict(x.node.meta)
         return Traced(node, x.tensors)
 
+    def stand_in(self, tensors: tuple[torch.Tensor, torch.Tensor]) -> Traced:
+        """A value like these tensors, of which no node of the finished graph may be made."""
+        return self._emit(aten.zeros.default, (list(tensors[0].shape),), {}, [tensor.to("meta") for tensor in tensors])
+
+    @contextmanager
+    def noting(self) -> Iterator[list[Emitted]]:
+        """Collects the nodes that are emitted meanwhile, in order."""
+        self._notes.append([])
+        try:
+            yield self._notes[-1]
+        finally:
+            self._notes.pop()
+
     def _dry(self, target: AtenOperator, index: int, args: Any, kwargs: Any) -> Any:
         """The operator's result on tensors without data; raises torch's error where the shapes do not fit."""
 
@@ -211,9 +236,11 @@ class AtenBuilder:
                 return leaf.node
             return self._attribute(leaf) if isinstance(leaf, Known) else leaf
 
-        args, kwargs = map_aggregate((args, kwargs), plain)
-        node = self.graph.call_function(target, tuple(args), kwargs)
+        plain_args, plain_kwargs = map_aggregate((tuple(args), kwargs), plain)
+        node = self.graph.call_function(target, plain_args, plain_kwargs)
         node.meta = {"path": self.path}
+        for notes in self._notes:
+            notes.append(Emitted(node, target, tuple(args), kwargs))
         return node
 
     def _size(self, low: int, high: int) -> int | fx.Node:

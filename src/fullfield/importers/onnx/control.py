@@ -6,7 +6,9 @@ import torch
 
 from fullfield.importers.limits import LayerRefused
 from fullfield.importers.onnx.builder import AtenBuilder
+from fullfield.importers.onnx.layout import permuted
 from fullfield.importers.onnx.registry import OnnxCall, operator
+from fullfield.importers.onnx.turns_at_once import at_once
 from fullfield.importers.onnx.values import Known, OnnxValue, Traced, listed
 
 aten = torch.ops.aten
@@ -39,7 +41,7 @@ def loop(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
 
 @operator("Scan")
 def scan(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
-    """The body for each part of its inputs along an axis."""
+    """The body for each part of its inputs along an axis; for all at once where no turn reads another's results."""
     if call.opset < 9:
         raise LayerRefused("is of an opset before 9")
     scanned = call.integer("num_scan_inputs", 0)
@@ -48,24 +50,43 @@ def scan(b: AtenBuilder, call: OnnxCall) -> tuple[OnnxValue, ...]:
     axes = call.ints("scan_input_axes", [0] * scanned) or []
     backwards = call.ints("scan_input_directions", [0] * scanned) or []
     turns = _turns(inputs[states:], axes)
-    carried, collected = tuple(inputs[:states]), []
+    ways = list(zip(inputs[states:], axes, backwards, strict=True))
+    in_front = [_reversed(b, _moved(b, x, axis, 0), back) for x, axis, back in ways]
+    found = at_once(b, call.body("body"), inputs[:states], in_front) or _in_turn(b, call, inputs[:states], ways, turns)
+    results = found[states:]
+    into = call.ints("scan_output_axes", [0] * len(results)) or []
+    turned = call.ints("scan_output_directions", [0] * len(results)) or []
+    stacks = (_moved(b, _reversed(b, x, back), 0, axis) for x, axis, back in zip(results, into, turned, strict=True))
+    return (*found[:states], *stacks)
+
+
+def _in_turn(
+    b: AtenBuilder,
+    call: OnnxCall,
+    states: list[OnnxValue],
+    ways: list[tuple[OnnxValue, int, int]],
+    turns: int,
+) -> tuple[OnnxValue, ...]:
+    """The states after one turn after the other, and what all gave, ``(turns, ...)``."""
+    carried, collected = tuple(states), []
     for turn in range(turns):
-        places = (turns - 1 - turn if back else turn for back in backwards)
-        parts = [
-            b.call(aten.select.int, x, axis, place)
-            for x, axis, place in zip(inputs[states:], axes, places, strict=True)
-        ]
+        parts = [b.call(aten.select.int, x, axis, turns - 1 - turn if back else turn) for x, axis, back in ways]
         results = call.body("body")((*carried, *parts))
-        carried = results[:states]
-        collected.append(results[states:])
-    columns = list(zip(*collected, strict=True))
-    into = call.ints("scan_output_axes", [0] * len(columns)) or []
-    turned = call.ints("scan_output_directions", [0] * len(columns)) or []
-    stacks = (
-        _stacked(b, parts[::-1] if back else parts, axis)
-        for parts, axis, back in zip(columns, into, turned, strict=True)
-    )
-    return (*carried, *stacks)
+        carried = results[: len(states)]
+        collected.append(results[len(states) :])
+    return (*carried, *(_stacked(b, parts, 0) for parts in zip(*collected, strict=True)))
+
+
+def _reversed(b: AtenBuilder, x: OnnxValue, back: int) -> OnnxValue:
+    """The parts of ``(turns, ...)`` from the last to the first, if they run backwards."""
+    return b.call(aten.flip.default, x, [0]) if back else x
+
+
+def _moved(b: AtenBuilder, x: OnnxValue, axis: int, place: int) -> OnnxValue:
+    """An axis moved to another place."""
+    order = list(range(len(x.shapes[0])))
+    order.insert(place % len(order), order.pop(axis))
+    return permuted(b, x, order)
 
 
 def _decided(condition: OnnxValue, what: str) -> bool:

@@ -21,6 +21,7 @@ _SAME_CLASSES = _MOVES | _NORMALISES | {"Sigmoid"}
 _INDICES = frozenset({"ArgMax", "ArgMin", "TopK", "NonZero"})
 _CLASSIFIERS = frozenset({"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"})  # give a label, then scores
 _LOOKUPS = {"ArrayFeatureExtractor": 1, "Gather": 1, "LabelEncoder": 0, "ZipMap": 0}  # input that is looked up
+_WHOLE = frozenset({onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL})  # labels, not scores
 _STRING = onnx.TensorProto.STRING
 
 
@@ -75,7 +76,8 @@ class _Values:
         names = [str(value.name) for value in self.graph.output]
         if len(names) == 1:
             return names[0]
-        possible = {self.under_table(name): name for name in names if not self.index_of(name)}
+        numbers = [name for name in names if self.infos[name].type.tensor_type.elem_type not in _WHOLE] or names
+        possible = {self.under_table(name): name for name in numbers if not self.index_of(name)}
         vectors = {value: name for value, name in possible.items() if not self._is_map(value)} or possible
         if len(vectors) == 1:
             return next(iter(vectors.values()))
