@@ -81,6 +81,8 @@ class Scan:
     fragments: bool = False
     sliding: bool = False
     small: int = 0
+    shifts: Pair = (1, 1)
+    offset: Pair = (0, 0)
     executed: list[int] = field(default_factory=list)
     predicted: list[int] = field(default_factory=list)
 
@@ -100,18 +102,19 @@ class Scan:
         self, image: torch.Tensor, step: Pair, tile: Pair | None
     ) -> Iterator[tuple[int, TileLayout, torch.Tensor]]:
         """First row, layout and pixels of every tile, in row-major order."""
-        rows, columns = score_grid(image, self.net.window, step)
+        rows, columns = score_grid(image[:, :, self.offset[0] :, self.offset[1] :], self.net.window, step)
         ty, tx = tile or (rows, columns)
         height, width = image.shape[-2:]
-        places = self.network.places(cap=self.cap, small=self.small, stop=self.stop, step=step)
+        apart = step[0] * self.shifts[0], step[1] * self.shifts[1]
+        places = self.network.places(cap=self.cap, small=self.small, stop=self.stop, step=apart)
         for i in range(0, rows, ty):
             for j in range(0, columns, tx):
-                y = AxisTile(step[0], min(ty, rows - i), i, height)
-                x = AxisTile(step[1], min(tx, columns - j), j, width)
+                y = AxisTile(step[0], min(ty, rows - i), i, height, self.offset[0], self.shifts[0])
+                x = AxisTile(step[1], min(tx, columns - j), j, width, self.offset[1], self.shifts[1])
                 layout = lay_out(self.network, places, y, x, fragments=self.fragments)
                 top, bottom, left, right = layout.pixels(self.network.nodes[0].name)
-                top, bottom = top + i * step[0], bottom + i * step[0]
-                left, right = left + j * step[1], right + j * step[1]
+                top, bottom = top + y.start, bottom + y.start
+                left, right = left + x.start, right + x.start
                 assert 0 <= top < bottom <= height
                 assert 0 <= left < right <= width
                 yield i, layout, image[:, :, top:bottom, left:right]

@@ -81,3 +81,19 @@ def test_a_large_kernel_runs_by_transforms_and_the_scores_stay_exact() -> None:
     assert (a - b).abs().max() <= 1e-5 * (a.max() - a.min())
     (scores,) = run_tiles(work.plan, work.engine, work.source, [tile])
     assert np.abs(scores - a.permute(2, 0, 1).numpy()).max() <= 1e-5 * float(a.max() - a.min())
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
+@pytest.mark.parametrize("mode", ["context", 1])
+def test_passes_of_a_small_map_run_as_one_in_every_engine(net: fullfield.Model, engine: str, mode: str | int) -> None:
+    if engine != "torch":
+        pytest.importorskip(engine)
+    image = torch.rand(3, 79, 75, dtype=torch.float64)
+    options = {"step": 5, "mode": mode}
+    wanted = fullfield.scan(net, image, compute=Compute(method="atrous", engine="torch"), **options).array
+    compute = Compute(method="shifted", engine=engine, precision="float32")  # type: ignore[arg-type]
+    plan = fullfield.plan(net, image, compute=compute, **options)
+    assert (plan.shape, plan.tile, plan.passes) == ((3, 3), (3, 3), ())
+    assert plan.shifts == (16, 16)
+    found = fullfield.scan(net, image, compute=compute, **options).array
+    assert np.abs(found - wanted).max() <= 1e-5 * np.ptp(wanted)

@@ -9,8 +9,8 @@ from hypothesis import assume, given
 
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, NodeSpec, Place
-from fullfield.geometry.strip import Strip
-from fullfield.geometry.tile import AxisCells, AxisTile, lay_out
+from fullfield.geometry.strip import Piece, Strip
+from fullfield.geometry.tile import AxisCells, AxisTile, lay_out, lay_out_axis
 from tests.geometry.test_axis import ops
 
 PADDING = None
@@ -239,3 +239,25 @@ def test_fragments_compute_every_wanted_cell_and_at_most_one_row_of_padding_each
     assert wanted == 3 + 3 * 2
     assert plain.y["2"].computed("interior") == wanted == cut.y["2"].extent("interior")
     assert wanted <= cut.y["2"].computed("interior") <= wanted + 2
+
+
+def test_windows_of_a_shift_are_those_whose_distance_is_a_multiple_of_the_shifts() -> None:
+    tile = AxisTile(3, 7, 2, 100, offset=1, shifts=4)
+    each = tile.each_shift()
+    assert [(one.start, one.step, one.windows) for one in each] == [(7, 12, 2), (10, 12, 2), (13, 12, 2), (16, 12, 2)]
+    assert [one.start for one in AxisTile(3, 2, 0, 100, shifts=4).each_shift()] == [0, 3]
+
+
+def test_a_map_of_each_shift_ends_where_the_image_does() -> None:
+    """A padded kernel of 3 on an image of 8 px, windows of 4 px at 0 and 1, and so on: three maps of two windows."""
+    image = NodeSpec("x", "", "image", "input", ())
+    conv = NodeSpec("c", "", "conv", "windowed", ("x",), (Op(3, low=1, high=1),) * 2)
+    network = Network((image, conv), (4, 4))
+    tile = AxisTile(1, 5, 0, 8, shifts=3)
+    cells = lay_out_axis(network, network.places(cap=0), 0, tile)
+    strip = cells["c"].strips["interior"]["x"]
+    assert strip.pieces[0] == Piece("interior", -1, 8)  # of windows at 0 and 3, with a cell around
+    assert strip.inside == ((1, 9), (0, 8), (0, 7))  # the image's cells: 0 to 8, -1 to 7 and -2 to 6
+    assert cells["x"].lines == ((0, 8), (-1, 7), (-1, 6))
+    assert cells["x"].pixels(1) == (0, 8)
+    assert (cells["x"].maps("interior", 5), cells["x"].maps("low", 5)) == (3, 5)

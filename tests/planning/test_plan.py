@@ -654,6 +654,36 @@ def test_programs_of_fewer_kinds_of_tiles_are_kept_where_the_budget_has_no_room_
     assert plan.memory.total_bytes <= plan.budget_bytes
 
 
+def counting_padding() -> Network:
+    """A network with a pool whose divisor depends on how much padding is under its kernel."""
+    first, pool, *rest = padded().nodes
+    return Network((first, replace(pool, counts_padding=True), *rest), padded().window)
+
+
+@pytest.mark.parametrize("borders", [CONTEXT, Borders(1)])
+def test_shifted_passes_of_a_small_map_run_in_one_tile(borders: Borders) -> None:
+    """Each would have programs of its own; in exact mode passes have the same ones."""
+    options: dict[str, Any] = {"image": (34, 35), "step": (1, 1), "method": "shifted"}
+    plan = make_plan(padded(), borders=borders, **options)
+    assert (plan.shape, plan.tile, plan.shifts, plan.passes) == ((3, 4), (3, 4), (4, 4), ())
+    assert plan.to_dict()["passes"] == 3 * 4
+    assert "shifted; asked for" in str(plan.table)
+    for other in (make_plan(counting_padding(), borders=borders, **options), make_plan(padded(), **options)):
+        assert (len(other.passes), other.shifts) == (3 * 4, (1, 1))
+    assert plan.time < make_plan(counting_padding(), borders=borders, **options).time
+
+
+def test_the_kinds_of_tiles_that_hold_several_passes_are_counted() -> None:
+    """Three along each axis: those at both edges of the image, and all between them."""
+    options: dict[str, Any] = {"image": (300, 300), "step": (2, 2), "borders": CONTEXT, "method": "shifted"}
+    plan = make_plan(padded(), tile=(24, 24), **options)
+    assert plan.shifts == (2, 2)
+    layouts = Layouts(SimpleNamespace(layout=lambda kind, make: make()))  # type: ignore[arg-type]
+    found = [layouts.layout(plan, tile) for tile in plan.tiles()]
+    assert sum(layout not in found[:k] for k, layout in enumerate(found)) == 9
+    assert plan.memory.tile_bytes == plan.cost.peak_with(9)
+
+
 @pytest.mark.parametrize(
     ("borders", "image", "kinds"),
     [(CONTEXT, (34, 35), 12), (EXACT, (38, 38), 4), (EXACT, (35, 38), 2), (EXACT, (39, 39), 1)],
@@ -664,7 +694,7 @@ def test_memory_counts_the_programs_of_all_passes_whose_tiles_are_not_alike(
 ) -> None:
     """In context each pass lies otherwise on the image; in exact mode passes differ where some have fewer windows."""
     options: dict[str, Any] = {"image": image, "step": (1, 1), "borders": borders, "method": "shifted", "tile": (2, 2)}
-    plan = make_plan(padded(), overhead=Overhead(engine=ENGINES[engine]), **options)
+    plan = make_plan(counting_padding(), overhead=Overhead(engine=ENGINES[engine]), **options)
     layouts = Layouts(SimpleNamespace(layout=lambda kind, make: make()))  # type: ignore[arg-type]
     found = [layouts.layout(part, tile) for part in plan.all_passes for tile in part.tiles()]
     assert sum(layout not in found[:k] for k, layout in enumerate(found)) == kinds
@@ -676,13 +706,14 @@ def test_memory_counts_the_programs_of_all_passes_whose_tiles_are_not_alike(
 
 def test_torch_keeps_the_programs_of_fewer_kinds_of_tiles_where_the_budget_has_no_room_for_all() -> None:
     options: dict[str, Any] = {"image": (40, 40), "step": (1, 1), "borders": CONTEXT, "method": "shifted"}
-    plan = make_plan(padded(), tile=(1, 1), **options)
+    network = counting_padding()
+    plan = make_plan(network, tile=(1, 1), **options)
     assert plan.programs == 16
     assert plan.memory.tile_bytes == plan.cost.peak_with(31)  # 16 kept, and 15 replaced and not yet freed
-    small = make_plan(padded(), tile=(1, 1), budget_bytes=plan.memory.total_bytes - 1, **options)
+    small = make_plan(network, tile=(1, 1), budget_bytes=plan.memory.total_bytes - 1, **options)
     assert small.programs == 3
     assert small.memory.tile_bytes == plan.cost.peak_with(5)
-    least = make_plan(padded(), tile=(1, 1), budget_bytes=small.memory.total_bytes - 1, **options)
+    least = make_plan(network, tile=(1, 1), budget_bytes=small.memory.total_bytes - 1, **options)
     assert least.programs == 1
     assert least.memory.tile_bytes == plan.cost.peak_bytes
 

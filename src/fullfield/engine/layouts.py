@@ -63,14 +63,15 @@ def _kind(plan: Plan, tile: Tile) -> Hashable:
     """
     tile = plan.computed(tile)
     sides = zip(plan.offset, plan.step, (tile.row, tile.column), (tile.rows, tile.columns), plan.image, strict=True)
-    shared = plan.borders, plan.alone, plan.method, plan.step
+    shared = plan.borders, plan.alone, plan.method, plan.step, plan.shifts
     if plan.borders.cells is None:
         return *shared, plan.tile, tile.rows, tile.columns
     near = []
     for k, (offset, step, first, count, length) in enumerate(sides):
         start, far = offset + first * step, _reach(plan, k)
         rest = length - (start + (count - 1) * step + plan.network.window[k])
-        near.append((count, min(start, far), min(rest, far)))
+        beyond = far + (plan.shifts[k] - 1) * step  # the passes of a tile reach as far as the last window of each
+        near.append((count, min(start, far), min(rest, beyond)))
     return *shared, plan.tile, *near
 
 

@@ -53,6 +53,7 @@ class NodeSpec:
         overwrites: how many inputs it reads if it may write its result over one of them; 0 if it may not.
         new_memory: whether its result is memory of its own, which its reader may overwrite.
         cells_first: whether its value's dimensions of cells come before those of channels.
+        counts_padding: whether its result depends on how many of the cells under its kernel are padding.
     """
 
     name: str
@@ -69,6 +70,7 @@ class NodeSpec:
     overwrites: int = 0
     new_memory: bool = False
     cells_first: bool = False
+    counts_padding: bool = False
 
     @property
     def elements(self) -> int:
@@ -130,6 +132,11 @@ class Network:
     def output(self) -> NodeSpec:
         """The node that gives the scores."""
         return self.nodes[-1]
+
+    @cached_property
+    def pads_by_numbers(self) -> bool:
+        """Whether padding is always cells that hold a number: maps that end in other places can have one program."""
+        return not any(node.counts_padding or any(op.edge for op in node.ops) for node in self.nodes)
 
     @property
     def upsamples(self) -> bool:

@@ -79,10 +79,13 @@ class Strip:
     Args:
         pieces: runs of the input's cells, in order.
         how: the operator on these cells.
+        inside: where the interior has several maps, which of these cells exist of each, counted from the first: others
+            are padding. Empty where all exist, or the operator does not pad.
     """
 
     pieces: tuple[Piece, ...]
     how: How = Slide()
+    inside: tuple[Pair, ...] = ()
 
     @property
     def padding(self) -> Pair:

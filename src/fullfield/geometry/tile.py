@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fullfield.geometry.axis import Axis, Op
@@ -35,6 +35,7 @@ class AxisCells:
         strips: for each family, what is read from each input.
         cut: how the interior's strip is cut into fragments, where the tile runs on fragments.
         covers: whether its operator's kernel reads each cell of a window's map, and nothing else.
+        lines: where a tile has several interior maps, one for each shift, the cells of ``region`` that exist of each.
     """
 
     axis: Axis
@@ -45,15 +46,31 @@ class AxisCells:
     strips: Mapping[Family, Mapping[str, Strip]]
     cut: Fragments | None = None
     covers: bool = False
+    lines: tuple[Pair, ...] = ()
+
+    @property
+    def shifts(self) -> int:
+        """Interior maps: window ``w`` of the tile has its cells on map ``w % shifts``."""
+        return max(1, len(self.lines))
+
+    def maps(self, family: Family, windows: int) -> int:
+        """How many maps of ``family`` a tile of so many windows has along this axis."""
+        return self.shifts if family == "interior" else windows
+
+    def pixels(self, step: int) -> Pair:
+        """Where all maps of the image lie, px from the tile's first window, for windows ``step`` px apart."""
+        lines = self.lines or (self.region,)
+        first = min(k * step + start for k, (start, _) in enumerate(lines))
+        return first, max(k * step + stop for k, (_, stop) in enumerate(lines))
 
     def extent(self, family: Family) -> int:
-        """Cells of ``family``."""
+        """Cells of one map of ``family``."""
         if family == "interior":
             return self.region[1] - self.region[0]
         return {"low": self.axis.low, "high": self.axis.high, "window": self.axis.count}[family]
 
     def computed(self, family: Family) -> int:
-        """Cells of ``family`` that are computed: more than needed where fragments are padded to one size."""
+        """Cells of one map of ``family`` that are computed: more than needed where fragments are padded to one size."""
         if family == "interior" and self.cut is not None:
             return self.cut.computed
         return self.extent(family)
@@ -86,12 +103,20 @@ class TileLayout:
         y: cells along y by node name.
         x: cells along x by node name.
         frontier_inputs: shared nodes that layers running per window read, or the scores if they are shared.
+        step: px between windows (y, x).
     """
 
     windows: Pair
     y: Mapping[str, AxisCells]
     x: Mapping[str, AxisCells]
     frontier_inputs: tuple[str, ...]
+    step: Pair
+
+    @property
+    def shifts(self) -> Pair:
+        """Interior maps along y and x."""
+        name = next(iter(self.y))
+        return self.y[name].shifts, self.x[name].shifts
 
     def cells(self, name: str) -> int:
         """Cells of one node that the tile computes, over all families."""
@@ -99,8 +124,7 @@ class TileLayout:
             matmul = self.head_as_matmul(name)  # runs on windows' own cells: no fragments, so no padded ones
             axes = (self.y[name], self.windows[0]), (self.x[name], self.windows[1])
             self._counted[name] = math.prod(
-                sum((c.extent(f) if matmul else c.computed(f)) * (1 if f == "interior" else n) for f in c.families)
-                for c, n in axes
+                sum((c.extent(f) if matmul else c.computed(f)) * c.maps(f, n) for f in c.families) for c, n in axes
             )
         return self._counted[name]
 
@@ -111,12 +135,12 @@ class TileLayout:
     def head_as_matmul(self, name: str) -> bool:
         """Whether a node is a head with so few positions that it runs faster on each window's cells than on its map."""
         y, x = self.y[name], self.x[name]
-        head = all(c.axis.closed and c.covers for c in (y, x))
+        head = all(c.axis.closed and c.covers and c.shifts == 1 for c in (y, x))
         return head and y.extent("interior") * x.extent("interior") <= _MATMUL_CELLS
 
     def pixels(self, name: str) -> Region:
         """Top, bottom, left and right of the image that the tile reads, px from its first window's corner."""
-        return (*self.y[name].region, *self.x[name].region)
+        return (*self.y[name].pixels(self.step[0]), *self.x[name].pixels(self.step[1]))
 
 
 @dataclass(frozen=True)
@@ -129,6 +153,7 @@ class AxisTile:
         first: index of the first one among all windows.
         pixels: length of the image.
         offset: px from the image's edge to window 0.
+        shifts: every so many windows share an interior map, and others have maps of their own.
     """
 
     step: int
@@ -136,6 +161,7 @@ class AxisTile:
     first: int
     pixels: int
     offset: int = 0
+    shifts: int = 1
 
     @property
     def start(self) -> int:
@@ -144,7 +170,14 @@ class AxisTile:
 
     def in_parts(self, unit: int) -> AxisTile:
         """The same in parts of a pixel, ``unit`` to each."""
-        return AxisTile(self.step * unit, self.windows, self.first, self.pixels * unit, self.offset * unit)
+        offset, pixels = self.offset * unit, self.pixels * unit
+        return AxisTile(self.step * unit, self.windows, self.first, pixels, offset, self.shifts)
+
+    def each_shift(self) -> tuple[AxisTile, ...]:
+        """The windows that share a map, as a tile of their own for each map; all as many as the first has."""
+        count, step = -(-self.windows // self.shifts), self.step * self.shifts
+        starts = (self.start + k * self.step for k in range(min(self.shifts, self.windows)))
+        return tuple(AxisTile(step, count, 0, self.pixels, start) for start in starts)
 
 
 def lay_out(
@@ -155,7 +188,7 @@ def lay_out(
     With ``fragments``, operators spread over an interior map run on its fragments.
     """
     along = [lay_out_axis(network, places, k, tile, fragments=fragments) for k, tile in enumerate((y, x))]
-    return TileLayout((y.windows, x.windows), along[0], along[1], frontier_inputs(network, places))
+    return TileLayout((y.windows, x.windows), along[0], along[1], frontier_inputs(network, places), (y.step, x.step))
 
 
 def frontier_inputs(network: Network, places: Mapping[str, Place]) -> tuple[str, ...]:
@@ -170,13 +203,10 @@ def lay_out_axis(
     network: Network, places: Mapping[str, Place], index: int, tile: AxisTile, *, fragments: bool = False
 ) -> dict[str, AxisCells]:
     """The cells along one axis (0 for y, 1 for x): forward for the maps, then backward for what is needed of each."""
-    maps: dict[str, _Map] = {}
     shared = [node for node in network if places[node.name].shared]
-    tile = tile.in_parts(network.units[index])
-    for node in shared:
-        axes = places[node.name].axes
-        assert axes is not None
-        maps[node.name] = _map(node, node.ops[index], axes[index], maps, tile)
+    tiles = tile.in_parts(network.units[index]).each_shift()
+    each = [_maps(shared, places, index, tile) for tile in tiles]
+    tile, maps = tiles[0], each[0] if len(each) == 1 else {n.name: _joined([m[n.name] for m in each]) for n in shared}
     needed: dict[str, Pair] = {}
     for name in frontier_inputs(network, places):
         axis = maps[name].axis
@@ -201,7 +231,8 @@ class _Map:
         axis: of one window.
         grid: parts of a pixel between cells.
         hop: cells between neighbouring windows.
-        line: the cells that exist.
+        line: the cells that exist; of several maps, all that exist on any of them.
+        lines: where there are several maps, the cells that exist of each.
         end: where cells end on the image: they lie at multiples of their grid below it, in every phase. Parts of a
             pixel from the image's first pixel to a cell's own, receptive field left aside: pixel ``p`` is the image's
             cell at ``p``, and a layer's first cell is at 0.
@@ -212,11 +243,29 @@ class _Map:
     hop: int
     line: Line
     end: int
+    lines: tuple[Line, ...] = ()
 
     def of_windows(self, start: int, stop: int, windows: int) -> Pair:
         """The run of the map with the cells ``[start, stop)`` of every window."""
         ratio = self.line.ratio
         return start * ratio, (windows - 1) * self.hop + (stop - 1) * ratio + 1
+
+
+def _maps(shared: list[NodeSpec], places: Mapping[str, Place], index: int, tile: AxisTile) -> dict[str, _Map]:
+    """The interior maps of all nodes that windows share."""
+    maps: dict[str, _Map] = {}
+    for node in shared:
+        axes = places[node.name].axes
+        assert axes is not None
+        maps[node.name] = _map(node, node.ops[index], axes[index], maps, tile)
+    return maps
+
+
+def _joined(maps: list[_Map]) -> _Map:
+    """The maps of all shifts of a node as one: they have equal cells, of which others exist on each."""
+    lines = tuple(each.line for each in maps)
+    line = Line(min(each.first for each in lines), max(each.stop for each in lines), lines[0].ratio)
+    return replace(maps[0], line=line, lines=lines)
 
 
 def _map(node: NodeSpec, op: Op, axis: Axis, maps: Mapping[str, _Map], tile: AxisTile) -> _Map:
@@ -252,7 +301,10 @@ def _cells(node: NodeSpec, op: Op, maps: Mapping[str, _Map], region: Pair, *, fr
     for name in node.inputs:
         source = maps[name]
         (start, stop), how = input_strip(op, region, source.line, own.grid // source.grid)
-        strips["interior"][name] = Strip((Piece("interior", start, stop),), how)
+        pads = op.low > 0 or op.high > 0 or op.ceil
+        exist = [(a - start, b - start) for a, b in _clipped(source.lines, (start, stop))] if pads else []
+        inside = () if all(each == (0, stop - start) for each in exist) else tuple(exist)
+        strips["interior"][name] = Strip((Piece("interior", start, stop),), how, inside)
         if axis.low:
             strips["low"][name] = _border(op, source.axis, (0, axis.low))
         if axis.high:
@@ -265,7 +317,14 @@ def _cells(node: NodeSpec, op: Op, maps: Mapping[str, _Map], region: Pair, *, fr
             strip.length, strip.slide.stride, strip.slide.dilation, op, maps[name].line.ratio
         )
     covers = all(op.covers(maps[name].axis.count) for name in node.inputs)
-    return AxisCells(axis, own.grid, own.line.ratio, own.hop, region, strips, fragment, covers)
+    lines = _clipped(own.lines, region)
+    return AxisCells(axis, own.grid, own.line.ratio, own.hop, region, strips, fragment, covers, lines)
+
+
+def _clipped(lines: tuple[Line, ...], to: Pair) -> tuple[Pair, ...]:
+    """The cells of a run that exist, for each of several maps; the empty end of a run of which none do."""
+    ends = ((min(max(line.first, to[0]), to[1]), max(min(line.stop, to[1]), to[0])) for line in lines)
+    return tuple((min(first, stop), stop) for first, stop in ends)
 
 
 def _border(op: Op, source: Axis, wanted: Pair) -> Strip:

@@ -86,6 +86,10 @@ def _looked_up(table: Tensor, places: Sequence[Tensor | None]) -> Tensor | None:
     return torch.empty((*first.shape, *table.shape[1:]), dtype=table.dtype, device="meta")
 
 
+def _filled(x: Tensor, index: Tensor, value: float) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")
+
+
 def _recurrent(gates: int, *args: Any) -> tuple[Tensor, ...] | None:
     """Of all steps, and the last states; torch's own inference runs every step."""
     if len({tensor.dtype for tensor in leaves(args, Tensor)}) > 1 or not recurrent.fits(gates, *args):
@@ -242,6 +246,7 @@ _OF_ANY_TYPE = frozenset((aten.cat.default, aten.reshape.default, aten.contiguou
 # What some operators give, by their arguments, where it is more than a shape of the arguments' type.
 _RESULTS: dict[OpOverload, Callable[..., Any]] = {
     aten.index.Tensor: _looked_up,
+    own.fill_cells.default: _filled,
     **{target: partial(_recurrent, gates) for target, gates in recurrent.GATES.items()},
 }
 _RULES: dict[OpOverload, ShapeRule] = {

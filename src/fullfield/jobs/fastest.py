@@ -160,7 +160,7 @@ def _key(job: ScanJob, others: Mapping[EngineName, str]) -> bytes:
         "processor": processor(),
         "mode": str(plan.borders),
         "step": plan.step,
-        "tile": [plan.tile, plan.batch, plan.method],
+        "tile": [plan.tile, plan.batch, plan.method, plan.shifts],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
 

@@ -6,6 +6,8 @@ from fullfield.layers.coupled_probabilities import coupled_probabilities as coup
 from fullfield.layers.depth_to_space import depth_to_space as depth_to_space
 from fullfield.layers.fake_quantise import fake_quantise as fake_quantise
 from fullfield.layers.fft import fft_conv2d_operator as fft_conv2d
+from fullfield.layers.fill_cells import fill_cells as fill_cells
+from fullfield.layers.fill_cells import fill_cells_ as fill_cells_
 from fullfield.layers.local_contraction import locally_connected2d as locally_connected2d
 from fullfield.layers.lrn import across as local_response_norm
 from fullfield.layers.lrn import within as local_response_norm_within
@@ -22,6 +24,8 @@ __all__ = [
     "fake_quantise",
     "feature_l2_pool",
     "fft_conv2d",
+    "fill_cells",
+    "fill_cells_",
     "l2_pool2d",
     "local_response_norm",
     "local_response_norm_within",

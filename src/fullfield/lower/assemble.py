@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.fx import Node
 
 from fullfield.geometry.strip import Strip
 from fullfield.geometry.tile import TileLayout
+from fullfield.layers.custom_operators import fill_cells
 from fullfield.lower.rows import FamilyPair, Table, WindowBox, gather_rows
 from fullfield.lower.writer import Writer
 
@@ -40,6 +42,8 @@ class Assembler(Writer):
         self.inference = inference
         self.maps: dict[str, dict[FamilyPair, Node]] = {}
         self.all = WindowBox(0, layout.windows[0], 0, layout.windows[1])
+        first = next(iter(layout.y))
+        self.first = layout.y[first], layout.x[first]
         self._tables: dict[str, Table] = {}
         self._rows: dict[str, Node] = {}
         self._columns: dict[str, Node] = {}
@@ -114,14 +118,25 @@ class Assembler(Writer):
         Shape: ``(windows, *channels, y, x)``; ``windows`` counts only axes on which ``out`` belongs to windows.
         """
         if self.is_whole(name, out, strips):
-            return self._padded(self.map(name, out), strips, fill)
+            return self._padded(self._filled(self.map(name, out), out, strips, fill), strips, fill)
         if out == INTERIOR:
             value = self.map(name, out)
             for dim, cells, s in zip((-2, -1), (self.layout.y[name], self.layout.x[name]), strips, strict=True):
                 low, piece = cells.region[0], s.pieces[0]
                 value = self.slice(value, dim, piece.start - low, piece.stop - low, cells.extent("interior"))
-            return self._padded(value, strips, fill)
-        return self._gathered(name, out, strips, fill)
+            return self._padded(self._filled(value, out, strips, fill), strips, fill)
+        return self._filled(self._gathered(name, out, strips, fill), out, strips, fill, padded=True)
+
+    def _filled(
+        self, value: Node, out: FamilyPair, strips: tuple[Strip, Strip], fill: float, *, padded: bool = False
+    ) -> Node:
+        """The cells of a strip with the number in those that exist on other maps of the interior, but not on these."""
+        if not any(strip.inside for strip in strips):
+            return value
+        axes = zip(self.first, out, self.layout.windows, strips, strict=True)
+        y, x = (_exist(strip, axis.maps(f, n), padded=padded) for axis, f, n, strip in axes)
+        index = np.flatnonzero(~(y[:, None, :, None] & x[None, :, None, :]))
+        return self.call(fill_cells.default, value, self.constant(torch.from_numpy(index)), fill)
 
     def _padded(self, value: Node, strips: tuple[Strip, Strip], fill: float) -> Node:
         sy, sx = strips
@@ -152,3 +167,15 @@ class Assembler(Writer):
         for dim, (start, stop), size in zip((-2, -1), inside, cells, strict=True):
             value = self.slice(value, dim, start, stop, size)
         return self.call(aten.constant_pad_nd.default, value, pads, fill)
+
+
+def _exist(strip: Strip, maps: int, *, padded: bool) -> NDArray[np.bool_]:
+    """Which cells of a strip exist on each of several maps, with its padding or without. Shape: ``(maps, cells)``"""
+    length = sum(piece.stop - piece.start for piece in strip.pieces)
+    cells = np.arange(length)
+    found = np.array([(first <= cells) & (cells < stop) for first, stop in strip.inside or [(0, length)] * maps])
+    if not padded:
+        return found
+    low, high = strip.padding
+    found = np.pad(found, ((0, 0), (max(0, low), max(0, high))), constant_values=True)
+    return found[:, max(0, -low) : max(0, -low) + strip.length]

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from fullfield.canonical.form import Canonical
 from fullfield.geometry.network import Network
 from fullfield.geometry.tile import TileLayout
-from fullfield.lower.rows import Table, WindowBox
 
 _ERROR = 1e-4  # of a standardised number, that rounding may make
 _EQUAL = 1e-13  # of the mean square, that rounding leaves of a variance of equal numbers; one of 8 bits has 1e-10
@@ -84,8 +83,5 @@ def low_contrast(net: Canonical, network: Network, layout: TileLayout, batch: in
     """What recomputes a tile's windows of little contrast; ``None`` where no network of float32 standardises them."""
     if net.standardised is None or next(net.standardised.parameters(), torch.empty(0)).dtype != torch.float32:
         return None
-    name = network.nodes[0].name
-    y, x = layout.y[name], layout.x[name]
-    corner = Table(layout, name).index(("window", "window"), (y.whole(), x.whole()), WindowBox(0, 1, 0, 1))
-    first = divmod(int(corner.reshape(-1)[0]), x.extent("interior"))
-    return LowContrast(net.standardised, first, net.window, (y.hop, x.hop), batch)
+    top, _, left, _ = layout.pixels(network.nodes[0].name)
+    return LowContrast(net.standardised, (-top, -left), net.window, layout.step, batch)

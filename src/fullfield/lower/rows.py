@@ -41,7 +41,7 @@ class FamilyRows:
 
     Args:
         first: row of the table.
-        windows: windows along y and x; 1 along an axis on which all windows share the family's cells.
+        windows: maps along y and x: one for each window, or for each shift on an axis on which windows share cells.
         cells: of one map, along y and x.
     """
 
@@ -72,7 +72,7 @@ class Table:
         found: dict[FamilyPair, FamilyRows] = {}
         first = 0
         for pair in ((fy, fx) for fy in self.axes[0].families for fx in self.axes[1].families):
-            windows = [1 if f == "interior" else n for f, n in zip(pair, self.windows, strict=True)]
+            windows = [axis.maps(f, n) for axis, f, n in zip(self.axes, pair, self.windows, strict=True)]
             cells = [axis.extent(f) for axis, f in zip(self.axes, pair, strict=True)]
             found[pair] = FamilyRows(first, (windows[0], windows[1]), (cells[0], cells[1]))
             first += found[pair].count
@@ -81,7 +81,7 @@ class Table:
     def index(self, out: FamilyPair, strips: tuple[Strip, Strip], box: WindowBox) -> Index:
         """The rows that family ``out`` of a reader takes, in its order; in padding those of the cells beside it.
 
-        Shape: ``(windows along y, along x, y, x)``; one window along an axis on which ``out`` belongs to none.
+        Shape: ``(windows along y, along x, y, x)``; one for each shift along an axis on which ``out`` belongs to none.
         """
         bounds = (box.top, box.bottom), (box.left, box.right)
         joined = np.concatenate(
@@ -129,9 +129,10 @@ def _positions(
         windows = np.arange(*bounds)
         return windows, np.broadcast_to(cells, (len(windows), len(cells)))
     if out == "interior":
-        return np.zeros(1, np.int64), cells[None] - low
-    own = np.arange(*bounds)[:, None] * axis.hop + cells * axis.ratio - low
-    return np.zeros(len(own), np.int64), own
+        maps = np.arange(axis.shifts)
+        return maps, np.broadcast_to(cells - low, (len(maps), len(cells)))
+    on_map, maps = np.divmod(np.arange(*bounds), axis.shifts)
+    return maps, on_map[:, None] * axis.hop + cells * axis.ratio - low
 
 
 def gather_rows(rows: Tensor, index: Tensor, shape: list[int], pads: list[int], fill: float) -> Tensor:

@@ -69,12 +69,32 @@ class _Shared:
         """All cells of one shared node."""
         name = node.name
         if node.op == "placeholder":
-            self.to.maps[name] = {INTERIOR: self.to.graph.placeholder(name)}
+            self.to.maps[name] = {INTERIOR: self._shifted(name, self.to.graph.placeholder(name))}
         elif self._runs_at_once(node):
             self.to.set_column(name, self._at_once(node))
         else:
             y, x = self.layout.y[name], self.layout.x[name]
             self.to.maps[name] = {(fy, fx): self._family(node, (fy, fx)) for fy in y.families for fx in x.families}
+
+    def _shifted(self, name: str, pixels: Node) -> Node:
+        """The image as the interior's maps; those of each shift begin at the first window of their own.
+
+        Shape: ``(1, c, y, x)`` -> ``(maps, c, y', x')``
+        """
+        if self.layout.shifts == (1, 1):
+            return pixels
+        cells = self.to.call(aten.permute.default, pixels, [0, 2, 3, 1])
+        axes, lengths = (self.layout.y[name], self.layout.x[name]), list[int]()
+        for dim, axis, step in zip((1, 2), axes, self.layout.step, strict=True):
+            first, stop = axis.pixels(step)
+            own = torch.arange(axis.shifts)[:, None] * step + torch.arange(*axis.region)
+            index = self.to.constant((own.clamp(first, stop - 1) - first).reshape(-1))
+            cells = self.to.call(aten.index_select.default, cells, dim, index)
+            lengths += [axis.shifts, axis.extent("interior")]
+        cells = self.to.call(aten.reshape.default, cells, [*lengths, *self.to.channels[name]])
+        cells = self.to.call(aten.permute.default, cells, [0, 2, 1, 3, 4])
+        maps, extents = lengths[0] * lengths[2], (lengths[1], lengths[3])
+        return self.to.cells_last(cells, name, maps, extents)
 
     def _runs_at_once(self, node: Node) -> bool:
         """Whether a node acts on all cells of its inputs alike, whatever family they belong to, and should do so.
@@ -211,4 +231,16 @@ class _Shared:
         for dim, cells in ((-2, self.layout.y[name]), (-1, self.layout.x[name])):
             if cells.hop > 1:
                 value = self.to.call(aten.slice.Tensor, value, dim, 0, cells.extent("interior"), cells.hop)
-        return self.to.call(aten.permute.default, self.to.call(aten.select.int, value, 0, 0), [1, 2, 0])
+        if self.layout.shifts == (1, 1):
+            return self.to.call(aten.permute.default, self.to.call(aten.select.int, value, 0, 0), [1, 2, 0])
+        return self._unshifted(value)
+
+    def _unshifted(self, value: Node) -> Node:
+        """The scores of all shifts as those of the tile. Shape: ``(maps, k, y, x)`` -> ``(rows, columns, k)``"""
+        (down, across), (rows, columns) = self.layout.shifts, self.layout.windows
+        y, x = -(-rows // down), -(-columns // across)
+        value = self.to.call(aten.reshape.default, value, [down, across, -1, y, x])
+        value = self.to.call(aten.permute.default, value, [3, 0, 4, 1, 2])
+        value = self.to.call(aten.reshape.default, value, [y * down, x * across, -1])
+        value = self.to.slice(value, 0, 0, rows, y * down)
+        return self.to.slice(value, 1, 0, columns, x * across)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fullfield.geometry.axis import Op
+from fullfield.layers import custom_operators as own
 from fullfield.operators.emitter import Call, Emitter, Strips
 from fullfield.operators.record import Args, Operator, Shapes, Windowed
 from fullfield.operators.strips import gathered
@@ -44,5 +45,6 @@ RECORDS = (
         independent="first",
     ),
     Operator((aten.pad,), windowed=Windowed(_own_cells, _emit_own_cells), movement="arrange", independent="first"),
+    Operator((own.fill_cells,), movement="arrange", in_place=own.fill_cells_.default, new_memory=True),
     Operator((aten.reflection_pad2d, aten.replication_pad2d), independent="first"),
 )

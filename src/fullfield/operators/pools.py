@@ -101,6 +101,12 @@ def _is_uniform(args: Args, strips: Strips) -> bool:
     return full or args["divisor_override"] is not None
 
 
+def _counts_padding(args: Args) -> bool:
+    """Whether a cell's divisor depends on how much padding is under its kernel."""
+    padded = any(pair(args["padding"])) and not args["count_include_pad"]
+    return args["divisor_override"] is None and (padded or bool(args["ceil_mode"]))
+
+
 def _divide(to: Emitter, value: Any, counts: tuple[int, ...], dim: int) -> Any:
     """``value`` over one count a row (``dim`` -2) or column (-1)."""
     if len(set(counts)) == 1:
@@ -126,7 +132,9 @@ RECORDS = (
     ),
     Operator(
         (aten.avg_pool2d,),
-        windowed=Windowed(kernel_geometry, _emit_average, slides=True, uniform=_is_uniform),
+        windowed=Windowed(
+            kernel_geometry, _emit_average, slides=True, uniform=_is_uniform, counts_padding=_counts_padding
+        ),
         counts=average,
         new_memory=True,
         independent="first",

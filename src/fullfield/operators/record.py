@@ -40,6 +40,7 @@ class Windowed:
         slides: whether a kernel slides over the map: reports show its size and stride even where it runs per window.
         padding: the number in its padding.
         uniform: whether all cells of its result on a strip are computed alike, so that it may run on fragments.
+        counts_padding: whether its result depends on how many of the cells under its kernel are padding.
         one_channel_dim: whether its emission takes maps of one channel dimension: others are merged before it.
         emit_head: writes it where its kernel is as large as the map, on every window's own cells.
         reads_window: whether it is a pool, of the ``largest`` numbers or of means, in which every cell of a window's
@@ -53,6 +54,7 @@ class Windowed:
     slides: bool = False
     padding: Callable[[Args], float] = lambda args: 0.0
     uniform: Callable[[Args, Strips], bool] = lambda args, strips: True
+    counts_padding: Callable[[Args], bool] = lambda args: False
     one_channel_dim: bool = False
     emit_head: Callable[..., Any] | None = None
     reads_window: bool = False

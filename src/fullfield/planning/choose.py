@@ -125,14 +125,17 @@ def _least_budget(overhead: Overhead, plan: Plan) -> int:
 
 def choose_method(plans: list[Plan]) -> Plan:
     """The plan that takes the least time of those that fit their budget; ``why`` says how the others compare."""
-    best = min((p for p in plans if p.memory.total_bytes <= p.budget_bytes), key=time_per_window)
-    least = time_per_window(best)
-    times = ", ".join(f"{p.method} {time_per_window(p) / least:.2f}" for p in plans)
+    best = min((p for p in plans if p.memory.total_bytes <= p.budget_bytes), key=_first_time)
+    times = ", ".join(f"{p.method} {p.time / best.time:.2f}" for p in plans)
     return replace(best, why=f"predicted time over that of the cheapest: {times}")
 
 
+def _first_time(plan: Plan) -> float:
+    return plan.time
+
+
 def time_per_window(plan: Plan) -> float:
-    """Predicted time of one window of a plan, in multiply-adds."""
+    """Predicted time of one window of a plan, in multiply-adds, in a later scan: programs are not made in it."""
     return _time(plan.cost, plan.tile, plan.all_passes[0].shape, plan.constants)
 
 
@@ -174,6 +177,11 @@ class _Task:
     def network(self) -> Network:
         """The network as integers."""
         return self.costs.network
+
+    @property
+    def joins_passes(self) -> bool:
+        """Whether shifted passes may run in one tile: where each would have programs of its own."""
+        return self.borders.cells is not None and self.network.pads_by_numbers
 
     def map_shape(self, step: Pair) -> Pair:
         """Rows and columns of windows every ``step`` px."""
@@ -298,13 +306,13 @@ class _Kinds:
         return once / scans if kept >= self.total else 2 * once
 
 
-def _kinds(task: _Task, tile: Pair, every: Pair) -> _Kinds:
-    """The kinds of tiles of passes that compute every so many rows and columns of the map."""
-    (_, down), (row, across) = (_kinds_along(task, k, tile[k], every[k]) for k in (0, 1))
+def _kinds(task: _Task, tile: Pair, every: Pair, shifts: Pair) -> _Kinds:
+    """The kinds of tiles of passes that compute every so many rows and columns of the map, ``shifts`` in every tile."""
+    (_, down), (row, across) = (_kinds_along(task, k, tile[k], every[k], shifts[k]) for k in (0, 1))
     return _Kinds(down * across, across, row)
 
 
-def _kinds_along(task: _Task, axis: int, side: int, every: int) -> Pair:
+def _kinds_along(task: _Task, axis: int, side: int, every: int, shifts: int) -> Pair:
     """Kinds of tiles along an axis, in one pass and in all.
 
     Where pixels beyond windows are read, tiles near the image's edges differ, and those of each pass from all others.
@@ -317,7 +325,8 @@ def _kinds_along(task: _Task, axis: int, side: int, every: int) -> Pair:
         return len(sides), len(sides | _sides(least, side))
     starts = [p.axes[axis].start for p in task.costs.shared_places(task.borders).values() if p.axes is not None]
     reach = max(0, -min(starts, default=0)) // task.network.units[axis]
-    near, tiles = 2 * -(-reach // (side * every * task.step[axis])), tiles_along(most, side)
+    low, high = (-(-far // (side * every * task.step[axis])) for far in (reach, reach + (shifts - 1) * task.step[axis]))
+    near, tiles = low + high, tiles_along(most, side)
     return min(tiles, 1 + near), min(tiles * passes, 1 + near * passes)
 
 
@@ -346,12 +355,14 @@ def _pass_counts(task: _Task, shifts: Pair, *, spread: bool) -> list[Pair]:
 def _cheapest(task: _Task, method: Method, counts: list[Pair], savings: Savings) -> Plan:
     """The plan of one method; of shifted passes the cheapest of several counts of them."""
     plans = [_plan(task, method, count, savings) for count in (counts if method == "shifted" else counts[:1])]
+    if method == "shifted" and task.joins_passes:
+        plans += [_pass(task, method, (1, 1), savings, spread=max(count) > 1, shifts=count) for count in counts]
     fitting = [p for p in plans if p.memory.total_bytes <= task.budget]
-    return min(fitting or plans, key=time_per_window)
+    return min(fitting or plans, key=_first_time)
 
 
 def _plan(task: _Task, method: Method, shifts: Pair, savings: Savings) -> Plan:
-    """The plan of one method; over the budget if it does not fit."""
+    """The plan of one method, of passes one after the other; over the budget if it does not fit."""
     if method != "shifted":
         return _pass(task, method, (1, 1), savings, spread=max(shifts) > 1)
     first = _pass(task, method, shifts, savings, spread=max(shifts) > 1)
@@ -375,11 +386,16 @@ def _reason(task: _Task, *, spread: bool) -> str:
     return "asked for" if spread else "every layer's stride divides the step"
 
 
-def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, spread: bool) -> Plan:
-    """The plan of one pass over the image, which computes every ``cell_stride``-th row and column of the map."""
+def _pass(
+    task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, spread: bool, shifts: Pair = (1, 1)
+) -> Plan:
+    """The plan of one pass over the image, which computes every ``cell_stride``-th row and column of the map.
+
+    Or of so many ``shifts`` along y and x in every tile.
+    """
     step = (task.step[0] * cell_stride[0], task.step[1] * cell_stride[1])
     shape = task.map_shape(step)
-    grid = TileGrid(task.image, step, task.borders, method == "fragments")
+    grid = TileGrid(task.image, step, task.borders, method == "fragments", shifts)
 
     def middle(tile: Pair) -> Pair:
         """The first window of a tile in the middle of the map."""
@@ -387,7 +403,7 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
 
     @cache
     def kinds(tile: Pair) -> _Kinds:
-        return _kinds(task, tile, cell_stride)
+        return _kinds(task, tile, cell_stride, shifts)
 
     def cost(tile: Pair, batch: int, stop: int | None) -> Cost:
         return task.costs.cost(grid, tile, middle(tile), batch=batch, stop=stop)
@@ -463,5 +479,6 @@ def _pass(task: _Task, method: Method, cell_stride: Pair, savings: Savings, *, s
         constants=task.constants,
         programs=kept if kept < kinds(best.tile).kept[0] else CACHED_PROGRAMS,
         scans=task.scans,
+        shifts=shifts,
         time=best.time,
     )

@@ -27,7 +27,8 @@ class Compute:
         tile: rows and columns of windows computed together; chosen by the plan by default.
         method: how steps that the network's stride does not divide are run: ``atrous`` spreads operators over one fine
             map, ``fragments`` runs them on its interleaved parts, ``shifted`` scans the image several times, at a
-            step that all their strides divide. By default the cheapest is taken, of fewer passes too.
+            step that all their strides divide, or tile by tile all of these passes at once. By default the cheapest is
+            taken, of fewer passes too.
         device: where to compute, such as ``cpu`` or ``cuda:0``; by default where the model's weights lie.
         engine: what runs the programs: ``torch``, or ``openvino`` or ``onnxruntime`` where their extra is installed. By
             default what is fastest for this scan: torch, but for long scans that measured another to be faster.

@@ -12,8 +12,9 @@ from fullfield.geometry.region import Pair
 from fullfield.geometry.tile import AxisCells, TileLayout
 from fullfield.planning.constants import CONSTANTS
 from fullfield.planning.mac_kinds import MacKinds, covers, mac_kind, spreads_taps
-from fullfield.planning.programs import pools_windows, strip_cells, weights_of
+from fullfield.planning.programs import filled_cells, pools_windows, strip_cells, weights_of
 
+_FILL_INDICES = 2  # of four bytes, for each cell that is filled as padding
 KINDS = 4  # of tiles, whose programs ``CostConstants.call_bytes`` counts
 
 
@@ -73,11 +74,12 @@ def tile_cost(network: Network, layout: TileLayout, *, batch: int, itemsize: int
     gathered = sum(window_size[name] for name in layout.frontier_inputs) if rest else 0
     cut = [n for n in shared if not all(_is_uncut(axis[n.name]) for axis in (layout.y, layout.x))]
     rearranged = 2 * sum(size[n.name] + sum(size[i] for i in n.inputs) for n in cut)
-    families = sum(_family_calls(n, layout) for n in shared)
+    filled = [cells for n in shared if n.inputs for cells in filled_cells(n, layout)]
+    families = sum(_family_calls(n, layout) for n in shared) + len(filled)
     calls = families + len(rest) * -(-windows // batch)
     strips = {n.name: sum(strip_cells(n, layout)[1:]) for n in shared if n.inputs}
     taken = sum(windows * math.prod(network[name].shape[-2:]) for name in layout.frontier_inputs) if rest else 0
-    operators, indices = families + 2 * len(rest), sum(strips.values()) + taken
+    operators, indices = families + 2 * len(rest), sum(strips.values()) + taken + _FILL_INDICES * sum(filled)
     programs = _program_bytes(operators, indices, network, itemsize)
     pairs = ((strips[n.name], network[i]) for n in shared for i in n.inputs)
     strip_bytes = sum(cells * i.elements * i.itemsize_factor * itemsize for cells, i in pairs)
@@ -221,6 +223,8 @@ def _shared_scratch(
     axes = layout.y[node.name], layout.x[node.name]
     one_map = itemsize == 4 and all(c.families == ("interior",) and _is_uncut(c) for c in axes)
     copies = _copies(node, size, itemsize, one_map=one_map)
+    if node.inputs and filled_cells(node, layout):
+        copies += [size[i] for i in node.inputs]  # unless the only reader fills them where they are
     if not one_map:  # families are put together into a table once they are computed
         copies.append(max(0, size[node.name] - sum(copies)))
     if layout.head_as_matmul(node.name) and covers(node, network):

@@ -30,12 +30,19 @@ class TileGrid:
         step: px between windows (y, x).
         borders: which cells are computed as in the crops.
         fragments: whether operators spread over a map run on its fragments.
+        shifts: shifted passes along y and x that a tile computes at once.
     """
 
     image: Pair
     step: Pair
     borders: Borders
     fragments: bool = False
+    shifts: Pair = (1, 1)
+
+    @property
+    def pass_step(self) -> Pair:
+        """Px between the windows of one pass."""
+        return self.step[0] * self.shifts[0], self.step[1] * self.shifts[1]
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,9 @@ class CostCache:
 
     def places(self, grid: TileGrid, stop: int | None = None) -> Mapping[str, Place]:
         """Where every node runs, per window from node ``stop`` on; the same object for equal arguments."""
-        key = grid.borders, grid.step, stop
-        return _cached(self._places, _PLACES, key, lambda: grid.borders.places(self.network, stop=stop, step=grid.step))
+        step = grid.pass_step
+        key = grid.borders, step, stop
+        return _cached(self._places, _PLACES, key, lambda: grid.borders.places(self.network, stop=stop, step=step))
 
     def shared_places(self, borders: Borders) -> Mapping[str, Place]:
         """Where every node runs at the step at which most is shared; the same object for equal arguments."""
@@ -109,7 +117,7 @@ class CostCache:
             grid: of the search.
             stop: index of the node from which on windows share nothing; ``None`` where they cannot.
         """
-        key = grid.borders, None if stop is None else (grid.step, stop)
+        key = grid.borders, None if stop is None else (grid.pass_step, stop)
 
         def found() -> PerWindow:
             places = self.shared_places(grid.borders) if stop is None else self.places(grid, stop)
@@ -140,7 +148,7 @@ class CostCache:
 
         There it reads nothing beyond its windows. Where maps are upsampled their cells lie otherwise in other places.
         """
-        if grid.borders.cells is not None or self.network.upsamples:
+        if grid.borders.cells is not None or self.network.upsamples or max(grid.shifts) > 1:
             return grid, first
         height, width = ((n - 1) * t + w for n, t, w in zip(tile, grid.step, self.network.window, strict=True))
         return replace(grid, image=(height, width)), (0, 0)
@@ -155,8 +163,10 @@ class CostCache:
 
     def _layout(self, grid: TileGrid, tile: Pair, first: Pair, stop: int | None) -> TileLayout:
         places = self.places(grid, stop)
-        y, x = (self._axis(grid, k, AxisTile(grid.step[k], tile[k], first[k], grid.image[k]), stop) for k in (0, 1))
-        return TileLayout(tile, y, x, frontier_inputs(self.network, places))
+        axes = zip(grid.step, tile, first, grid.image, grid.shifts, strict=True)
+        tiles = [AxisTile(step, n, start, pixels, shifts=shifts) for step, n, start, pixels, shifts in axes]
+        y, x = (self._axis(grid, k, each, stop) for k, each in enumerate(tiles))
+        return TileLayout(tile, y, x, frontier_inputs(self.network, places), grid.step)
 
     def _axis(self, grid: TileGrid, index: int, tile: AxisTile, stop: int | None) -> Mapping[str, AxisCells]:
         places = self.places(grid, stop)
@@ -165,7 +175,7 @@ class CostCache:
         return _cached(
             self._axes,
             _AXES,
-            (grid.borders, grid.step, grid.fragments, index, tile, stop),
+            (grid.borders, grid.pass_step, grid.fragments, index, tile, stop),
             lambda: lay_out_axis(self.network, places, index, tile, fragments=grid.fragments),
         )
 
@@ -177,7 +187,7 @@ class CostCache:
             along = [*filter(None, axes), *(node.ops for node in self.network), self.network.units]
             return all(y == x for y, x in along)
 
-        return _cached(self._symmetric, _PLACES, (grid.borders, grid.step, stop), found)
+        return _cached(self._symmetric, _PLACES, (grid.borders, grid.pass_step, stop), found)
 
 
 def _cached(store: OrderedDict[Hashable, T], most: int, key: Hashable, make: Callable[[], T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -77,11 +78,13 @@ class Plan:
         memory: what the scan is predicted to take.
         budget_bytes: memory allowed.
         method: ``atrous`` spreads operators over one fine map, ``fragments`` runs them on its interleaved parts,
-            ``shifted`` scans the image several times, shifted, at a step that the network's stride divides.
+            ``shifted`` scans the image several times, shifted, at a step that the network's stride divides: one pass
+            after the other, or in each tile all of them at once.
         why: how the methods compare, if there was a choice.
         offset: px from the image's corner to the first window (y, x).
         cell_stride: cells of the whole map between this plan's rows and columns.
-        passes: the plans of a ``shifted`` scan, one a shift.
+        passes: the plans of a ``shifted`` scan, one a shift, if these run one after the other.
+        shifts: passes along y and x that each tile computes at once.
         engine: what runs it, in words.
         constants: of the engine, by which the plan was chosen.
         programs: of tiles that are kept at once; less than ``CACHED_PROGRAMS`` where the budget has no room for those
@@ -110,6 +113,7 @@ class Plan:
     constants: CostConstants = CONSTANTS
     programs: int = CACHED_PROGRAMS
     scans: int = 1
+    shifts: Pair = (1, 1)
     time: float = 0.0
 
     @property
@@ -152,8 +156,8 @@ class Plan:
     def layout(self, tile: Tile) -> TileLayout:
         """The cells that are computed for one tile of a plan with a single pass."""
         tile = self.computed(tile)
-        y = AxisTile(self.step[0], tile.rows, tile.row, self.image[0], self.offset[0])
-        x = AxisTile(self.step[1], tile.columns, tile.column, self.image[1], self.offset[1])
+        y = AxisTile(self.step[0], tile.rows, tile.row, self.image[0], self.offset[0], self.shifts[0])
+        x = AxisTile(self.step[1], tile.columns, tile.column, self.image[1], self.offset[1], self.shifts[1])
         return lay_out(self.network, self.places, y, x, fragments=self.method == "fragments")
 
     @property
@@ -203,7 +207,7 @@ class Plan:
             "engine": self.engine,
             "costs": self.costs,
             "scans": self.scans,
-            "passes": len(self.all_passes),
+            "passes": len(self.passes) or math.prod(map(min, self.shifts, self.shape)),
             "tile": self.tile,
             "batch": self.batch,
             "frontier": None if first is None else {"layer": first.path, "reason": self.places[first.name].reason},

@@ -6,6 +6,7 @@ is one program. Its buffers, and its weights in an order of its own, it keeps as
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -107,9 +108,9 @@ def strip_cells(node: NodeSpec, layout: TileLayout) -> list[int]:
     None where it reads no neighbours, or adds up sums of families instead, as pools that read whole windows do.
     """
     y, x = layout.y[node.name], layout.x[node.name]
-    if node.kind != "windowed" or y.families == x.families == ("interior",) or pools_windows(node):
+    if node.kind != "windowed" or pools_windows(node) or _reads_one_cell(node):
         return []
-    if _reads_one_cell(node):
+    if y.families == x.families == ("interior",) and not filled_cells(node, layout):
         return []
     return _read_cells(node, node.inputs[0], layout)
 
@@ -118,13 +119,30 @@ def _read_cells(node: NodeSpec, source: str, layout: TileLayout) -> list[int]:
     """Cells that the families of a node read of one input, the interior's first, if there is one."""
     y, x = layout.y[node.name], layout.x[node.name]
     along = (
-        {f: axis.strips[f][source].length * (1 if f == "interior" else count) for f in axis.families}
+        {f: axis.strips[f][source].length * axis.maps(f, count) for f in axis.families}
         for axis, count in zip((y, x), layout.windows, strict=True)
     )
     rows, columns = along
     inner = rows.get("interior", 0) * columns.get("interior", 0)
     others = [a * b for fy, a in rows.items() for fx, b in columns.items() if not fy == fx == "interior"]
     return [inner, *others]
+
+
+def filled_cells(node: NodeSpec, layout: TileLayout) -> list[int]:
+    """Cells of each strip of a node that are filled as padding: they do not exist on all maps of the interior."""
+    if layout.shifts == (1, 1):
+        return []
+    axes = tuple(zip((layout.y[node.name], layout.x[node.name]), layout.windows, strict=True))
+    found = []
+    for family in itertools.product(*(axis.families for axis, _ in axes)):
+        strips = [next(iter(axis.strips[f].values())) for (axis, _), f in zip(axes, family, strict=True)]
+        if not any(strip.inside for strip in strips):
+            continue
+        maps = [axis.maps(f, count) for (axis, count), f in zip(axes, family, strict=True)]
+        cells = [n * sum(p.stop - p.start for p in strip.pieces) for n, strip in zip(maps, strips, strict=True)]
+        exist = [sum(b - a for a, b in s.inside) if s.inside else n for s, n in zip(strips, cells, strict=True)]
+        found.append(math.prod(cells) - math.prod(exist))
+    return found
 
 
 def pools_windows(node: NodeSpec) -> bool:
@@ -208,6 +226,8 @@ class _Shared:
             (source,) = inputs
             each = self.network[source].elements * self.network[source].itemsize_factor * self.itemsize
             self.parts[level].inputs += [cells * each for cells in strips]
+            if filled_cells(node, self.layout):  # in torch, in a copy of each
+                self.scratch[level] = max(self.scratch[level], each * max(strips))
             self.last[source] = level
             self.tables.add(source)
         else:
@@ -282,7 +302,7 @@ class _Shared:
             return [self.size[name]]
         y, x = self.layout.y[name], self.layout.x[name]
         along = (
-            [axis.computed(f) * (1 if f == "interior" else count) for f in axis.families]
+            [axis.computed(f) * axis.maps(f, count) for f in axis.families]
             for axis, count in zip((y, x), self.layout.windows, strict=True)
         )
         rows, columns = along
@@ -325,7 +345,7 @@ class _Shared:
             later = sum(self.size[n] for n in read if self.last[n] > level)
             given = sum(self.size[n] for n in self.last if self.level[n] == level and n not in self.columns)
             strips, outputs = sum(part.inputs), sum(part.outputs)
-            most.append(strips + sum(self.size[n] for n in read))
+            most.append(strips + sum(self.size[n] for n in read) + self.scratch[level])
             most.append(later + outputs + max(strips, given) + self.scratch[level])
         tables = sum(self.size[n] for n in self.layout.frontier_inputs)
         return max(most + [tables + 2 * sum(part.inputs) + sum(part.outputs) for part in windows])

@@ -222,7 +222,7 @@ def halo(network: Network, spans: TileSpans, step: Pair) -> tuple[int, int, int,
     found: list[int] = []
     image = network.nodes[0].name
     for axis, distance, window in zip(spans, step, network.window, strict=True):
-        regions = [(s.cells[image].region, (s.windows - 1) * distance + window) for s in axis]
+        regions = [(s.cells[image].pixels(distance), (s.windows - 1) * distance + window) for s in axis]
         found += [max(0, *(-start for (start, _), _ in regions)), max(0, *(stop - own for (_, stop), own in regions))]
     return found[0], found[1], found[2], found[3]
 
@@ -244,7 +244,7 @@ def _cells(name: str, spans: TileSpans) -> FamilyCounts:
     """Cells of a shared node over all tiles."""
     (inner_y, edge_y), (inner_x, edge_x) = (
         (
-            sum(s.cells[name].computed("interior") for s in axis),
+            sum(s.cells[name].computed("interior") * s.cells[name].shifts for s in axis),
             sum(s.windows * (s.cells[name].extent("low") + s.cells[name].extent("high")) for s in axis),
         )
         for axis in spans
