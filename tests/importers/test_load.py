@@ -292,7 +292,10 @@ OTHERS: list[tuple[bytes, str]] = [
     ((66).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', "safetensors"),
     (b"PK\x03\x04rubbish", "damaged"),
     (b"print('hello')\n", "not an ONNX model"),
-    (b"<html><body>404</body></html>", "not an ONNX model"),
+    (b"<html><body>404</body></html>", "web page"),
+    (b"<!DOCTYPE html><html><body>404</body></html>", "is a web page, not a network"),
+    (b"<!doctype html><title>Sign in</title>", "a web page"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "pointer of Git LFS"),
     (b"\x08\x07", "not an ONNX model"),
     (bytes(range(256)) * 20, "not an ONNX model"),
 ]
@@ -322,6 +325,32 @@ def test_keras_archives_saved_models_folders_and_missing_files_are_named(tmp_pat
     }.items():
         with pytest.raises(CaptureError, match=said):
             load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["net/model.onnx"], r"is a zip archive of files \(net/model.onnx\)\n  fix: unpack it"),
+        (["a", "b/", "c", "d", "e", "f"], r"of files \(a, c, d and 2 more\)"),
+        ([], "is a zip archive without a network"),
+    ],
+)
+def test_a_zip_archive_of_other_files_is_to_be_unpacked(names: list[str], said: str, tmp_path: Path) -> None:
+    _zip(tmp_path / "model.zip", *names)
+    with pytest.raises(CaptureError, match=said):
+        load(tmp_path / "model.zip")
+
+
+def test_a_folder_of_weights_without_a_configuration_says_how_to_name_their_network(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(2)}, tmp_path / "best weights.pth")
+    (tmp_path / "README.md").write_text("trained")
+    said = (
+        r"has weights \(best weights.pth\) and no config.json\n"
+        r"  fix: load '.*best weights.pth' with arch='timm:NAME', --arch timm:NAME or torchvision:NAME; or put its"
+    )
+    for arch in (None, "timm:resnet18"):
+        with pytest.raises(CaptureError, match=said):
+            load(tmp_path, arch=arch)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")

@@ -16,6 +16,7 @@ FileKind = Literal[
     "onnx", "caffe", "torch7", "program", "pickle", "safetensors", "folder", "script", "foreign", "other"
 ]
 
+_WEB_PAGE = ("is a web page, not a network", "download the file itself; the page may say why it was not given")
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"GGUF", "is a GGUF language model", USE_ONNX),
     (b"\x93NUMPY", "is a NumPy array, not a network", "load it into a module and use fullfield.load(module)"),
@@ -23,6 +24,10 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xd8\xff", "is a picture, not a network", "give the network first, then the image"),
     (b"II*\x00", "is a picture, not a network", "give the network first, then the image"),
     (b"\x1f\x8b", "is compressed", "unpack it first"),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the file", "fetch the file: git lfs pull"),
+    (b"<!DOCTYPE html", *_WEB_PAGE),
+    (b"<!doctype html", *_WEB_PAGE),
+    (b"<html", *_WEB_PAGE),
 )
 
 
@@ -38,7 +43,7 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
             return "folder", "", ""
         if (words := recognised_folder(path)) is not None:
             return "foreign", *words
-        return "other", "is a directory, not a model file", "name the model file in it"
+        return "other", *_folder_words(path)
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         return "other", "is not a regular file", "copy its content to a file first"
     try:
@@ -66,6 +71,17 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
     if (words := recognised(path, head)) is not None:
         return "foreign", *words
     return ("onnx" if caffe_file_kind(path) is None else "caffe"), "", ""
+
+
+def _folder_words(folder: Path) -> tuple[str, str]:
+    """What a folder without a ``config.json`` is, and what to load instead of it."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    weights = [path for path in files if detect(path)[0] in ("safetensors", "pickle")]
+    if not weights:
+        return "is a directory, not a model file", "name the model file in it"
+    file = shlex.quote(str(weights[0]))
+    fix = f"load {file} with arch='timm:NAME', --arch timm:NAME or torchvision:NAME; or put its config.json into it"
+    return f"has weights ({', '.join(path.name for path in weights)}) and no config.json", fix
 
 
 def _converted(path: Path, option: str, target: str = "") -> str:
@@ -108,4 +124,8 @@ def _zip_kind(path: Path) -> tuple[FileKind, str, str]:
         return "pickle", "is a torch.save file, a pickle", ""
     if "config.json" in names and "model.weights.h5" in names:
         return "foreign", "is a Keras model", _of_keras(path)
+    packed = [name for name in names if not name.endswith("/")]
+    if packed:
+        listed = ", ".join(packed[:3]) + (f" and {len(packed) - 3} more" if len(packed) > 3 else "")
+        return "other", f"is a zip archive of files ({listed})", "unpack it, and name the model file in it"
     return "other", "is a zip archive without a network", USE_ONNX
