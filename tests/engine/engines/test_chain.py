@@ -13,6 +13,7 @@ from torch.fx import symbolic_trace
 
 from fullfield.engine.engines import chain
 from fullfield.engine.engines.chain import EnginePart, Run, UncompiledPart, chained
+from fullfield.layers.custom_operators import fill_cells, fill_cells_
 
 aten = torch.ops.aten
 SHAPE = (3, 4)
@@ -64,6 +65,36 @@ def test_each_part_is_compiled_when_it_first_runs_and_its_memory_handed_back(com
     assert compiler.events == ["compiled", "run", "trimmed"] * 2
     assert torch.equal(module(-x), TwoRuns()(-x))
     assert compiler.events[6:] == ["run", "limited"] * 2
+
+
+class Filled(nn.Module):
+    """What an engine computes, with cells filled in torch, which an engine reads; ``again`` if it reads both."""
+
+    def __init__(self, *, again: bool) -> None:
+        super().__init__()
+        self.again = again
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        x = aten.relu.default(x)
+        filled = fill_cells.default(x, index, -1.0)
+        result: Tensor = aten.abs.default(filled)
+        if self.again:
+            result = torch.stack([result, aten.cumsum.default(x, 1)])
+        return result
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_cells_of_what_a_part_gives_are_filled_in_place_where_nothing_else_reads_it(
+    compiler: Compiler, again: bool
+) -> None:
+    network = Filled(again=again)
+    x, index = torch.randn(2, 3, 4, 5), torch.tensor([0, 7, 39])
+    shapes = [torch.empty(x.shape, device="meta"), torch.empty(index.shape, dtype=torch.int64, device="meta")]
+    module, _ = chained(symbolic_trace(network), shapes, compiler)
+    targets = [node.target for node in module.graph.nodes]
+    assert (fill_cells_.default in targets, fill_cells.default in targets) == (not again, again)
+    with torch.inference_mode():
+        assert torch.equal(module(x, index), network(x, index))
 
 
 def test_a_part_that_two_threads_run_at_once_is_compiled_once(compiler: Compiler) -> None:

@@ -20,6 +20,7 @@ from fullfield.engine.heap import trim, trim_excess_within_tile
 from fullfield.graph.calls import held_tensor, op_name
 from fullfield.graph.shape_rules import known_result
 from fullfield.graph.shapes import signature
+from fullfield.lower.inplace import NEW_MEMORY, reuse
 
 aten = torch.ops.aten
 Run = Callable[[Sequence[Tensor], Sequence[Tensor]], None]  # contiguous inputs, memory of the outputs
@@ -110,7 +111,9 @@ def chained(
             compiled = partial(compile_part, UncompiledPart(part, values, constants))
             root.add_module(name, EnginePart(compiled, [memory_shape(tuple(values[n].shape)) for n in part.outputs]))
             call = graph.call_module(name, tuple(known(n) for n in part.inputs))
-            new |= {n: graph.call_function(getitem, (call, k)) for k, n in enumerate(part.outputs)}
+            for k, node in enumerate(part.outputs):
+                new[node] = graph.call_function(getitem, (call, k))
+                new[node].meta[NEW_MEMORY] = True
         else:
             for node in part.nodes:
                 new[node] = graph.node_copy(node, known)
@@ -118,6 +121,7 @@ def chained(
                     new[node].target = aten.reshape.default
     (output,) = [n for n in module.graph.nodes if n.op == "output"]
     graph.output(torch.fx.node.map_arg(output.args[0], known))
+    reuse(graph)
     return GraphModule(root, graph, "Chain"), results_of(module, values)
 
 
