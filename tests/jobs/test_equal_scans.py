@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,12 @@ from torch import nn
 import fullfield
 from fullfield import Compute
 from fullfield.engine.progress import Progress
-from fullfield.jobs import to_store
 from fullfield.jobs.job import prepare_job
 from fullfield.jobs.request import ScanRequest
 from tests.api.killing import contents, differing
 from tests.requests import padded_model
 
-STEP, LEARNED = 2, 2  # px; scans after which another plan is worth preparing
+STEP, LEARNED = 2, 4  # px; scans after which another plan is worth preparing
 IMAGE = torch.rand(3, 38, 38, generator=torch.Generator().manual_seed(1))  # 4x4 windows
 
 
@@ -59,7 +57,7 @@ def test_what_one_scan_computes_as_crops_repeated_ones_share(model: fullfield.Mo
     alone, shared = plans[0], plans[-1]
     assert alone.cost.shared_macs == 0 < shared.cost.shared_macs
     assert shared.time < alone.time
-    assert "costs     built-in; 2 equal scans share what is prepared" in str(shared.table)
+    assert "costs     built-in; 4 equal scans share what is prepared" in str(shared.table)
     assert shared.to_dict()["scans"] == LEARNED
 
 
@@ -104,29 +102,13 @@ def test_only_finished_scans_of_the_same_weights_count(model: fullfield.Model) -
     assert plan_of(model).scans == 1
 
 
-def test_scans_that_processes_share_are_planned_alike_whatever_ran_before(model: fullfield.Model) -> None:
+def test_maps_on_disk_have_the_same_bytes_whatever_ran_before(model: fullfield.Model, tmp_path: Path) -> None:
+    before, after = tmp_path / "before.zarr", tmp_path / "after.zarr"
+    fullfield.scan(model, IMAGE, step=STEP, output=before)
     repeat(model)
-    request = ScanRequest.parse(model, IMAGE, step=STEP, compute=Compute(world=2))
-    assert prepare_job(request, on_disk=True).plan.scans == 1
-
-
-def test_a_map_that_was_begun_is_resumed_by_its_plan(model: fullfield.Model, tmp_path: Path) -> None:
-    one, many, path = (tmp_path / f"{name}.zarr" for name in ("one", "many", "map"))
-    fullfield.scan(replace(model), IMAGE, step=STEP, output=one)
-    repeat(model)
-    fullfield.scan(model, IMAGE, step=STEP, output=many)
-    assert contents(many) != contents(one)
-    with pytest.raises(KeyboardInterrupt):
-        fullfield.scan(model, IMAGE, step=STEP, output=path, progress=stop)
-    for _ in range(2):  # the second finds it finished
-        fullfield.scan(replace(model), IMAGE, step=STEP, output=path)
-        assert contents(path) == contents(many), differing(contents(path), contents(many))
-
-
-@pytest.mark.parametrize("said", [None, "many", 0, -4, True, 2.0])
-def test_a_map_whose_record_says_no_number_of_scans_was_planned_for_one(said: object) -> None:
-    assert to_store._scans_of({"compute": {"scans": said}}) == 1
-    assert to_store._scans_of({"compute": {"scans": 4}}) == 4
+    assert plan_of(model).scans == LEARNED
+    fullfield.scan(model, IMAGE, step=STEP, output=after)
+    assert contents(after) == contents(before), differing(contents(after), contents(before))
 
 
 def test_files_of_equal_images_have_one_plan_and_their_own_remarks(tmp_path: Path) -> None:

@@ -33,7 +33,6 @@ from fullfield.planning.calibration import constants_to_json
 from fullfield.planning.choose import time_per_window
 from fullfield.planning.cost_cache import Repeats
 from fullfield.planning.mode import mode_text
-from fullfield.planning.search import GAIN
 from fullfield.planning.shards import map_cells
 from fullfield.store.encoding import ScoreEncoder, score_encoder
 from fullfield.store.maps import MapSpec
@@ -43,6 +42,7 @@ from fullfield.store.record import plain_json
 _RECORD_FORMAT = 4
 _SAMPLED = 64  # tiles that are asked for wanted cells
 _MOST_SCANS = 64  # that a plan counts preparing for: of more it is a small part
+_CLEAR_GAIN = 0.9  # of the time that equal scans take by the plan before
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +254,7 @@ def plan_scan(
         costs=prepared.costs,
         constants=constants_for(request),
     )
-    plan = _plan_again(planned, _repeats(request, prepared, source, step))
+    plan = _plan_again(planned, _repeats(request, prepared, source, step, on_disk=on_disk))
     check_device_memory(plan, device)
     remark = plan.memory.remark and f"{source.image.raster.name}: {plan.memory.remark}"
     return replace(plan, engine=request.engine.text, memory=replace(plan.memory, remark=remark))
@@ -263,19 +263,25 @@ def plan_scan(
 def _plan_again(planned: Callable[..., Plan], before: Repeats) -> Plan:
     """The plan that equal scans had before, or one for as many scans again where those would save its preparing.
 
-    So another plan is prepared once the one before has cost about as much more. For powers of 2 there are few plans.
+    So another plan is prepared once the one before has cost about as much more, and for clear gains only: preparing is
+    hard to predict. For powers of 2 there are few plans.
     """
     plan = planned(scans=before.planned)
     scans = min(_MOST_SCANS, 1 << max(0, before.ran.bit_length() - 1))
     if scans <= before.planned:
         return plan
     other = planned(scans=scans)
-    return other if other.time < GAIN * time_per_window(plan) else plan
+    return other if other.time < _CLEAR_GAIN * time_per_window(plan) else plan
 
 
-def _repeats(request: ScanRequest, prepared: PreparedModel, source: ScannedSource, step: Pair) -> Repeats:
-    """The equal scans that ran before; where others must plan the same, those that the request names."""
-    if request.scans is not None or request.compute.world > 1:
+def _repeats(
+    request: ScanRequest, prepared: PreparedModel, source: ScannedSource, step: Pair, *, on_disk: bool
+) -> Repeats:
+    """The equal scans that ran before; of maps on disk those that the request names.
+
+    So the bytes on disk are the same in processes that resume or share a map as in one that computes it at once.
+    """
+    if request.scans is not None or on_disk:
         return Repeats(planned=request.scans or 1)
     return prepared.costs.repeats(_kind(request, source, step))
 

@@ -117,23 +117,16 @@ def _begun(request: ScanRequest, output: OutputRequest) -> Mapping[str, Any]:
 
 
 def _as_begun(request: ScanRequest, begun: Mapping[str, Any]) -> ScanRequest:
-    """The request with the engine, the constants and the equal scans of a map that was begun or finished.
+    """The request with the engine and the constants of a map that was begun or finished.
 
-    They decide the plan, and with it the map's bytes. An engine that is named must be the map's.
+    Both decide the plan, and with it the map's bytes. An engine that is named must be the map's.
     """
     engine, _ = _engine_of(begun)
     if engine is None or request.compute.engine not in ("auto", engine):
         return request
     if request.compute.engine == "auto":
         request = replace(request, compute=replace(request.compute, engine=engine), engine_why="as the map was begun")
-    constants = constants_from_json(ENGINE_CONSTANTS[engine], begun["compute"].get("costs"))
-    return replace(request, constants=constants, scans=_scans_of(begun))
-
-
-def _scans_of(begun: Mapping[str, Any]) -> int:
-    """The equal scans that a map was planned for."""
-    scans = begun["compute"].get("scans")
-    return scans if type(scans) is int and scans > 0 else 1
+    return replace(request, constants=constants_from_json(ENGINE_CONSTANTS[engine], begun["compute"].get("costs")))
 
 
 def _engine_of(begun: Mapping[str, Any]) -> tuple[EngineName | None, str]:
@@ -290,7 +283,6 @@ class _StoreRun:
             where=job.wanted,
             progress=self.progress,
         )
-        job.count()
         return growing
 
     def _verified(self) -> StoredMap:
