@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from fullfield.geometry.axis import Op
 from fullfield.geometry.network import Network, Scratch
@@ -44,6 +45,19 @@ def test_each_gather_of_strips_begins_a_program_with_inputs_and_outputs_of_its_o
     assert found.live == table + strips
     assert found.operators == 9 + 9
     assert found.convolved == 4 * (4 * 3 * 9 + 2 * 4 * 9)
+
+
+def test_strips_of_shifted_passes_are_copied_where_they_are_filled() -> None:
+    """Three by three windows of 8 cells, a cell apart, as four maps: in the second ones a padded cell comes earlier."""
+    draft = Draft((8, 8))
+    draft.conv(4, 3, stride=2, padding=1)
+    draft.conv(4, 3, padding=1)
+    options: dict[str, Any] = {"image": (10, 10), "step": (1, 1), "method": "shifted"}
+    plan = make_plan(draft.done(), borders=CONTEXT, **options)
+    assert (plan.tile, plan.shifts) == ((3, 3), (2, 2))
+    found = program_cost(plan.network, plan.layout(Tile(0, 0, 3, 3)), batch=1, itemsize=4)
+    table = 4 * 3 * 4 * 11**2
+    assert found.live == 3 * table  # as a table, as strips, and as a copy of them
 
 
 def test_convolutions_of_single_cells_that_grow_are_computed_at_once() -> None:
