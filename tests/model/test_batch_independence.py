@@ -14,6 +14,13 @@ from fullfield.model.batch_independence import check_batch_independence
 from fullfield.model.torch_export import capture_module
 from tests.model.networks import Small
 
+
+def _masked(known: Tensor) -> Tensor:
+    """A mask of no effect as transformers makes those of attention: by windows' places, joined with others."""
+    own = known[torch.arange(known.shape[0])[:, None], torch.arange(6)[None]]
+    return (torch.ones(1, 6, dtype=torch.bool) & own) | ~(own ^ own)
+
+
 GRU, LSTM = nn.GRU(3, 3).eval(), nn.LSTM(3, 3, batch_first=True, bidirectional=True).eval()
 
 
@@ -134,6 +141,10 @@ def test_nothing_is_run_to_see_that_windows_are_apart_where_operators_say_so(mon
         lambda y: y.repeat(1, 2) + torch.ones(1, 12).repeat(y.shape[0], 1) + torch.ones(2, 6).tile(1, 2)[0],
         lambda y: y + torch.ones(2, 3).repeat(y.shape[0], 1).reshape(-1, 6),
         lambda y: y + y.new_zeros(6) + torch.ones_like(y),
+        lambda y: y[torch.arange(y.shape[0]), :],
+        lambda y: y[torch.arange(y.shape[0])[:, None], torch.tensor([4, 2, 2, 0, 1, 3])],
+        lambda y: y + y[torch.arange(y.shape[0]), (y[:, 0] > 0).long()][:, None],
+        lambda y: y * _masked(torch.ones(y.shape[0], 6, dtype=torch.bool)),
     ],
 )
 def test_nothing_is_run_for_recurrent_layers_and_tables_of_one_number(
@@ -148,6 +159,11 @@ PLACES: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "a table of positions": lambda m, y: y + m.table[: y.shape[0]],
     "a table by index": lambda m, y: y + m.table[torch.arange(y.shape[0])],
     "an embedding of positions": lambda m, y: y + nn.functional.embedding(torch.arange(y.shape[0]), m.table),
+    "the number of each window at its place": lambda m, y: (
+        y.repeat(1, 2)[(p := torch.arange(y.shape[0])), p][:, None] + y
+    ),
+    "a place read and computed with": lambda m, y: y[(p := torch.arange(y.shape[0]))] + p[:, None],
+    "places of places": lambda m, y: y + torch.arange(y.shape[0])[torch.arange(y.shape[0])][:, None],
     "a part of a table": lambda m, y: y + m.table.narrow(0, 3, y.shape[0]),
     "a split of a table": lambda m, y: y + m.table.split([y.shape[0], 20000 - y.shape[0]])[0],
     "the place itself": lambda m, y: y + torch.arange(y.shape[0])[:, None],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Node
 from fullfield.errors import CaptureError, first_line
 from fullfield.graph.calls import bind, leaves
 from fullfield.graph.shapes import PROBE_BATCH, propagate, window_dims
+from fullfield.model.batch_places import own_places
 from fullfield.model.batch_trials import check_by_trials
 from fullfield.model.quiet import quiet
 from fullfield.operators.record import Anywhere, Independence
@@ -48,8 +49,8 @@ def check_batch_independence(graph: GraphModule, probe: Tensor, name: str) -> No
             fix="correct the network: some layer takes the first dimension, that of the windows, for another",
         ) from error
     operators = [n for n in graph.graph.nodes if n.op not in ("placeholder", "get_attr", "output")]
-    draws = any(map(_draws, operators))
-    if draws or _counts(values) or not all(_independent(node, values) for node in operators):
+    draws, own = any(map(_draws, operators)), own_places(values)
+    if draws or _counts(values, own) or not all(node in own or _independent(node, values) for node in operators):
         check_by_trials(graph, probe, name, values)
 
 
@@ -96,14 +97,19 @@ def _independent(node: Node, values: Mapping[Node, Any]) -> bool:
     return known(node, values) if callable(known) else known is not None
 
 
-def _counts(values: Mapping[Node, Any]) -> bool:
-    """Whether an operator computes with the number of windows, or what follows from it, other than as a size."""
+def _counts(values: Mapping[Node, Any], own: Set[Node]) -> bool:
+    """Whether an operator computes with the number of windows, or what follows from it, other than as a size.
+
+    Args:
+        values: of the nodes for ``PROBE_BATCH`` windows.
+        own: nodes that are known not to.
+    """
     counts: set[Node] = set()
     for node in values:
         value, reads = values[node], not counts.isdisjoint(node.all_input_nodes)
         if isinstance(value, _NUMBERS):
             if reads or (value and value % PROBE_BATCH == 0):
                 counts.add(node)
-        elif reads and node.op != "output" and not record_of(node).takes_batch_size:
+        elif reads and node.op != "output" and not (node in own or record_of(node).takes_batch_size):
             return True
     return False

@@ -57,6 +57,7 @@ RECORDS = (
     ),
     Operator((aten.where.ScalarOther, aten.where.ScalarSelf), kind="pointwise", counts=_COMPARED),
     Operator((aten.log_sigmoid,), kind="pointwise"),
+    Operator((aten.__and__, aten.__or__, aten.__xor__), independent="first"),
     Operator(
         (aten.multiply.Tensor, aten.divide.Tensor, aten.subtract.Tensor, aten.special_expit.default),
         kind="pointwise",
