@@ -141,6 +141,7 @@ def test_nothing_is_run_to_see_that_windows_are_apart_where_operators_say_so(mon
         lambda y: y.repeat(1, 2) + torch.ones(1, 12).repeat(y.shape[0], 1) + torch.ones(2, 6).tile(1, 2)[0],
         lambda y: y + torch.ones(2, 3).repeat(y.shape[0], 1).reshape(-1, 6),
         lambda y: y + y.new_zeros(6) + torch.ones_like(y),
+        lambda y: nn.functional.fold(nn.functional.unfold(y.reshape(-1, 1, 2, 3), 2), (2, 3), 2).flatten(1),
         lambda y: y[torch.arange(y.shape[0]), :],
         lambda y: y[torch.arange(y.shape[0])[:, None], torch.tensor([4, 2, 2, 0, 1, 3])],
         lambda y: y + y[torch.arange(y.shape[0]), (y[:, 0] > 0).long()][:, None],

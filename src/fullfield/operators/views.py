@@ -86,7 +86,7 @@ RECORDS = (
     Operator((aten.roll,), movement="arrange", independent=_roll_is_independent),
     Operator((aten.channel_shuffle,), kind="per_cell", movement="arrange", independent="first"),
     Operator((aten.native_channel_shuffle,), kind="per_cell", movement="arrange"),
-    Operator((aten.im2col,), independent="first"),
+    Operator((aten.im2col, aten.col2im), independent="first"),
     Operator(
         (custom_operators.neighbourhood,),
         windowed=Windowed(_neighbourhood, _emit_neighbourhood, one_channel_dim=True),
