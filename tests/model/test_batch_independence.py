@@ -63,6 +63,10 @@ def test_a_network_that_mixes_the_windows_of_a_batch_is_refused(wrap: object) ->
         lambda y: y + torch.arange(y.shape[0] * 6).reshape(-1, 6).amax(),
         lambda y: y / y.numel(),
         lambda y: y * (1 + 2e-4 * y.shape[0]),
+        lambda y: y + y.new_ones(y.shape[0] + 1).sum(),
+        lambda y: y + y.new_ones(1).expand(y.shape[0] // 2 + 1).sum(),
+        lambda y: y + y.new_ones(1).repeat(y.shape[0] // 2 + 1).sum(),
+        lambda y: y + torch.zeros(2 * y.shape[0] - 1).add(1).sum(),
     ],
 )
 def test_a_network_that_computes_with_the_size_of_the_batch_is_refused(wrap: object) -> None:

@@ -106,10 +106,18 @@ def _counts(values: Mapping[Node, Any], own: Set[Node]) -> bool:
     """
     counts: set[Node] = set()
     for node in values:
-        value, reads = values[node], not counts.isdisjoint(node.all_input_nodes)
+        value, reads = values[node], counts.intersection(node.all_input_nodes)
         if isinstance(value, _NUMBERS):
             if reads or (value and value % PROBE_BATCH == 0):
                 counts.add(node)
-        elif reads and node.op != "output" and not (node in own or record_of(node).takes_batch_size):
+        elif reads and node.op != "output" and not (node in own or _are_sizes(reads, node, values)):
             return True
     return False
+
+
+def _are_sizes(counts: Set[Node], node: Node, values: Mapping[Node, Any]) -> bool:
+    """Whether a node takes numbers of windows as sizes alone, and its result shows them.
+
+    No dimension shows a size that is no multiple of the number of windows, as that of ``torch.ones(n // 2)``.
+    """
+    return record_of(node).takes_batch_size and all(values[count] % PROBE_BATCH == 0 for count in counts)
