@@ -27,6 +27,8 @@ CASES = [
     "unpadded 8 exact 100MB 320",
     "unpadded 1 exact 150MB 232",
     "resnet 3 1 400MB 233",  # 16 passes of one window
+    "vgg 8 context 3GB 512",  # room to keep the memory of large values
+    "resnet 8 exact 3GB 400",
 ]
 
 

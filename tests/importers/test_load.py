@@ -295,6 +295,8 @@ OTHERS: list[tuple[bytes, str]] = [
     (b"<html><body>404</body></html>", "web page"),
     (b"<!DOCTYPE html><html><body>404</body></html>", "is a web page, not a network"),
     (b"<!doctype html><title>Sign in</title>", "a web page"),
+    (b"\xef\xbb\xbf\r\n <!DOCTYPE HTML>", "is a web page, not"),
+    (b"\n<HTML>", "is a web page"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "pointer of Git LFS"),
     (b"\x08\x07", "not an ONNX model"),
     (bytes(range(256)) * 20, "not an ONNX model"),

@@ -143,6 +143,8 @@ def test_strips_are_cached_for_a_row_of_tiles_unless_memory_is_saved() -> None:
     enough = (saved.total_bytes - 3 * MB + STRIP_BYTES) / 1e6
     assert saved.remark.startswith("its strips are 20000 px wide and are decoded anew for every tile")
     assert f"a budget of about {enough:.0f} MB" in saved.remark
+    kept = counted(STRIPED, savings=STRIPS, large_bytes=2 * MB)  # which may be kept, but need not
+    assert (kept.kept_bytes, kept.remark) == (2 * MB, saved.remark)
 
 
 def test_tiles_of_a_file_are_strips_where_they_decode_four_times_the_region() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import shlex
 import struct
 import zipfile
@@ -16,7 +17,7 @@ FileKind = Literal[
     "onnx", "caffe", "torch7", "program", "pickle", "safetensors", "folder", "script", "foreign", "other"
 ]
 
-_WEB_PAGE = ("is a web page, not a network", "download the file itself; the page may say why it was not given")
+_WEB_PAGES = (b"<!doctype html", b"<html")  # in any case, behind blanks and a mark of the byte order
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"GGUF", "is a GGUF language model", USE_ONNX),
     (b"\x93NUMPY", "is a NumPy array, not a network", "load it into a module and use fullfield.load(module)"),
@@ -25,9 +26,6 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"II*\x00", "is a picture, not a network", "give the network first, then the image"),
     (b"\x1f\x8b", "is compressed", "unpack it first"),
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file", "fetch the file: git lfs pull"),
-    (b"<!DOCTYPE html", *_WEB_PAGE),
-    (b"<!doctype html", *_WEB_PAGE),
-    (b"<html", *_WEB_PAGE),
 )
 
 
@@ -64,6 +62,9 @@ def detect(path: Path) -> tuple[FileKind, str, str]:
     for mark, what, fix in _SIGNATURES:
         if head.startswith(mark):
             return "other", what, fix
+    if head.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(_WEB_PAGES):
+        fix = "download the file itself; the page may say why it was not given"
+        return "other", "is a web page, not a network", fix
     if len(head) > 9 and struct.unpack("<Q", head[:8])[0] < 2**27 and head[8:10] == b'{"':
         return "safetensors", "", ""
     if is_torch7(head):

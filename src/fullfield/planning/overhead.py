@@ -295,7 +295,7 @@ def _remarked(memory: Memory, overhead: Overhead, region: Pair) -> Memory:
     wanted = overhead.strips_bytes(region)
     if overhead.file_tile is None or wanted <= memory.cache_bytes:
         return memory
-    enough = (memory.total_bytes - memory.cache_bytes + wanted) / 1e6
+    enough = (memory.total_bytes - memory.cache_bytes - memory.kept_bytes + wanted) / 1e6
     remark = (
         f"its strips are {overhead.file_tile[1]} px wide and are decoded anew for every tile; "
         f"a budget of about {enough:.0f} MB, or a tiled file, avoids that"
