@@ -54,6 +54,16 @@ def image_for(data: Any, scan: Scan, step: Pair) -> torch.Tensor:
     return torch.randn(1, scan.net.channels, *size, dtype=torch.float64)
 
 
+def check_with_crops(data: Any, scan: Scan) -> None:
+    """The scores of an image that is drawn are those of its crops."""
+    step = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
+    image = image_for(data, scan, step)
+    note(f"{scan.net.window} {step} {tuple(image.shape)} {scan.net.graph.code}")
+    with torch.no_grad():
+        wanted = crops(scan.net, image, step)
+        assert difference(scan(image, step, data.draw(tiles)), wanted) <= 1e-9
+
+
 def drawn_scan(data: Any, layers: Any = drawn.SHARED_LAYERS) -> Scan:
     scan = Scan(data.draw(drawn.networks(layers=layers)), cap=0, fragments=data.draw(st.booleans()), sliding=True)
     assume(scan.places[scan.network.output.name].shared)
@@ -109,13 +119,7 @@ def test_at_any_step_it_is_shifted_passes_stitched_together(data: Any) -> None:
 def test_with_borders_as_large_as_the_maps_it_is_the_crops(data: Any) -> None:
     """Gates and norms of a window's border are the window's own."""
     layers = [*drawn.GATES, *drawn.GATES, *drawn.SHARED_LAYERS]
-    scan = Scan(data.draw(drawn.networks(layers=layers, depth=3)), cap=99, sliding=True)
-    step = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
-    image = image_for(data, scan, step)
-    note(f"{scan.net.window} {step} {tuple(image.shape)} {scan.net.graph.code}")
-    with torch.no_grad():
-        wanted = crops(scan.net, image, step)
-        assert difference(scan(image, step, data.draw(tiles)), wanted) <= 1e-9
+    check_with_crops(data, Scan(data.draw(drawn.networks(layers=layers, depth=3)), cap=99, sliding=True))
 
 
 class Met(nn.Module):

@@ -12,9 +12,9 @@ from hypothesis import assume, given, note, settings
 
 from fullfield.geometry.region import Pair
 from tests.lower import drawn
-from tests.lower.test_context import image_for
+from tests.lower.test_context import check_with_crops, image_for
 from tests.lower.test_random_networks import random_networks, tiles
-from tests.oracle import Scan, crops, difference, score_grid
+from tests.oracle import Scan, difference, score_grid
 
 
 def one_after_the_other(scan: Scan, image: torch.Tensor, step: Pair) -> torch.Tensor:
@@ -53,10 +53,5 @@ def test_scores_are_those_of_passes_one_after_the_other(data: Any) -> None:
 @given(st.data())
 def test_with_all_borders_scores_are_those_of_the_crops(data: Any) -> None:
     scan = shifted_scan(data, None)
-    step = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
-    image = image_for(data, scan, step)
-    note(f"{step} {tuple(image.shape)}")
-    with torch.no_grad():
-        wanted = crops(scan.net, image, step)
-        assert difference(scan(image, step, data.draw(tiles)), wanted) <= 1e-9
+    check_with_crops(data, scan)
     assert scan.executed == scan.predicted

@@ -45,7 +45,7 @@ def _spec(
         cells = node.meta["cells_at"]
         shape = (*(size for i, size in enumerate(shape) if i not in cells), *(shape[i] for i in cells))
     record = find(node.target)
-    ops, macs, memory, counts_padding = IDENTITY, 0, {}, False
+    ops, counts_padding, macs, memory = IDENTITY, False, 0, {}
     if record is not None and kind in ("windowed", "cell"):
         args = bind(node)
         shapes = {name: tuple(values[n].shape) for name, n in args.items() if _is_tensor(n, values)}
@@ -60,8 +60,8 @@ def _spec(
     inputs = tuple(dict.fromkeys(n.name for n in node.all_input_nodes if n in active))
     wide = -(-value.itemsize // dtype.itemsize) if isinstance(value, torch.Tensor) else 1
     path, op, reason = node.meta["path"], node.meta["op"], node.meta.get("reason", "")
-    memory |= {"cells_first": cells_first, "counts_padding": counts_padding}
-    return NodeSpec(node.name, path, op, kind, inputs, ops, shape, macs, reason, wide, **memory)
+    cells = {"cells_first": cells_first, "counts_padding": counts_padding}
+    return NodeSpec(node.name, path, op, kind, inputs, ops, shape, macs, reason, wide, **cells, **memory)
 
 
 def _is_tensor(value: Any, values: Mapping[Node, Any]) -> bool:

@@ -31,9 +31,9 @@ class Heap:
 
     Values of 32 MB and more get pages of their own from the system, in every tile anew. While it is entered, and if
     the plan has room for it, they come from the heap, too: some virtual machines hand pages that lie free back to their
-    host, and take ten times as long to get them again as to write them. They took 4 of 62 ms a window in ResNet-50's
-    exact scans in torch, and take 0.1 so. In the pieces that freed values leave not all later ones find room: ResNet-50
-    came to hold 110 MB more, and one of half as many channels at a step of 8 px 560 MB more.
+    host, and take ten times as long to get them again as to write them: 4 of 62 ms of CPU a window in exact scans of
+    ResNet-50 in torch, and 0.1 from the heap. Not all values fit into the pieces that freed ones leave: its process
+    came to hold 110 MB more, and with half as many channels at a step of 8 px 560 MB more.
 
     ``trim_excess_within_tile`` limits what a tile's own batches of windows leave: glibc gives each aligned value a
     piece that later ones do not fit into, and ONNX Runtime allocates all its values so. Over 60 batches of
@@ -131,7 +131,10 @@ def keep_free(most: int) -> None:
 
 
 def keep_large_values(kept: bool) -> None:
-    """Whether glibc takes values of 32 MB and more from its heap, where their memory stays when they are freed."""
+    """Lets glibc take values of 32 MB and more from its heap, where their memory stays when they are freed, or not.
+
+    Does nothing if the C library has no ``mallopt``.
+    """
     _of_c_library("mallopt")(_MMAP_MAX, 0 if kept else _MMAP_MAX_DEFAULT)
 
 

@@ -93,9 +93,14 @@ class Strip:
         return (self.how.low, self.how.high) if isinstance(self.how, Slide) else (0, 0)
 
     @property
+    def unpadded(self) -> int:
+        """Cells of the pieces."""
+        return sum(p.stop - p.start for p in self.pieces)
+
+    @property
     def length(self) -> int:
         """Cells of the strip, padding included."""
-        return sum(p.stop - p.start for p in self.pieces) + sum(self.padding)
+        return self.unpadded + sum(self.padding)
 
     @property
     def slide(self) -> Slide:

@@ -46,5 +46,5 @@ def compute_scores(job: ScanJob, progress: OnProgress | None = None) -> MemorySi
     announce(progress, "computing the first tile")
     sink = MemorySink(model.classes, job.plan, scores_dtype(model.dtype), encoder)
     run(job.plan, job.engine, job.source, sink, where=job.wanted, progress=progress)
-    job.count()
+    job.count_scan()
     return sink

@@ -164,7 +164,7 @@ class ScanJob:
         rate = self.source.image.original.metadata.sample_rate
         return {"signal": {"sample_rate_hz": rate}} if self.request.model.of_signals else {}
 
-    def count(self) -> None:
+    def count_scan(self) -> None:
         """Notes that it ran, for the plans of equal scans."""
         repeats = self.prepared.costs.repeats(_kind(self.request, self.source, self.plan.step))
         repeats.ran, repeats.planned = repeats.ran + 1, self.plan.scans

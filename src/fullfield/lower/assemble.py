@@ -171,9 +171,8 @@ class Assembler(Writer):
 
 def _exist(strip: Strip, maps: int, *, padded: bool) -> NDArray[np.bool_]:
     """Which cells of a strip exist on each of several maps, with its padding or without. Shape: ``(maps, cells)``"""
-    length = sum(piece.stop - piece.start for piece in strip.pieces)
-    cells = np.arange(length)
-    found = np.array([(first <= cells) & (cells < stop) for first, stop in strip.inside or [(0, length)] * maps])
+    cells, all_of_them = np.arange(strip.unpadded), ((0, strip.unpadded),) * maps
+    found = np.array([(first <= cells) & (cells < stop) for first, stop in strip.inside or all_of_them])
     if not padded:
         return found
     low, high = strip.padding

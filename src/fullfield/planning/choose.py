@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from operator import attrgetter
 from typing import get_args
 
 from fullfield.arguments import check_choice
@@ -23,6 +24,7 @@ from fullfield.planning.search import TileOption, TileSearch, evaluate_tile, sea
 from fullfield.planning.sides import overlap, tiles_along
 
 DEFAULT_BUDGET_BYTES = 2 * 1024**3
+_FIRST_TIME = attrgetter("time")  # of a plan: preparing counted
 
 
 def make_plan(
@@ -125,13 +127,9 @@ def _least_budget(overhead: Overhead, plan: Plan) -> int:
 
 def choose_method(plans: list[Plan]) -> Plan:
     """The plan that takes the least time of those that fit their budget; ``why`` says how the others compare."""
-    best = min((p for p in plans if p.memory.total_bytes <= p.budget_bytes), key=_first_time)
+    best = min((p for p in plans if p.memory.total_bytes <= p.budget_bytes), key=_FIRST_TIME)
     times = ", ".join(f"{p.method} {p.time / best.time:.2f}" for p in plans)
     return replace(best, why=f"predicted time over that of the cheapest: {times}")
-
-
-def _first_time(plan: Plan) -> float:
-    return plan.time
 
 
 def time_per_window(plan: Plan) -> float:
@@ -358,7 +356,7 @@ def _cheapest(task: _Task, method: Method, counts: list[Pair], savings: Savings)
     if method == "shifted" and task.joins_passes:
         plans += [_pass(task, method, (1, 1), savings, spread=max(count) > 1, shifts=count) for count in counts]
     fitting = [p for p in plans if p.memory.total_bytes <= task.budget]
-    return min(fitting or plans, key=_first_time)
+    return min(fitting or plans, key=_FIRST_TIME)
 
 
 def _plan(task: _Task, method: Method, shifts: Pair, savings: Savings) -> Plan:

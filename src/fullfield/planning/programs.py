@@ -139,7 +139,7 @@ def filled_cells(node: NodeSpec, layout: TileLayout) -> list[int]:
         if not any(strip.inside for strip in strips):
             continue
         maps = [axis.maps(f, count) for (axis, count), f in zip(axes, family, strict=True)]
-        cells = [n * sum(p.stop - p.start for p in strip.pieces) for n, strip in zip(maps, strips, strict=True)]
+        cells = [n * strip.unpadded for n, strip in zip(maps, strips, strict=True)]
         exist = [sum(b - a for a, b in s.inside) if s.inside else n for s, n in zip(strips, cells, strict=True)]
         found.append(math.prod(cells) - math.prod(exist))
     return found

@@ -130,14 +130,13 @@ def difference(wanted: Record, found: Record) -> str | None:
 
 def plain_json(value: object) -> Any:
     """A value as JSON returns it; values that JSON cannot store become numbers or text."""
-    if value is None or type(value) in (bool, int, str):
-        return value
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return next(word for word, number in _WORDS.items() if number == value or (number != number and value != value))
-    if isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, str)):
         return value
+    if isinstance(value, float):
+        words = (word for word, number in _WORDS.items() if number == value or (number != number and value != value))
+        return next(words, value)
     if isinstance(value, dict):
         return {str(key): plain_json(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
